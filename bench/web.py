@@ -158,7 +158,7 @@ async def receive(folder: Path) -> None:
 
 
 async def _hand_over(server: EventReceiver, recorder: Recorder) -> None:
-    async for delivery in server.deliveries():
+    async for delivery in server.batches():
         recorder.add(delivery.messages)
 
 

@@ -1,8 +1,8 @@
 """Budget of one client's HTTP/2 frames, charged by their headers before h2 parses them (RFC 9113, sections 4.1 and 10.5).
 
-Frames that carry no data cost the server far more than their sender: PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames, requests that
-are cancelled at once (CVE-2023-44487), empty DATA frames. Each costs tokens. Time and requests that were answered bring tokens back, and
-octets sent to the client pay for its WINDOW_UPDATE frames. A client without tokens is to be told ENHANCE_YOUR_CALM.
+Frames without data cost the server far more than their sender: PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames, requests that are
+cancelled at once (CVE-2023-44487), and empty DATA frames. Each costs tokens. Time and answered requests restore tokens, and octets sent to
+the client pay for its WINDOW_UPDATE frames. The caller closes the connection of a client without tokens with ENHANCE_YOUR_CALM.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -12,24 +12,24 @@ from __future__ import annotations
 from typing import Final
 
 MAX_TOKENS: Final = 2000
-"""Tokens of a new connection, and the most it can have. Two pages of a hundred requests each may be left at once."""
+"""Tokens of a new connection, and its maximum: enough to cancel two pages of a hundred requests each at once."""
 
 TOKENS_PER_SECOND: Final = 20
 
 ANSWER_TOKENS: Final = 8
-"""Tokens for a request that was answered: more than the request cost."""
+"""Tokens for an answered request: more than the request cost."""
 
 OCTETS_PER_UPDATE: Final = 2048
 """Octets sent to the client that pay for one WINDOW_UPDATE: some clients send two for every 4 KiB, for the stream and the connection."""
 
 MAX_UPDATES: Final = 8192
-"""WINDOW_UPDATE frames that may be paid in advance: for 16 MiB that are on their way to the client."""
+"""WINDOW_UPDATE frames that can be paid in advance: for 16 MiB in flight to the client."""
 
 TURN_TOKENS: Final = 200
-"""Tokens' worth of frames after which other connections have their turn."""
+"""Tokens of frames after which other connections have their turn."""
 
 TURN_OCTETS: Final = 32 * 1024
-"""Octets after which they have it at the latest."""
+"""Octets after which other connections have their turn."""
 
 SHORT_DATA: Final = 64
 """Octets below which a DATA frame costs as much as a control frame."""
@@ -56,7 +56,7 @@ class FrameBudget:
         self._tokens = float(MAX_TOKENS)
         self._updates = 0.0
         self._now: float | None = None
-        self._left = _PREFACE  # octets that are still to come of the preface or a frame's payload
+        self._left = _PREFACE  # octets still missing of the preface or a frame's payload
         self._header = b""
 
     @property
@@ -67,7 +67,7 @@ class FrameBudget:
     def take(self, data: bytes | bytearray, now: float) -> int:
         """Charge for the frames in `data`. Return the number of octets to process in this turn of the event loop.
 
-        The caller keeps the rest and passes it, with what has come since, in a later turn. `now` is in seconds of any steady clock.
+        The caller passes the rest again in a later turn, with octets received since. `now` is in seconds of any steady clock.
         """
         if self._now is not None:
             self._add((now - self._now) * TOKENS_PER_SECOND)
@@ -89,15 +89,15 @@ class FrameBudget:
         return at
 
     def answered(self) -> None:
-        """A request of the client was answered."""
+        """Record an answered request."""
         self._add(ANSWER_TOKENS)
 
     def sent(self, octets: int) -> None:
-        """So many octets were sent to the client."""
+        """Record octets sent to the client."""
         self._updates = min(self._updates + octets / OCTETS_PER_UPDATE, MAX_UPDATES)
 
     def _charge(self, kind: int, flags: int) -> int:
-        """Take the tokens for a frame whose payload is still to come. Return their number."""
+        """Charge for a frame whose payload is still missing. Return the tokens."""
         if kind == _DATA and self._left >= SHORT_DATA and not flags & _PADDED:
             return 0
         cost = _COSTS.get(kind, 1)

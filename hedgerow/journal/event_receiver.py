@@ -43,7 +43,7 @@ class EventReceiver:
         fresh.chmod(0o600)
         fresh.replace(self._path)
 
-    async def deliveries(self) -> AsyncIterator[MessageBatch]:
+    async def batches(self) -> AsyncIterator[MessageBatch]:
         """Yield all batches, for ever. Decisions about lifelines are left out."""
         while True:
             yield await self._batches.get()

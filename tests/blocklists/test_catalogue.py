@@ -1,4 +1,4 @@
-"""From lists to answers: what is compiled is what is found, with its reasons."""
+"""Lists, compiled and looked up, with explanations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hedgerow.blocklists.sources import Source, essential_hosts
 
 
 def build(folder: Path, **lists: str) -> tuple[Catalogue, CompileReport]:
-    """Compiles lists given as text; `adult_2` is a second list of the category `adult`."""
+    """Compile lists from texts; `adult_2` is a second list of the category `adult`."""
     sources = []
     for name, text in lists.items():
         path = folder / f"{name}.txt"
@@ -63,7 +63,7 @@ def test_a_domain_covers_itself_and_its_subdomains(tmp_path: Path) -> None:
     assert report.problems == ()
 
 
-def test_masks_speak_the_taxonomy(tmp_path: Path) -> None:
+def test_masks_follow_the_taxonomy(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="adult.example\n", homemade="own.example\n")
     assert {"adult", "homemade", "bypass"} <= set(catalogue.categories)
     both = catalogue.mask_of(["adult", "homemade", "no such category"])
@@ -71,7 +71,7 @@ def test_masks_speak_the_taxonomy(tmp_path: Path) -> None:
     assert catalogue.host_mask("adult.example") & both == 1 << catalogue.categories.index("adult")
 
 
-def test_reasons_name_every_source_file_and_line(tmp_path: Path) -> None:
+def test_explanations_name_sources_and_lines(tmp_path: Path) -> None:
     catalogue, _ = build(
         tmp_path,
         adult="# comment\nadult.example\n",
@@ -89,7 +89,7 @@ def test_reasons_name_every_source_file_and_line(tmp_path: Path) -> None:
     assert locate(catalogue, "www.adult.example", "gambling") is None
 
 
-def test_covered_names_are_folded_only_where_their_sources_add_nothing(tmp_path: Path) -> None:
+def test_covered_names_are_dropped_only_if_their_sources_add_nothing(tmp_path: Path) -> None:
     catalogue, report = build(
         tmp_path,
         adult="a.example\nwww.a.example\nx.www.a.example\nb.example\n",
@@ -128,7 +128,7 @@ def test_url_rules(tmp_path: Path) -> None:
     assert catalogue.match_url("not a url") is None
 
 
-def test_an_ad_rule_is_not_about_a_page_that_is_opened(tmp_path: Path) -> None:
+def test_ad_rules_do_not_apply_to_documents(tmp_path: Path) -> None:
     text = "||mixed.example/ads^\n||mixed.example/more^\n"
     (tmp_path / "list.txt").write_text(text)
     sources = [Source("ads", "ads-trackers", tmp_path / "list.txt"), Source("adult", "adult", tmp_path / "list.txt")]
@@ -139,7 +139,7 @@ def test_an_ad_rule_is_not_about_a_page_that_is_opened(tmp_path: Path) -> None:
     assert [match.category for match in catalogue.match_urls(url, "document")] == ["adult"]
 
 
-def test_an_exception_lifts_its_category_only(tmp_path: Path) -> None:
+def test_exceptions_lift_only_their_category(tmp_path: Path) -> None:
     catalogue, _ = build(
         tmp_path,
         adult="||a.example^\n||b.a.example^\n",
@@ -151,7 +151,7 @@ def test_an_exception_lifts_its_category_only(tmp_path: Path) -> None:
     assert {match.category for match in catalogue.hosts.sources("good.a.example")} == {"social"}
 
 
-def test_no_list_of_names_closes_ones_own_network(tmp_path: Path) -> None:
+def test_private_addresses_are_ignored(tmp_path: Path) -> None:
     catalogue, report = build(
         tmp_path, adult="192.168.1.1\nfd00::1\n8.8.8.8\na.example\nb.example\nc.example\n", malware="||10.0.0.1^\n||10.example^\n"
     )
@@ -173,20 +173,20 @@ def test_public_suffixes_are_problems(tmp_path: Path) -> None:
     assert names(catalogue, "any.blogspot.com") == {"adult"}
 
 
-def test_an_important_rule_stands_against_exceptions_but_not_against_essential_names(tmp_path: Path) -> None:
+def test_exceptions_do_not_lift_important_rules(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="||a.example^$important\n||b.example^\n", adult_2="@@||x.a.example^\n@@||x.b.example^\n")
     assert names(catalogue, "x.a.example") == {"adult"}
     assert names(catalogue, "x.b.example") == set()
     assert names(catalogue, "b.example") == {"adult"}
 
 
-def test_badfilter_takes_a_host_back(tmp_path: Path) -> None:
+def test_badfilter_unblocks_a_host_in_its_category(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="||a.example^\n||b.example^\n", adult_2="||a.example^$badfilter\n", social="||a.example^\n")
     assert names(catalogue, "www.a.example") == {"social"}
     assert names(catalogue, "b.example") == {"adult"}
 
 
-def test_no_rule_of_any_kind_blocks_essential_names(tmp_path: Path) -> None:
+def test_no_kind_of_rule_blocks_essential_names(tmp_path: Path) -> None:
     rules = (
         "||{0}^$dnstype=A,important",
         "||{0}^$important,image",
@@ -202,7 +202,7 @@ def test_no_rule_of_any_kind_blocks_essential_names(tmp_path: Path) -> None:
             assert (catalogue.first_match(url, "image") is not None) == blocked
 
 
-def test_patterns_of_names(tmp_path: Path) -> None:
+def test_host_patterns(tmp_path: Path) -> None:
     catalogue, report = build(
         tmp_path,
         gambling="keyword:casino\nregexp:(^|\\.)bet[0-9]+\\.example$\nfull:exact.example\nplain.example\n",
@@ -230,7 +230,7 @@ def test_networks(tmp_path: Path) -> None:
     assert locate(catalogue, "9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
 
 
-def test_an_ad_blockers_verdict_knows_exceptions_for_urls(tmp_path: Path) -> None:
+def test_first_match_considers_exceptions_for_urls(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="||ads.example^\n@@||ads.example/player.js$script\n/banner-1/\n")
     assert catalogue.first_match("https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
     assert catalogue.first_match("https://ads.example/player.js", "script") is None
@@ -267,7 +267,7 @@ def test_an_exception_may_lift_a_block_for_one_record_type(tmp_path: Path) -> No
 
 
 def test_rules_about_clients_are_not_honoured(tmp_path: Path) -> None:
-    """Who may have what is the policy's matter. Such a rule is left out rather than applied to everybody."""
+    """The policy has rules for people and devices. Such a list rule is left out rather than applied to everybody."""
     text = "||kid.example^$client=tablet\n||tag.example^$ctag=user_child,dnstype=A\n@@||whole.example^$client=tablet\n||whole.example^\n"
     catalogue, report = build(tmp_path, adult=text)
     assert report.sources[0].problems == {"modifier not honoured: $client": 2, "modifier not honoured: $ctag": 1}
@@ -275,8 +275,8 @@ def test_rules_about_clients_are_not_honoured(tmp_path: Path) -> None:
     assert (names(catalogue, "kid.example"), names(catalogue, "whole.example")) == (set(), {"adult"})
 
 
-def test_what_is_taken_back_brings_back_what_it_covered(tmp_path: Path) -> None:
-    """Names below it were folded away as long as it stood; in other categories it goes on standing."""
+def test_badfilter_restores_covered_names(tmp_path: Path) -> None:
+    """Names below a disabled rule count again; rules of other categories stay."""
     lists = {
         "adult": "||a.example^\n||deep.a.example^\n||i.example^$important\n||i2.example^\n@@||ok.i2.example^\n",
         "adult_2": "||a.example^$badfilter\n||i.example^$badfilter\n@@||ok.i2.example^$badfilter\n",
@@ -309,7 +309,7 @@ REWRITES = """\
 """
 
 
-def test_an_owners_list_may_say_where_names_lead_and_a_downloaded_one_may_not(tmp_path: Path) -> None:
+def test_only_local_lists_may_rewrite_names(tmp_path: Path) -> None:
     (tmp_path / "list").write_text(REWRITES)
     own = Source("own", "adult", tmp_path / "list", format="adblock")
     remote = Source("remote", "social", tmp_path / "list", "https://lists.example/list", format="adblock")
@@ -335,7 +335,7 @@ def test_an_owners_list_may_say_where_names_lead_and_a_downloaded_one_may_not(tm
         assert told.lines == told.names + told.url_rules + sum(told.problems.values())
 
 
-def test_methods(tmp_path: Path) -> None:
+def test_method_modifier(tmp_path: Path) -> None:
     catalogue, report = build(tmp_path, adult="||a.example/form$method=post|put\n||a.example/b$method=~get\n||c.example^$method=post\n")
     assert report.problems == ()
     for url, method, blocked in (
@@ -350,7 +350,7 @@ def test_methods(tmp_path: Path) -> None:
     assert names(catalogue, "c.example") == set()
 
 
-def test_sealed_lists_are_enforced_and_cannot_be_read(tmp_path: Path) -> None:
+def test_sealed_lists_are_enforced_and_unreadable(tmp_path: Path) -> None:
     expressions = ["whole.example/", "some.example/album/", "some.example/one.jpg", "some.example/q?id=1"]
     catalogue, report = build(tmp_path, illegal="\n".join(map(hash_expression, expressions)) + "\n")
     assert report.problems == ()
@@ -375,7 +375,7 @@ def test_a_good_category_may_name_a_suffix(tmp_path: Path) -> None:
     assert report.problems == ()
 
 
-def test_what_cannot_be_used_is_named_and_the_rest_is_used(tmp_path: Path) -> None:
+def test_unusable_lists_are_reported_and_the_others_used(tmp_path: Path) -> None:
     texts = {
         "good": b"good.example\n",
         "empty": b"",
@@ -408,7 +408,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_used(tmp_path: Path) -> No
     assert any(problem.source == "garbage" for problem in report.problems)
 
 
-def test_nothing_to_compile_is_a_catalogue_that_knows_nothing(tmp_path: Path) -> None:
+def test_empty_catalogue(tmp_path: Path) -> None:
     catalogue, report = build(tmp_path)
     assert (catalogue.host_mask("a.example"), catalogue.hosts.sources("a.example"), report.domains) == (0, (), 0)
     assert not catalogue.has_url_rules("a.example")
@@ -423,13 +423,13 @@ def test_the_version_follows_the_content(tmp_path: Path) -> None:
     assert versions[0] == versions[1] != versions[2]
 
 
-def test_the_generation_keeps_its_own_copy(tmp_path: Path) -> None:
+def test_a_generation_has_its_own_copies_of_lists(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="a.example\n")
     (tmp_path / "adult.txt").write_text("changed\n")
     assert locate(catalogue, "a.example", "adult") == Origin("adult", 1, "a.example")
 
 
-def test_two_lists_of_one_name_stay_apart(tmp_path: Path) -> None:
+def test_lists_of_the_same_name_are_numbered(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"{number}.txt").write_text(f"# {number}\n" * number + f"a{number}.example\n")
     sources = [Source("mine", "adult", tmp_path / "1.txt"), Source("mine", "adult", tmp_path / "2.txt")]
@@ -450,14 +450,14 @@ def test_a_failed_compile_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "generations").iterdir()) == []
 
 
-def test_an_existing_generation_is_never_touched(tmp_path: Path) -> None:
+def test_an_existing_generation_is_not_overwritten(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="a.example\n")
     with pytest.raises(FileExistsError):
         build(tmp_path, adult="b.example\n")
     assert catalogue.host_mask("a.example") != 0
 
 
-def test_what_is_no_generation_is_refused(tmp_path: Path) -> None:
+def test_other_directories_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=META_FILE):
         Catalogue.open(tmp_path)
     build(tmp_path, adult="a.example\n")
@@ -469,7 +469,7 @@ def test_what_is_no_generation_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["hosts/hosts-000.trie", "hosts/sets.bin", "urls/rules.bin", "urls/rules.jsonl", "urls/buckets.bin"])
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
-def test_what_was_cut_off_is_refused(tmp_path: Path, file: str, share: float) -> None:
+def test_truncated_files_are_refused(tmp_path: Path, file: str, share: float) -> None:
     build(tmp_path, adult="".join(f"||n{number}.example^\n||u.example/{number}^\n" for number in range(20)))
     path = tmp_path / "generation" / file
     os.truncate(path, int(share * path.stat().st_size))
@@ -490,7 +490,7 @@ DOMAIN = st.lists(LABEL, min_size=1, max_size=4).map(lambda labels: ".".join([*l
 def test_the_index_agrees_with_a_dict(
     tmp_path_factory: pytest.TempPathFactory, lists: list[list[str]], asked: list[str], shard: int
 ) -> None:
-    """However the keys are split into runs and shards, and whatever was folded away."""
+    """This holds for any split into runs and shards, and with covered names dropped."""
     folder = tmp_path_factory.mktemp("generation")
     categories = ["adult", "social", "gambling", "adult"]
     sources = [Source(f"s{n}", categories[n], folder / f"{n}.txt", format="plain") for n in range(len(lists))]

@@ -46,7 +46,7 @@ def test_parse_host(text: str, host: str | None) -> None:
 
 
 @given(st.text(max_size=80))
-def test_a_canonical_host_is_stable(text: str) -> None:
+def test_canonical_hosts_are_stable(text: str) -> None:
     host = parse_host(text)
     if host is not None:
         assert parse_host(host) == host
@@ -61,7 +61,7 @@ def test_addresses_are_canonical(address: ipaddress.IPv4Address | ipaddress.IPv6
 
 
 @given(HOSTS, HOSTS)
-def test_a_rule_key_is_a_prefix_of_what_it_covers(host: str, below: str) -> None:
+def test_rule_keys_are_prefixes_of_covered_keys(host: str, below: str) -> None:
     assert rule_key(f"{below}.{host}", exact=True).startswith(rule_key(host))
     assert not rule_key(f"{below}{host}", exact=True).startswith(rule_key(host, exact=True))
     assert host_of_key(rule_key(host)) == host_of_key(rule_key(host, exact=True)) == host
@@ -93,7 +93,7 @@ def test_parse_url(text: str, url: str | None) -> None:
 
 
 @given(st.from_regex(r"https?://[a-zA-Z0-9.-]{1,20}(:[0-9]{1,5})?/[ -~éß]{0,40}", fullmatch=True))
-def test_a_canonical_url_is_stable_and_agrees_about_its_host(text: str) -> None:
+def test_canonical_urls_are_stable_and_keep_their_host(text: str) -> None:
     url = parse_url(text)
     if url is not None:
         assert parse_url(url) == url

@@ -1,4 +1,4 @@
-"""The lists that people publish, from the folder beside the checkout."""
+"""Published lists, from the folder beside the checkout."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file_lists(data: Path) -> list[Source]:
 
 
 def everything(data: Path) -> list[Source]:
-    """Every list there is: the files, the folders of UT1 and the sources of v2fly."""
+    """Return all lists: the files, the folders of UT1 and the sources of v2fly."""
     folders = [path for path in sorted((data / "lists" / "ut1").iterdir()) if path.is_dir()]
     good = {"child": "kids", "sexual_education": "sexual-education", "educational_games": "kids", "liste_bu": "education"}
     ut1 = [Source(f"ut1/{path.name}", good.get(path.name, "adult"), path) for path in folders]
@@ -46,7 +46,7 @@ def everything(data: Path) -> list[Source]:
     return [*file_lists(data), *ut1, *v2fly]
 
 
-def test_all_lists_compile_and_every_line_is_accounted_for(shared_data: Path, tmp_path: Path) -> None:
+def test_every_line_of_all_lists_is_accounted_for(shared_data: Path, tmp_path: Path) -> None:
     sources = everything(shared_data)
     report = compile_generation(sources, tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
@@ -84,8 +84,8 @@ SAME = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_one_list_in_the_formats_of_its_publisher_is_one_set(name: str, shared_data: Path, tmp_path: Path) -> None:
-    """Whatever an entry of the publisher's, the sets differ in it only where the publisher's files do (they are days apart)."""
+def test_a_publishers_formats_give_the_same_names(name: str, shared_data: Path, tmp_path: Path) -> None:
+    """The sets differ only where the publisher's files do, which are some days apart."""
     keys = {}
     for number, file in enumerate(SAME[name]):
         compile_generation([Source(file, "social", shared_data / "lists" / file)], tmp_path / str(number))
@@ -97,7 +97,7 @@ def test_one_list_in_the_formats_of_its_publisher_is_one_set(name: str, shared_d
 
 
 def keys_of(generation: Path) -> set[str]:
-    """What a generation holds but for the essential names."""
+    """Return the keys of a generation without the essential names."""
     return {key for path in generation.glob("hosts/*.trie") for key in marisa_trie.Trie().mmap(str(path))} - essential_keys()
 
 
@@ -112,8 +112,8 @@ WRITE = {
 }  # fmt: skip
 
 
-def test_one_list_in_nine_formats_is_one_set(shared_data: Path, tmp_path: Path) -> None:
-    """Written in each format, detected by its content, compiled: the same keys, to the last."""
+def test_nine_formats_give_the_same_keys(shared_data: Path, tmp_path: Path) -> None:
+    """A list is written in each format, detected by its content and compiled."""
     lines = (shared_data / "lists" / "adblock" / "hagezi-social.txt").read_text().splitlines()
     hosts = [line[2:-1] for line in lines if line.startswith("||")]
     found = {}
@@ -132,7 +132,7 @@ def test_one_list_in_nine_formats_is_one_set(shared_data: Path, tmp_path: Path) 
         assert keys == found["plain"], name
 
 
-def test_public_suffixes_are_those_of_the_reference_list(shared_data: Path, tmp_path: Path) -> None:
+def test_public_suffixes_match_the_reference_list(shared_data: Path, tmp_path: Path) -> None:
     """Each rule of the ICANN section, put into a list, is refused."""
     text = (shared_data / "psl" / "public_suffix_list.dat").read_text(encoding="utf-8").partition("===END ICANN")[0]
     rules = [line.removeprefix("*.") for line in text.splitlines() if line and not line.startswith(("//", "!"))]
@@ -152,7 +152,7 @@ def read_requests(data: Path) -> list[dict[str, str]]:
 
 
 def explain_difference(request: dict[str, str], ours: UrlMatch | None) -> str:
-    """Why Brave's engine says something else; empty if there is no such reason."""
+    """Return why Brave's engine disagrees; empty if there is no known reason."""
     host = host_of_url(request["frameUrl"])
     if host is None and ours is None:
         return "without an initiator, theirs does not look at $domain"
@@ -190,8 +190,8 @@ def test_verdicts_agree_with_braves_engine(shared_data: Path, tmp_path: Path) ->
     assert reasons.total() < 100, reasons
 
 
-def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path) -> None:
-    """Pairs of a rule and a request, from the tests of Brave's engine: each rule stands alone, as a category of its own."""
+def test_rules_match_as_in_braves_tests(shared_data: Path, tmp_path: Path) -> None:
+    """Pairs of a rule and a request, from the tests of Brave's engine. Each rule is a category of its own."""
     pairs = json.loads((shared_data / "requests" / "matching-test-requests.json").read_text())
     filters = sorted({text for pair in pairs for text in pair["filters"]})
     parsed = {text: adblock_format.FORMAT.parse([text.removeprefix("@@")], 1, "") for text in filters}
@@ -222,8 +222,8 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
     assert wrong == []
 
 
-def test_what_is_no_list_breaks_nothing(shared_data: Path, tmp_path: Path) -> None:
-    """Malformed and random packets, zones, vectors, phrases in eight encodings: each is taken for a list, alone and by every name."""
+def test_files_that_are_no_lists(shared_data: Path, tmp_path: Path) -> None:
+    """Malformed packets, zones, vectors and phrases in eight encodings are parsed as lists, in every format."""
     folders = [shared_data / name for name in ("dns", "phraselists", "psl", "safesearch", "services")]
     paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size < 400_000]
     assert len(paths) > 100
@@ -238,7 +238,7 @@ def test_what_is_no_list_breaks_nothing(shared_data: Path, tmp_path: Path) -> No
         assert told.lines <= explained, told
 
 
-def test_lists_of_exclusions_are_plain(shared_data: Path, tmp_path: Path) -> None:
+def test_exclusion_lists_are_plain(shared_data: Path, tmp_path: Path) -> None:
     paths = sorted((shared_data / "https-exclusions").glob("*.txt"))
     report = compile_generation([Source(path.stem, "health", path) for path in paths], tmp_path / "generation")
     for told in report.sources:

@@ -14,7 +14,7 @@ from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.sources import load_public_sources, load_publishers, public_sources, starter_sources
 
 
-def test_the_taxonomy_that_comes_with_hedgerow() -> None:
+def test_builtin_taxonomy() -> None:
     categories = {category.name: category for category in builtin_categories()}
     assert {"adult", "gambling", "bypass", "malware", "social", "education"} <= set(categories)
     assert categories["adult"].kind == CategoryKind.BLOCK
@@ -28,17 +28,17 @@ def test_the_taxonomy_that_comes_with_hedgerow() -> None:
         ("a: 1\n", "expected a list"),
         ("- {name: a, title: A, kind: block}\n", "has a name, title, kind"),
         ("- {name: a, title: A, kind: bad, description: x}\n", "bad"),
-        ("- &a {name: a, title: A, kind: block, description: x}\n- *a\n", "twice"),
+        ("- &a {name: a, title: A, kind: block, description: x}\n- *a\n", "the same name"),
     ],
 )
-def test_a_broken_taxonomy_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_taxonomies_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "categories.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_categories(path)
 
 
-def test_the_starter_lists_are_without_a_mistake(tmp_path: Path) -> None:
+def test_starter_lists_have_no_problems(tmp_path: Path) -> None:
     sources = starter_sources()
     known = {category.name for category in builtin_categories()}
     assert {source.category for source in sources} <= known
@@ -54,7 +54,7 @@ def test_the_starter_lists_are_without_a_mistake(tmp_path: Path) -> None:
                 assert catalogue.host_mask(domain) & catalogue.mask_of([source.category]), f"{source.path}:{number}"
 
 
-def test_the_public_lists() -> None:
+def test_public_lists() -> None:
     sources = public_sources()
     known = {category.name for category in builtin_categories()}
     profiles = {path.stem for path in (Path(hedgerow.policies.__file__).parent / "profiles").glob("*.yaml")}
@@ -74,7 +74,7 @@ def test_the_public_lists() -> None:
     }  # fmt: skip
 
 
-def test_the_publishers_categories_are_ours() -> None:
+def test_publishers_categories_have_counterparts() -> None:
     known = {category.name for category in builtin_categories()}
     assert set(load_publishers(DATA / "publishers.yaml").values()) <= known | {None}
 
@@ -88,7 +88,7 @@ def test_the_publishers_categories_are_ours() -> None:
         ("{name: a, category: adult, url: u, format: auto, licence: x, homepage: x, size: 1, refresh: often}", "'often' is not a span"),
     ],
 )
-def test_a_broken_source_is_refused(tmp_path: Path, entry: str, message: str) -> None:
+def test_invalid_public_sources_are_refused(tmp_path: Path, entry: str, message: str) -> None:
     (tmp_path / "sources.yaml").write_text(f"sources:\n  - {entry}\n")
     with pytest.raises(ValueError, match=message):
         load_public_sources(tmp_path / "sources.yaml", load_publishers(DATA / "publishers.yaml"))

@@ -1,4 +1,4 @@
-"""The budget of a client's HTTP/2 frames, by frames that hyperframe writes."""
+"""Budget of a client's HTTP/2 frames, which hyperframe writes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLOODS = {
 
 
 def process(budget: FrameBudget, data: bytes, now: float = 0.0) -> int:
-    """Octets of `data` that the budget lets pass, in as many turns as that takes."""
+    """Return the octets of `data` that the budget admits, in any number of turns."""
     passed = 0
     while passed < len(data) and not budget.is_spent:
         passed += budget.take(data[passed : passed + TURN_OCTETS], now)
@@ -53,7 +53,7 @@ def fresh() -> FrameBudget:
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_is_over_when_the_tokens_are(kind: str) -> None:
+def test_floods_end_with_the_tokens(kind: str) -> None:
     data, cost = FLOODS[kind]
     budget = fresh()
     assert process(budget, data * (MAX_TOKENS // cost)) == len(data) * (MAX_TOKENS // cost)
@@ -65,13 +65,13 @@ def test_a_flood_is_over_when_the_tokens_are(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_one_turn_is_short(kind: str) -> None:
+def test_a_turn_is_short(kind: str) -> None:
     data, cost = FLOODS[kind]
     passed = fresh().take(data * MAX_TOKENS, 0.0)
     assert 0 < passed <= min(TURN_OCTETS, (TURN_TOKENS // cost + 1) * len(data))
 
 
-def test_data_is_free_and_comes_in_portions() -> None:
+def test_data_is_free_and_split_into_turns() -> None:
     budget = fresh()
     data = frame.DataFrame(1, bytes(16_384)).serialize() * 100
     assert budget.take(data, 0.0) == TURN_OCTETS
@@ -80,7 +80,7 @@ def test_data_is_free_and_comes_in_portions() -> None:
     assert not budget.is_spent
 
 
-def test_time_brings_tokens_back() -> None:
+def test_time_restores_tokens() -> None:
     budget = fresh()
     for second in range(200):
         process(budget, PING * TOKENS_PER_SECOND, float(second))
@@ -91,7 +91,7 @@ def test_time_brings_tokens_back() -> None:
     assert budget.is_spent
 
 
-def test_answers_pay_for_their_requests() -> None:
+def test_answers_restore_tokens() -> None:
     budget = fresh()
     for _ in range(2 * MAX_TOKENS):
         process(budget, REQUEST + frame.DataFrame(1, b"x").serialize())
@@ -99,7 +99,7 @@ def test_answers_pay_for_their_requests() -> None:
     assert not budget.is_spent
 
 
-def test_a_browser_that_leaves_page_after_page_stays() -> None:
+def test_a_browser_that_cancels_many_pages_stays_connected() -> None:
     budget = fresh()
     for second in range(0, 300, 10):
         process(budget, REQUEST * 100, float(second))
@@ -121,8 +121,8 @@ def test_a_download_pays_for_its_window_updates() -> None:
 
 
 @given(some.lists(some.sampled_from([PING, REQUEST, RESET, UPDATE, frame.DataFrame(1, bytes(300)).serialize()]), max_size=60), some.data())
-def test_cuts_change_nothing(frames: list[bytes], cuts: some.DataObject) -> None:
-    """The same tokens are taken however the octets come."""
+def test_the_split_of_octets_does_not_matter(frames: list[bytes], cuts: some.DataObject) -> None:
+    """The tokens do not depend on how the octets arrive."""
     data = PREFACE + b"".join(frames)
     whole, cut, at = FrameBudget(), FrameBudget(), 0
     process(whole, data)
@@ -135,6 +135,6 @@ def test_cuts_change_nothing(frames: list[bytes], cuts: some.DataObject) -> None
 
 
 @given(some.binary(max_size=2000))
-def test_junk_is_measured_too(junk: bytes) -> None:
+def test_junk_is_charged(junk: bytes) -> None:
     budget = FrameBudget()
     assert process(budget, junk) == len(junk) or budget.is_spent

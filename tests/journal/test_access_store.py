@@ -19,29 +19,29 @@ def grant(key="g1", ends=NOW + 3600, subject="example.org"):
 
 
 @pytest.fixture
-def ledger(journal):
+def store(journal):
     return GrantStore(journal, clock=lambda: NOW)
 
 
-def test_asking_again_counts_and_does_not_bury_the_others(journal, ledger):
-    first = ledger.file(asked())
-    assert ledger.file(asked(when=NOW + 60, note="please")) == first
+def test_a_repeated_request_is_counted_once(journal, store):
+    first = store.file(asked())
+    assert store.file(asked(when=NOW + 60, note="please")) == first
     (request,) = JournalReader(journal).requests()
     assert (request.asked, request.at, request.last_at, request.note) == (2, NOW, NOW + 60, "please")
-    assert ledger.file(asked(device=DeviceId("tom-laptop"))) != first
+    assert store.file(asked(device=DeviceId("tom-laptop"))) != first
     assert JournalReader(journal).count_open_requests() == 2
 
 
-def test_a_device_has_a_bounded_number_of_open_requests(ledger):
+def test_open_requests_per_device_are_limited(store):
     for number in range(OPEN_REQUESTS_LIMIT):
-        assert ledger.file(asked(f"{number}.example")) is not None
-    assert ledger.file(asked("one-more.example")) is None
-    assert ledger.file(asked("one-more.example", device=DeviceId("tom-laptop"))) is not None
+        assert store.file(asked(f"{number}.example")) is not None
+    assert store.file(asked("one-more.example")) is None
+    assert store.file(asked("one-more.example", device=DeviceId("tom-laptop"))) is not None
 
 
-def test_an_approved_request_is_a_grant(journal, ledger):
-    number = ledger.file(asked())
-    ledger.approve(number, grant())
+def test_an_approved_request_becomes_a_grant(journal, store):
+    number = store.file(asked())
+    store.approve(number, grant())
     reader = JournalReader(journal)
     assert reader.grants(NOW) == (grant(),)
     assert reader.grants(NOW + 3600) == ()
@@ -50,38 +50,38 @@ def test_an_approved_request_is_a_grant(journal, ledger):
     assert reader.requests() == ()
 
 
-def test_a_request_is_answered_once(journal, ledger):
-    number = ledger.file(asked())
-    ledger.deny(number, "web page")
+def test_a_request_can_be_answered_once(journal, store):
+    number = store.file(asked())
+    store.deny(number, "web page")
     with pytest.raises(NoSuchEntry):
-        ledger.approve(number, grant())
-    # Both or neither: the answer failed, so nothing was given.
+        store.approve(number, grant())
+    # Both or neither: the answer failed, so there is no grant.
     assert JournalReader(journal).grants(NOW) == ()
     with pytest.raises(NoSuchEntry):
-        ledger.deny(number + 1, "web page")
+        store.deny(number + 1, "web page")
     with pytest.raises(NoSuchEntry):
-        ledger.request(number + 1)
-    assert ledger.file(asked()) != number
+        store.request(number + 1)
+    assert store.file(asked()) != number
 
 
-def test_a_grant_for_good_holds_until_revoked(journal, ledger):
-    ledger.give(grant(ends=None))
+def test_a_grant_without_end_holds_until_revoked(journal, store):
+    store.give(grant(ends=None))
     assert JournalReader(journal).grants(NOW + 1e9) == (grant(ends=None),)
-    ledger.revoke("g1", "web page")
+    store.revoke("g1", "web page")
     assert JournalReader(journal).grants(NOW) == ()
     with pytest.raises(NoSuchEntry):
-        ledger.revoke("g1", "web page")
+        store.revoke("g1", "web page")
 
 
-def test_a_pause_is_of_exactly_whom_it_names(journal, ledger):
+def test_a_pause_holds_for_its_device_or_person_only(journal, store):
     reader = JournalReader(journal)
-    everybody = ledger.pause("web page")
-    mia = ledger.pause("web page", person="mia", ends=NOW + 60)
-    tablet = ledger.pause("web page", device=MIA)
+    everybody = store.pause("web page")
+    mia = store.pause("web page", person="mia", ends=NOW + 60)
+    tablet = store.pause("web page", device=MIA)
     assert set(reader.pauses(NOW)) == {everybody, mia, tablet}
     assert set(reader.pauses(NOW + 60)) == {everybody, tablet}
-    longer = ledger.pause("web page", person="mia", ends=NOW + 120)
+    longer = store.pause("web page", person="mia", ends=NOW + 120)
     assert set(reader.pauses(NOW)) == {everybody, longer, tablet}
-    assert ledger.resume("web page") == 1
+    assert store.resume("web page") == 1
     assert set(reader.pauses(NOW)) == {longer, tablet}
-    assert ledger.resume("web page", person="tom") == 0
+    assert store.resume("web page", person="tom") == 0

@@ -1,4 +1,4 @@
-"""Codes of the phone: once, in time, and their digits are nowhere to be read."""
+"""Access codes are used once, expire, and their digits are not stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def test_a_code_from_its_making_to_its_end(tmp_path: Path) -> None:
+def test_the_life_of_an_access_code(tmp_path: Path) -> None:
     clock, engine = Clock(), open_journal(tmp_path / "journal.sqlite")
     store = CodeStore(engine, clock=clock)
     first = AccessCode("a", "ana", 1000.0, 1900.0, person="mia", subject="roblox", how_long="hour")

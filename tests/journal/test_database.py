@@ -10,7 +10,7 @@ from hedgerow.journal.store import DamagedJournalError, JournalError
 from hedgerow.journal.tables import events
 
 
-def test_files_are_for_the_owner_only(tmp_path):
+def test_files_are_readable_by_their_owner_only(tmp_path):
     path = tmp_path / "state" / "journal.sqlite"
     engine = open_journal(path)
     with engine.begin() as connection:
@@ -22,14 +22,14 @@ def test_files_are_for_the_owner_only(tmp_path):
     engine.dispose()
 
 
-def test_an_existing_file_that_others_could_read_is_closed_to_them(tmp_path):
+def test_an_existing_file_loses_the_permissions_of_others(tmp_path):
     path = tmp_path / "journal.sqlite"
     path.touch(0o644)
     open_journal(path).dispose()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_opening_twice_keeps_what_is_there(tmp_path):
+def test_reopening_keeps_the_rows(tmp_path):
     path = tmp_path / "journal.sqlite"
     engine = open_journal(path)
     with engine.begin() as connection:
@@ -53,14 +53,14 @@ def write_a_newer_version(path):
 
 
 @pytest.mark.parametrize("spoil", [write_garbage, write_a_newer_version, lambda path: path.mkdir()])
-def test_what_is_not_a_journal_of_ours_is_refused_in_one_sentence(tmp_path, spoil):
+def test_anything_but_a_journal_of_this_version_is_refused(tmp_path, spoil):
     path = tmp_path / "journal.sqlite"
     spoil(path)
     with pytest.raises(JournalError, match=r"cannot (make|open) the journal .*journal\.sqlite"):
         open_journal(path)
 
 
-def test_only_what_is_no_database_counts_as_damaged(tmp_path):
+def test_a_newer_journal_is_not_a_damaged_one(tmp_path):
     path = tmp_path / "journal.sqlite"
     write_garbage(path)
     with pytest.raises(DamagedJournalError):

@@ -1,4 +1,4 @@
-"""The courier over a real socket: what arrives, what is dropped, what a worker feels of it."""
+"""Event sender and receiver over a real socket: batch, drops, and no delay for the worker."""
 
 import asyncio
 import contextlib
@@ -31,28 +31,28 @@ async def serving(path):
 
 
 @contextlib.asynccontextmanager
-async def running(courier):
-    task = asyncio.create_task(courier.run())
+async def running(sender):
+    task = asyncio.create_task(sender.run())
     try:
-        yield courier
+        yield sender
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
 async def receive(server, is_enough, seconds=5.0):
-    """All deliveries until `is_enough(messages)`."""
-    deliveries = []
+    """Return all batches until `is_enough(messages)`."""
+    batches = []
     async with asyncio.timeout(seconds):
-        async for delivery in server.deliveries():
-            deliveries.append(delivery)
-            if is_enough([message for one in deliveries for message in one.messages]):
+        async for batch in server.batches():
+            batches.append(batch)
+            if is_enough([message for one in batches for message in one.messages]):
                 break
-    return deliveries
+    return batches
 
 
-def messages_of(deliveries):
-    return [message for delivery in deliveries for message in delivery.messages]
+def messages_of(batches):
+    return [message for batch in batches for message in batch.messages]
 
 
 def make(path, **more):
@@ -61,14 +61,14 @@ def make(path, **more):
 
 def test_every_kind_of_message_arrives_with_its_sender(tmp_path):
     async def main():
-        async with serving(tmp_path / "courier") as server, running(make(tmp_path / "courier")) as courier:
+        async with serving(tmp_path / "sender") as server, running(make(tmp_path / "sender")) as sender:
             sighting = DeviceSeen(1.0, DeviceId("mia"), "192.168.1.31", "aa:bb:cc:dd:ee:ff")
             for message in (seen(), asked(), sighting, GaugeLevel("hedgerow_dns_cache_entries", (), 7.0)):
-                courier.send(message)
-            courier.send(CounterDelta("hedgerow_dns_dropped_total", ("garbage",), 2.0))
-            deliveries = await receive(server, lambda got: len(got) >= 5)
-        assert {(one.worker, one.role) for one in deliveries} == {("dns-0", "dns")}
-        got = messages_of(deliveries)
+                sender.send(message)
+            sender.send(CounterDelta("hedgerow_dns_dropped_total", ("garbage",), 2.0))
+            batches = await receive(server, lambda got: len(got) >= 5)
+        assert {(one.worker, one.role) for one in batches} == {("dns-0", "dns")}
+        got = messages_of(batches)
         assert set(map(type, got)) == {Observation, AccessRequest, DeviceSeen, GaugeLevel, CounterDelta}
         assert seen() in got
         assert asked() in got
@@ -76,9 +76,9 @@ def test_every_kind_of_message_arrives_with_its_sender(tmp_path):
     asyncio.run(main())
 
 
-def test_the_socket_is_for_the_owner_only_and_goes_away(tmp_path):
+def test_the_socket_has_mode_0600_and_is_removed(tmp_path):
     async def main():
-        path = tmp_path / "state" / "courier"
+        path = tmp_path / "state" / "sender"
         async with serving(path):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -90,25 +90,25 @@ def test_the_socket_is_for_the_owner_only_and_goes_away(tmp_path):
 
 def test_a_stale_socket_of_a_killed_control_is_replaced(tmp_path):
     async def main():
-        path = tmp_path / "courier"
+        path = tmp_path / "sender"
         stale = await asyncio.start_unix_server(lambda reader, writer: None, str(path), cleanup_socket=False)
         stale.close()
         assert path.exists()
-        async with serving(path) as server, running(make(path)) as courier:
-            courier.send(seen())
+        async with serving(path) as server, running(make(path)) as sender:
+            sender.send(seen())
             assert messages_of(await receive(server, bool)) == [seen()]
 
     asyncio.run(main())
 
 
-def test_lifelines_never_leave_the_worker_and_are_never_taken(tmp_path):
+def test_lifelines_are_neither_sent_nor_accepted(tmp_path):
     async def main():
-        path = tmp_path / "courier"
-        async with serving(path) as server, running(make(path)) as courier:
-            courier.send(seen("help.example", Reason.LIFELINE))
-            courier.send(seen())
+        path = tmp_path / "sender"
+        async with serving(path) as server, running(make(path)) as sender:
+            sender.send(seen("help.example", Reason.LIFELINE))
+            sender.send(seen())
             assert messages_of(await receive(server, bool)) == [seen()]
-            # A worker that forgot to ask is refused at the other end too.
+            # A worker that does not check is refused by the receiver.
             _, writer = await asyncio.open_unix_connection(str(path))
             writer.write(encode(WorkerHello("gate-0", "gate")) + encode(seen("help.example", Reason.LIFELINE)) + encode(asked()))
             assert messages_of(await receive(server, bool)) == [asked()]
@@ -118,49 +118,49 @@ def test_lifelines_never_leave_the_worker_and_are_never_taken(tmp_path):
     asyncio.run(main())
 
 
-def test_malformed_lines_are_counted_and_the_rest_is_taken(tmp_path):
+def test_malformed_lines_are_counted_and_skipped(tmp_path):
     async def main():
-        async with serving(tmp_path / "courier") as server:
-            _, writer = await asyncio.open_unix_connection(str(tmp_path / "courier"))
+        async with serving(tmp_path / "sender") as server:
+            _, writer = await asyncio.open_unix_connection(str(tmp_path / "sender"))
             writer.write(
                 encode(WorkerHello("gate-0", "gate")) + b"nonsense\n" + encode(seen()) + b"x" * (3 * LINE_LIMIT) + b"\n" + encode(asked())
             )
-            deliveries = await receive(server, lambda got: len(got) == 2)
-            assert messages_of(deliveries) == [seen(), asked()]
-            assert sum(one.malformed for one in deliveries) == server.malformed == 2
+            batches = await receive(server, lambda got: len(got) == 2)
+            assert messages_of(batches) == [seen(), asked()]
+            assert sum(one.malformed for one in batches) == server.malformed == 2
             writer.close()
             await writer.wait_closed()
 
     asyncio.run(main())
 
 
-def test_the_last_delivery_of_a_worker_says_that_it_left(tmp_path):
+def test_the_last_batch_of_a_connection_is_marked(tmp_path):
     async def main():
-        async with serving(tmp_path / "courier") as server:
-            async with running(make(tmp_path / "courier")) as courier:
-                courier.send(seen())
+        async with serving(tmp_path / "sender") as server:
+            async with running(make(tmp_path / "sender")) as sender:
+                sender.send(seen())
                 await receive(server, bool)
             async with asyncio.timeout(30):
-                async for delivery in server.deliveries():
-                    if delivery.left:
-                        assert (delivery.worker, delivery.role) == ("dns-0", "dns")
+                async for batch in server.batches():
+                    if batch.left:
+                        assert (batch.worker, batch.role) == ("dns-0", "dns")
                         break
 
     asyncio.run(main())
 
 
-def test_what_waited_while_control_was_away_arrives_later(tmp_path):
+def test_queued_messages_arrive_when_control_returns(tmp_path):
     async def main():
-        path = tmp_path / "courier"
-        async with running(make(path)) as courier:
-            courier.send(seen())
-            courier.count(("hedgerow_dns_cache_hits_total",), 3.0)
+        path = tmp_path / "sender"
+        async with running(make(path)) as sender:
+            sender.send(seen())
+            sender.count(("hedgerow_dns_cache_hits_total",), 3.0)
             await asyncio.sleep(0.1)
-            assert not courier.connected
+            assert not sender.connected
             async with serving(path) as server:
                 first = messages_of(await receive(server, lambda got: len(got) == 2))
-            courier.send(asked())
-            courier.count(("hedgerow_dns_cache_hits_total",), 4.0)
+            sender.send(asked())
+            sender.count(("hedgerow_dns_cache_hits_total",), 4.0)
             async with serving(path) as server:
                 second = messages_of(
                     await receive(server, lambda got: asked() in got and any(isinstance(one, CounterDelta) for one in got))
@@ -172,12 +172,12 @@ def test_what_waited_while_control_was_away_arrives_later(tmp_path):
     asyncio.run(main())
 
 
-def test_levels_are_told_anew_to_a_control_that_was_started_anew(tmp_path):
+def test_gauges_are_sent_again_to_a_restarted_control(tmp_path):
     async def main():
-        path = tmp_path / "courier"
+        path = tmp_path / "sender"
         level = GaugeLevel("hedgerow_proxy_open_tunnels", (), 5.0)
-        async with running(make(path)) as courier:
-            courier.report_totals({("hedgerow_proxy_open_tunnels",): 5.0})
+        async with running(make(path)) as sender:
+            sender.report_totals({("hedgerow_proxy_open_tunnels",): 5.0})
             for _ in range(2):
                 async with serving(path) as server:
                     assert level in messages_of(await receive(server, bool))
@@ -185,15 +185,15 @@ def test_levels_are_told_anew_to_a_control_that_was_started_anew(tmp_path):
     asyncio.run(main())
 
 
-def test_a_full_queue_drops_the_oldest_observations_and_counts_them_but_no_request(tmp_path):
+def test_a_full_queue_drops_the_oldest_observations_but_no_request(tmp_path):
     async def main():
-        path = tmp_path / "courier"
-        courier = make(path, limit=10)
-        courier.send(asked())
+        path = tmp_path / "sender"
+        sender = make(path, limit=10)
+        sender.send(asked())
         for number in range(25):
-            courier.send(seen(f"host-{number}.example"))
-        assert courier.dropped == 15
-        async with serving(path) as server, running(courier):
+            sender.send(seen(f"host-{number}.example"))
+        assert sender.dropped == 15
+        async with serving(path) as server, running(sender):
             got = messages_of(await receive(server, lambda got: len(got) == 12))
         assert asked() in got
         assert CounterDelta(DROPPED_METRIC, ("dns",), 15.0) in got
@@ -202,16 +202,16 @@ def test_a_full_queue_drops_the_oldest_observations_and_counts_them_but_no_reque
     asyncio.run(main())
 
 
-def test_totals_become_deltas_also_when_a_part_begins_again():
-    courier = EventSender("unused", "dns-0", "dns")
+def test_totals_become_deltas_even_after_a_reset():
+    sender = EventSender("unused", "dns-0", "dns")
     hits = ("hedgerow_dns_cache_hits_total",)
     for total, delta in ((5.0, 5.0), (5.0, 0.0), (8.0, 3.0), (2.0, 2.0)):
-        courier.report_totals({hits: total})
-        assert sum(one.value for one in courier._take_batch()) == delta
+        sender.report_totals({hits: total})
+        assert sum(one.value for one in sender._take_batch()) == delta
 
 
-def test_a_control_that_does_not_read_never_makes_the_worker_wait(tmp_path):
-    """The server accepts and then reads nothing: the socket's buffer fills, the queue fills, and `send` stays as quick as before."""
+def test_a_control_that_does_not_read_never_blocks_the_worker(tmp_path):
+    """The server accepts and reads nothing: the socket buffer and the queue fill, and `send` still returns."""
 
     async def main():
         accepted = []
@@ -219,22 +219,22 @@ def test_a_control_that_does_not_read_never_makes_the_worker_wait(tmp_path):
         async def accept(_reader, writer):
             accepted.append(writer)
 
-        server = await asyncio.start_unix_server(accept, str(tmp_path / "courier"), limit=1)
+        server = await asyncio.start_unix_server(accept, str(tmp_path / "sender"), limit=1)
         longest = 0.0
-        async with running(make(tmp_path / "courier", limit=2000)) as courier:
+        async with running(make(tmp_path / "sender", limit=2000)) as sender:
             started = time.perf_counter()
             number = 0
             while time.perf_counter() - started < 1.0:
                 before = time.perf_counter()
                 for _ in range(100):
-                    courier.send(seen(f"host-{number}.example" + "x" * 200))
+                    sender.send(seen(f"host-{number}.example" + "x" * 200))
                     number += 1
                 longest = max(longest, time.perf_counter() - before)
                 await asyncio.sleep(0)
             assert accepted
-            assert courier.dropped > 0
-            assert len(courier._observations) <= 2000
-        # 100 appends; a blocked write would hold them for as long as nobody reads.
+            assert sender.dropped > 0
+            assert len(sender._observations) <= 2000
+        # 100 appends; a blocking write would never return.
         assert longest < 2.0
         server.close()
         for writer in accepted:
@@ -247,26 +247,26 @@ def test_a_control_that_does_not_read_never_makes_the_worker_wait(tmp_path):
 
 def test_twenty_thousand_events_arrive_in_order_and_complete(tmp_path):
     async def main():
-        async with serving(tmp_path / "courier") as server, running(make(tmp_path / "courier")) as courier:
+        async with serving(tmp_path / "sender") as server, running(make(tmp_path / "sender")) as sender:
             for number in range(20_000):
-                courier.send(seen(f"{number}.example"))
+                sender.send(seen(f"{number}.example"))
             got = []
             async with asyncio.timeout(30):
-                async for delivery in server.deliveries():
-                    got.extend(delivery.messages)
+                async for batch in server.batches():
+                    got.extend(batch.messages)
                     if len(got) >= 20_000:
                         break
         assert [one.host for one in got] == [f"{number}.example" for number in range(20_000)]
-        assert courier.dropped == 0
+        assert sender.dropped == 0
 
     asyncio.run(main())
 
 
-def test_the_courier_runs_in_a_process_that_is_killed(tmp_path):
-    """kill -9 of the worker: what it had sent is there, and the server goes on with the others."""
+def test_a_killed_worker_loses_nothing_that_it_sent(tmp_path):
+    """After kill -9 its messages are there, and the server goes on with other workers."""
 
     async def main():
-        path = tmp_path / "courier"
+        path = tmp_path / "sender"
         async with serving(path) as server:
             child = os.fork()
             if child == 0:
@@ -276,8 +276,8 @@ def test_the_courier_runs_in_a_process_that_is_killed(tmp_path):
             os.kill(child, 9)
             await asyncio.to_thread(os.waitpid, child, 0)
             assert got == [seen()]
-            async with running(make(path)) as courier:
-                courier.send(asked())
+            async with running(make(path)) as sender:
+                sender.send(asked())
                 assert asked() in messages_of(await receive(server, lambda got: asked() in got))
 
     asyncio.run(main())
@@ -293,16 +293,16 @@ def _send_and_hang(path):
     return 0
 
 
-def test_a_worker_that_ends_together_with_control_ends(tmp_path):
-    """Told to stop in any moment of a connection's end, the courier stops."""
+def test_the_sender_stops_while_control_stops(tmp_path):
+    """Cancelled at any moment of a closing connection, the sender ends."""
 
     async def main(pauses: int) -> None:
         path = tmp_path / f"{pauses}.sock"
         server = EventReceiver(path)
         await server.start()
-        courier = make(path)
-        task = asyncio.create_task(courier.run())
-        courier.send(seen())
+        sender = make(path)
+        task = asyncio.create_task(sender.run())
+        sender.send(seen())
         async with asyncio.timeout(30):
             await receive(server, bool, 30.0)
             await server.close()

@@ -1,4 +1,4 @@
-"""Lines of JSON between the processes."""
+"""Messages as lines of JSON."""
 
 import json
 
@@ -48,7 +48,7 @@ MESSAGES = st.one_of(
 
 
 @given(MESSAGES)
-def test_what_is_encoded_comes_back_as_it_was(message):
+def test_encoding_and_decoding_returns_the_message(message):
     line = encode(message)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
@@ -56,7 +56,7 @@ def test_what_is_encoded_comes_back_as_it_was(message):
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_message_or_malformed(data):
+def test_arbitrary_bytes_raise_nothing_else(data):
     try:
         decode(data)
     except MalformedMessage:
@@ -95,18 +95,18 @@ def test_malformed(line):
         decode(line)
 
 
-def test_the_base_of_the_malformed_observations_is_well_formed():
+def test_the_template_of_the_malformed_observations_is_valid():
     assert isinstance(decode(json.dumps({"observation": OBSERVATION}).encode()), Observation)
 
 
-def test_a_long_url_is_cut_so_that_its_line_always_fits():
+def test_a_long_url_is_cut():
     asked = AccessRequest(1.0, DeviceId("d"), None, "example.com", "https://example.com/" + "ä" * 100_000)
     line = encode(asked)
     assert len(line) < LINE_LIMIT
     assert decode(line).url == asked.url[:TEXT_LIMIT]
 
 
-def test_a_lifeline_may_not_be_remembered():
+def test_decisions_about_lifelines_may_not_be_recorded():
     seen = Observation(1.0, DeviceId("d"), None, "p", RequestKind.DNS, Verdict.ALLOW, Reason.LIFELINE)
     assert not may_be_recorded(seen)
     assert may_be_recorded(CounterDelta("hedgerow_dns_cache_hits_total"))

@@ -1,4 +1,4 @@
-"""Journals of earlier versions, brought up to date."""
+"""Migration of journals of earlier versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHOICES = {"kind": "dns", "verdict": "block", "reason": "category", "state": "op
 
 
 def a_row(table: Table, number: int) -> dict[str, Any]:
-    """A row with a value in each column."""
+    """Return a row with a value in each column."""
     values: dict[str, Any] = {}
     for column in table.columns:
         match column.type:
@@ -97,7 +97,7 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
         store.dispose()
 
 
-def test_the_site_can_be_taken_out_again(tmp_path: Path) -> None:
+def test_the_sites_can_be_removed_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     rows = make_old(path, "0008")
     migrate_journal(path)
@@ -130,7 +130,7 @@ def test_a_journal_without_daily_sums_gets_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0005"])
-def test_older_journals_open(tmp_path: Path, revision: str) -> None:
+def test_older_journals_are_migrated(tmp_path: Path, revision: str) -> None:
     path = tmp_path / "journal.sqlite"
     rows = make_old(path, revision)
     store = open_journal(path)

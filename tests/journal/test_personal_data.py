@@ -1,4 +1,4 @@
-"""What is kept about somebody, and that what is erased is in no byte of the journal's files."""
+"""Export and erasure of personal data. Erased data is in no byte of the journal's files."""
 
 from __future__ import annotations
 
@@ -24,55 +24,57 @@ MIA = DataSubject("mia", frozenset({"mia-tablet"}))
 TOM = DataSubject("tom", frozenset({"tom-phone"}))
 
 
-def _decision(whose: DataSubject, host: str, when: float, url: str = "") -> Observation:
-    (device,) = whose.devices
+def _decision(subject: DataSubject, host: str, when: float, url: str = "") -> Observation:
+    (device,) = subject.devices
     what = random.Random(host).choice(("adult", "social", "games"))
     return Observation(
         when,
         DeviceId(device),
-        whose.person,
+        subject.person,
         "child-8-12",
         RequestKind.HTTP,
         Verdict.BLOCK,
         Reason.CATEGORY,
-        f"{what}-{whose.person}",
+        f"{what}-{subject.person}",
         host,
         url,
     )
 
 
 def _fill(journal: Store, decisions: int) -> None:
-    """Mia's and Tom's rows among each other, as they come."""
+    """Write rows of Mia and Tom in mixed order."""
     recorder = Recorder(journal, limit=decisions + 100, clock=lambda: NOW)
     chance = random.Random(6)
     told = [(chance.choice((MIA, TOM)), chance.getrandbits(48)) for _ in range(decisions)]
     recorder.add(
-        _decision(whose, f"w{number:x}.secret-of-{whose.person}.example", NOW - 9000 + n, f"https://secret-of-{whose.person}.example/{n}")
-        for n, (whose, number) in enumerate(told)
+        _decision(
+            subject, f"w{number:x}.secret-of-{subject.person}.example", NOW - 9000 + n, f"https://secret-of-{subject.person}.example/{n}"
+        )
+        for n, (subject, number) in enumerate(told)
     )
-    for whose in (MIA, TOM):
-        (device,) = whose.devices
-        name = f"secret-of-{whose.person}"
+    for subject in (MIA, TOM):
+        (device,) = subject.devices
+        name = f"secret-of-{subject.person}"
         recorder.add([
-            AccessRequest(NOW, DeviceId(device), whose.person, f"{name}.example", note=f"{name}, please"),
-            AccessRequest(NOW, DeviceId(device), whose.person, f"{name}.example", note=f"{name}, please, please"),
-            SystemEvent(NOW, "code", str(whose.person), f"{name} is open for an hour"),
-            DeviceSeen(NOW, DeviceId(device), "192.168.1.9", None, whose.person, "child-8-12", name),
+            AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please"),
+            AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please, please"),
+            SystemEvent(NOW, "code", str(subject.person), f"{name} is open for an hour"),
+            DeviceSeen(NOW, DeviceId(device), "192.168.1.9", None, subject.person, "child-8-12", name),
         ])  # fmt: skip
         ledger = GrantStore(journal, clock=lambda: NOW)
         for id, ends in (("old", NOW - 60), ("open", NOW + 60)):
-            ledger.give(Grant(f"{id}-{whose.person}", f"{id}-{name}.example", "ana", NOW - 120, ends, person=whose.person))
+            ledger.give(Grant(f"{id}-{subject.person}", f"{id}-{name}.example", "ana", NOW - 120, ends, person=subject.person))
         usage = UsageStore(journal, clock=lambda: NOW)
         for days in (0, 10):
-            usage.add([ActiveMinute(int(NOW // 60) - days * 1440, f"person:{whose.person}", "")])
-            usage.give(Bonus(f"{days}-{whose.person}", f"person:{whose.person}", "", 5, "ana", NOW - days * 86400))
-        usage.start_session(Session(f"s-{whose.person}", DeviceId(device), "ana", NOW - 900, NOW - 600, name=name))
+            usage.add([ActiveMinute(int(NOW // 60) - days * 1440, f"person:{subject.person}", "")])
+            usage.give(Bonus(f"{days}-{subject.person}", f"person:{subject.person}", "", 5, "ana", NOW - days * 86400))
+        usage.start_session(Session(f"s-{subject.person}", DeviceId(device), "ana", NOW - 900, NOW - 600, name=name))
         codes = CodeStore(journal, clock=lambda: NOW)
         codes.add(
-            AccessCode(f"c-{whose.person}", "ana", NOW - 900, NOW - 1, None, whose.person, f"{name}.example", "hour", 0, None), "123456"
+            AccessCode(f"c-{subject.person}", "ana", NOW - 900, NOW - 1, None, subject.person, f"{name}.example", "hour", 0, None), "123456"
         )
         outbox = Outbox(journal, clock=lambda: NOW)
-        outbox.put("dad", "request", f"{device} {name}.example", f"{whose.person} asks for {name}.example")
+        outbox.put("dad", "request", f"{device} {name}.example", f"{subject.person} asks for {name}.example")
         outbox.mark_sent([row.id for row in outbox.waiting("dad")])
     recorder.flush()
 
@@ -83,7 +85,7 @@ def _octets(journal: Store) -> bytes:
 
 
 @pytest.mark.parametrize("decisions", [0, 3, 60_000])
-def test_what_is_erased_is_in_no_byte_of_the_files(journal: Store, decisions: int) -> None:
+def test_erased_data_is_in_no_byte_of_the_files(journal: Store, decisions: int) -> None:
     _fill(journal, decisions)
     store = PersonalDataStore(journal, clock=lambda: NOW)
     toms = list(store.rows(TOM))
@@ -92,7 +94,7 @@ def test_what_is_erased_is_in_no_byte_of_the_files(journal: Store, decisions: in
     erased = done.rows
     assert not done.problem
     left = _octets(journal)
-    # What is in force is still there: the grant that is open now.
+    # The grant that is still open stays.
     assert left.count(b"secret-of-mia") == left.count(b"open-secret-of-mia.example") == 1
     assert b"example.secret-of-mia" not in left
     assert erased.get("decisions", 0) >= decisions // 3
@@ -100,10 +102,10 @@ def test_what_is_erased_is_in_no_byte_of_the_files(journal: Store, decisions: in
         "requests": 1, "grants": 1, "sessions": 1, "codes": 1, "minutes": 1, "minutes on top": 1, "events": 1, "notices": 1, "devices": 1,
     }  # fmt: skip
     assert [row["kept"] for row in store.rows(MIA)] == ["grants", "minutes", "minutes on top"]
-    assert list(store.rows(TOM)) == toms, "nothing of anybody else's"
+    assert list(store.rows(TOM)) == toms, "nobody else's rows change"
 
 
-def test_rows_are_all_that_is_kept_and_nothing_of_others(journal: Store) -> None:
+def test_an_export_is_complete_and_holds_nothing_of_others(journal: Store) -> None:
     _fill(journal, 50)
     rows = list(PersonalDataStore(journal).rows(MIA))
     assert {row["kept"] for row in rows} == {
@@ -133,13 +135,13 @@ def test_devices_of_the_policy_stay_in_the_list_of_devices(journal: Store) -> No
     assert "devices" in [row["kept"] for row in store.rows(MIA)]
 
 
-def test_a_name_with_signs_of_patterns_is_only_itself(journal: Store) -> None:
+def test_wildcards_in_names_are_taken_literally(journal: Store) -> None:
     outbox = Outbox(journal, clock=lambda: NOW)
     outbox.put("dad", "request", "tom-phone roblox.com", "tom asks")
     assert list(PersonalDataStore(journal).rows(DataSubject("%", frozenset({"_"})))) == []
 
 
-def test_what_workers_tell_late_is_erased_too(journal: Store) -> None:
+def test_late_reports_are_erased_too(journal: Store) -> None:
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add([_decision(MIA, "waits.example", NOW - 2), _decision(TOM, "waits.example", NOW - 2)])
     store = PersonalDataStore(journal, clock=lambda: NOW)
@@ -147,11 +149,11 @@ def test_what_workers_tell_late_is_erased_too(journal: Store) -> None:
         assert store.erase(MIA, NOW, frozenset()).rows["decisions"] == 1
         recorder.add([_decision(MIA, "late.example", NOW - 1), _decision(MIA, "new.example", NOW), _decision(TOM, "late.example", NOW - 1)])
     recorder.flush()
-    hosts = {whose.person: [row["host"] for row in store.rows(whose) if row["kept"] == "decisions"] for whose in (MIA, TOM)}
+    hosts = {subject.person: [row["host"] for row in store.rows(subject) if row["kept"] == "decisions"] for subject in (MIA, TOM)}
     assert hosts == {"mia": ["new.example"], "tom": ["waits.example", "late.example"]}
 
 
-def test_a_reader_who_does_not_go_is_told_of(journal: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_blocks_the_checkpoint_is_reported(journal: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "CHECKPOINT_TRIES", 1)
     _fill(journal, 3)
     with journal.connect() as reader:
@@ -160,7 +162,7 @@ def test_a_reader_who_does_not_go_is_told_of(journal: Store, monkeypatch: pytest
         assert "Another process keeps reading" in PersonalDataStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
 
 
-def test_no_table_about_somebody_is_forgotten() -> None:
+def test_every_table_with_personal_data_is_covered() -> None:
     about = {name for name, table in metadata.tables.items() if {"device", "person"} & set(table.columns.keys())}
     about |= {"usage", "bonuses", "events", "notices", "hourly", "daily"}
-    assert about == {drawer.table.name for drawer in personal_data.PERSONAL_DATA}
+    assert about == {kind.table.name for kind in personal_data.PERSONAL_DATA}

@@ -1,4 +1,4 @@
-"""Questions to the journal."""
+"""Queries of the journal."""
 
 import tempfile
 from collections import Counter
@@ -90,7 +90,7 @@ def test_counts_by_reason_and_device(reader):
     st.integers(0, 5 * 86400),
 )
 @settings(max_examples=25)
-def test_sums_by_day_and_by_hour_say_the_same(told, since):
+def test_daily_and_hourly_sums_agree(told, since):
     with tempfile.TemporaryDirectory() as folder:
         engine = open_journal(Path(folder) / "journal.sqlite")
         start = NOW // 86400 * 86400

@@ -1,4 +1,4 @@
-"""The recorder: what is written, what is refused, and what it survives."""
+"""The recorder: writing, refusing lifelines, full disks and killed processes."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ def test_lifelines_are_refused(journal):
     assert JournalReader(journal).devices(0) == ()
 
 
-def test_the_buffer_is_bounded_and_the_oldest_is_dropped(journal):
+def test_a_full_buffer_drops_the_oldest(journal):
     recorder = Recorder(journal, limit=10)
     recorder.add(seen(host=f"{number}.example") for number in range(25))
     assert recorder.dropped == 15
@@ -63,7 +63,7 @@ def test_the_buffer_is_bounded_and_the_oldest_is_dropped(journal):
     assert [row.host for row in reversed(JournalReader(journal).decisions().rows)] == [f"{number}.example" for number in range(15, 25)]
 
 
-def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writing(journal):
+def test_rows_keep_the_order_of_writing_when_the_clock_goes_back(journal):
     recorder = Recorder(journal)
     for when in (NOW, NOW - 7200, NOW - 3600):
         recorder.add([seen(when, host=f"at-{when:.0f}.example")])
@@ -74,7 +74,7 @@ def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writi
     assert (device.first_seen, device.last_seen, device.blocked) == (NOW, NOW, 3)
 
 
-def test_a_device_keeps_its_address_when_only_a_decision_tells_of_it(journal):
+def test_a_decision_without_an_address_keeps_the_known_address(journal):
     recorder = Recorder(journal)
     recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12", "Mia's tablet")])
     recorder.flush()
@@ -87,8 +87,8 @@ def test_a_device_keeps_its_address_when_only_a_decision_tells_of_it(journal):
 
 @pytest.mark.parametrize("also", ["fe80::1", "2001:db8::1"])
 @pytest.mark.parametrize("flushes", [1, 2])
-def test_a_sighting_by_another_family_takes_neither_address_nor_name(journal, flushes, also):
-    """Workers see packets, discovery knows names: whichever comes first, both are kept."""
+def test_an_ipv6_sighting_replaces_neither_ipv4_address_nor_name(journal, flushes, also):
+    """Workers report addresses and discovery reports names, in either order."""
     recorder, tablet = Recorder(journal), DeviceId("mia-tablet")
     for sighting in (DeviceSeen(NOW, tablet, "192.168.1.31", None, "mia", "child-8-12", "Mia's tablet"),
                      DeviceSeen(NOW + 1, tablet, also, "aa:bb:cc:dd:ee:ff", "mia", "child-8-12")):  # fmt: skip
@@ -121,7 +121,7 @@ def test_retention(journal, retention, kept):
     assert {row.host for row in JournalReader(journal).decisions().rows} == {f"{days}.example" for days in kept}
 
 
-def test_pruning_takes_more_than_one_chunk_and_leaves_open_requests(journal):
+def test_pruning_in_chunks_leaves_open_requests(journal):
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add(seen(NOW - 40 * DAY) for _ in range(12_000))
     recorder.add(
@@ -134,7 +134,7 @@ def test_pruning_takes_more_than_one_chunk_and_leaves_open_requests(journal):
 
 
 def limit_pages(store, more):
-    """SQLite's own limit on the size of the file: it answers as it does when the disk is full."""
+    """Limit the file's pages, so that SQLite reports a full disk. Returns a function that lifts the limit."""
     with store.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     store.dispose()
@@ -146,7 +146,7 @@ def limit_pages(store, more):
     return lambda: (event.remove(store.engine, "connect", listener), store.dispose())
 
 
-def test_on_a_full_disk_detail_is_dropped_and_told_and_requests_wait(journal):
+def test_on_a_full_disk_decisions_are_dropped_and_requests_wait(journal):
     free = limit_pages(journal, more=0)
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(500))
@@ -165,7 +165,7 @@ def test_on_a_full_disk_detail_is_dropped_and_told_and_requests_wait(journal):
     assert "500 decisions were not kept" in JournalReader(journal).events("journal")[0].detail
 
 
-def test_when_a_little_room_is_left_it_is_for_requests(journal):
+def test_the_last_room_is_for_requests(journal):
     limit_pages(journal, more=2)
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(500))
@@ -176,7 +176,7 @@ def test_when_a_little_room_is_left_it_is_for_requests(journal):
     assert rows(journal) == 0
 
 
-def test_on_a_full_disk_the_oldest_detail_goes_first(journal):
+def test_on_a_full_disk_the_oldest_decisions_go_first(journal):
     recorder = Recorder(journal, clock=lambda: NOW)
     for hundred in range(30):
         recorder.add(seen(NOW + hundred, host=f"{hundred}-{number}.{'x' * 200}.example") for number in range(100))
@@ -193,7 +193,7 @@ def test_on_a_full_disk_the_oldest_detail_goes_first(journal):
         assert connection.scalar(select(func.min(decisions.c.at))) == NOW + 3
 
 
-def test_a_nearly_full_disk_is_left_as_it_is(journal):
+def test_a_nearly_full_disk_is_filled_no_further(journal):
     left = [10_000_000]
     recorder = Recorder(journal, clock=lambda: NOW, reserve=1_000_000, free=lambda: left[0])
     recorder.add(seen(host=f"{number}.example") for number in range(2000))
@@ -212,7 +212,7 @@ def test_a_nearly_full_disk_is_left_as_it_is(journal):
     assert "of the oldest were deleted" in JournalReader(journal).events("journal")[0].detail
 
 
-def test_while_much_is_forgotten_writing_goes_on(journal):
+def test_writing_goes_on_during_pruning(journal):
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add(seen(NOW - 40 * DAY) for _ in range(10_000))
     recorder.flush()
@@ -223,7 +223,7 @@ def test_while_much_is_forgotten_writing_goes_on(journal):
         recorder.add([seen()])
         written += recorder.flush()
     pruning.join()
-    assert written >= 2, "nothing was written between the pieces"
+    assert written >= 2, "nothing was written between the chunks"
     assert rows(journal) == written
 
 
@@ -274,7 +274,7 @@ while True:
 """
 
 
-def test_kill_9_loses_nothing_that_was_flushed_and_the_next_start_goes_on(tmp_path):
+def test_kill_9_loses_nothing_that_was_flushed(tmp_path):
     path = tmp_path / "journal.sqlite"
     with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -285,7 +285,7 @@ def test_kill_9_loses_nothing_that_was_flushed_and_the_next_start_goes_on(tmp_pa
     engine = open_journal(path)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-    # The transaction it was in is there whole or not at all.
+    # The open transaction is there as a whole or not at all.
     assert rows(engine) in {flushed, flushed + 200}
     recorder = Recorder(engine)
     recorder.add([seen()])
@@ -293,7 +293,7 @@ def test_kill_9_loses_nothing_that_was_flushed_and_the_next_start_goes_on(tmp_pa
     engine.dispose()
 
 
-def test_run_flushes_in_the_background_and_once_more_at_the_end(journal):
+def test_run_flushes_in_the_background_and_at_the_end(journal):
     async def main():
         recorder = Recorder(journal)
         task = asyncio.create_task(recorder.run(interval=0.02))

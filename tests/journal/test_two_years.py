@@ -1,4 +1,4 @@
-"""Two years of a household, day after day with its pruning: what is kept is bounded, and what the pages ask of it stays right."""
+"""Two years of a household's data, with pruning: the journal stays bounded, and queries stay right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REASONS = ((Verdict.BLOCK, Reason.CATEGORY, "social"), (Verdict.ALLOW, Reason.DE
 
 
 def a_day(day: int) -> list[Observation | AccessRequest | SystemEvent]:
-    """Each device once an hour; somebody asks for something, and a process is restarted. The clocks go back by an hour every 100 days."""
+    """Return a day's messages: each device once an hour, a request and a restart. The clock goes back by an hour every 100 days."""
     morning = START + day * DAY - (3600.0 if day % 100 == 99 else 0.0)
     seen: list[Observation | AccessRequest | SystemEvent] = []
     for hour in range(PER_DAY):
@@ -66,7 +66,7 @@ def test_two_years_of_data(journal: Store) -> None:
         assert connection.scalar(select(func.min(hourly.c.hour))) >= (now - 400 * DAY) // 3600
         assert connection.scalar(select(func.min(daily.c.day))) >= (now - 400 * DAY) // DAY
         assert connection.scalar(select(func.min(events.c.at))) >= now - 400 * DAY
-    # After the first 400 days the file grows no more: SQLite writes into what was freed.
+    # After the first 400 days the file stops growing, since SQLite reuses freed pages.
     assert sizes[-1] <= sizes[15] * 1.05, sizes
     reader = JournalReader(journal)
     a_year = {row.what: row.count for row in reader.reasons(now - 365 * DAY)}

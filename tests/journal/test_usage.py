@@ -30,7 +30,7 @@ def store(journal: Store) -> UsageStore:
     return UsageStore(journal, clock=lambda: NOW)
 
 
-def test_a_minute_told_twice_is_one_minute_also_to_another_process(store: UsageStore) -> None:
+def test_a_minute_reported_twice_counts_once(store: UsageStore) -> None:
     told = [ActiveMinute(MINUTE + n, *MIA) for n in (0, 1, 59, 60, 0)]
     store.add(told)
     store.add(told[:2])
@@ -39,20 +39,20 @@ def test_a_minute_told_twice_is_one_minute_also_to_another_process(store: UsageS
     assert minutes_between(marks, NOW, NOW + 7200) == [MINUTE, MINUTE + 1, MINUTE + 59, MINUTE + 60]
 
 
-def test_old_minutes_are_forgotten(store: UsageStore) -> None:
+def test_old_minutes_are_pruned(store: UsageStore) -> None:
     store.add([ActiveMinute(MINUTE - MAX_USAGE_HOURS * 60 - 120, *MIA), ActiveMinute(MINUTE, *MIA)])
     store.prune()
     assert list(store.marks(0.0)[MIA]) == [int(NOW // 3600)]
 
 
-def test_minutes_on_top_are_kept(store: UsageStore) -> None:
+def test_bonus_minutes_are_stored(store: UsageStore) -> None:
     bonus = Bonus("b", "person:mia", "", 15, "ana", NOW)
     store.give(bonus)
     assert store.bonuses(NOW) == (bonus,)
     assert store.bonuses(NOW + 1) == ()
 
 
-def test_a_sitting_ends_the_one_before_it(store: UsageStore) -> None:
+def test_a_session_ends_the_one_before_it(store: UsageStore) -> None:
     first, second = (Session(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab"))
     store.start_session(first)
     store.start_session(second)
@@ -63,7 +63,7 @@ def test_a_sitting_ends_the_one_before_it(store: UsageStore) -> None:
         store.end_session(DeviceId("seat-1"), None)
 
 
-def test_a_restart_forgets_no_minute(store: UsageStore) -> None:
+def test_minutes_survive_a_restart(store: UsageStore) -> None:
     clock = _Clock()
     keeper = BudgetTracker(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
     assert keeper.record([ActiveMinute(MINUTE, *MIA)])
@@ -92,5 +92,5 @@ def test_setting_the_clock_back_gives_no_minute_back(store: UsageStore) -> None:
     assert FRESH_S < 1800
 
 
-def test_nothing_is_forgotten_of_those_of_whom_nothing_is_said(journal: Store) -> None:
+def test_forgetting_nothing_deletes_nothing(journal: Store) -> None:
     assert forget_decisions(journal, {"mia": 7}, {"guest": 0}, NOW) == 0

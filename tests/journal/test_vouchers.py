@@ -1,4 +1,4 @@
-"""Vouchers: each opens a seat once, in time, and its code is nowhere to be read."""
+"""Vouchers open a seat once, expire, and their codes are not stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hedgerow.journal.access_store import Voucher, VoucherCount, VoucherStore
 from hedgerow.journal.database import open_journal
 
 
-def test_a_sheet_of_vouchers(tmp_path: Path) -> None:
+def test_the_life_of_vouchers(tmp_path: Path) -> None:
     now = [1000.0]
     engine = open_journal(tmp_path / "journal.sqlite")
     store = VoucherStore(engine, clock=lambda: now[0])
@@ -37,7 +37,7 @@ def test_a_sheet_of_vouchers(tmp_path: Path) -> None:
     assert b"DEFGHJKM" not in (tmp_path / "journal.sqlite").read_bytes()
 
 
-def test_of_two_who_type_it_one_has_it(tmp_path: Path) -> None:
+def test_of_several_guests_who_enter_a_code_one_succeeds(tmp_path: Path) -> None:
     engine = open_journal(tmp_path / "journal.sqlite")
     store = VoucherStore(engine, clock=lambda: 1000.0)
     for number in range(20):

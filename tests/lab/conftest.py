@@ -1,4 +1,4 @@
-"""One house for all tests of the laboratory; each leaves it as it found it."""
+"""One house for all lab tests. Each test restores it."""
 
 from __future__ import annotations
 

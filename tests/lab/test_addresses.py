@@ -1,4 +1,4 @@
-"""Devices get their addresses from the router, by DHCP and by router advertisements, and keep their person's rules whatever they get."""
+"""Devices keep their rules whatever addresses they get by DHCP and router advertisements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ip address flush dev "$interface" scope global
 ip address add "$ip/$mask" dev "$interface"
 ip route replace default via "$router"
 """
-"""What udhcpc calls with what it was given."""
+"""The script that udhcpc calls with a lease."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def guarded(house: House) -> Iterator[House]:
 
 
 def serve_addresses(house: House, first: int) -> subprocess.Popen[str]:
-    """dnsmasq as the router's DHCP server and its voice for IPv6, giving out `first` and what follows."""
+    """Run dnsmasq as the router's DHCP server and IPv6 router advertiser, with leases from `first` on."""
     words = [
         "dnsmasq",
         "--keep-in-foreground",
@@ -52,7 +52,7 @@ def serve_addresses(house: House, first: int) -> subprocess.Popen[str]:
 
 
 def take_lease(device: Space, house: House, name: str) -> str:
-    """Asks for an address as a device that was just switched on; returns it."""
+    """Request an address as a device that was just switched on. Returns it."""
     script = house.folder / "udhcpc.sh"
     script.write_text(CLIENT)
     script.chmod(0o755)
@@ -70,12 +70,12 @@ def addresses(device: Space, family: str) -> list[str]:
 
 
 def known(house: House, device: str) -> tuple[str, str, str] | None:
-    """Where Hedgerow saw it last, what it calls itself, and whose it is."""
+    """Return the device's last address, its name and its person, as Hedgerow knows them."""
     rows = json.loads(house.hedgerow("devices", "--json").stdout)
     return next(((row["address"], row["name"], row["person"]) for row in rows if row["device"] == device), None)
 
 
-def test_a_new_lease_changes_nothing(guarded: House) -> None:
+def test_rules_survive_a_new_lease(guarded: House) -> None:
     tablet, parent = guarded.devices["tablet"], guarded.devices["parent"]
     seen = set()
     for first in (100, 160):
@@ -87,7 +87,7 @@ def test_a_new_lease_changes_nothing(guarded: House) -> None:
             take_lease(parent, guarded, "anas-phone")
             guarded.meet("tablet")
             guarded.meet("parent")
-            assert not asks("8.8.8.8")(guarded, tablet), f"{address} is nobody's"
+            assert not asks("8.8.8.8")(guarded, tablet), f"{address} is not recognised"
             assert reached(asks("8.8.8.8"), guarded, parent, hoped=True), "the parent is filtered"
             deadline = time.monotonic() + 60
             while known(guarded, "tablet") != (address, "mias-tablet", "mia"):
@@ -99,8 +99,8 @@ def test_a_new_lease_changes_nothing(guarded: House) -> None:
     assert len(seen) == 2
 
 
-def test_addresses_that_a_device_makes_for_itself(guarded: House) -> None:
-    """Four of IPv6: one of its MAC, one for privacy, both from the advertised prefix (RFC 4862, RFC 8981), and two more."""
+def test_rules_hold_for_self_assigned_addresses(guarded: House) -> None:
+    """Four IPv6 addresses: by MAC address and for privacy, from the advertised prefix (RFC 4862, RFC 8981), and two more."""
     tablet = guarded.devices["tablet"]
     tablet.must("sysctl", "-qw", "net.ipv6.conf.eth0.use_tempaddr=2", "net.ipv6.conf.eth0.accept_ra=1", "net.ipv6.conf.eth0.autoconf=1")
     server = serve_addresses(guarded, 100)
@@ -119,7 +119,7 @@ def test_addresses_that_a_device_makes_for_itself(guarded: House) -> None:
         own = addresses(tablet, "-6")
         assert len(own) >= 4
         for address in own:
-            assert not asks("2001:4860:4860::8888", "-b", address)(guarded, tablet), f"{address} is nobody's"
+            assert not asks("2001:4860:4860::8888", "-b", address)(guarded, tablet), f"{address} is not recognised"
             answer = tablet.run("kdig", "+short", "+time=3", f"@{LAN6}:1", "-b", address, "adult.example").stdout
             assert answer.strip() == "0.0.0.0"
     finally:

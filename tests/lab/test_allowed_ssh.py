@@ -1,4 +1,4 @@
-"""`--allow-ssh` lets a guarded device use SSH, and is kept until `--refuse-ssh`; nothing else opens with it."""
+"""`--allow-ssh` opens SSH and nothing else to guarded devices, until `--refuse-ssh`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def chosen(house: House) -> bool:
 
 
 @pytest.mark.timeout(200)
-def test_ssh_is_a_choice(house: House) -> None:
+def test_ssh_can_be_allowed(house: House) -> None:
     house.hedgerow("gateway", "apply", "--no-strict")
     house.meet("tablet")
     tablet, ports = house.devices["tablet"], (22, SSH_PORT)

@@ -1,4 +1,4 @@
-"""Chromium that knows of no proxy, behind a redirect: HTTP/2, a WebSocket, events, ranges, a download and an upload, read and unread."""
+"""Chromium behind a redirect: HTTP/2, WebSocket, events, ranges, download and upload, inspected and tunnelled."""
 
 from __future__ import annotations
 

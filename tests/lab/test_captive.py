@@ -1,4 +1,4 @@
-"""A café's guest with a phone: DHCP names the portal, the phone's own check leads to the welcome page, and a voucher opens the seat."""
+"""Captive portal of a café: DHCP announces it, the phone's own check redirects to it, and a voucher opens the seat."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def checked(phone: Space) -> str:
-    """What a phone makes of its maker's page: status and where it leads."""
+    """Return the status and redirect of the vendor's page that phones request."""
     words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "--max-time", "5")
     return phone.run(*words, "-A", "CaptiveNetworkSupport", "http://captive.apple.com/hotspot-detect.html").stdout.strip()
 
 
 def typed(phone: Space, url: str) -> tuple[int, str]:
-    """What somebody gets who types an address: curl's exit status, then status and where it leads."""
+    """Return curl's exit status, and the HTTP status and redirect of an entered address."""
     words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "--max-time", "5")
     done = phone.run(*words, "-H", "Accept: text/html", url)
     return done.returncode, done.stdout.strip()
@@ -62,16 +62,16 @@ def portal_state(phone: Space) -> dict[str, object]:
 
 
 @pytest.mark.timeout(300)
-def test_a_guest_from_the_door_to_the_end(cafe: House) -> None:
+def test_a_guest_uses_a_voucher(cafe: House) -> None:
     phone = cafe.devices["phone"]
     cafe.meet("phone")
     until(lambda: checked(phone) == f"302 {PORTAL}", "the phone finds the welcome page")
-    assert typed(phone, "http://www.school.example/") == (0, f"302 {PORTAL}"), "any page leads there"
-    assert typed(phone, "https://www.school.example/")[0] == 35, "refused without a certificate that would frighten"
+    assert typed(phone, "http://www.school.example/") == (0, f"302 {PORTAL}"), "any page redirects there"
+    assert typed(phone, "https://www.school.example/")[0] == 35, "refused without a certificate warning"
     assert portal_state(phone) == {"captive": True, "user-portal-url": f"https://{LAN4}.1:8053/device"}
     welcome = phone.must("curl", "-s", PORTAL)
     assert "Your voucher code" in welcome
-    assert "/device/code" not in welcome, "another kind of code opens nothing here"
+    assert "/device/code" not in welcome, "access codes are not offered here"
     assert reached(reads("https://www.childline.org.uk/", page="www.childline.org.uk"), cafe, phone, hoped=True)
     for aim in (datagram(PEER4, 27015), asks("8.8.8.8"), reads("https://www.school.example/", page="www.school.example")):
         assert not aim(cafe, phone)
@@ -85,12 +85,12 @@ def test_a_guest_from_the_door_to_the_end(cafe: House) -> None:
     assert not portal_state(phone)["captive"]
 
     cafe.hedgerow("seat", "end", "seat-1")
-    until(lambda: not datagram(PEER4, 27015)(cafe, phone), "what ran is cut")
+    until(lambda: not datagram(PEER4, 27015)(cafe, phone), "running connections are cut")
     until(lambda: checked(phone) == f"302 {PORTAL}", "the welcome page again")
 
 
-def test_dhcp_tells_where_the_portal_is(cafe: House) -> None:
-    """Option 114 of RFC 8910, by dnsmasq as the documents show it."""
+def test_dhcp_announces_the_portal(cafe: House) -> None:
+    """By option 114 (RFC 8910), with dnsmasq configured as documented."""
     phone, place = cafe.devices["phone"], cafe.folder / "option114"
     words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=lan"]
     words += ["--bind-interfaces", f"--dhcp-range={LAN4}.100,{LAN4}.109,2m", f"--dhcp-option=114,{API}"]

@@ -1,4 +1,4 @@
-"""A phone that nobody has named shows up, with the name that it told the DHCP server."""
+"""Discovery of an unknown phone by its DHCP name and by multicast DNS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.aims import set_mac
 from lab.house import MACS, NUMBERS
 
 pytestmark = pytest.mark.root
-STRANGER = "02:00:00:00:66:01"  # which no other test has shown to the house
+UNKNOWN = "02:00:00:00:66:01"  # which no other test uses
 ASK = (
     sys.executable,
     "-P",
@@ -24,19 +24,19 @@ ASK = (
 
 
 @pytest.mark.timeout(200)
-def test_a_new_phone_is_announced_by_the_name_it_gives_itself(house: House) -> None:
+def test_a_new_phone_is_reported_by_its_dhcp_name(house: House) -> None:
     phone, leases = house.devices["phone"], house.folder / "dnsmasq.leases"
-    leases.write_text(f"{int(time.time()) + 3600} {STRANGER} 192.168.50.12 lunas-phone *\n")
-    set_mac(phone, STRANGER, NUMBERS["phone"])
+    leases.write_text(f"{int(time.time()) + 3600} {UNKNOWN} 192.168.50.12 lunas-phone *\n")
+    set_mac(phone, UNKNOWN, NUMBERS["phone"])
     try:
         house.meet("phone")
-        told = f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({STRANGER})"
+        told = f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({UNKNOWN})"
         deadline = time.monotonic() + 90
         while told not in house.log:
             assert time.monotonic() < deadline, house.log
             time.sleep(0.2)
         # It is in the journal a moment later.
-        while (STRANGER, "lunas-phone", "child-8-12") not in (rows := shown(house)):
+        while (UNKNOWN, "lunas-phone", "child-8-12") not in (rows := shown(house)):
             assert time.monotonic() < deadline, rows
             time.sleep(0.2)
     finally:
@@ -57,8 +57,8 @@ publish-workstation=no
 """
 
 
-def test_a_phone_that_took_no_lease_is_asked_for_its_name(house: House) -> None:
-    """By multicast DNS, as most phones and computers speak it; Avahi answers here."""
+def test_a_phone_without_a_lease_is_named_by_multicast_dns(house: House) -> None:
+    """Avahi answers on the phone."""
     if shutil.which("avahi-daemon", path="/usr/sbin:/usr/bin") is None:
         pytest.skip("not installed: avahi-daemon")
     phone, settings = house.devices["phone"], house.folder / "avahi.conf"
@@ -74,10 +74,10 @@ def test_a_phone_that_took_no_lease_is_asked_for_its_name(house: House) -> None:
     finally:
         server.terminate()
         server.wait(10)
-    assert house.router.run(*ASK, "192.168.50.12").stdout.strip() == "", "nobody answers any more"
+    assert house.router.run(*ASK, "192.168.50.12").stdout.strip() == "", "Avahi has stopped"
 
 
-def test_a_phone_is_known_by_its_host_name_until_it_takes_another(house: House) -> None:
+def test_a_phone_keeps_the_rules_of_its_host_name_until_that_changes(house: House) -> None:
     leases = house.folder / "dnsmasq.leases"
     before = house.policy.read_text()
     named = "devices:\n  game-boy: {hostname: lunas-phone, block: [www.school.example]}\n"

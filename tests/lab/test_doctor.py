@@ -1,4 +1,4 @@
-"""What the doctor says on a router that is well, and on one that is not."""
+"""Findings of `hedgerow doctor` on a healthy and on a broken router."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ pytestmark = pytest.mark.root
 
 
 def findings(house: House) -> tuple[dict[str, tuple[str, str]], int]:
-    """(health, mend) of everything that was looked at, and the exit status."""
+    """Return (health, mend) per check, and the exit status."""
     done = house.hedgerow("doctor", "--json", must=False)
     assert done.stdout, done.stderr
     return {row["what"]: (row["health"], row["mend"]) for row in json.loads(done.stdout)}, done.returncode
 
 
-def test_a_router_that_is_well(house: House) -> None:
+def test_a_healthy_router(house: House) -> None:
     house.hedgerow("gateway", "apply")
     found, status = findings(house)
     assert status == 0, {what: row for what, row in found.items() if row[0] != "good"}
@@ -37,11 +37,11 @@ def test_a_router_that_is_well(house: House) -> None:
         "gateway",
     )
     assert {what: found[what][0] for what in well} == dict.fromkeys(well, "good")
-    assert found["safe search"][0] == "unsure", "the laboratory's internet has no search engines"
+    assert found["safe search"][0] == "unsure", "the lab has no search engines"
     assert all(mend for health, mend in found.values() if health != "good")
 
 
-def test_each_trouble_is_named_with_its_mending(house: House) -> None:
+def test_each_problem_is_reported_with_its_remedy(house: House) -> None:
     house.hedgerow("gateway", "apply")
     policy = house.policy.read_text()
     token = house.state / "admin-token"
@@ -60,11 +60,11 @@ def test_each_trouble_is_named_with_its_mending(house: House) -> None:
     assert found["secrets"] == ("bad", f"chmod 600 {token}")
     assert found["upstream udp://9.9.9.9:53"][0] == "bad"
     assert "dns over UDP" in found
-    assert found["dns over UDP"][0] == "good", "what is well is said to be"
+    assert found["dns over UDP"][0] == "good", "healthy parts are reported too"
 
 
-def test_the_ways_round_of_a_device(house: House) -> None:
-    """As `test_ways_round` sees them from the device."""
+def test_the_bypasses_of_a_device(house: House) -> None:
+    """They agree with `test_ways_round`, which tries them from the device."""
 
     def ways(device: str) -> dict[str, str]:
         done = house.hedgerow("doctor", device, "--json", must=False)
@@ -75,7 +75,7 @@ def test_the_ways_round_of_a_device(house: House) -> None:
     assert child.pop("tunnels that no rule knows") == "unsure"
     assert set(child.values()) == {"good"}
     assert ways("laptop").keys() == ways("tablet").keys()
-    assert ways("parent")["another resolver"] == "bad", "an adult's is left alone"
+    assert ways("parent")["another resolver"] == "bad", "adults' devices are open"
     house.hedgerow("gateway", "apply", "--strict")
     assert ways("tablet")["tunnels that no rule knows"] == "good"
     house.hedgerow("gateway", "remove")

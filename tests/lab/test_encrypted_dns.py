@@ -1,4 +1,4 @@
-"""With the gateway in place, a child's device reaches our own encrypted DNS, and nobody else's."""
+"""Behind the gateway, a child's device reaches Hedgerow's encrypted DNS and no other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def asked(house: House, how: str, server: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("how", KINDS)
-def test_ours_is_reached_and_filters(house: House, how: str) -> None:
+def test_our_encrypted_dns_filters(house: House, how: str) -> None:
     house.hedgerow("gateway", "apply")
     house.meet("tablet")
     for server in (f"{LAN4}.1", f"{LAN6}:1"):
@@ -24,7 +24,7 @@ def test_ours_is_reached_and_filters(house: House, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", KINDS)
-def test_others_are_not(house: House, how: str) -> None:
+def test_other_encrypted_dns_is_refused(house: House, how: str) -> None:
     house.hedgerow("gateway", "apply")
     house.meet("tablet")
     assert asked(house, how, "9.9.9.9", "www.school.example") == ""

@@ -1,4 +1,4 @@
-"""dnsmasq, the engine of Pi-hole, stands before Hedgerow, and hands on who asks."""
+"""dnsmasq, Pi-hole's engine, forwards to Hedgerow with the MAC address of the client."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def behind_dnsmasq(house: House) -> Iterator[House]:
         house.policy.write_text(before)
 
 
-def test_a_forwarder_does_not_mix_devices_up(behind_dnsmasq: House) -> None:
-    """Nor does it give one what it has kept of another."""
+def test_devices_behind_a_forwarder_are_told_apart(behind_dnsmasq: House) -> None:
+    """The forwarder's cache does not mix their answers."""
     expected = {"parent": address4("adult.example"), "tablet": "0.0.0.0", "phone": "0.0.0.0"}
     wait_until(lambda: asked(behind_dnsmasq, "parent") == expected["parent"], 10)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The gateway's life: who is closed and for how long, what a reload, a kill and the emergency switch do, and what it never touches."""
+"""The gateway in operation: pauses, policy changes, firewall reloads, stops, emergency removal, and other tables left alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ while True:
         time.sleep(0.1)
     time.sleep(0.05)
 """
-"""A game or a call: bytes to and fro, twenty times a second; says when the last ones came back."""
+"""A game or a call: sends bytes twenty times per second, and prints when they come back."""
 PAGES = """
 import http.client, ssl, sys, time
 kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[sys.argv[1]]
@@ -50,7 +50,7 @@ while True:
         pass
     time.sleep(0.05)
 """
-"""Pages over one connection that stays open; says when the last one came."""
+"""Requests pages over one connection, and prints when each arrives."""
 MANY_TIMES = """
 from hedgerow.network import gateway
 from hedgerow.network.gateway_rules import RedirectPorts, Gateway
@@ -73,7 +73,7 @@ def gateway(house: House) -> Iterator[House]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> float:
-    """Returns how long it took."""
+    """Wait, and return the seconds that it took."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds, f"not within {seconds} s: {what}"
@@ -82,7 +82,7 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> fl
 
 
 class Stream:
-    """A stream that runs in a device; `last` is when its bytes last came back."""
+    """A stream on a device."""
 
     def __init__(self, device: Space, script: str, *arguments: object) -> None:
         self._process = device.start(sys.executable, "-c", script, *map(str, arguments))
@@ -96,7 +96,7 @@ class Stream:
         return float(output.split()[-1])
 
 
-def test_a_pause_cuts_what_runs_and_nobody_else(gateway: House) -> None:
+def test_a_pause_cuts_the_connections_of_its_person_only(gateway: House) -> None:
     tablet, parent = gateway.devices["tablet"], gateway.devices["parent"]
     places = (("udp", PEER4, 27015), ("udp", PEER6, 27015), ("tcp", PEER4, 5222), ("tcp", PEER6, 5222))
     for device in ("tablet", "parent"):
@@ -125,7 +125,7 @@ def test_a_pause_cuts_what_runs_and_nobody_else(gateway: House) -> None:
     wait_until(lambda: datagram(PEER4, 27015)(gateway, tablet), 20, "the resume")
 
 
-def test_a_device_without_a_name_can_be_paused(gateway: House) -> None:
+def test_an_unknown_device_can_be_paused(gateway: House) -> None:
     phone = gateway.devices["phone"]
     gateway.meet("phone")
     assert reached(datagram(PEER4, 27015), gateway, phone, hoped=True)
@@ -137,7 +137,7 @@ def test_a_device_without_a_name_can_be_paused(gateway: House) -> None:
         gateway.hedgerow("resume", f"{LAN4}.12")
 
 
-def test_four_addresses_are_one_device(gateway: House) -> None:
+def test_all_addresses_of_a_device_have_its_state(gateway: House) -> None:
     parent = gateway.devices["parent"]
     fresh = [f"{LAN6}:{number:x}:1" for number in range(0xA1, 0xA5)]
     for address in fresh:
@@ -150,7 +150,7 @@ def test_four_addresses_are_one_device(gateway: House) -> None:
             parent.ip("address", "delete", f"{address}/64", "dev", "eth0")
 
 
-def test_a_policy_change_moves_devices(gateway: House) -> None:
+def test_a_policy_change_updates_the_states(gateway: House) -> None:
     parent, before = gateway.devices["parent"], gateway.policy.read_text()
     assert reached(asks("8.8.8.8"), gateway, parent, hoped=True)
     gateway.policy.write_text(before.replace("ana: {profile: adult", "ana: {profile: teen-16-17"))
@@ -171,11 +171,11 @@ def test_a_policy_change_moves_devices(gateway: House) -> None:
         "flush set inet hedgerow encrypted_dns_v4",
     ],
 )
-def test_what_a_reload_or_a_hand_changes_is_put_back(gateway: House, hand: str) -> None:
+def test_a_changed_table_is_restored(gateway: House, hand: str) -> None:
     def table() -> str:
         return gateway.router.run("nft", "-s", "list", "table", "inet", "hedgerow").stdout
 
-    time.sleep(1.5)  # control has taken it over
+    time.sleep(1.5)  # control has taken over
     others, own = gateway.rules(), table()
     gateway.router.must("nft", hand)
     try:
@@ -187,27 +187,27 @@ def test_what_a_reload_or_a_hand_changes_is_put_back(gateway: House, hand: str) 
     assert gateway.rules() == others
 
 
-def test_what_changes_by_itself_is_left_alone(gateway: House) -> None:
-    """Or counters would begin again, and whoever is cut would not stay so."""
+def test_counters_and_cut_addresses_do_not_trigger_a_restore(gateway: House) -> None:
+    """A restore would reset the counters and reconnect cut devices."""
     asked = asks("8.8.8.8")
     wait_until(lambda: not asked(gateway, gateway.devices["tablet"]), 10, "it is held")
     handles = gateway.router.must("nft", "-a", "list", "chain", "inet", "hedgerow", "fence")
     gateway.hedgerow("pause", "mia")
     try:
-        time.sleep(5)  # two looks
+        time.sleep(5)  # two checks
         assert gateway.router.must("nft", "-a", "list", "chain", "inet", "hedgerow", "fence") == handles
     finally:
         gateway.hedgerow("resume", "mia")
 
 
-def test_a_hundred_times_and_no_trace(house: House) -> None:
+def test_a_hundred_installs_leave_no_trace(house: House) -> None:
     own = house.router.must("nft", "-s", "list", "ruleset")
     done = house.router.run(sys.executable, "-P", "-c", MANY_TIMES, seconds=60)
     assert done.returncode == 0, done.stderr
     assert house.router.must("nft", "-s", "list", "ruleset") == own
 
 
-def test_what_status_says(gateway: House) -> None:
+def test_status_counts_refusals(gateway: House) -> None:
     def is_counted() -> bool:
         gateway.devices["tablet"].run("kdig", "+tls", "+time=1", "+retry=0", "@1.1.1.1", "adult.example")
         said = json.loads(gateway.hedgerow("gateway", "status", "--json").stdout)
@@ -218,8 +218,8 @@ def test_what_status_says(gateway: House) -> None:
     assert gateway.hedgerow("gateway", "status", must=False).returncode == 0, "not chosen, so not missing"
 
 
-def test_one_arm_for_devices_and_internet(house: House) -> None:
-    """As where a single port leads to both: answers come in where questions do, and are no questions."""
+def test_one_interface_for_devices_and_internet(house: House) -> None:
+    """Answers from the internet come in by the devices' interface."""
     house.hedgerow("gateway", "apply", "--lan", "lan", "--lan", "wan", "--strict")
     try:
         for who in ("tablet", "parent"):
@@ -233,8 +233,8 @@ def test_one_arm_for_devices_and_internet(house: House) -> None:
         house.hedgerow("gateway", "remove")
 
 
-def test_what_an_exempt_device_fetches_the_kernel_forwards(gateway: House) -> None:
-    """A filtered one's bytes come by Hedgerow; `bench/gateway.py` measures both."""
+def test_the_kernel_forwards_the_traffic_of_open_devices(gateway: House) -> None:
+    """A guarded device's traffic passes through Hedgerow; `bench/gateway.py` measures both."""
     for who, comes_by in (("parent", False), ("tablet", True)):
         device = gateway.devices[who]
         gateway.meet(who)
@@ -249,7 +249,7 @@ def test_what_an_exempt_device_fetches_the_kernel_forwards(gateway: House) -> No
             fetch.wait(10)
 
 
-def test_at_boot_the_gateway_is_there_before_the_interface(house: House) -> None:
+def test_the_gateway_can_be_applied_before_its_interface_exists(house: House) -> None:
     (house.state / "gateway.json").write_text('{"lan": ["later0"]}')
     try:
         house.hedgerow("gateway", "apply")
@@ -259,7 +259,7 @@ def test_at_boot_the_gateway_is_there_before_the_interface(house: House) -> None
 
 
 @pytest.mark.parametrize("text", ["", '{"lan": []}', '{"lan": "lan"}'])
-def test_a_choice_that_cannot_be_read_is_made_anew(house: House, text: str) -> None:
+def test_an_unreadable_choice_is_refused_and_can_be_replaced(house: House, text: str) -> None:
     (house.state / "gateway.json").write_text(text)
     try:
         done = house.hedgerow("gateway", "apply", must=False)
@@ -271,8 +271,8 @@ def test_a_choice_that_cannot_be_read_is_made_anew(house: House, text: str) -> N
         house.hedgerow("gateway", "remove")
 
 
-def test_without_rights_the_gateway_stays_chosen(gateway: House) -> None:
-    """Or control, which took the gateway for removed, would let go of a table that stays as it was for ever."""
+def test_without_privileges_the_choice_stays(gateway: House) -> None:
+    """Otherwise control would stop updating a table that is still in place."""
     chosen = (gateway.state / "gateway.json").read_bytes()
     words = (*command(), "gateway", "remove", "--state", str(gateway.state))
     done = gateway.router.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--", *words, seconds=60)
@@ -281,22 +281,22 @@ def test_without_rights_the_gateway_stays_chosen(gateway: House) -> None:
 
 
 def on_read_only_disk(house: House, *words: str) -> subprocess.CompletedProcess[str]:
-    """`hedgerow gateway` where the state directory's disk has gone read-only, as worn memory cards do."""
+    """Run `hedgerow gateway` with a read-only state directory, as on a worn memory card."""
     state = str(house.state)
     seal = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
     whole = ("unshare", "--mount", "sh", "-c", seal, "sh", state, *command(), "gateway", *words, "--state", state)
     return house.router.run(*whole, seconds=60)
 
 
-def test_a_gateway_that_cannot_be_chosen_is_not_put_in_place(house: House) -> None:
-    """Or it would be there until the next boot only, and no Hedgerow would keep it in step."""
+def test_a_choice_that_cannot_be_saved_is_not_applied(house: House) -> None:
+    """Otherwise the table would be gone after a boot, and nothing would update it."""
     done = on_read_only_disk(house, "apply", "--lan", "lan")
     assert (done.returncode, "Read-only file system" in done.stderr) == (2, True), done.stderr
     assert "inet hedgerow" not in house.router.must("nft", "list", "tables")
 
 
-def test_the_emergency_switch_works_on_a_disk_that_takes_nothing(gateway: House) -> None:
-    time.sleep(1.5)  # control has taken it over
+def test_removal_works_on_a_read_only_disk(gateway: House) -> None:
+    time.sleep(1.5)  # control has taken over
     gateway.stop()
     try:
         done = on_read_only_disk(gateway, "remove")
@@ -306,14 +306,14 @@ def test_the_emergency_switch_works_on_a_disk_that_takes_nothing(gateway: House)
         gateway.start()
 
 
-def test_mistakes_are_told_in_a_sentence(house: House) -> None:
+def test_an_unknown_interface_is_reported(house: House) -> None:
     done = house.hedgerow("gateway", "apply", "--lan", "eth9", must=False)
     assert done.returncode == 2
     assert done.stderr.startswith("hedgerow: There is no interface eth9: there are ")
 
 
-def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: House) -> None:
-    """Comes last: Hedgerow is started again at its end."""
+def test_without_hedgerow_children_are_closed_and_adults_online(gateway: House) -> None:
+    """The last test, since it restarts Hedgerow."""
     tablet, parent = gateway.devices["tablet"], gateway.devices["parent"]
     time.sleep(1)
     gateway.stop()
@@ -338,7 +338,7 @@ def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: Ho
             f"DNS over {kind}" for kind in ("TLS", "HTTPS", "QUIC")
         }
         gateway.hedgerow("gateway", "remove")
-        assert reached(asks("8.8.8.8"), gateway, tablet, hoped=True), "the emergency switch works without Hedgerow"
+        assert reached(asks("8.8.8.8"), gateway, tablet, hoped=True), "removal works without Hedgerow"
     finally:
         gateway.start()
         gateway.hedgerow("gateway", "apply")

@@ -1,4 +1,4 @@
-"""The router joins a network after Hedgerow has started, as after a power cut: what the system then names is asked from then on."""
+"""Without upstreams in the policy, Hedgerow follows the system's resolvers, also if the network comes up later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def without_upstreams(house: House) -> Iterator[House]:
-    """A policy that names no upstream, on a machine whose system names none either."""
+    """A policy without upstreams, on a machine without resolvers."""
     before = house.policy.read_text()
     said = house.folder / "router.resolv.conf"
     said.write_text("")
@@ -52,6 +52,6 @@ def status(house: House, name: str) -> str:
 
 
 def page(house: House, name: str) -> str:
-    """How the proxy answers, which asks for itself."""
+    """Return the proxy's HTTP status."""
     words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", f"http://{LAN4}.1:3128", f"http://{name}/")
     return house.devices["tablet"].run(*words).stdout

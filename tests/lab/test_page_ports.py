@@ -1,4 +1,4 @@
-"""A port that the policy adds to `ports` is one whose pages the proxy judges, also for devices that know of no proxy, at once."""
+"""A port added to the policy's `ports` is redirected to the proxy at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.root
 
 
 def at_8444(house: House, device: Space, host: str) -> bool:
-    """Whether a device with an edited hosts file reads the page there."""
+    """Return True if a device with an edited hosts file reads the page there."""
     return reads("--resolve", f"{host}:8444:{address4(host)}", f"https://{host}:8444/", page=host)(house, device)
 
 
@@ -26,16 +26,16 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_a_port_is_added_to_the_pages_and_taken_away(house: House) -> None:
+def test_a_port_is_added_and_removed(house: House) -> None:
     house.hedgerow("gateway", "apply", "--no-strict")
     house.meet("tablet")
     tablet, before = house.devices["tablet"], house.policy.read_text()
-    until(lambda: at_8444(house, tablet, CLOSED), "nobody looks at that port")
+    until(lambda: at_8444(house, tablet, CLOSED), "the port is not redirected")
     house.policy.write_text(before.replace("ports: [80, 443, 8443]", "ports: [80, 443, 8443, 8444]"))
     try:
-        until(lambda: not at_8444(house, tablet, CLOSED), "the closed site is closed there too")
-        until(lambda: at_8444(house, tablet, OPEN_SITE), "an open one is open")
+        until(lambda: not at_8444(house, tablet, CLOSED), "the blocked site is blocked there too")
+        until(lambda: at_8444(house, tablet, OPEN_SITE), "an allowed site is allowed")
         assert not at_8444(house, tablet, CLOSED)
     finally:
         house.policy.write_text(before)
-    until(lambda: at_8444(house, tablet, CLOSED), "and as it was")
+    until(lambda: at_8444(house, tablet, CLOSED), "the port is not redirected any more")

@@ -1,5 +1,4 @@
-"""Apps that trust their maker's certificate alone, on a child's device whose pages are looked into: what a house with a console or a bank's
-app has. Behind the gateway, so that no app can choose whether it goes by the proxy."""
+"""Apps with certificate pinning or their own trust store, on a child's device with inspection, behind the gateway."""
 
 from __future__ import annotations
 
@@ -24,9 +23,8 @@ PINNED = "pinned key"
 DAY_S = 24 * 3600
 
 
-def watched() -> str:
-    """The house's policy; Mia's tablet and Tom's laptop trust the certificate of the network. All pages are scanned, of one site a page
-    is blocked, and Tom's apps are not passed through."""
+def inspected_policy() -> str:
+    """Return a policy with inspection: all pages are scanned, one page of a site is blocked, Tom's apps are not passed through."""
     scanned = f"page_scan: {{everywhere: true}}, block: [{PARTLY_OPEN}/secret], devices: "
     text = POLICY.replace("age: 9, devices: ", f"age: 9, {scanned}").replace("age: 15, devices: ", f"age: 15, {scanned}")
     lines = []
@@ -42,7 +40,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("pinned")
     for parent in (folder, folder.parent, folder.parent.parent):
         parent.chmod(0o755)
-    with build_house(folder, policy=watched()) as whole:
+    with build_house(folder, policy=inspected_policy()) as whole:
         (folder / "network-ca.pem").write_text(whole.hedgerow("ca", "export").stdout)
         both = (folder / "network-ca.pem").read_bytes() + whole.net.authority.root.read_bytes()
         (folder / "both.pem").write_bytes(both)
@@ -53,13 +51,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def opens(house: House, device: Space, host: str, *options: str) -> tuple[int, str]:
-    """curl's exit status (60: it does not trust the certificate; 90: it is not the pinned one), and the page."""
+    """Return curl's exit status (60: untrusted certificate, 90: not the pinned key) and the page."""
     done = device.run("curl", "-s", "--max-time", "8", *options, f"https://{host}/")
     return done.returncode, done.stdout.strip()
 
 
 def app(house: House, kind: str, host: str = APPS) -> tuple[str, ...]:
-    """How such an app looks at certificates: by a store of its own, or by the site's very key beside the system's store."""
+    """Return curl's options for an app with its own trust store or a pinned key."""
     if kind == OWN_STORE:
         return ("--cacert", str(house.net.authority.root))
     words = ("openssl", "s_client", "-connect", f"{at(host)[1].rpartition(':')[2]}:443", "-servername", host)
@@ -81,22 +79,22 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def passed_through(house: House) -> int:
-    """As the metrics tell it."""
+    """Return the metric."""
     told = house.router.must("curl", "-sf", "http://127.0.0.1:8053/metrics").splitlines()
     return sum(int(float(line.split()[-1])) for line in told if line.startswith("hedgerow_proxy_passed_through_total"))
 
 
 def told_of(house: House, host: str) -> list[str]:
-    """What the log of decisions says about one host, newest first."""
+    """Return the recorded decisions about a host, the newest first."""
     rows = map(json.loads, house.hedgerow("log", "--json").stdout.splitlines())
     return [row["what"] for row in rows if row["host"] == host and row["device"] == "tablet"]
 
 
 @pytest.mark.parametrize(("kind", "refused", "host"), [(OWN_STORE, 60, APPS), (PINNED, 90, OTHER)])
-def test_an_app_is_first_refused_and_then_passed_through(house: House, kind: str, refused: int, host: str) -> None:
-    """By itself, with nobody doing anything; for this device and this host, and where everybody in charge can see it."""
+def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str, refused: int, host: str) -> None:
+    """Automatically, for this device and host only, and visibly."""
     tablet, options, before = house.devices["tablet"], app(house, kind, host), passed_through(house)
-    assert opens(house, tablet, host, *options) == (refused, ""), "it is looked into"
+    assert opens(house, tablet, host, *options) == (refused, ""), "it is inspected"
     until(lambda: opens(house, tablet, host, *options) == (0, f"page of {host}"), "it is passed through")
     until(lambda: passed_through(house) == before + 1, "the metrics count it")
     until(lambda: "pass-through" in told_of(house, host), "the log tells")
@@ -106,7 +104,7 @@ def test_an_app_is_first_refused_and_then_passed_through(house: House, kind: str
     assert 0 < ends - time.time() <= DAY_S
 
 
-def test_on_another_device_the_host_is_still_looked_into_and_no_app_is_passed_through_where_the_policy_forbids_it(house: House) -> None:
+def test_other_devices_are_still_inspected_and_the_policy_can_forbid_pass_through(house: House) -> None:
     tablet, laptop, options = house.devices["tablet"], house.devices["laptop"], app(house, OWN_STORE)
     until(lambda: opens(house, tablet, APPS, *options)[0] == 0, "the tablet's is passed through")
     before = passed_through(house)
@@ -115,7 +113,7 @@ def test_on_another_device_the_host_is_still_looked_into_and_no_app_is_passed_th
     assert passed_through(house) == before
 
 
-def test_what_is_blocked_is_not_passed_through(house: House) -> None:
+def test_a_blocked_host_is_not_passed_through(house: House) -> None:
     tablet, options = house.devices["tablet"], app(house, OWN_STORE)
     assert not any(f"page of {CLOSED}" in opens(house, tablet, CLOSED, *options, *at(CLOSED))[1] for _ in range(5))
 
@@ -128,8 +126,8 @@ def test_a_host_with_blocked_pages_is_not_passed_through(house: House) -> None:
     assert opens(house, tablet, PARTLY_OPEN, *browser(house)) == (0, f"page of {PARTLY_OPEN}")
 
 
-def test_the_gateway_leaves_an_app_no_other_way(house: House) -> None:
-    """An app that knows its address by heart, without asking for the name, is looked into like any other."""
+def test_an_app_that_connects_by_address_is_inspected_too(house: House) -> None:
+    """Such an app sends no DNS query."""
     laptop = house.devices["laptop"]
     assert opens(house, laptop, OTHER, *app(house, OWN_STORE), *at(OTHER))[0] == 60
     assert opens(house, laptop, OTHER, *browser(house), *at(OTHER)) == (0, f"page of {OTHER}")

@@ -1,4 +1,4 @@
-"""A seat that is a port of a switch: whatever is plugged in there belongs to the session, with dnsmasq set up as the documents show it."""
+"""Seats by switch port, with dnsmasq configured as documented: any device at the port has the seat's session."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ip route replace default via "$router"
 
 
 def shown(kind: str, word: str) -> str:
-    """The example of this kind in the document that has this word; its café's network is the laboratory's here."""
+    """Return the document's example with this word, with the lab's network."""
     (found,) = (each for each in re.findall(rf"```{kind}\n(.*?)```", DOCUMENT, re.DOTALL) if word in each)
     return found.replace("192.168.60.", f"{LAN4}.")
 
@@ -57,7 +57,7 @@ def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def seats(cafe: House) -> Iterator[tuple[Space, dict[str, Space]]]:
-    """A switch behind the router, nothing in its ports yet, and the guests' laptops."""
+    """A switch behind the router with empty ports, and the guests' laptops."""
     (cafe.folder / "dnsmasq.conf").write_text(shown("ini", "dhcp-circuitid"))
     with spaces("switch", *LAPTOPS) as (box, *laptops):
         switch(box, cafe.router, "seats")
@@ -68,7 +68,7 @@ def seats(cafe: House) -> Iterator[tuple[Space, dict[str, Space]]]:
         finally:
             server.terminate()
             server.wait(10)
-            cafe.router.ip("link", "delete", "seats")  # its other end goes when the kernel comes to it, and takes the name along
+            cafe.router.ip("link", "delete", "seats")  # the kernel removes the other end later
 
 
 def serve(cafe: House) -> subprocess.Popen[str]:
@@ -78,7 +78,7 @@ def serve(cafe: House) -> subprocess.Popen[str]:
 
 
 def sit_down(cafe: House, box: Space, port: int, laptop: Space, name: str) -> str:
-    """Plugs a laptop in, which asks for an address; returns it."""
+    """Plug a laptop in and return the address that it gets."""
     plug_in(box, port, laptop, LAPTOPS[name])
     laptop.files["/etc/resolv.conf"] = cafe.folder / "tablet.resolv.conf"
     done = laptop.run("busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", str(cafe.folder / "udhcpc.sh"), "-t", "20", seconds=70)
@@ -98,13 +98,13 @@ def is_on_line(cafe: House, laptop: Space) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_a_session_is_the_ports_whatever_is_plugged_in(cafe: House, seats: tuple[Space, dict[str, Space]]) -> None:
+def test_a_session_belongs_to_the_port(cafe: House, seats: tuple[Space, dict[str, Space]]) -> None:
     box, laptops = seats
     addresses = {name: sit_down(cafe, box, port, laptops[name], name) for port, name in ((2, "first"), (1, "second"))}
     cafe.hedgerow("seat", "open", "seat-2", "--as", "adult", "--minutes", "60")
     until(lambda: is_on_line(cafe, laptops["first"]), "the seat that was opened is on line")
     until(lambda: asks("8.8.8.8")(cafe, laptops["first"]), "as an adult's")
-    assert not is_on_line(cafe, laptops["second"]), "the seat beside it is not"
+    assert not is_on_line(cafe, laptops["second"]), "the next seat is closed"
     sessions = json.loads(cafe.hedgerow("seat", "list", "--json").stdout)
 
     pull_out(box, 2)
@@ -116,13 +116,13 @@ def test_a_session_is_the_ports_whatever_is_plugged_in(cafe: House, seats: tuple
 
     pull_out(box, 1)
     sit_down(cafe, box, 1, laptops["first"], "first")
-    assert not is_on_line(cafe, laptops["first"]), "the laptop that was there before takes nothing along to another port"
+    assert not is_on_line(cafe, laptops["first"]), "a laptop takes no session to another port"
     cafe.hedgerow("seat", "end", "seat-2")
-    until(lambda: not is_on_line(cafe, laptops["third"]), "what is over is over")
+    until(lambda: not is_on_line(cafe, laptops["third"]), "the session is over")
 
 
 @pytest.mark.timeout(300)
-def test_an_address_set_by_hand_is_no_seat_that_somebody_opens(cafe: House, seats: tuple[Space, dict[str, Space]]) -> None:
+def test_an_address_outside_the_ports_stays_closed(cafe: House, seats: tuple[Space, dict[str, Space]]) -> None:
     box, laptops = seats
     sit_down(cafe, box, 2, laptops["first"], "first")
     cafe.hedgerow("seat", "open", "seat-2", "--as", "child", "--minutes", "60")

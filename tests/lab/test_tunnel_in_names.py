@@ -1,4 +1,4 @@
-"""IP over questions for names, by iodine as somebody would use it: it ends when it carries more than a trickle; all else goes on."""
+"""IP over DNS with iodine: it is blocked above the allowed rate, and everything else goes on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PATIENCE_S = 150
 
 
 def is_blocked(device: Space, number: int) -> bool:
-    """Whether a name below the domain that nobody has asked for before is answered as blocked."""
+    """Return True if a new name in the tunnel's domain is blocked."""
     return device.run("kdig", "+short", "+time=3", f"@{LAN4}.1", f"fresh-{number}.{DOMAIN}").stdout.strip() == "0.0.0.0"
 
 
 @pytest.mark.timeout(400)
-def test_a_tunnel_that_carries_more_than_a_trickle_is_shut(house: House) -> None:
+def test_a_dns_tunnel_above_the_allowed_rate_is_blocked(house: House) -> None:
     house.hedgerow("gateway", "apply", "--no-strict")
     laptop, parent = house.devices["laptop"], house.devices["parent"]
     for name in ("laptop", "parent"):
@@ -38,14 +38,14 @@ def test_a_tunnel_that_carries_more_than_a_trickle_is_shut(house: House) -> None
             laptop.run("ping", "-I", "names0", "-i", "0.02", "-c", "40", "-s", "1000", "-W", "1", FAR_END)
             if is_blocked(laptop, number):
                 break
-            assert time.monotonic() < deadline, "it goes on and on"
-        assert laptop.run("ping", "-I", "names0", "-c", "3", "-W", "3", FAR_END).returncode, "nothing comes through any more"
+            assert time.monotonic() < deadline, "the tunnel goes on"
+        assert laptop.run("ping", "-I", "names0", "-c", "3", "-W", "3", FAR_END).returncode, "the tunnel is blocked"
     finally:
         process.terminate()
         process.wait(10)
     until(lambda: reads("https://www.school.example/", page="www.school.example")(house, laptop), "everything else goes on")
     hello = ("kdig", "+short", f"@{LAN4}.1", "data.tunnel.example", "TXT")
-    until(lambda: "hello" in parent.run(*hello).stdout, "an adult's device does what it likes")
+    until(lambda: "hello" in parent.run(*hello).stdout, "an adult's device is not limited")
     until(lambda: _is_told(house), "the log tells")
 
 

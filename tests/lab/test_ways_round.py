@@ -1,4 +1,4 @@
-"""Every way round that the documents call closed is closed, and what they call open is. Set HEDGEROW_WRITE_DOCS=1 to write the document."""
+"""Every bypass is closed or open as documented. HEDGEROW_WRITE_DOCS=1 writes the document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOGETHER = 4
 
 
 def wrong(house: House, who: str, expected: Mapping[Attempt, bool]) -> list[str]:
-    """Those that get through though they should not, or the other way round. Those that change the device itself are tried alone."""
+    """Return the attempts with an unexpected result. Those that change the device itself run alone."""
     device = house.devices[who]
 
     def is_wrong(attempt: Attempt) -> bool:
@@ -34,7 +34,7 @@ def wrong(house: House, who: str, expected: Mapping[Attempt, bool]) -> list[str]
 
 
 @pytest.mark.timeout(600)
-def test_ways_round(house: House) -> None:
+def test_bypasses_are_as_documented(house: House) -> None:
     house.hedgerow("gateway", "apply")
     house.meet("tablet")
     table, steers = {}, house.steers_pages
@@ -50,10 +50,10 @@ def test_ways_round(house: House) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_an_adult_is_left_alone(house: House) -> None:
+def test_an_adults_device_is_not_restricted(house: House) -> None:
     house.hedgerow("gateway", "apply", "--strict")
     house.meet("parent")
     rest = [attempt for attempt in ATTEMPTS if not attempt.tool.startswith(("ip ", "openssl"))]
-    # What is no way round for an adult either: it leads to Hedgerow's own ports, or nowhere.
+    # These fail for adults too: they end at Hedgerow's own ports or nowhere.
     rest = [attempt for attempt in rest if not any(words in attempt.what for words in ("Host header", "port 53", "resolver's port"))]
     assert not wrong(house, "parent", dict.fromkeys([*rest, *ALLOWED], True))

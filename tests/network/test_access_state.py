@@ -1,4 +1,4 @@
-"""Who is open, guarded or closed, and from when on another way."""
+"""Access states of devices, and the instant until which they hold."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shown(found: DeviceStates, access: AccessState) -> list[str]:
     return [*found.macs_in(access), *(str(network) for version in (4, 6) for network in found.networks_in(access, version))]
 
 
-def test_by_day(catalogue: Catalogue) -> None:
+def test_states_by_day(catalogue: Catalogue) -> None:
     found = device_states(catalogue, NOON)
     assert shown(found, AccessState.OPEN) == ["02:00:00:00:00:0a", "192.168.1.70/32", "fd00::70/128"]
     guarded = ["192.168.1.64/30", "192.168.1.68/31", "192.168.1.71/32", "192.168.1.72/29"]
@@ -58,7 +58,7 @@ def test_by_day(catalogue: Catalogue) -> None:
     assert found.until == NOON + 8 * 3600, "bedtime is a boundary"
 
 
-def test_by_night(catalogue: Catalogue) -> None:
+def test_states_at_bedtime(catalogue: Catalogue) -> None:
     found = device_states(catalogue, NIGHT)
     assert shown(found, AccessState.CLOSED)[:2] == ["02:00:00:00:00:01", "02:00:00:00:00:02"]
     assert shown(found, AccessState.OPEN)[0] == "02:00:00:00:00:0a"
@@ -66,30 +66,30 @@ def test_by_night(catalogue: Catalogue) -> None:
     assert found.is_same(device_states(catalogue, NIGHT + 60))
 
 
-def test_a_pause_of_everybody_closes_strangers_and_adults_too(catalogue: Catalogue) -> None:
+def test_a_pause_for_everybody_closes_unknown_and_adults_devices(catalogue: Catalogue) -> None:
     found = device_states(catalogue, NOON, pauses=(Pause("p", "ana", NOON - 1),))
     assert found.others is AccessState.CLOSED
     assert shown(found, AccessState.OPEN) == []
 
 
-def test_a_stranger_is_paused_by_mac_or_address(catalogue: Catalogue) -> None:
+def test_an_unknown_device_is_paused_by_mac_or_ip_address(catalogue: Catalogue) -> None:
     ids = ("02:00:00:00:00:99", "192.168.1.9", "fd00::9", "gone-from-the-policy", "10.9.9.9")
     pauses = tuple(Pause(id, "ana", NOON - 1, device=DeviceId(id)) for id in ids)
     found = device_states(catalogue, NOON, pauses=pauses)
     assert shown(found, AccessState.CLOSED) == ["02:00:00:00:00:99", "192.168.1.9/32", "fd00::9/128"]
 
 
-def test_a_spent_budget_of_a_stranger_closes_that_stranger(catalogue: Catalogue) -> None:
+def test_a_spent_budget_closes_an_unknown_device(catalogue: Catalogue) -> None:
     policy = POLICY.replace(b"people:", b"profiles:\n  child-8-12: {extends: child-8-12, budget: 1h}\npeople:")
-    stranger = DeviceId("02:00:00:00:00:99")
-    spent = (SpentBudget(f"device:{stranger}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
+    unknown = DeviceId("02:00:00:00:00:99")
+    spent = (SpentBudget(f"device:{unknown}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, spent)
-    found = compute_device_states(rulesets, NOON, [stranger])
-    assert shown(found, AccessState.CLOSED) == [stranger]
+    found = compute_device_states(rulesets, NOON, [unknown])
+    assert shown(found, AccessState.CLOSED) == [unknown]
     assert found.others is AccessState.GUARDED
 
 
-def test_a_grant_of_ways_round_opens_for_its_time(catalogue: Catalogue) -> None:
+def test_a_grant_for_bypasses_opens_a_device(catalogue: Catalogue) -> None:
     grant = Grant("g", "bypass", "ana", NOON - 1, NOON + 600, person="mia")
     found = device_states(catalogue, NOON, grants=(grant,))
     assert "02:00:00:00:00:01" in shown(found, AccessState.OPEN)
@@ -99,7 +99,7 @@ def test_a_grant_of_ways_round_opens_for_its_time(catalogue: Catalogue) -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32), st.sampled_from(AccessState)), max_size=8, unique_by=lambda each: each[:2])
 )
-def test_flat_networks_say_what_the_longest_one_said(raw: list[tuple[int, int, AccessState]]) -> None:
+def test_without_overlaps_the_longest_prefix_decides(raw: list[tuple[int, int, AccessState]]) -> None:
     unique: dict[IPv4Network, AccessState] = {IPv4Network((f"10.0.0.{last}", length), strict=False): its for last, length, its in raw}
     flat = without_overlaps(unique.items())
     for last in range(256):
@@ -109,14 +109,14 @@ def test_flat_networks_say_what_the_longest_one_said(raw: list[tuple[int, int, A
         assert [its for network, its in flat if address in network] == expected
 
 
-def test_families_do_not_meet() -> None:
+def test_ipv4_and_ipv6_networks_do_not_overlap() -> None:
     pairs = [(ip_network("0.0.0.0/0"), AccessState.OPEN), (ip_network("::/0"), AccessState.CLOSED), (ip_network("::1"), AccessState.OPEN)]
     flat = without_overlaps(pairs)
     assert sum(ip_address("10.0.0.1") in network for network, _ in flat) == 1
     assert dict(flat)[ip_network("::1")] is AccessState.OPEN
 
 
-def test_a_host_name_closes_and_opens_nothing(catalogue: Catalogue) -> None:
+def test_a_host_name_can_close_but_not_open(catalogue: Catalogue) -> None:
     policy = b"""
 network: {timezone: UTC, lan: [192.168.1.0/24]}
 people:
@@ -128,5 +128,5 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, names=names)
     night = compute_device_states(rulesets, NIGHT)
     assert night.macs == (("02:00:00:00:00:01", AccessState.CLOSED),)
-    assert night.others is AccessState.GUARDED, "which an adult's name does not change"
+    assert night.others is AccessState.GUARDED, "an adult's host name changes nothing"
     assert night.networks == ((ip_network("192.168.1.40"), AccessState.CLOSED),)

@@ -87,19 +87,19 @@ address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostn
         (parse_kea, KEA, [Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet.", 1764072000.0)]),
     ],
 )
-def test_what_servers_write(parse: object, text: str, expected: list[Lease]) -> None:
+def test_lease_files(parse: object, text: str, expected: list[Lease]) -> None:
     assert list(parse(text)) == expected  # type: ignore[operator]
 
 
 @given(st.text(max_size=300), st.sampled_from([parse for _, parse in LEASE_FILES]), st.integers(0, 400))
-def test_anything_is_survived(noise: str, parse: object, cut: int) -> None:
+def test_parsers_accept_any_text(noise: str, parse: object, cut: int) -> None:
     for text in (noise, DNSMASQ[:cut] + noise, ISC[:cut] + noise, KEA[:cut] + noise):
         for lease in parse(text):  # type: ignore[operator]
             assert len(lease.mac) == 17
             assert "<" not in lease.name
 
 
-def test_a_quotation_mark_in_a_name_takes_no_other_lease_with_it() -> None:
+def test_a_quotation_mark_in_a_name_affects_one_lease_only() -> None:
     head, line = KEA.split("\n")[0], "192.168.1.{0},02:00:00:00:00:{0:02x},,3600,1764072000,1,0,0,{1},0,,0\n"
     text = f"{head}\n" + line.format(5, '"x') + "".join(line.format(6 + i % 200, "tablet") for i in range(5000))
     leases = parse_kea(text)
@@ -107,19 +107,19 @@ def test_a_quotation_mark_in_a_name_takes_no_other_lease_with_it() -> None:
     assert leases[0].name == ""
 
 
-def test_a_line_without_an_end_is_passed_over() -> None:
+def test_an_overlong_line_is_skipped() -> None:
     whole = KEA.split("\n", 2)[1]
     assert [lease.address for lease in parse_kea(KEA.split("\n")[0] + f"\n{'x' * 200_000}\n{whole}\n")] == ["192.168.1.5"]
 
 
 @pytest.mark.parametrize("digit", ["²", "٣", "１"])
-def test_digits_of_other_scripts_are_no_error(digit: str) -> None:
+def test_digits_of_other_scripts_raise_nothing(digit: str) -> None:
     parse_dnsmasq(f"{digit} 02:00:00:00:00:01 192.168.1.5 x *\n")
     parse_kea(KEA.replace("1764072000", digit))
     parse_isc(ISC.replace("1764070000", digit))
 
 
-def test_blocks_without_an_end_hide_no_other() -> None:
+def test_an_unfinished_block_hides_no_other() -> None:
     assert [lease.address for lease in parse_isc("lease 192.168.1.9 {\n  hardware ethernet" + "\n" + ISC)] == ["192.168.1.5", "192.168.1.6"]
 
 
@@ -133,16 +133,16 @@ def answer(name: str, *, about: str = "12.50.168.192.in-addr.arpa", same_id: boo
     return bytes(reply.pack())
 
 
-def test_names() -> None:
+def test_mdns_names() -> None:
     assert parse_mdns_name(answer("lunas-phone.local"), QUESTION) == "lunas-phone"
-    assert parse_mdns_name(answer("lunas-phone.lan"), QUESTION) == "", "no name of this protocol"
+    assert parse_mdns_name(answer("lunas-phone.lan"), QUESTION) == "", "not a .local name"
     assert parse_mdns_name(answer("x.local", about="13.50.168.192.in-addr.arpa"), QUESTION) == "", "about another address"
     other = answer("x.local", same_id=False)
     assert parse_mdns_name(other, QUESTION) == "" or other[:2] == QUESTION[:2]
 
 
 @given(st.binary(max_size=200))
-def test_nonsense_is_no_name(data: bytes) -> None:
+def test_malformed_answers_have_no_name(data: bytes) -> None:
     assert parse_mdns_name(QUESTION[:2] + data, QUESTION) == "" or b"local" in data
 
 
@@ -183,16 +183,16 @@ def test_vendor(vendors: VendorLookup, mac: str, vendor: str) -> None:
     assert vendors.vendor(mac) == vendor
 
 
-def test_without_registers_nobody_made_it(tmp_path: Path) -> None:
+def test_without_registers_no_vendor_is_known(tmp_path: Path) -> None:
     assert VendorLookup(tmp_path / "nowhere").vendor("a8:00:03:00:00:01") == ""
 
 
 @pytest.mark.skipif(not (IEEE_DATA / "oui.csv").exists(), reason="not installed: ieee-data")
-def test_debians_registers() -> None:
+def test_the_registers_of_debian() -> None:
     assert "Raspberry Pi" in VendorLookup().vendor("b8:27:eb:00:00:01")
 
 
-def test_random() -> None:
+def test_random_mac_addresses() -> None:
     assert [is_randomised_mac(mac) for mac in ("02:00:00:00:00:01", "00:00:00:00:00:01", "d2:00:00:00:00:01", "b8:27:eb:00:00:01")] == [
         *(True, False, True, False)
     ]

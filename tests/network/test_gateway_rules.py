@@ -1,4 +1,4 @@
-"""The rules as they are sent to nftables: golden, and taken by the kernel's own nftables in a namespace of the test's."""
+"""The gateway's rules, loaded by the kernel's nftables in a network namespace and compared with golden files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def nft(space: list[str], *words: str, commands: object = None) -> str:
 @pytest.mark.root
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_golden(name: str, space: list[str]) -> None:
-    """The golden files hold what nftables itself makes of the rules; HEDGEROW_WRITE_GOLDEN=1 writes them."""
+    """The golden files hold the listing of nftables itself; HEDGEROW_WRITE_GOLDEN=1 writes them."""
     nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS[name], STATES))
     listed = nft(space, "list", "ruleset")
     place = GOLDEN / f"{name}.nft"
@@ -68,7 +68,7 @@ def test_golden(name: str, space: list[str]) -> None:
 
 
 @pytest.mark.root
-def test_another_census_is_as_if_it_had_been_there_from_the_start(space: list[str]) -> None:
+def test_updated_states_give_the_same_table_as_a_new_one(space: list[str]) -> None:
     gateway = GATEWAYS["router"]
     other = DeviceStates((("02:00:00:00:00:01", AccessState.CLOSED),), (), AccessState.CLOSED)
     nft(space, "-j", "-f", "-", commands=render_table(gateway, other))
@@ -79,7 +79,7 @@ def test_another_census_is_as_if_it_had_been_there_from_the_start(space: list[st
 
 
 @pytest.mark.root
-def test_removed_without_a_trace_and_twice(space: list[str]) -> None:
+def test_removal_leaves_no_trace_and_can_be_repeated(space: list[str]) -> None:
     nft(space, "add", "table", "inet", "another")
     before = nft(space, "list", "ruleset")
     for commands in (render_removal(), render_table(GATEWAYS["strict"], STATES), render_removal(), render_removal()):
@@ -87,21 +87,21 @@ def test_removed_without_a_trace_and_twice(space: list[str]) -> None:
     assert nft(space, "list", "ruleset") == before
 
 
-def test_nothing_but_our_table_is_named() -> None:
+def test_commands_name_only_our_table() -> None:
     for command in [*render_table(GATEWAYS["one-armed"], STATES), *render_states(STATES), *render_removal()]:
         (body,) = command.values()
         ((kind, named),) = body.items()
         assert (named["family"], named["name" if kind == "table" else "table"]) == ("inet", "hedgerow")
 
 
-def test_known_encrypted_dns_is_public_and_named_once() -> None:
+def test_encrypted_dns_addresses_are_public_and_unique() -> None:
     addresses = encrypted_dns_addresses()
     assert len(addresses) == len(set(addresses)) > 100
     assert all(address.is_global for address in addresses)
     assert {ip_network("9.9.9.9"), ip_network("2606:4700:4700::1111")} < set(addresses)
 
 
-def test_counters_are_summed_by_what_was_done() -> None:
+def test_counters_are_summed_by_comment() -> None:
     rule = {"rule": {"comment": "quic", "expr": [{"counter": {"packets": 2, "bytes": 80}}]}}
     assert packet_counters([{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]) == {"quic": 4}
 
@@ -120,7 +120,7 @@ def test_counters_are_summed_by_what_was_done() -> None:
         ("add element inet hedgerow open_macs { 02:00:00:00:00:99 }", False),
     ],
 )
-def test_the_form_tells_what_somebody_changed(space: list[str], hand: str, is_same: bool) -> None:
+def test_the_fingerprint_shows_changes_by_others(space: list[str], hand: str, is_same: bool) -> None:
     def seen() -> str:
         return table_fingerprint(json.loads(nft(space, "-j", "list", "table", "inet", "hedgerow"))["nftables"])
 
@@ -129,4 +129,4 @@ def test_the_form_tells_what_somebody_changed(space: list[str], hand: str, is_sa
     nft(space, hand)
     assert (seen() == before) is is_same
     nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], STATES))
-    assert seen() == before, "other handles, and counters that begin anew"
+    assert seen() == before, "new handles and reset counters"

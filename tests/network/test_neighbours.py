@@ -1,4 +1,4 @@
-"""The kernel's own table, in a network namespace that the test makes."""
+"""The kernel's neighbour table, in a network namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(*words: str) -> str:
 
 @contextmanager
 def a_network() -> Iterator[tuple[str, ...]]:
-    """A network namespace with the interface `lan0`; yields the words that run a command in it."""
+    """Create a network namespace with the interface `lan0`. Yields the words that run a command in it."""
     space = f"hedgerow-{os.getpid()}"
     run("ip", "netns", "add", space)
     try:
@@ -64,12 +64,12 @@ async def main():
     changed = asyncio.Event()
     neighbours = Neighbours(changed.set, every_s=3600.0, soonest_s=3600.0)
     task = asyncio.create_task(neighbours.keep_fresh())
-    await asyncio.sleep(0)  # the table was read; from now on only the kernel's word counts
+    await asyncio.sleep(0)  # the table was read; from now on only events update it
     first = await change(neighbours, changed, "lladdr 02:00:00:00:00:2a nud stale")
     second = await change(neighbours, changed, "lladdr 02:00:00:00:00:2b nud reachable")
     flood = "".join(f"neigh replace 192.0.2.9 lladdr 02:00:00:00:01:{number % 256:02x} dev lan0 nud stale\\n" for number in range(5000))
     subprocess.run(["ip", "-batch", "-"], input=flood, text=True, check=True)
-    await asyncio.sleep(0.1)  # whatever of it the kernel has kept for us is taken in
+    await asyncio.sleep(0.1)  # the events that fit the socket are read
     print(first, second, await change(neighbours, changed, "lladdr 02:00:00:00:00:2c nud reachable"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -79,14 +79,14 @@ uvloop.run(main())
 
 
 @pytest.mark.root
-def test_who_takes_anothers_address_is_told_by_the_kernel() -> None:
-    """Also after somebody has made up more neighbours than the kernel keeps news of: workers run in a loop that would not look again."""
+def test_the_kernel_reports_changed_neighbours() -> None:
+    """Also after an overflow of the socket, which libuv would stop watching."""
     with a_network() as inside:
         assert run(*inside, sys.executable, "-c", WATCH).split() == [MAC, "02:00:00:00:00:2b", "02:00:00:00:00:2c"]
 
 
 @pytest.mark.root
-def test_both_families_of_one_device_have_its_mac() -> None:
+def test_ipv4_and_ipv6_addresses_of_a_device_have_its_mac() -> None:
     with a_network() as inside:
         for address in ("192.0.2.7", "2001:db8::7"):
             run(*inside, "ip", "neigh", "add", address, "lladdr", MAC, "dev", "lan0", "nud", "permanent")
@@ -95,12 +95,12 @@ def test_both_families_of_one_device_have_its_mac() -> None:
 
 
 @pytest.mark.root
-def test_a_device_is_known_from_its_first_packet_on() -> None:
+def test_a_new_device_is_found_at_once() -> None:
     with a_network() as inside:
         assert run(*inside, sys.executable, "-c", MEET).split() == [MAC, "1"]
 
 
-def test_an_address_nobody_has_is_asked_for_once() -> None:
+def test_an_absent_address_is_looked_up_once() -> None:
     async def main() -> tuple[int, str | None]:
         neighbours = Neighbours(lambda: None, every_s=60, soonest_s=0.01)
         task = asyncio.create_task(neighbours.keep_fresh())
@@ -116,7 +116,7 @@ def test_an_address_nobody_has_is_asked_for_once() -> None:
     assert asyncio.run(main()) == (False, None)
 
 
-def test_the_table_reads_without_rights() -> None:
+def test_the_table_can_be_read_without_privileges() -> None:
     assert isinstance(read_neighbours(), dict)
 
 
@@ -125,7 +125,7 @@ def entry(family: int, address: bytes, link: bytes, state: int) -> bytes:
     return pack("=IHHII", 28 + len(attributes), 28, 2, 1, 0) + pack("=BxxxiHBB", family, 3, state, 0, 1) + attributes
 
 
-def test_a_dump_is_read_to_its_end() -> None:
+def test_parse_dump() -> None:
     link = bytes.fromhex("02000000002a")
     four, six = bytes((192, 0, 2, 7)), socket.inet_pton(socket.AF_INET6, "2001:db8::7")
     entries = entry(socket.AF_INET, four, link, 2), entry(socket.AF_INET6, six, link, 4), entry(socket.AF_INET, four, b"", 0x40)
@@ -133,13 +133,13 @@ def test_a_dump_is_read_to_its_end() -> None:
     assert parse_dump(entries[0] + pack("=IHHIIi", 20, 3, 2, 1, 0, 0)) == ([Neighbour("192.0.2.7", MAC, 2)], True)
 
 
-def test_the_kernels_error_is_told() -> None:
+def test_errors_of_the_kernel_are_raised() -> None:
     with pytest.raises(PermissionError):
         parse_dump(pack("=IHHIIi", 20, 2, 0, 1, 0, -1))
 
 
 @given(st.binary(max_size=120))
-def test_nonsense_ends(datagram: bytes) -> None:
+def test_malformed_datagrams_raise_oserror_at_most(datagram: bytes) -> None:
     try:
         parse_dump(datagram)
     except OSError:

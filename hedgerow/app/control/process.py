@@ -209,7 +209,7 @@ class ControlProcess:
 
     async def _receive(self) -> None:
         """Receive the workers' messages: metrics are added up, the rest goes to the recorder, which waits while the disk is full."""
-        async for delivery in self._events.deliveries():
+        async for delivery in self._events.batches():
             records = []
             used = []
             for message in delivery.messages:

@@ -1,4 +1,4 @@
-"""Each format's parser, and telling formats apart."""
+"""Parsers of formats, and detection of a format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse(format_name: str, text: str) -> ParsedLines:
 
 
 def check(format_name: str, line: str, *, hosts: str = "", excepted: str = "", url: str = "", ignored: str = "", problem: str = "") -> None:
-    """One line gives exactly this, and nothing else; a problem is known by a part of its message."""
+    """Check that one line gives exactly this result; `problem` is a part of the message."""
     parsed = parse(format_name, line)
     assert parsed.hosts == hosts.split()
     assert parsed.excepted == excepted.split()
@@ -220,8 +220,8 @@ def test_other_formats(format_name: str, line: str, expected: dict[str, str]) ->
     check(format_name, line, **expected)
 
 
-def test_what_is_no_name() -> None:
-    """Exact names, networks and seals have lists of their own."""
+def test_exact_names_networks_and_digests() -> None:
+    """Each has a list of its own in the result."""
     assert parse("v2fly", "full:a.example").exact == ["a.example"]
     assert parse("rpz", "a.example CNAME .").exact == ["a.example"]
     assert parse("rpz", "a.example CNAME .\n*.a.example CNAME .").exact == []
@@ -234,7 +234,7 @@ def test_what_is_no_name() -> None:
     assert parse("adblock", "||a.example^$important").important == ["a.example"]
 
 
-def test_an_exception_with_a_path_is_an_exception() -> None:
+def test_exceptions_with_a_path() -> None:
     (rule,) = parse("adblock", "@@||example.com/good^").urls
     assert rule.exception
     assert (rule.host, rule.line, rule.text) == ("example.com", 1, "@@||example.com/good^")
@@ -291,7 +291,7 @@ FORMS = (*FORMATS, *(known for name in ("urls", "expressions", "v2fly@ads@-cn") 
 
 
 @given(st.sampled_from(FORMS), LINES)
-def test_every_line_is_accounted_for_and_has_its_own_place(known, lines) -> None:
+def test_every_line_is_accounted_for(known, lines) -> None:
     """No parser raises, loses a line or depends on its neighbours."""
     whole = known.parse(lines, 5, "list")
     apart = [known.parse([line], 5 + index, "list") for index, line in enumerate(lines)]
@@ -317,8 +317,8 @@ WIDE = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 
 @given(WIDE)
-def test_no_rule_that_is_let_in_matches_nearly_all_pages(text: str) -> None:
-    """Held against other pages than those that the parsers look at."""
+def test_accepted_rules_do_not_match_nearly_all_pages(text: str) -> None:
+    """The pages differ from those that the parsers test."""
     for found in (parse("adblock", text), parse("adblock", f"/{text}/"), parse("regex", text), parse("expressions", text)):
         for rule in found.urls:
             texts = {PatternKind.HOST_REGEX: HOSTS_OF_PAGES, PatternKind.EXPRESSION: [page.partition("://")[2] for page in PAGES]}.get(

@@ -1,6 +1,6 @@
-"""A laboratory of network namespaces: a house with a router that runs Hedgerow, its devices, and a small internet of real servers.
+"""A lab of network namespaces: a house with a router that runs Hedgerow, its devices, and a small internet of real servers.
 
-Nouns: a `Space` (one machine: a namespace of its own), the `Internet`, the `House`. Needs root; leaves nothing behind.
+Nouns: `Space` (a machine in its own namespace), `Internet`, `House`. It needs root and leaves nothing behind.
 """
 
 from lab.house import House, house

@@ -1,4 +1,4 @@
-"""What somebody would reach by a way round: each aim says whether it was reached, by a real tool run on a device."""
+"""Aims of bypasses. Each returns True if a real tool on a device reaches it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ sys.exit(b"a packet inside" not in peer.recv(65536))
 
 
 def reached(aim: Aim, house: House, device: Space, *, hoped: bool) -> bool:
-    """Whether an aim is reached. One that is `hoped` to be is tried until it is, for a minute: a busy machine is no filter."""
+    """Return True if an aim is reached. An expected (`hoped`) success is retried for a minute, since a busy machine is not a filter."""
     deadline = time.monotonic() + 60
     while not aim(house, device):
         if not hoped or time.monotonic() > deadline:
@@ -123,7 +123,7 @@ def reached(aim: Aim, house: House, device: Space, *, hoped: bool) -> bool:
 
 
 def asks(server: str, *options: str, name: str = CLOSED) -> Aim:
-    """Whether `server` itself tells where a closed site is."""
+    """True if `server` itself resolves a blocked site."""
 
     def aim(_house: House, device: Space) -> bool:
         words = ("kdig", "+short", "+time=1", "+retry=0", f"@{server}", *options, name)
@@ -133,7 +133,7 @@ def asks(server: str, *options: str, name: str = CLOSED) -> Aim:
 
 
 def reads(*words: str, page: str = CLOSED) -> Aim:
-    """Whether curl shows a page."""
+    """True if curl reads the page."""
 
     def aim(_house: House, device: Space) -> bool:
         return f"page of {page}" in device.run("curl", "-sk", "--max-time", "3", *words).stdout
@@ -142,12 +142,12 @@ def reads(*words: str, page: str = CLOSED) -> Aim:
 
 
 def wireguard(address: str, port: int) -> Aim:
-    """Whether a tunnel comes about."""
+    """True if a tunnel is established."""
     return lambda house, device: house.vpn.carries(device, address, port)
 
 
 def datagram(address: str, port: int, size: int = 148) -> Aim:
-    """Whether a datagram of `size` comes back."""
+    """True if a datagram of `size` bytes comes back."""
     return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
 
 
@@ -160,38 +160,38 @@ def raw(number: int) -> Aim:
 
 
 def noise(address: str, port: int) -> Aim:
-    """Whether a stream of which no octet says what it is comes back, as obfs4 and Shadowsocks make them."""
+    """True if a stream of random bytes comes back, as obfs4 and Shadowsocks send."""
     return lambda _house, device: device.run(sys.executable, "-c", NOISE, address, str(port)).returncode == 0
 
 
 def second_request(_house: House, device: Space) -> bool:
-    """Whether a closed page is sent for a request behind one for an open site, on the same connection."""
+    """True if a blocked page is served to the second request of a connection for an allowed site."""
     words = (address4(CLOSED), OPEN_SITE, CLOSED)
     return f"page of {CLOSED}" in device.run(sys.executable, "-c", SECOND_REQUEST, *words).stdout
 
 
 def in_pieces(how: str) -> Aim:
-    """Whether a closed page is read after a handshake that comes octet by octet, or in many TLS `records` (RFC 8446 §5.1)."""
+    """True if a blocked page is read after a handshake sent byte by byte, or in many TLS `records` (RFC 8446 §5.1)."""
     return lambda _house, device: f"page of {CLOSED}" in device.run(sys.executable, "-c", PIECES, address4(CLOSED), CLOSED, how).stdout
 
 
 def with_the_parents_mac(house: House, device: Space) -> bool:
-    """The MAC address of the parent's device, while that is silent."""
+    """Use the MAC address of the parent's device, while that is offline."""
     try:
         set_mac(device, MACS["parent"], _own_number(device))
         return asks("8.8.8.8")(house, device)
     finally:
         set_mac(device, MACS["tablet"], _own_number(device))
-        house.devices["parent"].run("ping", "-c", "1", "-W", "1", f"{LAN4}.1")  # so that the wire knows again where it is
+        house.devices["parent"].run("ping", "-c", "1", "-W", "1", f"{LAN4}.1")  # so that the switch learns its port again
 
 
 def tunnels_in_names(_house: House, device: Space) -> bool:
-    """Whether what a stranger's own nameserver says reaches the device."""
+    """True if data from a private nameserver reaches the device."""
     return "hello" in device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "data.tunnel.example", "TXT").stdout
 
 
 def lies_about_the_name(_house: House, device: Space) -> bool:
-    """A handshake that names an open site, with the address of a closed one, and then a request for the closed one."""
+    """Send a handshake with an allowed name to a blocked site's address, then a request for the blocked site."""
     words = ("openssl", "s_client", "-quiet", "-connect", f"{address4(CLOSED)}:443", "-servername", OPEN_SITE)
     request = f"GET / HTTP/1.1\r\nHost: {CLOSED}\r\nConnection: close\r\n\r\n"
     return f"page of {CLOSED}" in device.run(*words, text=request, seconds=3).stdout
@@ -207,7 +207,7 @@ def with_another_mac(_house: House, device: Space) -> bool:
 
 
 def with_another_address(house: House, device: Space) -> bool:
-    """The address that the parent's device has at other times."""
+    """Use another address by hand."""
     try:
         give_address(device, 77)
         return asks("8.8.8.8")(house, device) or asks("2001:4860:4860::8888")(house, device) or asks(f"{LAN4}.1")(house, device)
@@ -220,7 +220,7 @@ def _own_number(device: Space) -> int:
 
 
 def with_a_private_address(house: House, device: Space) -> bool:
-    """A temporary IPv6 address (RFC 8981), used as the source."""
+    """Use a temporary IPv6 address (RFC 8981) as the source."""
     fresh = f"{LAN6}:dead:beef:1:2"
     device.ip("address", "add", f"{fresh}/64", "dev", "eth0", "nodad")
     try:
@@ -230,7 +230,7 @@ def with_a_private_address(house: House, device: Space) -> bool:
 
 
 def set_mac(device: Space, mac: str, number: int) -> None:
-    """Gives the device another MAC address; `number` is that of its IP addresses, which go with its link."""
+    """Give the device another MAC address. `number` is that of its IP addresses, which the link loses."""
     device.ip("link", "set", "eth0", "down")
     device.ip("link", "set", "eth0", "address", mac)
     device.ip("link", "set", "eth0", "up")
@@ -238,14 +238,14 @@ def set_mac(device: Space, mac: str, number: int) -> None:
 
 
 def at(host: str, place: Callable[[str], str] = address4) -> tuple[str, ...]:
-    """For curl: what an edited hosts file would do."""
+    """Return curl's options for an edited hosts file."""
     where = place(host)
     shown = f"[{where}]" if ":" in where else where
     return ("--resolve", f"{host}:80:{shown}", "--resolve", f"{host}:443:{shown}")
 
 
 def wears_the_parents_address(house: House, device: Space) -> bool:
-    """The very address of the parent's device, which is on line, with the device's own MAC."""
+    """Use the IP address of the parent's device, which is online, with the device's own MAC address."""
     try:
         give_address(device, NUMBERS["parent"])
         return any(asks(server)(house, device) for server in ("8.8.8.8", "2001:4860:4860::8888", f"{LAN4}.1"))
@@ -254,34 +254,34 @@ def wears_the_parents_address(house: House, device: Space) -> bool:
 
 
 def datagram_with_options(address: str, port: int) -> Aim:
-    """As `datagram` over IPv6, with destination options before the UDP header, for a filter that looks in a fixed place."""
+    """Like `datagram` over IPv6, with destination options before the UDP header, against filters with fixed offsets."""
     return lambda _house, device: device.run(sys.executable, "-c", OPTIONS, address, str(port)).returncode == 0
 
 
 def asks_in_fragments(server: str) -> Aim:
-    """Whether `server` itself answers a question that comes in three fragments (padded by an option of EDNS, RFC 6891)."""
+    """True if `server` itself answers a query in three fragments (padded by an EDNS option, RFC 6891)."""
     return lambda _house, device: device.run(sys.executable, "-c", FRAGMENTS, server, address4(CLOSED)).returncode == 0
 
 
 def pings(address: str, octets: int) -> Aim:
-    """Whether what was put into an echo request comes back: enough for a tunnel (ICMP echo carries any payload)."""
+    """True if an echo request's payload comes back, which is enough for a tunnel."""
     return lambda _house, device: device.run("ping", "-c", "1", "-W", "2", "-s", str(octets), address).returncode == 0
 
 
 def through_socks(host: str, *, port: int = 1080) -> Aim:
-    """Whether a closed page comes through a SOCKS server, which looks up the name itself."""
+    """True if a blocked page is read through a SOCKS server, which resolves the name."""
     server = f"[{host}]" if ":" in host else host
     return reads("--socks5-hostname", f"{server}:{port}", f"http://{CLOSED}/")
 
 
 def through_web_proxy(host: str, url: str, port: int = WEB_PROXY_PORT) -> Aim:
-    """Whether a closed page comes through a web proxy, by a whole URL or, for HTTPS, by CONNECT."""
+    """True if a blocked page is read through a web proxy, by a whole URL or by CONNECT."""
     server = f"[{host}]" if ":" in host else host
     return reads("-x", f"http://{server}:{port}", url)
 
 
 def through_ssh(address: str, port: int) -> Aim:
-    """Whether a closed page comes through an SSH server (`ssh -W`, as with `ssh -D`)."""
+    """True if a blocked page is read through an SSH server (`ssh -W`, as with `ssh -D`)."""
 
     def aim(house: House, device: Space) -> bool:
         words = ("ssh", "-F", "none", "-i", str(house.net.tunnels.ssh_key), "-p", str(port), "-W", f"{address4(CLOSED)}:80")
@@ -292,7 +292,7 @@ def through_ssh(address: str, port: int) -> Aim:
 
 
 def openvpn(address: str, port: int, protocol: str = "udp") -> Aim:
-    """Whether an OpenVPN session comes about: certificates, tls-crypt or not as the server of that port has it."""
+    """True if an OpenVPN session is established, with the options of that port's server."""
 
     def aim(house: House, device: Space) -> bool:
         words = ["openvpn", "--dev", "null", "--ifconfig-noexec", "--tls-client", "--proto", protocol, "--remote", address, str(port)]
@@ -303,7 +303,7 @@ def openvpn(address: str, port: int, protocol: str = "udp") -> Aim:
 
 
 def tunnels_by_iodine(house: House, device: Space) -> bool:
-    """Whether an IP tunnel in DNS comes about, by way of the router's resolver."""
+    """True if an IP tunnel over DNS is established through the router's resolver."""
     interface = f"dns{device.name.split('-')[2]}"
     words = ("iodine", "-f", "-r", "-I", "1", "-P", "secret", "-d", interface, f"{LAN4}.1", "t.tunnel.example")
     process = device.start(*words, stderr=house.folder / "iodine.log")
@@ -316,7 +316,7 @@ def tunnels_by_iodine(house: House, device: Space) -> bool:
 
 
 def browser_with_secure_dns(house: House, device: Space) -> bool:
-    """Chromium with secure DNS set to a resolver that no list knows, without falling back, and the name of a closed site."""
+    """Open a blocked site in Chromium with secure DNS set to an unlisted resolver, without fallback."""
     folder = house.folder / f"chromium-{device.name}"
     folder.mkdir(exist_ok=True)
     settings = {"dns_over_https": {"mode": "secure", "templates": f"https://{OWN4}/dns-query"}}

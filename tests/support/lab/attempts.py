@@ -1,7 +1,6 @@
-"""Ways round the filter, each tried with the tool that somebody would take. `docs/ways-round.md` is made of them.
+"""Attempts to bypass the filter, each with a tool that people would use. `docs/ways-round.md` is generated from them.
 
-An attempt gets through when its aim is reached: a closed page is read, a name is resolved by somebody else, bytes come back through
-what could be a tunnel.
+An attempt succeeds if its aim is reached: a blocked page is read, another resolver answers, or bytes come back through a possible tunnel.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ from lab.vpn import VPN4, VPN6
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`normally` and `strictly`: whether a guarded device gets through; `why` says what Hedgerow does, or why the way is open.
+    """One attempt. `normally` and `strictly`: True if a guarded device succeeds; `why` says what Hedgerow does, or why the bypass is open.
 
-    `pages`: closed only where pages come to the proxy without being sent there.
+    `pages`: closed only if web traffic is redirected to the proxy.
     """
 
     what: str
@@ -61,38 +60,38 @@ class Attempt:
     pages: bool = False
 
 
-_NAMES = "the question is answered by Hedgerow, whoever it was sent to"
+_NAMES = "redirected to Hedgerow, which answers the query"
 _REFUSED = "refused by the gateway"
-_JUDGED = "carried to the proxy, which judges the name and resolves it itself"
-_HANDSHAKE = "its first message is refused at whatever port"
-_TRICKLE = "names like any other, at two kilobytes a second at most: beyond, their domain is shut to that device for an hour"
-_PROXIED = "what only a proxy is asked for is refused at whatever port"
-_UNLISTED = "looks like any other traffic; strict mode refuses it"
+_JUDGED = "redirected to the proxy, which checks the name and resolves it itself"
+_HANDSHAKE = "its first message is refused at any port"
+_TRICKLE = "ordinary DNS queries, limited to two kilobytes per second; above that, the domain is blocked for that device for an hour"
+_PROXIED = "requests that only a proxy gets are refused at any port"
+_UNLISTED = "looks like other traffic; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
-    Attempt("Ask the router as usual", "kdig", asks(f"{LAN4}.1"), "blocked by the policy"),
-    Attempt("Ask the router over IPv6", "kdig", asks(f"{LAN6}:1"), "blocked by the policy"),
+    Attempt("Query the router as usual", "kdig", asks(f"{LAN4}.1"), "blocked by the policy"),
+    Attempt("Query the router over IPv6", "kdig", asks(f"{LAN6}:1"), "blocked by the policy"),
     Attempt("Set another resolver", "kdig", asks("8.8.8.8"), _NAMES),
     Attempt("Set another resolver, over TCP", "kdig +tcp", asks("8.8.8.8", "+tcp"), _NAMES),
     Attempt("Set another resolver, over IPv6", "kdig", asks("2001:4860:4860::8888"), _NAMES),
     Attempt("Set another resolver, over IPv6 and TCP", "kdig +tcp", asks("2001:4860:4860::8888", "+tcp"), _NAMES),
-    Attempt("Set a resolver that no list knows", "kdig", asks(OWN4), _NAMES),
-    Attempt("Set a resolver that no list knows, over IPv6", "kdig", asks(OWN6), _NAMES),
+    Attempt("Set an unlisted resolver", "kdig", asks(OWN4), _NAMES),
+    Attempt("Set an unlisted resolver, over IPv6", "kdig", asks(OWN6), _NAMES),
     Attempt("A resolver at another port (OpenDNS, 5353)", "kdig -p 5353", asks("208.67.222.222", "-p", "5353"), _REFUSED),
     Attempt("DNS over TLS, a known resolver", "kdig +tls", asks(KNOWN4, "+tls"), _REFUSED),
     Attempt("DNS over TLS, over IPv6", "kdig +tls", asks(KNOWN6, "+tls"), _REFUSED),
-    Attempt("DNS over TLS, a resolver that no list knows", "kdig +tls", asks(OWN4, "+tls"), _REFUSED),
+    Attempt("DNS over TLS, an unlisted resolver", "kdig +tls", asks(OWN4, "+tls"), _REFUSED),
     Attempt("DNS over QUIC", "kdig +quic", asks(KNOWN4, "+quic"), _REFUSED),
     Attempt("DNS over QUIC, over IPv6", "kdig +quic", asks(KNOWN6, "+quic"), _REFUSED),
-    Attempt("DNS over QUIC at a port of its own", "kdig +quic", asks(KNOWN4, "+quic", "-p", str(QUIC_PORT)), _HANDSHAKE),
-    Attempt("A question in fragments", "a datagram", asks_in_fragments("8.8.8.8"), _NAMES),
-    Attempt("A question in fragments, over IPv6", "a datagram", asks_in_fragments("2001:4860:4860::8888"), _NAMES),
-    Attempt("Ask the router at its address on the internet's side", "kdig", asks(ROUTER_OUTSIDE), "Hedgerow answers at every address"),
-    Attempt("Secure DNS in the browser, a resolver that no list knows", "Chromium", browser_with_secure_dns, _JUDGED, pages=True),
+    Attempt("DNS over QUIC at another port", "kdig +quic", asks(KNOWN4, "+quic", "-p", str(QUIC_PORT)), _HANDSHAKE),
+    Attempt("A query in fragments", "a datagram", asks_in_fragments("8.8.8.8"), _NAMES),
+    Attempt("A query in fragments, over IPv6", "a datagram", asks_in_fragments("2001:4860:4860::8888"), _NAMES),
+    Attempt("Query the router at its internet address", "kdig", asks(ROUTER_OUTSIDE), "Hedgerow answers at all of the router's addresses"),
+    Attempt("Secure DNS in the browser, an unlisted resolver", "Chromium", browser_with_secure_dns, _JUDGED, pages=True),
     Attempt("DNS over HTTPS by address, a known resolver", "kdig +https", asks(KNOWN4, "+https"), _REFUSED),
     Attempt("DNS over HTTPS by address, over IPv6", "kdig +https", asks(KNOWN6, "+https"), _REFUSED),
-    Attempt("DNS over HTTPS by address, a resolver that no list knows", "kdig +https", asks(OWN4, "+https"), _JUDGED, pages=True),
-    Attempt("DNS over HTTPS by address, no list, over IPv6", "kdig +https", asks(OWN6, "+https"), _JUDGED, pages=True),
+    Attempt("DNS over HTTPS by address, an unlisted resolver", "kdig +https", asks(OWN4, "+https"), _JUDGED, pages=True),
+    Attempt("DNS over HTTPS by address, an unlisted resolver, IPv6", "kdig +https", asks(OWN6, "+https"), _JUDGED, pages=True),
     Attempt(
         *("DNS over HTTPS by name, in the browser", "curl --doh-url"),
         reads("--doh-insecure", "--doh-url", f"https://{RESOLVER}/dns-query", f"http://{CLOSED}/"),
@@ -101,90 +100,90 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("Edit the hosts file, plain HTTP", "curl --resolve", reads(*at(CLOSED), f"http://{CLOSED}/"), _JUDGED, pages=True),
     Attempt("Edit the hosts file, HTTPS", "curl --resolve", reads(*at(CLOSED), f"https://{CLOSED}/"), _JUDGED, pages=True),
     Attempt("Edit the hosts file, IPv6", "curl --resolve", reads(*at(CLOSED, address6), f"https://{CLOSED}/"), _JUDGED, pages=True),
-    Attempt("The address instead of the name, plain HTTP", "curl", reads(f"http://{address4(CLOSED)}/"), _JUDGED, pages=True),
-    Attempt("The address instead of the name, HTTPS", "curl", reads(f"https://{address4(CLOSED)}/"), _JUDGED, pages=True),
-    Attempt("The address instead of the name, IPv6", "curl", reads(f"https://[{address6(CLOSED)}]/"), _JUDGED, pages=True),
+    Attempt("By address instead of name, plain HTTP", "curl", reads(f"http://{address4(CLOSED)}/"), _JUDGED, pages=True),
+    Attempt("By address instead of name, HTTPS", "curl", reads(f"https://{address4(CLOSED)}/"), _JUDGED, pages=True),
+    Attempt("By address instead of name, IPv6", "curl", reads(f"https://[{address6(CLOSED)}]/"), _JUDGED, pages=True),
     Attempt(
         *("Safe search off, by an edited hosts file", "curl --resolve"),
         reads(*at("www.google.com"), "https://www.google.com/", page="www.google.com"),
-        "carried to the proxy, which dials the engine's safe side",
+        "redirected to the proxy, which connects to the engine's safe version",
         pages=True,
     ),
-    Attempt("HTTP/3 to a closed site", "curl --http3-only", reads("--http3-only", *at(CLOSED), f"https://{CLOSED}/"), _REFUSED),
+    Attempt("HTTP/3 to a blocked site", "curl --http3-only", reads("--http3-only", *at(CLOSED), f"https://{CLOSED}/"), _REFUSED),
     Attempt(
-        "HTTP/3 to a closed site, IPv6", "curl --http3-only", reads("--http3-only", *at(CLOSED, address6), f"https://{CLOSED}/"), _REFUSED
+        "HTTP/3 to a blocked site, IPv6", "curl --http3-only", reads("--http3-only", *at(CLOSED, address6), f"https://{CLOSED}/"), _REFUSED
     ),
     Attempt(
         *("HTTP/3 at another port", "curl --http3-only", reads("--http3-only", *at(CLOSED), f"https://{CLOSED}:8443/")),
-        "its first message is refused at whatever port",
+        "its first message is refused at any port",
     ),
     Attempt(
-        *("A closed site at port 8443, by an edited hosts file", "curl --resolve"),
+        *("A blocked site at port 8443, by an edited hosts file", "curl --resolve"),
         reads("--resolve", f"{CLOSED}:8443:{address4(CLOSED)}", f"https://{CLOSED}:8443/"),
-        f"{_JUDGED}, as every port that the policy's `ports` name",
+        f"{_JUDGED}, as for all of the policy's `ports`",
         pages=True,
     ),
     Attempt(
-        *("A closed site that serves HTTPS at a port of its own, by an edited hosts file", "curl --resolve"),
+        *("A blocked site that serves HTTPS at another port, by an edited hosts file", "curl --resolve"),
         reads("--resolve", f"{CLOSED}:8444:{address4(CLOSED)}", f"https://{CLOSED}:8444/"),
         _UNLISTED,
         normally=True,
     ),
-    Attempt("A handshake that names an open site", "openssl -servername", lies_about_the_name, _JUDGED, pages=True),
-    Attempt("A handshake octet by octet, as GoodbyeDPI and zapret do", "a handshake", in_pieces("octets"), _JUDGED, pages=True),
-    Attempt("A handshake in many records", "a handshake", in_pieces("records"), _JUDGED, pages=True),
+    Attempt("A TLS handshake with an allowed site's name", "openssl -servername", lies_about_the_name, _JUDGED, pages=True),
+    Attempt("A TLS handshake byte by byte, as by GoodbyeDPI and zapret", "a handshake", in_pieces("octets"), _JUDGED, pages=True),
+    Attempt("A TLS handshake in many records", "a handshake", in_pieces("records"), _JUDGED, pages=True),
     Attempt(
         *("HTTP/2 without TLS", "curl --http2-prior-knowledge"),
         reads("--http2-prior-knowledge", *at(CLOSED), f"http://{CLOSED}/"),
-        "carried to the proxy, which takes no such thing",
+        "redirected to the proxy, which does not accept it",
         pages=True,
     ),
-    Attempt("A request behind one for an open site", "a connection", second_request, "the proxy judges each request", pages=True),
+    Attempt("A second request after one for an allowed site", "a connection", second_request, "the proxy checks each request", pages=True),
     Attempt(
-        *("A Host header that names an open site", "curl -H Host"),
+        *("A Host header with an allowed site's name", "curl -H Host"),
         reads("-H", f"Host: {OPEN_SITE}", f"http://{address4(CLOSED)}/"),
         _JUDGED,
         pages=True,
     ),
     Attempt(
-        *("Hedgerow's own proxy, with the address instead of the name", "curl -x"),
+        *("Hedgerow's own proxy, by address instead of name", "curl -x"),
         reads("-x", f"http://{LAN4}.1:3128", f"https://{address4(CLOSED)}/"),
-        "the proxy judges addresses too",
+        "the proxy checks addresses too",
     ),
     Attempt(
         *("Hedgerow's own proxy, to a resolver's port", "curl -x"),
         lambda house, device: (
             "200" in device.run("curl", "-sp", "-x", f"http://{LAN4}.1:3128", "-w", "%{http_connect}", f"http://{OWN4}:853/").stdout
         ),
-        "the proxy serves pages' ports only",
+        "the proxy connects to web ports only",
     ),
-    Attempt("Another MAC address", "ip link set address", with_another_mac, "a device that nobody has named is filtered as a child's"),
+    Attempt("Another MAC address", "ip link set address", with_another_mac, "an unknown device is filtered as a child's"),
     Attempt(
-        *("The MAC address of the parent's device, while that is silent", "ip link set address", with_the_parents_mac),
-        *("whoever has that address is that device: give the parents a Wi-Fi of their own", True, True),
+        *("The MAC address of the parent's device, while that is offline", "ip link set address", with_the_parents_mac),
+        *("a device is known by its MAC address: give parents a Wi-Fi network of their own", True, True),
     ),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
-    Attempt("The address that the parent's device has right now", "ip address", wears_the_parents_address, "the MAC address decides"),
+    Attempt("The current IP address of the parent's device", "ip address", wears_the_parents_address, "the MAC address decides"),
     Attempt("An IPv6 privacy address", "ip address", with_a_private_address, "the MAC address decides"),
     Attempt("WireGuard at its usual port", "wireguard-go", wireguard(VPN4, 51820), _REFUSED),
     Attempt("WireGuard at its usual port, IPv6", "wireguard-go", wireguard(VPN6, 51820), _REFUSED),
     Attempt("WireGuard at port 443", "wireguard-go", wireguard(VPN4, 443), _REFUSED),
-    Attempt("WireGuard at port 53", "wireguard-go", wireguard(VPN4, 53), "carried to Hedgerow's resolver, where it is no question"),
+    Attempt("WireGuard at port 53", "wireguard-go", wireguard(VPN4, 53), "redirected to Hedgerow's resolver, which ignores it"),
     Attempt("WireGuard at port 123", "wireguard-go", wireguard(VPN4, 123), _HANDSHAKE),
-    Attempt("WireGuard at a port of its own", "wireguard-go", wireguard(VPN4, 40000), _HANDSHAKE),
+    Attempt("WireGuard at another port", "wireguard-go", wireguard(VPN4, 40000), _HANDSHAKE),
     Attempt("WireGuard behind IPv6 options", "a datagram", datagram_with_options(PEER6, 51820), _REFUSED),
     Attempt("Cloudflare WARP at its usual port", "a datagram", datagram(PEER4, 2408), _REFUSED),
     Attempt("OpenVPN over UDP", "openvpn", openvpn(PEER4, PLAIN_PORT), _REFUSED),
     Attempt("OpenVPN over TCP", "openvpn", openvpn(PEER4, PLAIN_PORT, "tcp-client"), _REFUSED),
-    Attempt("OpenVPN at a port of its own", "openvpn", openvpn(PEER4, OWN_PORT), _HANDSHAKE),
-    Attempt("OpenVPN at a port of its own, tls-crypt", "openvpn", openvpn(PEER4, CRYPT_PORT), _HANDSHAKE),
-    Attempt("OpenVPN at a port of its own, tls-auth", "openvpn", openvpn(PEER4, AUTH_PORT), _HANDSHAKE),
-    Attempt("A tunnel in pings", "ping -s 1000", pings(PEER4, 1000), "echo requests are let through up to the size that people send"),
-    Attempt("A tunnel in pings, IPv6", "ping -s 1000", pings(PEER6, 1000), "echo requests are let through up to the size that people send"),
-    Attempt("A tunnel in questions for names", "kdig TXT", tunnels_in_names, _TRICKLE, True, True),
-    Attempt("IP in questions for names", "iodine", tunnels_by_iodine, _TRICKLE, True, True),
-    Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
-    Attempt("IPsec (ESP)", "a raw packet", raw(50), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
+    Attempt("OpenVPN at another port", "openvpn", openvpn(PEER4, OWN_PORT), _HANDSHAKE),
+    Attempt("OpenVPN at another port, tls-crypt", "openvpn", openvpn(PEER4, CRYPT_PORT), _HANDSHAKE),
+    Attempt("OpenVPN at another port, tls-auth", "openvpn", openvpn(PEER4, AUTH_PORT), _HANDSHAKE),
+    Attempt("A tunnel in pings", "ping -s 1000", pings(PEER4, 1000), "echo requests may have the usual size only"),
+    Attempt("A tunnel in pings, IPv6", "ping -s 1000", pings(PEER6, 1000), "echo requests may have the usual size only"),
+    Attempt("A tunnel in DNS queries", "kdig TXT", tunnels_in_names, _TRICKLE, True, True),
+    Attempt("IP over DNS queries", "iodine", tunnels_by_iodine, _TRICKLE, True, True),
+    Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless allowed with --allow-ipsec"),
+    Attempt("IPsec (ESP)", "a raw packet", raw(50), f"{_REFUSED}, unless allowed with --allow-ipsec"),
     Attempt("PPTP (GRE)", "a raw packet", raw(47), _REFUSED),
     Attempt("IP in IP", "a raw packet", raw(4), _REFUSED),
     Attempt("IPv6 in IPv4 (6in4, 6to4)", "a raw packet", raw(41), _REFUSED),
@@ -192,33 +191,37 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("A SOCKS proxy", "curl --socks5", through_socks(PEER4), _REFUSED),
     Attempt("A SOCKS proxy, IPv6", "curl --socks5", through_socks(PEER6), _REFUSED),
     Attempt("A Tor relay", "a connection", stream(PEER4, 9001), _REFUSED),
-    Attempt("A SOCKS proxy at a port of its own", "curl --socks5", through_socks(PEER4, port=SOCKS_PORT), _UNLISTED, normally=True),
-    Attempt("Noise over TCP, as of obfs4 and Shadowsocks", "a connection", noise(PEER4, 5222), _UNLISTED, normally=True),
+    Attempt("A SOCKS proxy at another port", "curl --socks5", through_socks(PEER4, port=SOCKS_PORT), _UNLISTED, normally=True),
+    Attempt("Random bytes over TCP, as by obfs4 and Shadowsocks", "a connection", noise(PEER4, 5222), _UNLISTED, normally=True),
     Attempt(
-        "Noise over TCP at a page's port", "a connection", noise(PEER4, 8443), "carried to the proxy, where it is no handshake", pages=True
+        "Random bytes over TCP at a web port",
+        "a connection",
+        noise(PEER4, 8443),
+        "redirected to the proxy, which accepts only HTTP and TLS",
+        pages=True,
     ),
-    Attempt("Noise over UDP, as of a disguised WireGuard", "a datagram", datagram(PEER4, 27015), _UNLISTED, normally=True),
-    Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless it was applied with --allow-ssh"),
-    Attempt("SSH at a port of its own", "ssh -W", through_ssh(PEER4, SSH_PORT), f"{_HANDSHAKE}, unless it was applied with --allow-ssh"),
-    Attempt("SSH at port 443", "ssh -W", through_ssh(PEER4, 443), "carried to the proxy, where it is no handshake", pages=True),
+    Attempt("Random bytes over UDP, as by an obfuscated WireGuard", "a datagram", datagram(PEER4, 27015), _UNLISTED, normally=True),
+    Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
+    Attempt("SSH at another port", "ssh -W", through_ssh(PEER4, SSH_PORT), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
+    Attempt("SSH at port 443", "ssh -W", through_ssh(PEER4, 443), "redirected to the proxy, which accepts only HTTP and TLS", pages=True),
     Attempt("A web proxy", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/"), _PROXIED),
-    Attempt("A web proxy, for a secure page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/"), _PROXIED),
+    Attempt("A web proxy, for an HTTPS page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/"), _PROXIED),
     Attempt(*("A web proxy at port 80", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/", 80), _JUDGED), pages=True),
     Attempt(
-        *("A web proxy at port 80, for a secure page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/", 80), _JUDGED), pages=True
+        *("A web proxy at port 80, for an HTTPS page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/", 80), _JUDGED), pages=True
     ),
     Attempt("A web proxy, IPv6", "curl -x", through_web_proxy(PEER6, f"https://{CLOSED}/"), _PROXIED),
     Attempt("DNS over TLS at port 5222", "kdig +tls", asks(OWN4, "+tls", "-p", str(ODD_PORT)), _UNLISTED, normally=True),
 )
 
 ALLOWED: tuple[Attempt, ...] = (
-    Attempt("An open site", "curl", reads(f"http://{OPEN_SITE}/", page=OPEN_SITE), ""),
-    Attempt("An open site, HTTPS", "curl", reads(f"https://{OPEN_SITE}/", page=OPEN_SITE), ""),
-    Attempt("An open site, IPv6", "curl -6", reads("-6", f"https://{OPEN_SITE}/", page=OPEN_SITE), ""),
+    Attempt("An allowed site", "curl", reads(f"http://{OPEN_SITE}/", page=OPEN_SITE), ""),
+    Attempt("An allowed site, HTTPS", "curl", reads(f"https://{OPEN_SITE}/", page=OPEN_SITE), ""),
+    Attempt("An allowed site, IPv6", "curl -6", reads("-6", f"https://{OPEN_SITE}/", page=OPEN_SITE), ""),
     Attempt("A helpline", "curl", reads("https://www.childline.org.uk/", page="www.childline.org.uk"), ""),
     Attempt("The time (NTP)", "a datagram", datagram(PEER4, 123, 48), ""),
     Attempt("The time (NTP), IPv6", "a datagram", datagram(PEER6, 123, 48), ""),
 )
-"""What must go on working for every device."""
+"""Traffic that must work for every device."""
 
 assert CLOSED in SITES

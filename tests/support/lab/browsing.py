@@ -1,7 +1,7 @@
-"""A program for one namespace of its own: a small internet, Hedgerow, and Chromium, whose connections the kernel redirects there.
+"""A program for a namespace of its own: a small internet, Hedgerow, and Chromium, whose connections the kernel redirects to the proxy.
 
-`python browsing.py FOLDER HOST` prints what `EVERY_KIND` has found on HOST as JSON, with who issued the certificate. The browser believes
-that every name is at one address where nobody is; what the names say is all that Hedgerow has to go by.
+`python browsing.py FOLDER HOST` prints the results of `EVERY_KIND` on HOST as JSON, with the certificate's issuer. In the browser, every
+name resolves to one unused address, so Hedgerow knows only the names in the connections.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ devices:
 
 
 def browse(net: SmallInternet, host: str, home: Path, authority: Path) -> dict[str, Any]:
-    """What Chromium finds on a host, and what becomes of a blocked one."""
+    """Return Chromium's results on a host and on a blocked one."""
     options = ["--no-sandbox", "--disable-gpu", "--disable-quic", f"--host-resolver-rules=MAP * {NOWHERE}"]
     with sync_playwright() as playwright:
         environment: Any = trusting(authority, home)

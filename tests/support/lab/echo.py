@@ -1,6 +1,6 @@
-"""Run inside the internet's namespace: answers every datagram with the same datagram, and every stream with the same bytes.
+"""Echo servers, run inside the internet's namespace.
 
-Arguments: an IPv4 address, an IPv6 address, ports for datagrams and ports for streams, both with commas between them.
+Arguments: an IPv4 address, an IPv6 address, UDP ports and TCP ports, separated by commas.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def answer_raw(address: str, number: int) -> None:
-    """Another protocol than TCP and UDP, such as GRE: the payload comes back by the same protocol."""
+    """Echo the payload of another protocol than TCP and UDP, such as GRE."""
     loop = asyncio.get_running_loop()
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, number)
     raw.setblocking(False)

@@ -1,4 +1,4 @@
-"""The house: a router that runs Hedgerow as its users start it, a wire with devices, and the way to the internet."""
+"""The house: a router that runs Hedgerow as users start it, devices on a LAN, and an uplink to the internet."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from lab.vpn import Vpn, vpn
 LAN4, LAN6 = "192.168.50", "2600:9000:5400:"
 ROUTER_OUTSIDE = "100.64.0.2"
 BOX = 254
-"""The provider's box, where it is the router and Hedgerow's machine a bridge before it."""
+"""The provider's router, behind Hedgerow's bridge."""
 MACS = {"tablet": "02:00:00:00:50:0a", "laptop": "02:00:00:00:50:0b", "phone": "02:00:00:00:50:0c", "parent": "02:00:00:00:50:0d"}
-"""tablet: Mia's, who is nine. laptop: Tom's, who is fifteen. phone: nobody has named it. parent: an adult's."""
+"""tablet: Mia's, aged nine. laptop: Tom's, aged fifteen. phone: an unknown device. parent: an adult's."""
 NUMBERS = {"tablet": 10, "laptop": 11, "phone": 12, "parent": 13}
 
 POLICY = f"""
@@ -58,12 +58,12 @@ table inet host_filter {
     }
 }
 """
-"""What the router has of its own: what Hedgerow must never touch."""
+"""The router's own rules, which Hedgerow must never touch."""
 
 
 @dataclass
 class House:
-    """All of it. `hedgerow` runs a command of the installed program on the router."""
+    """The whole house. `hedgerow` runs a command of the installed program on the router."""
 
     router: Space
     devices: dict[str, Space]
@@ -87,7 +87,7 @@ class House:
         return done
 
     def start(self) -> None:
-        """`hedgerow up`, until it says that it is ready."""
+        """Start `hedgerow up` and wait until it is ready."""
         words = [*command(), "up", "--policy", str(self.policy), "--state", str(self.state), "--transparent", "0.0.0.0:3129"]
         words += ["--upstream-ca", str(self.net.authority.root)]
         words += self.options
@@ -113,11 +113,11 @@ class House:
 
     @property
     def steers_pages(self) -> bool:
-        """Whether pages come to the proxy without being sent there."""
+        """True if web traffic is redirected to the proxy."""
         return '"pages"' in self.hedgerow("gateway", "plan", "--json").stdout
 
     def meet(self, who: str) -> None:
-        """Lets Hedgerow see a device: until it knows the MAC behind an address, half a second at most, the device is a stranger.
+        """Let Hedgerow see a device: until it knows the MAC address of an IP address, half a second at most, the device is unknown.
 
         Where another device has worn that address, the kernel takes its time (seconds) until it asks who has it now.
         """
@@ -136,7 +136,7 @@ class House:
         time.sleep(1)
 
     def rules(self) -> str:
-        """The router's whole ruleset but for what Hedgerow owns, counters and all."""
+        """Return the router's ruleset with counters, without Hedgerow's table."""
         tables = [
             line.split(None, 1)[1] for line in self.router.must("nft", "list", "tables").splitlines() if line != "table inet hedgerow"
         ]
@@ -151,7 +151,7 @@ def command() -> list[str]:
 def house(
     folder: Path, lan: str = "lan", options: tuple[str, ...] = (), *, policy: str = POLICY, bridged: bool = False
 ) -> Iterator[House]:  # fmt: skip
-    """The house with its devices connected and Hedgerow running (`up` with these `options` too), no gateway applied yet.
+    """Build the house with its devices and a running Hedgerow (`up` with these `options`), without the gateway.
 
     `bridged`: Hedgerow's machine is no router but a bridge between the devices and the provider's box, which is their router.
     """
@@ -166,7 +166,7 @@ def house(
         (folder / "hedgerow.yaml").write_text(policy)
         (folder / "adult.txt").write_text("adult.example\n")
         (folder / "dnsmasq.leases").touch()
-        router.files["/var/lib/misc"] = folder  # where dnsmasq would keep its leases
+        router.files["/var/lib/misc"] = folder  # dnsmasq's lease directory
         whole = House(router, devices, internet(outside, folder), vpn(peer, outside, folder), folder, options)
         whole.start()
         try:
@@ -196,7 +196,7 @@ def _wire_up(outside: Space, router: Space, devices: dict[str, Space], lan: str)
 
 
 def _bridge(outside: Space, middle: Space, devices: dict[str, Space], lan: str) -> None:
-    """Hedgerow's machine with the address of the LAN that others have as their router's; the router is the provider's box, at .254."""
+    """Make Hedgerow's machine a bridge with the LAN's usual router address. The router is the provider's, at .254."""
     middle.ip("link", "add", lan, "type", "bridge")
     connect(outside, "eth0", middle, "wan")
     middle.ip("link", "set", "wan", "master", lan)
@@ -218,7 +218,7 @@ def _plug_in(router: Space, devices: dict[str, Space], lan: str, gateway: int) -
 
 
 def give_address(device: Space, number: int, gateway: int = 1) -> None:
-    """Sets a device's addresses of both families, instead of what it had, as somebody would by hand."""
+    """Replace a device's IPv4 and IPv6 addresses, as a user would by hand."""
     device.ip("address", "flush", "dev", "eth0", "scope", "global")
     device.ip("address", "add", f"{LAN4}.{number}/24", "dev", "eth0")
     device.ip("address", "add", f"{LAN6}:{number}/64", "dev", "eth0", "nodad")

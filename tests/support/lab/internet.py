@@ -1,5 +1,5 @@
-"""The small internet of the laboratory: Knot as the root and all zones (and as DNS over QUIC), Unbound as every public resolver (plain,
-DoT, DoH), which asks them, nginx as every site (HTTP/1 to 3), servers of tunnels, and echoes."""
+"""The lab's internet: Knot as root and all zones (and DNS over QUIC), Unbound as every public resolver (plain, DoT, DoH), nginx as every
+site (HTTP/1 to 3), tunnel servers, and echo servers."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ SITES = {
     "captive.apple.com": 22,
 }
 RESOLVER = "cloudflare-dns.com"
-"""The name of a resolver that everybody knows, at `KNOWN4` and `KNOWN6`."""
+"""The name of a well-known resolver, at `KNOWN4` and `KNOWN6`."""
 PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
-"""Where the sites are. Addresses of the real internet, since private ones would be refused for that; nothing leaves the namespace."""
+"""The sites' addresses, from the real internet, since private ones are refused. Nothing leaves the namespace."""
 
 UPSTREAM = "9.9.9.9"
 KNOWN4, KNOWN6 = "1.1.1.1", "2606:4700:4700::1111"
-"""A resolver that everybody knows."""
+"""A well-known resolver."""
 OWN4, OWN6, ODD_PORT = f"{PREFIX4}.53", f"{PREFIX6}:53", 5222
-"""A resolver that no list knows; it serves DNS over TLS at a port of another protocol as well."""
+"""An unlisted resolver. It also serves DNS over TLS at a port of another protocol."""
 QUIC_PORT = 40853
-"""Where the known resolver serves DNS over QUIC besides."""
+"""Another port of the well-known resolver's DNS over QUIC."""
 PEER4, PEER6 = f"{PREFIX4}.70", f"{PREFIX6}:70"
-"""A machine that echoes what it gets, at every port of `UDP_PORTS` and `TCP_PORTS`: a game's server, a VPN, a proxy."""
+"""An echo server at `UDP_PORTS` and `TCP_PORTS`, in place of a game server, a VPN or a proxy."""
 UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3544, 4500, 27015, 40000, 51820)
 TCP_PORTS = (853, 5222, 8443, 9001)
 
 
 BIG_FILE, BIG_OCTETS = "/big", 2_000_000_000
-"""A file that every site has, for who measures; it takes no room."""
+"""A large sparse file on every site, for measurements."""
 
 
 def address4(host: str) -> str:
@@ -62,7 +62,7 @@ class Internet:
 
 
 def internet(space: Space, folder: Path) -> Internet:
-    """Starts every server in `space`, whose interface `eth0` is connected already. Returns once they answer."""
+    """Start all servers in `space`, whose `eth0` is connected. Returns once they answer."""
     resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6)
     sites = [place(host) for host in SITES for place in (address4, address6)]
     for address in (*resolvers, *sites, PEER4, PEER6, ROOT4, AUTHORITY4, TUNNEL4):

@@ -1,4 +1,4 @@
-"""The names of the small internet: a root server, and one that has the zones below it (two of Knot DNS, which speaks DNS over QUIC too)."""
+"""The lab's nameservers: a root server and one for all zones, both Knot DNS, which also serves DNS over QUIC."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from small_internet.authority import Leaf
 from lab.spaces import Space
 
 ROOT4, AUTHORITY4, TUNNEL4 = "198.41.0.4", "45.55.10.54", "45.55.10.55"
-"""The root's, the zones', and that of a stranger's own nameserver, which has `t.tunnel.example`."""
+"""Addresses of the root, of the zones, and of a private nameserver for `t.tunnel.example`."""
 _SOA = "3600 IN SOA ns.example. nobody.example. 1 3600 600 86400 60"
 
 
 def nameservers(space: Space, folder: Path, hosts: Mapping[str, Sequence[str]], leaf: Leaf, quic: Sequence[str]) -> Path:
-    """Starts both; returns the hints by which resolvers find the root. `hosts`: addresses by name; `quic`: where DoQ is served."""
+    """Start both, and return the root hints. `hosts`: addresses by name; `quic`: the address of DNS over QUIC."""
     zones: dict[str, list[str]] = {"example": [f"ns.example. 300 IN A {AUTHORITY4}"]}
     zones["tunnel.example"] = ["data.tunnel.example. 1 IN TXT hello", "t.tunnel.example. 300 IN NS ns.t-tunnel.example."]
     zones["example"] += ["tunnel.example. 300 IN NS ns.example.", f"ns.t-tunnel.example. 300 IN A {TUNNEL4}"]

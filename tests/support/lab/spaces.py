@@ -1,4 +1,4 @@
-"""Machines of the laboratory: network namespaces with unique names, and the processes in them, all of which end with the test."""
+"""The lab's machines: network namespaces with unique names, and the processes in them, which end with the test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBERS = itertools.count()
 
 
 class Space:
-    """One machine. `files` are laid over the system's own for its processes: {"/etc/resolv.conf": Path(...)}."""
+    """One machine. `files` replace the system's for its processes: {"/etc/resolv.conf": Path(...)}."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -21,18 +21,18 @@ class Space:
         self._started: list[subprocess.Popen[str]] = []
 
     def run(self, *words: str, seconds: float = 15, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end, whatever its status; what takes longer than `seconds` is killed and has status 124."""
+        """Run a command and return it with any status. After `seconds` it is killed, with status 124."""
         command = self._inside(["timeout", "-k", "1", str(seconds), *words])
         return subprocess.run(command, capture_output=True, text=True, input=text, check=False, errors="replace")
 
     def must(self, *words: str) -> str:
-        """Runs a command that has to succeed; raises AssertionError with what it said."""
+        """Run a command and return its output. Raises AssertionError if it fails."""
         done = self.run(*words)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stderr or done.stdout}"
         return done.stdout
 
     def start(self, *words: str, stderr: Path | None = None) -> subprocess.Popen[str]:
-        """Starts a process that ends with the laboratory at the latest."""
+        """Start a process, which ends with the lab at the latest."""
         with (stderr or Path(os.devnull)).open("w") as errors:
             process = subprocess.Popen(self._inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
         self._started.append(process)
@@ -49,7 +49,7 @@ class Space:
         return [*entered, "unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *words]
 
     def end_processes(self) -> None:
-        """Ends all that was started here, politely, then not."""
+        """End all processes, by SIGTERM and then by SIGKILL."""
         for process in self._started:
             process.terminate()
         for process in self._started:
@@ -66,7 +66,7 @@ class Space:
 
 @contextlib.contextmanager
 def spaces(*roles: str) -> Iterator[list[Space]]:
-    """One machine a role; gone afterwards, with everything in them."""
+    """Create one machine per role, and remove them afterwards with their processes."""
     _sweep()
     made: list[Space] = []
     try:
@@ -83,7 +83,7 @@ def spaces(*roles: str) -> Iterator[list[Space]]:
 
 
 def _sweep() -> None:
-    """Deletes the empty machines of a run that was killed before it could do so itself."""
+    """Delete the empty machines that a killed run left."""
     for place in Path("/run/netns").glob("hedgerow-*-*-*"):
         owner = place.name.split("-")[1]
         if owner.isdigit() and not Path("/proc", owner).exists():
@@ -93,7 +93,7 @@ def _sweep() -> None:
 
 
 def connect(first: Space, name: str, second: Space, other_name: str, mac: str | None = None) -> None:
-    """A cable between two machines; the second one's end gets `mac`."""
+    """Connect two machines by a cable. The second end gets `mac`."""
     peer = ["peer", "name", other_name, *(["address", mac] if mac else []), "netns", second.name]
     subprocess.run(["ip", "link", "add", name, "netns", first.name, "type", "veth", *peer], check=True)
     first.ip("link", "set", name, "up")

@@ -1,7 +1,7 @@
-"""A switch that tells the DHCP server at which of its ports a question came in (option 82 of RFC 3046), as those for cafés and hotels do.
+"""A switch that adds its port to DHCP requests (option 82, RFC 3046).
 
-Run inside the switch's namespace: `python -m lab.switch UPLINK`. The bridge drops questions for DHCP that come in at a port (the table
-`snooping`); they go out at the uplink from here, with the port's name as the circuit id. Everything else is the bridge's.
+Run inside the switch's namespace: `python -m lab.switch UPLINK`. The bridge drops DHCP requests from its ports (the table `snooping`), and
+this program sends them to the uplink, with the port's name as the circuit id. The bridge does everything else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _IPV4, _EVERY_KIND = 0x0800, 0x0003  # as linux/if_ether.h has them
 
 
 def switch(space: Space, server: Space, server_port: str) -> None:
-    """Makes `space` such a switch, with a cable from its uplink to `server`, where it is called `server_port`. Returns once it listens."""
+    """Make `space` such a switch, with a cable from its uplink to `server`'s `server_port`. Returns once it listens."""
     space.ip("link", "add", BRIDGE, "type", "bridge")
     space.ip("link", "set", BRIDGE, "up")
     connect(server, server_port, space, UPLINK)
@@ -44,7 +44,7 @@ def pull_out(space: Space, port: int) -> None:
 
 
 def with_circuit(frame: bytes, circuit: bytes) -> bytes | None:
-    """A frame with a question for DHCP over IPv4, which then says where it came in; None for any other frame."""
+    """Return an IPv4 DHCP request with its port added, or None for any other frame."""
     header = (frame[_ETHERNET] & 15) * 4
     start = _ETHERNET + header + _UDP
     is_udp = frame[_ETHERNET - 2 : _ETHERNET] == _IPV4.to_bytes(2) and frame[_ETHERNET + 9] == socket.IPPROTO_UDP

@@ -1,4 +1,4 @@
-"""`docs/ways-round.md`, made of what the laboratory saw."""
+"""`docs/ways-round.md`, generated from the lab's results."""
 
 from __future__ import annotations
 
@@ -6,65 +6,75 @@ from collections.abc import Mapping
 
 from lab.attempts import ATTEMPTS, Attempt
 
-HEAD = """# Ways round the filter
+HEAD = """# Bypasses
 
-Made by `tests/lab/test_ways_round.py`, which tries each of them with real tools on a child's device behind a router that runs Hedgerow
-with `hedgerow gateway apply`, in network namespaces. “Closed” and “open” are what happened there, not what is hoped for.
+`tests/lab/test_ways_round.py` generates this page. It tries each bypass with real tools, on a child's device behind a router that runs
+Hedgerow with `hedgerow gateway apply`, in network namespaces. “Closed” and “open” are the observed results.
 
-*Strict* is `hedgerow gateway apply --strict`: names, pages and the time pass and nothing else, so no calls and no online games.
+*Strict* is `hedgerow gateway apply --strict`: only DNS, web pages and the time pass, so there are no calls and no online games.
 
-| way | tried with | normal | strict | what Hedgerow does |
+| Bypass | Tried with | Normal | Strict | What Hedgerow does |
 |---|---|---|---|---|
 """
 
 FOOT = """
-For adults' devices all of these are open on purpose: the gateway does not touch whom the policy does not keep from going round
-(the category `bypass`).
+All of these are open for adults' devices on purpose: the gateway ignores devices whose profile does not block bypasses (the category
+`bypass`).
 
-## What no gateway closes
+Without the gateway, Hedgerow filters only devices that use it for DNS or as their proxy. Then every row that says “refused” or “redirected”
+is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in your setup.
 
-- **A slow tunnel in what every device needs**: questions for names (any nameserver of somebody's own will do), and the time, of which the
-  whole house gets five packets a second at most. Where questions and answers about one domain come to more than 128 KB a minute for one
-  device, which is some 700 ordinary names, the domain is shut to it for an hour, and the journal tells; `allow` in the policy opens it.
-- **A port of its own, but in strict mode**: a SOCKS proxy there, or a site or resolver behind TLS, looks like a game or a mail program. SSH
-  and web proxies give themselves away by what they say first, unless they say it in pieces or inside TLS. The policy's `ports` name more
-  ports whose pages are judged as those of 80 and 443: `ports: [80, 443, 8080, 8443]`. What is neither HTTP nor TLS then fails there.
-- **A MAC address copied from an adult's device.** Hedgerow knows devices by their MAC address; whoever takes over that of a parent's phone
-  is that phone. Give the parents a Wi-Fi of their own with another password; a child then can't join it.
-- **Another way to the internet**: a phone's mobile data, the neighbour's Wi-Fi. Use the phone's own screen-time settings for those.
-- **A tunnel that looks like an allowed page**: somebody's own server under a name that no list knows, reached by HTTPS. It takes a server
-  outside and an adult's knowledge; the journal shows the name.
-- **Domain fronting**: a server of a large host that answers for a closed site to whoever names an open one in the handshake and the closed
-  one inside. Only devices that trust the certificate of the network are looked into.
-- **Devices on the same wire** reach each other without the router: a game between two computers at home goes on at bedtime, and a proxy
-  that somebody starts on an adult's computer serves a child. Adults' computers need a password; Wi-Fi with client isolation helps. Where
-  Hedgerow's machine is the switch too (a bridge with br_netfilter), strict mode closes that as well.
-- **The router's own other services.** The table guards what passes the router, and sends every question for names to Hedgerow; a second
-  resolver on the router at a port of its own, or its SSH, is for the router's own firewall to close.
-- **Wi-Fi calling** is IPsec, and refused with other IPsec, unless the gateway is applied with `--allow-ipsec`. Emergency calls over the
-  mobile network are not concerned.
+## What stays open
 
-## What somebody on the same wire can do to others
+- **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet, and NTP passes with five packets
+  per second for the whole network. If queries and answers for one domain exceed 128 KB per minute on one device (some 700 ordinary names),
+  the domain is blocked for that device for an hour and the journal records it. `allow` in the policy opens the domain.
+- **Non-standard ports, except in strict mode.** A SOCKS proxy, a site or a resolver behind TLS at such a port looks like a game or a mail
+  program. SSH and web proxies are recognised by the first bytes that the client sends, unless these come in pieces or inside TLS. `ports`
+  in the policy names more ports that are redirected like 80 and 443: `ports: [80, 443, 8080, 8443]`. Anything but HTTP and TLS then fails
+  there.
+- **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
+  parents a Wi-Fi network of their own with another password, which a child's device cannot join.
+- **Another internet connection**: mobile data, or a neighbour's Wi-Fi. Use the phone's own parental controls for those.
+- **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS. It takes a server outside the
+  home and an adult's knowledge. The journal shows the name.
+- **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
+  only on devices that trust the network's certificate, where requests are inspected.
+- **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public
+  name of a provider it knows, such as Cloudflare. The hidden names of other providers pass if a device has their keys from elsewhere.
+- **Devices on the same network segment** reach each other without the router. A game between two computers at home goes on at bedtime, and
+  a proxy on an adult's computer serves a child. Adults' computers need a password; Wi-Fi client isolation helps. If Hedgerow's machine is
+  the switch too (a bridge with br_netfilter), strict mode closes this.
+- **The router's own services.** The gateway guards forwarded packets, and redirects all DNS queries to Hedgerow. A second resolver on the
+  router at another port, or the router's SSH, must be closed by the router's own firewall.
+- **Sites that no list has.** A list names the known sites of a category. A new or private site is open until a list or your policy names
+  it.
 
-- **The parent's address with one's own MAC** (tried above) gives nothing: the MAC address decides, and Hedgerow follows the kernel's
-  neighbour table as it changes. Packets with a made-up source are answered to whom the address belongs.
-- **ARP and neighbour discovery.** A device can tell the others that it is the router, or the router that it is another device. What it
-  then sends itself still has its own MAC address and stays filtered; but it can disturb others, and read what they do not encrypt.
-  Hedgerow does not see what passes between two devices. A switch with ARP inspection and RA guard, or Wi-Fi with client isolation,
-  prevents it.
-- **DHCP.** A device that serves addresses itself can send others elsewhere for names; the gateway brings their questions back, unless it
-  also names itself as the router. DHCP snooping in the switch prevents it. Names and ids that a device gives itself in DHCP open nothing:
-  a name can only close, and an adult's device should be named by its MAC address.
-- **VLAN tags and other ports of the router** lead nowhere that the gateway does not know, if each interface with devices was named with
-  `--lan`; `hedgerow gateway apply` warns of those that were not.
+Two things are closed that you may want open. Wi-Fi calling is IPsec, and refused with other IPsec unless the gateway is applied with
+`--allow-ipsec` (emergency calls over the mobile network are not affected). SSH is refused unless it is applied with `--allow-ssh`.
+
+## Attacks on other devices of the same network
+
+- **A parent's IP address with another MAC address** (tried above) gains nothing: the MAC address decides, and Hedgerow follows the kernel's
+  neighbour table as it changes. Answers to packets with a forged source go to the owner of the address.
+- **ARP and neighbour discovery spoofing.** A device can pretend to be the router to others, or another device to the router. Its own
+  traffic still has its own MAC address and stays filtered, but it can disturb others and read what they do not encrypt. Hedgerow does not
+  see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
+- **A rogue DHCP server** can give other devices another resolver. The gateway redirects their queries back, unless the rogue server names
+  itself as their router too. DHCP snooping in the switch prevents this.
+- **Host names.** A host name grants nothing, whether a device announces it by DHCP or by multicast DNS. In DNS, in the proxy, at the
+  proxy's sign-in and in the web pages, a device with an adult's host name is an unknown device. A host name can only restrict
+  ([policy.md](policy.md#how-a-device-is-known)), so identify adults' devices by MAC address.
+- **VLAN tags and other ports of the router** lead to no network that the gateway does not guard, if each interface with devices was named
+  with `--lan`. `hedgerow gateway apply` warns about the others.
 """
 
 
 def render(normal: Mapping[Attempt, bool], strict: Mapping[Attempt, bool]) -> str:
-    """The whole document; the mappings say whether an attempt got through."""
+    """Return the whole document. The mappings are True for attempts that succeeded."""
     words = {True: "**open**", False: "closed"}
     rows = []
     for each in ATTEMPTS:
-        why = "pages come to the proxy only where a device sends them there" if each.pages and normal[each] else each.why
+        why = "web traffic is not redirected; only devices that use the proxy are filtered" if each.pages and normal[each] else each.why
         rows.append(f"| {each.what} | {each.tool} | {words[normal[each]]} | {words[strict[each]]} | {why} |")
     return HEAD + "\n".join(rows) + "\n" + FOOT

@@ -1,4 +1,4 @@
-"""What somebody outside keeps for those who go round a filter: SSH, SOCKS and web proxies, OpenVPN, and IP in questions for names."""
+"""Servers for bypasses: SSH, SOCKS and web proxies, OpenVPN, and IP over DNS."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from lab.nameservers import TUNNEL4
 from lab.spaces import Space
 
 PLAIN_PORT, CRYPT_PORT, AUTH_PORT = 1194, 40002, 40003
-"""Of OpenVPN: its own, over UDP and TCP; a port of somebody's own with tls-crypt; with tls-auth. 40001 is plain too."""
+"""OpenVPN's ports: the usual one over UDP and TCP, one with tls-crypt, one with tls-auth. 40001 is plain too."""
 OWN_PORT = 40001
 SSH_PORT, SOCKS_PORT, WEB_PROXY_PORT = 40022, 40080, 8080
-"""Of SSH and SOCKS beside their usual ones, and of the web proxy."""
+"""Ports of SSH and SOCKS besides their usual ones, and of the web proxy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tunnels:
-    """The servers at one address, and what their clients need."""
+    """The servers at one address, and their clients' options."""
 
     folder: Path
     ssh_key: Path
 
     def openvpn_client(self, port: int) -> list[str]:
-        """What a client of that port's server has to say."""
+        """Return the OpenVPN client's options for a port."""
         return [*_identity(self.folder), *_wrapping(self.folder, port, "1")]
 
 
 def tunnels(space: Space, folder: Path, address4: str, address6: str) -> Tunnels:
-    """Starts them all in `space`, which has both addresses."""
+    """Start all servers in `space`, which has both addresses."""
     for address in (address4, address6):
         for port in (1080, SOCKS_PORT):
             space.start("microsocks", "-i", address, "-p", str(port))
@@ -48,7 +48,7 @@ def _start_ssh(space: Space, folder: Path, address: str) -> None:
     settings = [f"HostKey {folder / 'ssh_host'}", f"AuthorizedKeysFile {folder / 'authorized_keys'}", "StrictModes no", "UsePAM no"]
     settings += ["PermitRootLogin yes", "PidFile none", *(f"ListenAddress {address}:{port}" for port in (22, 443, SSH_PORT))]
     (folder / "sshd.conf").write_text("\n".join(settings) + "\n")
-    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where its unprivileged half is locked up; the path is built in
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's built-in chroot directory
     space.start("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd.conf"), stderr=folder / "sshd.log")
 
 
@@ -72,7 +72,7 @@ def _start_openvpn(space: Space, folder: Path, address: str) -> None:
 
 
 def _identity(folder: Path) -> list[str]:
-    """One certificate for both ends, known to each by its fingerprint."""
+    """Create one certificate for both ends, which trust it by its fingerprint."""
     shown = _run("openssl", "x509", "-in", str(folder / "openvpn.pem"), "-noout", "-fingerprint", "-sha256")
     return [
         "--peer-fingerprint",

@@ -1,4 +1,4 @@
-"""A WireGuard peer in the internet, and devices that try to reach it, all in user space (no kernel module is needed)."""
+"""A WireGuard peer on the internet and its clients, in user space, so that no kernel module is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VPN4, VPN6 = "45.55.20.2", "2600:9000:5301::2"
 _PORT = 51820
 _MORE_PORTS = (53, 123, 443, 40000)
 _PATIENCE_S = 12.0
-"""A first message that went astray is sent again after five seconds (the WireGuard paper, section 6.1, Rekey-Timeout)."""
+"""Seconds after which a lost first message is sent again (the WireGuard paper, section 6.1, Rekey-Timeout)."""
 
 # The sockets of all namespaces are in one folder, and a peer that ends leaves its own behind: no name is used twice.
 _NUMBERS = itertools.count(1)
@@ -22,14 +22,14 @@ _NUMBERS = itertools.count(1)
 
 @dataclass
 class Vpn:
-    """The peer; it listens at its usual port, and at the others that people choose."""
+    """The peer, at its usual port and at other common ones."""
 
     space: Space
     folder: Path
     interface: str
 
     def carries(self, device: Space, address: str, port: int) -> bool:
-        """Whether a tunnel from `device` to the peer at `address` and `port` comes about: the handshake is done by both."""
+        """Return True if `device` completes a handshake with the peer at `address` and `port`."""
         number = next(_NUMBERS)
         name = f"wg{os.getpid()}-{number}"
         private, public = _new_keys(device, self.folder / f"{name}.key")
@@ -52,7 +52,7 @@ class Vpn:
 
 
 def vpn(space: Space, outside: Space, folder: Path) -> Vpn:
-    """Joins `space` to the internet and starts the peer there."""
+    """Connect `space` to the internet and start the peer there."""
     connect(outside, "vpn", space, "eth0")
     outside.ip("address", "add", "45.55.20.1/24", "dev", "vpn")
     outside.ip("address", "add", "2600:9000:5301::1/64", "dev", "vpn", "nodad")
@@ -76,7 +76,7 @@ def vpn(space: Space, outside: Space, folder: Path) -> Vpn:
 
 
 def _new_keys(space: Space, path: Path) -> tuple[Path, str]:
-    """The file of a new private key, and the public key."""
+    """Create a key pair. Returns the private key's file and the public key."""
     path.touch(mode=0o600)
     path.write_text(space.must("wg", "genkey"))
     return path, space.run("wg", "pubkey", text=path.read_text()).stdout.strip()

@@ -1,4 +1,4 @@
-"""Which expressions of a URL are digested."""
+"""Expressions of sealed lists."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ def test_hosts() -> None:
 
 
 @given(st.text(max_size=80))
-def test_nothing_raises(text: str) -> None:
+def test_expressions_never_raise(text: str) -> None:
     assert len(url_expressions(text)) <= 30
     assert len(url_expressions(f"http://{text}")) <= 30

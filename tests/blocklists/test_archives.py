@@ -1,4 +1,4 @@
-"""What publishers offer: files, packed files, archives, folders."""
+"""Unpacking of files, packed files, archives and folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.blocklists import archives as unpack_module
+from hedgerow.blocklists import archives
 from hedgerow.blocklists.archives import unpack
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
@@ -64,14 +64,14 @@ def compiled(folder: Path, path: Path, category: str = "adult", form: str = "aut
 
 
 @pytest.mark.parametrize("name", ["plain.txt", "a.gz", "a.xz", "a.bz2", "a.zip", "a.tar", "a.tgz", "a.utf16", "a.bom"])
-def test_however_it_is_packed_it_is_the_same_list(tmp_path: Path, name: str) -> None:
+def test_all_packings_give_the_same_list(tmp_path: Path, name: str) -> None:
     catalogue, report = compiled(tmp_path, pack(tmp_path, name))
     assert (report.domains, report.problems) == (2, ())
     assert locate(catalogue, "x.www.b.example", "adult") == Origin("list", 3, "www.b.example")
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.bz2", "a.zip", "a.tgz"])
-def test_half_an_archive_is_damaged(tmp_path: Path, name: str) -> None:
+def test_truncated_archives_are_damaged(tmp_path: Path, name: str) -> None:
     path = pack(tmp_path, name)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     _, report = compiled(tmp_path, path)
@@ -80,14 +80,14 @@ def test_half_an_archive_is_damaged(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.bz2", "a.zip", "a.tgz"])
-def test_a_bomb_is_not_unpacked(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack_module, "MAX_UNPACKED_BYTES", 20)
+def test_bombs_are_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 20)
     with pytest.raises(UnpackError, match="unpacks to more"):
         unpack(pack(tmp_path, name), tmp_path / "out")
 
 
-def peak_of(work: Callable[[], object]) -> int:
-    """The bytes that Python held at most, beyond what it held before."""
+def peak_memory(work: Callable[[], object]) -> int:
+    """Return the peak of the memory that Python allocates during `work`, in bytes."""
     tracemalloc.start()
     try:
         work()
@@ -100,7 +100,7 @@ MUCH = 48 << 20
 
 
 def header_bomb(kind: bytes) -> bytes:
-    """A tar whose first member's extended header is long; it would be a good list otherwise."""
+    """Return a tar with a valid list, whose first extended header is long."""
     info = tarfile.TarInfo("list.txt")
     info.size = len(TEXT)
     first = tarfile.TarInfo("header")
@@ -111,18 +111,18 @@ def header_bomb(kind: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
-def test_long_headers_of_a_tar_are_not_read(tmp_path: Path, kind: bytes) -> None:
+def test_long_tar_headers_are_not_read(tmp_path: Path, kind: bytes) -> None:
     (tmp_path / "list.tgz").write_bytes(gzip.compress(header_bomb(kind), 1))
 
     def refuse() -> None:
         with pytest.raises(UnpackError, match=r"is damaged: a header of \d+ bytes"):
             unpack(tmp_path / "list.tgz", tmp_path / "out")
 
-    assert peak_of(refuse) < MUCH // 8
+    assert peak_memory(refuse) < MUCH // 8
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_every_form_of_tar_is_read(tmp_path: Path, form: int) -> None:
+def test_all_tar_formats_are_read(tmp_path: Path, form: int) -> None:
     """Long names, other alphabets, folders and links, as `tarfile` writes them."""
     long = "/".join(["folder"] * 20) + "/domains"
     with tarfile.open(tmp_path / "list.tar", "w", format=form) as archive:
@@ -142,8 +142,8 @@ def test_every_form_of_tar_is_read(tmp_path: Path, form: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["gz", "xz", "bz2", "zip", "tgz"])
-def test_what_unpacks_to_many_times_its_size_is_refused(tmp_path: Path, name: str) -> None:
-    """Also where the part that is so large would be left out, and all in little memory."""
+def test_high_compression_ratios_are_refused(tmp_path: Path, name: str) -> None:
+    """This includes members that would be left out, and takes little memory."""
     data, path = b"bomb.example\n" * (MUCH // 13), tmp_path / f"list.{name}"
     match name:
         case "zip":
@@ -161,17 +161,17 @@ def test_what_unpacks_to_many_times_its_size_is_refused(tmp_path: Path, name: st
         with pytest.raises(UnpackError, match="unpacks to more than 16 MB"):
             unpack(path, tmp_path / "out")
 
-    assert peak_of(refuse) < MUCH // 4
+    assert peak_memory(refuse) < MUCH // 4
 
 
-def test_a_dictionary_of_gigabytes_is_not_made(tmp_path: Path) -> None:
+def test_large_xz_dictionaries_are_refused(tmp_path: Path) -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 192 << 20}]
     (tmp_path / "list.xz").write_bytes(lzma.compress(TEXT, filters=filters))
     with pytest.raises(UnpackError, match="emory usage limit"):
         unpack(tmp_path / "list.xz", tmp_path / "out")
 
 
-def test_several_streams_in_one_file_are_one_list(tmp_path: Path) -> None:
+def test_concatenated_streams_are_one_list(tmp_path: Path) -> None:
     for name, compress in (("a.xz", lzma.compress), ("a.gz", gzip.compress), ("a.bz2", bz2.compress)):
         (tmp_path / name).write_bytes(compress(TEXT) + compress(b"c.example\n"))
         unpack(tmp_path / name, tmp_path / "out")
@@ -179,14 +179,14 @@ def test_several_streams_in_one_file_are_one_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_zip_that_python_unpacks_without_a_bound_is_refused(tmp_path: Path, method: int) -> None:
+def test_unusual_zip_compression_is_refused(tmp_path: Path, method: int) -> None:
     with zipfile.ZipFile(tmp_path / "list.zip", "w", method) as archive:
         archive.writestr("list.txt", TEXT)
     with pytest.raises(UnpackError, match="another compression"):
         unpack(tmp_path / "list.zip", tmp_path / "out")
 
 
-def test_the_directory_of_a_zip_is_not_read_where_it_is_enormous(tmp_path: Path) -> None:
+def test_huge_zip_directories_are_not_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
         for number in range(20_000):
             archive.writestr(f"{number}.txt", "")
@@ -195,11 +195,11 @@ def test_the_directory_of_a_zip_is_not_read_where_it_is_enormous(tmp_path: Path)
         with pytest.raises(UnpackError, match="more than 5000 files"):
             unpack(tmp_path / "list.zip", tmp_path / "out")
 
-    assert peak_of(refuse) < 1 << 20
+    assert peak_memory(refuse) < 1 << 20
 
 
-def test_many_files_are_together_no_larger_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack_module, "MAX_UNPACKED_BYTES", 100)
+def test_the_size_limit_applies_to_all_files_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 100)
     with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
         for number in range(9):
             archive.writestr(f"{number}.txt", f"{number}.a.example\n")
@@ -208,7 +208,7 @@ def test_many_files_are_together_no_larger_than_one(tmp_path: Path, monkeypatch:
 
 
 def squidguard(folder: Path) -> Path:
-    """A folder as of UT1, with an alias, an exact copy, a white category and expressions."""
+    """Make a folder like UT1's, with an alias, an exact copy, an allowing category and expressions."""
     root = folder / "blacklists"
     for name, domains, usage in (("adult", "a.example\n", "black\n"), ("kids", "kids.example\n", "white\n")):
         (root / name).mkdir(parents=True)
@@ -249,13 +249,13 @@ def test_a_squidguard_archive_counts_aliases_once(tmp_path: Path) -> None:
     assert (told.names, told.url_rules, told.ignored) == (1, 2, {"aliases": 1, "files that are no lists": 1})
 
 
-def test_a_good_category_takes_what_is_for_allowing(tmp_path: Path) -> None:
+def test_good_categories_take_allowlists(tmp_path: Path) -> None:
     catalogue, report = compiled(tmp_path, squidguard(tmp_path) / "kids", "kids")
     assert report.problems == ()
     assert catalogue.names_of(catalogue.host_mask("kids.example")) == ("kids",)
 
 
-def test_includes_of_v2fly(tmp_path: Path) -> None:
+def test_v2fly_includes(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("include:a @ads\ninclude:b @-cn\ninclude:missing\ninclude:../passwd\nroot.example\n")
     (tmp_path / "a").write_text("include:root\na-ads.example @ads\na.example\n")
     (tmp_path / "b").write_text("b.example\nb-cn.example @cn\nfull:exact.example\n")
@@ -284,9 +284,7 @@ def test_controld(tmp_path: Path) -> None:
     start=st.sampled_from([b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n", TAR_HEADER]),
     rest=st.binary(max_size=200),
 )
-def test_whatever_a_file_holds_it_unpacks_or_is_said_to_be_damaged(
-    tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
-) -> None:
+def test_any_file_unpacks_or_is_damaged(tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes) -> None:
     folder = tmp_path_factory.mktemp("unpack")
     (folder / "list").write_bytes(start + rest)
     with contextlib.suppress(UnpackError):

@@ -1,4 +1,4 @@
-"""Copies of lists that are not what they were, and the names that no list may block."""
+"""Refusal of implausible copies, and the names that no list may block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(count: int) -> str:
     return "".join(f"n{number}.example\n" for number in range(count))
 
 
-def judge(folder: Path, new: str, good: str | None = None, category: str = "adult") -> str:
+def refusal(folder: Path, new: str, good: str | None = None, category: str = "adult") -> str:
     (folder / "new").write_text(new)
     (folder / "good").write_text(good or "")
     before = Source("list", category, folder / "good") if good is not None else None
@@ -54,17 +54,17 @@ ORGS = [host for host in POPULAR if re.fullmatch(r"[a-z.]+\.org", host)]
         ("com\norg\nnet\nint\ngov\nedu\n" + names(30), None, ""),  # suffixes are taken out before anything is judged
     ],
 )
-def test_a_copy_is_judged(tmp_path: Path, new: str, good: str | None, expected: str) -> None:
-    found = judge(tmp_path, new, good)
+def test_refusal_of_copies(tmp_path: Path, new: str, good: str | None, expected: str) -> None:
+    found = refusal(tmp_path, new, good)
     assert found.startswith(expected)
     assert bool(found) == bool(expected), found
 
 
-def test_a_list_of_good_sites_may_name_well_known_ones(tmp_path: Path) -> None:
-    assert judge(tmp_path, "\n".join(POPULAR) + "\n", category="education") == ""
+def test_good_categories_may_name_popular_hosts(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "\n".join(POPULAR) + "\n", category="education") == ""
 
 
-def test_essential_names_stay_open_whatever_lists_say(tmp_path: Path) -> None:
+def test_lists_never_block_essential_names(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(sorted(essential_hosts())) + "\napple.com\nmicrosoft.com\ndeb.debian.org.evil.example\n")
     report = compile_generation([Source("list", "adult", tmp_path / "list.txt"), *starter_sources()], tmp_path / "generation")
     assert report.sources[0].problems[ESSENTIAL_PROBLEM] == len(essential_hosts())
@@ -78,7 +78,7 @@ def test_essential_names_stay_open_whatever_lists_say(tmp_path: Path) -> None:
     assert catalogue.host_mask("deb.debian.org.evil.example") != 0
 
 
-def test_the_essential_names_are_neither_suffixes_nor_twice_there() -> None:
+def test_essential_names_are_minimal() -> None:
     suffixes = load_public_suffixes()
     assert not essential_hosts() & (suffixes.registries | suffixes.hosters)
     for host in essential_hosts():
@@ -88,7 +88,7 @@ def test_the_essential_names_are_neither_suffixes_nor_twice_there() -> None:
 
 
 @pytest.mark.shared
-def test_no_published_list_is_held_back(shared_data: Path, tmp_path: Path) -> None:
+def test_published_lists_are_not_held_back(shared_data: Path, tmp_path: Path) -> None:
     lists = ParseCache(tmp_path / "parsed")
     words = {"porn": "adult", "nsfw": "adult", "gambling": "gambling", "social": "social", "doh": "bypass"}
     paths = [path for folder in ("hosts", "plain", "adblock", "abp") for path in sorted((shared_data / "lists" / folder).iterdir())]

@@ -1,4 +1,4 @@
-"""Patterns of names: what one pass picks out is what each pattern by itself would match."""
+"""Patterns of names: one pass finds what each pattern matches by itself."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MATCHER = HostPatternMatcher(HostPattern(0, UrlRule(pattern, "", line, pattern),
 
 
 @given(HOSTS)
-def test_no_pattern_is_lost(host: str) -> None:
+def test_all_matching_patterns_are_found(host: str) -> None:
     expected = {pattern for pattern in PATTERNS if compile_regex(pattern).search(host)}
     assert {pattern.rule.pattern for pattern in MATCHER.matching(host)} == expected
 
 
-def test_a_list_has_no_more_patterns_than_a_worker_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns_beyond_the_limit_are_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_parser, "MAX_HOST_PATTERNS", 2)
     (tmp_path / "list.txt").write_text("".join(f"(^|\\.)ads{number}\\.\n" for number in range(5)))
     report = compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / "generation")
@@ -39,7 +39,7 @@ def test_a_list_has_no_more_patterns_than_a_worker_can_hold(tmp_path: Path, monk
     assert [bool(catalogue.host_mask(f"ads{number}.example")) for number in range(5)] == [True, True, False, False, False]
 
 
-def test_none_at_all_costs_nothing(tmp_path: Path) -> None:
+def test_matcher_without_patterns(tmp_path: Path) -> None:
     assert not HostPatternMatcher(())
     assert HostPatternMatcher(()).matching("a.example") == []
     (tmp_path / "list").write_text("||casino*.example^\n||*bet.example^\n")

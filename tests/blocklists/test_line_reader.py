@@ -1,4 +1,4 @@
-"""From bytes to numbered lines."""
+"""Numbered lines from bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.blocklists import line_reader as text_module
+from hedgerow.blocklists import line_reader
 from hedgerow.blocklists.line_reader import read_lines
 from hedgerow.blocklists.rules import Problem
 
@@ -18,9 +18,9 @@ def read(folder: Path, content: bytes) -> tuple[list[str], list[Problem]]:
     path.write_bytes(content)
     problems: list[Problem] = []
     lines: list[str] = []
-    for first, stretch in read_lines(path, "list", problems):
+    for first, block in read_lines(path, "list", problems):
         assert first == len(lines) + 1
-        lines += stretch
+        lines += block
     return lines, problems
 
 
@@ -40,21 +40,21 @@ def test_encodings_and_line_ends(tmp_path: Path, content: bytes, lines: list[str
     assert read(tmp_path, content) == (lines, [])
 
 
-def test_binary_lines_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
+def test_binary_lines_are_problems(tmp_path: Path) -> None:
     lines, problems = read(tmp_path, b"good.example\nba\x00d\x01\xff\nfine.example\n")
     assert lines == ["good.example", "", "fine.example"]
     assert [(problem.line, problem.column, problem.message) for problem in problems] == [(2, 3, "binary data in a line")]
 
 
-def test_an_endless_line_does_not_fill_the_memory(tmp_path: Path) -> None:
-    lines, problems = read(tmp_path, b"good.example\n" + b"x" * (3 * text_module.CHUNK_BYTES) + b"\nfine.example\n")
+def test_endless_lines_are_cut(tmp_path: Path) -> None:
+    lines, problems = read(tmp_path, b"good.example\n" + b"x" * (3 * line_reader.CHUNK_BYTES) + b"\nfine.example\n")
     assert (lines[0], lines[-1]) == ("good.example", "fine.example")
     assert not any(lines[1:-1])
     assert {problem.message for problem in problems} == {"a line longer than 64 kB"}
 
 
 @given(content=st.lists(st.sampled_from([b"abc", b"\n", b"\r\n", "ü".encode(), b"\xff"]), max_size=40).map(b"".join))
-def test_stretches_do_not_change_the_lines(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_blocks_do_not_change_the_lines(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("text")
     lines, _ = read(folder, content)
     assert len(lines) == content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)

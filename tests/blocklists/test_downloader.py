@@ -1,4 +1,4 @@
-"""Downloads from a server that does everything wrong, and the last good copy that survives it."""
+"""Downloads from servers with every kind of fault, and the last good copy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def trickle(handler: Handler) -> None:
 
 
 class ListServer:
-    """Serves every path by the function in `serve`; remembers the requests' paths and conditions."""
+    """A server that answers every path with the function `serve`, and records the requests' paths and conditions."""
 
     def __init__(self) -> None:
         self.serve: Callable[[Handler], None] = lambda handler: answer(handler, 200, GOOD)
@@ -102,7 +102,7 @@ def test_a_new_list_and_then_an_unchanged_one(server: ListServer, tmp_path: Path
     assert server.conditions == [None, '"1"']
 
 
-def test_last_modified_is_a_condition_too(server: ListServer, tmp_path: Path) -> None:
+def test_last_modified_is_sent_back(server: ListServer, tmp_path: Path) -> None:
     date = "Tue, 01 Sep 2026 10:00:00 GMT"
     server.serve = lambda handler: answer(handler, 200, GOOD, last_modified=date)
     fetch(server, tmp_path)
@@ -150,7 +150,7 @@ BROKEN: dict[str, tuple[Callable[[Handler], None], str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_bad_download_never_costs_the_good_copy(what: str, server: ListServer, tmp_path: Path) -> None:
+def test_bad_downloads_keep_the_good_copy(what: str, server: ListServer, tmp_path: Path) -> None:
     serve, message = BROKEN[what]
     server.serve = serve
     missing = fetch(server, tmp_path)
@@ -172,7 +172,7 @@ def test_a_bad_download_never_costs_the_good_copy(what: str, server: ListServer,
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_copy_that_is_accepted_while_another_comes_in_stays_accepted(server: ListServer, tmp_path: Path) -> None:
+def test_a_copy_accepted_during_a_download_stays_accepted(server: ListServer, tmp_path: Path) -> None:
     source = Source("list", "adult", url=server.url)
     texts = iter((GOOD, b"held.example\n", b"third.example\n"))
     judged: list[tuple[bytes, bytes]] = []
@@ -199,13 +199,13 @@ def test_a_copy_that_is_accepted_while_another_comes_in_stays_accepted(server: L
     assert len(list(tmp_path.glob("*.list"))) == 2
 
 
-def test_what_may_pass_is_tried_again(server: ListServer, tmp_path: Path) -> None:
+def test_temporary_failures_are_retried(server: ListServer, tmp_path: Path) -> None:
     server.serve = lambda handler: answer(handler, 503) if len(server.conditions) == 1 else answer(handler, 200, GOOD)
     assert fetch(server, tmp_path).outcome == FetchOutcome.NEW
     assert len(server.conditions) == 2
 
 
-def test_a_damaged_copy_is_downloaded_anew(server: ListServer, tmp_path: Path) -> None:
+def test_damaged_copies_are_downloaded_again(server: ListServer, tmp_path: Path) -> None:
     server.serve = lambda handler: answer(handler, 200, GOOD, etag='"1"')
     first = fetch(server, tmp_path)
     assert first.source.path
@@ -214,13 +214,13 @@ def test_a_damaged_copy_is_downloaded_anew(server: ListServer, tmp_path: Path) -
     assert server.conditions == [None, None]
 
 
-def test_nobody_listens(server: ListServer, tmp_path: Path) -> None:
+def test_connection_refused(server: ListServer, tmp_path: Path) -> None:
     source = Source("list", "adult", url="http://127.0.0.1:1/list.txt")
     (fetched,) = fetch_all([source], tmp_path, limits=QUICK)
     assert fetched.outcome == FetchOutcome.MISSING
 
 
-def test_local_and_remote_sources_come_back_in_order(server: ListServer, tmp_path: Path) -> None:
+def test_results_are_in_order(server: ListServer, tmp_path: Path) -> None:
     local = Source("mine", "adult", tmp_path / "mine.txt")
     remote = [Source(f"r{n}", "adult", url=f"{server.url}?{n}") for n in range(6)]
     heard: list[str] = []
@@ -230,7 +230,7 @@ def test_local_and_remote_sources_come_back_in_order(server: ListServer, tmp_pat
     assert len({fetched.source.path for fetched in results}) == 7
 
 
-def test_kept_copies_are_found_without_a_network(server: ListServer, tmp_path: Path) -> None:
+def test_copy_status_needs_no_network(server: ListServer, tmp_path: Path) -> None:
     known, unknown = Source("list", "adult", url=server.url), Source("other", "adult", url=server.url + "?2")
     fetched = fetch(server, tmp_path)
     assert copy_status(known, tmp_path).path == fetched.source.path
@@ -238,7 +238,7 @@ def test_kept_copies_are_found_without_a_network(server: ListServer, tmp_path: P
     assert len(server.conditions) == 1
 
 
-def test_a_publisher_learns_nothing_but_the_version(server: ListServer, tmp_path: Path) -> None:
+def test_requests_reveal_only_the_version(server: ListServer, tmp_path: Path) -> None:
     (fetched,) = fetch_all([Source("list", "adult", url=server.url)], tmp_path, limits=QUICK)
     assert fetched.outcome == FetchOutcome.NEW
     (headers,) = server.headers
@@ -247,7 +247,7 @@ def test_a_publisher_learns_nothing_but_the_version(server: ListServer, tmp_path
     assert headers["host"] in server.url
 
 
-def test_without_a_way_to_the_server_it_is_tried_once(tmp_path: Path) -> None:
+def test_unreachable_servers_are_tried_once(tmp_path: Path) -> None:
     tried = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -259,12 +259,12 @@ def test_without_a_way_to_the_server_it_is_tried_once(tmp_path: Path) -> None:
     assert (fetched.outcome, len(tried)) == (FetchOutcome.MISSING, 1)
 
 
-def test_nothing_is_asked_for_compressed(server: ListServer, tmp_path: Path) -> None:
+def test_requests_ask_for_no_compression(server: ListServer, tmp_path: Path) -> None:
     assert fetch(server, tmp_path).outcome is FetchOutcome.NEW
     assert server.asked == [("/list.txt", "identity")]
 
 
-def test_a_decoder_without_a_bound_is_not_used(server: ListServer, tmp_path: Path) -> None:
+def test_unbounded_encodings_are_refused(server: ListServer, tmp_path: Path) -> None:
     """Two kilobytes of brotli can be three gigabytes of a list."""
     brotli = pytest.importorskip("brotli")
     server.serve = lambda handler: answer(handler, 200, brotli.compress(GOOD), content_encoding="br")
@@ -274,7 +274,7 @@ def test_a_decoder_without_a_bound_is_not_used(server: ListServer, tmp_path: Pat
     assert "compresses with 'br'" in fetched.problem.message
 
 
-def test_a_bomb_is_held_in_pieces(server: ListServer, tmp_path: Path) -> None:
+def test_bombs_are_unpacked_in_pieces(server: ListServer, tmp_path: Path) -> None:
     size = 48 << 20
     packed = gzip.compress(b"bomb.example\n" * (size // 13))
     server.serve = lambda handler: answer(handler, 200, packed, content_encoding="gzip")
@@ -289,7 +289,7 @@ def test_a_bomb_is_held_in_pieces(server: ListServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["zlib", "bare", "two members"])
-def test_what_servers_mean_by_their_words(server: ListServer, tmp_path: Path, form: str) -> None:
+def test_forms_of_gzip_and_deflate(server: ListServer, tmp_path: Path, form: str) -> None:
     bare = zlib.compressobj(wbits=-15)
     body = {
         "zlib": zlib.compress(GOOD),
@@ -303,8 +303,8 @@ def test_what_servers_mean_by_their_words(server: ListServer, tmp_path: Path, fo
 @pytest.mark.parametrize(
     "target", ["http://127.0.0.1:{port}/admin", "http://[::ffff:192.168.1.1]/", "http://169.254.169.254/", "http://localhost:{port}/x"]
 )
-def test_a_redirect_from_the_internet_leads_to_nothing_inside(server: ListServer, tmp_path: Path, target: str) -> None:
-    """The server stands in for the internet as a proxy, so that its address is a public one."""
+def test_redirects_from_the_internet_to_the_network_are_refused(server: ListServer, tmp_path: Path, target: str) -> None:
+    """The server acts as a proxy, so that the list's address is public."""
     port = server.server.server_address[1]
     server.serve = lambda handler: answer(handler, 302, location=target.format(port=port))
     with httpx.Client(proxy=f"http://127.0.0.1:{port}") as client:

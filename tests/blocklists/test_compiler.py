@@ -1,4 +1,4 @@
-"""What the compiler holds to while it is killed, and what it takes from parsers that no shipped format needs yet."""
+"""The compiler: kills, exact rules and the parse cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print("end", flush=True)
 """
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none(tmp_path: Path) -> None:
+def test_a_killed_compiler_leaves_a_complete_generation_or_none(tmp_path: Path) -> None:
     text = tmp_path / "list.txt"
     text.write_text("".join(f"name-{number}.example{number % 977}.net\n" for number in range(60_000)))
     generations = tmp_path / "generations"

@@ -28,7 +28,7 @@ def parse_rules(text: str) -> list[UrlRule]:
 
 
 def open_matcher(folder: Path, *lists: str, ads: bool = True) -> UrlMatcher:
-    """The URL rules of lists, each of a category of its own."""
+    """Open a matcher with the URL rules of lists, each in a category of its own."""
     rules = [(source, rule) for source, text in enumerate(lists) for rule in parse_rules(text)]
     found = group_rules(rules, [str(source) for source in range(len(lists))])
     write_url_index(found.urls, folder / "urls")
@@ -71,7 +71,7 @@ def texts(found: UrlMatches) -> list[str]:
     ],
 )
 def test_patterns(pattern: str, matching: list[str], other: list[str], tmp_path: Path) -> None:
-    """The expression alone, and through the index, which must never lose a rule."""
+    """The expression matches alone and through the index, which must never lose a rule."""
     write_url_index([(0, UrlRule(pattern, "", 1, pattern))], tmp_path)
     expression, matcher = compile_pattern(pattern), UrlMatcher(tmp_path, [8], [False])
     for url in matching:
@@ -148,8 +148,8 @@ def test_modifiers(line: str, url: str, resource: str, initiator: str, expected:
     assert bool(find(matcher, url, resource, initiator).blocks) is expected
 
 
-def test_rules_of_a_crowded_host_are_found_by_the_sites_that_ask(tmp_path: Path) -> None:
-    """And held to its host there too; an exception for several sites also when nobody is known to ask."""
+def test_rules_of_a_crowded_host_are_found_by_initiators(tmp_path: Path) -> None:
+    """They still apply only to their host. An exception for several sites also holds for an unknown initiator."""
     lines = [f"||crowd.example/gtm.js$script,domain=s{number}.example" for number in range(20)]
     lines += [f"@@||crowd.example/gtm.js?x{number}$domain=a{number}.example|b{number}.example" for number in range(10)]
     lines += ["||crowd.example/gtm.js$image", "@@||crowd.example/gtm.js?y$domain=only.example"]
@@ -169,7 +169,7 @@ def test_rules_of_a_crowded_host_are_found_by_the_sites_that_ask(tmp_path: Path)
         assert (find(matcher, "https://crowd.example/gtm.js?y", "image", initiator).blocks == ()) == lifted, initiator
 
 
-def test_important_stands_against_exceptions_but_for_important_ones(tmp_path: Path) -> None:
+def test_only_important_exceptions_lift_important_rules(tmp_path: Path) -> None:
     text = "/adverts/x\n/adverts/*$important,script\n@@||good.example/adverts/$image,script\n@@||best.example/adverts/$important"
     matcher = open_matcher(tmp_path, text)
     assert texts(find(matcher, "http://bad.example/adverts/x")) == ["/adverts/x"]
@@ -178,7 +178,7 @@ def test_important_stands_against_exceptions_but_for_important_ones(tmp_path: Pa
     assert texts(find(matcher, "http://best.example/adverts/", "script")) == []
 
 
-def test_badfilter_takes_back_the_same_rule_of_its_category_only(tmp_path: Path) -> None:
+def test_badfilter_disables_only_rules_of_its_category(tmp_path: Path) -> None:
     bad = "||a.example/ads^$script,third-party,badfilter\n||b.example/ads^$badfilter"
     matcher = open_matcher(
         tmp_path, f"||a.example/ads^$third-party,script\n||b.example/ads^$script\n{bad}", "||a.example/ads^$third-party,script"
@@ -193,14 +193,14 @@ def test_exceptions_lift_only_their_category(tmp_path: Path) -> None:
     assert [rule.mask for rule in find(matcher, "http://good.example/ads/x").blocks] == [2]
 
 
-def test_an_exception_lifts_from_a_host_that_is_blocked_as_a_whole(tmp_path: Path) -> None:
+def test_exceptions_lift_urls_of_blocked_hosts(tmp_path: Path) -> None:
     matcher = open_matcher(tmp_path, "@@||ads.example/player.js$script")
     assert find(matcher, "http://ads.example/player.js", "script", blocked=1).lifted == 1
     assert find(matcher, "http://ads.example/player.js", "image", blocked=1).lifted == 0
     assert find(matcher, "http://ads.example/other.js", "script", blocked=1).lifted == 0
 
 
-def test_rules_found_by_the_site_that_asks_are_about_their_host_and_what_is_beneath_it(tmp_path: Path) -> None:
+def test_rules_found_by_initiators_apply_to_their_host_and_subdomains(tmp_path: Path) -> None:
     crowd = "\n".join(f"||ads.example/{number}^$domain=page.example" for number in range(10))
     matcher = open_matcher(tmp_path, crowd)
     for host, expected in (("ads.example", 1), ("www.ads.example", 1), ("bads.example", 0), ("ads.example.org", 0), ("page.example", 0)):
@@ -209,13 +209,13 @@ def test_rules_found_by_the_site_that_asks_are_about_their_host_and_what_is_bene
 
 
 @pytest.mark.parametrize(("initiator", "lifted"), [("one.example", 1), ("other.example", 0), ("", 1), ("null", 1)])
-def test_an_exception_for_several_sites_holds_where_nobody_says_who_asks(initiator: str, lifted: int, tmp_path: Path) -> None:
+def test_exceptions_for_several_sites_hold_for_unknown_initiators(initiator: str, lifted: int, tmp_path: Path) -> None:
     matcher = open_matcher(tmp_path, "@@||ads.example/p.js$domain=one.example|two.example\n@@||ads.example/q.js$domain=one.example")
     assert find(matcher, "http://ads.example/p.js", "script", initiator, blocked=1).lifted == lifted
     assert find(matcher, "http://ads.example/q.js", "script", initiator, blocked=1).lifted == (initiator == "one.example")
 
 
-def test_crowded_hosts_and_many_fragments_lose_no_rule(tmp_path: Path) -> None:
+def test_crowded_hosts_and_fragments_lose_no_rule(tmp_path: Path) -> None:
     lines = [f"||crowd.example/path-{number}/" for number in range(50)] + [f"/general-{number}." for number in range(50)]
     matcher = open_matcher(tmp_path, "\n".join(lines))
     assert len(matcher) == 100
@@ -237,12 +237,12 @@ CROWDED = {
     "/p?q=1|": "/p?q=1",
     "/Exact$match-case": "/Exact",
 }
-"""What rules of one host are, and a path that each matches."""
+"""Rules of one host, each with a path that it matches."""
 
 
 @pytest.mark.parametrize("many", [0, 1000])
-def test_rules_of_a_crowded_host_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
-    """Whatever the path looks like, for the host and its children; by paths there is no automaton, which every worker would read."""
+def test_all_rules_of_a_crowded_host_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """This holds for the host and its subdomains. Rules found by paths need no automaton, which every worker would load."""
     monkeypatch.setattr(url_index, "MANY_RULES", many)
     matcher = open_matcher(tmp_path, "\n".join(f"||crowd.example{path}" for path in CROWDED))
     assert bool(list((tmp_path / "urls").glob("*.ac"))) == bool(many)
@@ -300,7 +300,7 @@ SIMPLE = st.recursive(
 
 
 @given(SIMPLE, st.text(alphabet="abx.", max_size=12))
-def test_each_fragment_of_an_expression_stands_in_what_it_matches(pattern: str, text: str) -> None:
+def test_fragments_occur_in_every_match(pattern: str, text: str) -> None:
     found = re.search(pattern, text)
     if found:
         assert all(fragment in text for fragment in regex_fragments(pattern))
@@ -310,14 +310,14 @@ PIECES = st.lists(st.sampled_from(["a", "b", "ab", "/", ".", "*", "^", "-"]), mi
 
 
 @given(PIECES, st.lists(st.sampled_from(["a", "b", "/", ".", "-", "?"]), max_size=12).map("".join))
-def test_atomic_groups_match_what_a_plain_expression_matches(pattern: str, path: str) -> None:
-    """The oracle is the obvious expression, which may go back."""
+def test_atomic_groups_match_like_plain_expressions(pattern: str, path: str) -> None:
+    """The oracle is the plain expression, which may backtrack."""
     url = f"http://x.example/{path}"
     plain = "".join({"*": ".*", "^": r"(?:[^\w.%-]|$)"}.get(character, re.escape(character)) for character in pattern)
     assert bool(compile_pattern(pattern).search(url)) == bool(re.search(plain, url, re.ASCII))
 
 
-def test_a_hostile_pattern_stays_fast() -> None:
+def test_hostile_patterns_stay_linear() -> None:
     expression = compile_pattern("||example.com/" + "*a" * 40 + "*b|")
     start = time.thread_time()
     assert not expression.search("http://example.com/" + "a" * 5000)
