@@ -1,0 +1,127 @@
+"""The streams of one inspected connection: the client's and those to its origins, by mitmproxy's objects for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mitmproxy.connection import Client, Connection, ConnectionState, Server
+
+from hedgerow.proxy.inspection.context import InspectorContext
+from hedgerow.proxy.inspection.engine.http_layer import OriginServer
+from hedgerow.proxy.inspection.origins import OriginKey, PendingStream
+from hedgerow.proxy.inspection.streams import Stream, StreamOwner
+
+
+class ConnectionStreams:
+    """Opens, feeds and closes streams. `offers` are the protocols that the client offered with TLS, `owner` gets what arrives."""
+
+    def __init__(self, inspector: InspectorContext, client: Client, stream: Stream, offers: tuple[str, ...], owner: StreamOwner) -> None:
+        self._inspector = inspector
+        self._client = client
+        self._offers = offers
+        self._owner: StreamOwner | None = owner
+        self._streams: dict[Connection, Stream] = {client: stream}
+        self._connections: dict[Stream, Connection] = {stream: client}
+        self._origins: dict[Stream, OriginKey] = {}
+        self._unsent: dict[Stream, None] = {}
+        self._closed: set[Connection] = set()
+        stream.owner = owner
+
+    def connection(self, stream: Stream) -> Connection:
+        """Return mitmproxy's object for a stream."""
+        return self._connections[stream]
+
+    def __contains__(self, stream: Stream) -> bool:
+        return stream in self._connections
+
+    def get(self, connection: Connection) -> Stream | None:
+        """Return the open stream of a connection."""
+        return self._streams.get(connection)
+
+    def origins(self) -> Iterator[tuple[Stream, Connection]]:
+        """Yield the streams to origins."""
+        return ((stream, self._connections[stream]) for stream in self._origins)
+
+    async def open(self, server: Server) -> PendingStream:
+        """Open a stream to `server`. Return what it received meanwhile. Raises OriginError."""
+        inspector, address = self._inspector, server.address
+        assert address is not None
+        device, addresses = await inspector.inspection.origins.addresses_for(self._client, *address)
+        alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self._client.alpn == b"h2" else ("http/1.1",)
+        origin = OriginKey(device, *address, server.sni if server.tls else None, alpn)
+        stream, pending = await inspector.origins.open(origin, addresses)
+        assert self._owner is not None
+        self._origins[stream] = origin
+        self._streams[server], self._connections[stream] = stream, server
+        stream.owner = self._owner
+        server.state = ConnectionState.OPEN
+        server.peername, server.sockname = (stream.transport.get_extra_info(name) for name in ("peername", "sockname"))
+        server.timestamp_tcp_setup = inspector.clock()
+        if stream.tls is not None:
+            server.alpn = (stream.tls.alpn or "").encode()
+            server.timestamp_tls_setup = server.timestamp_tcp_setup
+        if isinstance(server, OriginServer):
+            server.is_used_again = pending.is_used_again
+        return pending
+
+    def put(self, connection: Connection, data: bytes) -> None:
+        """Send with the next `flush`."""
+        stream = self._streams.get(connection)
+        if stream is not None:
+            stream.put(data)
+            self._unsent[stream] = None
+
+    def flush(self) -> None:
+        """Send everything that was put."""
+        if self._unsent:
+            for stream in self._unsent:
+                stream.flush()
+            self._unsent.clear()
+
+    def close(self, connection: Connection, *, half: bool = False) -> bool:
+        """Close a connection, or its sending side. Return whether the layers must hear that it is closed."""
+        stream = self._streams.get(connection)
+        if stream is None:
+            return False
+        if half:
+            stream.end()
+            connection.state &= ~ConnectionState.CAN_WRITE
+            if connection.state is not ConnectionState.CLOSED:
+                return False
+        connection.state = ConnectionState.CLOSED
+        stream.close()
+        return self.note_closed(connection)
+
+    def note_closed(self, connection: Connection) -> bool:
+        """Return True the first time: the layers hear of it once."""
+        is_news = connection not in self._closed
+        self._closed.add(connection)
+        return is_news
+
+    def remove(self, stream: Stream) -> Connection | None:
+        """Forget a stream that is lost. Return its connection."""
+        connection = self._connections.pop(stream, None)
+        self._origins.pop(stream, None)
+        if connection is not None:
+            self._streams.pop(connection, None)
+            connection.state = ConnectionState.CLOSED
+        return connection
+
+    def give_back(self, server: Server) -> None:
+        """Put an idle stream to an origin, which the layers do not know, into the pool, where they find it."""
+        stream = self._streams.pop(server)
+        del self._connections[stream]
+        self._inspector.origins.keep(self._origins.pop(stream), stream)
+
+    def release(self, is_idle: Callable[[Connection], bool]) -> None:
+        """The client is gone: keep the idle streams to origins in the pool, and abort the others."""
+        bound = self._inspector.inspection.bound
+        for stream, origin in tuple(self._origins.items()):
+            connection = self._connections.pop(stream)
+            if is_idle(connection) and connection.id not in bound:
+                self._inspector.origins.keep(origin, stream)
+            else:
+                bound.discard(connection.id)
+                stream.abort()
+        self._origins.clear()
+        self._owner = None
