@@ -1,4 +1,4 @@
-"""What an inspector's connections need of it, and it of them."""
+"""The contracts between an inspector and its connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hedgerow.proxy.policy import Counters
 
 
 class InspectorSession(Protocol):
-    """Somebody who is at the inspector: a connection that begins, or an exchange."""
+    """A connection in its handshake or under inspection."""
 
     @property
     def stream(self) -> Stream: ...
@@ -25,7 +25,7 @@ class InspectorSession(Protocol):
 
 
 class InspectorContext(Protocol):
-    """What a connection needs of its inspector."""
+    """The inspector, for its connections."""
 
     @property
     def counters(self) -> Counters: ...

@@ -1,8 +1,10 @@
-"""The plainest HTTP/1.1 messages: a GET without a body, and a short answer whose length its head says. Pure.
+"""The fast path for plain HTTP/1.1 messages: a GET without a body, and a short response with a Content-Length.
 
-Who finds such a message whole may spare it the many layers that know all of HTTP. Whatever has anything else about it is no plain message:
-the layers read it then, and refuse it where they must.
+Such messages skip mitmproxy's layers. Any other message goes through them, and is refused there if need be.
 """
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
@@ -28,12 +30,8 @@ from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
-# mitmproxy annotates only some of its functions.
-# mypy: allow-untyped-calls
-
-
 MAX_PLAIN_RESPONSE = 64 * 1024
-"""Bytes of an answer, its head among them, that is looked at in one piece."""
+"""Bytes of a plain response, with its head."""
 
 _END = b"\r\n\r\n"
 _FOLDED = re.compile(rb"\r\n[ \t]")
@@ -46,9 +44,9 @@ _EXCLUDED_RESPONSE_FIELDS = frozenset({b"transfer-encoding", b"trailer", b"upgra
 
 
 def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTTPFlow | None:
-    """The flow for a request that is all of `data`, as the layers would begin it; None unless it is plain.
+    """Return a flow for the plain request that `data` consists of, as the layers would create it; None for any other request.
 
-    `server` is where the client was going.
+    `server` is the client's destination.
     """
     if not data.startswith(b"GET /") or len(data) > MAX_HEAD or data.find(_END) != len(data) - len(_END):
         return None
@@ -76,7 +74,7 @@ def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTT
 
 
 def parse_plain_response(data: bytes, request: http.Request) -> http.Response | None:
-    """The answer that is all of `data`, with its body; None unless it is plain. Another may follow on its connection."""
+    """Return the plain response that `data` consists of; None for any other. Its connection stays open."""
     end = data.find(_END)
     if end < 0 or len(data) > MAX_PLAIN_RESPONSE or _STATUS_LINE.match(data) is None or _FOLDED.search(data, 0, end) is not None:
         return None
@@ -92,28 +90,28 @@ def parse_plain_response(data: bytes, request: http.Request) -> http.Response | 
     return response
 
 
-def _is_plain(headers: http.Headers, never: frozenset[bytes], wishes: set[bytes]) -> bool:
-    """Whether no field is one of `never`, and Connection, if it is there, says one of `wishes`."""
+def _is_plain(headers: http.Headers, never: frozenset[bytes], options: set[bytes]) -> bool:
+    """Tell whether no field is one of `never`, and Connection, if present, is one of `options`."""
     for name, value in headers.fields:
         key = name.lower()
-        if key in never or (key == b"connection" and value.lower() not in wishes):
+        if key in never or (key == b"connection" and value.lower() not in options):
             return False
     return True
 
 
 def request_bytes(request: http.Request) -> bytes:
-    """A plain request as it goes to its origin; whether its connection is kept is between the client and us."""
+    """Return a plain request as its origin gets it: without `Connection: close`, which concerns the client's connection only."""
     fields = [b"%s: %s\r\n" % (name, value) for name, value in request.headers.fields if (name.lower(), value.lower()) != _CLOSE]
     return b"GET %s HTTP/1.1\r\n%s\r\n" % (request.data.path, b"".join(fields))
 
 
 def response_bytes(response: http.Response) -> bytes:
-    """An answer as it goes to the client."""
+    """Return a response as the client gets it."""
     return bytes(http1.assemble_response_head(response) + (response.data.content or b""))
 
 
 def ends_connection(request: http.Request) -> bool:
-    """Whether the client wants its connection closed after the answer."""
+    """Tell whether the client wants its connection closed after the response."""
     return bool(http1.connection_close(request.http_version, request.headers))
 
 
@@ -121,7 +119,7 @@ _numbers = count(1)
 
 
 class FastPathHost(Protocol):
-    """What the short path needs of its exchange."""
+    """The connection that a fast path serves."""
 
     @property
     def client(self) -> Client: ...
@@ -141,21 +139,21 @@ class FastPathHost(Protocol):
 
 
 class FastPath:
-    """One connection's. `hears` is told everything first."""
+    """The fast path of one connection. `handle_event` gets each event before the layers."""
 
     def __init__(self, host: FastPathHost, context: Context) -> None:
         self._host = host
         self._context = context
-        self._flow: http.HTTPFlow | None = None  # what is under way
+        self._flow: http.HTTPFlow | None = None  # in flight
         self._raw_request = b""
         self._is_asked = False
         self.server: OriginServer | None = None  # open, or opening
 
     def handle_event(self, event: events.ConnectionEvent) -> bool:
-        """Whether the event was looked after here; if not it is the layers'."""
+        """Handle an event. Return False if the layers must handle it."""
         if self._flow is not None:
             return self._handle_pending(self._flow, event)
-        if event.connection is self.server:  # nobody has asked it for anything
+        if event.connection is self.server:  # an idle origin sent something, or closed
             server, self.server = self.server, None
             assert server is not None
             self._host.close(server)
@@ -170,7 +168,7 @@ class FastPath:
         return True
 
     def is_idle(self, connection: Connection) -> bool:
-        """Whether this is an origin's connection of ours on which nothing is under way."""
+        """Tell whether this is an idle connection of the fast path to an origin."""
         return connection is self.server and self._flow is None
 
     # A request.
@@ -185,7 +183,7 @@ class FastPath:
         inspection = self._host.inspection
         inspection.requestheaders(flow)
         if flow.error is not None:
-            return True  # its connection is being ended
+            return True  # its connection is being closed
         if flow.response is not None:
             inspection.response(flow)
             self._answer(flow, flow.response)
@@ -220,7 +218,7 @@ class FastPath:
         self._is_asked = True
         self._host.send_now(server, request_bytes(flow.request))
 
-    # Its answer.
+    # The response.
 
     def _handle_pending(self, flow: http.HTTPFlow, event: events.ConnectionEvent) -> bool:
         if event.connection is self.server and isinstance(event, events.DataReceived):
@@ -241,7 +239,7 @@ class FastPath:
         self._flow = None
         if flow.error is not None:
             return
-        refusal, scanner = flow.metadata.get(REFUSAL_KEY), flow.metadata.pop(SCANNER_KEY, None)  # which knows its flow
+        refusal, scanner = flow.metadata.get(REFUSAL_KEY), flow.metadata.pop(SCANNER_KEY, None)  # it refers back to the flow
         if self.server is not None:
             self.server.is_used_again = True
         if body and refusal is None and scanner is not None:
@@ -270,10 +268,10 @@ class FastPath:
         if ends_connection(flow.request):
             self._host.close(client)
 
-    # The long way.
+    # The layers.
 
     def _fall_back(self) -> None:
-        """The layers hear the request, and go on from there."""
+        """Hand the request over to the layers."""
         flow, self._flow = self._flow, None
         server, self.server = self.server, None
         assert flow is not None

@@ -1,6 +1,6 @@
-"""How an inspected connection begins: the gate has introduced a client, who then speaks TLS or HTTP.
+"""The start of an inspected connection: after the gate's header the client begins with TLS or HTTP.
 
-When that is done an `DohRequest` owns the client's line. Whatever fails ends it.
+Then an `InspectedConnection` owns the client's stream. Any failure closes it.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -28,7 +28,7 @@ _numbers = count(1)
 
 
 class ClientHandshake:
-    """Owns a client's line until it is known what is spoken. `first` is what the client has said to the gate after its CONNECT, if any."""
+    """Owns a client's stream until its protocol is known. `first` is what the gate has read after the CONNECT, if any."""
 
     def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes) -> None:
         self.stream = _HandshakeStream(self)
@@ -47,7 +47,7 @@ class ClientHandshake:
         self._context = Context(self.client, OPTIONS)
 
     def begin(self) -> None:
-        """The line stands."""
+        """The stream is connected."""
         self._inspector.register(self)
         self.stream.bytes_received = len(self._first)
         if self._header.awaits_reply:
@@ -65,10 +65,10 @@ class ClientHandshake:
         self.stream.abort()
 
     def idle_seconds(self, now: float) -> float:
-        """Seconds since it came, in the loop's time: what its client says does not prolong its time."""
+        """Return the seconds since the start, in the loop's time. What the client sends does not extend its limit."""
         return now - self._began
 
-    # What happens on the line.
+    # Events of the stream.
 
     def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
         self._receive(self, data)
@@ -94,12 +94,12 @@ class ClientHandshake:
 
     def write_resumed(self, stream: Stream) -> None: ...
 
-    # What is spoken?
+    # Detection of the protocol.
 
     def _choose(self, data: bytes) -> None:
-        found = self._detector.feed(data)
-        if found is not None:
-            is_tls, first = found
+        detected = self._detector.feed(data)
+        if detected is not None:
+            is_tls, first = detected
             self._receive = ClientHandshake._read_hello if is_tls else ClientHandshake._read_request
             self._receive(self, first)
 
@@ -127,16 +127,16 @@ class ClientHandshake:
         self.stream.secure(TlsSession(context, is_server=True), self._first)
 
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:
-        """The line is an exchange's from now on; `first` is what its client has said already."""
-        exchange = InspectedConnection(self._inspector, self.stream, self._context, self._offers)
+        """Hand the stream over to an `InspectedConnection`, with the bytes that the client has sent already."""
+        inspected = InspectedConnection(self._inspector, self.stream, self._context, self._offers)
         self._inspector.unregister(self, None)
-        exchange.begin(mode)
+        inspected.begin(mode)
         if first:
-            exchange.received(self.stream, first)
+            inspected.received(self.stream, first)
 
 
 class _HandshakeStream(Stream):
-    """Tells its introduction, who owns it, when it stands: what the gate has read comes before what is read now."""
+    """Begins the handshake when it is connected: the bytes that the gate has read come first."""
 
     __slots__ = ("_handshake_owner",)
 

@@ -1,7 +1,7 @@
-"""The inspection lane's process: connections that gates hand over on a Unix socket, each request of them judged.
+"""The inspector: takes connections from gates over a Unix socket and judges each of their requests.
 
-mitmproxy's HTTP layers are embedded, which keep no flows and stream every body; sockets, TLS and the event loop are ours
-(`introduction.py`, `exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
+mitmproxy's HTTP layers are embedded. They keep no flows and stream every body. Sockets, TLS and the event loop are ours (`handshake.py`,
+`connection.py`). The changes to mitmproxy affect the whole process, so there is one inspector per process.
 """
 
 from __future__ import annotations
@@ -37,36 +37,35 @@ from hedgerow.proxy.policy import Counters, ProxyPolicy
 log = logging.getLogger(__name__)
 
 IDLE_LIMIT = 1800.0
-"""Seconds after which a connection on which nothing moves is ended."""
+"""Seconds after which an idle connection is closed."""
 
 LIFE_LIMIT = 24 * 3600.0
-"""Seconds after which a connection is ended however busy it is, as tunnels are."""
+"""Seconds after which any connection is closed, like a tunnel."""
 
 HANDSHAKE_LIMIT = 10.0
-"""Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none; and for a
-head that has begun."""
+"""Seconds for the handshake, from the handover to the first bytes of HTTP, and for each head."""
 
 RETIRE_SECONDS = 3600.0
-"""Seconds that an inspector whose successor serves gives to what is still open."""
+"""Seconds for which an inspector whose successor serves keeps its open connections."""
 
 DEVICE_LIMIT = 512
-"""Connections of one device that are inspected; of several inspectors each has its part."""
+"""Inspected connections of one device, divided among all inspectors."""
 
 _MAX_PER_WAKEUP = 16
-"""Connections that are taken over before others are looked after."""
+"""Connections that are accepted before others have their turn."""
 
 _SWEEP = 0.5
 _END_GRACE = 1.0
 
 
 class InspectorError(Exception):
-    """The inspector cannot start: its socket cannot be made."""
+    """The inspector cannot create its socket."""
 
 
 class Inspector:
-    """`run` it in the kind of loop that gates have. `upstream_ca` is a file with CAs to trust beside the usual ones.
+    """`run` serves until `stop`. `upstream_ca` is a file of CAs to trust besides the usual ones.
 
-    Without `refusals` a client that refuses our certificate gets nowhere.
+    Without `refusals` a client that refuses our certificate reaches nothing.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class Inspector:
         self._listener: socket.socket | None = None
 
     async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve on the Unix socket `path` until `stop`, in place of whoever served there; `ready` is called once it listens.
+        """Serve on the Unix socket `path` until `stop`, instead of a predecessor. `ready` is called once it listens.
 
         Raises InspectorError.
         """
@@ -122,12 +121,12 @@ class Inspector:
                 await self._end()
 
     def stop(self) -> None:
-        """End `run`; may be called from its loop only."""
+        """End `run`. Call it from its loop."""
         self._ending.set()
 
     async def retire(self, limit: float = RETIRE_SECONDS) -> None:
-        """Take no new connection, and wait until the last one is over, at most `limit` seconds. Another serves on the path already."""
-        await asyncio.sleep(_SWEEP)  # what was handed over before is taken
+        """Accept no new connection, and wait at most `limit` seconds for the last one to end. A successor serves on the path already."""
+        await asyncio.sleep(_SWEEP)  # accept what was handed over before
         self._stop_listening()
         self._drained.clear()
         if self._sessions:
@@ -135,11 +134,11 @@ class Inspector:
                 await asyncio.wait_for(self._drained.wait(), limit)
 
     def swap(self, policy: ProxyPolicy) -> None:
-        """A new snapshot holds from now on; running requests that it does not allow are cut."""
+        """Put a new policy in force, and close the connections of active requests that it blocks."""
         self.inspection.swap(policy)
         self._cut(lambda _: True)
 
-    # Taking over.
+    # Handover.
 
     def _listen(self, path: Path) -> None:
         try:
@@ -162,7 +161,7 @@ class Inspector:
             try:
                 self._admit(*found)
             except Exception:
-                log.exception("a connection could not be taken over")
+                log.exception("cannot take a connection over")
                 found[0].close()
 
     def _admit(self, client: socket.socket, message: bytes) -> None:
@@ -178,9 +177,9 @@ class Inspector:
         handshake = ClientHandshake(self, header, first)
         self._device_of[handshake.client.id] = device
         self.inspection.clients.admit(handshake.client, header.address)
-        arriving = asyncio.get_running_loop().create_task(self._connect(handshake, client))
-        self._connecting.add(arriving)
-        arriving.add_done_callback(self._connecting.discard)
+        connecting = asyncio.get_running_loop().create_task(self._connect(handshake, client))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
         return None
 
     def _turn_away(self, client: socket.socket, cause: str) -> None:
@@ -194,7 +193,7 @@ class Inspector:
             client.close()
             self.unregister(handshake, handshake.client)
 
-    # What connections need of their inspector.
+    # The context of connections.
 
     def register(self, session: InspectorSession) -> None:
         self._sessions.add(session)
@@ -202,7 +201,7 @@ class Inspector:
             self._by_client[session.client.id] = session
 
     def unregister(self, session: InspectorSession, client: connection.Client | None) -> None:
-        """The guest is gone, and with it `client`, unless another guest has taken it over."""
+        """Forget a session, and its `client` unless another session has taken that over."""
         self._sessions.discard(session)
         if not self._sessions:
             self._drained.set()
@@ -220,9 +219,9 @@ class Inspector:
             self._by_device.leave(device)
 
     def _close(self, client: connection.Client) -> None:
-        exchange = self._by_client.get(client.id)
-        if exchange is not None:
-            exchange.abort()
+        inspected = self._by_client.get(client.id)
+        if inspected is not None:
+            inspected.abort()
 
     async def _end(self) -> None:
         for session in tuple(self._sessions):
@@ -230,10 +229,10 @@ class Inspector:
         self.origins.close()
         self.inspection.scans.close()
         deadline = time.monotonic() + _END_GRACE
-        while self._sessions and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
-            await asyncio.sleep(0.01)  # lets the transports tell their lines
+        while self._sessions and time.monotonic() < deadline:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.01)  # the transports report their end
 
-    # What happens by time.
+    # Periodic work.
 
     def _cut(self, is_due: Callable[[ActiveRequest], bool]) -> None:
         count = self.inspection.recheck_requests(is_due)
@@ -241,14 +240,14 @@ class Inspector:
             self.counters.add("hedgerow_proxy_cut_total", count=count)
 
     def _note_use(self, now: float) -> None:
-        """Whose long answers keep a connection busy; each request was observed when it came."""
+        """Report the use of connections that long responses keep busy. Each request was observed when it came."""
         clients = self.inspection.clients
-        for exchange in self._use.busy(tuple(self._by_client.values()), now):
-            for active in clients.active_of(exchange.client):
+        for inspected in self._use.busy(tuple(self._by_client.values()), now):
+            for active in clients.active_of(inspected.client):
                 clients.policy.report_use(active.ruleset, active.requests[-1])
 
     def _enforce_deadlines(self, now: float) -> None:
-        """Who does not say what he wants, who has said nothing for long, and whose time is over; `now` in the loop's time."""
+        """Close connections without a complete head or handshake, idle ones, and those past their lifetime. `now` is in the loop's time."""
         for session in tuple(self._sessions):
             if isinstance(session, InspectedConnection):
                 is_idle = session.idle_seconds(now) > self._idle_limit or session.head_seconds(now) > self._hello_limit
@@ -275,7 +274,7 @@ class Inspector:
 
 @contextlib.contextmanager
 def _trust_file(extra: Path | None) -> Iterator[Path]:
-    """The file of CAs that origins are checked against: the usual ones, and those in `extra`."""
+    """Yield a file of the CAs for origins: the usual ones, and those in `extra`."""
     usual = Path(certifi.where())
     if extra is None:
         yield usual

@@ -1,6 +1,6 @@
-"""Connections to origins: only to addresses that were decided on, TLS verified, and idle ones kept a few seconds for the next client.
+"""Connections to origins: to permitted addresses only, with TLS verified. Idle ones are kept for a few seconds.
 
-An idle connection serves only the device it was opened for, and only while its address is still one that the device may dial.
+An idle connection serves only the device for which it was opened, and only while its address is still permitted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hedgerow.proxy.connections import dial
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 DIAL_SECONDS = 15.0
-"""Seconds until an origin has answered and shown who it is."""
+"""Seconds for the connection and the TLS handshake."""
 
 IDLE_SECONDS = 4.0
-"""Seconds for which an idle connection is kept: servers close theirs after five or more, and must not do so while we send."""
+"""Seconds for which an idle connection is kept: shorter than the five or more of servers, which must not close it while we send."""
 
 _MAX_IDLE = 256
 _MAX_IDLE_PER_ORIGIN = 8
@@ -30,12 +30,12 @@ _MAX_SESSIONS = 512
 
 
 class OriginError(Exception):
-    """The origin cannot be reached, or is not who it should be; the text says why."""
+    """The origin cannot be reached, or its certificate is not valid. The text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class OriginKey:
-    """What is dialled for whom: `sni` is the name that the certificate must be for, None without TLS; `alpn` is offered."""
+    """An origin as one device reaches it. `sni` is the name in its certificate, None without TLS; `alpn` is offered."""
 
     device: DeviceId
     host: str
@@ -45,7 +45,7 @@ class OriginKey:
 
 
 class OriginPool:
-    """`trust` is a file with the CAs that origins are checked against."""
+    """Opens and keeps connections. `trust` is a file of the CAs for origins."""
 
     def __init__(self, trust: Path) -> None:
         self._trust = trust
@@ -55,10 +55,10 @@ class OriginPool:
         self._context = cache(self._make_context)
 
     async def open(self, origin: OriginKey, addresses: Sequence[str]) -> tuple[Stream, PendingStream]:
-        """A line to the origin by one of `addresses`, and its owner until it gets another. Raises OriginError."""
-        found = self._take_idle(origin, addresses)
-        if found is not None:
-            return found
+        """Return a stream to the origin at one of `addresses`, and its temporary owner. Raises OriginError."""
+        idle = self._take_idle(origin, addresses)
+        if idle is not None:
+            return idle
         stream: Stream | None = None
         try:
             async with asyncio.timeout(DIAL_SECONDS):
@@ -78,7 +78,7 @@ class OriginPool:
             raise OriginError(_error_text(error)) from error
 
     def keep(self, origin: OriginKey, stream: Stream) -> None:
-        """Take over a line on which nothing is under way."""
+        """Take an idle stream."""
         if not stream.is_open or stream.has_ended or len(self._by_origin.get(origin, ())) >= _MAX_IDLE_PER_ORIGIN:
             stream.abort()
             return
@@ -90,12 +90,12 @@ class OriginPool:
             self.drop(next(iter(self._idle)))
 
     def drop(self, stream: Stream) -> None:
-        """End an idle line."""
+        """Close an idle stream."""
         self._forget(stream)
         stream.abort()
 
     def remember(self, origin: OriginKey, stream: Stream) -> None:
-        """Keep the TLS session of a line that ends, for the next one to the same origin."""
+        """Keep the TLS session of a stream that ends, for the next one to the same origin."""
         if stream.tls is None or (session := stream.tls.session) is None:
             return
         self._sessions[origin] = session
@@ -104,7 +104,7 @@ class OriginPool:
             self._sessions.popitem(last=False)
 
     def sweep(self, now: float | None = None) -> None:
-        """End what was idle for too long; `now` on the monotonic clock."""
+        """Close streams that were idle for too long. `now` is on the monotonic clock."""
         now = time.monotonic() if now is None else now
         while self._idle:
             stream, idle = next(iter(self._idle.items()))
@@ -149,7 +149,7 @@ class OriginPool:
 
 
 class PendingStream:
-    """Owns a line until whoever asked for it takes it; keeps what comes in meanwhile."""
+    """Owns a stream until its connection takes it, and keeps what arrives meanwhile."""
 
     def __init__(self) -> None:
         self.early = b""
@@ -160,7 +160,7 @@ class PendingStream:
         self._is_done = False
 
     async def handshake(self) -> None:
-        """Raises OSError."""
+        """Wait for the TLS handshake. Raises OSError."""
         if not self._is_done:
             self._handshake = asyncio.get_running_loop().create_future()
             await self._handshake
@@ -183,10 +183,10 @@ class PendingStream:
 
     def ended(self, stream: Stream) -> None:  # noqa: ARG002
         self.has_ended = True
-        self._finish(ConnectionResetError("the TLS handshake was broken off"))
+        self._finish(ConnectionResetError("the TLS handshake was aborted"))
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
-        self._finish(error or ConnectionResetError("the TLS handshake was broken off"))
+        self._finish(error or ConnectionResetError("the TLS handshake was aborted"))
         stream.abort()
 
     def lost(self, stream: Stream) -> None:
@@ -198,7 +198,7 @@ class PendingStream:
 
 
 class _IdleStream:
-    """Owns a line that nobody uses: whatever happens on it, it is not used again."""
+    """Owns an idle stream. Any event on it makes it unusable."""
 
     def __init__(self, origins: OriginPool, origin: OriginKey, until: float) -> None:
         self._origins = origins
@@ -226,7 +226,7 @@ class _IdleStream:
 
 
 def _error_text(error: Exception) -> str:
-    """In words that `failures.failure_key` knows."""
+    """Return the text of an error, in the words that `failures.failure_key` recognises."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"Certificate verify failed: {error.verify_message}"

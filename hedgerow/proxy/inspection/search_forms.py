@@ -1,4 +1,4 @@
-"""Searches that are sent in the body of a POST, not in the address: as a form, or as YouTube's own page does, in JSON. Pure."""
+"""Searches in the body of a POST: as a form, or in the JSON of YouTube's own page. Pure."""
 
 # mitmproxy annotates only some of its functions.
 # mypy: allow-untyped-calls
@@ -19,7 +19,7 @@ from hedgerow.proxy.page_forms import MAX_FORM_BYTES
 from hedgerow.proxy.scanners.decoding import ContentDecoder
 
 MAX_JSON = 64 * 1024
-"""Bytes of a search in JSON, unpacked or not, that are read: it holds much about the browser."""
+"""Bytes of a search in JSON, compressed or not, that are read. It contains much about the browser."""
 
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 _JSON_PATH = "/youtubei/v1/search"
@@ -28,7 +28,7 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
-    """Whether one of these asks a search engine with a form that is short enough to be read before it goes on."""
+    """Tell whether one of `requests` sends a search that is short enough to be read before the request goes on."""
     fields = flow.request.headers
     length, coding = fields.get("content-length", ""), fields.get("content-encoding", "")
     if flow.request.method != "POST" or not length.isdigit() or "transfer-encoding" in fields:
@@ -46,7 +46,7 @@ def _media(flow: http.HTTPFlow) -> str:
 
 
 def read(flow: http.HTTPFlow) -> str:
-    """The form, as it was sent, or what it would be for a search in JSON."""
+    """Return the form as it was sent, or the equivalent form of a search in JSON."""
     content = flow.request.raw_content or b""
     return content.decode("latin-1") if _media(flow) == _FORM else _form_of_json(content)
 
@@ -64,7 +64,7 @@ def _form_of_json(content: bytes) -> str:
 
 
 def with_words(request: Request, form: str) -> Request:
-    """The request with the form's search words in its URL, where it is judged by them."""
+    """Return the request with the form's search words in its URL, for the decision."""
     engine = SearchEngines.load().engine_of(request.host)
     if engine is None or request.url is None:
         return request
@@ -75,13 +75,13 @@ def with_words(request: Request, form: str) -> Request:
 
 
 def keep_safe(flow: http.HTTPFlow, engine: SearchEngine, level: SafeSearch, url: str) -> None:
-    """Put the engine's parameters for this level into the form, where it is one."""
+    """Put the engine's parameters for this level into the body, if that is a form."""
     if _media(flow) == _FORM:
         flow.request.content = kept_safe(engine, level, url, read(flow)).encode("latin-1")
 
 
 def kept_safe(engine: SearchEngine, level: SafeSearch, url: str, form: str) -> str:
-    """The form with the engine's parameters for this level in it.
+    """Return the form with the engine's parameters for this level.
 
     >>> startpage = SearchEngines.load().by_id["startpage"]
     >>> kept_safe(startpage, SafeSearch.STRICT, "https://www.startpage.com/sp/search", "query=cats&qadf=none")
@@ -92,6 +92,6 @@ def kept_safe(engine: SearchEngine, level: SafeSearch, url: str, form: str) -> s
 
 
 def is_hidden(flow: http.HTTPFlow, engine: SearchEngine, url: str) -> bool:
-    """Whether this may be a search whose words and parameters cannot be read, of an engine that nothing else keeps safe."""
+    """Tell whether this may be a search that cannot be read, at an engine that nothing else keeps safe."""
     has_body = flow.request.method not in _BODILESS and flow.request.headers.get("content-length") != "0"
     return has_body and bool(engine.words) and not engine.dns and not engine.youtube and is_search(engine, url)

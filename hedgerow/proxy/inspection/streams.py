@@ -1,4 +1,4 @@
-"""Sockets with TLS on them: the client's, under a certificate of ours, and those to origins, whose certificates are checked."""
+"""Byte streams over TCP, with TLS if wanted: to clients under our certificates, and to origins, whose certificates are verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RECORD = 16 * 1024
 
 
 class TlsSession:
-    """One side of a TLS connection; a client's side names the `host` that it wants, and may go on with an earlier `session`."""
+    """One side of a TLS connection. The client's side names the `host`, and may resume an earlier `session`."""
 
     __slots__ = ("_incoming", "_is_server", "_outgoing", "_tls", "is_closed", "is_established")
 
@@ -21,10 +21,10 @@ class TlsSession:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session)
         self._is_server = is_server
         self.is_established = False
-        self.is_closed = False  # the peer has said that nothing follows
+        self.is_closed = False  # the peer has sent close_notify
 
     def feed(self, data: bytes) -> bytes:
-        """The plaintext that is complete now. Raises ssl.SSLError; an alert that says why is then there to be taken."""
+        """Return the plaintext that is complete now. Raises ssl.SSLError; `take` then returns the alert to send."""
         self._incoming.write(data)
         if not self.is_established:
             try:
@@ -54,12 +54,12 @@ class TlsSession:
         self._tls.write(data)
 
     def take(self) -> bytes:
-        """What must be sent to the peer now."""
+        """Return the bytes to send to the peer."""
         return self._outgoing.read()
 
     @property
     def can_wait(self) -> bool:
-        """Whether what must be sent when the handshake is done can go with what follows: in TLS 1.3 a server has only tickets left."""
+        """The last bytes of the handshake may be sent with the first data: in TLS 1.3 a server has only tickets left to send."""
         return self._is_server and self._tls.version() == "TLSv1.3"
 
     @property
@@ -68,17 +68,17 @@ class TlsSession:
 
     @property
     def certificate(self) -> bytes | None:
-        """The peer's, in DER."""
+        """The peer's certificate in DER."""
         return self._tls.getpeercert(binary_form=True)
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """With which a later connection to the same host may spare both sides the dear part of the handshake."""
+        """The session with which a later connection to the same host can be resumed."""
         return self._tls.session
 
 
 class StreamOwner(Protocol):
-    """Told of what happens on a line. `failed` means that the handshake or the encryption failed; the line is still to be aborted."""
+    """Receives a stream's events. `failed`: the handshake or the encryption failed, and the owner must abort the stream."""
 
     def secured(self, stream: Stream) -> None: ...
     def received(self, stream: Stream, data: bytes) -> None: ...
@@ -90,7 +90,7 @@ class StreamOwner(Protocol):
 
 
 class Stream(asyncio.Protocol):
-    """`owner` may be replaced; what came in meanwhile is the new owner's. `taken` and `sent` count bytes as they are on the wire."""
+    """One TCP connection. `owner` may be replaced. `bytes_received` and `bytes_sent` count bytes on the wire."""
 
     __slots__ = ("_is_paused", "_pending", "bytes_received", "bytes_sent", "has_ended", "is_lost", "owner", "tls", "transport", "was_reset")
 
@@ -161,10 +161,10 @@ class Stream(asyncio.Protocol):
             self.has_ended = True
             self.owner.ended(self)
 
-    # What its owner may ask.
+    # For the owner.
 
     def secure(self, tls: TlsSession, first: bytes = b"") -> None:
-        """Speak TLS from now on; `first` is what came of it already. A client's side begins by itself."""
+        """Start TLS. `first` is what the peer has sent of it already. The client's side begins at once."""
         self.tls = tls
         self._decrypt(tls, first)
 
@@ -173,7 +173,7 @@ class Stream(asyncio.Protocol):
         self._pending.append(data)
 
     def flush(self) -> None:
-        """Send all that was put, as few records as it fits into."""
+        """Send everything that was put, in as few TLS records as possible."""
         if not self._pending:
             return
         data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
@@ -198,7 +198,7 @@ class Stream(asyncio.Protocol):
         self.transport.write(data)
 
     def end(self) -> None:
-        """Say that nothing follows; what the peer sends is still taken in."""
+        """Close the sending side. The peer may go on sending."""
         self.flush()
         if self.is_open:
             self.transport.write_eof()
@@ -212,7 +212,7 @@ class Stream(asyncio.Protocol):
         self.transport.abort()
 
     def set_read_paused(self, *, is_paused: bool) -> None:
-        """Read, or leave what comes to the kernel."""
+        """Pause or resume reading from the socket."""
         if is_paused != self._is_paused and self.is_open:
             self._is_paused = is_paused
             if is_paused:

@@ -1,1 +1,1 @@
-"""HTTP as it is read and written here: mitmproxy's layers and messages, and what is changed in them. No sockets, no clock, no files."""
+"""HTTP as protocol code: mitmproxy's layers and messages, and our changes to them. No sockets, no clock, no files."""

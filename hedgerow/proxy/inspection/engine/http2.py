@@ -1,4 +1,4 @@
-"""mitmproxy's two sides of an HTTP/2 connection, with pages in people's words and answers before the answer.
+"""Both sides of an HTTP/2 connection: our error pages, a budget of frames, and informational responses.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -25,13 +25,13 @@ from hedgerow.http2.frame_budget import FrameBudget
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, may_forward_interim
 from hedgerow.proxy.pages.response import ProxyResponse
 
-layers: Any = _layers  # it exports nothing by its own account
+layers: Any = _layers  # mitmproxy exports nothing explicitly
 
 type Commands = Generator[commands.Command, Any, None]
 
 
 def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
-    """The side towards HTTP/2 clients, speaking with `voice`."""
+    """Return the class for the side of HTTP/2 clients. `render_error` writes its error pages."""
 
     class Http2Server(_http2.Http2Server):
         def __init__(self, *args: Any) -> None:
@@ -48,7 +48,9 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
             if isinstance(event, ResponseProtocolError):
                 status = event.code.http_status_code()
                 if status is not None and self._may_answer(event.stream_id):
-                    self._say(event.stream_id, render_error(status, event.message, self._requests.get(event.stream_id), self.conn.id))
+                    self._send_error(
+                        event.stream_id, render_error(status, event.message, self._requests.get(event.stream_id), self.conn.id)
+                    )
                     yield commands.SendData(self.conn, self.h2_conn.data_to_send())
                     return
             for command in super()._handle_event(event):
@@ -61,12 +63,12 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
 
         def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
             if isinstance(event, h2.events.StreamReset):
-                # Where one read brought a request's last frame and its reset, mitmproxy has forgotten the stream by now and would
-                # drop the reset. The stream would keep its connection to the origin until the origin answers.
+                # When one read brings a request's last frame and its reset, mitmproxy has forgotten the stream by now, and would
+                # ignore the reset. The stream would keep its connection to the origin until the origin answers.
                 self.streams.setdefault(event.stream_id, _http2.StreamState.HEADERS_RECEIVED)
             return (yield from super().handle_h2_event(event))
 
-        def _say(self, stream_id: int, answer: ProxyResponse) -> None:
+        def _send_error(self, stream_id: int, answer: ProxyResponse) -> None:
             fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
             fields += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
             self.h2_conn.send_headers(stream_id, fields)
@@ -81,7 +83,7 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
 
 
 class Http2Client(_http2.Http2Client):
-    """The side towards HTTP/2 origins, which mitmproxy lets pass no answer before the answer."""
+    """The side of HTTP/2 origins. mitmproxy drops informational responses."""
 
     def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
         if not isinstance(event, h2.events.InformationalResponseReceived):

@@ -1,7 +1,7 @@
-"""mitmproxy's HTTP layers with what a filter for hostile clients and origins needs beside: limits, trailers, pages, reuse.
+"""mitmproxy's HTTP layer with limits and connection reuse, and the installation of our protocol classes.
 
-mitmproxy takes its protocol classes from module globals and has no other place to give it better ones; `install` puts ours there, once
-a process. Protocol code: no sockets, no clock, no files.
+mitmproxy takes its protocol classes from module globals and offers no other way to replace them. `install` sets ours, once per process.
+Protocol code: no sockets, no clock, no files.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -31,13 +31,13 @@ from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, request_fau
 from hedgerow.proxy.inspection.engine.patches import replace
 
 MAX_BACKLOG = 16 * 1024 * 1024
-"""Bytes of answers that wait for one HTTP/2 client, of all its streams together; and as many of its uploads for HTTP/2 origins."""
+"""Bytes of responses that wait for one HTTP/2 client, over all its streams. The same limit holds for its uploads to HTTP/2 origins."""
 
 MAX_CONNECTIONS_PER_ORIGIN = 6
-"""Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers have; further streams wait for one to be free."""
+"""Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers open. Further streams wait for a free one."""
 
 MOST_HEADS = 16
-"""Heads of an HTTP/1 client, sent without waiting for answers, that are processed before other connections have their turn."""
+"""Pipelined heads of an HTTP/1 client that are processed before other connections have their turn."""
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
@@ -46,35 +46,35 @@ HTTPMode = _layers.HTTPMode
 
 OPTIONS: Any = SimpleNamespace(
     body_size_limit=None,
-    connection_strategy="lazy",  # the other way dials hosts that are about to be blocked
+    connection_strategy="lazy",  # "eager" dials hosts that are about to be blocked
     http2_ping_keepalive=58,
     keep_host_header=False,
     normalize_outbound_headers=True,
     proxy_debug=False,
-    rawtcp=False,  # what is no HTTP cannot be judged
+    rawtcp=False,  # anything but HTTP cannot be judged
     store_streamed_bodies=False,
     stream_large_bodies=None,
     validate_inbound_headers=True,
     websocket=True,
 )
-"""What mitmproxy's layers ask for at every turn."""
+"""The options that mitmproxy's layers read."""
 
 _server_ids = count(1)
-layers: Any = _layers  # it exports nothing by its own account
+layers: Any = _layers  # mitmproxy exports nothing explicitly
 
 type Commands = Generator[commands.Command, Any, None]
 
 
 class OriginServer(Server):
-    """A connection to an origin; it may have served another client of the same device before."""
+    """A connection to an origin. It may have served another client of the same device before."""
 
     is_used_again = False
 
 
 class HttpLayer(_layers.HttpLayer):
-    """One client's requests, and the connections to origins that they go over. Whoever drives it opens these, with TLS where it is due.
+    """One client's requests and the connections to their origins. The driver opens these, with TLS where needed.
 
-    `ready` is used in place of the first connection that would be made.
+    `ready` replaces the first connection that would be opened.
     """
 
     ready: OriginServer | None = None
@@ -98,68 +98,68 @@ class HttpLayer(_layers.HttpLayer):
                 return
 
     def _is_cancelled(self, event: _layers.GetHttpConnection) -> bool:
-        """The client reset the stream while it was queued. A connection would be opened, asked, and closed for nobody."""
+        """Tell whether the client reset the stream while it was queued. A connection would be opened, used and closed in vain."""
         return any(isinstance(each, layers.RequestProtocolError) for each in self.command_sources[event]._paused_event_queue)
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether an HTTP/1 client's next request may come, and nothing of it is there yet."""
+        """An HTTP/1 client's next request may come, and nothing of it is there."""
         server = self.connections[self.context.client]
         is_reading = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and not server.buf
         return is_reading and not self.streams
 
     @property
     def is_answering(self) -> bool:
-        """Whether an HTTP/1 client's request is whole and its answer is not: what the client has sent behind it must wait."""
+        """An HTTP/1 client's request is complete and its response is not: pipelined bytes must wait."""
         server = self.connections[self.context.client]
         return isinstance(server, _http1.Http1Server) and server.state == server.wait
 
     def portion(self, data: bytearray, now: float) -> int:
-        """The number of octets of the client's `data` to process in this turn of the event loop."""
+        """Return the number of octets of the client's `data` to process in this turn of the event loop."""
         server: Any = self.connections[self.context.client]
         return http1_portion(data) if isinstance(server, _http1.Http1Server) else server.budget.take(data, now)
 
     @property
     def is_flooded(self) -> bool:
-        """Whether an HTTP/2 client has sent more frames than its budget allows; its connection is ended."""
+        """An HTTP/2 client has exceeded its budget of frames. Its connection is being closed."""
         server: Any = self.connections[self.context.client]
         return not isinstance(server, _http1.Http1Server) and bool(server.budget.is_spent)
 
     def unfinished_head(self) -> int | None:
-        """The number of the client's request whose head has begun and is not complete, or of the last before it; None if there is none."""
+        """Return the number of the request whose head is incomplete, or of the last one before it; None if there is no such head."""
         server: Any = self.connections[self.context.client]
         if isinstance(server, _http2.Http2Server):
             buffer = server.h2_conn.incoming_buffer
-            is_in_frame = bool(buffer._data) and buffer._data[3:4] != _DATA_FRAME  # which comes at the pace of an upload
+            is_in_frame = bool(buffer._data) and buffer._data[3:4] != _DATA_FRAME  # DATA comes at the pace of an upload
             return server.h2_conn.highest_inbound_stream_id if is_in_frame or buffer._headers_buffer else None
         is_unfinished = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and bool(server.buf)
         return server.stream_id if is_unfinished else None
 
     def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
-        """A connection that fits and is free, or a new one. One that failed says nothing about the next attempt."""
-        found = self._find(event) if reuse else None
-        if found is None and self._is_full(event):
+        """Use a free connection to the same origin, or open one. A failed connection does not stop the next attempt."""
+        existing = self._find(event) if reuse else None
+        if existing is None and self._is_full(event):
             self._waiting_events.append(event)
-        elif found is None:
+        elif existing is None:
             yield from self._new_connection(event)
-        elif found in self.waiting_for_establishment:
-            self.waiting_for_establishment[found].append(event)
+        elif existing in self.waiting_for_establishment:
+            self.waiting_for_establishment[existing].append(event)
         else:
             stream = self.command_sources.pop(event)
-            yield from self.event_to_child(stream, layers.GetHttpConnectionCompleted(event, (found, None)))
+            yield from self.event_to_child(stream, layers.GetHttpConnectionCompleted(event, (existing, None)))
 
     def _find(self, event: _layers.GetHttpConnection) -> Connection | None:
         for connection in self.connections:
             if event.connection_spec_matches(connection):
                 if connection in self.waiting_for_establishment:
                     return connection
-                # To HTTP/1 origins one request at a time; an HTTP/1 client has but one under way.
+                # An HTTP/1 origin gets one request at a time, and an HTTP/1 client has only one in flight.
                 if connection.connected and (connection.alpn == b"h2" or self.context.client.alpn != b"h2" or self.is_idle(connection)):
                     return connection
         return None
 
     def _is_full(self, event: _layers.GetHttpConnection) -> bool:
-        """Whether there are as many connections as there may be; one of them will be free, or closed."""
+        """Tell whether the limit of connections is reached. One of them will become free, or close."""
         fitting = [each for each in self.connections if event.connection_spec_matches(each)]
         return sum(each.connected or each in self.waiting_for_establishment for each in fitting) >= MAX_CONNECTIONS_PER_ORIGIN
 
@@ -175,16 +175,16 @@ class HttpLayer(_layers.HttpLayer):
         yield from self.event_to_child(child, events.Start())
 
     def congested_origins(self) -> frozenset[Connection]:
-        """The connections to origins of whose answers no more is wanted now: mitmproxy would keep all that comes in memory.
+        """Return the connections to origins that must pause: mitmproxy would buffer everything that arrives.
 
-        Some keep their watch busy, others an HTTP/2 client does not take. Others of the client's streams go on: one that it has paused
-        must not stop them. Where they share a connection to the origin, that is stopped last.
+        Either a scanner is busy, or an HTTP/2 client does not read the stream. A paused stream must not stop the client's other streams,
+        so a connection that they share pauses last.
         """
         streams: Any = self.streams.values()
         scanning = frozenset(each.context.server for each in streams if each.is_scanning)
-        return scanning | self._not_taken()
+        return scanning | self._unread_origins()
 
-    def _not_taken(self) -> frozenset[Connection]:
+    def _unread_origins(self) -> frozenset[Connection]:
         server: Any = self.connections[self.context.client]
         buffers = server.h2_conn.stream_buffers if isinstance(server, _http2.Http2Server) else {}
         if not buffers:
@@ -198,7 +198,7 @@ class HttpLayer(_layers.HttpLayer):
 
     @property
     def is_upload_congested(self) -> bool:
-        """Whether HTTP/2 origins take a client's uploads so much slower that no more may be read: mitmproxy would keep it."""
+        """HTTP/2 origins read a client's uploads so slowly that the client must pause: mitmproxy would buffer them."""
         waiting = 0
         for child in self.connections.values():
             last = child.context.layers[-1]
@@ -207,24 +207,24 @@ class HttpLayer(_layers.HttpLayer):
         return waiting > MAX_BACKLOG
 
     def is_idle(self, connection: Connection) -> bool:
-        """Whether this is a connection to an HTTP/1 origin on which nothing is under way."""
+        """Tell whether this is an idle connection to an HTTP/1 origin."""
         child = self.connections.get(connection)
         last = child.context.layers[-1] if child is not None else None
         return isinstance(last, Http1Client) and connection.connected and last.is_idle
 
 
 def http1_portion(data: bytes | bytearray) -> int:
-    """The number of octets of an HTTP/1 client's `data` to process in this turn of the event loop.
+    """Return the number of octets of an HTTP/1 client's `data` to process in this turn of the event loop.
 
     >>> http1_portion(b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n" * 1000)
     432
     """
     at = 0
     for _ in range(MOST_HEADS):
-        found = _END_OF_HEAD.search(data, at)
-        if found is None:
+        end = _END_OF_HEAD.search(data, at)
+        if end is None:
             return len(data)
-        at = found.end()
+        at = end.end()
     return at
 
 
@@ -232,13 +232,13 @@ _validate_request, _validate_headers = layers.validate_request, layers.validate_
 
 
 def check_request(mode: HTTPMode, request: http.Request, validate_inbound_headers: bool) -> str | None:
-    """As mitmproxy's `validate_request`, and what it lets through."""
+    """Apply mitmproxy's `validate_request` and our stricter rules. Return the reason to refuse, or None."""
     fault: str | None = _validate_request(mode, request, validate_inbound_headers)
     return fault or request_fault(request, names_whole_url=mode is HTTPMode.regular)
 
 
 def check_headers(message: http.Message) -> None:
-    """As mitmproxy's `validate_headers`, which raises ValueError."""
+    """Apply mitmproxy's `validate_headers` and our stricter rules. Raises ValueError."""
     _validate_headers(message)
     if isinstance(message, http.Response) and (fault := response_fault(message)) is not None:
         raise ValueError(fault)

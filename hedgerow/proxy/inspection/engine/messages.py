@@ -1,4 +1,7 @@
-"""How the protocol code has what went wrong told to people."""
+"""Requests and responses: conversions between mitmproxy's and ours, and the reasons to refuse one. Pure."""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_
 
 
 class ErrorRenderer(Protocol):
-    """Says in people's words what went wrong: a status, mitmproxy's message, the request if it could be read, and whose it was."""
+    """Renders the answer to a failure from a status, mitmproxy's message, the request if it was readable, and the client's id."""
 
     def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse: ...
 
@@ -26,9 +29,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
-    """Every host that the request names: where it goes, its SNI, its :authority and its Host field. Raises HeadError.
+    """Return every host that the request names: its destination, SNI, :authority and Host field, the last one being the client's name.
 
-    The last one is what the client calls the host.
+    Raises HeadError.
     """
     request = flow.request
     named = [request.host if ":" not in request.host else f"[{request.host}]", flow.client_conn.sni or "", request.authority]
@@ -38,7 +41,7 @@ def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
 
 
 def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Request:
-    """The request as one for `authority`, which is one of those that it names."""
+    """Return the request for a decision, as one to `authority`, which is one of those that it names."""
     fields = flow.request.headers
     return Request(
         device=device.id,
@@ -53,7 +56,7 @@ def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Req
 
 
 def url_of(scheme: str, authority: Authority, path: str) -> str:
-    """The URL, without the port that the scheme implies.
+    """Return the URL, without the scheme's default port.
 
     >>> url_of("https", Authority("a.example", 443), "/x")
     'https://a.example/x'
@@ -78,24 +81,24 @@ def is_document(fields: http.Headers) -> bool:
 
 
 def lane_label(flow: http.HTTPFlow) -> str:
-    """The lane under which the request is counted."""
+    """Return the lane under which the request is counted."""
     return "inspect" if flow.request.scheme == "https" else "http"
 
 
 def _shallow_copy[T](thing: T) -> T:
-    """A shallow copy, as of `copy.copy`, which asks many questions first."""
+    """Return a shallow copy. `copy.copy` takes several times as long."""
     copied = object.__new__(type(thing))
     copied.__dict__.update(thing.__dict__)
     return copied
 
 
 def without_close(request: http.Request) -> http.Request:
-    """The request without the client's wish to close: that is between it and us (RFC 9110, section 7.6.1)."""
+    """Return the request without `Connection: close`, which concerns the client's connection only (RFC 9110, section 7.6.1)."""
     if "connection" not in request.headers:
         return request
-    wishes = [each.strip() for each in request.headers["connection"].split(",")]
-    others = [each for each in wishes if each.lower() != "close"]
-    if len(others) == len(wishes):
+    options = [each.strip() for each in request.headers["connection"].split(",")]
+    others = [each for each in options if each.lower() != "close"]
+    if len(others) == len(options):
         return request
     kept = _shallow_copy(request)
     kept.data = _shallow_copy(request.data)
@@ -108,7 +111,7 @@ def without_close(request: http.Request) -> http.Request:
 
 
 def with_chunked_coding(request: http.Request) -> http.Request:
-    """An HTTP/2 request with a body as HTTP/1 has to say it: one of unknown length would be taken for the next request."""
+    """Return an HTTP/2 request framed for HTTP/1: a body of unknown length would be read as the next request."""
     if "content-length" in request.headers:
         return request
     framed = _shallow_copy(request)
@@ -118,7 +121,7 @@ def with_chunked_coding(request: http.Request) -> http.Request:
 
 
 def to_mitmproxy_response(answer: ProxyResponse, *, head_only: bool = False) -> http.Response:
-    """An answer of ours as mitmproxy's, whose own way to make one asks many questions first. Its times are nobody's business."""
+    """Return an answer of ours as mitmproxy's object, without the checks of `http.Response.make`."""
     body = b"" if head_only else answer.body
     fields = [(name.encode(), value.encode()) for name, value in answer.headers]
     fields.append((b"content-length", b"%d" % len(body)))
@@ -130,13 +133,13 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET_CONTROLS = re.compile(rb"[\x00-\x20\x7f]")
 _FIELD_CONTROLS = re.compile(rb"[\x00\r\n]")
 _HEAD_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
-# Some servers undo escapes before they resolve dots, others after: then a path is two paths.
+# Some servers decode escapes before they resolve dots, others after: such a path has two meanings.
 _ENCODED_PARENT = re.compile(rb"(?:%2f|%5c|\\|/)(?:\.|%2e){2}(?:%2f|%5c|\\)|(?:%2f|%5c|\\)(?:\.|%2e){2}(?:/|$)", re.IGNORECASE)
 _VERSIONS = frozenset({b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"})
 
 
 def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None:
-    """Why a request is refused, None if it is not. `names_whole_url`: it was sent as to a proxy, with an absolute URL.
+    """Return the reason to refuse a request, or None. `names_whole_url`: it was sent to a proxy, with an absolute URL.
 
     >>> request_fault(http.Request.make("CONNECT", "http://a.example/"), names_whole_url=True)
     'a CONNECT must be the first request of its connection'
@@ -158,64 +161,60 @@ def _target_fault(method: bytes, target: bytes) -> str | None:
         return "a request to a web server names a path"
     path = target.partition(b"?")[0]
     if _TARGET_CONTROLS.search(target) is not None or ((b".." in path or b"%" in path) and _ENCODED_PARENT.search(path) is not None):
-        return "the path can be read in two ways"
+        return "the path is ambiguous"
     return None
 
 
 def response_fault(response: http.Response) -> str | None:
-    """Why an answer is not passed on: a field that goes on in the next line would be two to an HTTP/1 client."""
+    """Return the reason to refuse a response, or None. A line break in a field would make two fields of it for an HTTP/1 client."""
     is_split = _FIELD_CONTROLS.search(b"".join([value for _, value in response.data.headers.fields])) is not None
-    return "a field of the answer holds control characters" if is_split else None
+    return "a field of the response contains control characters" if is_split else None
 
 
 def head_fault(head: bytes | bytearray) -> str | None:
-    """Why the head of an HTTP/1 request is refused before it is read, None if it is not.
+    """Return the reason to refuse the head of an HTTP/1 request before it is parsed, or None.
 
     >>> head_fault(b"GET / HTTP/2.0\\r\\nHost: a\\r\\n\\r\\n")
-    'HTTP/2 is not spoken in lines'
+    'the version is not HTTP/1'
     """
     if has_control_characters(head):
-        return "the head holds a bare CR or LF, or another control character"
+        return "the head contains a bare CR or LF, or another control character"
     if is_folded(head):
-        return "a field is folded over lines"
-    return "HTTP/2 is not spoken in lines" if b" HTTP/2" in head[: head.find(b"\r\n")] else None
+        return "a field continues on the next line"
+    return "the version is not HTTP/1" if b" HTTP/2" in head[: head.find(b"\r\n")] else None
 
 
 def is_too_long(head: bytes | bytearray) -> bool:
-    """Whether a head, or what has come of one, is longer than the first of a connection may be."""
-    return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first line and the last are no fields
+    """Tell whether a head, or the part that has arrived, exceeds the limits for the first head of a connection."""
+    return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first and the last line are no fields
 
 
 def is_folded(head: bytes | bytearray) -> bool:
-    """Whether a field goes on in the next line: the one who takes that line for another field reads another message."""
+    """Tell whether a field continues on the next line. A reader that takes that line for a field reads another message."""
     return b"\r\n " in head or b"\r\n\t" in head
 
 
 def has_control_characters(head: bytes | bytearray) -> bool:
-    """Whether an HTTP/1 head holds a bare CR or LF, or another control character but a tab.
+    """Tell whether an HTTP/1 head contains a bare CR or LF, or another control character except tabs.
 
     >>> has_control_characters(b"GET / HTTP/1.1\\r\\n\\r\\n"), has_control_characters(b"GET / HTTP/1.1\\nHost: a\\r\\n\\r\\n")
     (False, True)
     """
-    if len(head.translate(None, _HEAD_CONTROLS)) != len(head):  # a tenth of what a regular expression takes
+    if len(head.translate(None, _HEAD_CONTROLS)) != len(head):  # a tenth of the time of a regular expression
         return True
     return not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n")
-
-
-# mitmproxy annotates only some of its functions.
-# mypy: allow-untyped-calls
 
 
 _INTERIM_PHRASES = {status.value: status.phrase for status in HTTPStatus if status < 200}
 
 
 def is_interim(response: http.Response) -> bool:
-    """Whether another answer will follow. 101 is the last one of its connection."""
+    """Tell whether a response is informational: another one follows. 101 is final."""
     return 100 <= response.status_code < 200 and response.status_code != 101
 
 
 def may_forward_interim(response: http.Response) -> bool:
-    """Whether an answer is of this kind, can be read in one way only, and speaks of no body."""
+    """Tell whether a response is informational, unambiguous and without a body."""
     try:
         validate_headers(response)
     except ValueError:
@@ -225,8 +224,8 @@ def may_forward_interim(response: http.Response) -> bool:
 
 
 def as_http1(response: http.Response) -> http.Response:
-    """The same for an HTTP/1 client."""
-    found = response.copy()
-    found.http_version = "HTTP/1.1"
-    found.reason = found.reason or _INTERIM_PHRASES.get(found.status_code, "Interim")
-    return found
+    """Return an informational response for an HTTP/1 client."""
+    copied = response.copy()
+    copied.http_version = "HTTP/1.1"
+    copied.reason = copied.reason or _INTERIM_PHRASES.get(copied.status_code, "Interim")
+    return copied

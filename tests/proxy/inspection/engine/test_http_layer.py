@@ -237,7 +237,7 @@ def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net:
         ("[Errno 111] Connect call failed ('192.0.2.1', 443)", "unreachable"),
         ("Certificate verify failed: Hostname mismatch", "bad-certificate"),
         ("unexpected server response: b'x'", "broken-answer"),
-        ("the answer's head is too long", "broken-answer"),
+        ("the response head is too long", "broken-answer"),
     ],
 )
 def test_failures_have_words(message: str, expected: str) -> None:
