@@ -1,4 +1,4 @@
-"""Backup and restore: the journal, the policy file, the CA and the addresses for notices in one file. Lists are fetched again anyway."""
+"""Backup and restore of journal, policy file, CA and notice addresses, in one file. Lists are not included: they are fetched again."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FOLDERS = ("ca/", "notices/")
 
 
 class BackupError(Exception):
-    """One sentence for the person at the keyboard."""
+    """A backup could not be written or restored; the text is one sentence for the user."""
 
 
 def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
-    """Writes the backup of a state folder, also while Hedgerow runs; returns the names in it. Raises `BackupError`."""
+    """Back up a state directory, also while Hedgerow runs. Returns the names of the saved files. Raises `BackupError`."""
     try:
         if not (state / JOURNAL).exists():
             raise BackupError(f"There is no journal in {state}: has Hedgerow run there?")
@@ -37,7 +37,7 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
                 names = tuple(tar.getnames())
             whole.replace(out)
     except OSError as error:
-        raise BackupError(f"{out} can't be written: {error_text(error)}.") from None
+        raise BackupError(f"Can't write {out}: {error_text(error)}.") from None
     return names
 
 
@@ -47,19 +47,18 @@ def _files(state: Path, policy: Path | None) -> list[tuple[Path, str]]:
 
 
 def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
-    """Puts a backup into a state folder that no Hedgerow uses, and the policy file to `policy` unless one is there.
+    """Restore a backup to a state directory that no Hedgerow uses, and its policy file to `policy` unless that exists.
 
-    Returns what was restored. Only the names that a backup has are read, whatever else is in the file. Raises `BackupError`, and then
-    nothing was changed.
+    Returns the names of the restored files. Only names that a backup can contain are read. Raises `BackupError`, and then changes nothing.
     """
     lock = FolderLock(state)
     try:
         make_private_folder(state)
         holder = lock.acquire()
     except OSError as error:
-        raise BackupError(f"{state} can't be used: {error_text(error)}.") from None
+        raise BackupError(f"Can't use {state}: {error_text(error)}.") from None
     if holder is not None:
-        raise BackupError(f"A Hedgerow runs with {state}: stop it first.")
+        raise BackupError(f"Hedgerow is running on {state}: stop it first.")
     try:
         with tarfile.open(backup, "r:gz") as tar:
             names = _restore_all(tar, state, policy)
@@ -68,16 +67,16 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
             chown_to_owner(policy.parent, [policy] if POLICY in names else [])
             return names
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise BackupError(f"{backup} can't be restored: {error_text(error)}.") from None
+        raise BackupError(f"Can't restore {backup}: {error_text(error)}.") from None
     finally:
         lock.release()
 
 
 def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, ...]:
-    """All is written beside its place and looked at first: a backup that is damaged changes nothing."""
+    """Write all files beside their targets and check them first, so that a damaged backup changes nothing."""
     members = {member.name: member for member in tar.getmembers() if member.isfile() and _is_known(member.name)}
     if JOURNAL not in members:
-        raise BackupError("This is no backup of Hedgerow.")
+        raise BackupError("This is not a backup of Hedgerow.")
     with contextlib.ExitStack() as cleaning:
         fresh: dict[str, tuple[Path, Path]] = {}
         for name, member in members.items():
@@ -103,10 +102,10 @@ def _is_known(name: str) -> bool:
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """Piece by piece: a journal may be larger than the memory."""
+    """Copy in blocks, since a journal may be larger than the memory."""
     content = tar.extractfile(member)
     assert content is not None  # a regular file
-    path.unlink(missing_ok=True)  # whatever it is: nothing is written through a link
+    path.unlink(missing_ok=True)  # never write through a link
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         shutil.copyfileobj(content, file)
         file.flush()

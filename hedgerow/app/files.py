@@ -1,4 +1,4 @@
-"""Files that are either whole and new or whole and old."""
+"""Atomic writes, private directories, ownership, and the lock of a state directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Writes beside `path`, syncs and renames; on any OSError the old file stays and nothing is left behind."""
+    """Write a temporary file beside `path`, sync and rename it. On OSError the old file stays and no other remains."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -27,26 +27,26 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
-    """Gives what root has written in somebody else's folder to them: Hedgerow runs as they, and could not read it."""
+    """As root, give `paths` to the owner of `folder`: Hedgerow runs as that user and could not read them otherwise."""
     if os.geteuid() == 0:
         owner = folder.stat()
-        found = {path: path.lstat() for path in paths}
-        names = Counter((status.st_dev, status.st_ino) for status in found.values())
-        for path, status in found.items():
-            if stat.S_ISREG(status.st_mode) and status.st_nlink > names[status.st_dev, status.st_ino]:
-                continue  # it has another name elsewhere, and may be nobody's business here
+        statuses = {path: path.lstat() for path in paths}
+        links = Counter((status.st_dev, status.st_ino) for status in statuses.values())
+        for path, status in statuses.items():
+            if stat.S_ISREG(status.st_mode) and status.st_nlink > links[status.st_dev, status.st_ino]:
+                continue  # it has a hard link elsewhere, and may be somebody else's file
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def make_private_folder(path: Path) -> None:
-    """Makes `path` and its parents; the last one is for the owner alone, unless it is somebody else's."""
+    """Create `path` and its parents. `path` becomes private to its owner, unless it belongs to another user."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.stat().st_uid == os.geteuid():
         path.chmod(0o700)
 
 
 def error_text(error: Exception) -> str:
-    """What went wrong with which file, for a person.
+    """Describe an error for people, with the file that it concerns.
 
     >>> error_text(PermissionError(13, "Permission denied", "/root/x"))
     'Permission denied: /root/x'
@@ -57,14 +57,14 @@ def error_text(error: Exception) -> str:
 
 
 class FolderLock:
-    """Held by the one process that may use a folder; the kernel lets go of it when that process ends, however it ends."""
+    """The lock of the one process that may use a directory. The kernel releases it when the process ends, in whatever way."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
         self._descriptor = -1
 
     def acquire(self) -> int | None:
-        """None when held now; else the process id of who holds it (0 if unknown)."""
+        """Take the lock. Returns None on success, else the process id of the holder (0 if unknown)."""
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,7 +77,7 @@ class FolderLock:
         return None
 
     def keep_across_exec(self) -> None:
-        """The program that this process becomes by execve holds the lock on, and lets go of it at its end."""
+        """Let the program that replaces this process by execve keep the lock until its end."""
         os.set_inheritable(self._descriptor, True)
 
     def release(self) -> None:

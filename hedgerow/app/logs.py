@@ -1,4 +1,4 @@
-"""Logs: one line an event on standard error, plain or as JSON."""
+"""Logging to standard error: one line per event, as text or JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PlainFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC seconds), level, role, process, logger, message, and error where there is one."""
+    """One JSON object per line: time (seconds since the epoch), level, role, process, logger, message, and the error if any."""
 
     def __init__(self, role: str) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logs(role: str, level: str, as_json: bool) -> None:
-    """Sends everything of `level` and above to standard error; libraries only from warning on."""
+    """Log our records from `level` on, and those of libraries from warning on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(role) if as_json else PlainFormatter(role))
     root = logging.getLogger()

@@ -1,7 +1,7 @@
-"""A snapshot: all that decides, as one file that control writes and every worker reads.
+"""Snapshots: everything that decisions depend on, as one file that control writes and every worker reads.
 
-Control renames it into place and workers notice the new file, so nobody has to be told, and a worker that was down misses nothing.
-A snapshot that can't be read or whose lists can't be opened leaves the one in force.
+Control renames the file into place, and workers notice the new file. No message can be lost, and a restarted worker reads the same file.
+If a snapshot can't be read or its lists can't be opened, the last one stays in force.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FILE_NAME = "snapshot.json"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`generation` is the folder of the compiled lists; `published` is in seconds since the epoch.
+    """`generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
 
-    `names` are the host names that the policy speaks of, by the MAC and IP addresses that bear them now.
+    `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these.
     """
 
     serial: int
@@ -59,25 +59,25 @@ class Snapshot:
 
 
 class LoadedSnapshot:
-    """A snapshot opened: the lists mapped, the rules of every device at hand."""
+    """An opened snapshot, with the lists mapped into memory."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
-        given = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names)
-        self.rulesets = Rulesets(snapshot.policy, *given)
+        state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names)
+        self.rulesets = Rulesets(snapshot.policy, *state)
 
 
 class SnapshotWatch:
-    """Tells when there is a new snapshot, by the file's identity: cheap enough to ask ten times a second."""
+    """Detects a new snapshot by the file's identity, which is cheap enough to check ten times a second."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
         self._seen: tuple[int, int, int] | None = None
 
     def open_if_new(self) -> LoadedSnapshot | None:
-        """The newest view, or None when nothing new can be opened; then what is in force stays."""
+        """Open the snapshot if it is new. Returns None if it is not, or can't be opened; then the last one stays in force."""
         try:
             status = (self._state / FILE_NAME).stat()
         except OSError:
@@ -89,5 +89,5 @@ class SnapshotWatch:
         try:
             return LoadedSnapshot(Snapshot.load(self._state))
         except (OSError, ValueError) as error:
-            log.error("The new snapshot can't be used, the last one stays: %s", error)
+            log.error("Can't use the new snapshot, the last one stays in force: %s", error)
             return None

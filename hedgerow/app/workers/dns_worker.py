@@ -1,4 +1,4 @@
-"""A dns worker put together: listeners over a resolver, under the newest snapshot."""
+"""Composition of a dns worker: listeners over a resolver, with the newest snapshot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOSE_GRACE_S = 5.0
 
 
 class DnsWorker:
-    """Gives `dns` what it needs of a `Worker`."""
+    """Connects a `Worker` to the resolver and its server."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -37,7 +37,7 @@ class DnsWorker:
         worker.counters = self.counters
 
     def find_client(self, address: str) -> Client | None:
-        """By address, by the id that a client of encrypted DNS gives, or by the MAC address that a forwarder gives."""
+        """Find a client by its address, by its id in encrypted DNS, or by the MAC address that a forwarder adds."""
         if address.startswith(CLIENT_ID_PREFIX):
             found = self._worker.client_of_id(address.removeprefix(CLIENT_ID_PREFIX))
         elif address.startswith(MAC_PREFIX):
@@ -72,7 +72,7 @@ class DnsWorker:
 
 @contextlib.asynccontextmanager
 async def serve_dns(worker: Worker) -> AsyncIterator[None]:
-    """Listens on the settings' DNS address, of both families where it is `0.0.0.0`; raises OSError."""
+    """Listen on the settings' DNS address, for both families if it is `0.0.0.0`. Raises OSError."""
     dns = DnsWorker(worker)
     try:
         for endpoint in worker.settings.dns.every_family():
@@ -85,7 +85,7 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
 
 
 def _encrypted(worker: Worker, server: DnsServer) -> contextlib.AbstractAsyncContextManager[None]:
-    """Encrypted DNS where the settings ask for any: HTTP/2 and certificates weigh six megabytes, so that nobody else loads them."""
+    """Serve encrypted DNS if configured. Its imports, HTTP/2 and certificates, take six megabytes, so they are late."""
     if not worker.settings.encrypted:
         return contextlib.nullcontext()
     from hedgerow.app.workers.encrypted_dns import serve_encrypted

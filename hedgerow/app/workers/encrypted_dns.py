@@ -1,4 +1,4 @@
-"""DNS over TLS, HTTPS and QUIC of a dns worker: where the settings name a place for them, under the policy's name and certificate."""
+"""Encrypted DNS of a dns worker, with the policy's server name and certificate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CERTIFICATE_CHECK_INTERVAL_S = 2.0
 
 
 def certificate_files(worker: Worker) -> tuple[Path, Path]:
-    """Chain and key: the policy's files, or those that control keeps."""
+    """The files of chain and key: the policy's, or the one that control issues."""
     named = worker.view.policy.network.certificate
     if named is not None:
         return Path(named.chain), Path(named.key)
@@ -37,8 +37,8 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
     try:
         servers = {name: open_encrypted_server(ENCRYPTED_TRANSPORTS[name], frontend, *files) for name in worker.settings.encrypted}
     except (OSError, ssl.SSLError) as error:
-        # The rest of the family's names must go on.
-        log.error("Encrypted DNS is not served, for want of a certificate: %s", error)
+        # Plain DNS must continue.
+        log.error("Encrypted DNS is not served, because there is no usable certificate: %s", error)
         yield
         return
     watching = asyncio.create_task(_keep_fresh(worker, frontend, servers))

@@ -1,4 +1,4 @@
-"""A gate worker put together: the proxy's front door, under the newest snapshot."""
+"""Composition of a gate worker: the listening side of the proxy, with the newest snapshot."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hedgerow.proxy.policy import ProxyPolicy
 
 @contextlib.asynccontextmanager
 async def serve_gate(worker: Worker) -> AsyncIterator[None]:
-    """Listens on the settings' addresses for the proxy, of both families where one is `0.0.0.0`; raises OSError."""
+    """Listen on the settings' addresses of the proxy, for both families if one is `0.0.0.0`. Raises OSError."""
     settings = worker.settings
-    side = ProxyBackend(worker)
+    backend = ProxyBackend(worker)
     inspectors = [settings.inspector_socket(index) for index in range(settings.inspectors)]
     passes = PassThrough(settings.pass_through)
 
-    def lenient(proxy_policy: ProxyPolicy) -> ProxyPolicy:
+    def with_pass_through(proxy_policy: ProxyPolicy) -> ProxyPolicy:
         return replace(proxy_policy, apply_pass_through=passes.apply)
 
     limits = GateLimits().shared_by(settings.workers)
-    gate = Gate(lenient(side.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)
-    worker.on_swap = lambda view: gate.swap(lenient(side.swap(view)))
-    worker.counters = lambda: side.counters(gate.counters)
+    gate = Gate(with_pass_through(backend.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)
+    worker.on_swap = lambda view: gate.swap(with_pass_through(backend.swap(view)))
+    worker.counters = lambda: backend.counters(gate.counters)
     try:
         for endpoint in settings.proxy.every_family():
             await gate.listen(endpoint.host, endpoint.port)
@@ -40,4 +40,4 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
         yield
     finally:
         await gate.close()
-        await side.upstreams.close()
+        await backend.upstreams.close()

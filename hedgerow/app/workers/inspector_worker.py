@@ -1,6 +1,6 @@
-"""An inspector worker put together: mitmproxy, under the newest snapshot.
+"""Composition of an inspector worker: mitmproxy, with the newest snapshot.
 
-It is loaded by no other process: it would double what they weigh.
+No other process imports it, since mitmproxy would double its memory.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _CHECK_INTERVAL_S = 5.0
 
 
 async def request_successor(ask: Callable[[], None], growth: int) -> None:
-    """Calls `ask` once this process is old, holds `growth` bytes more than at its start, or gets SIGUSR1.
+    """Call `ask` once this process is old, has grown by `growth` bytes, or gets SIGUSR1.
 
-    A leak in a library then costs nobody a connection.
+    This bounds a memory leak of a library without interrupting connections.
     """
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, wanted.set)
@@ -38,36 +38,36 @@ async def request_successor(ask: Callable[[], None], growth: int) -> None:
     while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wanted.wait(), _CHECK_INTERVAL_S)
-    log.info("the inspector wants a successor after %.0f MB", resident_bytes() / 1e6)
+    log.info("the inspector asks for a successor at %.0f MB", resident_bytes() / 1e6)
     ask()
     await asyncio.Event().wait()
 
 
 def resident_bytes() -> int:
-    """How much memory this process holds."""
+    """The resident memory of this process."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
-    """Runs the inspector on its socket; raises InspectorError, and SystemExit, with the reason in the log, without a usable authority."""
+    """Run the inspector on its socket. Raises InspectorError, and SystemExit, with the reason in the log, without a usable CA."""
     settings = worker.settings
-    side = ProxyBackend(worker)
+    backend = ProxyBackend(worker)
     try:
         authority = load_ca(settings.authority)
     except (CertificateAuthorityError, OSError) as error:
-        log.error("The certificate authority can't be used: %s", error_text(error))
+        log.error("Can't use the certificate authority: %s", error_text(error))
         raise SystemExit(1) from error
     inspector = Inspector(
-        side.proxy_policy(worker.view),
+        backend.proxy_policy(worker.view),
         load_handover_key(settings.pass_key),
         authority,
         upstream_ca=settings.upstream_ca,
         refusals=CertificateRefusals(settings.pass_through),
         device_limit=-(-DEVICE_LIMIT // settings.inspectors),
     )
-    worker.on_swap = lambda view: inspector.swap(side.swap(view))
-    worker.counters = lambda: side.counters(inspector.counters)
+    worker.on_swap = lambda view: inspector.swap(backend.swap(view))
+    worker.counters = lambda: backend.counters(inspector.counters)
     listening = asyncio.Event()
     running = asyncio.create_task(inspector.run(settings.inspector_socket(worker.index), listening.set))
     waiting = asyncio.create_task(_until(listening))
@@ -80,7 +80,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     finally:
         inspector.stop()
         await running
-        await side.upstreams.close()
+        await backend.upstreams.close()
 
 
 async def _until(event: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""What gate and inspector workers have in common: a judge for each snapshot, and a resolver of their own."""
+"""Common parts of gate and inspector workers: a `ProxyPolicy` for each snapshot, and a resolver of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLOSE_GRACE_S = 5.0
 
 
 def portal_url(network: NetworkSettings, settings: Settings) -> str:
-    """The own page of whoever asks, as devices of the network reach it; empty where none of our addresses is among theirs."""
+    """The URL of the personal page, as devices of the network reach it; empty if we have no address in their network."""
     host: str | None = settings.web.host
     if host in WILDCARD_HOSTS:
         host = lan_address(own_addresses(), network.lan)
@@ -31,7 +31,7 @@ def portal_url(network: NetworkSettings, settings: Settings) -> str:
 
 
 class ProxyBackend:
-    """What gate and inspector both need of a `Worker`: a judge for each snapshot, and a resolver."""
+    """Connects a `Worker` to the proxy."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -45,7 +45,7 @@ class ProxyBackend:
         self._retired: set[asyncio.Task[None]] = set()
 
     def proxy_policy(self, view: LoadedSnapshot) -> ProxyPolicy:
-        """All that a snapshot tells the proxy."""
+        """Make the policy of the proxy from a snapshot."""
         network = view.policy.network
         guard = DestinationGuard(network.reachable, frozenset(network.ports), network.house, self._own)
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
@@ -72,7 +72,7 @@ class ProxyBackend:
         )
 
     def find_client(self, address: str) -> tuple[Device, Ruleset] | None:
-        """By address, or by the name under which somebody signed in to the proxy."""
+        """Find a client by its address, or by its user name at the proxy."""
         return (
             self._worker.client_of_user(address.removeprefix(USER_PREFIX))
             if address.startswith(USER_PREFIX)
@@ -80,14 +80,14 @@ class ProxyBackend:
         )
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> HostLookup:
-        """The addresses that DNS would give this device, so that both points agree."""
+        """Resolve a host as DNS does for this device, so that both enforcement points agree."""
         return await self._addresses.find(ruleset, device, host, url_is_allowed=url_is_allowed)
 
     def observe(self, _device: Device, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         self._worker.observe(ruleset, request, decision)
 
     def swap(self, view: LoadedSnapshot) -> ProxyPolicy:
-        """The judge of a new snapshot, with fresh upstreams where it names others."""
+        """Make the policy of a new snapshot, with new upstreams if it names others."""
         fresh = self._factory.open_if_changed(view.policy)
         self._resolver.swap(self._worker.decide, fresh, answer_policy(view, self._worker.decide))
         if fresh is not None:

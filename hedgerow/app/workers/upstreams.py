@@ -1,4 +1,4 @@
-"""The upstreams of a worker: the policy's, or the system's where it names none, and how long they take."""
+"""The upstreams of a worker, their metrics, and the answer policy that a snapshot implies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hedgerow.policies.ruleset import can_block_or_rewrite, has_address_rules
 
 log = logging.getLogger("hedgerow.resolvers")
 
-# The second is where systemd-resolved keeps the servers behind its own stub, should the stub have been pointed at us.
+# The second has the servers behind systemd-resolved's stub, in case the stub points to us.
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 ERRORS_METRIC = "hedgerow_dns_upstream_errors_total"
@@ -32,14 +32,14 @@ SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class UpstreamMetrics:
-    """Counts what became of each attempt, as series of cumulative counters. Its labels are the upstreams of policies."""
+    """Cumulative counters of upstream attempts, labelled by upstream and outcome."""
 
     def __init__(self) -> None:
         self._errors: dict[tuple[str, ...], float] = {}
         self._seconds: dict[str, Histogram] = {}
 
     def count(self, name: str, outcome: str, seconds: float) -> None:
-        """Told of each attempt by `UpstreamPool`."""
+        """Count one attempt; called by `UpstreamPool`."""
         if outcome == "answered":
             if name not in self._seconds:
                 self._seconds[name] = Histogram(SECONDS_METRIC, (name,), SECONDS_BUCKETS)
@@ -57,7 +57,7 @@ class UpstreamMetrics:
 
 
 def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | None = None) -> AnswerPolicy:
-    """What a snapshot says about resolving, for a worker's resolver."""
+    """Make the answer policy of a worker's resolver from a snapshot."""
     policy = view.policy
     own = own_record(policy.network, settings) if settings is not None else None
     found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own)
@@ -66,7 +66,7 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
 
 
 def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
-    """Where our own server name leads to in this network, unless the policy says it: to the addresses on which encrypted DNS is served."""
+    """The record of our own server name: the addresses of encrypted DNS, unless the policy defines the name."""
     name, resolver = network.server_name, network.resolver
     places = list(settings.encrypted.values())
     if name is None or not places or any(record.host == name for record in resolver.records):
@@ -90,7 +90,7 @@ def _ddr_of(policy: Policy, settings: Settings) -> DesignatedResolver | None:
 
 
 class UpstreamFactory:
-    """Opens upstreams, and opens others when a new policy names others, or the system does: at boot it may have had none yet."""
+    """Opens the upstreams, and others when the policy or the system names others. At boot the system may name none yet."""
 
     def __init__(self, settings: Settings, policy: Policy, metrics: UpstreamMetrics) -> None:
         self._settings = settings
@@ -99,11 +99,11 @@ class UpstreamFactory:
         self._system = ""
 
     def open(self) -> UpstreamPool:
-        """Raises nothing: the policy's names were checked when it was loaded. Nothing is connected yet."""
+        """Open the upstreams without connecting. It can't fail, since the policy was validated."""
         self._system = system_resolv_conf()
         upstreams = open_policy_upstreams(self._network, self._settings, self._metrics.count)
         if not upstreams.names:
-            log.error("There is no upstream to ask: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
+            log.error("There are no upstreams: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
         return upstreams
 
     def open_if_changed(self, policy: Policy) -> UpstreamPool | None:
@@ -115,7 +115,7 @@ class UpstreamFactory:
 def open_policy_upstreams(
     network: NetworkSettings, settings: Settings, count: AttemptObserver | None = None, only: str | None = None
 ) -> UpstreamPool:
-    """The upstreams of a policy, or one of them, found and trusted as all of them are. Nothing is connected yet."""
+    """Open the upstreams of a policy, or `only` one of them, without connecting."""
     resolver = network.resolver
     places = (settings.dns, *settings.encrypted.values())
     return open_upstream_pool(
@@ -134,13 +134,13 @@ def open_policy_upstreams(
 
 
 def _upstream_settings(network: NetworkSettings) -> tuple[object, ...]:
-    """What a policy says about upstreams."""
+    """The parts of a policy that determine the upstreams."""
     resolver = network.resolver
     return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records, resolver.client_subnet
 
 
 def system_resolv_conf() -> str:
-    """The text of all resolv.confs there are; they change when the machine joins a network."""
+    """The text of all resolv.conf files. They change when the machine joins a network."""
     texts = []
     for path in RESOLV_CONFS:
         try:

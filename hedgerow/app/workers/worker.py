@@ -1,6 +1,6 @@
-"""What dns, gate and inspector processes have in common: the newest view, who a client is, and the line to control.
+"""Common parts of dns, gate and inspector processes: the newest snapshot, the clients, and the connection to control.
 
-A worker's own code gets callables from here and never sees files: `client`, `decide`, `observe`, `ask`.
+The code of `dns` and `proxy` gets callables from here: `client`, `decide`, `observe`, `ask`. It never sees files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SYSTEM_CHECK_INTERVAL_S = 2.0
 
 
 class Worker:
-    """One worker process's share. `on_swap` is told of a new view, `on_forget` that clients may have other rulesets from now on."""
+    """The state of one worker process. `on_swap` is called with a new snapshot, `on_forget` when clients may have other rulesets."""
 
     def __init__(self, role: str, index: int, settings: Settings, view: LoadedSnapshot, watch: SnapshotWatch) -> None:
         self.role = role
@@ -54,7 +54,7 @@ class Worker:
         self._system_servers = system_resolv_conf()
 
     def client(self, address: str) -> tuple[Device, Ruleset] | None:
-        """The device at `address` and what holds for it now; None for an address that gets no service."""
+        """Return the device at `address` with its current ruleset; None for an address outside the network."""
         now = time.time()
         if now >= self._horizon:
             self._forget()
@@ -75,18 +75,18 @@ class Worker:
         return found
 
     def client_of_id(self, client_id: str) -> tuple[Device, Ruleset] | None:
-        """The device that calls itself so over encrypted DNS, and what holds for it now; None where the policy names none."""
+        """Return the device with this id in encrypted DNS and its current ruleset; None if the policy has none."""
         return self._known_client(self.view.rulesets.devices.find_client(client_id))
 
     def client_of_mac(self, mac: str) -> tuple[Device, Ruleset] | None:
-        """The device for which a forwarder asks, by its MAC address, and what holds for it now."""
+        """Return the device with the MAC address that a forwarder added, and its current ruleset."""
         found = self._known_client(self.view.rulesets.devices.find_mac(mac))
         if found is not None:
             self._report_seen(time.time(), *found, "", mac)
         return found
 
     def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
-        """The device that signs in to the proxy as `user`, and what holds for it now; None where the policy names none."""
+        """Return the device that signs in to the proxy as `user`, and its current ruleset; None if the policy has none."""
         return self._known_client(self.view.rulesets.devices.find_user(user))
 
     def _known_client(self, device: Device | None) -> tuple[Device, Ruleset] | None:
@@ -101,7 +101,7 @@ class Worker:
         return decide(ruleset, self.view.catalogue, request)
 
     def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
-        """Sends on what the person's privacy lets through, and of a budget the minute that is used."""
+        """Report a decision to control as far as the person's privacy permits, and the minute of use if there is a budget."""
         now = time.time()
         self._activity.note(ruleset, self.view.catalogue, request, decision, now)
         seen = observe(ruleset, request, decision, now, count)
@@ -109,7 +109,7 @@ class Worker:
             self.courier.send(seen)
 
     def use(self, ruleset: Ruleset, request: Request) -> None:
-        """A tunnel goes on moving data."""
+        """Count an open tunnel that transfers data as use."""
         self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time())
 
     def ask(self, request: AccessRequest) -> None:
@@ -122,7 +122,7 @@ class Worker:
         self.courier.send(typed)
 
     async def run(self) -> None:
-        """Keeps the view fresh and control informed, until cancelled."""
+        """Follow snapshots and report to control, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.courier.run())
             tasks.create_task(self.neighbours.keep_fresh())
@@ -153,7 +153,7 @@ class Worker:
             self.on_forget()
 
     async def _follow_system(self) -> None:
-        """Opens other upstreams when the system names others: at boot it may have had none yet, and it may join another network."""
+        """Open other upstreams when the system names others, such as after boot or in another network."""
         while True:
             await asyncio.sleep(SYSTEM_CHECK_INTERVAL_S)
             servers = system_resolv_conf()
@@ -161,7 +161,7 @@ class Worker:
                 self._system_servers = servers
                 self._forget(tell=False)
                 self.on_swap(self.view)
-                log.info("the system names other resolvers")
+                log.info("the system's resolvers have changed")
 
     async def _report_counters(self) -> None:
         while True:
