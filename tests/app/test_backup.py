@@ -132,7 +132,7 @@ def test_a_damaged_backup_changes_nothing_of_what_is_there(state, tmp_path, jour
 
 def test_a_backup_without_a_journal_is_refused(tmp_path):
     crafted(tmp_path / "x.tar.gz", [("ca/key.pem", b"x", tarfile.REGTYPE)])
-    with pytest.raises(BackupError, match="no backup"):
+    with pytest.raises(BackupError, match="not a backup"):
         restore(tmp_path / "x.tar.gz", tmp_path / "state", tmp_path / "p.yaml")
     with pytest.raises(BackupError, match="no journal"):
         back_up(tmp_path / "nowhere", None, tmp_path / "y")

@@ -1,1 +1,1 @@
-"""Checks of an installation, and of the ways round the filter that a device has."""
+"""Checks of an installation, and of the known bypasses for one device. `Finding` is the result of a check."""

@@ -1,7 +1,7 @@
-"""`hedgerow doctor DEVICE`: each known way round the filter, and whether it is closed to this device now.
+"""`hedgerow doctor DEVICE`: the known bypasses of the filter, and if they are closed to this device now.
 
-What is decided about names is decided here by the same `decide` that resolver and proxy ask; what happens to packets is the gateway's, if
-it is in place. From the device itself, its browser tries some of it for real at `/check`.
+Names are checked with the same `decide` that resolver and proxy use. Packets are up to the gateway, if it is in place. The page `/check`
+tries some of the bypasses from the device itself.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ RESOLVERS = ("dns.google", "cloudflare-dns.com", "mozilla.cloudflare-dns.com", "
 PROXIES = ("nordvpn.com", "expressvpn.com", "protonvpn.com", "surfshark.com", "mullvad.net", "torproject.org", "proxysite.com")
 ENGINES = ("www.google.com", "www.bing.com", "duckduckgo.com", "www.youtube.com")
 ADDRESS = "1.1.1.1"
-_BLOCK_BYPASS = "in the policy, for this person or device: block: [bypass], and another profile than adult"
+_BLOCK_BYPASS = "in the policy of this person or device: block: [bypass], and a profile other than adult"
 _GATEWAY = "on the machine that is the devices' router: hedgerow gateway apply (docs/install/router.md)"
 
 
 class UnknownDevice(ValueError):
-    """There is no such device in the network."""
+    """The network has no such device."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedDevice:
-    """The device that is looked at, what holds for it now, and the gateway, None where there is none that keeps it on the path."""
+    """The checked device with its current ruleset. `gateway` is None if no gateway is in place."""
 
     view: LoadedSnapshot
     device: Device
@@ -50,7 +50,7 @@ class CheckedDevice:
 
 
 def check_device(state: Path, name: str) -> list[Finding]:
-    """Raises UnknownDevice; OSError or ValueError where no Hedgerow has run with this state directory."""
+    """Return the findings for one device. Raises UnknownDevice, and OSError or ValueError if no Hedgerow has run on `state`."""
     view = LoadedSnapshot(Snapshot.load(state))
     device = find_device(view.rulesets, name)
     if device is None:
@@ -60,61 +60,61 @@ def check_device(state: Path, name: str) -> list[Finding]:
 
 
 def _gateway(state: Path, ports: tuple[int, ...]) -> Gateway | None:
-    choice = GatewayConfig.load(state)
-    found = nftables.installed_table() if choice else None
-    if choice is None or found is None or not is_unmodified(state, found):
+    config = GatewayConfig.load(state)
+    table = nftables.installed_table() if config else None
+    if config is None or table is None or not is_unmodified(state, table):
         return None
-    return build_gateway(choice, Settings.load(state), ports)
+    return build_gateway(config, Settings.load(state), ports)
 
 
 def _describe_device(subject: CheckedDevice) -> Finding:
-    whose = f" of {subject.device.person}" if subject.device.person else ""
-    held = f"; closed now ({subject.ruleset.closed.reason})" if subject.ruleset.closed else ""
-    return good_finding("device", f"{subject.device.id}{whose}, filtered as {subject.ruleset.profile}{held}")
+    owner = f" of {subject.device.person}" if subject.device.person else ""
+    closed = f"; closed now ({subject.ruleset.closed.reason})" if subject.ruleset.closed else ""
+    return good_finding("device", f"{subject.device.id}{owner}, filtered as {subject.ruleset.profile}{closed}")
 
 
 def _names(what: str, hosts: tuple[str, ...], mend: str) -> Callable[[CheckedDevice], Iterator[Finding]]:
     def check(subject: CheckedDevice) -> Iterator[Finding]:
-        through = [host for host in hosts if not subject.is_blocked(host)]
-        if not through:
-            yield good_finding(what, f"closed: {', '.join(hosts[:3])} and the like")
+        reachable = [host for host in hosts if not subject.is_blocked(host)]
+        if not reachable:
+            yield good_finding(what, f"closed: {', '.join(hosts[:3])} and similar")
         else:
-            yield Finding(what, Health.BAD, f"open: {', '.join(through)}", mend)
+            yield Finding(what, Health.BAD, f"open: {', '.join(reachable)}", mend)
 
     return check
 
 
 def _addresses(subject: CheckedDevice) -> Iterator[Finding]:
-    """An address in place of a name, and a name that is hidden."""
-    for what, shut in (
+    """Check addresses instead of names, and hidden names (ECH)."""
+    for what, is_closed in (
         ("a page by its address", subject.is_blocked(ADDRESS, RequestKind.TUNNEL)),
         ("a page behind a hidden name (ECH)", subject.is_blocked("public.example", RequestKind.TUNNEL, hides_host=True)),
     ):
-        if not shut:
+        if not is_closed:
             yield Finding(what, Health.BAD, "open", _BLOCK_BYPASS)
         elif subject.gateway is None or subject.gateway.redirect_ports.pages is None:
-            yield Finding(what, Health.UNSURE, "closed at the proxy, which a device may leave alone here", _GATEWAY)
+            yield Finding(what, Health.UNSURE, "closed at the proxy, which this device can bypass", _GATEWAY)
         else:
-            yield good_finding(what, "closed at the proxy, where the gateway brings all pages")
+            yield good_finding(what, "closed at the proxy, to which the gateway redirects all web traffic")
 
 
 def _search(subject: CheckedDevice) -> Iterator[Finding]:
     ruleset = subject.ruleset
     if SafeSearch.OFF in (ruleset.safe_search, ruleset.youtube):
-        yield Finding(
-            "safe search", Health.UNSURE, "off, as this person's rules say", "safe_search: strict and youtube: strict, if it shall be on"
-        )
+        yield Finding("safe search", Health.UNSURE, "off, by this person's rules", "to enable it: safe_search: strict, youtube: strict")
         return
     requests = (Request(subject.device.id, RequestKind.DNS, host) for host in ENGINES)
-    bare = [each.host for each in requests if decide(ruleset, subject.view.catalogue, each).verdict is Verdict.ALLOW]
-    if bare:
-        yield Finding("safe search", Health.BAD, f"not kept at {', '.join(bare)}", f"hedgerow explain {subject.device.id} {bare[0]}")
+    unenforced = [each.host for each in requests if decide(ruleset, subject.view.catalogue, each).verdict is Verdict.ALLOW]
+    if unenforced:
+        yield Finding(
+            "safe search", Health.BAD, f"not enforced at {', '.join(unenforced)}", f"hedgerow explain {subject.device.id} {unenforced[0]}"
+        )
     else:
-        yield good_finding("safe search", "kept at Google, Bing, DuckDuckGo and YouTube, by name and through the proxy")
+        yield good_finding("safe search", "enforced at Google, Bing, DuckDuckGo and YouTube, by DNS and by the proxy")
 
 
 def _packets(subject: CheckedDevice) -> Iterator[Finding]:
-    """What names do not decide."""
+    """Check what depends on packets rather than on names."""
     ways = (
         "another resolver",
         "DNS over TLS and QUIC",
@@ -125,35 +125,35 @@ def _packets(subject: CheckedDevice) -> Iterator[Finding]:
     )
     if not subject.ruleset.rules.bypass:
         for way in ways:
-            yield Finding(way, Health.BAD, "open: the gateway leaves this device alone", _BLOCK_BYPASS)
+            yield Finding(way, Health.BAD, "open: the gateway does not restrict this device", _BLOCK_BYPASS)
         return
     if subject.gateway is None:
         for way in ways:
-            yield Finding(way, Health.BAD, "open: no gateway keeps this device on the path", _GATEWAY)
+            yield Finding(way, Health.BAD, "open: no gateway is in place", _GATEWAY)
         return
     for way in ways:
-        yield good_finding(way, "refused, or carried to Hedgerow, by the gateway")
+        yield good_finding(way, "refused, or redirected to Hedgerow, by the gateway")
     yield from _rest(subject.gateway)
 
 
 def _rest(gateway: Gateway) -> Iterator[Finding]:
     if gateway.allow_ssh and not gateway.strict:
-        yield Finding("SSH", Health.UNSURE, "open, as the gateway was told", "hedgerow gateway apply --refuse-ssh")
+        yield Finding("SSH", Health.UNSURE, "open, by the gateway's configuration", "hedgerow gateway apply --refuse-ssh")
     else:
         yield good_finding("SSH", "refused at any port")
     if gateway.strict:
-        yield good_finding("tunnels that no rule knows", "refused: names, pages and the time pass, and nothing else")
+        yield good_finding("unknown tunnels", "refused: only DNS, the web and NTP are allowed")
     else:
-        found = "open: they look like a game or a call"
-        yield Finding("tunnels that no rule knows", Health.UNSURE, found, "hedgerow gateway apply --strict, if calls and games may go")
+        found = "open: they can't be told from games or calls"
+        yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --strict, which also blocks calls and games")
     if interfaces.uplink_bridges() & set(gateway.lan):
         blind = [family for family, looks in interfaces.bridge_filtering().items() if not looks]
         mend = interfaces.BRIDGE_FILTERING_COMMANDS
     else:
         blind = [family for family, ip_forwarding in interfaces.ip_forwarding().items() if not ip_forwarding]
-        mend = "have this machine forward it, or switch it off at the device's other router"
+        mend = "let this machine forward it, or disable it at the other router"
     for family in blind:
-        yield Finding(family, Health.BAD, "does not come by here: whoever has another way by it goes round", mend)
+        yield Finding(family, Health.BAD, "does not pass this machine: devices with another router for it bypass the filter", mend)
 
 
 CHECKS: tuple[Callable[[CheckedDevice], Iterator[Finding]], ...] = (

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 from hedgerow.app.snapshot import LoadedSnapshot
-from hedgerow.app.workers.upstreams import UpstreamFactory, UpstreamMetrics, answer_policy
+from hedgerow.app.workers.upstreams import WorkerUpstreams, answer_policy
 from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, MAC_PREFIX, Client
 from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.policies.model import Decision, Request
-
-CLOSE_GRACE_S = 5.0
 
 
 class DnsWorker:
@@ -22,16 +19,13 @@ class DnsWorker:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._metrics = UpstreamMetrics()
-        self._factory = UpstreamFactory(worker.settings, worker.view.policy, self._metrics)
-        self.upstreams = self._factory.open()
-        around = answer_policy(worker.view, worker.decide, worker.settings)
+        self.upstreams = WorkerUpstreams(worker.settings, worker.view.policy)
+        rules = answer_policy(worker.view, worker.decide, worker.settings)
         cache_octets = worker.settings.footprint.cache_octets
-        resolver = Resolver(self.upstreams, worker.decide, answer_policy=around, cache_octets=cache_octets)
+        resolver = Resolver(self.upstreams.pool, worker.decide, answer_policy=rules, cache_octets=cache_octets)
         self.server = DnsServer(resolver, self.find_client, self.observe)
         self._limit = worker.view.policy.network.resolver.limit
         self.server.limit(self._limit)
-        self._retired: set[asyncio.Task[None]] = set()
         worker.on_swap = self.swap
         worker.on_forget = self.server.forget_clients
         worker.counters = self.counters
@@ -50,20 +44,15 @@ class DnsWorker:
         self._worker.observe(client.ruleset, request, decision, count)
 
     def swap(self, view: LoadedSnapshot) -> None:
-        fresh = self._factory.open_if_changed(view.policy)
-        self.server.swap(self.find_client, self._worker.decide, fresh, answer_policy(view, self._worker.decide, self._worker.settings))
+        upstreams = self.upstreams.replace(view.policy)
+        rules = answer_policy(view, self._worker.decide, self._worker.settings)
+        self.server.swap(self.find_client, self._worker.decide, upstreams, rules)
         if view.policy.network.resolver.limit != self._limit:
             self._limit = view.policy.network.resolver.limit
             self.server.limit(self._limit)
-        if fresh is not None:
-            # Questions in flight still get their answers from the old ones.
-            task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
-            self.upstreams = fresh
 
     def counters(self) -> Mapping[tuple[str, ...], float]:
-        counters = self.server.responder.all_counters() | self._metrics.counters
+        counters = self.server.responder.all_counters() | self.upstreams.metrics.counters
         resolver = self.server.resolver
         counters["hedgerow_dns_cache_octets",] = float(resolver.answers.octets + resolver.resolutions.octets)
         counters["hedgerow_dns_cache_entries",] = float(len(resolver.answers.entries))
@@ -81,7 +70,7 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
             yield
     finally:
         await dns.server.close()
-        await dns.upstreams.close()
+        await dns.upstreams.pool.close()
 
 
 def _encrypted(worker: Worker, server: DnsServer) -> contextlib.AbstractAsyncContextManager[None]:

@@ -40,4 +40,4 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
         yield
     finally:
         await gate.close()
-        await backend.upstreams.close()
+        await backend.upstreams.pool.close()

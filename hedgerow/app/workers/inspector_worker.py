@@ -80,7 +80,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     finally:
         inspector.stop()
         await running
-        await backend.upstreams.close()
+        await backend.upstreams.pool.close()
 
 
 async def _until(event: asyncio.Event) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
-from hedgerow.app.workers.upstreams import UpstreamFactory, UpstreamMetrics, answer_policy
+from hedgerow.app.workers.upstreams import WorkerUpstreams, answer_policy
 from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.host_resolver import HostLookup, HostResolver
 from hedgerow.dns.resolver import Resolver
@@ -18,8 +17,6 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 from hedgerow.proxy.sign_in import USER_PREFIX, SignInRules
-
-CLOSE_GRACE_S = 5.0
 
 
 def portal_url(network: NetworkSettings, settings: Settings) -> str:
@@ -35,14 +32,11 @@ class ProxyBackend:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._metrics = UpstreamMetrics()
         self._own = OwnAddresses()
-        self._factory = UpstreamFactory(worker.settings, worker.view.policy, self._metrics)
-        self.upstreams = self._factory.open()
-        around, cache_octets = answer_policy(worker.view, worker.decide), worker.settings.footprint.cache_octets
-        self._resolver = Resolver(self.upstreams, worker.decide, answer_policy=around, cache_octets=cache_octets)
+        self.upstreams = WorkerUpstreams(worker.settings, worker.view.policy)
+        rules, cache_octets = answer_policy(worker.view, worker.decide), worker.settings.footprint.cache_octets
+        self._resolver = Resolver(self.upstreams.pool, worker.decide, answer_policy=rules, cache_octets=cache_octets)
         self._addresses = HostResolver(self._resolver)
-        self._retired: set[asyncio.Task[None]] = set()
 
     def proxy_policy(self, view: LoadedSnapshot) -> ProxyPolicy:
         """Make the policy of the proxy from a snapshot."""
@@ -88,14 +82,8 @@ class ProxyBackend:
 
     def swap(self, view: LoadedSnapshot) -> ProxyPolicy:
         """Make the policy of a new snapshot, with new upstreams if it names others."""
-        fresh = self._factory.open_if_changed(view.policy)
-        self._resolver.swap(self._worker.decide, fresh, answer_policy(view, self._worker.decide))
-        if fresh is not None:
-            task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
-            self.upstreams = fresh
+        self._resolver.swap(self._worker.decide, self.upstreams.replace(view.policy), answer_policy(view, self._worker.decide))
         return self.proxy_policy(view)
 
     def counters(self, own: Mapping[tuple[str, ...], float]) -> Mapping[tuple[str, ...], float]:
-        return {**own, **self._metrics.counters}
+        return {**own, **self.upstreams.metrics.counters}

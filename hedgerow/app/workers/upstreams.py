@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from ipaddress import ip_address
@@ -24,6 +25,8 @@ log = logging.getLogger("hedgerow.resolvers")
 
 # The second has the servers behind systemd-resolved's stub, in case the stub points to us.
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+
+CLOSE_GRACE_S = 5.0
 
 ERRORS_METRIC = "hedgerow_dns_upstream_errors_total"
 SECONDS_METRIC = "hedgerow_dns_upstream_seconds"
@@ -89,27 +92,34 @@ def _ddr_of(policy: Policy, settings: Settings) -> DesignatedResolver | None:
     return DesignatedResolver(name, ports) if name is not None and ports else None
 
 
-class UpstreamFactory:
-    """Opens the upstreams, and others when the policy or the system names others. At boot the system may name none yet."""
+class WorkerUpstreams:
+    """The upstreams of a worker, replaced when the policy or the system names others. At boot the system may name none yet."""
 
-    def __init__(self, settings: Settings, policy: Policy, metrics: UpstreamMetrics) -> None:
+    def __init__(self, settings: Settings, policy: Policy) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._network = policy.network
-        self._system = ""
+        self._retired: set[asyncio.Task[None]] = set()
+        self.metrics = UpstreamMetrics()
+        self._open()
 
-    def open(self) -> UpstreamPool:
+    def _open(self) -> None:
         """Open the upstreams without connecting. It can't fail, since the policy was validated."""
         self._system = system_resolv_conf()
-        upstreams = open_policy_upstreams(self._network, self._settings, self._metrics.count)
-        if not upstreams.names:
+        self.pool = open_policy_upstreams(self._network, self._settings, self.metrics.count)
+        if not self.pool.names:
             log.error("There are no upstreams: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
-        return upstreams
 
-    def open_if_changed(self, policy: Policy) -> UpstreamPool | None:
-        same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system_resolv_conf() == self._system
+    def replace(self, policy: Policy) -> UpstreamPool | None:
+        """Open other upstreams if they have changed, and return them. Queries in flight are still answered by the old ones."""
+        is_same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system_resolv_conf() == self._system
         self._network = policy.network
-        return None if same else self.open()
+        if is_same:
+            return None
+        task = asyncio.get_running_loop().create_task(self.pool.close(CLOSE_GRACE_S))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+        self._open()
+        return self.pool
 
 
 def open_policy_upstreams(

@@ -48,9 +48,7 @@ def test_the_doctor_reports_an_unreadable_state_directory(unreadable: Path) -> N
     command = [*PROGRAM, "doctor", "--state", str(unreadable)]
     done = subprocess.run(command, cwd=unreadable.parent.parent, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith(
-        f"bad    running: the state directory {unreadable} may not be read\n       → run hedgerow doctor as root\n"
-    )
+    assert done.stdout.startswith(f"bad    running: can't read the state directory {unreadable}\n       → run hedgerow doctor as root\n")
     assert "Errno" not in done.stdout
 
 
