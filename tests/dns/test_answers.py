@@ -1,4 +1,4 @@
-"""Answers as bytes, read back by a library that had no part in making them."""
+"""Answers as bytes, read back by an independent library (dnslib)."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def test_blocked_addresses(qtype: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("qtype", ["HTTPS", "SVCB", "TXT", "MX", "CNAME"])
-def test_blocked_other_types_are_negative_and_cacheable(qtype: str) -> None:
+def test_blocked_answer_of_other_types_is_negative_and_cacheable(qtype: str) -> None:
     reply = read(query("casino.example", qtype), answers.blocked(query("casino.example", qtype), DECISION))
     assert not reply.rr
     assert reply.auth[0].rtype == dnslib.QTYPE.SOA
     assert reply.auth[0].rdata.times[-1] == 10
 
 
-def test_the_reason_is_told_to_who_speaks_edns() -> None:
+def test_edns_clients_get_the_reason() -> None:
     asked = query("casino.example", "A", edns=1232)
     (opt,) = read(asked, answers.blocked(asked, DECISION)).ar
     (option,) = opt.rdata
     assert (option.code, option.data) == (15, pack("!H", 17) + b"Hedgerow: category gambling")
 
 
-def test_too_large_for_the_asker_is_cut_and_marked() -> None:
+def test_answer_that_does_not_fit_is_truncated() -> None:
     zone = [f"big.example. 60 TXT {'x' * 200} {'y' * 200} {number}" for number in range(3)]
     for size, truncated in ((0, True), (512, True), (1232, True), (4096, True)):
         asked = query("big.example", "TXT", edns=size)
@@ -71,14 +71,14 @@ def test_too_large_for_the_asker_is_cut_and_marked() -> None:
     assert len(read(one, answers.forwarded(one, response(one, *zone[:2]), ())).rr) == 2
 
 
-def test_what_nobody_asked_for_is_taken_out() -> None:
+def test_records_of_other_owners_are_removed() -> None:
     asked = query("www.example", "A")
     said = response(asked, "www.example. 60 CNAME web.example.", "web.example. 60 A 192.0.2.1", "bank.example. 60 A 192.0.2.66")
     draft = answers.forwarded(asked, said, answers.cname_chain(said, asked.name))
     assert [str(record.rname) for record in read(asked, draft).rr] == ["www.example.", "web.example."]
 
 
-def test_ech_is_taken_out_and_the_rest_is_kept() -> None:
+def test_only_ech_is_removed() -> None:
     asked = query("www.example", "HTTPS")
     said = response(asked, "www.example. 60 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1 key5=AAAA ipv6hint=2001:db8::1")
     (record,) = read(asked, answers.forwarded(asked, said, ())).rr
@@ -93,13 +93,13 @@ def test_ech_is_taken_out_and_the_rest_is_kept() -> None:
         ([(1, b"\x02h2")], [(1, b"\x02h2")]),
     ],
 )
-def test_ech_is_no_longer_mandatory(before: list[tuple[int, bytes]], after: list[tuple[int, bytes]]) -> None:
+def test_ech_is_removed_from_the_mandatory_keys(before: list[tuple[int, bytes]], after: list[tuple[int, bytes]]) -> None:
     head = b"\0\1\3www\0"
     rdata = head + b"".join(wire.option_bytes(key, value) for key, value in before)
     assert responses.parse_svcb(answers.without_ech(rdata)) == (head, after)
 
 
-def test_negative_answers_last_as_long_as_their_soa_says() -> None:
+def test_negative_answers_live_as_long_as_their_soa() -> None:
     asked = query("no.example", "A")
     said = response(asked, authority="example. 900 SOA ns.example. me.example. 1 2 3 4 60", rcode=3)
     draft = answers.forwarded(asked, said, ())
@@ -107,14 +107,14 @@ def test_negative_answers_last_as_long_as_their_soa_says() -> None:
     assert answers.forwarded(asked, response(asked, rcode=3), ()).lifetime == 0
 
 
-def test_ad_only_for_who_understands_it() -> None:
+def test_ad_is_only_set_for_clients_that_ask_for_it() -> None:
     for edns, dnssec, shown in ((0, False, 0), (1232, False, 0), (1232, True, 1)):
         asked = query("www.example", "A", edns=edns, dnssec=dnssec)
         said = response(asked, "www.example. 60 A 192.0.2.1", ad=1)
         assert read(asked, answers.forwarded(asked, said, ())).header.ad == shown
 
 
-def test_a_rewritten_name_shows_the_cname_and_only_the_targets_addresses() -> None:
+def test_rewrite_holds_the_cname_and_only_the_targets_addresses() -> None:
     asked, target = query("www.google.com", "A"), query("forcesafesearch.google.com", "A")
     said = response(target, "forcesafesearch.google.com. 900 A 192.0.2.42", "other.example. 900 A 192.0.2.66")
     reply = read(asked, answers.rewritten(asked, target.name, said))
@@ -127,18 +127,18 @@ def test_a_rewritten_name_shows_the_cname_and_only_the_targets_addresses() -> No
     assert bare.auth[0].rtype == dnslib.QTYPE.SOA
 
 
-def test_a_loop_of_cnames_ends() -> None:
+def test_cname_loop_ends() -> None:
     asked = query("a.example", "A")
     said = response(asked, "a.example. 60 CNAME b.example.", "b.example. 60 CNAME a.example.")
     assert answers.cname_chain(said, asked.name) == (wire.name_of("b.example"), wire.name_of("a.example"))
 
 
-def test_any_is_answered_as_rfc_8482_says() -> None:
+def test_any_is_answered_as_in_rfc_8482() -> None:
     (record,) = read(query("www.example", "ANY"), answers.minimal_any()).rr
     assert (record.rtype, record.rdata.data[:8]) == (13, b"\x07RFC8482")
 
 
-def test_an_error_is_no_longer_than_its_query() -> None:
+def test_error_is_no_longer_than_its_query() -> None:
     data = query("www.example", "A").data
     for rcode in (1, 4, 5):
         reply = answers.error(data, rcode)
@@ -169,7 +169,7 @@ def test_records_of_another_class_in_the_authority_are_left_out() -> None:
     assert [record.rtype for record in shown.auth] == [dnslib.QTYPE.SOA]
 
 
-def test_a_dname_is_kept_with_its_signature_where_it_is_about_the_name() -> None:
+def test_dname_above_the_name_is_kept_with_its_signature() -> None:
     """Who validates behind us needs the signature; a DNAME of somebody else is nobody's business."""
     asked = query("a.old.example", "A", edns=1232, dnssec=True)
     reply = dnslib.DNSRecord.parse(query("a.old.example", "A").data).reply()
@@ -188,7 +188,7 @@ def test_a_dname_is_kept_with_its_signature_where_it_is_about_the_name() -> None
 @pytest.mark.parametrize(
     ("owner", "stays"), [("example", True), (".", True), ("no.example", True), ("a.no.example", False), ("test", False)]
 )
-def test_a_zone_that_the_name_is_not_in_does_not_say_that_it_does_not_exist(owner: str, stays: bool) -> None:
+def test_soa_of_an_unrelated_zone_is_dropped(owner: str, stays: bool) -> None:
     asked = query("no.example", "A")
     reply = dnslib.DNSRecord.parse(asked.data).reply()
     reply.header.rcode = 3

@@ -1,4 +1,4 @@
-"""TTLs never reach past what they stand for, and the caches never past their bounds."""
+"""Bounds of TTLs and of the caches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shown(made: CacheEntry) -> list[int]:
     return [record.ttl for record in dnslib.DNSRecord.parse(made.message(QUERY.data, QUERY.end)).rr]
 
 
-def test_ttls_count_down_and_the_answer_ends_with_the_first() -> None:
+def test_ttls_count_down_and_the_answer_expires_with_the_first() -> None:
     made = entry((60, 300))
     assert made.refresh(1000.0)
     assert shown(made) == [60, 300]
@@ -43,7 +43,7 @@ def test_ttls_count_down_and_the_answer_ends_with_the_first() -> None:
     assert not made.refresh(1060.0)
 
 
-def test_a_blocked_answer_shows_its_ceiling_until_the_ruleset_nears_its_end() -> None:
+def test_blocked_answer_shows_its_ceiling_until_the_ruleset_ends() -> None:
     made = entry((3600,), ceiling=10, until=1100.0, lifetime=3600.0)
     for now, ttl in ((1000.0, 10), (1050.0, 10), (1089.9, 10), (1091.5, 8), (1099.5, 0)):
         if now >= made.due:
@@ -58,7 +58,7 @@ def test_a_blocked_answer_shows_its_ceiling_until_the_ruleset_nears_its_end() ->
     st.sampled_from([10, answers.MAX_TTL]),
     st.lists(st.floats(0.0, 500.0), max_size=20),
 )
-def test_no_ttl_reaches_past_its_record_or_the_ruleset(ttls: list[int], until: float, ceiling: int, moments: list[float]) -> None:
+def test_no_ttl_outlives_its_record_or_the_ruleset(ttls: list[int], until: float, ceiling: int, moments: list[float]) -> None:
     made = entry(tuple(ttls), until=until, ceiling=ceiling)
     for now in sorted(1000.0 + moment for moment in moments):
         if now < made.due or made.refresh(now):
@@ -67,7 +67,7 @@ def test_no_ttl_reaches_past_its_record_or_the_ruleset(ttls: list[int], until: f
                 assert ttl <= ceiling
 
 
-def test_an_entry_is_patched_at_most_once_a_second() -> None:
+def test_entry_is_patched_at_most_once_per_second() -> None:
     made = entry((60,))
     patches = 0
     for step in range(1, 500):
@@ -95,7 +95,7 @@ def test_bounds_hold_whatever_is_put(steps: list[tuple[int, int, float, bool]]) 
         assert cache.octets == sum(value.size + 4 for value in cache.entries.values()) <= 2000
 
 
-def test_what_is_asked_for_stays_and_what_is_not_goes() -> None:
+def test_used_entries_outlive_unused_ones() -> None:
     cache: ClockCache[Value] = ClockCache(3, 10_000)
     for number in range(3):
         cache.put(bytes([number]), Value(1, 1000.0, 0.0), float(number))
@@ -105,7 +105,7 @@ def test_what_is_asked_for_stays_and_what_is_not_goes() -> None:
     assert b"\1" not in cache.entries
 
 
-def test_expired_values_are_not_found_and_swept() -> None:
+def test_expired_values_are_not_returned_and_are_swept() -> None:
     cache: ClockCache[Value] = ClockCache(10, 10_000)
     cache.put(b"a", Value(1, 5.0, 0.0), 0.0)
     assert cache.get(b"a", 5.0) is None
@@ -113,7 +113,7 @@ def test_expired_values_are_not_found_and_swept() -> None:
     assert (len(cache), cache.octets) == (0, 0)
 
 
-def test_what_senders_choose_does_not_grow_the_table() -> None:
+def test_suffix_table_is_bounded() -> None:
     table: dict[bytes, bytes] = {}
     for size in range(10_000):
         question = dnslib.DNSRecord.question("a.example")
@@ -134,7 +134,7 @@ def resolution(number: int, records: int) -> Resolution:
 
 
 @pytest.mark.parametrize("records", [1, 5, 50, 512])
-def test_an_answer_counts_for_what_it_takes(records: int) -> None:
+def test_size_of_an_entry_matches_its_memory(records: int) -> None:
     kept = [resolution(number, records) for number in range(20)]  # what is made once and shared
     gc.collect()
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""What DO, CD and AD mean on both sides: kept apart in the cache, passed on to the upstream, given back to who can read them."""
+"""DO, CD and AD: apart in the cache, passed on to the upstream, and returned to clients that can read them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def query(*, dnssec: bool, checking_disabled: bool, authentic: bool) -> bytes:
     return bytes(packed)
 
 
-def test_each_combination_has_its_own_answer() -> None:
+def test_each_combination_of_flags_has_its_own_answer() -> None:
     async def main() -> None:
         transport, upstream = await asyncio.get_running_loop().create_datagram_endpoint(Signed, local_addr=("127.0.0.1", 0))
         async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}") as server:

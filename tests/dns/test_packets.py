@@ -1,4 +1,4 @@
-"""Real, mutated and malicious packets: the server stays up, and what it answers is DNS."""
+"""Real, mutated and malicious packets: the server survives, and its answers are DNS."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def send_all(server: Running, packets: list[bytes]) -> int:
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_every_packet_over_udp(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_packet_is_survived_over_udp(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Twice, so that the second time meets the cache; a query that is not silence by rule must be answered."""
     packets = load_packets(shared_data / "dns")
 
@@ -88,7 +88,7 @@ def test_every_packet_over_udp(internet: SmallInternet, shared_data: Path, caplo
     assert not caplog.records
 
 
-def test_every_packet_over_tcp(internet: SmallInternet, shared_data: Path) -> None:
+def test_every_packet_is_survived_over_tcp(internet: SmallInternet, shared_data: Path) -> None:
     """On one connection: garbage in one frame must not harm the next."""
     packets = [as_query(packet) for packet in load_packets(shared_data / "dns")]
     by_id = {}
@@ -116,7 +116,7 @@ def resident_octets() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
-def test_all_of_it_ten_times_at_full_speed(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_packets_at_full_speed_are_survived(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody waits for answers. Memory stays flat once the caches have seen all of it, and a sane client is answered after it."""
     packets = [as_query(packet) for packet in load_packets(shared_data / "dns") if len(packet) < 65_000]
 

@@ -1,4 +1,4 @@
-"""Answers over encrypted channels are padded for who pads, and nobody else's."""
+"""Padding of answers over encrypted transports."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def answer(data: bytes, what: str = "gambling") -> bytes:
         (query(dnslib.EDNSOption(10, b"\0\x0c\0\x04abcd")), False),
     ],
 )
-def test_who_pads_is_padded_for(data: bytes, wanted: bool) -> None:
+def test_padding_is_detected(data: bytes, wanted: bool) -> None:
     assert wants_padding(data) is wanted
 
 
 @given(st.binary(max_size=100))
-def test_junk_is_no_trouble(data: bytes) -> None:
+def test_junk_raises_nothing(data: bytes) -> None:
     wants_padding(data)
     pad(data)
 
 
 @pytest.mark.parametrize("size", range(1, 60))
-def test_the_answer_stays_what_it_was(size: int) -> None:
+def test_padding_keeps_the_answer(size: int) -> None:
     """Whatever the length of the extended error: it may look like the beginning of the record that it is in."""
     plain = answer(query(PADDING), "x" * size)
     longer = pad(plain)
@@ -68,7 +68,7 @@ def test_the_answer_stays_what_it_was(size: int) -> None:
     assert not any(options[-1][1])
 
 
-def test_where_there_is_no_room_nothing_is_added() -> None:
+def test_answer_without_room_is_not_padded() -> None:
     without = answer(query(edns=False))
     assert pad(without) == without
     full = b"\xff" * 65_510 + wire.opt_bytes(0, dnssec=False)
@@ -77,7 +77,7 @@ def test_where_there_is_no_room_nothing_is_added() -> None:
 
 @pytest.mark.parametrize(("transport", "is_padded"), [("dot", True), ("doh", True), ("doq", True), ("tcp", False)])
 @pytest.mark.parametrize("name", ["adult.example", "news.example"])
-def test_over_encrypted_transports_only(internet: SmallInternet, transport: str, is_padded: bool, name: str) -> None:
+def test_only_encrypted_transports_are_padded(internet: SmallInternet, transport: str, is_padded: bool, name: str) -> None:
     """Whether the answer comes at once, later or from the cache."""
 
     async def main() -> None:

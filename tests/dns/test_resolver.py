@@ -1,4 +1,4 @@
-"""What a device gets for a name: blocked, rewritten, cloaked, special, broken; each as kdig or a datagram sees it."""
+"""The resolver's answers: blocked, rewritten, cloaked, special and failed names, as kdig or a datagram sees them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ede(record: dnslib.DNSRecord) -> list[tuple[int, str]]:
     return [(int.from_bytes(option.data[:2]), option.data[2:].decode()) for option in options]
 
 
-def test_blocked_names_and_everything_below_them(internet: SmallInternet) -> None:
+def test_blocked_name_blocks_its_subdomains(internet: SmallInternet) -> None:
     host = "adult.example"
     a, aaaa, https, below = answers(internet.nameserver.upstream, (host, "A"), (host, "AAAA"), (host, "HTTPS"), (f"x.y.{host}", "A"))
     assert [shown(record) for record in (a, aaaa, https, below)] == [[("A", "0.0.0.0")], [("AAAA", "::")], [], [("A", "0.0.0.0")]]
@@ -62,7 +62,7 @@ def test_blocked_names_and_everything_below_them(internet: SmallInternet) -> Non
     assert internet.nameserver.queries() == 0
 
 
-def test_safe_search_shows_the_cname_and_leaks_nothing(internet: SmallInternet) -> None:
+def test_safe_search_answer_holds_only_the_cname_and_its_target(internet: SmallInternet) -> None:
     """An HTTPS or AAAA query that escapes the rewrite, or a missing CNAME, are the classic ways in which it fails."""
     kinds = ("A", "AAAA", "HTTPS", "TXT", "SVCB")
     found = answers(internet.nameserver.upstream, *(("www.google.com", kind) for kind in kinds))
@@ -78,18 +78,18 @@ def test_safe_search_by_address(internet: SmallInternet) -> None:
     assert [shown(record) for record in (a, aaaa, https)] == [[("A", "213.180.193.56")], [], []]
 
 
-def test_an_engine_whose_safe_twin_does_not_resolve_is_blocked(internet: SmallInternet) -> None:
+def test_engine_without_resolving_target_is_blocked(internet: SmallInternet) -> None:
     a, aaaa = answers(internet.nameserver.upstream, ("www.youtube.com", "A"), ("www.youtube.com", "AAAA"))
     assert [shown(record) for record in (a, aaaa)] == [[("A", "0.0.0.0")], [("AAAA", "::")]]
 
 
-def test_an_engine_is_not_let_through_while_its_safe_twin_cannot_be_asked_for(internet: SmallInternet) -> None:
+def test_engine_is_not_opened_when_upstreams_fail(internet: SmallInternet) -> None:
     with internet.nameserver.misbehaving(Fault.SERVFAIL, "forcesafesearch.google.com"):
         (record,) = answers(internet.nameserver.upstream, ("www.google.com", "A"))
     assert (record.header.rcode, shown(record)) == (2, [])
 
 
-def test_a_blocked_name_behind_a_cname_is_blocked(internet: SmallInternet) -> None:
+def test_blocked_cname_target_is_blocked(internet: SmallInternet) -> None:
     host = "hidden-adult.oddities.example"
     blocked, again, other = answers(internet.nameserver.upstream, (host, "A"), (host, "A"), (host, "HTTPS"))
     assert shown(blocked) == shown(again) == [("A", "0.0.0.0")]
@@ -115,12 +115,12 @@ def test_canaries_and_reserved_names(internet: SmallInternet, host: str, rcode: 
     assert internet.nameserver.queries() == 0
 
 
-def test_private_relay_is_left_alone_where_it_may_be_used(internet: SmallInternet) -> None:
+def test_private_relay_resolves_where_it_is_allowed(internet: SmallInternet) -> None:
     answers(internet.nameserver.upstream, ("mask.icloud.com", "A"), table={"mask.icloud.com": EXCEPTION})
     assert internet.nameserver.queries("mask.icloud.com") == 1
 
 
-def test_a_device_finds_out_whether_it_asks_us(internet: SmallInternet) -> None:
+def test_check_name_resolves_to_this_machine(internet: SmallInternet) -> None:
     zone = "check.hedgerow.internal"
     asked = [(f"7f3a.127-0-0-1.{zone}", "A"), (f"7f3a.127-0-0-1.{zone}", "AAAA"), (f"7f3a.192-0-2-1.{zone}", "A"), (zone, "A")]
     found = answers(internet.nameserver.upstream, *asked)
@@ -128,12 +128,12 @@ def test_a_device_finds_out_whether_it_asks_us(internet: SmallInternet) -> None:
     assert internet.nameserver.queries(asked[0][0]) == 0
 
 
-def test_localhost_is_the_asker(internet: SmallInternet) -> None:
+def test_localhost_resolves_to_loopback(internet: SmallInternet) -> None:
     found = answers(internet.nameserver.upstream, ("localhost", "A"), ("db.localhost", "AAAA"))
     assert [shown(record) for record in found] == [[("A", "127.0.0.1")], [("AAAA", "::1")]]
 
 
-def test_answers_of_every_kind_arrive_as_they_are(internet: SmallInternet) -> None:
+def test_answers_of_all_types_are_forwarded_unchanged(internet: SmallInternet) -> None:
     site = internet.address_of("news.example")
     expected = {
         ("news.example", "A"): [("A", site)],
@@ -150,7 +150,7 @@ def test_answers_of_every_kind_arrive_as_they_are(internet: SmallInternet) -> No
             assert shown(record) == wanted, asked
 
 
-def test_no_upstream_is_servfail_in_bounded_time_and_not_asked_again_at_once(internet: SmallInternet) -> None:
+def test_failure_is_servfail_and_cached_briefly(internet: SmallInternet) -> None:
     async def run() -> tuple[float, float, dnslib.DNSRecord]:
         async with running(internet.nameserver.upstream) as server:
             began = time.monotonic()
@@ -175,7 +175,7 @@ class SetClock:
         return self.now
 
 
-def test_no_ttl_passes_the_end_of_the_ruleset(internet: SmallInternet) -> None:
+def test_no_ttl_outlives_the_ruleset(internet: SmallInternet) -> None:
     wall, steady = SetClock(1_700_000_000.0), SetClock()
 
     async def run() -> None:
@@ -197,7 +197,7 @@ def test_no_ttl_passes_the_end_of_the_ruleset(internet: SmallInternet) -> None:
     asyncio.run(run())
 
 
-def test_what_one_ruleset_learnt_another_need_not_ask_for(internet: SmallInternet) -> None:
+def test_resolutions_are_shared_by_rulesets(internet: SmallInternet) -> None:
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
             for id in (1, 2, 3):
@@ -208,7 +208,7 @@ def test_what_one_ruleset_learnt_another_need_not_ask_for(internet: SmallInterne
     assert internet.nameserver.queries("news.example") == 1
 
 
-def test_a_decision_of_the_old_snapshot_is_not_kept_for_the_new_one(internet: SmallInternet) -> None:
+def test_decision_of_the_old_snapshot_is_not_cached(internet: SmallInternet) -> None:
     """The answer is on its way when the snapshot changes."""
 
     async def run() -> list[tuple[str, str]]:
@@ -241,7 +241,7 @@ def test_a_decision_of_the_old_snapshot_is_not_kept_for_the_new_one(internet: Sm
         ("big-text.oddities.example", Verdict.ALLOW, []),
     ],
 )
-def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, verdict: Verdict, found: list[str]) -> None:
+def test_gate_gets_the_same_addresses_as_dns(internet: SmallInternet, host: str, verdict: Verdict, found: list[str]) -> None:
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
             got = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), host)
@@ -251,7 +251,7 @@ def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, 
     asyncio.run(run())
 
 
-def test_the_gate_is_told_when_nobody_answers() -> None:
+def test_gate_learns_of_upstream_failure() -> None:
     async def run() -> None:
         async with running("udp://127.0.0.1:1") as server:
             got = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "news.example")
@@ -260,7 +260,7 @@ def test_the_gate_is_told_when_nobody_answers() -> None:
     asyncio.run(run())
 
 
-def test_the_gate_does_not_wait_for_a_nameserver_that_never_answers_for_aaaa(internet: SmallInternet) -> None:
+def test_gate_does_not_wait_for_aaaa(internet: SmallInternet) -> None:
     class SlowForAaaa:
         def __init__(self, resolver: Resolver) -> None:
             self._resolver, self.decide, self.comes = resolver, resolver.decide, asyncio.Event()
@@ -284,7 +284,7 @@ def test_the_gate_does_not_wait_for_a_nameserver_that_never_answers_for_aaaa(int
     asyncio.run(run())
 
 
-def test_a_query_that_wants_no_recursion_learns_nothing_of_others(internet: SmallInternet) -> None:
+def test_query_without_rd_sees_no_cache(internet: SmallInternet) -> None:
     async def run() -> list[int]:
         async with running(internet.nameserver.upstream) as server:
             rcodes = []
@@ -297,7 +297,7 @@ def test_a_query_that_wants_no_recursion_learns_nothing_of_others(internet: Smal
     assert asyncio.run(run()) == [0, 5]
 
 
-def test_reasons_are_told_in_words() -> None:
+def test_reasons_are_given_as_text() -> None:
     for reason in Reason:
         assert answers_text(reason).startswith("Hedgerow: ")
 

@@ -13,7 +13,7 @@ import dnslib
 import pytest
 
 from .conftest import ask, running
-from .test_beside_unbound import over_tcp
+from .test_against_unbound import over_tcp
 
 pytestmark = pytest.mark.shared
 
@@ -100,7 +100,7 @@ def load_all(folder: Path) -> dict[str, list[tuple[Message, Message]]]:
     return found
 
 
-def test_scenarios_of_resolvers(shared_data: Path) -> None:
+def test_deckard_scenarios(shared_data: Path) -> None:
     scenarios = load_all(shared_data / "dns" / "rpl-deckard")
     assert len(scenarios) >= 60, len(scenarios)
     different: list[object] = []

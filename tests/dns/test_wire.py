@@ -1,4 +1,4 @@
-"""The wire parsers: golden bytes, and nothing that a sender does makes them raise anything but Malformed."""
+"""Parsers of the wire format: golden bytes, and no input raises anything but Malformed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def query(name: bytes, qtype: int = 1, flags: bytes = b"\x01\x00", opt: bytes = 
 
 
 @given(short_names, st.integers(0, 65535))
-def test_a_question_is_read_as_it_was_written(name: bytes, qtype: int) -> None:
+def test_question_is_parsed(name: bytes, qtype: int) -> None:
     read = wire.parse_query(query(name, qtype))
     assert (read.name, read.qtype, read.end) == (name.lower(), qtype, 12 + len(name) + 4)
 
 
 @given(st.binary(max_size=120))
-def test_any_bytes_are_a_query_or_malformed(data: bytes) -> None:
+def test_any_octets_are_a_query_or_malformed(data: bytes) -> None:
     check_only_malformed(data)
 
 
@@ -49,7 +49,7 @@ def check_only_malformed(data: bytes) -> None:
 
 
 @given(short_names)
-def test_hosts_never_hold_a_dot_or_a_capital_of_a_label(name: bytes) -> None:
+def test_dots_and_capitals_in_labels_are_escaped(name: bytes) -> None:
     host = wire.host_of(name.lower())
     assert host == host.lower()
     assert host.count(".") == max(0, label_count(name) - 1)
@@ -64,7 +64,7 @@ def label_count(name: bytes) -> int:
 
 
 @given(st.lists(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True), min_size=1, max_size=6).map(".".join))
-def test_a_host_survives_the_way_to_the_wire_and_back(host: str) -> None:
+def test_host_round_trips_through_wire_form(host: str) -> None:
     assert wire.host_of(wire.name_of(host)) == host
 
 
@@ -82,7 +82,7 @@ def test_a_host_survives_the_way_to_the_wire_and_back(host: str) -> None:
         (b"", 0),
     ],
 )
-def test_names_that_are_none(message: bytes, at: int) -> None:
+def test_malformed_names(message: bytes, at: int) -> None:
     with pytest.raises(Malformed):
         wire.read_name(message, at)
 
@@ -107,7 +107,7 @@ def test_malformed_queries(damage: object) -> None:
         wire.parse_query(damage(query(b"\x01a\0")))  # type: ignore[operator]
 
 
-def test_the_key_ignores_case_and_cookies_and_tells_shapes_apart() -> None:
+def test_key_ignores_case_and_cookies_but_not_shape() -> None:
     def key(name: bytes = b"\x03WwW\x01a\0", qtype: int = 1, flags: bytes = b"\x01\0", opt: bytes = b"", transport: str = "udp") -> bytes:
         read = wire.parse_query(query(name, qtype, flags, opt), transport)
         assert read.cacheable
@@ -130,7 +130,7 @@ def test_the_key_ignores_case_and_cookies_and_tells_shapes_apart() -> None:
 
 
 @given(st.data())
-def test_the_hot_path_finds_an_entry_only_for_its_own_question(data: st.DataObject) -> None:
+def test_raw_look_up_finds_only_equal_questions(data: st.DataObject) -> None:
     """Whatever a sender changes: if the bytes still find the entry, then parsing them gives the entry's question, or is refused."""
     cookie = wire.opt_bytes(0, data.draw(st.booleans()), wire.option_bytes(10, b"12345678"))
     good = query(data.draw(short_names), data.draw(st.sampled_from([1, 28, 65, 97])), opt=data.draw(st.sampled_from([b"", cookie])))
@@ -152,7 +152,7 @@ def test_the_hot_path_finds_an_entry_only_for_its_own_question(data: st.DataObje
 
 
 @pytest.mark.parametrize("flags", [b"\x03\x00", b"\x05\x00", b"\x01\x40", b"\x01\x01", b"\x01\x41"])
-def test_queries_with_strange_flags_are_not_cached(flags: bytes) -> None:
+def test_queries_with_unusual_flags_are_not_cached(flags: bytes) -> None:
     assert not wire.parse_query(query(b"\x01a\0", flags=flags)).cacheable
 
 
@@ -163,14 +163,14 @@ def test_queries_with_strange_flags_are_not_cached(flags: bytes) -> None:
     st.sampled_from([None, False, True]),
     st.sampled_from(["udp", "tcp", "dot", "doh", "doq"]),
 )
-def test_a_key_holds_all_that_is_needed_to_ask_again(name: bytes, qtype: int, flags: bytes, dnssec: bool | None, transport: str) -> None:
+def test_key_can_be_turned_back_into_a_query(name: bytes, qtype: int, flags: bytes, dnssec: bool | None, transport: str) -> None:
     opt = b"" if dnssec is None else wire.opt_bytes(0, dnssec)
     asked = wire.parse_query(query(name, qtype, flags, opt), transport)
     assert wire.query_of(asked.key)._replace(data=asked.data) == asked
 
 
 @given(st.binary(max_size=120))
-def test_who_a_forwarder_asks_for_is_a_mac_address_or_nobody(data: bytes) -> None:
+def test_forwarded_mac_is_valid_or_none(data: bytes) -> None:
     for packet in (
         data,
         query(b"\0", opt=wire.opt_bytes(0, False, data)),
@@ -180,7 +180,7 @@ def test_who_a_forwarder_asks_for_is_a_mac_address_or_nobody(data: bytes) -> Non
         assert said is None or re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", said)
 
 
-def test_who_a_forwarder_asks_for_is_found_among_other_options() -> None:
+def test_forwarded_mac_is_found_among_other_options() -> None:
     mac = bytes.fromhex("02005e005301")
     cookie, other = wire.option_bytes(10, bytes(8)), wire.option_bytes(65_001, mac + b"\0")
     told = wire.option_bytes(65_001, mac)

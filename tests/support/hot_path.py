@@ -1,6 +1,6 @@
 """Holds the path that answers from the cache without parsing against the one that parses: whatever the datagram, both must say the same.
 
-Used by hypothesis in `tests/dns/test_hot_path.py`, and by atheris, which is guided by coverage, on the command line (it is not among the
+Used by hypothesis in `tests/dns/server/test_udp.py`, and by atheris, which is guided by coverage, on the command line (it is not among the
 locked libraries: `pip install atheris`; a corpus of datagrams, one a file, may be named):
 
     .venv/bin/python tests/support/hot_path.py [-max_total_time=600] [FOLDER]

@@ -89,7 +89,7 @@ class Responder:
     def look_up(self, client: ClientEntry, data: bytes, suffixes: dict[bytes, bytes], now: float) -> bytes | None:
         """Return the cached answer to a query, found by its bytes without parsing, and count it for the client.
 
-        `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, and test_hot_path.py compares the two.
+        `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares with it.
         """
         end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
         entry = self._entries.get(client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b""))

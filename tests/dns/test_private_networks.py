@@ -1,4 +1,4 @@
-"""Names of this network: asked of resolvers in it, or of nobody."""
+"""Names of this network: asked of resolvers in it, or of none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_reverse_names_of_public_addresses_are_not(address: str) -> None:
     assert private_zone(ip_address(address).reverse_pointer) is None
 
 
-def test_nobody_on_the_internet_is_asked(internet: SmallInternet) -> None:
+def test_local_names_are_not_asked_of_public_upstreams(internet: SmallInternet) -> None:
     """A resolver in this network is asked where there is one, and a zone's own."""
     nas, public = "5.1.168.192.in-addr.arpa", "news.example"
 
@@ -71,14 +71,14 @@ def test_all_named_zones_are_kept() -> None:
 
 
 @pytest.mark.parametrize(("host", "known"), [("dns.home.example", True), ("mia-phone.dns.home.example", True), ("home.example", False)])
-def test_our_own_name_leads_to_us(host: str, known: bool) -> None:
+def test_server_name_resolves_to_us(host: str, known: bool) -> None:
     names = LocalNames(own=LocalRecord("dns.home.example", ("192.168.1.2",)))
     found = names.answer(host, parse_query(query(host)))
     assert (found is not None and found.answers == 1) is known
 
 
 @pytest.mark.parametrize("host", ["nas.lan", "5.1.168.192.in-addr.arpa", "dns.home.example"])
-def test_any_of_a_name_that_is_there_is_not_nothing(host: str) -> None:
+def test_any_of_a_local_name_is_not_empty(host: str) -> None:
     names = LocalNames([LocalRecord("nas.lan", ("192.168.1.5",))], own=LocalRecord("dns.home.example", ("192.168.1.2",)))
     found = names.answer(host, parse_query(query(host, "ANY")))
     assert found is not None

@@ -1,4 +1,4 @@
-"""Certificates of encrypted DNS that are renewed while it serves."""
+"""Renewal of certificates while serving."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shown(tls: ServerTls, authority: CertificateAuthority, name: str) -> bytes:
         thread.join()
 
 
-def test_a_renewed_file_is_shown_and_a_broken_one_is_not(tmp_path: Path, authority: CertificateAuthority) -> None:
+def test_renewed_certificate_is_used_and_a_broken_one_is_not(tmp_path: Path, authority: CertificateAuthority) -> None:
     path = tmp_path / "server.pem"
     path.write_bytes(issue_server_certificate(authority, [NAME, f"*.{NAME}"], ["127.0.0.1"]))
     tls = ServerTls(path, path, ("dot",))
@@ -69,7 +69,7 @@ def test_a_renewed_file_is_shown_and_a_broken_one_is_not(tmp_path: Path, authori
     assert shown(tls, authority, NAME) == second
 
 
-def test_a_name_that_is_not_ours_is_not_believed(tmp_path: Path, authority: CertificateAuthority) -> None:
+def test_certificate_for_another_name_is_rejected(tmp_path: Path, authority: CertificateAuthority) -> None:
     path = tmp_path / "server.pem"
     path.write_bytes(issue_server_certificate(authority, [NAME], []))
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -88,7 +88,7 @@ except ssl.SSLError:
 """
 
 
-def test_nobody_is_asked_for_the_password_of_a_key(authority: CertificateAuthority, tmp_path: Path) -> None:
+def test_encrypted_key_fails_without_a_prompt(authority: CertificateAuthority, tmp_path: Path) -> None:
     chain, key = (tmp_path / name for name in ("chain.pem", "key.pem"))
     secret = ec.generate_private_key(ec.SECP256R1())
     sealed = BestAvailableEncryption(b"secret")

@@ -1,4 +1,4 @@
-"""Public names that point into the network, and addresses that are blocked; local names, which may."""
+"""Judgement of addresses in answers: DNS rebinding, blocked addresses, and local names that are exempt."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ PUBLIC = (
 
 
 @pytest.mark.parametrize(("texts", "expected"), [(PRIVATE, True), (PUBLIC, False)])
-def test_which_addresses_are_of_a_network_of_its_own(texts: str, expected: bool) -> None:
+def test_private_and_public_addresses(texts: str, expected: bool) -> None:
     for text in texts.split():
         assert is_private(ip_address(text).packed) is expected, text
 
 
-def test_exceptions_and_our_own_public_network() -> None:
+def test_guard_allows_reachable_addresses_and_blocks_our_public_network() -> None:
     lan = [ip_network("192.168.0.0/16"), ip_network("2a02:8000::/48"), ip_network("9.9.8.0/24")]
     guard = AddressGuard(lan, [ip_network("192.168.1.20"), ip_network("2a02:8000::20")])
 
@@ -108,7 +108,7 @@ def error_code(record: dnslib.DNSRecord) -> int | None:
     return next((int.from_bytes(option.data[:2]) for rr in record.ar for option in rr.rdata if option.code == 15), None)
 
 
-def test_a_public_name_never_leads_into_the_network(internet: SmallInternet) -> None:
+def test_public_name_with_private_address_is_blocked(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
     network = NetworkSettings(reachable=(ip_network("192.168.1.20"),))
     kinds = [("rebind", "A"), ("mixed", "A"), ("six", "AAAA"), ("mapped", "AAAA"), ("hint", "HTTPS"), ("alias", "A"), ("sink", "A")]
@@ -121,7 +121,7 @@ def test_a_public_name_never_leads_into_the_network(internet: SmallInternet) -> 
     assert (shown(fine), shown(printer)) == (["198.51.100.7"], ["192.168.1.20"])
 
 
-def test_what_a_stranger_adds_is_left_out_and_blocks_nothing() -> None:
+def test_records_of_other_owners_are_dropped_and_not_judged() -> None:
     asked = wire.parse_query(bytes(dnslib.DNSRecord.question("open.attack.example").pack()))
     reply = dnslib.DNSRecord.parse(asked.data).reply()
     reply.add_answer(*dnslib.RR.fromZone("open.attack.example. 60 A 198.51.100.7\nrouter.attack.example. 60 A 192.168.1.1"))
@@ -142,19 +142,19 @@ def test_what_a_stranger_adds_is_left_out_and_blocks_nothing() -> None:
     asyncio.run(main())
 
 
-def test_who_is_allowed_by_name_may_point_anywhere(internet: SmallInternet) -> None:
+def test_name_that_is_allowed_may_have_any_address(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
     (found,) = asked(internet, ("rebind.attack.example", "A"), around=NetworkSettings(), table={"attack.example": EXCEPTION})
     assert shown(found) == ["192.168.1.1"]
 
 
-def test_a_blocked_address_is_blocked_behind_every_name(internet: SmallInternet) -> None:
+def test_blocked_address_is_blocked_under_every_name(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
     (found,) = asked(internet, ("open.attack.example", "A"), around=NetworkSettings(), table={"198.51.100.7": BLOCK})
     assert (shown(found), error_code(found)) == (["0.0.0.0"], 17)
 
 
-def test_lists_judge_the_addresses_of_the_internet_however_they_are_written(internet: SmallInternet) -> None:
+def test_lists_judge_public_addresses_in_every_notation(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK + "nat 60 AAAA 64:ff9b::c633:6407\n"))
 
     async def run() -> None:
@@ -173,7 +173,7 @@ def test_lists_judge_the_addresses_of_the_internet_however_they_are_written(inte
     asyncio.run(run())
 
 
-def test_a_type_that_is_refused_does_not_close_the_host(internet: SmallInternet) -> None:
+def test_refused_record_type_does_not_block_the_host(internet: SmallInternet) -> None:
     """At the gate a name is asked for in both types."""
 
     async def run() -> None:
@@ -191,7 +191,7 @@ def test_a_type_that_is_refused_does_not_close_the_host(internet: SmallInternet)
     asyncio.run(run())
 
 
-def test_local_names_have_local_addresses(internet: SmallInternet) -> None:
+def test_local_names_may_have_local_addresses(internet: SmallInternet) -> None:
     """Records of the policy file, their reverse, and a zone that another resolver knows; the public upstream hears of none of it."""
     with_lan = NetworkSettings(
         resolver=ResolverSettings(
@@ -216,7 +216,7 @@ def test_local_names_have_local_addresses(internet: SmallInternet) -> None:
     assert internet.nameserver.names_asked() == {"nas.home.lan"}
 
 
-def test_names_of_a_forwarded_zone_are_asked_there_only(internet: SmallInternet) -> None:
+def test_names_of_a_forwarded_zone_are_asked_only_there(internet: SmallInternet) -> None:
     dead = NetworkSettings(resolver=ResolverSettings(forward=(ForwardZone("example", ("udp://127.0.0.1:1",)),)))
     (found,) = asked(internet, ("news.example", "A"), around=dead)
     assert (found.header.rcode, internet.nameserver.queries()) == (2, 0)
@@ -234,7 +234,7 @@ def test_names_of_a_forwarded_zone_are_asked_there_only(internet: SmallInternet)
         (BlockedAnswer.ZERO, False, Reason.NO_SESSION, 0, ["0.0.0.0"], ["::"]),
     ],
 )
-def test_blocked_names_are_answered_as_the_policy_says(
+def test_blocked_answer_follows_the_policy(
     internet: SmallInternet, how: BlockedAnswer, trusts: bool, reason: Reason, rcode: int, a: list[str], aaaa: list[str]
 ) -> None:
     settings = ResolverSettings(blocked_answer=how, block_page=("192.168.1.2",))

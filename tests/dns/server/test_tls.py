@@ -1,4 +1,4 @@
-"""Handshakes of encrypted DNS over TCP: many that never end harm nobody, and what comes right behind one is not lost."""
+"""TLS handshakes: their bounds, and data right behind them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 from hedgerow.sockets import open_socket
 
-from .conftest import running
+from ..conftest import running
 
 RUNNERS: list[Callable[[Any], Any]] = [asyncio.run, uvloop.run]
 NAME = "dns.home.example"
@@ -78,7 +78,7 @@ def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], An
 
 
 @pytest.mark.parametrize("run", RUNNERS)
-def test_a_request_that_comes_with_the_end_of_the_handshake_is_heard(internet: SmallInternet, run: Callable[[Any], Any]) -> None:
+def test_request_right_behind_the_handshake_is_answered(internet: SmallInternet, run: Callable[[Any], Any]) -> None:
     """As one datagram of bytes, which is how a hurried client sends it."""
 
     async def main() -> None:

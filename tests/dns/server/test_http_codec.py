@@ -1,4 +1,4 @@
-"""HTTP clients that want too much."""
+"""HTTP clients that flood, cancel or send junk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def receive(codec: HttpCodec, data: bytes) -> list[DohRequest]:
     return found
 
 
-def test_answers_that_nobody_takes_end_the_connection() -> None:
+def test_unread_answers_end_the_connection() -> None:
     codec, asking = Http2Codec(lambda _data: None), client()
     asking.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     for _ in range(20):
@@ -42,7 +42,7 @@ def test_answers_that_nobody_takes_end_the_connection() -> None:
     assert [codec.respond(each, 200, [], body) for each in exchanges] == [(n + 1) * len(body) <= MAX_UNSENT for n in range(20)]
 
 
-def test_asking_and_cancelling_without_end_is_ended() -> None:
+def test_rapid_reset_ends_the_connection() -> None:
     written: list[bytes] = []
     codec, asking = Http2Codec(written.append), client()
 
@@ -59,7 +59,7 @@ def test_asking_and_cancelling_without_end_is_ended() -> None:
     assert asking.receive_data(b"".join(written))[-1].error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
-def test_cancelling_as_often_as_asking_is_not_ended() -> None:
+def test_cancelling_answered_requests_is_allowed() -> None:
     """A browser asks again for what it has cancelled; the life of a connection has no bound of cancelled requests."""
     codec, asking = Http2Codec(lambda _data: None), client()
     for _ in range(MAX_TOKENS):
@@ -72,7 +72,7 @@ def test_cancelling_as_often_as_asking_is_not_ended() -> None:
             assert codec.respond(exchange, 200, [], b"")
 
 
-def test_refused_requests_without_end_are_ended() -> None:
+def test_flood_of_refused_requests_ends_the_connection() -> None:
     codec, asking = Http2Codec(lambda _data: None), client()
 
     def refuse(count: int) -> None:
@@ -88,7 +88,7 @@ def test_refused_requests_without_end_are_ended() -> None:
 
 @settings(max_examples=200)
 @given(some.sampled_from([b"", b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]), some.lists(some.binary(max_size=200), max_size=5))
-def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) -> None:
+def test_junk_is_refused_with_an_http_status(start: bytes, pieces: list[bytes]) -> None:
     for codec in (Http1Codec(lambda _data: None), Http2Codec(lambda _data: None)):
         try:
             for piece in (start, *pieces):
@@ -98,7 +98,7 @@ def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) ->
 
 
 @pytest.mark.parametrize("before", ["", "https://dns.home.example", "HTTP://127.0.0.1:8443"])
-def test_a_target_may_be_written_in_full(before: str) -> None:
+def test_absolute_target_is_accepted(before: str) -> None:
     codec = Http1Codec(lambda _data: None)
     (exchange,) = receive(codec, f"GET {before}/dns-query?dns=AAAB HTTP/1.1\r\nhost: dns.home.example\r\n\r\n".encode())
     assert exchange.target == "/dns-query?dns=AAAB"

@@ -1,4 +1,4 @@
-"""The same questions to Hedgerow and to Unbound over the same upstream: what differs is listed with its reason, all else is equal."""
+"""The same questions to Hedgerow and to Unbound over the same upstream. Differences are listed with their reasons."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def ask_as_a_stub(port: int, message: bytes) -> bytes | None:
     return None
 
 
-def test_two_thousand_names_of_every_kind(internet: SmallInternet, tmp_path: Path) -> None:
+def test_answers_equal_those_of_unbound(internet: SmallInternet, tmp_path: Path) -> None:
     zone = "".join(KINDS.format(n=number) for number in range(ROUNDS))
     internet.nameserver.add_zone(parse_zone("kinds.example", zone))
     questions = [(f"{name.format(n=number)}.kinds.example", kind) for number in range(ROUNDS) for name, kind in ASKED]
@@ -195,7 +195,7 @@ MEANT = {
 }
 
 
-def test_the_set_of_rfc_8906(internet: SmallInternet, tmp_path: Path) -> None:
+def test_queries_of_rfc_8906_get_the_same_answers(internet: SmallInternet, tmp_path: Path) -> None:
     plain = bytes(dnslib.DNSRecord.question("news.example").pack())
 
     def outline(message: bytes | None) -> object:

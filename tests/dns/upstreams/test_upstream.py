@@ -62,30 +62,30 @@ def found(names: list[str], host: str) -> list[str]:
         ("https://192.0.2.1:8443", "https://192.0.2.1:8443/dns-query"),
     ],
 )
-def test_upstreams_as_people_write_them(text: str, shown: str) -> None:
+def test_valid_upstreams_are_parsed(text: str, shown: str) -> None:
     assert str(parse_upstream(text)) == shown
 
 
 @pytest.mark.parametrize("text", ["", "https3://a", "quic://", "udp://dns.example", "tls://", "9.9.9.9:99999", "udp://[::1"])
-def test_what_is_no_upstream_is_said_to_be_none(text: str) -> None:
+def test_invalid_upstreams_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_upstream(text)
 
 
-def test_the_systems_upstreams_are_taken_without_ourselves() -> None:
+def test_system_upstreams_exclude_ourselves() -> None:
     text = "# comment\nsearch lan\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 192.0.2.1\n"
     assert [str(spec) for spec in system_upstreams(text, [("0.0.0.0", 53)])] == ["udp://192.0.2.1:53", "udp://[fe80::1%eth0]:53"]
     assert len(system_upstreams(text, [("127.0.0.1", 5300)])) == 3
 
 
 @pytest.mark.parametrize("scheme", ["udp", "tcp"])
-def test_a_name_is_found(internet: SmallInternet, scheme: str) -> None:
+def test_name_is_resolved(internet: SmallInternet, scheme: str) -> None:
     for host in ("127.0.0.1", "[::1]"):
         assert found([f"{scheme}://{host}:{internet.nameserver.port}"], "news.example") == [internet.address_of("news.example")]
     assert internet.nameserver.queries("news.example", transport=scheme) == 2
 
 
-def test_a_truncated_answer_is_fetched_over_tcp(internet: SmallInternet) -> None:
+def test_truncated_answer_is_repeated_over_tcp(internet: SmallInternet) -> None:
     async def use(upstreams: UpstreamPool) -> int:
         return len((await upstreams.ask(ask("huge-text.oddities.example", 16))).data)
 
@@ -104,7 +104,7 @@ def test_equal_questions_in_flight_are_sent_once(internet: SmallInternet) -> Non
 
 
 @pytest.mark.parametrize("fault", [Fault.WRONG_ID, Fault.WRONG_QUESTION, Fault.HEADER_ONLY])
-def test_a_spoofed_answer_is_passed_over_and_the_right_one_taken(internet: SmallInternet, fault: Fault) -> None:
+def test_spoofed_answer_is_ignored(internet: SmallInternet, fault: Fault) -> None:
     with internet.nameserver.misbehaving(fault, "bank.example", then_right=True):
         assert found([internet.nameserver.upstream], "bank.example") == [internet.address_of("bank.example")]
     assert internet.nameserver.queries("bank.example") == 1
@@ -124,7 +124,7 @@ class Reborn(asyncio.DatagramProtocol):
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
-def test_an_upstream_that_comes_back_is_heard_at_once(runner: Callable[[Awaitable[list[str]]], list[str]]) -> None:
+def test_recovered_upstream_is_used_at_once(runner: Callable[[Awaitable[list[str]]], list[str]]) -> None:
     """While it restarts the kernel says so, and a socket that was told is not listened to any more by the loop that workers run in."""
 
     async def run() -> list[str]:
@@ -147,7 +147,7 @@ def test_an_upstream_that_comes_back_is_heard_at_once(runner: Callable[[Awaitabl
     assert runner(run()) == ["192.0.2.7"] * 5
 
 
-def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(internet: SmallInternet) -> None:
+def test_dead_upstream_is_skipped_for_a_while(internet: SmallInternet) -> None:
     async def use(upstreams: UpstreamPool) -> float:
         await upstreams.ask(ask("news.example"))
         began = time.monotonic()
@@ -158,7 +158,7 @@ def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(i
 
 
 @pytest.mark.parametrize(("fault", "words"), [(Fault.REFUSED, "the upstream refuses"), (Fault.SERVFAIL, "the upstream failed")])
-def test_what_all_refuse_is_their_failure_not_our_refusal(internet: SmallInternet, fault: Fault, words: str) -> None:
+def test_refusal_of_all_upstreams_is_servfail(internet: SmallInternet, fault: Fault, words: str) -> None:
     async def use(upstreams: UpstreamPool) -> None:
         with pytest.raises(UpstreamError, match=words):
             await upstreams.ask(ask("news.example"))
@@ -168,7 +168,7 @@ def test_what_all_refuse_is_their_failure_not_our_refusal(internet: SmallInterne
 
 
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.GARBAGE, Fault.WRONG_ID])
-def test_a_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault is not Fault.DEAD:  # once is enough to wait as long as a user would
         monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.15, 0.2))
 
@@ -234,7 +234,7 @@ class EncryptedFront:
         writer.close()
 
 
-def test_an_upstream_is_found_by_name_and_its_connections_kept(internet: SmallInternet) -> None:
+def test_upstream_by_name_is_resolved_and_its_connection_kept(internet: SmallInternet) -> None:
     """Five names through an upstream that is found through the plain one behind it."""
     front = EncryptedFront(internet)
     hosts = ["news.example", "games.example", "bank.example", "chat.example", "files.example"]

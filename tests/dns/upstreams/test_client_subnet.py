@@ -1,4 +1,4 @@
-"""The one subnet that a policy tells upstreams of goes to those outside, and to nobody in this network."""
+"""The client subnet of a policy is sent to public upstreams, and to none in this network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Listening(asyncio.DatagramProtocol):
 
 
 @pytest.mark.parametrize("subnet", [ip_network("203.0.113.0/24"), ip_network("2001:db8:12::/48"), None])
-def test_it_goes_outside_only(subnet: IPv4Network | IPv6Network | None) -> None:
+def test_client_subnet_is_sent_to_public_upstreams_only(subnet: IPv4Network | IPv6Network | None) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         ends = [await loop.create_datagram_endpoint(Listening, local_addr=("127.0.0.1", 0)) for _ in range(2)]
@@ -69,7 +69,7 @@ def test_it_goes_outside_only(subnet: IPv4Network | IPv6Network | None) -> None:
     asyncio.run(main())
 
 
-def test_a_padded_question_is_as_long_as_without() -> None:
+def test_padded_question_has_the_same_length_with_a_subnet() -> None:
     plain = UpstreamQuestion(question("www.example.org"))
     told = plain._replace(options=client_subnet(ip_network("203.0.113.0/24")))
     assert (len(plain.padded_body) + 2) % 128 == (len(told.padded_body) + 2) % 128 == 0

@@ -1,4 +1,4 @@
-"""How the addresses of upstreams that are given by name are found, and kept."""
+"""Addresses of upstreams that are given by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Plain:
     async def close(self) -> None: ...
 
 
-def test_an_old_address_is_used_at_once_and_looked_up_anew_meanwhile() -> None:
+def test_stale_address_is_used_while_it_is_refreshed() -> None:
     async def main() -> None:
         plain, now = Plain(), 0.0
         bootstrap = BootstrapResolver(UpstreamPool([plain]), clock=lambda: now)
@@ -51,7 +51,7 @@ def test_an_old_address_is_used_at_once_and_looked_up_anew_meanwhile() -> None:
     asyncio.run(main())
 
 
-def test_a_name_without_an_address_is_an_error() -> None:
+def test_name_without_address_is_an_error() -> None:
     async def main() -> None:
         bootstrap = BootstrapResolver(UpstreamPool([]))
         with pytest.raises(UpstreamError, match="does not resolve"):

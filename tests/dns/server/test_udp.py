@@ -1,4 +1,4 @@
-"""The cache never changes an answer, whatever is asked and in which order."""
+"""The hot path: the cache never changes an answer, whatever is asked in which order."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def check_all(batches: list[list[bytes]]) -> int:
 
 @settings(max_examples=150)
 @given(st.lists(st.lists(datagrams(), min_size=2, max_size=8), min_size=1, max_size=4))
-def test_the_cache_makes_no_difference(batches: list[list[bytes]]) -> None:
+def test_answers_are_the_same_with_and_without_cache(batches: list[list[bytes]]) -> None:
     check_all(batches)
 
 
 @pytest.mark.shared
-def test_nor_for_packets_from_the_wild(shared_data: Path) -> None:
+def test_answers_to_real_packets_are_the_same_too(shared_data: Path) -> None:
     lines = (shared_data / "dns" / "fuzz-packets-a.jsonl").read_text().splitlines()
     packets = [bytes.fromhex(json.loads(line)["hex"]) for line in lines]
     queries = [packet[:2] + bytes((packet[2] & 0x7F,)) + packet[3:] for packet in packets if len(packet) > 2]
     assert check_all([queries[at : at + 500] for at in range(0, len(queries), 500)]) > 1000
 
 
-def test_a_batch_that_the_kernel_takes_in_parts_is_sent_whole() -> None:
+def test_partially_sent_batch_is_completed() -> None:
     async def main() -> tuple[list[tuple[int, int]], float]:
         one = OneServer()
         await one.start()

@@ -1,4 +1,4 @@
-"""Tunnels in questions for names: a domain that carries too much for one device is shut to it for a while, and nothing else is."""
+"""DNS tunnels: a domain with too much traffic is blocked for one device for a while."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TUNNEL = "tunnel.example.co.uk"
 GUARDED, OPEN = rules(bypass=1), rules()
 
 
-def test_too_much_in_a_minute_shuts_all_of_the_domain_to_that_device_for_an_hour() -> None:
+def test_too_many_octets_block_the_domain_for_the_device() -> None:
     watch = TunnelDetector()
     for number in range(4):
         assert not watch.is_blocked(TABLET, TUNNEL, 0.0)
@@ -31,14 +31,14 @@ def test_too_much_in_a_minute_shuts_all_of_the_domain_to_that_device_for_an_hour
     assert not watch.is_blocked(TABLET, TUNNEL, 3.0), "it is forgotten"
 
 
-def test_as_much_in_more_time_does_not() -> None:
+def test_slow_traffic_is_not_blocked() -> None:
     watch = TunnelDetector()
     for number in range(100):
         watch.record(TABLET, TUNNEL, MAX_OCTETS, number * WINDOW_SECONDS)
         assert not watch.is_blocked(TABLET, TUNNEL, number * WINDOW_SECONDS)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_memory_is_bounded() -> None:
     watch = TunnelDetector()
     for number in range(20_000):
         watch.record(TABLET, f"d{number}.example", MAX_OCTETS + 1, 0.0)
@@ -73,7 +73,7 @@ def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> t
     return asyncio.run(run())
 
 
-def test_a_tunnel_ends_and_everything_else_goes_on(internet: SmallInternet) -> None:
+def test_tunnel_is_blocked_and_other_names_are_not(internet: SmallInternet) -> None:
     found, others = carry(internet, GUARDED, {})
     shut = found.index(Verdict.BLOCK)
     assert 100 < shut < len(found) - 1
@@ -81,6 +81,6 @@ def test_a_tunnel_ends_and_everything_else_goes_on(internet: SmallInternet) -> N
     assert others == [Verdict.ALLOW, Verdict.ALLOW]
 
 
-def test_who_may_go_round_the_filter_and_what_a_parent_allowed_are_not_watched(internet: SmallInternet) -> None:
+def test_bypass_allowed_devices_and_allowed_names_are_exempt(internet: SmallInternet) -> None:
     assert set(carry(internet, OPEN, {})[0]) == {Verdict.ALLOW}
     assert set(carry(internet, GUARDED, {"nowhere.example": EXCEPTION})[0]) == {Verdict.ALLOW}

@@ -1,4 +1,4 @@
-"""Connections to upstreams that end early: nobody goes on waiting on them."""
+"""Connections to upstreams that end early: no question waits on them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ async def exchange_all(
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_a_connection_that_ends_before_anything_was_asked(padded: bool) -> None:
+def test_connection_that_ends_early_fails_its_questions(padded: bool) -> None:
     asyncio.run(exchange_all(lambda _, writer: writer.close(), lambda streams: StreamUpstreamConnection(*streams, padded=padded)))
 
 
-def test_who_waits_for_room_on_a_connection_hears_of_its_end() -> None:
+def test_question_that_waits_for_a_stream_fails_with_the_connection() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         http.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1})

@@ -1,4 +1,4 @@
-"""The server over its sockets: transports, families, limits, and the way of a query that hits the cache."""
+"""The server over its sockets: transports, families, limits, and the path of a cache hit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hedgerow.dns.server.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
 
-from .conftest import ALLOW, BLOCK, Running, ask, rules, running
+from ..conftest import ALLOW, BLOCK, Running, ask, rules, running
 
 RUNNERS: list[Callable[[Any], Any]] = [asyncio.run, uvloop.run]
 
@@ -80,7 +80,7 @@ def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Calla
 
 @pytest.mark.usefixtures("each_listener")
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
-def test_answers_leave_from_the_address_that_was_asked(internet: SmallInternet, wildcard: str) -> None:
+def test_answers_leave_from_the_queried_address(internet: SmallInternet, wildcard: str) -> None:
     """A connected socket takes nothing from another address; IPv6 has only one on loopback."""
 
     async def main() -> None:
@@ -96,7 +96,7 @@ def test_answers_leave_from_the_address_that_was_asked(internet: SmallInternet, 
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_a_burst_is_answered_whole_hits_and_misses_mixed(internet: SmallInternet) -> None:
+def test_burst_of_hits_and_misses_is_answered(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             loop = asyncio.get_running_loop()
@@ -117,7 +117,7 @@ def test_a_burst_is_answered_whole_hits_and_misses_mixed(internet: SmallInternet
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(internet: SmallInternet) -> None:
+def test_hit_is_not_parsed_and_keeps_case_and_id(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             for cookie in (b"", b"12345678", b"16 octets, 16 ok"):  # each length is parsed once
@@ -139,7 +139,7 @@ def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(intern
     asyncio.run(main())
 
 
-def test_what_is_answered_is_reported_with_its_count(internet: SmallInternet) -> None:
+def test_answers_are_reported_with_their_count(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             for _ in range(5):
@@ -157,9 +157,7 @@ def test_what_is_answered_is_reported_with_its_count(internet: SmallInternet) ->
     asyncio.run(main())
 
 
-def test_nothing_is_counted_twice_or_forgotten_when_answers_change_or_more_is_asked_than_is_kept_of_it(
-    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_answer_is_counted_once(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_tables, "MAX_RAW_QUERIES", 2)
     now = 1000.0
 
@@ -182,7 +180,7 @@ def test_nothing_is_counted_twice_or_forgotten_when_answers_change_or_more_is_as
     asyncio.run(main())
 
 
-def test_answers_are_reported_a_few_at_a_time_and_each_once(internet: SmallInternet) -> None:
+def test_answers_are_reported_a_few_at_a_time(internet: SmallInternet) -> None:
     """Also what is asked while the last second's answers wait for their report."""
 
     async def main() -> None:
@@ -213,9 +211,7 @@ def test_answers_are_reported_a_few_at_a_time_and_each_once(internet: SmallInter
 
 
 @pytest.mark.parametrize(("bound", "value"), [("MAX_UNREPORTED", 2), ("MAX_UNREPORTED_OCTETS", 40)])
-def test_of_a_flood_of_names_or_large_answers_few_wait_for_their_report(
-    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
-) -> None:
+def test_unreported_answers_are_bounded(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch, bound: str, value: int) -> None:
     monkeypatch.setattr(client_tables, bound, value)
 
     async def main() -> None:
@@ -232,7 +228,7 @@ def test_of_a_flood_of_names_or_large_answers_few_wait_for_their_report(
     asyncio.run(main())
 
 
-def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: SmallInternet) -> None:
+def test_unknown_clients_are_refused_without_look_up(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             for host in ("news.example", "adult.example"):
@@ -260,7 +256,7 @@ def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: Small
     asyncio.run(main())
 
 
-def test_an_answer_counts_for_the_transport_that_it_is_asked_over(internet: SmallInternet) -> None:
+def test_answer_counts_for_its_transport(internet: SmallInternet) -> None:
     """Also where the same question came over another one before."""
 
     async def main() -> dict[str, float]:
@@ -276,7 +272,7 @@ def test_an_answer_counts_for_the_transport_that_it_is_asked_over(internet: Smal
     assert asyncio.run(main()) == {"tcp": 2, "dot": 2, "doh": 3, "doq": 2}
 
 
-def test_what_is_refused_for_its_form_is_counted_by_cause(internet: SmallInternet) -> None:
+def test_invalid_queries_are_counted_by_cause(internet: SmallInternet) -> None:
     plain = query("news.example")
     changes = dnslib.DNSRecord.question("news.example", "IXFR")
     changes.add_auth(*dnslib.RR.fromZone("news.example. 0 SOA ns.example. a.example. 7 0 0 0 0"))
@@ -302,7 +298,7 @@ def test_what_is_refused_for_its_form_is_counted_by_cause(internet: SmallInterne
     asyncio.run(main())
 
 
-def test_a_boundary_changes_the_answer_at_its_instant(internet: SmallInternet) -> None:
+def test_ruleset_boundary_changes_the_answer(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             until = time.time() + 1.5
@@ -324,7 +320,7 @@ def test_a_boundary_changes_the_answer_at_its_instant(internet: SmallInternet) -
     asyncio.run(main())
 
 
-def test_a_swap_counts_from_the_next_datagram_on(internet: SmallInternet) -> None:
+def test_swap_takes_effect_with_the_next_datagram(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             assert rdatas(await ask(server.port, query("news.example"))) == [internet.address_of("news.example")]
@@ -350,7 +346,7 @@ def frame(message: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("run", RUNNERS)
-def test_pipelined_queries_are_answered_as_they_are_found(internet: SmallInternet, run: Callable[[Any], Any]) -> None:
+def test_pipelined_queries_are_answered_out_of_order(internet: SmallInternet, run: Callable[[Any], Any]) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -368,7 +364,7 @@ def test_pipelined_queries_are_answered_as_they_are_found(internet: SmallInterne
     run(main())
 
 
-def test_a_frame_may_come_octet_by_octet(internet: SmallInternet) -> None:
+def test_query_may_arrive_octet_by_octet(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -384,7 +380,7 @@ def test_a_frame_may_come_octet_by_octet(internet: SmallInternet) -> None:
     asyncio.run(main())
 
 
-def test_what_is_longer_than_any_query_is_not_kept(internet: SmallInternet) -> None:
+def test_oversized_query_is_not_buffered(internet: SmallInternet) -> None:
     """It is answered by its header, and what comes behind it is heard."""
 
     async def main() -> None:
@@ -405,7 +401,7 @@ def test_what_is_longer_than_any_query_is_not_kept(internet: SmallInternet) -> N
     asyncio.run(main())
 
 
-def test_answers_that_nobody_takes_end_the_connection(internet: SmallInternet) -> None:
+def test_unread_answers_end_the_connection(internet: SmallInternet) -> None:
     """They come all at once, when the upstream has said what it is that so many have asked for."""
 
     async def main() -> None:
@@ -450,7 +446,7 @@ def test_idle_connections_are_closed(internet: SmallInternet, monkeypatch: pytes
     asyncio.run(main())
 
 
-def test_one_address_has_only_so_many_connections(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_per_client_are_bounded(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_CONNECTIONS_PER_CLIENT", 4)
 
     async def main() -> None:
@@ -470,7 +466,7 @@ def test_one_address_has_only_so_many_connections(internet: SmallInternet, monke
     asyncio.run(main())
 
 
-def test_too_many_waiting_queries_are_dropped_and_counted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excess_pending_queries_are_dropped_and_counted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responder, "MAX_PENDING", 3)
 
     async def main() -> None:
@@ -499,7 +495,7 @@ def test_too_many_waiting_queries_are_dropped_and_counted(internet: SmallInterne
         (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\0\0\0\4\xff\xf0\0\0", 0),  # an unknown option
     ],
 )
-def test_what_a_compliant_server_answers(internet: SmallInternet, change: Callable[[bytes], bytes], rcode: int) -> None:
+def test_compliance_queries_are_answered(internet: SmallInternet, change: Callable[[bytes], bytes], rcode: int) -> None:
     """The set of RFC 8906, section 8."""
 
     async def main() -> None:
@@ -514,7 +510,7 @@ def test_what_a_compliant_server_answers(internet: SmallInternet, change: Callab
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0" * 11, query("news.example")[:2] + b"\x81\x80" + query("news.example")[4:]])
-def test_fragments_and_answers_are_met_with_silence(internet: SmallInternet, data: bytes) -> None:
+def test_fragments_and_responses_are_not_answered(internet: SmallInternet, data: bytes) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             assert await ask(server.port, data, wait=0.2) is None
@@ -535,7 +531,7 @@ def test_workers_share_a_port(internet: SmallInternet) -> None:
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_who_stood_in_line_is_judged_by_the_rules_that_have_come(internet: SmallInternet) -> None:
+def test_queued_query_is_judged_by_the_new_rules(internet: SmallInternet) -> None:
     """Ids of rulesets are those of one snapshot: an answer under another's rules would be everybody's."""
 
     async def main() -> None:
@@ -589,7 +585,7 @@ def test_no_query_is_lost_while_snapshots_change(internet: SmallInternet, tmp_pa
     uvloop.run(main())
 
 
-def test_a_broken_reporter_complains_once_and_filtering_goes_on(internet: SmallInternet, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_observer_is_logged_once_and_filtering_continues(internet: SmallInternet, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
 
@@ -609,7 +605,7 @@ def test_a_broken_reporter_complains_once_and_filtering_goes_on(internet: SmallI
 
 @pytest.mark.root
 @pytest.mark.parametrize(("host", "level", "option"), [("127.0.0.1", socket.IPPROTO_IP, 10), ("::1", socket.IPPROTO_IPV6, 23)])
-def test_bursts_may_wait_and_answers_are_never_fragmented(host: str, level: int, option: int) -> None:
+def test_udp_socket_has_large_buffers_and_never_fragments(host: str, level: int, option: int) -> None:
     """By SO_RCVBUFFORCE, past what net.core.rmem_max allows; IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE."""
     with listeners.open_udp_socket(host, 0) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 4 << 20

@@ -1,4 +1,4 @@
-"""Answers of upstreams: read as they are, or malformed."""
+"""Parsing of upstream answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.wire import Malformed
 
-from .test_wire import check_only_malformed
+from ..test_wire import check_only_malformed
 
 
-def test_a_response_must_answer_the_question_asked() -> None:
+def test_response_must_match_its_question() -> None:
     question = b"\x01a\0\0\1\0\1"
     record = dnslib.DNSRecord.question("A.").reply()
     record.add_answer(dnslib.RR("A.", dnslib.QTYPE.A, rdata=dnslib.A("192.0.2.1"), ttl=60))
@@ -28,7 +28,7 @@ def test_a_response_must_answer_the_question_asked() -> None:
 
 
 @pytest.mark.shared
-def test_real_and_mutated_packets_are_read_or_malformed(shared_data: Path) -> None:
+def test_packets_are_parsed_or_malformed(shared_data: Path) -> None:
     lines = (shared_data / "dns" / "fuzz-packets-a.jsonl").read_text().splitlines()
     assert len(lines) == 4877
     read = 0
@@ -40,7 +40,7 @@ def test_real_and_mutated_packets_are_read_or_malformed(shared_data: Path) -> No
 
 
 @pytest.mark.shared
-def test_a_name_is_the_same_with_what_is_known_of_others(shared_data: Path) -> None:
+def test_name_is_the_same_with_known_pointers(shared_data: Path) -> None:
     lines = (shared_data / "dns" / "fuzz-packets-a.jsonl").read_text().splitlines()
     for data in [bytes.fromhex(json.loads(line)["hex"]) for line in lines[::10]]:
         known: dict[int, bytes] = {}
@@ -65,7 +65,7 @@ def is_well_formed_response(data: bytes) -> bool:
 
 
 @pytest.mark.shared
-def test_svcb_vectors_of_the_rfc(shared_data: Path) -> None:
+def test_svcb_vectors_of_rfc_9460(shared_data: Path) -> None:
     """RFC 9460, appendix D: what is read is all that was written."""
     text = (shared_data / "dns" / "svcb_test_vectors.generic").read_text()
     vectors = re.findall(r"^\\# \d+ \((.*?)^\)", text, re.DOTALL | re.MULTILINE)
@@ -97,7 +97,7 @@ def record(rtype: bytes, rdata: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
         ([record(SERVICE, b"\0\1\0\0\5\x1f\0" + bytes(0x1F00))], [record(SERVICE, b"\0\1\0\0\5\x1f\xfa" + bytes(0x1FFA))]),
     ],
 )
-def test_what_would_take_long_to_judge_is_refused(good: list[bytes], bad: list[bytes]) -> None:
+def test_responses_that_are_slow_to_judge_are_refused(good: list[bytes], bad: list[bytes]) -> None:
     """A stranger's own nameserver chooses these bytes, and each name and address in them is judged while everybody waits."""
     assert len(responses.parse_response(response(good), QUESTION).answers) == len(good)
     with pytest.raises(Malformed):

@@ -1,4 +1,4 @@
-"""Who asks for much waits behind itself, not before others."""
+"""The queue of misses: one FIFO per client, bounded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hedgerow.dns.server import fair_queue
 from hedgerow.dns.server.fair_queue import FairQueue
 
 
-def test_one_of_each_in_turn() -> None:
+def test_clients_are_served_in_turn() -> None:
     done: list[str] = []
 
     async def main() -> None:
@@ -32,7 +32,7 @@ def test_one_of_each_in_turn() -> None:
     assert [each for each in done if each.startswith("greedy")] == [f"greedy {number}" for number in range(100)]
 
 
-def test_lines_are_bounded_and_who_has_none_still_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_are_bounded_and_new_clients_still_get_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair_queue, "MAX_PER_CLIENT", 5)
     monkeypatch.setattr(fair_queue, "MAX_QUEUED", 8)
     away: list[None] = []

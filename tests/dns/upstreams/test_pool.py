@@ -1,4 +1,4 @@
-"""Inquiries whose channels can't even be asked, as before the network is up."""
+"""Health and order of upstreams that fail, also before the network is up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Unreachable:
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])
-def test_a_network_that_is_not_there_is_an_error_and_no_crash(number: int) -> None:
+def test_unreachable_network_is_an_error(number: int) -> None:
     async def main() -> None:
         upstreams = UpstreamPool([Unreachable(f"udp://{last}") for last in range(number)])
         for _ in range(2):
@@ -67,7 +67,7 @@ def start_asking(upstreams: UpstreamPool, names: Iterable[str]) -> None:
         upstreams.start(UpstreamQuestion(wire.name_of(name) + pack("!HH", wire.A, wire.IN)), lambda _: None)
 
 
-def test_many_questions_that_fail_together_have_failed_once() -> None:
+def test_simultaneous_failures_count_once() -> None:
     async def main() -> None:
         first, second, now = Silent("first"), Silent("second"), 100.0
         upstreams = UpstreamPool([first, second], clock=lambda: now)
@@ -81,7 +81,7 @@ def test_many_questions_that_fail_together_have_failed_once() -> None:
     asyncio.run(main())
 
 
-def test_one_question_finds_out_whether_who_failed_is_there_again() -> None:
+def test_one_question_probes_a_failed_upstream() -> None:
     async def main() -> None:
         first, second, now = Silent("first"), Silent("second"), 100.0
         upstreams = UpstreamPool([first, second], clock=lambda: now)
@@ -98,7 +98,7 @@ def test_one_question_finds_out_whether_who_failed_is_there_again() -> None:
     asyncio.run(main())
 
 
-def test_who_never_answered_is_not_the_fastest() -> None:
+def test_upstream_that_never_answered_is_not_fastest() -> None:
     async def main() -> None:
         dead, good, now = Silent("dead"), Silent("good"), 100.0
         upstreams = UpstreamPool([dead, good], clock=lambda: now, strategy=UpstreamStrategy.FASTEST)
@@ -117,7 +117,7 @@ def test_who_never_answered_is_not_the_fastest() -> None:
     asyncio.run(main())
 
 
-def test_who_has_lost_a_race_is_not_asked_alone() -> None:
+def test_upstream_that_lost_a_race_is_not_asked_alone() -> None:
     async def main() -> None:
         slow, good, now = Silent("slow"), Silent("good"), 100.0
         upstreams = UpstreamPool([slow, good], clock=lambda: now, strategy=UpstreamStrategy.FASTEST)
@@ -132,7 +132,7 @@ def test_who_has_lost_a_race_is_not_asked_alone() -> None:
     asyncio.run(main())
 
 
-def test_the_log_says_once_why_an_upstream_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_of_an_upstream_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         upstream, now = Silent("tls://dns.example:853"), 100.0
         upstreams = UpstreamPool([upstream], clock=lambda: now)

@@ -1,4 +1,4 @@
-"""`dnssec: validate`: only upstreams that prove to validate, over ways that nobody can change, are believed."""
+"""`dnssec: validate`: only upstreams that prove that they validate, over secure channels, are used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def start(*, validates: bool, port: int = 0) -> tuple[asyncio.DatagramTran
     return transport, resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
 
 
-def test_who_does_not_validate_is_never_asked_for_a_name() -> None:
+def test_upstream_that_does_not_validate_is_never_asked() -> None:
     async def main() -> None:
         careless_end, careless, first = await start(validates=False)
         careful_end, careful, second = await start(validates=True)
@@ -75,7 +75,7 @@ async def proven(validators: ValidatingUpstreams) -> None:
     assert not validators.is_due
 
 
-def test_who_was_away_at_first_is_asked_later_and_who_goes_is_not_taken_for_careless(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unanswered_proof_is_repeated_and_keeps_the_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         away_end, _, away = await start(validates=True)
         away_end.close()
@@ -105,7 +105,7 @@ def test_who_was_away_at_first_is_asked_later_and_who_goes_is_not_taken_for_care
     asyncio.run(bounded())
 
 
-def test_where_nobody_validates_nothing_is_answered_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_validating_upstream_nothing_resolves(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         end, _, name = await start(validates=False)
         upstreams = open_upstream_pool([name], secure_only=True)
@@ -119,7 +119,7 @@ def test_where_nobody_validates_nothing_is_answered_and_the_log_says_so(caplog: 
     assert caplog.messages == ["No upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up"]
 
 
-def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
+def test_validating_upstreams_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         careless_end, _, first = await start(validates=False)
         careful_end, _, second = await start(validates=True)
@@ -134,7 +134,7 @@ def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
         asyncio.run(main())
 
 
-def test_an_upstream_in_the_clear_is_not_believed() -> None:
+def test_plain_upstream_is_not_trusted() -> None:
     async def main() -> None:
         upstreams = open_upstream_pool(["192.0.2.1"], secure_only=True)
         with pytest.raises(UpstreamError, match="no upstream proves that it validates"):

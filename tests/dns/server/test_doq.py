@@ -1,4 +1,4 @@
-"""DNS over QUIC against clients that do not keep to it. What well-behaved ones get is seen with kdig, in tests/e2e."""
+"""DNS over QUIC with clients that violate it. tests/e2e covers well-behaved ones with kdig."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hedgerow.dns.server.quic import MAX_STREAMS, RetryTokens
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.sockets import open_socket
 
-from .conftest import running
+from ..conftest import running
 
 LONG = 30.0
 
@@ -103,7 +103,7 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
     asyncio.run(main())
 
 
-def test_queries_are_answered_each_on_its_stream(internet: SmallInternet) -> None:
+def test_each_query_is_answered_on_its_stream(internet: SmallInternet) -> None:
     async def use(stand: Stand) -> None:
         async with stand.client() as client:
             for _ in range(3 * MAX_STREAMS):  # credit comes back as streams end
@@ -130,7 +130,7 @@ def test_queries_are_answered_each_on_its_stream(internet: SmallInternet) -> Non
     ],
     ids=["an id", "two in a stream", "cut short", "no message", "a keepalive", "too long"],
 )
-def test_who_breaks_the_protocol_is_disconnected(internet: SmallInternet, data: bytes) -> None:
+def test_protocol_violation_ends_the_connection(internet: SmallInternet, data: bytes) -> None:
     async def use(stand: Stand) -> None:
         async with stand.client() as client:
             client.write(data)
@@ -142,7 +142,7 @@ def test_who_breaks_the_protocol_is_disconnected(internet: SmallInternet, data: 
     with_server(internet, use)
 
 
-def test_credit_does_not_grow_with_what_is_left_open(internet: SmallInternet) -> None:
+def test_open_streams_use_up_the_credit(internet: SmallInternet) -> None:
     async def use(stand: Stand) -> None:
         async with stand.client() as client:
             for _ in range(2 * MAX_STREAMS):
@@ -157,7 +157,7 @@ def test_credit_does_not_grow_with_what_is_left_open(internet: SmallInternet) ->
     with_server(internet, use)
 
 
-def test_places_are_bounded_and_are_free_again(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_bounded_and_closed_ones_make_room(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doq, "MAX_CONNECTIONS", 2)
 
     async def use(stand: Stand) -> None:
@@ -175,7 +175,7 @@ def test_places_are_bounded_and_are_free_again(internet: SmallInternet, monkeypa
     with_server(internet, use)
 
 
-def test_one_address_may_come_again_and_again(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_address_may_reconnect_many_times(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that connect anew for each question leave connections behind: some closed, some not even that."""
     monkeypatch.setattr(doq, "MAX_CONNECTIONS_PER_CLIENT", 2)
 
@@ -194,7 +194,7 @@ def test_one_address_may_come_again_and_again(internet: SmallInternet, monkeypat
     with_server(internet, use)
 
 
-def test_who_asks_nothing_is_disconnected(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_client_is_disconnected(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doq, "UNKNOWN_CLIENT_SECONDS", 0.1)
     monkeypatch.setattr(doq, "_SWEEP_SECONDS", 0.05)
 
@@ -205,7 +205,7 @@ def test_who_asks_nothing_is_disconnected(internet: SmallInternet, monkeypatch: 
     with_server(internet, use)
 
 
-def test_an_address_that_is_not_proven_costs_nothing(internet: SmallInternet) -> None:
+def test_unproven_address_costs_no_memory(internet: SmallInternet) -> None:
     """A first datagram gets a Retry that is smaller than itself; what follows must come from where that was sent to."""
 
     async def use(stand: Stand) -> None:
@@ -225,7 +225,7 @@ def test_an_address_that_is_not_proven_costs_nothing(internet: SmallInternet) ->
     with_server(internet, use)
 
 
-def test_tokens_are_good_for_their_address_and_for_a_while() -> None:
+def test_token_is_valid_for_its_address_and_for_a_while() -> None:
     now = 1000.0
     tokens = RetryTokens(lambda: now)
     home, other = ("192.0.2.1", 5000), ("192.0.2.1", 5001)

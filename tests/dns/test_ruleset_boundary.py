@@ -1,4 +1,4 @@
-"""A schedule's boundary while thousands ask: from its instant on every answer is the new one, and no TTL has promised otherwise."""
+"""A schedule's boundary under load: answers change at its instant, and no TTL outlives it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECONDS = 3.0
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_the_instant_of_bedtime_under_load(internet: SmallInternet) -> None:
+def test_bedtime_begins_at_its_instant_under_load(internet: SmallInternet) -> None:
     uvloop.run(bedtime(internet))
 
 
@@ -77,7 +77,7 @@ async def under_load(server: Running) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.parametrize("how", ["a boundary", "a new policy", "a pause", "nobody any more"])
-def test_who_waits_for_the_upstream_meanwhile_gets_the_new_answer(internet: SmallInternet, how: str) -> None:
+def test_query_in_flight_at_the_boundary_gets_the_new_answer(internet: SmallInternet, how: str) -> None:
     async def main() -> bytes | None:
         async with running(internet.nameserver.upstream) as server:
             until = time.time() + 0.3

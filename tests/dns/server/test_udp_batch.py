@@ -1,4 +1,4 @@
-"""Answers to one socket that leave together: each arrives by itself, whole, from the address that was asked, whatever the kernel can do."""
+"""Joined answers to one socket: each arrives whole and from the queried address, whatever the kernel supports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.udp import BatchUdpListener
 from hedgerow.dns.server.udp_batch import supports_udp_gso
 
-from .conftest import Running, ask, running
+from ..conftest import Running, ask, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel cuts datagrams on Linux only")
 
@@ -86,7 +86,7 @@ def in_a_server(internet: SmallInternet, test: Callable[[Running], Any]) -> None
 
 @pytest.mark.parametrize("wildcard", [False, True])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_many_questions_at_once_of_a_few_sockets(internet: SmallInternet, host: str, wildcard: bool) -> None:
+def test_answers_to_a_few_sockets_are_joined(internet: SmallInternet, host: str, wildcard: bool) -> None:
     async def test(server: Running) -> None:
         port = server.port6 if ":" in host else server.port
         if wildcard:
@@ -106,7 +106,7 @@ def test_many_questions_at_once_of_a_few_sockets(internet: SmallInternet, host: 
     in_a_server(internet, test)
 
 
-def test_each_leaves_from_the_address_that_was_asked(internet: SmallInternet) -> None:
+def test_joined_answers_leave_from_the_queried_address(internet: SmallInternet) -> None:
     async def test(server: Running) -> None:
         port = await server.server.listen("0.0.0.0", 0)
         joined = count_joined(listener_at(server, port))
@@ -141,7 +141,7 @@ def refusing(listener: Any, refuses: Callable[[Any], bool], reason: int) -> list
 
 
 @pytest.mark.parametrize("reason", [errno.EINVAL, errno.EIO])
-def test_a_kernel_that_cuts_nothing_gets_them_one_by_one(internet: SmallInternet, reason: int) -> None:
+def test_answers_are_sent_one_by_one_without_segmentation(internet: SmallInternet, reason: int) -> None:
     async def test(server: Running) -> None:
         refused = refusing(listener_at(server, server.port), lambda header: header[3] > 1, reason)  # more than one piece
         with client("127.0.0.1", "127.0.0.1", server.port) as sock, client("127.0.0.1", "127.0.0.1", server.port) as other:
@@ -157,7 +157,7 @@ def test_a_kernel_that_cuts_nothing_gets_them_one_by_one(internet: SmallInternet
     in_a_server(internet, test)
 
 
-def test_a_client_that_nothing_can_be_sent_to_is_no_reason_to_join_no_more(internet: SmallInternet) -> None:
+def test_unreachable_client_does_not_end_joining(internet: SmallInternet) -> None:
     async def test(server: Running) -> None:
         listener = listener_at(server, server.port)
         with client("127.0.0.1", "127.0.0.1", server.port) as bad, client("127.0.0.1", "127.0.0.1", server.port) as good:
@@ -177,7 +177,7 @@ def test_a_client_that_nothing_can_be_sent_to_is_no_reason_to_join_no_more(inter
     in_a_server(internet, test)
 
 
-def test_a_kernel_that_does_not_know_how_is_not_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_without_udp_segment_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert supports_udp_gso(sock)
         monkeypatch.setattr(udp_batch, "_UDP_SEGMENT", 9999)

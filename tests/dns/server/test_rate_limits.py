@@ -1,4 +1,4 @@
-"""Who asks too much is not answered, and nobody's asking grows memory or costs others their answers."""
+"""Rate limits: a client over its limit costs neither memory nor other clients' answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hedgerow.dns.server import rate_limits, responder, stream
 from hedgerow.dns.server.rate_limits import RateLimiter
 from hedgerow.policies.network import QueryLimit
 
-from .conftest import Running, ask, running
+from ..conftest import Running, ask, running
 
 LIMIT = QueryLimit(per_client=10, total=60, exempt=(ip_network("127.0.0.2"),))
 
@@ -24,7 +24,7 @@ def query(name: str, qtype: str = "A") -> bytes:
     return bytes(dnslib.DNSRecord.question(name, qtype).pack())
 
 
-def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
+def test_bucket_holds_a_burst_and_is_refilled_each_second() -> None:
     held = RateLimiter(LIMIT)
     bucket = held.bucket("192.0.2.1", "tablet")
     assert bucket.left == 40
@@ -38,14 +38,14 @@ def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
     assert held.bucket("127.0.0.2", "tablet") is held.free
 
 
-def test_a_devices_addresses_count_together_where_it_may_have_any_number_of_them() -> None:
+def test_ipv6_addresses_of_a_device_share_a_bucket() -> None:
     held = RateLimiter(LIMIT)
     assert held.bucket("2001:db8::1", "tablet") is held.bucket("2001:db8::2", "tablet")
     assert held.bucket("2001:db8::1", "tablet") is not held.bucket("2001:db8::3", "laptop")
     assert held.bucket("192.0.2.1", "guests") is not held.bucket("192.0.2.2", "guests")
 
 
-def test_clients_without_number_share_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     held, searched = RateLimiter(LIMIT), 0
     drop_full = held._drop_full
 
@@ -63,7 +63,7 @@ def test_clients_without_number_share_what_is_left(monkeypatch: pytest.MonkeyPat
     assert searched == 1, "the table is searched for each packet of whoever makes addresses up"
 
 
-def test_who_is_quiet_makes_room_for_others() -> None:
+def test_quiet_clients_make_room() -> None:
     held = RateLimiter(LIMIT)
     for number in range(rate_limits._MAX_BUCKETS):
         held.bucket(str(number), "tablet").left -= 1
@@ -80,7 +80,7 @@ async def burst(server: Running, count: int, source: str) -> int:
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_one_client_over_its_limit_does_not_silence_another(internet: SmallInternet) -> None:
+def test_client_over_its_limit_does_not_affect_another(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             server.server.limit(LIMIT)
@@ -94,7 +94,7 @@ def test_one_client_over_its_limit_does_not_silence_another(internet: SmallInter
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_all_together_have_a_limit_too(internet: SmallInternet) -> None:
+def test_total_limit_holds(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             server.server.limit(QueryLimit(per_client=0, total=10, exempt=()))
@@ -105,7 +105,7 @@ def test_all_together_have_a_limit_too(internet: SmallInternet) -> None:
     asyncio.run(main())
 
 
-def test_looking_a_client_up_anew_does_not_fill_its_bucket(internet: SmallInternet) -> None:
+def test_new_look_up_does_not_refill_a_bucket(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             server.server.limit(LIMIT)
@@ -118,7 +118,7 @@ def test_looking_a_client_up_anew_does_not_fill_its_bucket(internet: SmallIntern
     asyncio.run(main())
 
 
-def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_sent(internet: SmallInternet) -> None:
+def test_flood_of_unknown_clients_is_not_answered(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             server.server.responder.clients.limits.unknown_clients.left = 20
@@ -131,7 +131,7 @@ def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_se
     asyncio.run(main())
 
 
-def test_one_clients_unanswered_queries_leave_room_for_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pending_queries_of_one_client_leave_room_for_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responder, "MAX_PENDING_PER_CLIENT", 5)
 
     async def main() -> None:
@@ -150,7 +150,7 @@ def test_one_clients_unanswered_queries_leave_room_for_others(internet: SmallInt
     asyncio.run(main())
 
 
-def test_where_all_places_are_taken_the_longest_idle_gives_way(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longest_idle_connection_is_evicted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_CONNECTIONS", 3)
 
     async def main() -> None:
@@ -171,7 +171,7 @@ def test_where_all_places_are_taken_the_longest_idle_gives_way(internet: SmallIn
     asyncio.run(main())
 
 
-def test_strangers_have_few_places_and_clients_keep_theirs(internet: SmallInternet) -> None:
+def test_unknown_clients_have_few_connections(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             unknown_clients = [await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.9", 0)) for _ in range(40)]

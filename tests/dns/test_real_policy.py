@@ -1,4 +1,4 @@
-"""The resolver under a real policy and the built-in lists: no table stands in for anything here."""
+"""The resolver under a real policy and the built-in lists."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def rdatas(port: int, source: str, host: str) -> list[str]:
     return [str(rr.rdata) for rr in record.rr] or [dnslib.RCODE.get(record.header.rcode)]
 
 
-def test_two_devices_are_answered_each_by_its_own_rules(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
+def test_each_device_is_answered_by_its_own_rules(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
     policy = tmp_path / "hedgerow.yaml"
     policy.write_text(POLICY)
     child, adult, unknown = "127.0.0.2", "127.0.0.3", "127.0.0.1"
@@ -113,7 +113,7 @@ def rdata_of(message: bytes, question: bytes) -> bytes:
     return message[response.answers[0].start : response.answers[0].end]
 
 
-def test_who_is_not_filtered_keeps_encrypted_hellos(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
+def test_unfiltered_device_keeps_ech(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
     """The keys for them (ECH) are taken from whoever is filtered, whoever asked first; addresses stay."""
     (tmp_path / "hedgerow.yaml").write_text(OPEN_AND_GUARDED)
     policy = load_policy(tmp_path / "hedgerow.yaml")

@@ -1,4 +1,4 @@
-"""DNS over HTTPS and clients that ask for much and take nothing."""
+"""DNS over HTTPS with clients that flood or do not read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hedgerow.dns.server.tls import ServerTls
 from hedgerow.http2.frame_budget import MAX_TOKENS
 from hedgerow.sockets import open_socket
 
-from .conftest import Running, ask, running
+from ..conftest import Running, ask, running
 
 NAME = "dns.home.example"
 LARGE = bytes(dnslib.DNSRecord.question("huge-text.oddities.example", "TXT").pack())
@@ -55,7 +55,7 @@ async def remember(port: int) -> None:
     writer.close()
 
 
-def test_who_takes_no_answers_gets_no_more_of_them(internet: SmallInternet) -> None:
+def test_client_that_reads_no_answers_gets_no_more(internet: SmallInternet) -> None:
     """Those of one piece of bytes are not all kept either before the connection ends."""
 
     async def main() -> None:
@@ -129,7 +129,7 @@ async def connect(internet: SmallInternet, port: int, protocol: str) -> tuple[as
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_of_frames_ends_its_connection_and_stops_no_answers(internet: SmallInternet, kind: str) -> None:
+def test_frame_flood_ends_its_connection_and_delays_nobody(internet: SmallInternet, kind: str) -> None:
     async def main() -> None:
         async with served(internet) as (server, port):
             reader, writer = await connect(internet, port, "h2")
@@ -148,7 +148,7 @@ def test_a_flood_of_frames_ends_its_connection_and_stops_no_answers(internet: Sm
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "http/1.1"])
-def test_many_queries_at_once_do_not_keep_others_waiting(internet: SmallInternet, protocol: str) -> None:
+def test_many_queries_on_one_connection_do_not_delay_others(internet: SmallInternet, protocol: str) -> None:
     """Another client's query that comes after the first of them is answered before the last."""
     count = 1000
 

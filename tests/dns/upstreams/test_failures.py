@@ -1,4 +1,4 @@
-"""Upstreams that are dead, slow, lying, truncating or looping: right answers, old ones, or SERVFAIL in bounded time."""
+"""Upstreams that are dead, slow, lying, truncating or looping: right answers, stale ones, or SERVFAIL in bounded time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, is_
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.network import UpstreamStrategy
 
-from .conftest import Running, ask, rules, running
+from ..conftest import Running, ask, rules, running
 from .test_upstream import ask as question
 
 DEAD = "udp://127.0.0.1:1"
@@ -50,7 +50,7 @@ async def answer(server: Running, host: str, *, structured: bool = False) -> tup
 
 
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.SERVFAIL, Fault.REFUSED, Fault.WRONG_ID, Fault.GARBAGE])
-def test_an_old_answer_is_better_than_none(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_answer_is_used_when_upstreams_fail(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
 
@@ -79,7 +79,7 @@ def test_an_old_answer_is_better_than_none(internet: SmallInternet, fault: Fault
     asyncio.run(main())
 
 
-def test_an_old_answer_comes_soon_and_the_new_one_is_kept(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_answer_comes_soon_and_the_fresh_one_is_kept(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 0.1)
     steady = Shifted()
 
@@ -99,7 +99,7 @@ def test_an_old_answer_comes_soon_and_the_new_one_is_kept(internet: SmallInterne
     asyncio.run(main())
 
 
-def test_upstreams_that_stay_silent_are_waited_for_once_in_half_a_minute(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_upstreams_are_retried_once_per_half_minute(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 0.05)
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
@@ -118,7 +118,7 @@ def test_upstreams_that_stay_silent_are_waited_for_once_in_half_a_minute(interne
     asyncio.run(main())
 
 
-def test_searches_stay_safe_and_go_on_while_the_upstreams_are_away(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_safe_search_works_from_stale_targets(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
 
@@ -135,7 +135,7 @@ def test_searches_stay_safe_and_go_on_while_the_upstreams_are_away(internet: Sma
     asyncio.run(main())
 
 
-def test_what_is_forged_is_not_papered_over_with_what_is_old() -> None:
+def test_bogus_answer_is_not_replaced_by_a_stale_one() -> None:
     """The upstream says that validation failed (EDE 6): the old answer may be the forged one."""
     replies: list[bytes] = []
 
@@ -168,7 +168,7 @@ def test_what_is_forged_is_not_papered_over_with_what_is_old() -> None:
     asyncio.run(main())
 
 
-def test_a_popular_answer_is_renewed_before_it_expires(internet: SmallInternet) -> None:
+def test_popular_answer_is_prefetched(internet: SmallInternet) -> None:
     steady = Shifted()
 
     async def main() -> None:
@@ -194,7 +194,7 @@ def test_a_popular_answer_is_renewed_before_it_expires(internet: SmallInternet) 
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATING, Fault.EXTRA_RECORDS])
-def test_what_can_be_made_good_is(internet: SmallInternet, fault: Fault) -> None:
+def test_recoverable_faults_are_recovered(internet: SmallInternet, fault: Fault) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             with internet.nameserver.misbehaving(fault):
@@ -214,7 +214,7 @@ def with_strategy(names: list[str], strategy: UpstreamStrategy, use: object) -> 
     return asyncio.run(run())
 
 
-def test_who_cuts_answers_over_tcp_too_has_given_none(internet: SmallInternet) -> None:
+def test_truncation_over_tcp_is_a_failure(internet: SmallInternet) -> None:
     """What came of it would be taken for all that there is: no data."""
 
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -237,7 +237,7 @@ def test_who_cuts_answers_over_tcp_too_has_given_none(internet: SmallInternet) -
     assert asyncio.run(run()) == [internet.address_of("news.example")]
 
 
-def test_in_parallel_a_dead_one_costs_no_time(internet: SmallInternet) -> None:
+def test_dead_upstream_costs_no_time_in_parallel(internet: SmallInternet) -> None:
     async def use(upstreams: UpstreamPool) -> float:
         with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.05):
             began = time.monotonic()
@@ -262,7 +262,7 @@ def silent_upstream() -> tuple[object, int]:
     return sock, sock.getsockname()[1]
 
 
-def test_the_fastest_is_asked_and_the_others_are_tried_again_now_and_then(internet: SmallInternet) -> None:
+def test_fastest_is_asked_and_the_others_are_measured_again(internet: SmallInternet) -> None:
     counted: Counter[str] = Counter()
 
     class Slow(asyncio.DatagramProtocol):
@@ -294,7 +294,7 @@ def test_the_fastest_is_asked_and_the_others_are_tried_again_now_and_then(intern
     asyncio.run(main())
 
 
-def test_who_fails_again_and_again_rests_longer(internet: SmallInternet) -> None:
+def test_backoff_grows_with_failures(internet: SmallInternet) -> None:
     async def main() -> None:
         clock = Shifted()
         upstreams = open_upstream_pool([DEAD, internet.nameserver.upstream])
@@ -312,7 +312,7 @@ def test_who_fails_again_and_again_rests_longer(internet: SmallInternet) -> None
 
 
 @pytest.mark.parametrize(("guesses", "keeps_case"), [(1, True), (17, False)])
-def test_a_guess_in_other_letters_does_not_end_the_random_ones(internet: SmallInternet, guesses: int, keeps_case: bool) -> None:
+def test_forged_answer_in_another_case_does_not_end_random_case(internet: SmallInternet, guesses: int, keeps_case: bool) -> None:
     """Where the upstream has given them back before; one that has really changed is noticed after a while."""
 
     async def main() -> bool:
@@ -338,7 +338,7 @@ def test_a_guess_in_other_letters_does_not_end_the_random_ones(internet: SmallIn
 
 
 @pytest.mark.parametrize("delay", [1.2, 2.3])
-def test_an_answer_that_comes_late_still_counts(internet: SmallInternet, delay: float) -> None:
+def test_late_answer_still_counts(internet: SmallInternet, delay: float) -> None:
     """As of an upstream behind a satellite, which takes longer each time than it is waited for before it is asked again."""
 
     async def main() -> tuple[list[str], float]:
@@ -358,7 +358,7 @@ def test_an_answer_that_comes_late_still_counts(internet: SmallInternet, delay: 
 
 
 @pytest.mark.parametrize("gives_question", [True, False])
-def test_an_upstream_that_does_not_know_edns_is_asked_without(internet: SmallInternet, gives_question: bool) -> None:
+def test_upstream_without_edns_is_asked_without(internet: SmallInternet, gives_question: bool) -> None:
     refused = 0
 
     def reply(data: bytes, transport: str) -> bytes:
@@ -402,7 +402,7 @@ def test_an_upstream_that_does_not_know_edns_is_asked_without(internet: SmallInt
     asyncio.run(main())
 
 
-def test_an_upstream_that_changes_letters_is_believed_over_tcp_and_remembered(internet: SmallInternet) -> None:
+def test_upstream_that_changes_case_is_confirmed_over_tcp_once(internet: SmallInternet) -> None:
     class Folding(asyncio.DatagramProtocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.transport = transport
@@ -440,7 +440,7 @@ def test_an_upstream_that_changes_letters_is_believed_over_tcp_and_remembered(in
     asyncio.run(main())
 
 
-def test_questions_are_written_in_letters_that_cannot_be_guessed() -> None:
+def test_questions_are_spelled_in_random_case() -> None:
     seen = {question("a-long-name-with-letters.example").in_random_case() for _ in range(50)}
     assert len(seen) > 45
     assert {written.lower() for written in seen} == {question("a-long-name-with-letters.example").question}
@@ -459,15 +459,15 @@ def test_questions_are_written_in_letters_that_cannot_be_guessed() -> None:
         ("tls://192.0.2.1:853", ("192.0.2.1", 853), True),
     ],
 )
-def test_ourselves_at_any_port_are_no_upstream(upstream: str, own: tuple[str, int], expected: bool) -> None:
+def test_own_addresses_are_no_upstream(upstream: str, own: tuple[str, int], expected: bool) -> None:
     assert is_own(parse_upstream(upstream), [own]) is expected
 
 
-def test_an_address_of_this_machine_is_ourselves_where_we_listen_on_all() -> None:
+def test_address_of_this_machine_is_our_own_if_we_listen_on_all() -> None:
     assert open_upstream_pool(["127.0.0.77:5300", "192.0.2.1:5300"], own=[("0.0.0.0", 5300)]).names == ("udp://192.0.2.1:5300",)
 
 
-def test_a_question_that_comes_back_to_us_ends_the_loop_at_once() -> None:
+def test_question_that_comes_back_ends_the_loop_at_once() -> None:
     """A forwarder passes everything on to us, and is our upstream."""
 
     class Forwarder(asyncio.DatagramProtocol):
@@ -500,7 +500,7 @@ def test_a_question_that_comes_back_to_us_ends_the_loop_at_once() -> None:
     asyncio.run(main())
 
 
-def test_closing_ends_what_is_under_way(internet: SmallInternet) -> None:
+def test_closing_ends_questions_in_flight(internet: SmallInternet) -> None:
     async def main() -> None:
         upstreams = open_upstream_pool([internet.nameserver.upstream])
         with internet.nameserver.misbehaving(Fault.SLOW, delay=0.2):
@@ -520,7 +520,7 @@ def test_closing_ends_what_is_under_way(internet: SmallInternet) -> None:
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_who_can_read_a_structured_error_gets_one(internet: SmallInternet) -> None:
+def test_clients_that_can_read_structured_errors_get_them(internet: SmallInternet) -> None:
     """Wherever among its options the client says so, and whoever asked before it."""
     cookie, padding, empty = dnslib.EDNSOption(10, b"12345678"), dnslib.EDNSOption(12, bytes(20)), dnslib.EDNSOption(15, b"\0\0")
 

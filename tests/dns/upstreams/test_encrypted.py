@@ -1,4 +1,4 @@
-"""Encrypted upstreams of other people's making: Unbound over TLS and HTTPS, Knot DNS over QUIC."""
+"""Encrypted upstreams of other vendors: Unbound over TLS and HTTPS, Knot DNS over QUIC."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def with_upstream[T](url: str, internet: SmallInternet, use: Callable[[UpstreamP
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_names_are_found_many_at_once_on_one_connection(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
+def test_many_questions_share_one_connection(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
     async def use(upstreams: UpstreamPool) -> None:
         first = await upstreams.ask(ask("news.example"))
         assert list(address_texts(first)) == [internet.address_of("news.example")]
@@ -114,7 +114,7 @@ def test_names_are_found_many_at_once_on_one_connection(internet: SmallInternet,
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_another_names_certificate_is_not_believed(
+def test_certificate_for_another_name_is_rejected(
     internet: SmallInternet, tmp_path: Path, scheme: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def use(upstreams: UpstreamPool) -> None:
@@ -144,7 +144,7 @@ def test_every_address_of_the_upstream_is_tried(internet: SmallInternet, tmp_pat
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_an_upstream_that_starts_again_is_asked_again(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
+def test_restarted_upstream_is_asked_again(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
     async def use(upstreams: UpstreamPool) -> None:
         await upstreams.ask(ask("news.example"))
         running.close()
@@ -163,7 +163,7 @@ def test_an_upstream_that_starts_again_is_asked_again(internet: SmallInternet, t
         with_upstream(f"{scheme}://{NAME}:{port}", internet, use)
 
 
-def test_a_way_that_breaks_without_a_word_is_left(internet: SmallInternet, tmp_path: Path) -> None:
+def test_silently_dead_connection_is_given_up(internet: SmallInternet, tmp_path: Path) -> None:
     """A router that forgets a connection answers nothing: the next question takes another connection."""
     connections = 0
 
@@ -194,6 +194,6 @@ def test_a_way_that_breaks_without_a_word_is_left(internet: SmallInternet, tmp_p
     assert connections == 2
 
 
-def test_padding_hides_how_long_a_name_is() -> None:
+def test_padding_hides_the_length_of_a_name() -> None:
     sizes = {2 + len(ask(f"{'n' * size}.example").padded_body) for size in range(1, 63)}
     assert sizes == {128}
