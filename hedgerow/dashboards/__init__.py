@@ -1,6 +1,6 @@
-"""What people see and change: metrics for admins, an API for scripts, pages for parents.
+"""Web application: pages for parents, an API for scripts, metrics for admins.
 
-Nouns: `Metrics` (the table of all metrics, and their exposition) · `Control` (what may be asked of the running Hedgerow; `app` implements
-it) · `RouteGuard` (who may see which page) · `create_app` (everything put together). Deliberately absent: any decision of its own, any
-request to the outside, any script a page would need.
+Nouns: `Metrics` (all metrics and their exposition) · `Control` (the running Hedgerow as the web application sees it; `app` implements
+it) · `RouteGuard` (access control) · `ScopedRouter` (routes with their access) · `create_app` (the application). Deliberately absent:
+filtering decisions, requests to other hosts, and pages that need scripts.
 """

@@ -1,7 +1,7 @@
-"""Signing in: passwords, sessions, tokens, and what each may do.
+"""Accounts, sessions and tokens, and their scopes.
 
-Whoever guesses passwords is held up by the address that he guesses from, never by the account: so nobody can lock a parent out. At the
-machine itself the wait is short, and `hedgerow password` there sets a new one without asking for the old.
+Wrong passwords delay the address that they come from, never the account, so nobody can lock a parent out. On the machine itself the delay
+is short, and `hedgerow password` sets a new password without the old one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
 SESSION_IDLE_S = 30 * 86400.0
-"""A session that nobody used for so long is over."""
+"""Maximum time between two uses of a session."""
 SESSION_LIFETIME_S = 180 * 86400.0
-"""A session is over after so long in any case."""
+"""Maximum age of a session."""
 
 MIN_PASSWORD_LENGTH = 10
 FREE_ATTEMPTS = 5
@@ -41,17 +41,17 @@ _RECOVERY_CODES = 8
 
 
 class AccessScope(StrEnum):
-    """One thing that an asker may do. Tokens have `read`, `metrics` or `manage`; the last holds the two others and `operate`."""
+    """A permission. Tokens have `read`, `metrics` or `manage`, which includes the other two and `operate`."""
 
-    OPERATE = "operate"  # see who is online and what was asked for; answer, pause, resume
-    READ = "read"  # see everything else: log, people, lists, changes
+    OPERATE = "operate"  # see devices and requests; answer, pause, resume
+    READ = "read"  # see the log, people, lists and changes
     METRICS = "metrics"
     MANAGE = "manage"  # change the policy
     ADMIN = "admin"  # accounts, tokens, other people's sessions
 
 
 class Role(StrEnum):
-    """What an account is for."""
+    """Role of an account."""
 
     ADMIN = "admin"
     PARENT = "parent"
@@ -72,7 +72,7 @@ TOKEN_SCOPES: dict[str, frozenset[AccessScope]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody in charge. `session` is empty for a token and for who sits at the machine before there is a password."""
+    """An authenticated person or script. `session` is empty for tokens, and on this machine before the first password."""
 
     name: str
     scopes: frozenset[AccessScope]
@@ -80,7 +80,7 @@ class Principal:
 
 
 class SignInRefused(Exception):
-    """The sentence for the one who tried. `status` is 403 for a wrong password and 429 for a wait."""
+    """A refused sign-in, with a sentence for the person. `status` is 403 for wrong credentials and 429 for a delay."""
 
     def __init__(self, text: str, status: int = 403, needs_code: bool = False, **values: object) -> None:
         super().__init__(text % values if values else text)
@@ -96,7 +96,7 @@ class _FailedAttempts:
 
 @dataclass(slots=True)
 class Accounts:
-    """All of them, in memory, and in the journal first. Used from one event loop; sessions and tokens are looked up without waiting."""
+    """All accounts, written to the journal and looked up in memory. Used from one event loop."""
 
     store: AccountStore
     clock: Callable[[], float] = time.time
@@ -106,7 +106,7 @@ class Accounts:
     _tokens: dict[str, TokenRow] = field(init=False)
     _tries: dict[str, _FailedAttempts] = field(init=False, default_factory=dict)
     _last_codes: dict[str, str] = field(init=False, default_factory=dict)
-    _one_at_a_time: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
+    _hashing: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
     _waiting: int = field(init=False, default=0)
     _dummy: str = field(init=False)
 
@@ -114,16 +114,16 @@ class Accounts:
         self._accounts = {row.name: row for row in self.store.accounts()}
         self._sessions = {row.id: row for row in self.store.sessions()}
         self._tokens = {row.id: row for row in self.store.tokens()}
-        # What an unknown name is checked against, so that it takes as long as a known one.
+        # Passwords for unknown names are checked against this hash, so that they take as long as others.
         self._dummy = self.hasher.hash(secrets.token_hex(8))
 
     @property
     def has_any(self) -> bool:
-        """Whether somebody has set a password yet."""
+        """Tell whether a first password has been set."""
         return bool(self._accounts)
 
     def principal_of_session(self, cookie: str) -> Principal | None:
-        """Who holds this cookie, None where the session is over or never was."""
+        """Return the principal of a session cookie, or None if it is invalid or expired."""
         row = self._sessions.get(_digest(cookie)) if cookie else None
         account = self._accounts.get(row.account) if row else None
         if row is None or account is None:
@@ -137,14 +137,14 @@ class Accounts:
         return Principal(account.name, ROLE_SCOPES[Role(account.role)], row.id)
 
     def principal_of_token(self, token: str) -> Principal | None:
-        """Whose token this is."""
+        """Return the principal of a token, or None."""
         row = self._tokens.get(_digest(token))
         if row is None:
             return None
         return Principal(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
 
     async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
-        """Begins a session and returns what its cookie holds. Raises `SignInRefused`."""
+        """Begin a session and return its cookie. Raises `SignInRefused`."""
         tries = self._tries.setdefault(_attempt_key(address), _FailedAttempts())
         wait = tries.next_at - self.clock()
         if wait > 0:
@@ -165,7 +165,7 @@ class Accounts:
         return await self._begin_session(account.name, address, agent)
 
     async def create(self, name: str, role: Role, password: str) -> None:
-        """A new account; the first one ends all tokens, which were made without a password. Raises `InvalidInput`."""
+        """Create an account. The first one revokes all tokens, which were made without a password. Raises `InvalidInput`."""
         if not re.fullmatch(r"[\w.@-]{1,40}", name):
             raise InvalidInput("A name has at most 40 letters and digits, and no spaces.")
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
@@ -178,24 +178,24 @@ class Accounts:
             self._tokens.clear()
 
     async def create_first(self, name: str, password: str, address: str, agent: str) -> str:
-        """The first account, which is an admin's, and its session. Raises `InvalidInput` where there is one already."""
+        """Create the first account, an admin's, and begin its session. Raises `InvalidInput` if there is an account."""
         if self.has_any:
             raise InvalidInput("A password has already been set: sign in with it.")
         await self.create(name, Role.ADMIN, password)
         return await self._begin_session(name, address, agent)
 
     async def set_password(self, name: str, password: str) -> None:
-        """A new password; all sessions of the account are over, and its second factor stays. Raises `InvalidInput`."""
+        """Set a password and end all sessions of the account. Its second factor stays. Raises `InvalidInput`."""
         account = self._known(name)
         await self._change(replace(account, password=await self._hash(name, password)))
 
     async def check_password(self, name: str, password: str) -> None:
-        """Raises `InvalidInput` where it is not the account's."""
+        """Raise `InvalidInput` for a wrong password."""
         if not await self._is_password(self._known(name).password, password):
             raise InvalidInput("That is not your password.")
 
     async def remove(self, name: str) -> None:
-        """Raises `InvalidInput` where it is the last admin's: somebody must be able to get in."""
+        """Remove an account. Raises `InvalidInput`, also for the last admin's."""
         self._known(name)
         others = [row for row in self._accounts.values() if row.name != name]
         if not any(row.role == Role.ADMIN for row in others):
@@ -205,7 +205,7 @@ class Accounts:
         self._forget_sessions(name)
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
-        """Switches the second factor on once a code shows that the app knows the secret; returns recovery codes. Raises `InvalidInput`."""
+        """Switch the second factor on after a first valid code, and return recovery codes. Raises `InvalidInput`."""
         if not pyotp.TOTP(secret).verify(code.replace(" ", ""), valid_window=1):
             raise InvalidInput("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
@@ -213,14 +213,14 @@ class Accounts:
         return codes
 
     async def stop_totp(self, name: str) -> None:
-        """Raises `InvalidInput`."""
+        """Switch the second factor off. Raises `InvalidInput`."""
         await self._change(replace(self._known(name), totp="", recovery=""))
 
     def accounts(self) -> tuple[AccountRow, ...]:
         return tuple(self._accounts.values())
 
     def sessions(self, account: str | None = None) -> tuple[WebSessionRow, ...]:
-        """Who is signed in now."""
+        """Return the valid sessions, of one account or of all."""
         now = self.clock()
         rows = (row for row in self._sessions.values() if account is None or row.account == account)
         return tuple(row for row in rows if now - row.seen_at <= SESSION_IDLE_S and now - row.created_at <= SESSION_LIFETIME_S)
@@ -233,7 +233,7 @@ class Accounts:
         return tuple(self._tokens.values())
 
     async def make_token(self, name: str, scopes: tuple[str, ...], actor: str) -> str:
-        """Makes a script's token and returns it: it is shown once. Raises `InvalidInput`."""
+        """Make a token for a script. It cannot be shown again. Raises `InvalidInput`."""
         unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
         if unknown or not scopes or not name.strip():
             raise InvalidInput("A token needs a name and one or more of the scopes read, metrics and manage.")
@@ -244,7 +244,7 @@ class Accounts:
         return token
 
     async def remove_token(self, token_id: str) -> None:
-        """Raises `journal.ledger.NoSuchEntry`."""
+        """Revoke a token. Raises `journal.access_store.NoSuchEntry`."""
         await run_in_threadpool(self.store.remove_token, token_id)
         self._tokens.pop(token_id, None)
 
@@ -272,16 +272,16 @@ class Accounts:
 
     async def _hash(self, name: str, password: str) -> str:
         check_password_strength(name, password)
-        async with self._one_at_a_time:
+        async with self._hashing:
             return await run_in_threadpool(self.hasher.hash, password)
 
     async def _is_password(self, hashed: str, password: str) -> bool:
-        """One at a time: whoever sends many tries keeps neither the memory nor the processor busy."""
+        """Check a password. One check runs at a time, to bound memory and CPU time."""
         if self._waiting >= _MAX_PENDING_HASHES:
             raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
         self._waiting += 1
         try:
-            async with self._one_at_a_time:
+            async with self._hashing:
                 return await run_in_threadpool(self.hasher.verify, hashed, password)
         except (VerificationError, InvalidHashError):
             return False
@@ -290,7 +290,7 @@ class Accounts:
 
     async def _take_code(self, account: AccountRow, code: str) -> bool:
         if code != self._last_codes.get(account.name) and pyotp.TOTP(account.totp).verify(code, valid_window=1):
-            self._last_codes[account.name] = code  # seen over somebody's shoulder, it is worth nothing
+            self._last_codes[account.name] = code  # each code works once
             return True
         left = account.recovery.split()
         if _digest(code) not in left:
@@ -310,7 +310,7 @@ class Accounts:
 
 
 def check_password_strength(name: str, password: str) -> None:
-    """Raises `InvalidInput` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
+    """Raise `InvalidInput` for a weak password. Only its length counts, not its characters (NIST SP 800-63B, 3.1.1)."""
     if len(password) < MIN_PASSWORD_LENGTH:
         raise InvalidInput(
             "A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_PASSWORD_LENGTH
@@ -327,12 +327,12 @@ def check_password_strength(name: str, password: str) -> None:
 
 
 def _digest(secret: str) -> str:
-    # Of 256 random bits: no salt or slow hash would add anything.
+    # The secrets have 256 random bits, so salt or a slow hash would add nothing.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _attempt_key(address: str) -> str:
-    """Whom a wait is for: an IPv6 device has a whole /64 of addresses."""
+    """Return the key for delays: the address, or the /64 network of an IPv6 address, which one device may own."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Where receivers of notices are reached: one private file each, so that an address with its password stands nowhere else.
+"""Addresses of notice recipients, in one private file each.
 
-Neither the policy file nor snapshots, the journal, logs, pages or the API ever hold one.
+Addresses contain passwords. Neither the policy file nor snapshots, the journal, logs, pages or the API hold one.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ MAX_ADDRESS_LENGTH = 2000
 
 
 class AddressBook:
-    """The files of one folder, named after the receivers. Reading one is a matter of microseconds."""
+    """A folder with a file per recipient, named after it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def has(self, name: str) -> bool:
-        """Whether a receiver has an address."""
+        """Tell whether a recipient has an address."""
         return self._path(name).exists()
 
     def address(self, name: str) -> str:
-        """The address, empty where there is none or it can't be read."""
+        """Return the address, empty if there is none or it cannot be read."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return self._path(name).read_text(encoding="utf-8").strip()
         return ""
 
     def service(self, name: str) -> str:
-        """What may be shown of an address: `mailto://…`, empty where there is none."""
+        """Return the part of an address that may be shown, such as `mailto://…`, or an empty text."""
         scheme, separator, _ = self.address(name).partition("://")
         return f"{scheme}://…" if separator else ""
 
     def put(self, name: str, address: str) -> None:
-        """Keeps an address; an empty one takes it away. Raises `InvalidInput`."""
+        """Store an address; an empty one removes it. Raises `InvalidInput`."""
         address = address.strip()
         if not address:
             self._path(name).unlink(missing_ok=True)
@@ -48,12 +48,12 @@ class AddressBook:
         if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > MAX_ADDRESS_LENGTH or not address.isprintable():
             raise InvalidInput("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self._folder / f".{name}"
+        temporary = self._folder / f".{name}"
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(address + "\n")
-            fresh.replace(self._path(name))
+            temporary.replace(self._path(name))
         except OSError as error:
             raise InvalidInput("The address can't be saved: %(why)s.", why=error.strerror) from None
 
@@ -74,17 +74,16 @@ _IMPLICIT_TLS_PORT = "465"
 
 
 def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> str:
-    """The address of who gets mail at `to` (else at the mailbox itself), sent through `mailbox`, always over TLS.
+    """Return the apprise URL for mail to `to` (by default the mailbox itself), sent from `mailbox` over TLS. Raises `InvalidInput`.
 
-    `server` is HOST or HOST:PORT of its outgoing mail; where it is empty apprise knows it of large providers, and takes the mailbox's
-    domain for others. Raises `InvalidInput`.
+    `server` is HOST or HOST:PORT of the outgoing mail server. By default apprise uses its table of providers, else the mailbox's domain.
 
     >>> mailbox_url("ana@mail.example", "a b", "smtp.mail.example:465")
     'mailtos://mail.example:465/?user=ana%40mail.example&pass=a%20b&from=ana%40mail.example&to=ana%40mail.example&smtp=smtp.mail.example&mode=ssl'
     """
     mailbox, server, to = mailbox.strip(), server.strip(), to.strip() or mailbox.strip()
-    found = _MAILBOX.fullmatch(mailbox)
-    if found is None or _MAILBOX.fullmatch(to) is None:
+    sender = _MAILBOX.fullmatch(mailbox)
+    if sender is None or _MAILBOX.fullmatch(to) is None:
         raise InvalidInput("Enter a mail address such as ana@mail.example.")
     if not password:
         raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.")
@@ -97,4 +96,4 @@ def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> 
         fields["smtp"], port = host[1], host[2] or ""
     if port == _IMPLICIT_TLS_PORT:
         fields["mode"] = "ssl"
-    return f"mailtos://{found[1].lower()}{f':{port}' if port else ''}/?{urlencode(fields, quote_via=quote)}"
+    return f"mailtos://{sender[1].lower()}{f':{port}' if port else ''}/?{urlencode(fields, quote_via=quote)}"

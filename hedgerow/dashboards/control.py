@@ -1,4 +1,4 @@
-"""What the web may ask of the running Hedgerow. `app` implements `Control`; everything that comes back is frozen."""
+"""Interface to the running Hedgerow. `app` implements `Control`; all results are frozen."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pa
 
 
 class InvalidInput(ValueError):
-    """What was asked cannot be: no such device or person, not a host, a time that is over.
+    """A request that cannot be fulfilled, such as one for an unknown device or a malformed host.
 
-    `text` is one English sentence for the asker, with `%(name)s` where one of `values` goes, so that pages can say it in other languages.
+    `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it.
     """
 
     def __init__(self, text: str, **values: object) -> None:
@@ -24,7 +24,7 @@ class InvalidInput(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """One process. `state` is one word such as running, starting, restarting or stopped; `since` is when it began."""
+    """A worker process. `state` is running, starting, restarting or stopped, `since` the instant of its start."""
 
     name: str
     role: str
@@ -36,10 +36,10 @@ class WorkerHealth:
 
 @dataclass(frozen=True, slots=True)
 class ListHealth:
-    """One list: how many domains it names, when its server was last heard or its file written, and what is wrong with it.
+    """A list. `fetched` is the last successful download, or the time stamp of a file.
 
-    `unique` domains are in no other list. `problems` and what was `ignored` on purpose are counted by kind. `held`: a newer copy
-    is held back until somebody accepts it. `failed`: its server gave nothing, or its copy is too old to be relied on.
+    `unique` counts domains that are in no other list, `problems` and `ignored` count lines by kind. `held`: a newer copy awaits approval.
+    `failed`: the server sends nothing, or the copy is too old.
     """
 
     source: str
@@ -58,12 +58,11 @@ class ListHealth:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How Hedgerow is. Instants are seconds since the epoch.
+    """State of Hedgerow. Instants are seconds since the epoch.
 
-    `people` are the names that the policy knows. `policy` is the path of the file in force, empty for the built-in default;
-    `policy_problems` are those of a newer file that was not taken; `journal_problem` is `Recorder.problem`; `dropped` counts
-    decisions that were not remembered; `free_bytes` are left on the disk of the state;
-    `certificates` are the instants at which they end: of the `ca`, of the `pages` under it, and of the policy's `files`.
+    `policy` is the path of the file in force, empty for the built-in policy. `policy_problems` are those of a newer file that was rejected.
+    `dropped` counts decisions that were not recorded, `free_bytes` is the free space of the state directory's disk. `certificates` are the
+    expiry times of `ca`, `pages` and the policy's `files`.
     """
 
     version: str
@@ -83,14 +82,14 @@ class Status:
 
     @property
     def knows_few_adult_sites(self) -> bool:
-        """Whether the starter list alone filters adult sites: because others are not fetched yet, or because none is wanted."""
+        """Tell whether only the starter list blocks adult sites, because other lists are not fetched yet or not wanted."""
         adult = [each for each in self.lists if each.category == "adult" and each.domains]
         return all(each.source.startswith("starter/") for each in adult)
 
 
 @dataclass(frozen=True, slots=True)
 class WebNames:
-    """The names, beside addresses and localhost, by which the pages are reached. `secure`: one whose certificate everybody can check."""
+    """Host names of the pages, besides addresses and localhost. Every device trusts the certificate of `secure`."""
 
     known: frozenset[str] = frozenset()
     secure: str | None = None
@@ -98,11 +97,10 @@ class WebNames:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """What a device may know of itself. `held` says in words that a pause or bedtime holds now, empty otherwise.
+    """A device as its own page shows it. `held` describes a pause or bedtime in force, empty if there is none.
 
-    `may_sign_in`: the sign-in page is shown to this device; the filtered devices of children get no more than their own page.
-    `conduct`: the café's code of conduct, where the guest of the session `sitting` has yet to accept it. `is_seat`: vouchers are taken
-    here; `is_captive`: nothing but this page is open before a guest has begun; `session_ends`: when the session here does.
+    `may_sign_in`: the device may open the sign-in page; children's devices may not. `conduct` is a café's code of conduct if the guest of
+    `session` has not accepted it. `is_seat`: the device takes vouchers. `is_captive`: only this page is open until a session begins.
     """
 
     device: DeviceId
@@ -121,7 +119,7 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The CA's certificate. `expires` is a day, `files` are its forms by file name, each with its type and its bytes."""
+    """The CA's certificate. `expires` is a date; `files` holds media type and content by file name."""
 
     name: str
     fingerprint: str
@@ -131,7 +129,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationView:
-    """What would be decided for a device at one enforcement point, and why."""
+    """Decision for a device at one enforcement point."""
 
     device: DeviceId
     person: str | None
@@ -145,68 +143,64 @@ class ExplanationView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccess:
-    """What holds for a service, and what would hold without the person's own rules for services."""
+    """Decision for a service, and the one without the person's own rules for services."""
 
     now: Decision
     by_default: Decision
 
 
 class Control(Protocol):
-    """The running Hedgerow, as the web sees it. All methods are called on control's event loop.
+    """The running Hedgerow. All methods are called on control's event loop.
 
-    The plain ones answer at once from memory; the `async` ones may touch the disk (through a thread) and return when the change is
-    in the journal and the new snapshot is published.
+    Plain methods answer from memory. `async` methods return when the change is in the journal and the new snapshot is published.
     """
 
     def status(self) -> Status:
-        """How everything is now."""
+        """Return the current state."""
 
     def names(self) -> WebNames:
-        """By which names the pages are reached, from memory."""
+        """Return the host names of the pages."""
 
     def policy(self) -> Policy:
-        """The policy in force."""
+        """Return the policy in force."""
 
     def certificate(self) -> Certificate:
-        """The certificate of the CA, as devices install it."""
+        """Return the CA's certificate for devices."""
 
     def reached_at(self, address: str) -> str:
-        """ADDR:PORT by which other devices reach the web, where this one has reached it at `address`."""
+        """Return the ADDR:PORT of the pages for other devices; this one has connected to `address`."""
 
     def proxy_config(self, address: str) -> tuple[str, bytes]:
-        """The file by which browsers configure themselves for the proxy of the machine at `address`, with its type."""
+        """Return media type and content of the proxy configuration for browsers that reach this machine at `address`."""
 
     def service_access(self, person: str) -> Mapping[str, ServiceAccess]:
-        """The decision for each service of a person. Pauses, bedtimes and budgets are left aside. Raises `InvalidInput` for an unknown
-        name."""
+        """Return the decision for each service of a person, without pauses, bedtimes and budgets. Raises `InvalidInput`."""
 
     def device_at(self, address: str) -> DeviceView | None:
-        """The device at an IP address, or None where it is not inside `network.lan`."""
+        """Return the device at an IP address, or None outside `network.lan`."""
 
     async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
-        """Answers an open request with a grant for its device and host. Raises `journal.ledger.NoSuchEntry`."""
+        """Approve an open request with a grant for its device and host. Raises `journal.access_store.NoSuchEntry`."""
 
     async def deny(self, request_id: int, actor: str) -> None:
-        """Answers an open request with no. Raises `journal.ledger.NoSuchEntry`."""
+        """Deny an open request. Raises `journal.access_store.NoSuchEntry`."""
 
     async def give(
         self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
     ) -> Grant:  # fmt: skip
-        """A grant that nobody asked for, for a device, a person or everybody. Raises `InvalidInput` for an unknown name or subject."""
+        """Grant a subject to a device, a person or everybody. Raises `InvalidInput` for an unknown name or subject."""
 
     async def revoke(self, grant_id: str, actor: str) -> None:
-        """Ends a grant now. Raises `journal.ledger.NoSuchEntry`."""
+        """End a grant now. Raises `journal.access_store.NoSuchEntry`."""
 
     async def pause(self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
-        """Holds a device, a person or everybody until `ends` or until resumed. Raises `InvalidInput` for an unknown name or a past
-        `ends`."""
+        """Pause a device, a person or everybody until `ends` or until resumed. Raises `InvalidInput` for an unknown name or past `ends`."""
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
-        """Ends the pauses of exactly this device or person (neither given: those of everybody). Raises `InvalidInput` for an unknown
-        name."""
+        """End the pauses of this device or person only; without either, those of everybody. Raises `InvalidInput` for an unknown name."""
 
     async def accept_list(self, name: str) -> None:
-        """Takes the newer copy of a list that is held back into use. Raises `InvalidInput`."""
+        """Put the newer copy of a list into use that was held back. Raises `InvalidInput`."""
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        """What each enforcement point would decide for a host or URL, at `at` or now. Raises `InvalidInput`."""
+        """Return the decision of each enforcement point for a host or URL, at `at` or now. Raises `InvalidInput`."""

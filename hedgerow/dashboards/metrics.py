@@ -1,7 +1,7 @@
-"""Every metric that Hedgerow has, in one table, and their exposition.
+"""Table of all metrics, and their exposition.
 
-Workers report counters and gauges by name and label values; control adds its own. No label ever holds a domain, an address, a device or
-a person, and the number of series of a metric is bounded. A name that is not in the table is ignored and counted.
+Workers report counters and gauges by name and label values; control adds its own. No label holds a domain, an address, a device or a
+person, and the number of series per metric is bounded. Undeclared metrics are ignored and counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from hedgerow import __version__
 
 SERIES_LIMIT = 500
-"""Series of one metric; what would be more is ignored and counted."""
+"""Maximum number of series per metric. Further ones are ignored and counted."""
 
 
 class MetricType(StrEnum):
@@ -31,10 +31,10 @@ class MetricType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One declared metric. `buckets` are a histogram's upper bounds, without +Inf.
+    """A declared metric. `buckets` are a histogram's upper bounds without +Inf.
 
-    `from_start`: label values of a counter that are shown as 0 before anything was counted. Prometheus sees no increase in a series that
-    begins with what it should tell of.
+    `from_start` lists label values of a counter that are exposed as 0 from the start: Prometheus sees no increase in a series that
+    begins with its first event.
     """
 
     name: str
@@ -45,91 +45,68 @@ class Metric:
     from_start: tuple[tuple[str, ...], ...] = ()
 
 
-def _by_role(name: str, help: str) -> Metric:
-    return Metric(name, MetricType.COUNTER, help, ("role",), from_start=(("control",), ("dns",), ("gate",), ("inspector",)))
+def _counter(name: str, help: str, *labels: str, shown: tuple[tuple[str, ...], ...] = ()) -> Metric:
+    return Metric(name, MetricType.COUNTER, help, labels, from_start=shown)
 
+
+def _gauge(name: str, help: str, *labels: str) -> Metric:
+    return Metric(name, MetricType.GAUGE, help, labels)
+
+
+_ROLES = (("control",), ("dns",), ("gate",), ("inspector",))
+_UPSTREAM_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 METRICS: tuple[Metric, ...] = (
-    Metric("hedgerow_build_info", MetricType.GAUGE, "The version that runs; always 1.", ("version",)),
-    Metric(
-        "hedgerow_dns_queries_total",
-        MetricType.COUNTER,
-        "DNS queries answered.",
-        ("verdict", "reason", "transport"),
-        from_start=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
+    _gauge("hedgerow_build_info", "Version of Hedgerow; always 1.", "version"),
+    _counter(
+        "hedgerow_dns_queries_total", "DNS queries answered.", "verdict", "reason", "transport",
+        shown=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
     ),
-    Metric("hedgerow_dns_cache_hits_total", MetricType.COUNTER, "DNS queries answered from the cache."),
-    Metric("hedgerow_dns_cache_misses_total", MetricType.COUNTER, "DNS queries that had to be decided or forwarded."),
-    Metric("hedgerow_dns_cache_entries", MetricType.GAUGE, "Answers in the caches of all DNS workers."),
-    Metric("hedgerow_dns_cache_octets", MetricType.GAUGE, "Octets in the caches of all DNS workers."),
-    Metric("hedgerow_dns_queries_by_type_total", MetricType.COUNTER, "DNS queries answered, by their type.", ("type", "verdict")),
+    _counter("hedgerow_dns_cache_hits_total", "DNS queries answered from the cache."),
+    _counter("hedgerow_dns_cache_misses_total", "DNS queries that needed a decision or an upstream."),
+    _gauge("hedgerow_dns_cache_entries", "Answers in the caches of all DNS workers."),
+    _gauge("hedgerow_dns_cache_octets", "Size of the caches of all DNS workers in bytes."),
+    _counter("hedgerow_dns_queries_by_type_total", "DNS queries answered, by query type.", "type", "verdict"),
+    _counter("hedgerow_dns_queries_by_profile_total", "DNS queries answered, by the client's profile.", "profile", "verdict"),
     Metric(
-        "hedgerow_dns_queries_by_profile_total", MetricType.COUNTER, "DNS queries answered, by the asker's profile.", ("profile", "verdict")
+        "hedgerow_dns_answer_seconds", MetricType.HISTOGRAM, "Time to answer a DNS query, from the cache (hit) or not (miss).", ("cache",),
+        (0.0001, 0.00025, 0.0005, *_UPSTREAM_BOUNDS),
     ),
-    Metric(
-        "hedgerow_dns_answer_seconds",
-        MetricType.HISTOGRAM,
-        "Seconds until a DNS query was answered, from the cache (hit) or not (miss).",
-        ("cache",),
-        (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+    Metric("hedgerow_dns_upstream_seconds", MetricType.HISTOGRAM, "Response time of an upstream.", ("upstream",), _UPSTREAM_BOUNDS),
+    _counter(
+        "hedgerow_dns_upstream_errors_total", "Queries without a usable answer from an upstream, by outcome: timeout, error or refused.",
+        "upstream", "outcome",
     ),
-    Metric(
-        "hedgerow_dns_upstream_seconds",
-        MetricType.HISTOGRAM,
-        "Seconds until an upstream answered.",
-        ("upstream",),
-        (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+    _counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
+    _counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
+    _counter(
+        "hedgerow_proxy_requests_total", "Decisions about proxy requests.", "lane", "verdict", "reason",
+        shown=(("refuse", "block", "bypass"),),
     ),
-    Metric(
-        "hedgerow_dns_upstream_errors_total",
-        MetricType.COUNTER,
-        "Queries that an upstream did not answer (timeout, error), or not properly (refused).",
-        ("upstream", "outcome"),
-    ),
-    Metric("hedgerow_dns_dropped_total", MetricType.COUNTER, "DNS messages dropped or refused without a decision.", ("cause",)),
-    Metric("hedgerow_proxy_connections_total", MetricType.COUNTER, "Proxy connections judged.", ("lane", "verdict")),
-    Metric(
-        "hedgerow_proxy_requests_total",
-        MetricType.COUNTER,
-        "Proxy requests judged.",
-        ("lane", "verdict", "reason"),
-        from_start=(("refuse", "block", "bypass"),),
-    ),
-    Metric("hedgerow_proxy_dropped_total", MetricType.COUNTER, "Proxy connections and requests refused without a decision.", ("cause",)),
-    Metric(
-        "hedgerow_proxy_passed_through_total",
-        MetricType.COUNTER,
-        "Hosts that are tunnelled for a while because a client refused our certificate.",
-    ),
-    Metric("hedgerow_proxy_pages_scanned_total", MetricType.COUNTER, "Pages whose words were weighed.", ("verdict",)),
-    Metric("hedgerow_proxy_cut_total", MetricType.COUNTER, "Open connections cut because the rules for them changed."),
-    Metric("hedgerow_proxy_bytes_total", MetricType.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),
-    Metric("hedgerow_proxy_open_tunnels", MetricType.GAUGE, "Tunnels and inspected connections that are open now."),
-    _by_role("hedgerow_worker_restarts_total", "Workers that ended and were started anew."),
-    _by_role("hedgerow_worker_renewals_total", "Workers that grew old or large and handed over to a new one."),
-    _by_role("hedgerow_events_dropped_total", "Events not remembered: a queue or the disk was full."),
-    Metric(
-        "hedgerow_policy_loads_total", MetricType.COUNTER, "Loads of the policy file.", ("result",), from_start=(("failure",), ("success",))
-    ),
-    Metric(
-        "hedgerow_policy_loaded_timestamp_seconds", MetricType.GAUGE, "When the policy in force was loaded, in seconds since the epoch."
-    ),
-    Metric("hedgerow_list_domains", MetricType.GAUGE, "Domains in the lists of a category.", ("category",)),
-    Metric("hedgerow_list_age_seconds", MetricType.GAUGE, "Seconds since a list was last fetched or written.", ("source",)),
-    Metric("hedgerow_access_requests_open", MetricType.GAUGE, "Requests for access that wait for an answer."),
-    Metric("hedgerow_state_free_bytes", MetricType.GAUGE, "Bytes left on the disk that holds the state."),
-    Metric(
+    _counter("hedgerow_proxy_dropped_total", "Proxy connections and requests refused without a decision.", "cause"),
+    _counter("hedgerow_proxy_passed_through_total", "Hosts tunnelled for a while because a client rejected our certificate."),
+    _counter("hedgerow_proxy_pages_scanned_total", "Pages whose words were scanned.", "verdict"),
+    _counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
+    _counter("hedgerow_proxy_bytes_total", "Bytes from (in) and to (out) the clients.", "lane", "direction"),
+    _gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),
+    _counter("hedgerow_worker_restarts_total", "Workers restarted after they ended.", "role", shown=_ROLES),
+    _counter("hedgerow_worker_renewals_total", "Workers replaced because of their age or size.", "role", shown=_ROLES),
+    _counter("hedgerow_events_dropped_total", "Events not recorded because a queue or the disk was full.", "role", shown=_ROLES),
+    _counter("hedgerow_policy_loads_total", "Loads of the policy file.", "result", shown=(("failure",), ("success",))),
+    _gauge("hedgerow_policy_loaded_timestamp_seconds", "Load time of the policy in force, in seconds since the epoch."),
+    _gauge("hedgerow_list_domains", "Domains in the lists of a category.", "category"),
+    _gauge("hedgerow_list_age_seconds", "Seconds since a list was last fetched or written.", "source"),
+    _gauge("hedgerow_access_requests_open", "Open requests for access."),
+    _gauge("hedgerow_state_free_bytes", "Free bytes on the disk of the state directory."),
+    _gauge(
         "hedgerow_certificate_expires_timestamp_seconds",
-        MetricType.GAUGE,
-        "When a certificate expires, in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
-        ("certificate",),
+        "Expiry time of a certificate in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
+        "certificate",
     ),
-    Metric(
-        "hedgerow_budgets", MetricType.GAUGE, "Budgets of today, by what is left: plenty, little (15 minutes or less), none.", ("state",)
-    ),
-    Metric("hedgerow_notices_waiting", MetricType.GAUGE, "Notices that wait to be sent."),
-    Metric("hedgerow_metrics_ignored_total", MetricType.COUNTER, "Reports of an undeclared metric, wrong labels or too many series."),
-)
+    _gauge("hedgerow_budgets", "Today's budgets by what is left: plenty, little (15 minutes or less), none.", "state"),
+    _gauge("hedgerow_notices_waiting", "Notices waiting to be sent."),
+    _counter("hedgerow_metrics_ignored_total", "Reports with an undeclared metric, wrong labels or too many series."),
+)  # fmt: skip
 
 type Labels = tuple[str, ...]
 
@@ -137,12 +114,12 @@ _IGNORED = "hedgerow_metrics_ignored_total"
 
 
 class UndeclaredMetric(KeyError):
-    """A name that is not in the table, or label values that do not fit it. Raised only where `strict` is set, in tests."""
+    """An undeclared metric or wrong label values. Raised only if `strict` is set, in tests."""
 
 
 @dataclass(slots=True)
 class _SampleSeries:
-    """What has been reported of one sample name, such as a histogram's `_bucket`."""
+    """Reported values of one sample name, such as a histogram's `_bucket`."""
 
     declared: Metric
     labels: tuple[str, ...]
@@ -151,7 +128,7 @@ class _SampleSeries:
 
 
 class Metrics(Collector):
-    """The sums over all workers and control, which prometheus-client renders. Used from one thread."""
+    """Sums over all workers and control, rendered by prometheus-client. Used from one thread."""
 
     def __init__(self, declared: Iterable[Metric] = METRICS, *, strict: bool = False) -> None:
         self._declared = tuple(declared)
@@ -164,7 +141,7 @@ class Metrics(Collector):
         self.set("hedgerow_build_info", (__version__,), 1.0)
 
     def add(self, name: str, labels: Labels = (), value: float = 1.0) -> None:
-        """Adds to a counter, or to a `_bucket`, `_sum` or `_count` of a histogram (buckets cumulative, `le` the last label)."""
+        """Add to a counter, or to a histogram's `_bucket` (cumulative, with `le` as the last label), `_sum` or `_count`."""
         sums = self._find(name, labels)
         if sums is None:
             return
@@ -176,7 +153,7 @@ class Metrics(Collector):
             self._ignore(name)
 
     def set(self, name: str, labels: Labels, value: float, worker: str = "control") -> None:
-        """Sets a gauge of one worker; the exposition shows the sum over the workers that are there."""
+        """Set a gauge of one worker. The exposition shows the sum over all current workers."""
         sums = self._find(name, labels)
         if sums is None:
             return
@@ -188,37 +165,37 @@ class Metrics(Collector):
             self._ignore(name)
 
     def set_total(self, name: str, labels: Labels, total: float) -> None:
-        """Sets a counter of control's own, which another part keeps; it never goes down here."""
+        """Raise a counter to a total that is kept elsewhere. It never decreases."""
         sums = self._find(name, labels)
         if sums is not None and total > (before := sums.totals.get(labels, 0.0)):
             self.add(name, labels, total - before)
 
     def set_all(self, name: str, levels: Mapping[Labels, float]) -> None:
-        """Replaces all series of one of control's own gauges, so that those of a list which is gone vanish."""
+        """Replace all series of a gauge of control, so that removed lists disappear."""
         if (sums := self._sums.get(name)) is not None:
             sums.levels["control"] = {}
         for labels, value in levels.items():
             self.set(name, labels, value)
 
     def observe(self, name: str, value: float, labels: Labels = ()) -> None:
-        """Puts one value into a histogram."""
+        """Add a value to a histogram."""
         for bound in (*self._sums[f"{name}_bucket"].declared.buckets, math.inf):
             self.add(f"{name}_bucket", (*labels, _bound(bound)), float(value <= bound))
         self.add(f"{name}_sum", labels, value)
         self.add(f"{name}_count", labels)
 
     def worker_left(self, worker: str) -> None:
-        """Forgets a worker's gauges: what it held open is gone with it."""
+        """Remove the gauges of a worker that has ended."""
         for sums in self._sums.values():
             sums.levels.pop(worker, None)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """The text for a scrape and its content type, in the format that the Accept header asks for."""
+        """Return body and content type of a scrape, in the format that the Accept header asks for."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Family]:
-        """What prometheus-client asks for; a metric without labels is shown as 0 before anything was counted."""
+        """Yield all metrics for prometheus-client. Metrics without labels are 0 before the first event."""
         for metric in self._declared:
             base = metric.name.removesuffix("_total")
             family = Family(base, metric.help, metric.type.value)
@@ -264,7 +241,7 @@ def _samples_of(metric: Metric) -> Iterator[tuple[str, _SampleSeries]]:
 
 
 def _bound(bound: float) -> str:
-    """A bucket's bound as Prometheus writes it.
+    """Return a bucket's bound in Prometheus' notation.
 
     >>> _bound(math.inf), _bound(0.25), _bound(1.0)
     ('+Inf', '0.25', '1.0')
@@ -282,7 +259,7 @@ def _is_declared_bucket(sums: _SampleSeries, name: str, labels: Labels) -> bool:
 
 
 def _normal(name: str, labels: Labels) -> Labels:
-    """The same bound may be written as 1, 1.0 or 1e0."""
+    """Normalize a bucket's bound, which may be written as 1, 1.0 or 1e0."""
     return (*labels[:-1], _bound(float(labels[-1]))) if name.endswith("_bucket") else labels
 
 

@@ -1,7 +1,7 @@
-"""Notices: what there is to tell, whom, and when one goes out. Nothing here talks to a service; `send` is passed in.
+"""Notices to parents and admins: queueing, timing and delivery. The caller passes in `send`, which talks to the services.
 
-A receiver gets one message at a time, with all that waits in it. The first one goes out at once; while more come, the gap between two
-messages doubles, up to an hour, so nothing that a child or a program does can flood anybody.
+A recipient gets all waiting notices in one message. The first goes out at once; the interval between messages doubles while more notices
+come, up to an hour, so nobody can be flooded.
 """
 
 from __future__ import annotations
@@ -41,30 +41,30 @@ REPEAT_AFTER_S: Mapping[NoticeTopic, float] = {
     NoticeTopic.BUDGET: 86400.0,
     NoticeTopic.TROUBLE: 6 * 3600.0,
 }
-"""For how long the same is not told again: a program that tries a way round the filter does so every minute."""
+"""Minimum time between equal notices: a program that tries to bypass the filter does so every minute."""
 
 
 type LocalizedText = Callable[[Language], str]
-"""What a notice says to somebody who reads a language."""
+"""Return the text of a notice in a language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell. `key` says what it is of: equal ones are one notice."""
+    """A notice. Notices with the same topic and key are one notice."""
 
     topic: NoticeTopic
     key: str
-    say: LocalizedText
+    text: LocalizedText
 
 
 def localized(text: str, /, **values: object) -> LocalizedText:
-    """A message of the catalogues with its values."""
+    """Return a message of the catalogues with its values."""
     return lambda reader: reader.gettext(text, **values)
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """What a service is given: plain text, or HTML with the same as a file beside it. `address` is a secret."""
+    """A message for a service, as text and possibly as HTML. `address` is a secret."""
 
     address: str
     title: str
@@ -74,7 +74,7 @@ class OutgoingMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverView:
-    """A receiver as far as the pages may show it: of the address no more than the kind of service."""
+    """A recipient as pages may show it. Only the type of service is known of its address."""
 
     name: str
     about: tuple[str, ...]
@@ -86,21 +86,21 @@ class ReceiverView:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """What came of a test; `problem` is empty where the service took it."""
+    """Result of a test; `problem` is empty if the service accepted it."""
 
     name: str
     problem: str
 
 
 type SendMessage = Callable[[OutgoingMessage], Awaitable[str]]
-"""Gives a message to its service, within a time of its own; what went wrong in one sentence, empty for nothing."""
+"""Send a message within a timeout, and return a problem as one sentence or an empty text."""
 
 type MakeReport = Callable[[Language], Report]
-"""Makes the weekly report in a language; waits for the disk."""
+"""Make the weekly report in a language. Blocks on the disk."""
 
 
 class NoticeDispatcher:
-    """Takes notices and sends them in time. `tell` only appends; `run` does the rest, on control's event loop."""
+    """Queues notices and sends them when due. `run` works on control's event loop."""
 
     def __init__(
         self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: SendMessage, report: MakeReport,
@@ -112,12 +112,12 @@ class NoticeDispatcher:
         self._sending: dict[str, asyncio.Task[None]] = {}
 
     def enqueue(self, notices: Iterable[Notice]) -> None:
-        """Takes what there is to tell, and never waits."""
+        """Queue notices without waiting. Only the latest 1000 are kept."""
         self._queue += notices
         del self._queue[:-1000]
 
     async def run(self, interval: float = 1.0) -> None:
-        """Sends in time, until cancelled. A receiver whose service does not answer holds up nobody else."""
+        """Send due notices until cancelled. A service that does not answer delays no other recipient."""
         try:
             while True:
                 await self.step()
@@ -128,34 +128,34 @@ class NoticeDispatcher:
             await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def step(self) -> None:
-        """Puts what was told into the outbox, and begins to send what is due."""
-        policy, told, self._queue = self._policy(), self._queue, []
+        """Move queued notices to the outbox, and start sending what is due."""
+        policy, queued, self._queue = self._policy(), self._queue, []
         try:
-            await asyncio.to_thread(self._put, policy, told)
+            await asyncio.to_thread(self._put, policy, queued)
         except DatabaseError as error:
-            log.warning("%d notices can't be kept: %s", len(told), error.orig)
+            log.warning("Cannot store %d notices: %s", len(queued), error.orig)
         for receiver in policy.notices.values():
             if receiver.name not in self._sending and self._has_address(receiver):
                 task = self._sending[receiver.name] = asyncio.create_task(self._serve(receiver, policy))
                 task.add_done_callback(lambda _task, name=receiver.name: self._sending.pop(name, None))  # type: ignore[misc]
 
     async def wait_until_sent(self) -> None:
-        """Waits until nothing is being sent."""
+        """Wait until all started messages are sent."""
         await asyncio.gather(*self._sending.values())
 
     def _has_address(self, receiver: Receiver) -> bool:
         return self.book.has(receiver.name)
 
-    def _put(self, policy: Policy, told: Iterable[Notice]) -> None:
+    def _put(self, policy: Policy, queued: Iterable[Notice]) -> None:
         for receiver in filter(self._has_address, policy.notices.values()):
-            for notice in told:
+            for notice in queued:
                 if notice.topic in receiver.about:
-                    text = notice.say(language(receiver.language))
+                    text = notice.text(language(receiver.language))
                     self.outbox.put(receiver.name, notice.topic, notice.key, text, REPEAT_AFTER_S[notice.topic])
             if receiver.report is not None:
                 due = receiver.report.last_before(self._clock(), ZoneInfo(policy.network.timezone))
                 last = self.outbox.last_of(receiver.name, REPORT)
-                # Somebody who was added today gets the first one on the day named, not at once.
+                # A new recipient gets the first report on the chosen day, not at once.
                 if self._clock() - due < 86400 and (last is None or last < due):
                     self.outbox.put(receiver.name, REPORT, REPORT, language(receiver.language).gettext("The week at home"))
 
@@ -165,7 +165,7 @@ class NoticeDispatcher:
             for batch in batches(rows):
                 await self._deliver(receiver, batch)
         except DatabaseError as error:
-            log.warning("The notices for %s wait: %s", receiver.name, error.orig)
+            log.warning("Cannot send the notices for %s: %s", receiver.name, error.orig)
 
     def _due(self, receiver: Receiver, policy: Policy) -> tuple[NoticeRow, ...]:
         now = self._clock()
@@ -177,12 +177,12 @@ class NoticeDispatcher:
         problem = await self._send(await self._message(receiver, rows))
         if not problem:
             await asyncio.to_thread(self.outbox.mark_sent, ids)
-            log.info("%s was sent %d notice(s)", receiver.name, len(rows))
+            log.info("Sent %d notice(s) to %s", len(rows), receiver.name)
             return
         tries = max(row.tries for row in rows)
         next_at = self._clock() + min(RETRY_S * 2**tries, LONGEST_RETRY_S)
         is_over = next_at - min(row.at for row in rows) > GIVE_UP_S
-        log.warning("%s could not be sent a notice: %s", receiver.name, problem)
+        log.warning("Cannot send a notice to %s: %s", receiver.name, problem)
         await asyncio.to_thread(self.outbox.mark_failed, ids, problem, None if is_over else next_at)
 
     async def _message(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> OutgoingMessage:
@@ -193,7 +193,7 @@ class NoticeDispatcher:
         return OutgoingMessage(address, f"Hedgerow: {reader.gettext('The week at home')}", report.text, report.html)
 
     async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
-        """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `InvalidInput` for an unknown name."""
+        """Send a test at once to one or all recipients, even in quiet hours. Raises `InvalidInput` for an unknown name."""
         policy = self._policy()
         names = [find_receiver(policy, name).name] if name is not None else list(policy.notices)
         return tuple(await asyncio.gather(*map(self._test, names)))
@@ -206,12 +206,12 @@ class NoticeDispatcher:
         return TestResult(name, await self._send(OutgoingMessage(self.book.address(name), f"Hedgerow: {title}", f"{text}\n{self._link()}")))
 
     def set_address(self, name: str, address: str) -> None:
-        """Where a receiver is reached from now on; an empty address is none. Raises `InvalidInput`."""
+        """Set a recipient's address; an empty one removes it. Raises `InvalidInput`."""
         find_receiver(self._policy(), name)
         self.book.put(name, address)
 
     def receivers(self) -> tuple[ReceiverView, ...]:
-        """Everybody who gets notices; waits for the disk."""
+        """Return all recipients. Blocks on the disk."""
         return tuple(self._view(receiver) for receiver in self._policy().notices.values())
 
     def _view(self, receiver: Receiver) -> ReceiverView:
@@ -232,7 +232,7 @@ def find_receiver(policy: Policy, name: str) -> Receiver:
 def due_notices(
     receiver: Receiver, waiting: Iterable[NoticeRow], sent: tuple[float, ...], zone: ZoneInfo, now: float
 ) -> tuple[NoticeRow, ...]:
-    """What goes out at `now`. `sent` is when messages went out in the last day, the latest first."""
+    """Return the notices due at `now`. `sent` holds the instants of the last day's messages, latest first."""
     if receiver.quiet is not None and state_at(receiver.quiet, zone, now).active:
         return ()
     if sent and now - sent[0] < send_interval(sum(now - at < LONGEST_GAP_S for at in sent)) and sent[0] <= now:
@@ -244,7 +244,7 @@ def due_notices(
 
 
 def send_interval(messages: int) -> float:
-    """Seconds until the next message, after so many in the last hour.
+    """Return the seconds until the next message after `messages` in the last hour.
 
     >>> [send_interval(number) for number in (1, 2, 3, 20)]
     [60.0, 120.0, 240.0, 3600.0]
@@ -253,7 +253,7 @@ def send_interval(messages: int) -> float:
 
 
 def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:
-    """The rows of each message: the report is one of its own."""
+    """Split rows into messages: the report is one of its own."""
     notices = tuple(row for row in rows if row.topic != REPORT)
     reports = tuple(row for row in rows if row.topic == REPORT)
     return [batch for batch in (notices, reports) if batch]
@@ -266,7 +266,7 @@ def message_title(rows: tuple[NoticeRow, ...], reader: Language) -> str:
 
 
 def message_body(rows: tuple[NoticeRow, ...], link: str, reader: Language) -> str:
-    """The texts as lines of plain text, and where to look."""
+    """Return the notices as lines of text, with a link to the pages."""
     lines = [f"- {row.text}{_repeat_suffix(row.count, reader)}" for row in rows[:MAX_LINES]]
     more = [reader.gettext("and %(count)s more.", count=len(rows) - MAX_LINES)] if len(rows) > MAX_LINES else []
     return "\n".join([*lines, *more, *([f"\n{link}"] if link else [])])

@@ -1,7 +1,7 @@
-"""The weekly report: one HTML file that asks nobody for anything. It speaks of time, topics and requests, not of pages.
+"""The weekly report: one HTML file without external resources, about time, topics and requests, not pages.
 
-It is made from sums and requests, into which privacy was worked before they were written: of a person of whom nothing is kept, nothing is
-told. Its pictures are table cells of different widths, because programs for mail throw SVG away and ask before they show images.
+It is made from sums and requests that already respect each person's privacy. Its charts are table cells of different widths, because mail
+programs drop SVG and ask before they load images.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from babel.dates import format_skeleton
 from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.dashboards.words.rules import privacy_of, rule_layers
 from hedgerow.journal.reader import HourlyReasonCount, JournalReader, RequestRow, UsageCount
 from hedgerow.policies.activity import REPORT_TOPICS
 from hedgerow.policies.model import Policy, Privacy, Reason, Verdict
@@ -24,7 +25,7 @@ from hedgerow.policies.model import Policy, Privacy, Reason, Verdict
 WEEK_S = 7 * 86400.0
 _TOPICS = 6
 _BACKGROUND = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
-"""What programs ask for by themselves: it says nothing about a child."""
+"""Requests that programs make by themselves and that say nothing about a child."""
 
 
 _ANSWERS = {"open": message("waiting for an answer"), "approved": message("yes"), "denied": message("no")}
@@ -36,7 +37,7 @@ _QUESTIONS = (
 
 
 class Report(NamedTuple):
-    """The same thrice: as plain text, for services that know nothing else, as HTML, and as data for scripts."""
+    """The report as plain text, as HTML and as data."""
 
     text: str
     html: str
@@ -45,7 +46,7 @@ class Report(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """Something in this week and in the one before, as minutes or as a count; `share` is this week's of the longest bar, 0 to 100."""
+    """Minutes or counts of this week and the one before. `share` is the length of this week's bar, 0 to 100."""
 
     what: str
     now: int
@@ -55,7 +56,7 @@ class ReportLine:
 
 @dataclass(frozen=True, slots=True)
 class PersonReport:
-    """One person's week. `time` is by topic, `total` in all (None: nobody counted); `days` are what was blocked on each day."""
+    """One person's week. `time` is by topic, `total` is None if time is not counted, `days` counts blocks per day."""
 
     name: str
     total: ReportLine | None
@@ -68,12 +69,12 @@ class PersonReport:
 
 
 def weekly_report(journal: JournalReader, policy: Policy, now: float, reader: Language) -> Report:
-    """The report on the seven days before `now`, for somebody who reads this language."""
+    """Return the report on the seven days before `now` in a language. Blocks on the disk."""
     where = labels.zone(policy.network.timezone)
     counts, use = journal.hourly_reasons(now - 2 * WEEK_S), journal.use(now - 2 * WEEK_S)
     requests = [row for row in journal.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
-    told = [name for name in policy.people if _may_report(policy, name)]
-    people = tuple(_person(name, policy, counts, use, requests, now, reader) for name in told)
+    reported = [name for name in policy.people if _may_report(policy, name)]
+    people = tuple(_person(name, policy, counts, use, requests, now, reader) for name in reported)
     templates = make_environment(reader)
     values = {
         "people": people,
@@ -89,7 +90,7 @@ def weekly_report(journal: JournalReader, policy: Policy, now: float, reader: La
 
 
 def format_minutes(minutes: int) -> str:
-    """An amount of time.
+    """Return a duration in hours and minutes.
 
     >>> format_minutes(0), format_minutes(45), format_minutes(125)
     ('0 min', '45 min', '2 h 05 min')
@@ -98,10 +99,7 @@ def format_minutes(minutes: int) -> str:
 
 
 def _may_report(policy: Policy, name: str) -> bool:
-    person = policy.people[name]
-    layers = (person.rules, policy.household, policy.profiles[person.profile].rules)
-    privacy = next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)
-    return privacy is not Privacy.NONE
+    return privacy_of(rule_layers(policy, policy.people[name].profile, name, None)) is not Privacy.NONE
 
 
 def _person(
@@ -134,7 +132,7 @@ def _person(
 
 
 def _time(name: str, use: Iterable[UsageCount], border: int, reader: Language) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
-    """A person's minutes, in all and by topic."""
+    """Return a person's minutes, in total and by topic."""
     sums: Counter[tuple[str, bool]] = Counter()
     for row in use:
         if row.account == f"person:{name}":
@@ -149,7 +147,7 @@ def _time(name: str, use: Iterable[UsageCount], border: int, reader: Language) -
 
 
 def with_bar_lengths(lines: list[ReportLine]) -> tuple[ReportLine, ...]:
-    """The lines with the lengths of their bars.
+    """Return the lines with the lengths of their bars.
 
     >>> [line.share for line in with_bar_lengths([ReportLine("a", 10, 0), ReportLine("b", 5, 20), ReportLine("c", 0, 1)])]
     [100, 50, 0]
@@ -161,25 +159,25 @@ def with_bar_lengths(lines: list[ReportLine]) -> tuple[ReportLine, ...]:
 def conversation_starters(
     name: str, time: tuple[ReportLine, ...], blocked: tuple[ReportLine, ...], requests: tuple[RequestRow, ...], reader: Language
 ) -> tuple[str, ...]:
-    """Three to begin a talk with: about wishes first, never about guilt."""
-    found = []
+    """Return three questions for a conversation, about wishes first and never about guilt."""
+    questions = []
     if requests:
         text = message("What did %(name)s want to do at %(what)s, and is there a good way to do it?")
-        found.append(reader.gettext(text, name=name, what=requests[0].host))
-    has_before = any(line.before for line in (*time, *blocked))  # in the first week everything is new
+        questions.append(reader.gettext(text, name=name, what=requests[0].host))
+    has_before = any(line.before for line in (*time, *blocked))  # in the first week every topic is new
     more = next((line for line in time if has_before and line.now > 2 * max(line.before, 30)), None)
     if more is not None:
         text = message("%(what)s took more time than in other weeks. What is good about it at the moment?")
-        found.append(reader.gettext(text, what=more.what))
+        questions.append(reader.gettext(text, what=more.what))
     grown = next((line for line in blocked if has_before and line.now > 2 * max(line.before, 5)), None)
     if grown is not None:
         text = message("More was blocked this week (%(what)s). Did something new come up at school or among friends?")
-        found.append(reader.gettext(text, what=grown.what))
+        questions.append(reader.gettext(text, what=grown.what))
     if blocked and blocked[0].now:
         text = message("Does %(name)s understand why %(what)s, the topic blocked most often, is blocked?")
-        found.append(reader.gettext(text, name=name, what=blocked[0].what))
-    found += [reader.gettext(text, name=name) for text in _QUESTIONS]
-    return tuple(found[:3])
+        questions.append(reader.gettext(text, name=name, what=blocked[0].what))
+    questions += [reader.gettext(text, name=name) for text in _QUESTIONS]
+    return tuple(questions[:3])
 
 
 def _day(at: float, policy: Policy, reader: Language) -> str:

@@ -1,4 +1,4 @@
-"""Templates that speak a language: what all of them know, whether a page is made of them, a report or a mail."""
+"""Jinja environments for a language, shared by pages, reports and mail."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
 
 class _SharedBytecodeCache(BytecodeCache):
-    """Compiling a template takes twenty times as long as filling it: it is done once for all languages."""
+    """Shares compiled templates between languages. Compiling takes twenty times as long as rendering."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+        self._compiled: dict[str, bytes] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self._kept:
-            bucket.bytecode_from_string(self._kept[bucket.key])
+        if bucket.key in self._compiled:
+            bucket.bytecode_from_string(self._compiled[bucket.key])
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        self._kept[bucket.key] = bucket.bytecode_to_string()
+        self._compiled[bucket.key] = bucket.bytecode_to_string()
 
 
 @cache
@@ -34,8 +34,8 @@ def _bytecode_cache() -> _SharedBytecodeCache:
 
 
 def make_environment(reader: Language) -> Environment:
-    """A new environment; everything is escaped as HTML."""
-    made = Environment(
+    """Return a new environment that escapes all values as HTML."""
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -44,9 +44,9 @@ def make_environment(reader: Language) -> Environment:
         extensions=["jinja2.ext.i18n"],
         bytecode_cache=_bytecode_cache(),
     )
-    made.policies["ext.i18n.trimmed"] = True
-    made.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]
-    made.globals |= {
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals |= {
         "language": reader,
         "ngettext": reader.ngettext,
         "number": reader.number,
@@ -57,4 +57,4 @@ def make_environment(reader: Language) -> Environment:
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "iso": labels.iso_timestamp,
     }
-    return made
+    return environment

@@ -1,4 +1,1 @@
-"""The web server's inside: who may see what (`guard`), what may be asked of the running Hedgerow (`control`), JSON for scripts (`routes`).
-
-`app.create_app` puts it together with the pages. Deliberately absent: settings, files, and everything that decides.
-"""
+"""JSON API for scripts, under /api/v1. Each module adds the routes of one subject to the router of `schema.api_router`."""

@@ -1,7 +1,7 @@
-"""Edits of a policy file's text that keep what people wrote there: comments, order, quotes. Pure: text in, text out.
+"""Edits of a YAML text that preserve comments, order and quotes. Pure.
 
-ruamel.yaml keeps comments, but hangs each on the value before it, so that a comment about the next line goes when the line before it does.
-What is lost that way is put back to where it stood.
+ruamel.yaml attaches each comment to the value before it, so removing that value would remove a comment about the next line. Such comments
+are restored to their place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ruamel.yaml.util import load_yaml_guess_indent
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of a document, at `path`. `make` changes the document in place; raises ValueError with a sentence where that cannot be."""
+    """A change of a document at `path`. `make` changes the document in place, or raises ValueError with a sentence."""
 
     path: tuple[str, ...]
     make: Callable[[CommentedMap], None]
@@ -34,7 +34,7 @@ NEW_FILE_HEADER = "# Written by Hedgerow's pages; yours to edit. `hedgerow check
 
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
-    """The text after the edits. Raises ValueError, also where the text is not a mapping in YAML."""
+    """Return the text after the edits. Raises ValueError, also if the text is not a YAML mapping."""
     try:
         document, yaml = _parse(text)
     except YAMLError as error:
@@ -46,7 +46,7 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     if before == after:
         return text
     if text.strip() and before != text:
-        # ruamel writes some spaces otherwise than people do: only what the edits changed is taken from what it wrote.
+        # ruamel normalizes spaces: take only the changed lines from its output.
         moved = _apply_line_changes(text, before, after)
         after = moved if _value(moved) == document else after
     header = text if text.strip() and not _has_content(text) else ""
@@ -54,10 +54,10 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
 
 
 def apply_edits_to_files(texts: Mapping[str, str], edits: Iterable[Edit]) -> dict[str, str]:
-    """The texts of several files, the main one first, after edits: each is made where what it is about is written.
+    """Return the texts of several files, the main file first, after edits. Each edit applies to the file with its path.
 
-    What none of them has yet goes to the main file. An entry of `lists` has no name to find it by: such an edit is tried in every file,
-    but what it adds is added in the main one only. Raises ValueError as `apply_edits`.
+    New paths go to the main file. Entries of `lists` have no name, so an edit of one applies to every file with `lists`; additions go to
+    the main file. Raises ValueError as `apply_edits`.
     """
     main = next(iter(texts))
     named = {name: _key_paths(text) for name, text in texts.items()}
@@ -72,20 +72,20 @@ def apply_edits_to_files(texts: Mapping[str, str], edits: Iterable[Edit]) -> dic
 
 
 def diff(before: str, after: str) -> tuple[str, ...]:
-    """The lines that differ, with two lines around each, as `diff -u` writes them without its head."""
+    """Return the differences as in `diff -u`, with two lines of context and without the header."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm="")
     return tuple(lines)[2:]
 
 
 def diff_of_files(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
-    """The diffs of several files, each under its name; of one file without it."""
+    """Return the differences of several files, each under its name unless there is only one."""
     if len(after) == 1:
         return next(diff(before[name], after[name]) for name in after)
     return tuple(line for name in after for line in (f"@@ {name} @@", *diff(before[name], after[name])))
 
 
 def put(path: tuple[str, ...], value: object) -> Edit:
-    """Sets the value at `path`, making the mappings that lead there; None removes it."""
+    """Set the value at `path` and create its parent mappings; None removes the value."""
 
     def edit(document: CommentedMap) -> None:
         holder = _find_mapping(document, path[:-1], make=value is not None)
@@ -100,7 +100,7 @@ def put(path: tuple[str, ...], value: object) -> Edit:
 
 
 def put_times(path: tuple[str, ...], value: str | list[str] | Mapping[str, str | list[str]] | None) -> Edit:
-    """Sets the times of ordinary weeks; what the file says there of holidays and dates stays."""
+    """Set the times of ordinary weeks. Times of holidays and dates stay."""
 
     def edit(document: CommentedMap) -> None:
         holder = _find_mapping(document, path[:-1], make=False)
@@ -113,12 +113,12 @@ def put_times(path: tuple[str, ...], value: str | list[str] | Mapping[str, str |
 
 
 def remove(path: tuple[str, ...]) -> Edit:
-    """Removes what is at `path`, if anything is."""
+    """Remove the value at `path`, if there is one."""
     return put(path, None)
 
 
 def include(path: tuple[str, ...], item: object) -> Edit:
-    """Adds an item to the end of the list at `path`; a single value there becomes a list."""
+    """Append an item to the list at `path`. A single value becomes a list."""
 
     def edit(document: CommentedMap) -> None:
         holder = _find_mapping(document, path[:-1], make=True)
@@ -131,7 +131,7 @@ def include(path: tuple[str, ...], item: object) -> Edit:
 
 
 def exclude(path: tuple[str, ...], item: object) -> Edit:
-    """Takes an item out of the list at `path`; an empty list goes as a whole."""
+    """Remove an item from the list at `path`, and the list itself if it becomes empty."""
 
     def edit(document: CommentedMap) -> None:
         holder = _find_mapping(document, path[:-1], make=False)
@@ -147,7 +147,7 @@ def exclude(path: tuple[str, ...], item: object) -> Edit:
 
 
 def rename(path: tuple[str, ...], new: str) -> Edit:
-    """Gives a key another name, in its place."""
+    """Rename a key in place."""
 
     def edit(document: CommentedMap) -> None:
         holder = _find_mapping(document, path[:-1], make=False)
@@ -177,12 +177,12 @@ def _parse(text: str) -> tuple[CommentedMap, YAML]:
 
 
 def _key_paths(text: str) -> set[tuple[str, ...]]:
-    """The keys of a text and what stands in them, such as `("people", "mia")`; nothing where it cannot be read."""
+    """Return the paths of the first two levels, such as `("people", "mia")`; none if the text is invalid."""
     value = _value(text)
-    found: set[tuple[str, ...]] = set()
+    paths: set[tuple[str, ...]] = set()
     for key, inner in value.items() if isinstance(value, Mapping) else ():
-        found |= {(key,), *((key, name) for name in (inner if isinstance(inner, Mapping) else ()))}
-    return found
+        paths |= {(key,), *((key, name) for name in (inner if isinstance(inner, Mapping) else ()))}
+    return paths
 
 
 def _value(text: str) -> object:
@@ -193,7 +193,7 @@ def _value(text: str) -> object:
 
 
 def _mapping_indent(text: str) -> int:
-    """By how much the file indents the keys of a mapping, as its first indented key has it."""
+    """Return the indentation of the first nested key."""
     found = re.search(r"^[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*( +)[^\s#-]", text, re.MULTILINE)
     return len(found[1]) if found else 2
 
@@ -211,10 +211,10 @@ def _dump(yaml: YAML, document: CommentedMap) -> str:
 
 
 def mapping_at(document: CommentedMap, path: tuple[str, ...]) -> CommentedMap:
-    """The mapping at `path`, made where there is none. Raises ValueError."""
-    found = _find_mapping(document, path, make=True)
-    assert found is not None
-    return found
+    """Return the mapping at `path`, created if necessary. Raises ValueError."""
+    mapping = _find_mapping(document, path, make=True)
+    assert mapping is not None
+    return mapping
 
 
 def _find_mapping(document: CommentedMap, path: tuple[str, ...], make: bool) -> CommentedMap | None:
@@ -232,7 +232,7 @@ def _find_mapping(document: CommentedMap, path: tuple[str, ...], make: bool) -> 
 
 
 def _matches_item(each: object, item: object) -> bool:
-    """Whether an item of a list is `item`, or says more about it."""
+    """Tell whether an entry of a list is `item`, or a mapping about it."""
     return each == item or (isinstance(each, Mapping) and each.get("what") == item)
 
 
@@ -247,7 +247,7 @@ def _as_list(holder: CommentedMap, key: str) -> CommentedSeq:
 
 
 def _to_yaml_node(value: object) -> Any:
-    """New values are written on one line where they are short."""
+    """Return a value as a ruamel node. Short values are written on one line."""
     if isinstance(value, Mapping):
         made = CommentedMap((key, _to_yaml_node(each)) for key, each in value.items())
         if all(not isinstance(each, Mapping | list) or len(str(each)) < 60 for each in value.values()) and len(str(value)) < 100:
@@ -262,7 +262,7 @@ def _to_yaml_node(value: object) -> Any:
 
 
 def _apply_line_changes(text: str, before: str, after: str) -> str:
-    """Applies what differs between `before` and `after` to `text`, of which `before` is another spelling with as many lines."""
+    """Apply the differences between `before` and `after` to `text`. `before` is `text` in ruamel's spelling, with as many lines."""
     own, normal, new = text.splitlines(True), before.splitlines(True), after.splitlines(True)
     if len(own) != len(normal):
         return after
@@ -273,7 +273,7 @@ def _apply_line_changes(text: str, before: str, after: str) -> str:
 
 
 def _restore_comments(before: str, after: str) -> str:
-    """Puts comments back where the edit took them along, as lines of their own: those of other lines, and those of lines that went."""
+    """Restore comments that an edit removed, as lines of their own."""
     missing = Counter(map(_comment_of, before.splitlines()))
     missing.subtract(map(_comment_of, after.splitlines()))
     old, new = before.splitlines(True), after.splitlines(True)
@@ -290,17 +290,17 @@ def _restore_comments(before: str, after: str) -> str:
 
 
 def _comment_of(line: str) -> str:
-    """The comment of a line, empty where it has none; a sign in quotes begins none.
+    """Return the comment of a line, or an empty text. A `#` in quotes begins no comment.
 
     >>> _comment_of('  - "a # b"  # why'), _comment_of("a: b#c")
     ('# why', '')
     """
     quote = ""
-    for place, sign in enumerate(line):
+    for index, char in enumerate(line):
         if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "\"'" and (not place or line[place - 1] in " [{,:"):
-            quote = sign
-        elif sign == "#" and (not place or line[place - 1].isspace()):
-            return line[place:].rstrip()
+            quote = "" if char == quote else quote
+        elif char in "\"'" and (not index or line[index - 1] in " [{,:"):
+            quote = char
+        elif char == "#" and (not index or line[index - 1].isspace()):
+            return line[index:].rstrip()
     return ""

@@ -1,5 +1,5 @@
-"""The pages: made on the server, without scripts, without a request to the outside, for a phone first.
+"""HTML pages, rendered on the server, that work without scripts and load nothing from other hosts.
 
-`views` gathers what a page shows, `words` turns it into sentences, `templates/` lays it out. All text goes through Jinja's escaping;
-no template says `safe`.
+Each module has a `PageGroup` for one subject. `words` provides the sentences and `templates/` the layout. Jinja escapes all text; no
+template uses `safe`.
 """

@@ -1,4 +1,4 @@
-"""Charts as plain SVG made on the server, each with the numbers for a table beside it. Pure."""
+"""Geometry of the SVG charts, with the numbers for a table beside each, and QR codes. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BAR_CHART_WIDTH, BAR_CHART_HEIGHT = 480, 90
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: where it stands in the picture, and what it says."""
+    """A bar with its position, label and count."""
 
     x: float
     y: float
@@ -33,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarChart:
-    """A bar chart of `width` by `height`; `total` is the sum of the counts."""
+    """A bar chart; `total` is the sum of its counts."""
 
     bars: tuple[Bar, ...]
     total: int
@@ -42,7 +42,7 @@ class BarChart:
 
 
 def blocked_by_hour(hours: Iterable[HourlyCount], midnight: float, now: float) -> BarChart:
-    """How much was blocked in each hour of the day that began at `midnight`."""
+    """Return a chart of blocked requests per hour of the day that began at `midnight`."""
     counts: dict[int, int] = {}
     for hour in hours:
         place = int((hour.hour * 3600 - midnight) // 3600)
@@ -52,7 +52,7 @@ def blocked_by_hour(hours: Iterable[HourlyCount], midnight: float, now: float) -
 
 
 def bar_chart(counts: list[tuple[str, int]], places: int | None = None) -> BarChart:
-    """Bars for labelled counts, the highest as high as the picture; `places` leaves room for more to come.
+    """Return bars for labelled counts, the highest as high as the picture. `places` leaves room for further bars.
 
     >>> [bar.height for bar in bar_chart([("a", 1), ("b", 2)]).bars]
     [45.0, 90.0]
@@ -68,13 +68,13 @@ def bar_chart(counts: list[tuple[str, int]], places: int | None = None) -> BarCh
 
 
 TIMELINE_WIDTH, TIMELINE_UP, TIMELINE_DOWN = 480, 30, 14
-"""Of the picture: allowed grows up from the line by at most `TIMELINE_UP`, blocked down by at most `TIMELINE_DOWN`."""
+"""Size of the picture. Allowed requests extend up from the line, blocked ones down."""
 _DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineHour:
-    """One hour that had something in it. `x`, `up` and `down` are places and heights in the picture."""
+    """An hour with requests. `x`, `width`, `up` and `down` are coordinates in the picture."""
 
     starts: float
     allowed: int
@@ -87,7 +87,7 @@ class TimelineHour:
 
 @dataclass(frozen=True, slots=True)
 class PersonDay:
-    """One person's day. `closed` are stretches of bedtime as x and width, `now` is where the day has got to."""
+    """A person's day. `closed` holds bedtimes as x and width, `now` is the x of the current time."""
 
     name: str
     hours: tuple[TimelineHour, ...]
@@ -98,7 +98,7 @@ class PersonDay:
 
 
 def person_days(policy: Policy, counts: Iterable[HourlyCount], midnight: float, now: float) -> tuple[PersonDay, ...]:
-    """Everybody's day that began at `midnight`, those of whom something is known. Heights can be compared between people."""
+    """Return the day of each person with requests since `midnight`. All days have the same scale."""
     sums: dict[str, dict[int, tuple[int, int]]] = {}
     for count in counts:
         device = policy.devices.get(count.device)
@@ -148,14 +148,14 @@ def _x(at: float, midnight: float) -> float:
 
 
 def _height(count: int, most: int, highest: int) -> float:
-    """Few are seen beside many: heights go with the square root."""
+    """Return a height proportional to the square root, so that small counts stay visible."""
     return round(max(2.0, highest * sqrt(count / most)), 1) if count else 0.0
 
 
 def qr_code(text: str) -> Markup:
-    """Black on white in both themes, which cameras need; with the quiet zone of ISO/IEC 18004."""
+    """Return a QR code in black on white, which cameras need in both themes, with the quiet zone of ISO/IEC 18004."""
     out = io.BytesIO()
     segno.make(text, error="m", micro=False).save(
         out, kind="svg", xmldecl=False, svgns=False, scale=4, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
     )
-    return Markup(out.getvalue().decode())  # noqa: S704  all of it is the library's
+    return Markup(out.getvalue().decode())  # noqa: S704  the library made all of it

@@ -1,1 +1,1 @@
-"""Wording of the pages: languages, labels and sentences about rules."""
+"""Texts of the pages: languages, labels and sentences about rules."""

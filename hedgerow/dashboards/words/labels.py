@@ -1,4 +1,4 @@
-"""Decisions and instants in plain words. Pure."""
+"""Labels of decisions, reasons, times and browsers. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hedgerow.policies.model import Reason, Verdict
 _PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
 _REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")
 
-# How a reason is said alone, and with what decided.
+# Each reason alone, and with the deciding rule, topic or service.
 _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.LIFELINE: (message("a helpline"), message("a helpline")),
     Reason.PAUSE: (message("the network is paused"), message("the network is paused")),
@@ -44,7 +44,7 @@ _REASONS: dict[Reason, tuple[str, str]] = {
 
 
 def zone(name: str) -> ZoneInfo:
-    """The time zone of this name, UTC where it is not known."""
+    """Return a time zone by its name, or UTC if it is unknown."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -52,7 +52,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def reason_text(reason: Reason, what: str, reader: Language | None = None) -> str:
-    """Why, as the end of a sentence; in English where no language is given.
+    """Return a reason as the end of a sentence, by default in English.
 
     >>> reason_text(Reason.CATEGORY, "gambling"), reason_text(Reason.DEFAULT, "")
     ('topic: Gambling', 'no rule against it')
@@ -67,19 +67,19 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
 
 
 def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tuple[str, int]]:
-    """How often for each reason, the most frequent first; reasons that are said in the same words are one.
+    """Return the count of each reason text, most frequent first. Reasons with the same text are added up.
 
     >>> count_by_reason([ReasonCount(Verdict.BLOCK, Reason.BYPASS, what, 2) for what in ("vpn", "doh")], language("en"))
     [('a way round the filter', 4)]
     """
-    told: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     for each in counts:
-        told[reason_text(each.reason, each.what, reader)] += each.count
-    return told.most_common()
+        totals[reason_text(each.reason, each.what, reader)] += each.count
+    return totals.most_common()
 
 
 def stored_reason_text(text: str, reader: Language) -> str:
-    """Why, where the journal has it as text: a reason, or a reason and what decided.
+    """Return the label of a reason that the journal stores as text, with or without its subject.
 
     >>> stored_reason_text("category: gambling", language("en")), stored_reason_text("bedtime", language("en"))
     ('topic: Gambling', 'bedtime')
@@ -89,7 +89,7 @@ def stored_reason_text(text: str, reader: Language) -> str:
 
 
 def title_of(name: str, reader: Language) -> str:
-    """What a category or service is called; any other text as it is."""
+    """Return the title of a category or service; other texts unchanged."""
     return reader.category(name, _titles().get(name, name))
 
 
@@ -100,7 +100,7 @@ def _titles() -> dict[str, str]:
 
 
 def verdict_text(verdict: Verdict, reader: Language) -> str:
-    """What happened to it, in one word."""
+    """Return a verdict in one word."""
     match verdict:
         case Verdict.ALLOW | Verdict.INSPECT:
             return reader.gettext("allowed")
@@ -113,7 +113,7 @@ def verdict_text(verdict: Verdict, reader: Language) -> str:
 
 
 def ending_text(ending: UpcomingEnd, reader: Language) -> str:
-    """What ends soon, as a sentence."""
+    """Return a sentence about time that ends soon."""
     what = title_of(ending.what.rpartition(":")[2], reader)
     if ending.reason is not Reason.BUDGET:
         return reader.ngettext(
@@ -125,23 +125,23 @@ def ending_text(ending: UpcomingEnd, reader: Language) -> str:
 
 
 def iso_timestamp(at: float) -> str:
-    """An instant for machines, in UTC."""
+    """Return an instant in ISO 8601, in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def minutes_left(ends: float | None, now: float) -> int | None:
-    """Until a session ends, the minute that runs included; None where no end is set."""
+    """Return the minutes until a session ends, rounded up, or None without an end."""
     return None if ends is None else max(0, int((ends - now + 59) // 60))
 
 
 def midnight_before(now: float, where: ZoneInfo) -> float:
-    """The instant at which the local day of `now` began."""
+    """Return the instant at which the local day of `now` began."""
     day = datetime.fromtimestamp(now, where)
     return day.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()
 
 
 _BROWSERS = (
-    # Each of them calls itself by the names of those below, too.
+    # Each User-Agent also contains names of the browsers below it.
     ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"),
     ("CriOS", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
 )  # fmt: skip
@@ -153,7 +153,7 @@ _MAX_AGENT_LENGTH = 60
 
 
 def user_agent_text(agent: str) -> str:
-    """The browser and its system; of what is not known, the beginning as it is.
+    """Return browser and operating system of a User-Agent, or its beginning if both are unknown.
 
     >>> user_agent_text("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36")
     'Chrome, Linux'

@@ -1,4 +1,4 @@
-"""What holds for somebody, in plain words: for the child's own page, and for the parent's page of that child. Pure."""
+"""Rules in force as sentences, and conversion of schedules between policy and forms. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _YOUTUBE = {
 
 @dataclass(frozen=True, slots=True)
 class ScheduleText:
-    """What a schedule closes (or opens), and when: pairs of days and times. `is_all`: the whole internet; `is_only`: closed otherwise."""
+    """Targets and times of a schedule. `is_all`: the whole internet. `is_only`: closed at other times. `when` pairs days with times."""
 
     name: str
     closes: bool
@@ -46,7 +46,7 @@ class ScheduleText:
 
 @dataclass(frozen=True, slots=True)
 class RulesText:
-    """Titles and sentences, ready to be shown. `nights` pairs days with times."""
+    """Titles and sentences to display. `nights` pairs days with times."""
 
     title: str
     topics: tuple[str, ...]
@@ -64,7 +64,7 @@ class RulesText:
 def rules_text(
     policy: Policy, profile: str, person: str | None, device: str | None, reader: Language, now: float
 ) -> RulesText:  # fmt: skip
-    """What holds at `now` for a device, for a person (device None), or for a device of nobody (person None)."""
+    """Describe the rules in force at `now` for a device, for a person (device None), or for a device without a person (person None)."""
     layers = rule_layers(policy, profile, person, device)
     allowed, blocked = _effective_targets(layers, now)
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
@@ -80,27 +80,30 @@ def rules_text(
         schedules=tuple(schedule_text(each, reader) for rules in layers for each in rules.schedules),
         searches=reader.gettext(_SAFE_SEARCH[safe]),
         youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
-        kept=reader.gettext(_PRIVACY[next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)]),
+        kept=reader.gettext(_PRIVACY[privacy_of(layers)]),
     )
 
 
 def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, Target], dict[str, Target]]:
-    """What is allowed and what is blocked, by name: the nearest layer that names a thing decides, as in `policies.rule_index`."""
-    said: dict[str, tuple[bool, Target]] = {}
+    """Return allowed and blocked targets by name. The nearest layer that names a target decides, as in `policies.rule_index`."""
+    decided: dict[str, tuple[bool, Target]] = {}
     for rules in layers:
         for allows, targets in ((False, rules.block), (True, rules.allow)):
             for target in in_force(targets, now):
-                said.setdefault(target.name, (allows, target))
-    allowed, blocked = ({name: target for name, (allows, target) in said.items() if allows is wanted} for wanted in (True, False))
+                decided.setdefault(target.name, (allows, target))
+    allowed, blocked = ({name: target for name, (allows, target) in decided.items() if allows is wanted} for wanted in (True, False))
     return allowed, blocked
 
 
 def rule_layers(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
-    """The nearest scope first, as `policies.ruleset` has it."""
-    known = policy.devices.get(device) if device else None
-    owner = policy.people.get(person) if person else None
-    own = [known.rules] if known else []
-    return [*own, *([owner.rules] if owner else []), policy.household, policy.profiles[profile].rules]
+    """Return the rules of device, person, household and profile, the nearest first, as in `policies.ruleset`."""
+    scopes = (policy.devices.get(device or ""), policy.people.get(person or ""))
+    return [*(scope.rules for scope in scopes if scope), policy.household, policy.profiles[profile].rules]
+
+
+def privacy_of(layers: Iterable[Rules]) -> Privacy:
+    """Return the privacy that the nearest layer sets."""
+    return next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)
 
 
 def _titles(reader: Language, targets: dict[str, Target], *kinds: TargetKind) -> tuple[str, ...]:
@@ -108,7 +111,7 @@ def _titles(reader: Language, targets: dict[str, Target], *kinds: TargetKind) ->
 
 
 def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
-    """One schedule, ready to be shown."""
+    """Describe a schedule."""
     targets = tuple(title_of(target.name, reader) for target in (*schedule.block, *schedule.allow))
     closes = bool(schedule.block) or schedule.internet is Verdict.BLOCK
     times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
@@ -118,19 +121,19 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
 
 
 def _date_ranges(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:
-    """Dates one after another with the same times together."""
-    stretches: list[tuple[date, date, str]] = []
+    """Yield ranges of dates with the same times."""
+    ranges: list[tuple[date, date, str]] = []
     for day, text in sorted(times.items()):
-        if stretches and stretches[-1][2] == text and stretches[-1][1] + timedelta(days=1) == day:
-            stretches[-1] = (stretches[-1][0], day, text)
+        if ranges and ranges[-1][2] == text and ranges[-1][1] + timedelta(days=1) == day:
+            ranges[-1] = (ranges[-1][0], day, text)
         else:
-            stretches.append((day, day, text))
-    for first, last, text in stretches:
+            ranges.append((day, day, text))
+    for first, last, text in ranges:
         yield reader.date(first) if first == last else f"{reader.date(first)} – {reader.date(last)}", text.replace("-", "–")
 
 
 def _group_days(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:
-    """Days with the same times together; `always` is said of all seven."""
+    """Group days with the same times. `always` names all seven days."""
     groups: dict[str, list[int]] = {}
     for day, both in times.items():
         if any(both):
@@ -154,9 +157,9 @@ _SCHOOL_NIGHTS, _FREE_NIGHTS = ("mon", "tue", "wed", "thu", "sun"), ("fri", "sat
 
 
 def night_times(schedule: Schedule | None) -> dict[str, tuple[str, str]]:
-    """For each evening from when to when the internet is closed, two empty texts for an open night.
+    """Return start and end of the closed time for each evening, two empty texts for an open night.
 
-    Of a schedule with several spans an evening, the one that reaches furthest into the night is shown.
+    If an evening has several spans, the one that ends last is returned.
     """
     times = dict.fromkeys(DAY_NAMES, ("", ""))
     for span in sorted(schedule.spans, key=lambda span: span.end) if schedule else ():
@@ -165,7 +168,7 @@ def night_times(schedule: Schedule | None) -> dict[str, tuple[str, str]]:
 
 
 def day_times(schedule: Schedule) -> dict[str, str]:
-    """For each day its stretches, such as `15:00-16:00, 17:00-18:00`; an empty text where there is none."""
+    """Return the times of each day, such as `15:00-16:00, 17:00-18:00`, or an empty text."""
     return {
         day: ", ".join(
             f"{_time_of_day(span.start)}-{_time_of_day(span.end, of_end=True)}" for span in schedule.spans if span.weekday == place
@@ -175,7 +178,7 @@ def day_times(schedule: Schedule) -> dict[str, str]:
 
 
 def date_times(schedule: Schedule) -> dict[date, str]:
-    """The same for the dates that a schedule names, without those on which it does not hold."""
+    """Return the times of each date that a schedule names, without dates on which it does not apply."""
     times: dict[date, list[str]] = {}
     for span in schedule.dated:
         if span.start is not None:
@@ -184,7 +187,7 @@ def date_times(schedule: Schedule) -> dict[date, str]:
 
 
 def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
-    """What stands under `bedtime`, from a form's fields such as `mon-from` and `mon-to`; None where no night is closed.
+    """Return the value of `bedtime` for form fields such as `mon-from` and `mon-to`, or None if no night is closed.
 
     >>> bedtime_value({f"{day}-{end}": "21:00" if end == "from" else "07:00" for day in DAY_NAMES for end in ("from", "to")})
     '21:00-07:00'
@@ -203,21 +206,21 @@ def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
 
 
 def schedule_value(form: Mapping[str, str]) -> Times | dict[str, Times]:
-    """What stands under `when`, from a form's fields `mon` to `sun`. Raises `InvalidInput`, also where all are empty.
+    """Return the value of `when` for the form fields `mon` to `sun`. Raises `InvalidInput`, also if all are empty.
 
     >>> schedule_value({day: "15:00-16:00, 17:00-18:00" for day in ("mon", "tue", "wed", "thu", "fri")})
     {'school-days': ['15:00-16:00', '17:00-18:00']}
     """
     days: dict[str, Times] = {}
     for day in DAY_NAMES:
-        stretches = [part.strip().replace("–", "-") for part in form.get(day, "").split(",") if part.strip()]
+        intervals = [part.strip().replace("–", "-") for part in form.get(day, "").split(",") if part.strip()]
         try:
-            for stretch in stretches:
-                parse_interval(stretch)
+            for interval in intervals:
+                parse_interval(interval)
         except ValueError:
             raise InvalidInput("Enter a period with a beginning and an end, such as 15:00-17:00.") from None
-        if stretches:
-            days[day] = stretches[0] if len(stretches) == 1 else stretches
+        if intervals:
+            days[day] = intervals[0] if len(intervals) == 1 else intervals
     value = _grouped(days, {_SCHOOL_DAYS: "school-days", _WEEKEND: "weekend"})
     if value is None:
         raise InvalidInput("Choose a time: a schedule without one would never apply.")
@@ -225,7 +228,7 @@ def schedule_value(form: Mapping[str, str]) -> Times | dict[str, Times]:
 
 
 def _grouped(days: Mapping[str, Times], names: Mapping[tuple[str, ...], str]) -> Times | dict[str, Times] | None:
-    """Days with the same times together. Where groups of `names` say it all these are taken: they know of holidays, days do not."""
+    """Group days with the same times. Groups in `names` are preferred where they cover all days: they include holidays."""
     if not days:
         return None
     groups: list[tuple[Times, tuple[str, ...]]] = []
@@ -243,7 +246,7 @@ def _grouped(days: Mapping[str, Times], names: Mapping[tuple[str, ...], str]) ->
 
 
 def _days(days: tuple[str, ...]) -> str:
-    """Days one after another as a range.
+    """Return days as a range if they are consecutive, else as a list.
 
     >>> _days(("mon", "tue", "wed")), _days(("mon", "wed"))
     ('mon-wed', 'mon,wed')

@@ -32,7 +32,7 @@ def seen(reason: Reason, verdict: Verdict = Verdict.BLOCK) -> Observation:
 
 
 def text_of(notice: Notice, code: str = "en") -> str:
-    return notice.say(language(code))
+    return notice.text(language(code))
 
 
 def test_bypass_attempts_become_notices_without_host_names() -> None:
