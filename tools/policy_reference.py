@@ -1,6 +1,6 @@
-"""What of the documents is made from the data: the table of the profiles, and the JSON Schema that editors check a policy file with.
+"""Generate the table of profiles in docs/policy.md, and the JSON Schema with which editors check a policy file.
 
-`python tools/policy_reference.py docs` writes both; a test sees that they are as they would be written now.
+`python tools/policy_reference.py docs` writes both. A test compares them with the code.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _BEGIN, _END = "<!-- made from the profiles: begin -->", "<!-- end -->"
 
 
 def schema_json() -> str:
-    """The form of a policy file as JSON Schema."""
+    """Return the JSON Schema of a policy file."""
     schema = RawPolicy.model_json_schema(by_alias=True)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of Hedgerow"}
     return json.dumps(head | {key: value for key, value in schema.items() if key != "title"}, indent=1, ensure_ascii=False) + "\n"
 
 
 def profiles_table() -> str:
-    """Which categories and services each built-in profile blocks, and its levels, as Markdown; then why, and where that is from."""
+    """Return a Markdown table of what each built-in profile blocks, with its levels, followed by reasons and sources."""
     profiles = builtin_profiles()
     names = list(dict.fromkeys(target.name for profile in profiles.values() for target in profile.rules.block))
     services = {t.name for p in profiles.values() for t in p.rules.block if t.kind is TargetKind.SERVICE}
@@ -34,12 +34,10 @@ def profiles_table() -> str:
         [f"{name} (service)" if name in services else name, *(_mark(profiles[each], name) for each in BUILTIN_PROFILE_NAMES)]
         for name in names
     ]
-    for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("what is remembered", "privacy")):
+    for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("stored", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN_PROFILE_NAMES)])
-    rows.append(["pages from this score are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
-    rows.append(
-        ["kinds of files that are blocked", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES)]
-    )
+    rows.append(["score at which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
+    rows.append(["blocked kinds of files", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["bedtime, budget", *(_times(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     why = "\n".join(f"- `{name}`: {profiles[name].why.strip()} Source: {profiles[name].source.strip()}" for name in BUILTIN_PROFILE_NAMES)
@@ -56,16 +54,16 @@ def _page_limit(profile: Profile) -> str:
 
 
 def _times(profile: Profile) -> str:
-    said = [name for name, value in (("bedtime", profile.rules.bedtime), ("budget", profile.rules.budget)) if value]
-    return ", ".join(said) or "the family says"
+    settings = [name for name, value in (("bedtime", profile.rules.bedtime), ("budget", profile.rules.budget)) if value]
+    return ", ".join(settings) or "set by the family"
 
 
 def with_table(document: str) -> str:
-    """A document with the table between its marks as it would be made now. Raises ValueError where the marks are missing."""
+    """Return a document with an up-to-date table between its marks. Raises ValueError if they are missing."""
     before, begin, rest = document.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"there is no place for the table: {_BEGIN} … {_END}")
+        raise ValueError(f"the marks of the table are missing: {_BEGIN} … {_END}")
     return f"{before}{_BEGIN}\n{profiles_table()}{_END}{after}"
 
 

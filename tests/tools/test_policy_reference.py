@@ -26,7 +26,7 @@ def test_the_schema_is_up_to_date() -> None:
 def test_the_table_of_profiles_is_up_to_date() -> None:
     document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
     assert document == with_table(document), "run: python tools/policy_reference.py docs"
-    with pytest.raises(ValueError, match="no place for the table"):
+    with pytest.raises(ValueError, match="the marks of the table are missing"):
         with_table("no marks")
 
 
