@@ -46,7 +46,7 @@ def test_minutes_on_top_need_a_budget(running: Hedgerow) -> None:
     assert next(row for row in json.loads(running.run("budgets", "--json").stdout) if row["whose"] == "mia")["left"] == 7
     told = running.run("bonus", "mia", "5", "--for", "games")
     assert told.returncode == 2
-    assert "mia has a budget for all use, and none for games" in told.stderr
+    assert "mia has a time budget for all use, but none for games" in told.stderr
 
 
 def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:

@@ -76,7 +76,7 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     first, second = vouchers(cafe, 2, 60, "child")
     status, text = type_code(cafe, "AAAA-AAAA", SEAT)
     assert status == 403
-    assert "That is no voucher that can be used" in text
+    assert "This voucher is not valid" in text
     assert type_code(cafe, f" {first.lower().replace('-', chr(0x2013))} ", SEAT)[0] == 303
     wait_until(lambda: is_open(cafe, "school.example", SEAT), 30, "the seat is open")
     assert not is_open(cafe, "news.example", SEAT), "under the café's rules"
