@@ -188,7 +188,7 @@ class JournalReader:
     def devices(self, since: float) -> tuple[DeviceRow, ...]:
         """Return all devices seen, the latest first, with their counts from the hour of `since` on."""
         is_block = (hourly.c.verdict == Verdict.BLOCK.value).label("is_block")
-        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(self._since(hourly, since))
+        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(_since(self._store, hourly, since))
         counts = {(row.device, bool(row.is_block)): int(row.total) for row in self._store.rows(sums.group_by(hourly.c.device, is_block))}
         rows = self._store.rows(self._store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
         return tuple(
@@ -206,7 +206,7 @@ class JournalReader:
     def reasons(self, since: float, device: str | None = None) -> tuple[ReasonCount, ...]:
         """Count decisions by verdict, reason and category from the hour of `since` on, the most frequent first."""
         sums: Counter[tuple[str, str, str]] = Counter()
-        for query in self._sums_since(since, device):
+        for query in _sums_since(self._store, since, device):
             sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self._store.rows(query)})
         ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0][2]))
         return tuple(ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered)
@@ -223,7 +223,7 @@ class JournalReader:
         is_block = hourly.c.verdict == Verdict.BLOCK.value
         blocked = func.sum(case((is_block, hourly.c.count), else_=0)).label("blocked")
         query = select(hourly.c.hour, hourly.c.device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
-        query = query.where(self._since(hourly, since)).group_by(hourly.c.hour, hourly.c.device)
+        query = query.where(_since(self._store, hourly, since)).group_by(hourly.c.hour, hourly.c.device)
         return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self._store.rows(query))
 
     def hourly_reasons(self, since: float) -> tuple[HourlyReasonCount, ...]:
@@ -271,24 +271,6 @@ class JournalReader:
         query = self._store.select(access_requests).order_by(access_requests.c.id.desc()).limit(min(limit, PAGE_LIMIT))
         rows = self._store.rows(query if condition is None else query.where(condition))
         return tuple(RequestRow(**row._mapping) for row in rows)
-
-    def _sums_since(self, since: float, device: str | None) -> list[Select[Any]]:
-        """Sums by verdict, reason and category: whole days from `daily`, and the hours before them from `hourly`."""
-        first_day = -(-int(since // 3600) // 24)
-        parts: list[tuple[Table, ColumnElement[bool]]] = [
-            (hourly, self._since(hourly, since) & (hourly.c.hour < first_day * 24)),
-            (daily, self._store.own(daily) & (daily.c.day >= first_day)),
-        ]
-        queries = []
-        for table, condition in parts:
-            key = (table.c.verdict, table.c.reason, table.c.what)
-            query = select(*key, func.sum(table.c.count).label("total")).where(condition).group_by(*key)
-            queries.append(query if device is None else query.where(table.c.device == device))
-        return queries
-
-    def _since(self, table: Table, since: float) -> ColumnElement[bool]:
-        """The condition for this site's rows from the hour of `since` on."""
-        return self._store.own(table) & (table.c.hour >= int(since // 3600))
 
 
 class _DecisionSearch:
@@ -369,6 +351,26 @@ class _DecisionSearch:
 def _is_below(column: ColumnElement[Any], key: str) -> ColumnElement[bool]:
     """The condition for subdomains: "/" follows "." in ASCII."""
     return and_(column > key + ".", column < key + "/")
+
+
+def _sums_since(store: Store, since: float, device: str | None) -> list[Select[Any]]:
+    """Sums by verdict, reason and category: whole days from `daily`, and the hours before them from `hourly`."""
+    first_day = -(-int(since // 3600) // 24)
+    parts: list[tuple[Table, ColumnElement[bool]]] = [
+        (hourly, _since(store, hourly, since) & (hourly.c.hour < first_day * 24)),
+        (daily, store.own(daily) & (daily.c.day >= first_day)),
+    ]
+    queries = []
+    for table, condition in parts:
+        key = (table.c.verdict, table.c.reason, table.c.what)
+        query = select(*key, func.sum(table.c.count).label("total")).where(condition).group_by(*key)
+        queries.append(query if device is None else query.where(table.c.device == device))
+    return queries
+
+
+def _since(store: Store, table: Table, since: float) -> ColumnElement[bool]:
+    """The condition for this site's rows from the hour of `since` on."""
+    return store.own(table) & (table.c.hour >= int(since // 3600))
 
 
 def is_running_pause(now: float) -> ColumnElement[bool]:

@@ -33,7 +33,7 @@ type UpsertChanges = Callable[[Any], Mapping[str, Any]]
 
 
 class Dialect(ABC):
-    """What an engine does in its own way."""
+    """The behaviour in which database engines differ."""
 
     @abstractmethod
     def open(self) -> Engine:

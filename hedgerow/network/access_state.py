@@ -15,7 +15,7 @@ _NO_DEVICE = DeviceId("")
 
 
 class AccessState(StrEnum):
-    """What the gateway does with a device's traffic."""
+    """The gateway's treatment of a device's traffic."""
 
     OPEN = "open"  # forwards it: the device's rules do not block bypasses
     GUARDED = "guarded"  # redirects DNS and web traffic to Hedgerow, and refuses bypasses

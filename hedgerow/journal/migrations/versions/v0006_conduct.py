@@ -1,4 +1,4 @@
-"""Whether a café's guest accepted the code of conduct."""
+"""Acceptance of the code of conduct by a café's guest."""
 
 import sqlalchemy as sa
 from alembic import op
