@@ -111,7 +111,7 @@ class Supervisor:
                 await managed.ready.wait()
 
         ready = asyncio.create_task(wait_ready())
-        stopping = asyncio.create_task(self._wait_stopping())
+        stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({ready, stopping}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if ready.done():
@@ -149,9 +149,6 @@ class Supervisor:
         del self._silent[process]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # with its own children, which may hold its output open
-
-    async def _wait_stopping(self) -> None:
-        await self._stopping.wait()
 
     def _fail(self, message: str) -> None:
         log.error("%s", message)
@@ -234,18 +231,7 @@ class Supervisor:
         return await predecessor.wait()
 
     async def _end(self, managed: ManagedProcess) -> None:
-        await asyncio.gather(*(self._end_process(managed, process) for process in (managed.process, *managed.predecessors)))
-
-    async def _end_process(self, managed: ManagedProcess, process: asyncio.subprocess.Process | None) -> None:
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-        except TimeoutError:
-            log.warning("%s %d did not end in %.0f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
-            process.kill()
-            await process.wait()
+        await asyncio.gather(*(_end_process(managed, process) for process in (managed.process, *managed.predecessors)))
 
     def _write_workers(self) -> None:
         """List the processes for control's status page and for people who look for a process id."""
@@ -254,6 +240,18 @@ class Supervisor:
             write_atomically(self._settings.workers_file, encode(content))
         except OSError as error:
             log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
+
+
+async def _end_process(managed: ManagedProcess, process: asyncio.subprocess.Process | None) -> None:
+    if process is None or process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+    except TimeoutError:
+        log.warning("%s %d did not end in %.0f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
+        process.kill()
+        await process.wait()
 
 
 def notify_systemd(state: str) -> None:

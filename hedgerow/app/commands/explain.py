@@ -19,7 +19,8 @@ from rich.markup import escape
 
 from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.control.list_jobs import CompileError
-from hedgerow.app.control.lists import prepare_generation, source_location
+from hedgerow.app.control.list_sources import source_location
+from hedgerow.app.control.lists import prepare_generation
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request

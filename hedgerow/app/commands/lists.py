@@ -33,7 +33,8 @@ from hedgerow.app.commands.options import (
 )
 from hedgerow.app.commands.tables import add_row, printable
 from hedgerow.app.control.list_jobs import CompileError, ListFolders
-from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation, sources_of
+from hedgerow.app.control.list_sources import sources_of
+from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue

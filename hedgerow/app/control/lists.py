@@ -7,7 +7,6 @@ complete generations from before.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import shutil
 import time
@@ -28,18 +27,16 @@ from hedgerow.app.control.list_jobs import (
     run_compile,
     run_fetch,
 )
-from hedgerow.blocklists.archives import files_of
+from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
-from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy, copy_status, pointer_path
-from hedgerow.blocklists.generation import FORMAT_VERSION, matches_checksums, read_meta
-from hedgerow.blocklists.list_parser import ParseCache, engine_digest
+from hedgerow.blocklists.download_store import FetchResult, accept_held_copy
+from hedgerow.blocklists.generation import matches_checksums, read_meta
+from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.rules import Problem
-from hedgerow.blocklists.sources import Source, public_sources, starter_sources
+from hedgerow.blocklists.sources import Source, starter_sources
 from hedgerow.dashboards.control import ListHealth
-from hedgerow.policies.model import Policy, Profile
-from hedgerow.policies.network import ListSelection
+from hedgerow.policies.model import Policy
 
 if TYPE_CHECKING:
     from hedgerow.blocklists.downloader import ReportProgress
@@ -57,68 +54,6 @@ MANY_FAILURES = 3
 """Failures that are logged one by one; more become one line, and `hedgerow lists status` shows them all."""
 REFRESH_FRACTION = 0.75
 """A list is fetched again after this part of its `refresh` time, before it counts as too old."""
-
-
-def sources_of(policy: Policy) -> tuple[Source, ...]:
-    """The starter lists, the policy's own and the recommended ones, unless the policy uses the starter lists only."""
-    own = [
-        Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
-        for each in policy.lists
-    ]
-    known = {source.url for source in own}
-    recommended = [source for source in recommended_sources(policy) if source.url not in known]
-    return (*starter_sources(), *own, *recommended)
-
-
-def source_location(name: str, policy: Policy) -> str:
-    """The path of a list, relative if it is below the working directory, or its URL. Empty if that is the list's name anyway."""
-    source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
-    if source is None or source.name in (str(source.path), source.url):
-        return ""
-    if source.path is None:
-        return source.url or ""
-    return str(source.path.relative_to(Path.cwd()) if source.path.is_relative_to(Path.cwd()) else source.path)
-
-
-def recommended_sources(policy: Policy) -> list[Source]:
-    """The public lists recommended for the profiles in use; none if the policy uses the starter lists only.
-
-    A custom profile counts as a child's or an adult's, depending on the profile that it extends.
-    """
-    if policy.network.lists != ListSelection.RECOMMENDED:
-        return []
-    people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
-    used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
-    return [source.as_source() for source in public_sources().values() if used.intersection(source.default_for)]
-
-
-def _built_in(profile: Profile) -> str:
-    """The built-in profile whose recommended lists apply to this one."""
-    if any(profile.name in source.default_for for source in public_sources().values()):
-        return profile.name
-    return "child-8-12" if profile.is_for_children else "adult"
-
-
-def fingerprint(sources: Sequence[Source]) -> str:
-    """Hash of the compiler's inputs: the sources, their files, the categories and the list engine."""
-    digest = hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), builtin_categories())).encode())
-    for source in sources:
-        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identities(source))).encode())
-    return digest.hexdigest()[:20]
-
-
-def _identities(source: Source) -> list[tuple[str, int, int]]:
-    """Name, time and size of all files of a source; empty if they can't be read."""
-    try:
-        found = [(path, path.stat()) for path in files_of(source.path, source.format)] if source.path else []
-    except OSError:
-        return []
-    return [(str(path), status.st_mtime_ns, status.st_size) for path, status in found]
-
-
-def _modified_at(source: Source) -> float | None:
-    """Modification time of a source's newest file, in seconds since the epoch; None if it has no files."""
-    return max((date / 1e9 for _name, date, _size in _identities(source)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +91,7 @@ class ListUpdater:
         self._progress = progress
         self._one_job = one_job
         self._job_lock: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
-        self._copies: dict[Source, tuple[int, CopyStatus]] = {}
+        self._copies = CopyStatuses(self._folders.downloads)
         self._failed: dict[Source, _Failure] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0
@@ -165,21 +100,6 @@ class ListUpdater:
         self.report: CompileReport | None = None
         self.problem = ""
 
-    def _copy(self, source: Source) -> CopyStatus:
-        """The stored copy of a source. It is read, and its checksum verified, only after a change."""
-        try:
-            changed = pointer_path(source, self._folders.downloads).stat().st_mtime_ns
-        except OSError:
-            return CopyStatus()
-        known = self._copies.get(source)
-        if known is None or known[0] != changed:
-            known = self._copies[source] = (changed, copy_status(source, self._folders.downloads))
-        return known[1]
-
-    def _sources(self, policy: Policy) -> tuple[Source, ...]:
-        """The policy's sources with the copies on disk."""
-        return tuple(_with_path(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
-
     def is_worth_compiling(self, policy: Policy) -> bool:
         """Return True if it is time to compile. While lists are being fetched, they are compiled in batches."""
         is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < COMPILE_INTERVAL_WHILE_FETCHING_S)
@@ -187,15 +107,15 @@ class ListUpdater:
 
     def is_stale(self, policy: Policy) -> bool:
         """Return True if the inputs differ from those of the generation in force."""
-        return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name
+        return self.generation is None or fingerprint(self._copies.with_paths(sources_of(policy))) != self.generation.name
 
     async def load_first_generation(self, policy: Policy, before: Path | None) -> bool:
         """Make or find a generation to start with; the rest follows later. Returns False on failure.
 
         That is all lists if they are small, else the generation `before` of an earlier run, else the starter lists.
         """
-        sources = self._sources(policy)
-        size = sum(size for source in sources for _name, _date, size in _identities(source))
+        sources = self._copies.with_paths(sources_of(policy))
+        size = sum(size for source in sources for _name, _date, size in file_identities(source))
         is_known = _usable_report(self._folders.generations / fingerprint(sources)) is not None
         if is_known or size - _size_of_starter_lists() <= COMPILE_FIRST_BYTES:
             return await self.compile(policy)
@@ -205,8 +125,8 @@ class ListUpdater:
         return await self._compile(starter_sources())
 
     async def compile(self, policy: Policy) -> bool:
-        """Makes what `is_worth_compiling` asks for; False where that failed, and then all stays as it was."""
-        return await self._compile(self._sources(policy))
+        """Compile the policy's lists. Returns False on failure; the generation in force then stays."""
+        return await self._compile(self._copies.with_paths(sources_of(policy)))
 
     async def _compile(self, sources: tuple[Source, ...]) -> bool:
         out = self._folders.generations / fingerprint(sources)
@@ -262,7 +182,7 @@ class ListUpdater:
         """Remember a failure. Returns False if the list failed before too and nothing new is held back."""
         before = self._failed.get(source)
         self._failed[source] = _Failure(time.monotonic(), before.times + 1 if before else 1, problem)
-        is_held = bool(self._copy(source).held)
+        is_held = bool(self._copies.status(source).held)
         return before is None or (is_held and before.problem.message != problem.message)
 
     def accept(self, policy: Policy, name: str) -> bool:
@@ -284,7 +204,7 @@ class ListUpdater:
             log.error("%s", self.problem)
 
     def _is_due(self, source: Source) -> bool:
-        copy = self._copy(source)
+        copy = self._copies.status(source)
         if source in self._failed and not copy.held:
             return time.monotonic() - self._failed[source].at > self._failed[source].pause
         every = min(FETCH_INTERVAL_S, REFRESH_FRACTION * source.refresh) if source.refresh else FETCH_INTERVAL_S
@@ -298,48 +218,26 @@ class ListUpdater:
 
     def _problem(self, source: Source) -> str:
         """The problem of a source as a whole, as opposed to its lines; empty if there is none."""
-        copy = self._copy(source) if source.url else CopyStatus()
+        copy = self._copies.status(source)
         if copy.held:
             return f"held back: {copy.held} (to use it: `hedgerow lists accept '{source.name}'`)"
-        age = self._age(source, copy)
+        age = self._copies.age(source)
         if source.refresh is not None and age is not None and age > source.refresh:
             return f"not refreshed for {age / 3600:,.0f} hours, while its limit is {source.refresh / 3600:,.0f}"
         return self._failed[source].problem.message if source in self._failed else ""
-
-    def _age(self, source: Source, copy: CopyStatus) -> float | None:
-        if source.url:
-            return time.time() - copy.checked if copy.checked else None
-        written = _modified_at(source)
-        return None if written is None else time.time() - written
 
     def health(self, policy: Policy) -> tuple[ListHealth, ...]:
         """The health of each list."""
         reports = dict(zip(self._compiled, self.report.sources, strict=False)) if self.report else {}
         return tuple(
-            self._health(source, now, reports.get(now)) for source, now in zip(sources_of(policy), self._sources(policy), strict=True)
-        )
-
-    def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
-        checked = self._copy(source).checked if source.url else _modified_at(now)
-        problem, held = self._problem(source), bool(source.url and self._copy(source).held)
-        is_failing = bool(problem)
-        problems = report.problems if report else {}
-        if not problem and problems:
-            kind, count = next(iter(problems.items()))
-            problem = kind if count == 1 else f"{count:,} × {kind}"
-        return ListHealth(
-            source=source.name,
-            category=source.category,
-            domains=report.names if report else 0,
-            fetched=checked,
-            problem=problem,
-            unique=report.unique if report else 0,
-            url_rules=report.url_rules if report else 0,
-            format=report.format if report else "",
-            problems=problems,
-            ignored=report.ignored if report else {},
-            held=held,
-            failed=is_failing and not held,
+            _health_of(
+                source,
+                self._copies.status(source).checked if source.url else modified_at(source),
+                self._problem(source),
+                bool(self._copies.status(source).held),
+                reports.get(self._copies.with_paths((source,))[0]),
+            )
+            for source in sources_of(policy)
         )
 
     def prune(self, keep: Collection[Path | None]) -> None:
@@ -358,6 +256,29 @@ class ListUpdater:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
             ParseCache(self._folders.parsed).prune(used)
+
+
+def _health_of(source: Source, checked: float | None, problem: str, is_held: bool, report: SourceReport | None) -> ListHealth:
+    """The health of one list. `problem` is that of the list as a whole; problems of its lines come from the compiler's report."""
+    has_failed = bool(problem) and not is_held
+    problems = report.problems if report else {}
+    if not problem and problems:
+        kind, count = next(iter(problems.items()))
+        problem = kind if count == 1 else f"{count:,} × {kind}"
+    return ListHealth(
+        source=source.name,
+        category=source.category,
+        domains=report.names if report else 0,
+        fetched=checked,
+        problem=problem,
+        unique=report.unique if report else 0,
+        url_rules=report.url_rules if report else 0,
+        format=report.format if report else "",
+        problems=problems,
+        ignored=report.ignored if report else {},
+        held=is_held,
+        failed=has_failed,
+    )
 
 
 def _warn(problems: Sequence[Problem], asked: int) -> None:
@@ -394,10 +315,6 @@ def _is_usable(generation: Path) -> bool:
     except (OSError, ValueError):
         return False
     return matches_checksums(generation)
-
-
-def _with_path(source: Source, path: Path | None) -> Source:
-    return Source(source.name, source.category, path, source.url, source.format, source.refresh)
 
 
 async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:

@@ -19,7 +19,7 @@ from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request
+from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.privacy import observe
 from hedgerow.policies.ruleset import Ruleset
 
@@ -40,8 +40,9 @@ class Worker:
         self.index = index
         self.settings = settings
         self.view = view
-        self.courier = EventSender(settings.event_socket, f"{role}-{index}", role)
-        self._activity = ActivityLog(self.courier.send)
+        self._events = EventSender(settings.event_socket, f"{role}-{index}", role)
+        self.send = self._events.send
+        self._activity = ActivityLog(self.send)
         self.neighbours = Neighbours(self._forget)
         self.on_swap: Callable[[LoadedSnapshot], None] = lambda _view: None
         self.on_forget: Callable[[], None] = lambda: None
@@ -106,25 +107,16 @@ class Worker:
         self._activity.note(ruleset, self.view.catalogue, request, decision, now)
         seen = observe(ruleset, request, decision, now, count)
         if seen is not None:
-            self.courier.send(seen)
+            self.send(seen)
 
     def use(self, ruleset: Ruleset, request: Request) -> None:
         """Count an open tunnel that transfers data as use."""
         self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time())
 
-    def ask(self, request: AccessRequest) -> None:
-        self.courier.send(request)
-
-    def accept(self, accepted: ConductAccepted) -> None:
-        self.courier.send(accepted)
-
-    def type_code(self, typed: CodeEntered) -> None:
-        self.courier.send(typed)
-
     async def run(self) -> None:
         """Follow snapshots and report to control, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.courier.run())
+            tasks.create_task(self._events.run())
             tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._tick_loop())
             tasks.create_task(self._report_counters())
@@ -166,7 +158,7 @@ class Worker:
     async def _report_counters(self) -> None:
         while True:
             await asyncio.sleep(COUNTERS_INTERVAL_S)
-            self.courier.report_totals(self.counters())
+            self._events.report_totals(self.counters())
 
     def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
         last, last_address = self._seen.get(device.id, (0.0, ""))
@@ -175,4 +167,4 @@ class Worker:
         if len(self._seen) >= 65536:
             self._seen.clear()
         self._seen[device.id] = (now, address)
-        self.courier.send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))
+        self.send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))

@@ -21,7 +21,7 @@ from list_server import ListServer, text
 from pydantic import TypeAdapter
 
 from hedgerow.app.control.list_jobs import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
-from hedgerow.app.control.lists import fingerprint
+from hedgerow.app.control.list_sources import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.download_store import FetchOutcome, copy_status
 from hedgerow.blocklists.sources import Source

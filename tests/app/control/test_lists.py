@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import pytest
 from list_server import ListServer, text
 
+from hedgerow.app.control import list_sources as sources_module
 from hedgerow.app.control import lists as lists_module
 from hedgerow.app.control.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
-from hedgerow.app.control.lists import ListUpdater, fingerprint, recommended_sources, sources_of
+from hedgerow.app.control.list_sources import fingerprint, recommended_sources, sources_of
+from hedgerow.app.control.lists import ListUpdater
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport
 from hedgerow.blocklists.download_store import FetchOutcome, FetchResult
@@ -56,9 +58,9 @@ def test_what_is_compiled_depends_on_files_taxonomy_and_engine(tmp_path: Path, m
     assert fingerprint(sources) in seen
     (tmp_path / "list.txt").write_text("ab.example\n")
     seen.add(fingerprint(sources))
-    monkeypatch.setattr(lists_module, "builtin_categories", lambda: ())
+    monkeypatch.setattr(sources_module, "builtin_categories", lambda: ())
     seen.add(fingerprint(sources))
-    monkeypatch.setattr(lists_module, "engine_digest", lambda: "another")
+    monkeypatch.setattr(sources_module, "engine_digest", lambda: "another")
     seen.add(fingerprint(sources))
     assert len(seen) == 4
 
@@ -208,7 +210,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListServer]:
     """Publishes every recommended list on this machine; none is there yet."""
     with ListServer().serving() as server:
         local = {name: replace(each, url=f"{server.root}/{name}", format="auto") for name, each in public_sources().items()}
-        monkeypatch.setattr(lists_module, "public_sources", lambda: local)
+        monkeypatch.setattr(sources_module, "public_sources", lambda: local)
         yield server
 
 

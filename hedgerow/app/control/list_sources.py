@@ -1,0 +1,110 @@
+"""The sources of lists that a policy implies, and the fingerprint of a generation compiled from them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hedgerow.blocklists.archives import files_of
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.download_store import CopyStatus, copy_status, pointer_path
+from hedgerow.blocklists.generation import FORMAT_VERSION
+from hedgerow.blocklists.list_parser import engine_digest
+from hedgerow.blocklists.sources import Source, public_sources, starter_sources
+from hedgerow.policies.model import Policy, Profile
+from hedgerow.policies.network import ListSelection
+
+
+def sources_of(policy: Policy) -> tuple[Source, ...]:
+    """The starter lists, the policy's own and the recommended ones, unless the policy uses the starter lists only."""
+    own = [
+        Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
+        for each in policy.lists
+    ]
+    known = {source.url for source in own}
+    recommended = [source for source in recommended_sources(policy) if source.url not in known]
+    return (*starter_sources(), *own, *recommended)
+
+
+def source_location(name: str, policy: Policy) -> str:
+    """The path of a list, relative if it is below the working directory, or its URL. Empty if that is the list's name anyway."""
+    source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
+    if source is None or source.name in (str(source.path), source.url):
+        return ""
+    if source.path is None:
+        return source.url or ""
+    return str(source.path.relative_to(Path.cwd()) if source.path.is_relative_to(Path.cwd()) else source.path)
+
+
+def recommended_sources(policy: Policy) -> list[Source]:
+    """The public lists recommended for the profiles in use; none if the policy uses the starter lists only.
+
+    A custom profile counts as a child's or an adult's, depending on the profile that it extends.
+    """
+    if policy.network.lists != ListSelection.RECOMMENDED:
+        return []
+    people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
+    used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
+    return [source.as_source() for source in public_sources().values() if used.intersection(source.default_for)]
+
+
+def _built_in(profile: Profile) -> str:
+    """The built-in profile whose recommended lists apply to this one."""
+    if any(profile.name in source.default_for for source in public_sources().values()):
+        return profile.name
+    return "child-8-12" if profile.is_for_children else "adult"
+
+
+def fingerprint(sources: Sequence[Source]) -> str:
+    """Hash of the compiler's inputs: the sources, their files, the categories and the list engine."""
+    digest = hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), builtin_categories())).encode())
+    for source in sources:
+        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), file_identities(source))).encode())
+    return digest.hexdigest()[:20]
+
+
+def file_identities(source: Source) -> list[tuple[str, int, int]]:
+    """Name, time and size of all files of a source; empty if they can't be read."""
+    try:
+        found = [(path, path.stat()) for path in files_of(source.path, source.format)] if source.path else []
+    except OSError:
+        return []
+    return [(str(path), status.st_mtime_ns, status.st_size) for path, status in found]
+
+
+def modified_at(source: Source) -> float | None:
+    """Modification time of a source's newest file, in seconds since the epoch; None if it has no files."""
+    return max((date / 1e9 for _name, date, _size in file_identities(source)), default=None)
+
+
+class CopyStatuses:
+    """The downloaded copies of lists in the directory `downloads`."""
+
+    def __init__(self, downloads: Path) -> None:
+        self._downloads = downloads
+        self._known: dict[Source, tuple[int, CopyStatus]] = {}
+
+    def status(self, source: Source) -> CopyStatus:
+        """The stored copy of a source, empty if it has no URL. It is read, and its checksum verified, only after a change."""
+        try:
+            changed = pointer_path(source, self._downloads).stat().st_mtime_ns if source.url else None
+        except OSError:
+            changed = None
+        if changed is None:
+            return CopyStatus()
+        known = self._known.get(source)
+        if known is None or known[0] != changed:
+            known = self._known[source] = (changed, copy_status(source, self._downloads))
+        return known[1]
+
+    def age(self, source: Source) -> float | None:
+        """Seconds since the server was last reached, or since the file was written; None if there is no copy."""
+        then = self.status(source).checked if source.url else modified_at(source)
+        return time.time() - then if then else None
+
+    def with_paths(self, sources: Iterable[Source]) -> tuple[Source, ...]:
+        """The sources with the paths of their copies."""
+        return tuple(replace(source, path=self.status(source).path) if source.url else source for source in sources)
