@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvloop
@@ -22,6 +22,7 @@ from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import SnapshotWatch
 from hedgerow.app.workers.worker import Worker
+from hedgerow.internals import IncompatibleLibraryError
 
 log = logging.getLogger("hedgerow.processes")
 
@@ -118,10 +119,11 @@ async def run_dns(settings: Settings, index: int) -> None:
     from hedgerow.app.workers.dns_worker import serve_dns
 
     worker = make_worker("dns", index, settings)
-    async with serve_dns(worker), run_in_background(worker.run()):
-        tune_garbage_collector()
-        notify_ready()
-        await wait_for_message()
+    with _ending_on_incompatible_library():
+        async with serve_dns(worker), run_in_background(worker.run()):
+            tune_garbage_collector()
+            notify_ready()
+            await wait_for_message()
 
 
 async def run_gate(settings: Settings, index: int) -> None:
@@ -133,14 +135,20 @@ async def run_gate(settings: Settings, index: int) -> None:
         await wait_for_message()
 
 
+@contextlib.contextmanager
+def _ending_on_incompatible_library() -> Iterator[None]:
+    try:
+        yield
+    except IncompatibleLibraryError as error:
+        log.error("%s", error)
+        sys.exit(2)  # at which the supervisor ends: another attempt would fail alike
+
+
 async def run_inspector(settings: Settings, index: int) -> None:
     from hedgerow.proxy.inspection.engine import patches
 
-    try:
+    with _ending_on_incompatible_library():
         patches.check()
-    except patches.IncompatibleLibraryError as error:
-        log.error("%s", error)
-        sys.exit(2)  # at which the supervisor ends: another attempt would fail alike
 
     from hedgerow.app.workers.inspector_worker import request_successor, serve_inspector
 

@@ -27,13 +27,17 @@ class EncryptedServer(Protocol):
 
 
 def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, chain: Path, key: Path) -> EncryptedServer:
-    """Return the server of a transport, with a certificate from PEM files. Raises OSError or ssl.SSLError for unusable files."""
+    """Return the server of a transport, with a certificate from PEM files. Raises OSError or ssl.SSLError for unusable files,
+    and IncompatibleLibraryError for another aioquic than the tested one."""
     match transport.name:
         case "dot":
             return DotServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doh":
             return DohServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doq":
+            from hedgerow.dns.server import aioquic_internals
+
+            aioquic_internals.check()
             from hedgerow.dns.server.doq import DoqServer, QuicTls  # aioquic takes megabytes
 
             return DoqServer(frontend, QuicTls(chain, key, transport.alpn))

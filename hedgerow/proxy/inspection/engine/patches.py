@@ -6,12 +6,12 @@ inspector that misreads requests. This module imports neither library until `che
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from types import CodeType
 from typing import Any
+
+from hedgerow.internals import IncompatibleLibraryError as IncompatibleLibraryError
+from hedgerow.internals import differences, require, resolve
 
 TESTED_VERSIONS = {"mitmproxy": "12.3.1", "h11": "0.16.0"}
 """The versions in pyproject.toml, for which the tables below hold."""
@@ -101,20 +101,9 @@ TEXTS = {
 """Error texts from which `failures` tells a broken answer; the others that it knows are Hedgerow's own."""
 
 
-class IncompatibleLibraryError(Exception):
-    """An installed library is not the one that Hedgerow was built on. The text says which, and how to mend it."""
-
-
 def check() -> None:
     """Compare the installed libraries with the tables. Raises IncompatibleLibraryError, which names every difference."""
-    differences = list(_differences())
-    if not differences:
-        return
-    installed = " and ".join(f"{name} {_installed(name)}" for name in TESTED_VERSIONS)
-    tested = " ".join(f"{name}=={number}" for name, number in TESTED_VERSIONS.items())
-    raise IncompatibleLibraryError(
-        f"Hedgerow cannot inspect pages with {installed}: {'; '.join(differences)}. Install the versions it was made for: {tested}."
-    )
+    require("inspect pages", TESTED_VERSIONS, [*differences({**REPLACED, **CALLED}, ATTRIBUTES), *_text_differences()])
 
 
 def replace(target: str, value: Any) -> None:
@@ -123,50 +112,20 @@ def replace(target: str, value: Any) -> None:
         raise KeyError(target)
     module, _, path = target.partition(":")
     *owners, name = path.split(".")
-    setattr(_resolve(f"{module}:{'.'.join(owners)}"), name, value)
+    setattr(resolve(f"{module}:{'.'.join(owners)}"), name, value)
 
 
-def _resolve(target: str) -> Any:
-    module, _, path = target.partition(":")
-    found: Any = import_module(module)
-    for name in filter(None, path.split(".")):
-        found = getattr(found, name)
-    return found
-
-
-def _differences() -> Iterator[str]:
-    for target, expected in [*REPLACED.items(), *CALLED.items(), *ATTRIBUTES.items(), *TEXTS.items()]:
+def _text_differences() -> Iterator[str]:
+    for target, text in TEXTS.items():
         try:
-            found = _resolve(target)
+            constants = _constants_of(resolve(target).__code__)
         except (ImportError, AttributeError):
             yield f"{target} is missing"
             continue
-        if target in ATTRIBUTES:
-            used = {name for each in found.__mro__ for code in _codes_of(each) for name in code.co_names}
-            yield from (f"{target} has no attribute {name}" for name in ATTRIBUTES[target].split() if name not in used | set(dir(found)))
-        elif target in TEXTS and expected == TEXTS[target]:
-            if not any(isinstance(each, str) and TEXTS[target] in each for each in _constants_of(found.__code__)):
-                yield f"{target} does not say {expected!r}"
-        elif expected is not None and (actual := " ".join(inspect.signature(found).parameters)) != expected:
-            yield f"{target} takes ({actual.replace(' ', ', ')}) instead of ({expected.replace(' ', ', ')})"
-
-
-def _codes_of(kind: type) -> Iterator[CodeType]:
-    for member in vars(kind).values():
-        function = getattr(member, "__func__", member)
-        function = getattr(function, "fget", function) or function
-        code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-        if code is not None:
-            yield code
+        if not any(isinstance(each, str) and text in each for each in constants):
+            yield f"{target} does not say {text!r}"
 
 
 def _constants_of(code: CodeType) -> Iterator[object]:
     for each in code.co_consts:
         yield from _constants_of(each) if isinstance(each, CodeType) else (each,)
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "(not installed)"
