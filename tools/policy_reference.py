@@ -36,7 +36,7 @@ def profiles_table() -> str:
     ]
     for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("stored", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN_PROFILE_NAMES)])
-    rows.append(["score at which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
+    rows.append(["score above which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["blocked kinds of files", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["bedtime, budget", *(_times(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)

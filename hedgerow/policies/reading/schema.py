@@ -111,7 +111,7 @@ class RawSchedule(RawModel):
 
 
 class RawPageScan(RawModel):
-    """`limit`: the score at which a page is blocked, 0 for never. `everywhere`: decrypt all HTTPS of devices that trust the CA for it."""
+    """`limit`: the score above which a page is blocked, 0 for never. `everywhere`: decrypt all HTTPS of trusting devices for it."""
 
     limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = None
     everywhere: Switch | None = None
