@@ -11,15 +11,13 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any
 
-from mitmproxy import http
-from mitmproxy.connection import Connection, ConnectionState, Server
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.context import InspectorContext
-from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode, OriginServer, http1_portion
+from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode, http1_portion
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origins import PendingStream
@@ -51,7 +49,9 @@ class InspectedConnection:
         self._driver = LayerDriver(
             inspector.inspection, context, self._streams, work=self.work, replay=self.replay, on_handled=self._settle, on_error=self.abort
         )
-        self._fast_path = FastPath(self, context)
+        self._fast_path = FastPath(
+            inspector.inspection, context, self._streams, self._driver, work=self.work, replay=self.replay, close=self.close
+        )
         self._unfinished: tuple[int, float] | None = None  # the number of the incomplete head, and when it was first seen
         self._tasks: set[asyncio.Task[None]] = set()
         self._write_paused: set[Stream] = set()
@@ -106,7 +106,7 @@ class InspectedConnection:
         if not self._has_spoken:
             self._has_spoken = True
             if self.client.tls:
-                self.inspection.certificates.accepted(self.client, self._context.server.address)
+                self._inspector.inspection.certificates.accepted(self.client, self._context.server.address)
         self._held += data
         if not self._must_hold:
             self._take_turn()
@@ -119,7 +119,7 @@ class InspectedConnection:
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
         if stream is self.stream:
-            self.inspection.certificates.refused(self.client, self._context.server.address, error.reason if error else None)
+            self._inspector.inspection.certificates.refused(self.client, self._context.server.address, error.reason if error else None)
         stream.abort()
 
     def lost(self, stream: Stream) -> None:
@@ -156,7 +156,7 @@ class InspectedConnection:
         """The client has left. If it sent nothing, it may have refused our certificate."""
         if self.client.tls and not self._has_spoken and self._loop.time() - self.began < _EARLY_CLOSE_SECONDS:
             self._has_spoken = True
-            self.inspection.certificates.refused(self.client, self._context.server.address, None)
+            self._inspector.inspection.certificates.refused(self.client, self._context.server.address, None)
 
     def _dispatch(self, event: events.ConnectionEvent) -> None:
         try:
@@ -257,38 +257,11 @@ class InspectedConnection:
         elif not self._tasks and not self.is_over:
             self._release_held()
 
-    # The fast path's host.
-
-    @property
-    def inspection(self) -> InspectionAddon:
-        return self._inspector.inspection
-
-    @property
-    def has_layers(self) -> bool:
-        return self._layer is not None
-
-    @property
-    def is_at_rest(self) -> bool:
-        return self._driver.is_at_rest
-
-    async def open_origin(self, server: Server) -> PendingStream:
-        return await self._streams.open(server)
-
-    def send_now(self, to: Connection, data: bytes) -> None:
-        stream = self._streams.get(to)
-        if stream is not None:
-            stream.put(data)
-            stream.flush()
+    # For the driver and the fast path.
 
     def close(self, connection: Connection) -> None:
         if self._streams.close(connection):
             self._dispatch(events.ConnectionClosed(connection))
-
-    def return_origin(self, server: Server) -> None:
-        self._streams.give_back(server)
-
-    def fall_back(self, flow: http.HTTPFlow, raw_request: bytes, server: OriginServer | None, *, is_asked: bool) -> None:
-        self._driver.fall_back(flow, raw_request, server, is_asked=is_asked)
 
     def replay(self, server: Connection, pending: PendingStream) -> None:
         """Handle what an origin sent before its stream was ours."""

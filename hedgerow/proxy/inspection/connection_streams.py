@@ -71,6 +71,13 @@ class ConnectionStreams:
             stream.put(data)
             self._unsent[stream] = None
 
+    def send_now(self, connection: Connection, data: bytes) -> None:
+        """Send at once."""
+        stream = self._streams.get(connection)
+        if stream is not None:
+            stream.put(data)
+            stream.flush()
+
     def flush(self) -> None:
         """Send everything that was put."""
         if self._unsent:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.connection import Client, Connection, Server
@@ -22,9 +22,11 @@ from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
 from hedgerow.proxy.inspection.addon import InspectionAddon
+from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.engine.http_layer import HTTPMode, OriginServer, check_headers, check_request
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
 from hedgerow.proxy.inspection.engine.messages import has_control_characters, is_folded, to_mitmproxy_response
+from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse
@@ -118,32 +120,30 @@ def ends_connection(request: http.Request) -> bool:
 _numbers = count(1)
 
 
-class FastPathHost(Protocol):
-    """The connection that a fast path serves."""
-
-    @property
-    def client(self) -> Client: ...
-    @property
-    def inspection(self) -> InspectionAddon: ...
-    @property
-    def has_layers(self) -> bool: ...
-    @property
-    def is_at_rest(self) -> bool: ...
-    def work(self, work: Coroutine[Any, Any, None]) -> None: ...
-    async def open_origin(self, server: Server) -> PendingStream: ...
-    def send_now(self, to: Client | Server, data: bytes) -> None: ...
-    def close(self, connection: Client | Server) -> None: ...
-    def replay(self, server: Server, waiting: PendingStream) -> None: ...
-    def return_origin(self, server: Server) -> None: ...
-    def fall_back(self, flow: http.HTTPFlow, raw_request: bytes, server: OriginServer | None, *, is_asked: bool) -> None: ...
-
-
 class FastPath:
-    """The fast path of one connection. `handle_event` gets each event before the layers."""
+    """The fast path of one connection. `handle_event` gets each event before the layers.
 
-    def __init__(self, host: FastPathHost, context: Context) -> None:
-        self._host = host
+    `work` runs a coroutine, `replay` hands on what an origin sent before it was ours, `close` closes a connection: all of them the
+    connection's own.
+    """
+
+    def __init__(
+        self,
+        inspection: InspectionAddon,
+        context: Context,
+        streams: ConnectionStreams,
+        driver: LayerDriver,
+        *,
+        work: Callable[[Coroutine[Any, Any, None]], None],
+        replay: Callable[[Connection, PendingStream], None],
+        close: Callable[[Connection], None],
+    ) -> None:
+        self._inspection = inspection
+        self._client = context.client
         self._context = context
+        self._streams = streams
+        self._driver = driver
+        self._work, self._replay, self._close = work, replay, close
         self._flow: http.HTTPFlow | None = None  # in flight
         self._raw_request = b""
         self._is_asked = False
@@ -156,15 +156,15 @@ class FastPath:
         if event.connection is self.server:  # an idle origin sent something, or closed
             server, self.server = self.server, None
             assert server is not None
-            self._host.close(server)
+            self._close(server)
             return True
-        if event.connection is not self._host.client:
+        if event.connection is not self._client:
             return False
         if isinstance(event, events.DataReceived):
-            return self._host.is_at_rest and self._serve(event.data)
-        if self._host.has_layers:
+            return self._driver.is_at_rest and self._serve(event.data)
+        if self._driver.layer is not None:
             return False
-        self._host.close(self._host.client)
+        self._close(self._client)
         return True
 
     def is_idle(self, connection: Connection) -> bool:
@@ -174,13 +174,13 @@ class FastPath:
     # A request.
 
     def _serve(self, data: bytes) -> bool:
-        flow = parse_plain_request(data, self._host.client, self._context.server)
+        flow = parse_plain_request(data, self._client, self._context.server)
         if flow is None or flow.request.path.startswith(ASK_PATH):
             server, self.server = self.server, None
             if server is not None:
-                self._host.return_origin(server)
+                self._streams.give_back(server)
             return False
-        inspection = self._host.inspection
+        inspection = self._inspection
         inspection.requestheaders(flow)
         if flow.error is not None:
             return True  # its connection is being closed
@@ -189,21 +189,21 @@ class FastPath:
             self._answer(flow, flow.response)
             return True
         self._flow, self._raw_request, self._is_asked = flow, data, False
-        if self._host.has_layers:
+        if self._driver.layer is not None:
             self._fall_back()
         elif self.server is not None:
             self._ask(flow, self.server)
         else:
-            self._host.work(self._open(flow))
+            self._work(self._open(flow))
         return True
 
     async def _open(self, flow: http.HTTPFlow) -> None:
         wanted = self._context.server
         self.server = server = OriginServer(address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
         if wanted.tls and wanted.address is not None:
-            server.sni = self._host.client.sni or wanted.address[0]
+            server.sni = self._client.sni or wanted.address[0]
         try:
-            waiting = await self._host.open_origin(server)
+            waiting = await self._streams.open(server)
         except OriginError as error:
             server.error = str(error)
             self._fall_back()
@@ -212,11 +212,11 @@ class FastPath:
             self._fall_back()
         else:
             self._ask(flow, server)
-        self._host.replay(server, waiting)
+        self._replay(server, waiting)
 
     def _ask(self, flow: http.HTTPFlow, server: OriginServer) -> None:
         self._is_asked = True
-        self._host.send_now(server, request_bytes(flow.request))
+        self._streams.send_now(server, request_bytes(flow.request))
 
     # The response.
 
@@ -226,14 +226,14 @@ class FastPath:
             if response is not None:
                 self._pass_on(flow, response)
                 return True
-        if event.connection is self._host.client and isinstance(event, events.ConnectionClosed):
-            self._host.close(self._host.client)
+        if event.connection is self._client and isinstance(event, events.ConnectionClosed):
+            self._close(self._client)
             return True
         self._fall_back()
         return False
 
     def _pass_on(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        inspection, body = self._host.inspection, response.data.content
+        inspection, body = self._inspection, response.data.content
         flow.response = response
         inspection.responseheaders(flow)
         self._flow = None
@@ -245,7 +245,7 @@ class FastPath:
         if body and refusal is None and scanner is not None:
             refusal = scanner.feed(body, is_last=True)
             if scanner.is_busy:
-                self._host.work(self._wait_for_scan(flow, response, scanner))
+                self._work(self._wait_for_scan(flow, response, scanner))
                 return
         self._finish(flow, response, refusal if body else None)
 
@@ -259,14 +259,14 @@ class FastPath:
     def _finish(self, flow: http.HTTPFlow, response: http.Response, refusal: ProxyResponse | None) -> None:
         if refusal is not None:
             flow.response = response = to_mitmproxy_response(refusal)
-        self._host.inspection.response(flow)
+        self._inspection.response(flow)
         self._answer(flow, response)
 
     def _answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        client = self._host.client
-        self._host.send_now(client, response_bytes(response))
+        client = self._client
+        self._streams.send_now(client, response_bytes(response))
         if ends_connection(flow.request):
-            self._host.close(client)
+            self._close(client)
 
     # The layers.
 
@@ -275,4 +275,4 @@ class FastPath:
         flow, self._flow = self._flow, None
         server, self.server = self.server, None
         assert flow is not None
-        self._host.fall_back(flow, self._raw_request, server, is_asked=self._is_asked)
+        self._driver.fall_back(flow, self._raw_request, server, is_asked=self._is_asked)

@@ -25,14 +25,14 @@ _MESSAGES = frozenset({
 XML_SUFFIXES = ("/xml", "+xml")
 
 
-class Pending(Enum):
+class PendingWork(Enum):
     PENDING = "pending"
 
 
-PENDING = Pending.PENDING
+PENDING = PendingWork.PENDING
 """A scanner's outcome where the rest of its work must run in a process that can be killed: `Scanner.work` is called there."""
 
-type Outcome = Decision | Literal[Pending.PENDING] | None
+type Outcome = Decision | Literal[PendingWork.PENDING] | None
 
 
 @dataclass(frozen=True, slots=True)

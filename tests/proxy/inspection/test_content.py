@@ -1,4 +1,4 @@
-"""Words of pages, words of searches and kinds of files, from outside: in every version of HTTP, in the clear and inspected."""
+"""Scored pages, blocked searches and kinds of files, from outside: in every version of HTTP, with TLS and without."""
 
 from __future__ import annotations
 

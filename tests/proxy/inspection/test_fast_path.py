@@ -1,4 +1,4 @@
-"""Plain requests go by without mitmproxy's layers: nobody may be able to tell by what is judged, told, sent or answered."""
+"""The fast path: decisions, observations, requests and responses are the same as through mitmproxy's layers."""
 
 from __future__ import annotations
 

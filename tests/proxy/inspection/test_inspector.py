@@ -1,4 +1,4 @@
-"""The inspector from outside, behind the gate: what it blocks, changes and lets through, and that nobody gets in without the gate."""
+"""The inspector behind the gate, from outside: blocks, changes and passes requests, and serves nobody without the gate's header."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_blocked_host_shows_the_page_where_the_ca_is_trusted(stand: Stand, net
 
 
 def test_a_list_may_except_a_page_of_a_host_that_it_blocks(stand: Stand, net: SmallInternet) -> None:
-    """Where pages can be told apart: over HTTPS with the CA, over HTTP always. The name as such stays blocked."""
+    """Only pages that can be distinguished: over HTTPS with the CA, over HTTP always. The name itself stays blocked."""
     host = "gambling.example"
     assert (fetch(stand, net.url(host, "/help/x")).status, fetch(stand, net.url(host, "/")).status) == (200, 403)
     for path, status in (("/help/x", 200), ("/", 403)):

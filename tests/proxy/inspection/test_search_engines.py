@@ -1,4 +1,4 @@
-"""Every search engine that has a safe mode, against a look-alike that tells what reached it: with our CA, without it, and free."""
+"""Every search engine with a safe mode, against an origin that echoes the request: with our CA, without it, and unfiltered."""
 
 from __future__ import annotations
 

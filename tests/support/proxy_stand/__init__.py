@@ -1,6 +1,6 @@
-"""A gate and an inspector at work on loopback, in processes of their own, with real rules and our real resolver behind them.
+"""A gate and an inspector on loopback, in processes of their own, with real rules and our real resolver.
 
-The nouns: a `Stand` is both processes under one policy; a `World` is what they are told; a `Told` is what they said they saw.
+The nouns: a `Stand` is both processes under one policy, a `World` is its configuration, a `Told` is one of its observations.
 Deliberately absent: the supervisor, the journal and the command line, which have tests of their own.
 """
 

@@ -1,4 +1,4 @@
-"""Starts the processes, talks to them, ends them."""
+"""Starts the processes, sends them orders, and ends them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Worker:
         return self._process.pid
 
     def end(self) -> None:
-        """Ends the process; does nothing the second time."""
+        """End the process. A second call does nothing."""
         if self._pipe.closed:
             return
         with contextlib.suppress(OSError):
@@ -81,11 +81,11 @@ class Stand:
         self.ca.write_bytes(ensure_ca(world.state / "ca").pem)
 
     def told(self) -> list[Told]:
-        """All that was observed and asked since the last call."""
+        """Return the observations and requests for access since the last call."""
         return [*self.gate.order("told"), *self.inspector.order("told")]
 
     def wait_for(self, condition: Callable[[list[Told]], Any], seconds: float = 5.0) -> list[Told]:
-        """All that was told until `condition` of it holds."""
+        """Wait until `condition` holds for everything told since the last call. Return it."""
         found, deadline = self.told(), time.monotonic() + seconds
         while not condition(found):
             assert time.monotonic() < deadline, found
@@ -94,7 +94,7 @@ class Stand:
         return found
 
     def counters(self) -> dict[tuple[str, ...], float]:
-        """Of both workers together."""
+        """Return the sums of both workers' counters."""
         counters = self.gate.order("counters")
         for key, value in self.inspector.order("counters").items():
             counters[key] = counters.get(key, 0) + value
@@ -126,7 +126,7 @@ def proxy_stand(
     tells: bool = True,
     patience: float | None = None,
 ) -> Iterator[Stand]:
-    """A running stand. `lists` are the texts of lists by category."""
+    """Run a stand. `lists` are the texts of lists by category."""
     with tempfile.TemporaryDirectory(prefix="proxy-stand-") as name:
         state = Path(name)
         sources = []

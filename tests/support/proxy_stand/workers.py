@@ -1,4 +1,4 @@
-"""The processes of a stand: each builds its judge from a `World` as the application's workers do, and obeys its pipe."""
+"""The processes of a stand: each builds its policy from a `World` as the application's workers do, and executes orders from its pipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What holds in a stand. `upstream` is the nameserver that our resolver asks; without `tells` nothing is kept of what was seen."""
+    """The configuration of a stand. `upstream` is the nameserver of our resolver. Without `tells` no observation is kept."""
 
     policy: Policy
     generation: Path
@@ -43,7 +43,7 @@ class World:
     pauses: tuple[Pause, ...] = ()
     limits: GateLimits = field(default_factory=GateLimits)
     tells: bool = True
-    patience: float | None = None  # seconds for which an answer may be held, where they are not the usual ones
+    patience: float | None = None  # seconds for which a response may be held back, if not the default
 
     @property
     def inspector_socket(self) -> Path:
@@ -52,7 +52,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a worker said: a decision that it observed, or a question that somebody asked."""
+    """A decision that a worker observed, or a request for access that it received."""
 
     device: str
     request: Request | None
@@ -61,7 +61,7 @@ class Told:
 
 
 class Builder:
-    """Builds judges; the resolver lives as long as its loop."""
+    """Builds proxy policies. The resolver lives as long as its loop."""
 
     def __init__(self, world: World) -> None:
         self.told: list[Told] = []
@@ -157,13 +157,13 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
 
 
 def _settle() -> None:
-    """As every process of the application does when it serves."""
+    """Freeze the heap, as every process of the application does when it is ready."""
     gc.collect()
     gc.freeze()
 
 
 async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
-    """A World is swapped in, "counters" and what was "told" since the last time are sent back, None ends the worker."""
+    """Swap a World in, send back the "counters" or the observations "told" since the last time, until None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
     os.set_blocking(pipe.fileno(), True)  # uvloop has changed that, and thousands of observations are more than the pipe holds

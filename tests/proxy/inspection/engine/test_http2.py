@@ -1,4 +1,4 @@
-"""Clients that send the inspector more than it can use: floods of HTTP/2 frames, requests without waiting for answers."""
+"""Floods of HTTP/2 frames, pipelined requests, and cancelled streams: the connection ends or goes on, and no other one suffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP as the inspector speaks it: bounded heads, trailers, answers before the answer, connections used again, errors in plain words."""
+"""HTTP of the inspector: bounded heads, trailers, informational responses, reused connections, error pages."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Answers that come message by message reach a client for whom kinds of files are blocked as they come.
+"""Streamed messages reach a client one by one, although kinds of files are blocked for it.
 
-The origin sends its second message only when the first has arrived, and the inspector would hold an answer for an hour.
+The origin sends its second message only when the first has arrived, and the inspector may hold a response for an hour.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What could be read in two ways is refused on every connection, not on its first head alone; nothing of it reaches an origin."""
+"""Ambiguous messages: refused on every head of every connection, and no byte of them reaches an origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd but real messages of HTTP/1.1: through the proxy they give what curl sees without it, or a refusal; never something third."""
+"""Odd but real messages of HTTP/1.1: through the proxy curl sees the same as without it, or a refusal, and nothing else."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def odd(net: SmallInternet, policy: str, origin: int) -> Iterator[Stand]:
 
 
 def seen(url: str, *options: str) -> tuple[str, bytes, list[str]]:
-    """What curl tells of an answer: the status (000 where there was none), the body, and the heads of answers before it."""
+    """Return curl's view of a response: the status (000 if there was none), the body, and the informational heads before it."""
     with tempfile.NamedTemporaryFile() as heads:
         words = ["curl", "-sS", "--max-time", "20", "-w", "\n%{http_code}", "--suppress-connect-headers", "-D", heads.name, *options, url]
         done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
