@@ -1,6 +1,6 @@
-"""Keeps the catalogues in step with what the pages say: `python tools/catalogues.py`.
+"""Update the message catalogues after a change of the pages: `python tools/catalogues.py`.
 
-New messages get an empty translation, those that nobody says any more go. Needs nothing but what the pages need.
+New messages get an empty translation, and unused ones are removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _METHODS = [
     ("**.py", "python"),
 ]
 _JINJA = {_TEMPLATES: {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
-# Where in the arguments the text for a person stands.
+# Positions of the messages among the arguments.
 _KEYWORDS = {
     "_": None, "gettext": None, "ngettext": (1, 2), "message": None, "localized": None,
     "InvalidInput": None, "WrongCode": None, "SignInRefused": None, "Admission": (3,),
@@ -39,18 +39,18 @@ _CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def messages() -> Catalog:
-    """All that the pages say, in English."""
-    found = Catalog(project="Hedgerow", creation_date=_CREATED, fuzzy=False)
+    """Return all messages of the pages, in English."""
+    catalogue = Catalog(project="Hedgerow", creation_date=_CREATED, fuzzy=False)
     for folder in (PACKAGE / "dashboards", PACKAGE / "app"):
         for _file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
-            found.add(text, context=context)
+            catalogue.add(text, context=context)
     for text in _in_data():
-        found.add(text)
-    return found
+        catalogue.add(text)
+    return catalogue
 
 
 def updated(code: str) -> Catalog:
-    """The catalogue of a language as it should be: what there is of it, and empty places for the rest."""
+    """Return the catalogue of a language with all current messages, new ones untranslated."""
     catalogue = read_catalogue(code)
     catalogue.update(messages(), no_fuzzy_matching=True)
     catalogue.project, catalogue.version, catalogue.revision_date = "Hedgerow", "1", _CREATED
@@ -60,7 +60,7 @@ def updated(code: str) -> Catalog:
 
 
 def missing(catalogue: Catalog) -> list[str]:
-    """The messages of a catalogue that have no translation, or not in every plural form."""
+    """Return the messages without a translation in every plural form."""
     return [
         str(each.id)
         for each in catalogue
@@ -69,12 +69,12 @@ def missing(catalogue: Catalog) -> list[str]:
 
 
 def _in_data() -> Iterator[str]:
-    """What the data of other packages says and the pages show; categories have their translations beside the block page."""
+    """Yield messages from other packages' data. Categories are translated with the block page."""
     yield from (profile.title for profile in parse_policy(b"", None).profiles.values())
 
 
 def main() -> None:
-    """Writes every catalogue, and says what is missing in it."""
+    """Write every catalogue, and print the number of missing translations."""
     for code in TRANSLATED:
         catalogue = updated(code)
         with catalogue_path(code).open("wb") as file:

@@ -18,7 +18,10 @@ MAX_MODULE_LINES = 400
 MAX_METHODS = 15
 
 LONG_MODULES: dict[str, str] = {}
-LARGE_CLASSES: dict[str, str] = {}
+LARGE_CLASSES: dict[str, str] = {
+    "Accounts": "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens",
+    "Control": "the interface to the running Hedgerow, one method per question or change",
+}
 
 _QUESTION = re.compile(r"(?:Who|What|Whether|How|Where)\b")
 

@@ -135,7 +135,7 @@ class NoticeDispatcher:
         except DatabaseError as error:
             log.warning("Cannot store %d notices: %s", len(queued), error.orig)
         for receiver in policy.notices.values():
-            if receiver.name not in self._sending and self._has_address(receiver):
+            if receiver.name not in self._sending and self.book.has(receiver.name):
                 task = self._sending[receiver.name] = asyncio.create_task(self._serve(receiver, policy))
                 task.add_done_callback(lambda _task, name=receiver.name: self._sending.pop(name, None))  # type: ignore[misc]
 
@@ -143,11 +143,8 @@ class NoticeDispatcher:
         """Wait until all started messages are sent."""
         await asyncio.gather(*self._sending.values())
 
-    def _has_address(self, receiver: Receiver) -> bool:
-        return self.book.has(receiver.name)
-
     def _put(self, policy: Policy, queued: Iterable[Notice]) -> None:
-        for receiver in filter(self._has_address, policy.notices.values()):
+        for receiver in (each for each in policy.notices.values() if self.book.has(each.name)):
             for notice in queued:
                 if notice.topic in receiver.about:
                     text = notice.text(language(receiver.language))

@@ -61,7 +61,7 @@ _UVICORN_NAMES: dict[type, tuple[str, ...]] = {
 
 def check_uvicorn() -> None:
     """Raise RuntimeError if uvicorn lacks a name that `WebServer` or `DeadlineProtocol` relies on."""
-    missing = [f"{owner.__name__}.{name}" for owner, names in _UVICORN_NAMES.items() for name in names if not hasattr(owner, name)]
+    missing = [f"{owner.__name__}.{name}" for owner, names in _UVICORN_NAMES.items() for name in names if name not in vars(owner)]
     if not hasattr(ServerState(), "connections"):
         missing.append("ServerState.connections")
     if missing:

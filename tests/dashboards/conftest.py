@@ -1,4 +1,4 @@
-"""One running web for all tests of a file; each test starts with an empty journal and the status of a healthy Hedgerow."""
+"""A running web server with an empty journal and the status of a healthy Hedgerow for each test."""
 
 import pytest
 from web_server import running_web

@@ -1,4 +1,4 @@
-"""Passwords, sessions, tokens and the waits for those who guess."""
+"""Passwords, sessions, tokens, and delays after wrong passwords."""
 
 import asyncio
 import sqlite3
@@ -57,7 +57,7 @@ def refusal(accounts, *arguments, **more):
     return caught.value
 
 
-def test_there_is_no_account_at_first_and_only_one_can_be_the_first(engine, clock):
+def test_only_one_account_can_be_the_first(engine, clock):
     accounts = made(engine, clock)
     assert not accounts.has_any
     refusal(accounts, "")
@@ -68,7 +68,7 @@ def test_there_is_no_account_at_first_and_only_one_can_be_the_first(engine, cloc
         asyncio.run(accounts.create_first("mallory", GOOD, CHILD, ""))
 
 
-def test_a_session_outlives_a_restart_and_its_cookie_is_nowhere_on_the_disk(engine, clock, accounts, tmp_path):
+def test_a_session_survives_a_restart_and_its_cookie_is_not_stored(engine, clock, accounts, tmp_path):
     cookie = sign_in(accounts)
     token = asyncio.run(accounts.make_token("grafana", ("metrics",), "ana"))
     again = made(engine, clock)
@@ -83,7 +83,7 @@ def test_a_session_outlives_a_restart_and_its_cookie_is_nowhere_on_the_disk(engi
     assert "$argon2id$" in dump
 
 
-def test_sessions_are_over_when_ended_idle_or_old(clock, accounts):
+def test_sessions_end_on_request_when_idle_and_when_old(clock, accounts):
     ended, idle, old = (sign_in(accounts) for _ in range(3))
     asyncio.run(accounts.end_session(accounts.principal_of_session(ended).session))
     assert accounts.principal_of_session(ended) is None
@@ -96,7 +96,7 @@ def test_sessions_are_over_when_ended_idle_or_old(clock, accounts):
     assert accounts.principal_of_session(old) is None
 
 
-def test_another_password_ends_every_session(accounts):
+def test_a_new_password_ends_every_session(accounts):
     cookie = sign_in(accounts)
     asyncio.run(accounts.set_password("ana", "another good one"))
     assert accounts.principal_of_session(cookie) is None
@@ -104,7 +104,7 @@ def test_another_password_ends_every_session(accounts):
     assert sign_in(accounts, "another good one")
 
 
-def test_guessing_waits_longer_and_longer(clock, accounts):
+def test_wrong_passwords_cause_growing_delays(clock, accounts):
     waits = []
     for _ in range(FREE_ATTEMPTS + 8):
         refused = refusal(accounts, "guess number one", address=CHILD)
@@ -118,7 +118,7 @@ def test_guessing_waits_longer_and_longer(clock, accounts):
 
 
 def test_nobody_can_lock_a_parent_out(clock, accounts):
-    """A child guesses for a day; the parent gets in at once, from the phone and at the machine."""
+    """A child guesses for a day, and the parent still signs in at once, from the phone and on the machine."""
     for _ in range(50):
         refusal(accounts, "guess number one", address=CHILD)
         clock.now += 1000
@@ -130,14 +130,14 @@ def test_nobody_can_lock_a_parent_out(clock, accounts):
     assert sign_in(accounts, address="127.0.0.1")
 
 
-def test_all_addresses_of_one_ipv6_device_wait_together(accounts):
+def test_all_addresses_of_an_ipv6_network_share_a_delay(accounts):
     for number in range(FREE_ATTEMPTS):
         assert refusal(accounts, "guess number one", address=f"fd12::{number + 1:x}").status == 403
     assert refusal(accounts, GOOD, address="fd12::ffff").status == 429
     assert sign_in(accounts, address="fd13::1")
 
 
-def test_the_right_password_during_a_wait_tells_nothing(clock, accounts):
+def test_the_right_password_is_refused_during_a_delay(clock, accounts):
     for _ in range(FREE_ATTEMPTS):
         refusal(accounts, "guess number one", address=CHILD)
     assert str(refusal(accounts, GOOD, address=CHILD)) == str(refusal(accounts, "wrong again", address=CHILD))
@@ -155,18 +155,18 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password(accounts):
 
 
 @pytest.mark.parametrize("password", ["short", "a" * 30, "abababababab", "anaana12345", "Password123!", "hedgerow!!!", "x" * 501])
-def test_what_would_be_guessed_first_is_no_password(accounts, password):
+def test_weak_passwords_are_refused(accounts, password):
     with pytest.raises(InvalidInput):
         asyncio.run(accounts.set_password("ana", password))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "<script>", "x" * 41, "a\nb"])
-def test_names(accounts, name):
+def test_invalid_account_names_are_refused(accounts, name):
     with pytest.raises(InvalidInput):
         asyncio.run(accounts.create(name, Role.PARENT, GOOD))
 
 
-def test_the_last_admin_stays(accounts):
+def test_the_last_admin_cannot_be_removed(accounts):
     asyncio.run(accounts.create("tom", Role.PARENT, GOOD))
     with pytest.raises(InvalidInput):
         asyncio.run(accounts.create("tom", Role.ADMIN, GOOD))
@@ -177,7 +177,7 @@ def test_the_last_admin_stays(accounts):
     refusal(accounts)
 
 
-def test_a_code_beside_the_password(clock, accounts):
+def test_a_second_factor_is_required_once_set(clock, accounts):
     secret = pyotp.random_base32()
     with pytest.raises(InvalidInput):
         asyncio.run(accounts.start_totp("ana", secret, "000000x"))
@@ -211,7 +211,7 @@ def test_tokens_made_before_the_first_password_end_with_it(engine, clock):
     assert accounts.principal_of_token(after)
 
 
-def test_a_removed_token_opens_nothing(accounts):
+def test_a_removed_token_is_rejected(accounts):
     token = asyncio.run(accounts.make_token("x", ("read", "metrics"), "ana"))
     assert accounts.principal_of_token(token).scopes == {AccessScope.READ, AccessScope.METRICS}
     (row,) = accounts.tokens()
@@ -220,7 +220,7 @@ def test_a_removed_token_opens_nothing(accounts):
     assert accounts.principal_of_token("") is None
 
 
-def test_many_tries_at_once_are_refused_rather_than_hashed(accounts):
+def test_many_simultaneous_sign_ins_are_refused_without_hashing(accounts):
     async def storm():
         tries = (accounts.sign_in("ana", "guess number one", "", f"10.1.{n // 250}.{n % 250}", "") for n in range(200))
         return await asyncio.gather(*tries, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What attackers try first, against every page and form: markup, forged forms, SQL, paths, redirects, planted sessions, frames."""
+"""Attacks on every page and form: markup, forged forms, SQL, paths, redirects, planted sessions, frames."""
 
 import html.parser
 import json
@@ -24,7 +24,7 @@ MACHINE_PATHS = (
 )
 FILES = ("/counter/audit.csv", "/people/mia/kept")
 OWN_FORMS = ("/device/code", "/device/conduct", "/device/voucher", "/language")
-"""Those of a device's own page."""
+"""Forms of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
     "/resume": {"person": "mia"},
@@ -119,7 +119,7 @@ def signed_in(web):
 
 
 def routes(web):
-    """All routes of the running app, so that a new one cannot be forgotten here."""
+    """Return all routes of the application, so that the tables here stay complete."""
     return {(method, route) for method, route in web.routes if not route.startswith(("/api/", "/static/", "/metrics", "/healthz"))}
 
 
@@ -273,7 +273,7 @@ def test_no_redirect_leaves_the_pages(web, signed_in):
         assert "evil" not in signed_in.get(path).headers.get("location", "")
 
 
-def test_a_planted_session_is_never_taken_over(web):
+def test_a_planted_session_cookie_is_never_adopted(web):
     planted = "planted-by-somebody-else"
     with client(web) as browser:
         browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "again": PASSWORD})
@@ -290,7 +290,7 @@ def test_a_planted_session_is_never_taken_over(web):
         assert attacker.get("/").status_code == 303, "the session before ends when a new one begins"
 
 
-def test_no_page_can_be_framed_or_sniffed_or_kept(web, signed_in):
+def test_no_page_can_be_framed_sniffed_or_cached(web, signed_in):
     for path in PAGES + API:
         headers = signed_in.get(path).headers
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -300,7 +300,7 @@ def test_no_page_can_be_framed_or_sniffed_or_kept(web, signed_in):
 
 
 def test_a_filtered_device_reaches_nothing_of_it(web, signed_in):
-    """Every page, form and call, with every header that some server would believe."""
+    """Tries every page, form and call, with headers that some servers trust."""
     web.control.devices[CHILD] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     before = web.policy_path.read_text()
     tricks = (

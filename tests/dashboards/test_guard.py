@@ -146,7 +146,7 @@ def test_admission(peer, host, method, path, headers, status, role):
     assert admit(peer, host, method, path, headers) == (status, role)
 
 
-def test_a_grown_ups_device_is_sent_to_sign_in_and_sees_no_more_before_it_did():
+def test_an_adults_device_must_sign_in_first():
     phone = "192.168.1.5"
     assert admit(phone, LAN, path="/sign-in", may_sign_in=True)[0] == 200
     assert admit(phone, LAN, "POST", "/sign-in", {"origin": f"http://{LAN}"}, may_sign_in=True)[0] == 200
@@ -173,7 +173,7 @@ def test_a_grown_ups_device_is_sent_to_sign_in_and_sees_no_more_before_it_did():
         ("GET", "/", BEARER, 200),
     ],
 )
-def test_at_the_machine_once_there_is_a_password(method, path, headers, status):
+def test_admission_on_this_machine_with_a_password(method, path, headers, status):
     assert admit("127.0.0.1", HERE, method, path, headers, has_any=True)[0] == status
 
 
@@ -215,7 +215,7 @@ def test_at_the_machine_once_there_is_a_password(method, path, headers, status):
         (SCRAPER, ["GET /metrics", "GET /healthz"], ["GET /", "GET /api/v1/status", "GET /api/v1/decisions", "POST /api/v1/pause"]),
     ],
 )
-def test_what_each_may_do(headers, allowed, refused):
+def test_scopes_of_roles_and_tokens(headers, allowed, refused):
     for status, requests in ((200, allowed), (403, refused)):
         for request in requests:
             method, path = request.split()
@@ -261,7 +261,7 @@ def test_the_token_does_not_show_in_logs():
         ("pages.home.example:8053", "/api/v1/status", "http", "GET", None),
     ],
 )
-def test_what_is_to_be_had_by_https_instead(host, path, scheme, method, leads):
+def test_redirects_to_https(host, path, scheme, method, leads):
     scope = {"type": "http", "scheme": scheme, "method": method, "path": path, "query_string": b""}
     required = AccessTable(routes()).required(method, path)
     assert secure_url(scope, Headers({"host": host}), "pages.home.example", required) == leads

@@ -1,4 +1,4 @@
-"""The table of metrics and what comes out of it."""
+"""The table of metrics, its exposition, and the dashboards and alerts."""
 
 import contextlib
 import json
@@ -122,7 +122,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("report", WRONG)
-def test_what_is_not_declared_is_an_error_in_tests_and_counted_at_run_time(report):
+def test_undeclared_metrics_raise_in_tests_and_are_counted_at_run_time(report):
     with pytest.raises(UndeclaredMetric):
         report(Metrics(strict=True))
     metrics = Metrics()
@@ -172,7 +172,7 @@ def queries_of(board):
     return [target["expr"] for panel in dashboard(board)["panels"] for target in panel["targets"]]
 
 
-def test_the_dashboards_and_alerts_ask_only_for_what_exists_and_show_all_of_it():
+def test_dashboards_and_alerts_use_every_declared_metric_and_no_other():
     alerts = [rule["expr"] for rule in yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]]
     queries = [query for board in DASHBOARDS for query in queries_of(board)]
     declared = {name for metric in METRICS for name in sample_names(metric)}
@@ -205,8 +205,8 @@ def test_panels_do_not_overlap(board):
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_what_is_generated_was_generated_anew():
-    """Else: `python tools/grafana_dashboards.py`."""
+def test_generated_files_are_up_to_date():
+    """To update: `python tools/grafana_dashboards.py`."""
     for board in DASHBOARDS:
         assert json.loads((GRAFANA / f"{board}.json").read_text()) == dashboard(board), board
     document = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -227,8 +227,8 @@ def test_prometheus_own_tool_accepts_the_rules_and_every_query(tmp_path):
     assert f"{len(rules)} rules found" in done.stdout
 
 
-def test_what_alerts_and_counts_of_a_day_watch_is_there_before_anything_happens():
-    """A series that begins with 1 has not increased for Prometheus: the first broken policy would be told to nobody."""
+def test_series_used_by_alerts_exist_from_the_start():
+    """Prometheus sees no increase in a series that begins with 1, so the first broken policy would raise no alert."""
     rules = yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]
     queries = [rule["expr"] for rule in rules] + [query for board in DASHBOARDS for query in queries_of(board)]
     watched = {found for query in queries for found in re.findall(r"increase\((\w+)(?:\{(\w+)=\"(\w+)\"\})?\[", query)}
@@ -285,7 +285,7 @@ def _fires(alert):
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus package")
 def test_a_real_prometheus_scrapes_it(web, tmp_path):
-    """With the scrape job as shipped, but for the port and the interval."""
+    """Uses the shipped scrape job with another port and interval."""
     config = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
     config["scrape_configs"][0] |= {"scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{web.port}"]}]}
     config["rule_files"] = [str(GRAFANA / "alerts.yml")]

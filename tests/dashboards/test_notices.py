@@ -30,7 +30,7 @@ def notice(topic: NoticeTopic = NoticeTopic.REQUEST, key: str = "1", text: str =
 
 @dataclass
 class Stand:
-    """A desk with a clock of its own, whose service is alive or dead."""
+    """A dispatcher with its own clock and a service that works or fails."""
 
     engine: Store
     folder: Path
@@ -55,7 +55,7 @@ class Stand:
         return self.problem
 
     def at(self, now: float, *notices: Notice) -> list[str]:
-        """The titles of what goes out when the clock shows `now` and this was told."""
+        """Return the titles of the messages sent at `now` after these notices."""
         self.now = now
         before = len(self.sent)
 
@@ -85,7 +85,7 @@ def test_a_notice_goes_out_at_once_with_a_link_to_the_answer(make: Make) -> None
     assert stand.at(NOON + 1) == []
 
 
-def test_the_same_is_not_told_again_for_a_while(make: Make) -> None:
+def test_equal_notices_are_not_repeated_for_a_while(make: Make) -> None:
     stand = make()
     bypass = notice(NoticeTopic.BYPASS, "tablet", "tablet: something tried a way round the filter.")
     assert len(stand.at(NOON, bypass, bypass)) == 1
@@ -105,7 +105,7 @@ def test_a_thousand_notices_are_a_handful_of_messages(make: Make) -> None:
     assert len(stand.outbox.waiting("mother")) <= WAITING_LIMIT
 
 
-def test_in_quiet_hours_it_waits(make: Make) -> None:
+def test_notices_wait_during_quiet_hours(make: Make) -> None:
     stand = make('notices: {mother: {quiet: "22:00-07:00"}}')
     assert stand.at(NOON + 11 * HOUR, notice(key="1"), notice(key="2")) == []
     assert stand.at(NOON + 18.9 * HOUR) == []
@@ -122,12 +122,12 @@ def test_a_digest_comes_once_a_day_and_a_request_at_once(make: Make) -> None:
     assert stand.at(NOON + 30.1 * HOUR) == ["Hedgerow: three"]
 
 
-def test_everybody_gets_what_concerns_them(make: Make) -> None:
+def test_recipients_get_their_topics_only(make: Make) -> None:
     stand = make("notices: {mother: {about: [request]}, admin: {about: [list-held, trouble]}}")
     assert sorted(stand.at(NOON, notice(text="asks"), notice(NoticeTopic.LIST_HELD, "l", "held"))) == ["Hedgerow: asks", "Hedgerow: held"]
 
 
-def test_a_dead_service_is_tried_less_and_less_often_and_given_up_after_two_days(make: Make) -> None:
+def test_a_dead_service_is_retried_with_growing_intervals_for_two_days(make: Make) -> None:
     stand = make()
     stand.problem = "The service did not answer within 30 seconds."
     stand.at(NOON, notice())
@@ -142,14 +142,14 @@ def test_a_dead_service_is_tried_less_and_less_often_and_given_up_after_two_days
     assert [row.state for row in stand.outbox.latest()] == [SENT, GIVEN_UP]
 
 
-def test_what_waits_survives_a_restart(make: Make) -> None:
+def test_waiting_notices_survive_a_restart(make: Make) -> None:
     stand = make()
     stand.problem = "down"
     stand.at(NOON, notice())
     assert make().at(NOON + 120) == ["Hedgerow: mia asks for scratch.example."]
 
 
-def test_a_service_that_hangs_holds_up_nobody_else(make: Make) -> None:
+def test_a_hanging_service_delays_no_other_recipient(make: Make) -> None:
     stand = make("notices: {slow: {}, mother: {}}")
     release, both = asyncio.Event(), asyncio.Event()
 
@@ -192,7 +192,7 @@ def test_a_clock_that_goes_back_stops_nothing(make: Make) -> None:
     ]
 
 
-def test_an_address_is_private_and_is_never_told(make: Make, tmp_path: Path) -> None:
+def test_an_address_is_private_and_never_shown(make: Make, tmp_path: Path) -> None:
     stand = make()
     file = tmp_path / "notices" / "mother"
     assert file.stat().st_mode & 0o777 == 0o600
@@ -207,7 +207,7 @@ def test_an_address_is_private_and_is_never_told(make: Make, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("name", "address"), [("mother", "no address"), ("mother", "://x"), ("nobody", SECRET), ("../ca/key", SECRET)])
-def test_what_is_no_address(make: Make, name: str, address: str) -> None:
+def test_invalid_addresses_are_refused(make: Make, name: str, address: str) -> None:
     with pytest.raises(InvalidInput):
         make().dispatcher.set_address(name, address)
 

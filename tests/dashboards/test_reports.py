@@ -1,4 +1,4 @@
-"""The weekly report: topics against last week, what was asked for, and nothing that privacy forbids."""
+"""The weekly report: topics, requests and privacy."""
 
 import re
 
@@ -45,20 +45,20 @@ def test_topics_this_week_and_the_one_before(report):
     assert "blocked 900 times; programs" in report
 
 
-def test_no_page_is_named_and_nothing_of_whom_nothing_is_kept(report):
+def test_the_report_names_no_page_and_respects_privacy(report):
     assert "secret-page" not in report
     assert "gambling" not in report.lower()
     assert "Nothing is recorded about tom" in report
 
 
-def test_what_was_asked_for_this_week_and_three_questions(report):
+def test_requests_of_the_week_and_three_questions(report):
     assert "scratch.example" in report
     assert "long-ago.example" not in report
     assert report.partition("To talk about")[2].count("<li>") == 3
     assert "is there a good way to do it?" in report
 
 
-def test_it_asks_nobody_for_anything_and_runs_nothing(report):
+def test_the_report_has_no_external_resources_or_scripts(report):
     assert "<script" not in report
     assert "default-src 'none'" in report
     assert "http://" not in report.replace("http://www.w3.org", "")

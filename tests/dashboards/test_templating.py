@@ -1,4 +1,4 @@
-"""Templates are compiled once for all languages, and say in each what they say there."""
+"""Templates are compiled once for all languages and translated in each."""
 
 import httpx
 from web_server import running_web
@@ -7,7 +7,7 @@ from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words.languages import language
 
 
-def test_what_one_language_compiled_another_fills_in_its_own_words():
+def test_languages_share_compiled_templates():
     values = {"people": (), "silent": (), "since": "", "until": ""}
     said = {"en": "The week at home", "de": "Die Woche zu Hause", "fr": "La semaine à la maison"}
     for code in ("en", "de", "fr", "en"):
@@ -21,8 +21,8 @@ def test_plain_text_is_not_escaped_and_pages_are():
     assert made.from_string("{{ what }}").render(what="<b>") == "&lt;b&gt;"
 
 
-def test_what_is_made_ready_is_not_made_ready_again_by_the_first_look(tmp_path, monkeypatch):
-    """Templates are compiled and routes prepared before somebody asks."""
+def test_warming_leaves_nothing_to_compile(tmp_path, monkeypatch):
+    """Warming compiles templates and prepares routes before the first request."""
     compiled = []
     real = make_environment(language("en")).__class__.compile
     with running_web(tmp_path, warm=True) as web:

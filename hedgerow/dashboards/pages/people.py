@@ -23,7 +23,7 @@ from hedgerow.dashboards.edits.household import (
     parse_name,
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, put_times, remove
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language_of, message
@@ -73,8 +73,7 @@ class PeoplePages(PageGroup):
         context, person, reader = self._context, self._person(name), language_of(request)
         policy = context.policy()
         pauses = await run_in_threadpool(context.reader.pauses, context.clock())
-        topics, services = self._topics(person, reader), self._services(name, reader)
-        switches = (*topics, *(switch for _, group in services for switch in group))
+        switches = Switches(context, person, reader)
         budgets = [row for row in context.budgets() if row.whose == name]
         return self._page(
             request,
@@ -83,9 +82,9 @@ class PeoplePages(PageGroup):
             profiles=policy.profiles,
             rules=rules_text(policy, person.profile, name, None, reader, context.clock()),
             devices=[device for device in policy.devices.values() if device.person == name],
-            services=services,
-            topics=topics,
-            subjects=[(each.id, each.title) for each in switches if each.is_open],  # what is closed needs no budget
+            services=switches.services(),
+            topics=switches.topics(),
+            subjects=[(each.id, each.title) for each in switches.all().values() if each.is_open],  # what is closed needs no budget
             own=[target for target in (*person.rules.allow, *person.rules.block) if target.kind in (TargetKind.HOST, TargetKind.URL)],
             allowed={target.name for target in person.rules.allow},
             days=DAY_NAMES,
@@ -118,17 +117,16 @@ class PeoplePages(PageGroup):
     @post("/people/{name}/switch", MANAGE)
     async def switch(self, request: Request, name: PersonName, close: FormText = "", open: FormText = "") -> Response:
         """Open or close one service or topic. A rule of the person's own is written only where the profile differs."""
-        person, item, reader = self._person(name), close or open, language_of(request)
-        services = (switch for _, group in self._services(name, reader) for switch in group)
-        switches = {each.id: each for each in (*services, *self._topics(person, reader))}
-        if item not in switches:
+        item, switches = close or open, Switches(self._context, self._person(name), language_of(request))
+        switch = switches.all().get(item)
+        if switch is None:
             raise InvalidInput("There is no service or topic '%(item)s'.", item=item)
         path, wanted = ("people", name), bool(open)
         edits: list[Edit] = [exclude((*path, key), item) for key in _RULE_KEYS[wanted]]
-        if self._by_default(person, item) != wanted:
+        if switches.by_default(item) != wanted:
             edits.append(include((*path, "allow" if wanted else "block"), item))
         text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
-        return await self._save(request, name, f"switch-{item}", text, *edits, what=switches[item].title)
+        return await self._save(request, name, f"switch-{item}", text, *edits, what=switch.title)
 
     @post("/people/{name}/site", MANAGE)
     async def add_site(self, request: Request, name: PersonName, site: FormText, stance: FormText) -> Response:
@@ -199,69 +197,82 @@ class PeoplePages(PageGroup):
         change = await self._change(request, message("Remove %(name)s"), remove(("people", name)), name=name)
         return redirect_after_save("/people", change)
 
-    @get("/people/{name}/kept", READ)
-    async def kept(self, name: PersonName) -> Response:
-        """Return the data kept about a person."""
-        self._person(name)
-        export = self._context.data_export
-        return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
-
-    @post("/people/{name}/erase", MANAGE)
-    async def erase(self, name: PersonName) -> Response:
-        """Erase the data kept about a person."""
-        self._person(name)
-        erased = await run_in_threadpool(self._context.data_export.erase, name)
-        if erased.problem:
-            raise InvalidInput("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
-        return redirect_to(f"{_path(name)}?saved=erased")
-
     async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
         return redirect_after_save(_path(name), await self._change(request, summary, *edits, name=name, **values), part)
 
     def _person(self, name: str) -> Person:
         return find_person(self._context.policy(), name)
 
-    def _services(self, name: str, reader: Language) -> list[tuple[str, list[Switch]]]:
+
+class PersonDataPages(PageGroup):
+    """Export and erasure of the data kept about a person."""
+
+    @get("/people/{name}/kept", READ)
+    async def kept(self, name: PersonName) -> Response:
+        """Return the data kept about a person."""
+        find_person(self._context.policy(), name)
+        export = self._context.data_export
+        return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
+
+    @post("/people/{name}/erase", MANAGE)
+    async def erase(self, name: PersonName) -> Response:
+        """Erase the data kept about a person."""
+        find_person(self._context.policy(), name)
+        erased = await run_in_threadpool(self._context.data_export.erase, name)
+        if erased.problem:
+            raise InvalidInput("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
+        return redirect_to(f"{_path(name)}?saved=erased")
+
+
+class Switches:
+    """Switches of one person's services and topics, in a language."""
+
+    def __init__(self, context: PageContext, person: Person, reader: Language) -> None:
+        self._person, self._reader, self._policy, self._now = person, reader, context.policy(), context.clock()
+        self._access = context.control.service_access(person.name)
+
+    def services(self) -> list[tuple[str, list[Switch]]]:
         """Return the switches of all services by the title of their group."""
         groups: dict[str, list[Switch]] = {}
-        access = self._context.control.service_access(name)
         for id, service in Services.load().by_id.items():
-            is_open = access[id].now.verdict is not Verdict.BLOCK
-            by_default = access[id].by_default.verdict is not Verdict.BLOCK
-            groups.setdefault(_group_title(service.group, reader), []).append(Switch(id, service.title, is_open, is_open != by_default))
+            is_open = self._access[id].now.verdict is not Verdict.BLOCK
+            switch = Switch(id, service.title, is_open, is_open != self.by_default(id))
+            groups.setdefault(_group_title(service.group, self._reader), []).append(switch)
         return sorted(groups.items())
 
-    def _topics(self, person: Person, reader: Language) -> list[Switch]:
-        now = self._context.clock()
-        own = {target.name: True for target in in_force(person.rules.allow, now)}
-        own |= {target.name: False for target in in_force(person.rules.block, now)}
+    def topics(self) -> list[Switch]:
+        """Return the switches of all topics that can be opened."""
+        own = {target.name: True for target in in_force(self._person.rules.allow, self._now)}
+        own |= {target.name: False for target in in_force(self._person.rules.block, self._now)}
         return [
             Switch(
                 topic.name,
-                reader.category(topic.name, topic.title),
-                own.get(topic.name, self._topic_by_default(person, topic.name)),
+                self._reader.category(topic.name, topic.title),
+                own.get(topic.name, self.by_default(topic.name)),
                 topic.name in own,
             )
             for topic in builtin_categories()
             if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL
         ]
 
-    def _topic_by_default(self, person: Person, topic: str) -> bool:
-        policy, now = self._context.policy(), self._context.clock()
-        layers = (policy.household, policy.profiles[person.profile].rules)
+    def all(self) -> dict[str, Switch]:
+        """Return all switches by id."""
+        return {each.id: each for each in (*self.topics(), *(switch for _, group in self.services() for switch in group))}
+
+    def by_default(self, item: str) -> bool:
+        """Tell whether a service or topic is open without the person's own rules."""
+        if item in self._access:
+            return self._access[item].by_default.verdict is not Verdict.BLOCK
+        layers = (self._policy.household, self._policy.profiles[self._person.profile].rules)
         for rules in layers:
             # Within one scope a block takes precedence, as in `decide`.
-            if any(target.name == topic for target in in_force(rules.block, now)):
+            if any(target.name == item for target in in_force(rules.block, self._now)):
                 return False
-            if any(target.name == topic for target in in_force(rules.allow, now)):
+            if any(target.name == item for target in in_force(rules.allow, self._now)):
                 return True
         # Safe search closes search engines that do not support it, without a rule in the policy.
-        searches = (rules.safe_search for rules in (person.rules, *layers) if rules.safe_search is not None)
-        return topic != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
-
-    def _by_default(self, person: Person, item: str) -> bool:
-        access = self._context.control.service_access(person.name)
-        return access[item].by_default.verdict is not Verdict.BLOCK if item in access else self._topic_by_default(person, item)
+        searches = (rules.safe_search for rules in (self._person.rules, *layers) if rules.safe_search is not None)
+        return item != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
 
 
 async def _form(request: Request) -> dict[str, str]:

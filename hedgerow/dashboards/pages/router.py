@@ -14,7 +14,7 @@ from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
-from hedgerow.dashboards.pages.people import PeoplePages
+from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
 from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
 from hedgerow.dashboards.pages.sign_in import SignInPages
 from hedgerow.dashboards.pages.today import TodayPages
@@ -26,7 +26,7 @@ _ICON = (
     ' d="M4 27V17c0-5 3-9 6-9s5 3 6 6c1-5 4-9 7-9 4 0 6 5 6 11v11z"/></svg>'
 )
 _GROUPS = (
-    *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, AccountPages, SignInPages),
+    *(TodayPages, CounterPages, PeoplePages, PersonDataPages, DevicePages, LogPages, ListPages, SettingsPages, AccountPages, SignInPages),
     *(OwnDevicePages, CertificatePages, CheckPages, NoticePages),
 )
 

@@ -1,4 +1,4 @@
-"""The web on a loopback port over a real journal, with a `Control` that does everything except decide."""
+"""A web server on a loopback port over a real journal, with a `Control` that does everything except decide."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ TOKEN = "a-token-for-tests"
 
 
 class Printed:
-    """`VoucherControl` that makes codes which nobody types."""
+    """`VoucherControl` with fixed codes that cannot be redeemed."""
 
     async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
         voucher = Voucher(order.band, order.minutes, actor, NOW, NOW + order.valid_days * 86400)
@@ -77,20 +77,20 @@ class Printed:
 
 @functools.cache
 def _starter_lists() -> tempfile.TemporaryDirectory[str]:
-    """A folder that goes when the program ends, with the starter lists compiled."""
+    """Return a temporary folder with the compiled starter lists."""
     folder = tempfile.TemporaryDirectory()
     compile_generation(starter_sources(), Path(folder.name) / "generation")
     return folder
 
 
 def view_of(policy: Policy) -> LoadedSnapshot:
-    """What a worker has of a policy and the starter lists."""
+    """Return a worker's snapshot of a policy and the starter lists."""
     return LoadedSnapshot(Snapshot(1, NOW, policy, Path(_starter_lists().name) / "generation"))
 
 
 @dataclass
 class LedgerControl:
-    """`Control` over a ledger: what it changes is really in the journal; devices and status are what the test says."""
+    """`Control` that changes a real journal. The test sets devices and status."""
 
     ledger: GrantStore
     state: Status
@@ -118,7 +118,7 @@ class LedgerControl:
         return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
 
     def service_access(self, person: str) -> dict[str, ServiceAccess]:
-        """As the running Hedgerow has it: one view for as long as the policy stays as it is."""
+        """Keep one view while the policy is unchanged, as the running Hedgerow does."""
         policy = self.policy()
         if person not in policy.people:
             raise InvalidInput("There is nobody of that name.")
@@ -170,7 +170,7 @@ class LedgerControl:
 
 @dataclass
 class CountedTime:
-    """`TimeControl` whose budgets are what the test says; it remembers what was given, and who sits where."""
+    """`TimeControl` with budgets from the test. It records bonus minutes and sessions."""
 
     rows: tuple[BudgetRow, ...] = ()
     given: list[tuple[str, str, int, str]] = field(default_factory=list)
@@ -220,7 +220,7 @@ class CountedTime:
 
 @dataclass
 class Post:
-    """The services that notices go to: they take everything, or have the problem that the test gives them."""
+    """Service for notices that accepts everything, or fails with the problem that the test sets."""
 
     problem: str = ""
     sent: list[OutgoingMessage] = field(default_factory=list)
@@ -233,7 +233,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Web:
-    """A running web and what stands behind it."""
+    """A running web server with its parts."""
 
     port: int
     engine: Store
@@ -259,9 +259,9 @@ class Web:
 def running_web(
     state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW, warm: bool = False
 ) -> Iterator[Web]:
-    """Serves on every IPv4 address of the loopback, so that a test can come as any device of 127.0.0.0/8.
+    """Serve on every IPv4 loopback address, so that a test can act as any device in 127.0.0.0/8.
 
-    The policy file is `hedgerow.yaml` in `state`; it need not be there.
+    The policy file is `hedgerow.yaml` in `state` and may be missing.
     """
     engine = open_journal(state / "journal.sqlite")
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
@@ -296,4 +296,4 @@ def running_web(
 
 
 async def _nothing_to_do(_path: Path) -> None:
-    """This control reads the file each time that it is asked."""
+    """Do nothing: this control reads the file at each call."""

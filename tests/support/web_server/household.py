@@ -1,4 +1,4 @@
-"""A household in which something happened: for pages that are looked at."""
+"""A household with activity, for tests that look at pages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PAGES = (
     *("/account", "/certificate", "/device", "/start", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in"),
     *("/people/tom", "/check", "/why?device=mia-tablet&target=x.example"),
 )
-"""Every page for people that there is."""
+"""All pages for people."""
 
 MIA, TOM, NEW = DeviceId("mia-tablet"), DeviceId("tom-phone"), DeviceId("b8:27:eb:11:22:33")
 _HOSTS = (
@@ -60,7 +60,7 @@ _HOSTS = (
 
 
 def fill(web: Web) -> None:
-    """Devices, decisions over the day, two requests, a grant, a pause, budgets, lists with and without problems."""
+    """Add devices, decisions over the day, two requests, a grant, a pause, budgets, and lists with and without problems."""
     web.policy_path.write_text(POLICY)
     web.recorder.add(
         [

@@ -1,4 +1,4 @@
-"""The whole web over a real socket, asked as a browser, a script and a filtered device would."""
+"""The web application over a real socket, used by browsers, scripts and filtered devices."""
 
 import json
 import re
@@ -41,12 +41,12 @@ def write(web, *messages):
 
 
 def own(web, **more):
-    """Headers of a form on our own page."""
+    """Return the headers of a form on our own page."""
     return {"origin": web.url, **more}
 
 
 class Tags(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
+    """Collects the tags of a page with their attributes, and its text."""
 
     def __init__(self, page):
         super().__init__()
@@ -87,7 +87,7 @@ def test_the_first_page_shows_devices_decisions_requests_and_health(web):
         assert part in text, part
 
 
-def test_an_empty_journal_is_a_page_too(web):
+def test_the_first_page_works_with_an_empty_journal(web):
     with client(web) as browser:
         page = browser.get("/")
     assert page.status_code == 200
@@ -237,7 +237,7 @@ def test_pages_have_no_script_no_inline_style_and_nothing_from_outside(web):
                     assert re.match(r"[/#]", attributes.get(name, "/")), attributes
 
 
-def test_what_others_wrote_is_shown_as_text_only(web):
+def test_input_of_others_is_escaped(web):
     evil_device = DeviceId(EVIL)
     web.control.devices["127.0.0.1"] = DeviceView(evil_device, EVIL, EVIL, held=EVIL)
     write(
@@ -267,7 +267,7 @@ def test_what_others_wrote_is_shown_as_text_only(web):
         assert "<script>alert(1)" in found.text
 
 
-def test_a_helpline_that_is_no_link_is_not_made_one(web):
+def test_a_helpline_without_a_url_is_not_a_link(web):
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (Lifeline("x", "GB", "javascript:alert(1)", ()),))
     with client(web, "127.0.0.2") as child:
         assert "javascript:" not in child.get("/device").text
@@ -348,7 +348,7 @@ def test_a_filtered_device_finds_no_other_spelling_of_a_path(web, target):
     assert b"hedgerow_build_info" not in answer
 
 
-def test_absolute_form_and_two_hosts_do_not_help(web):
+def test_absolute_form_and_two_host_headers_are_refused(web):
     for request in (
         b"GET http://127.0.0.1/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -357,7 +357,7 @@ def test_absolute_form_and_two_hosts_do_not_help(web):
         assert b"hedgerow_build_info" not in raw(web, request)
 
 
-def test_a_device_outside_of_the_network_gets_nothing(web):
+def test_a_device_outside_the_network_gets_nothing(web):
     with client(web, "127.0.0.3") as stranger:
         assert stranger.get("/device").status_code == 403
         for path in ("/certificate", "/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat"):
@@ -394,7 +394,7 @@ def test_the_openapi_description_names_every_route(web):
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/devices", "/metrics"])
-def test_a_broken_journal_is_said_and_does_not_end_the_web(web, path):
+def test_a_broken_journal_is_reported_and_the_server_continues(web, path):
     with web.engine.begin() as connection:
         for table in ("devices_seen", "access_requests"):
             connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away_{table}")
@@ -406,7 +406,7 @@ def test_a_broken_journal_is_said_and_does_not_end_the_web(web, path):
         assert browser.get("/api/v1/status").status_code == 200
 
 
-def test_a_fault_of_ours_tells_no_more_than_that(web):
+def test_an_internal_error_reveals_no_details(web):
     web.control.state = None
     with client(web) as browser:
         answer = browser.get("/api/v1/status")
@@ -415,8 +415,8 @@ def test_a_fault_of_ours_tells_no_more_than_that(web):
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 
-def test_an_answer_does_not_wait_for_the_clients_acknowledgement(web):
-    """Head and body in two segments with Nagle's algorithm on cost 40 ms an answer on a connection that is kept."""
+def test_a_response_does_not_wait_for_the_clients_acknowledgement(web):
+    """With Nagle's algorithm, head and body in two segments would cost 40 ms per response on a persistent connection."""
     with client(web) as browser:
         browser.get("/static/hedgerow.css")
         times = []
@@ -449,7 +449,7 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
     assert "60 minutes" not in page, "tom's"
 
 
-def test_what_ends_soon_stands_on_the_childs_own_page_and_for_programs(web):
+def test_endings_are_on_the_childs_page_and_in_json(web):
     web.time.rows = (BudgetRow("mia", "games", 40, 45, 5, NOW + 3600), BudgetRow("tom", "", 10, 60, 50, NOW + 3600))
     web.time.ending = (UpcomingEnd(MIA, Reason.BUDGET, "category:games", 5, None), UpcomingEnd("tom", Reason.BEDTIME, "", 9, NOW + 540))
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
@@ -464,7 +464,7 @@ def test_what_ends_soon_stands_on_the_childs_own_page_and_for_programs(web):
         assert outsider.get("/device/time").status_code == 403
 
 
-def test_rules_that_end_by_themselves_are_shown_when_they_are_due_and_are_no_rules_afterwards(web):
+def test_expiring_rules_are_shown_and_do_not_apply_afterwards(web):
     day = [time.strftime("%Y-%m-%d", time.gmtime(NOW + days * 86400)) for days in (-3, 0, 30)]
     web.policy_path.write_text(f"""
 network: {{timezone: Europe/Lisbon}}
@@ -487,7 +487,7 @@ devices: {{mia-tablet: {{ip: 127.0.0.2}}}}
     assert ["Roblox" in own, "Fortnite" in own, "Minecraft" in own] == [False, True, True]
 
 
-def test_the_newer_copy_of_a_list_is_taken(web):
+def test_a_held_back_list_is_accepted(web):
     web.change_status(lists=(ListHealth("ads", "ads-trackers", 9, NOW, "held back: it shrank", held=True),))
     with client(web) as browser:
         assert "Use the newer copy of ads" in browser.get("/lists").text
@@ -507,7 +507,7 @@ def test_the_log_is_exported_with_the_filters_that_are_shown(web):
     assert f"since={round(NOW - 7 * 86400)}" in link
 
 
-def test_a_grant_says_who_gave_it_and_why(web):
+def test_a_grant_shows_its_actor_and_note(web):
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
     with client(web) as parent, client(web, "127.0.0.2") as child:
         order = {"subject": "chess.example", "how_long": "hour", "person": "mia", "note": "for the club"}
@@ -518,8 +518,8 @@ def test_a_grant_says_who_gave_it_and_why(web):
             assert re.search(r"chess.example [^.]*until [^.]*, by the command line · for the club", text), text
 
 
-def test_today_shows_what_looks_alike_once(web):
-    """Or a seat of which no sites are kept would fill the list with one and the same row."""
+def test_today_merges_similar_rows(web):
+    """Otherwise a seat without stored sites would fill the list with equal rows."""
     seat = {"device": DeviceId("seat-1"), "person": None, "reason": Reason.NO_SESSION, "what": ""}
     for _ in range(12):
         write(web, seen("", **seat))
@@ -543,7 +543,7 @@ def test_a_guest_sees_how_long_the_session_goes_on(web):
 
 
 @pytest.mark.parametrize(("setting", "is_closed"), [("", False), ("unopened_seats: closed\n", True)])
-def test_what_a_seat_is_before_its_guest_comes_is_said_as_the_policy_has_it(web, setting, is_closed):
+def test_the_state_of_an_unopened_seat_follows_the_policy(web, setting, is_closed):
     web.policy_path.write_text(f"{setting}seats: {{seat-1: {{ip: 127.0.0.6}}}}\n")
     with client(web) as browser:
         page = browser.get("/devices").text

@@ -1,4 +1,4 @@
-"""The API beyond what the pages do: the household, exports, live events, accounts; and schemathesis over all of it."""
+"""The API: policy, exports, events, accounts, and schemathesis over all calls."""
 
 import csv
 import io
@@ -127,7 +127,7 @@ def test_an_audit_of_no_days_is_refused(script, days, status):
         ("GET", "/decisions/export?verdict=maybe", None),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(web, script, method, path, body):
+def test_invalid_calls_are_refused_with_a_sentence(web, script, method, path, body):
     before = web.policy_path.read_text()
     answer = script.request(method, path, json=body)
     assert answer.status_code == 422
@@ -192,7 +192,7 @@ def test_accounts_sessions_and_tokens(web, script):
 
 @pytest.fixture(scope="module")
 def whole_api(tmp_path_factory):
-    """All calls but the one that never ends."""
+    """Return all calls except the endless stream."""
     state = tmp_path_factory.mktemp("api")
     (state / "hedgerow.yaml").write_text("people: {mia: {age: 9, devices: [192.168.1.5]}}\n")
     with running_web(state) as web:
@@ -201,8 +201,8 @@ def whole_api(tmp_path_factory):
         yield schemathesis.openapi.from_url(f"{web.url}/api/v1/openapi.json").exclude(path="/api/v1/events")
 
 
-def test_every_call_answers_as_it_is_described(whole_api):
-    """Without schemathesis' own plug-in, which does not know this pytest."""
+def test_every_call_matches_its_openapi_description(whole_api):
+    """Schemathesis' own plug-in does not support this pytest."""
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     tried = set()
     for result in whole_api.get_all_operations():

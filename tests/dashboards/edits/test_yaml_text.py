@@ -1,4 +1,4 @@
-"""Edits keep what people wrote: every comment, the order, the quotes, the spaces of lines that did not change."""
+"""Edits preserve comments, order, quotes, and the spaces of unchanged lines."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hedgerow.dashboards.edits.yaml_text import (
 )
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 HAND_WRITTEN = """\
 # Our house. Do not touch without asking Ana!
@@ -89,7 +89,7 @@ def comments(text):
 
 @pytest.mark.parametrize("name", EDITS)
 def test_every_comment_stays(name):
-    """Also one beside a value that goes: it then stands in a line of its own."""
+    """A comment beside a removed value moves to a line of its own."""
     after = apply_edits(HAND_WRITTEN, EDITS[name])
     parse_policy(after.encode(), None)
     assert sorted(comments(after)) == sorted(comments(HAND_WRITTEN))
@@ -107,7 +107,7 @@ def test_twenty_edits_one_after_another_keep_every_comment_in_its_order():
     assert sorted(comments(text)) == sorted(comments(HAND_WRITTEN))
 
 
-def test_a_comment_beside_what_goes_stays_where_it_stood():
+def test_a_comment_beside_a_removed_value_stays():
     after = apply_edits(HAND_WRITTEN, [exclude(("people", "mia", "block"), "roblox"), remove(("people", "tom"))])
     lines = [line.strip() for line in after.splitlines()]
     assert lines.index("# no games before supper") < lines.index("# after what happened in June") < lines.index("- tiktok")
@@ -139,7 +139,7 @@ devices:
         ([put_times(("people", "mia", "bedtime"), "21:00-07:00")], ["mia"]),
     ],
 )
-def test_an_edit_is_made_in_the_file_that_says_it(edits, changed):
+def test_an_edit_applies_to_the_file_with_its_path(edits, changed):
     before = {"main": MAIN, "mia": MIA}
     after = apply_edits_to_files(before, edits)
     assert [name for name in before if before[name] != after[name]] == changed
@@ -147,7 +147,7 @@ def test_an_edit_is_made_in_the_file_that_says_it(edits, changed):
         assert sorted(comments(after[name])) == sorted(comments(before[name]))
 
 
-def test_only_the_lines_that_an_edit_is_about_change():
+def test_only_the_edited_lines_change():
     changed = [line for line in diff(HAND_WRITTEN, apply_edits(HAND_WRITTEN, EDITS["an age"])) if line[0] in "+-"]
     assert changed == ["-      age: 9", "+      age: 10"]
 
@@ -178,7 +178,7 @@ def test_the_first_change_begins_a_file():
 
 
 @pytest.mark.parametrize("text", ["- a\n- list\n", "just text\n", "a: [1\n", "people: 7\n"])
-def test_what_is_no_policy_is_refused(text):
+def test_text_that_is_not_a_policy_is_refused(text):
     with pytest.raises(ValueError, match=r"policy file|not a mapping"):
         apply_edits(text, [put(("people", "mia", "age"), 9)])
 
@@ -187,8 +187,8 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl
 
 
 @given(NAMES, NAMES)
-def test_no_name_breaks_out_of_its_place(name, note):
-    """Whatever somebody is called: the file then says that and nothing else."""
+def test_no_name_escapes_its_yaml_value(name, note):
+    """Any name and note is stored as it is and adds nothing else."""
     before = parse_policy(HAND_WRITTEN.encode(), None)
     try:
         after = parse_policy(

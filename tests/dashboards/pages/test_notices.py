@@ -1,4 +1,4 @@
-"""Notices set up on their page: what the policy file says afterwards, what was sent, and what is shown of an address: nothing."""
+"""Notice recipients on their page: the policy file, sent messages, and hidden addresses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def receivers(web: Web) -> dict[str, Receiver]:
     return dict(load_policy(web.policy_path).notices)
 
 
-def test_somebody_is_added_reached_told_when_and_removed(web: Web, parent: httpx.Client) -> None:
+def test_a_recipient_is_added_configured_and_removed(web: Web, parent: httpx.Client) -> None:
     before = web.policy_path.read_text()
     post(parent, PAGE, name="Mutter Ana")
     assert receivers(web) == {"mutter-ana": Receiver("mutter-ana", language="de")}
@@ -60,7 +60,7 @@ def test_somebody_is_added_reached_told_when_and_removed(web: Web, parent: httpx
     assert list((web.policy_path.parent / "notices").iterdir()) == []
 
 
-def test_an_address_is_written_and_never_shown(web: Web, parent: httpx.Client) -> None:
+def test_an_address_is_stored_and_never_shown(web: Web, parent: httpx.Client) -> None:
     post(parent, PAGE, name="ana")
     secret = "ntfy://never-shown-topic"
     web.post.problem = "The service did not answer in time."
@@ -71,7 +71,7 @@ def test_an_address_is_written_and_never_shown(web: Web, parent: httpx.Client) -
     assert "ntfy://…" in shown[0]
 
 
-def test_what_the_file_says_beyond_the_form_stays(web: Web, parent: httpx.Client) -> None:
+def test_settings_that_the_form_does_not_show_stay(web: Web, parent: httpx.Client) -> None:
     told = 'notices:\n  ana:\n    quiet: {weekdays: "22:00-07:00", weekend: "23:00-09:00"}   # we sleep\n    language: en\n'
     web.policy_path.write_text(web.policy_path.read_text() + told)
     post(
@@ -98,7 +98,7 @@ def test_what_the_file_says_beyond_the_form_stays(web: Web, parent: httpx.Client
         ("/remove", {"name": "nobody"}),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(web: Web, parent: httpx.Client, part: str, form: dict[str, str]) -> None:
+def test_invalid_forms_are_refused_and_change_nothing(web: Web, parent: httpx.Client, part: str, form: dict[str, str]) -> None:
     post(parent, PAGE, name="ana")
     before = web.policy_path.read_text()
     answer = parent.post(f"{PAGE}{part}", data=form)
@@ -115,7 +115,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(web: Web, parent: httpx.C
         ("smtp.mail.example:2525", "smtp.mail.example", 2525, "starttls"),
     ],
 )
-def test_mail_always_goes_by_tls_to_the_server_that_was_named(server: str, host: str, port: int, mode: str) -> None:
+def test_mail_is_sent_over_tls_to_the_named_server(server: str, host: str, port: int, mode: str) -> None:
     service = apprise.Apprise.instantiate(mailbox_url("ana.b@mail.example", PASSWORD, server, "bo@x.example"))
     assert isinstance(service, apprise.plugins.email.NotifyEmail)
     assert (service.smtp_host, service.port, service.secure, service.secure_mode) == (host, port, True, mode)

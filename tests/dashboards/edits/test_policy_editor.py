@@ -1,4 +1,4 @@
-"""The guide, signing in, and changes through the pages: what is written, shown and undone."""
+"""The guide, signing in, and changes of the policy file with undo."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def policy(web):
 
 @pytest.fixture
 def empty(web):
-    """Before anything: no policy file, no password."""
+    """A web server without a policy file and password."""
     web.policy_path.unlink()
     return web
 
@@ -79,7 +79,7 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
         ("/start/devices", {"device-0": TV, "person-0": "nobody"}),
     ],
 )
-def test_a_step_that_does_not_fit_changes_nothing(web, path, form):
+def test_an_invalid_step_of_the_guide_changes_nothing(web, path, form):
     before = web.policy_path.read_text()
     with client(web) as browser:
         answer = browser.post(path, data=form)
@@ -111,7 +111,7 @@ def test_once_there_is_a_password_the_guide_sets_no_other(web):
 
 @pytest.fixture
 def family(web):
-    """Ana has a password, and her phone is a grown-up's."""
+    """A web server with Ana's account and her phone, an adult's device."""
     web.control.devices[PHONE] = DeviceView(DeviceId("phone"), "ana", "adult", may_sign_in=True)
     with client(web) as browser:
         post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD)
@@ -198,7 +198,7 @@ def test_a_token_is_shown_once_and_does_what_its_scopes_say(family):
 
 
 def own(policy, stance):
-    """The names of mia's own rules."""
+    """Return the names of mia's own rules."""
     return [target.name for target in getattr(policy.people["mia"].rules, stance)]
 
 
@@ -255,7 +255,7 @@ def test_twenty_changes_through_the_pages_keep_every_comment(web):
 
 
 def test_twenty_changes_of_included_files_keep_every_comment_and_are_undone(web):
-    """People in a file each: what is said of mia changes in mia's file, and a change of two files is undone in both."""
+    """With one file per person, mia's rules change in mia's file, and a change of two files is undone in both."""
     folder = web.policy_path.parent
     (folder / "people").mkdir()
     main = "# The house\ninclude: people/*.yaml   # one for each\nnetwork: {timezone: Europe/Lisbon}   # since 2019\n"
@@ -314,7 +314,7 @@ def test_seats_are_added_renamed_and_removed_and_keep_their_comments(web):
     assert [each.id for each in policy(web).devices.values() if each.is_seat] == ["seat-2"]
 
 
-def test_switching_there_and_back_leaves_no_trace(web):
+def test_switching_back_restores_the_file(web):
     before = web.policy_path.read_text()
     with client(web) as browser:
         for service in ("tiktok", "minecraft"):
@@ -324,7 +324,7 @@ def test_switching_there_and_back_leaves_no_trace(web):
     assert web.policy_path.read_text() == before
 
 
-def test_a_change_that_would_be_no_good_policy_is_refused_and_nothing_is_written(web):
+def test_a_change_to_an_invalid_policy_is_refused_and_not_written(web):
     before = web.policy_path.read_text()
     with client(web) as browser:
         for path, form in (
@@ -359,7 +359,7 @@ def test_a_file_with_mistakes_is_not_made_worse(web):
 
 
 def test_undoing_writes_no_file_but_those_of_the_policy(web):
-    """A restored journal is somebody else's word: what it calls a change may name any file."""
+    """A restored journal may name any file in its changes."""
     outside = web.policy_path.parent / "outside.yaml"
     changes = PolicyHistory(web.engine)
     crafted = changes.add(NOW, "ana", "harmless", {"outside.yaml": "planted"}, {"outside.yaml": ""})
@@ -382,7 +382,7 @@ def test_undoing_under_later_changes_is_refused(web):
         assert browser.post("/changes/99/undo").status_code == 404
 
 
-def test_a_file_that_cannot_be_written_is_said(web):
+def test_an_unwritable_file_is_reported(web):
     before = web.policy_path.read_text()
     web.policy_path.with_name(f".{web.policy_path.name}.{os.getpid()}").mkdir()
     with client(web) as browser:

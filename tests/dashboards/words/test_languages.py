@@ -1,4 +1,4 @@
-"""Six languages: nothing is left untranslated, plural forms and dates are right, and everybody gets the one they read."""
+"""Six languages: complete translations, plural forms, dates, and the choice of a language."""
 
 import gettext
 import re
@@ -21,7 +21,7 @@ from hedgerow.proxy.pages.translations import category_titles
 
 
 def forms(each):
-    """Pairs of English and translation, a pair for every plural form."""
+    """Yield pairs of English and translation, one for each plural form."""
     if isinstance(each.id, tuple):
         return [(each.id[min(place, 1)], text) for place, text in enumerate(each.string)]
     return [(each.id, each.string)]
@@ -36,7 +36,7 @@ def test_every_message_is_translated_and_no_other(code):
 
 
 @pytest.mark.parametrize("code", TRANSLATED)
-def test_translations_say_the_same_values_and_tags(code):
+def test_translations_have_the_same_values_and_tags(code):
     for each in updated(code):
         for english, text in forms(each) if each.id else ():
             for pattern in (r"%\(\w+\)s", r"<[^>]+>"):
@@ -95,7 +95,7 @@ def browser(web, **headers):
     return httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
 
 
-def test_the_browser_decides_until_somebody_chooses(web):
+def test_the_browsers_language_applies_until_one_is_chosen(web):
     with browser(web, **{"accept-language": "nl,fr;q=0.8,de;q=0.5"}) as person:
         page = person.get("/settings")
         assert '<html lang="fr">' in page.text
@@ -126,7 +126,7 @@ def test_codes_are_those_of_the_languages():
     assert get_args(LanguageCode.__value__) == tuple(LANGUAGES)
 
 
-def test_refusals_and_changes_speak_the_language_too(web):
+def test_refusals_and_changes_are_translated(web):
     with browser(web, **{"accept-language": "es"}) as person:
         refused = person.post("/people", data={"name": "zoe", "age": "three"})
         assert (refused.status_code, "Escribe la edad en años." in refused.text) == (422, True)
@@ -138,7 +138,7 @@ def test_refusals_and_changes_speak_the_language_too(web):
 
 
 class Marked(gettext.NullTranslations):
-    """Puts brackets around whatever is translated."""
+    """Puts brackets around every translated text."""
 
     def gettext(self, message):
         return f"⟦{message}⟧"
@@ -148,7 +148,7 @@ class Marked(gettext.NullTranslations):
 
 
 class Unmarked(HTMLParser):
-    """The texts of a page that no catalogue was asked for; what people and data say stands in `bdi` and the like."""
+    """Collects texts that were not translated, except names and data, which are in `bdi` and similar tags."""
 
     DATA = frozenset({"bdi", "code", "option", "time", "pre", "script", "svg"})
 
@@ -179,7 +179,7 @@ class Unmarked(HTMLParser):
             self.found.append(outside.strip())
 
 
-def test_no_page_says_anything_that_no_catalogue_knows(web, monkeypatch):
+def test_every_text_of_the_pages_is_in_the_catalogue(web, monkeypatch):
     fill(web)
     marked = language("de")
     monkeypatch.setattr(marked, "translations", Marked())

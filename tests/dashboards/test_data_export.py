@@ -1,4 +1,4 @@
-"""What is kept about somebody: the same for them and for those in charge, and gone when it is erased."""
+"""Export and erasure of personal data."""
 
 import json
 
@@ -62,7 +62,7 @@ def of(*devices):
     return {f"{what}.{device}.example" for device in devices for what in ("blocked", "allowed", "asked")}
 
 
-def test_a_person_sees_all_that_those_in_charge_see_and_nothing_of_others(web):
+def test_a_person_exports_the_same_rows_as_parents(web):
     fill(web)
     own = get(web, "/device/kept", "127.0.0.2")
     assert "attachment" in own.headers["content-disposition"]
@@ -73,13 +73,13 @@ def test_a_person_sees_all_that_those_in_charge_see_and_nothing_of_others(web):
         assert "Download everything that is stored" in get(web, page, address).text
 
 
-def test_a_shared_device_and_one_that_proves_nothing_show_their_own_alone(web):
+def test_shared_and_weakly_identified_devices_export_only_their_own_rows(web):
     fill(web)
     assert hosts(get(web, "/device/kept", "127.0.0.4")) == of("television")
     assert hosts(get(web, "/device/kept", "127.0.0.3")) == of("console")
 
 
-def test_a_guest_sees_nothing_of_the_one_before(web):
+def test_a_guest_exports_nothing_of_the_previous_session(web):
     fill(web)
     assert hosts(get(web, "/device/kept", "127.0.0.6")) == of("seat-1")
     web.time.since["seat-1"] = NOW + 1
@@ -90,7 +90,7 @@ def test_a_guest_sees_nothing_of_the_one_before(web):
     assert "games" not in get(web, "/device/kept", "127.0.0.6").text
 
 
-def test_strangers_get_nothing_and_devices_erase_nothing(web):
+def test_strangers_cannot_export_and_devices_cannot_erase(web):
     fill(web)
     assert get(web, "/device/kept", "127.0.0.77").status_code == 403
     assert post(web, "/people/mia/erase", "127.0.0.2").status_code == 403
@@ -100,7 +100,7 @@ def test_strangers_get_nothing_and_devices_erase_nothing(web):
     assert hosts(get(web, "/people/mia/kept")) == of("tablet", "console")
 
 
-def test_what_is_erased_is_gone_and_what_is_others_stays(web):
+def test_erasure_removes_one_persons_rows_only(web):
     fill(web)
     answer = post(web, "/people/mia/erase", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/people/mia?saved=erased")
@@ -113,7 +113,7 @@ def test_what_is_erased_is_gone_and_what_is_others_stays(web):
     assert post(web, "/people/nobody/erase").status_code == 422
 
 
-def test_who_is_no_longer_in_the_policy_is_erased_by_name(web):
+def test_a_person_removed_from_the_policy_is_erased_by_name(web):
     fill(web)
     web.recorder.flush()
     web.policy_path.write_text("people: {}\n")

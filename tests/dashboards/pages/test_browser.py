@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: they work without scripts, ask nobody else, and fit a phone."""
+"""The pages in a real Chromium: without scripts, without external requests, on a phone."""
 
 import re
 import shutil
@@ -22,8 +22,8 @@ from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason
 CHROMIUM = shutil.which("chromium")
 EVIL = "<img src=/static/x onerror=document.title='caught'><script>document.title='caught'</script>"
 
-SHOTS = Path(__file__).parents[2] / "artefacts" / "pages"
-"""Where pictures of all pages are left, to be looked at."""
+SHOTS = Path(__file__).parents[3] / "artefacts" / "pages"
+"""Folder for screenshots of all pages."""
 
 # All that can be unfolded; of the hundreds of services the first group, which looks like the others.
 OPEN = """for (const each of document.querySelectorAll('details:not(.exact)'))
@@ -90,8 +90,8 @@ def filled(web):
 @pytest.mark.timeout(1200)  # two dozen pages, each looked through
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
-def test_every_page_fits_shuts_nobody_out_and_asks_nobody_else(chromium, web, width, theme):
-    """Each page at a phone's and a desk's width in both themes, looked through by axe-core, and its picture kept."""
+def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, web, width, theme):
+    """Checks each page with axe-core at the width of a phone and a desktop in both themes, and takes a screenshot."""
     fill(web)
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
     page = context.new_page()
@@ -119,8 +119,8 @@ def test_every_page_fits_shuts_nobody_out_and_asks_nobody_else(chromium, web, wi
     context.close()
 
 
-def test_pages_that_answer_a_press_are_looked_through_too(chromium, web):
-    """Signing in and being refused, a code, a sheet of vouchers, a mistake in a form: what no address alone leads to."""
+def test_result_pages_are_accessible(chromium, web):
+    """Checks pages that only a form leads to: sign-in, refusal, code, vouchers, an invalid form."""
     fill(web)
     context = chromium.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
@@ -156,8 +156,8 @@ def test_pages_that_answer_a_press_are_looked_through_too(chromium, web):
     context.close()
 
 
-def test_every_way_round_is_really_tried(chromium, web):
-    """Also those by IPv6: what the page's own policy forbade would look closed on a network where it is open."""
+def test_every_bypass_is_probed(chromium, web):
+    """Probes over IPv6 as well: one that the page's own policy blocked would look safe."""
     fill(web)
     context = chromium.new_context()
     page = context.new_page()
@@ -183,8 +183,8 @@ def test_names_without_a_space_fit_a_phone(chromium, web):
     page.close()
 
 
-def test_a_switch_is_where_it_was_after_it_was_pressed(chromium, web):
-    """Its group is unfolded again, the switch in sight, and the way to undo it too."""
+def test_a_switch_keeps_its_place_after_it_is_pressed(chromium, web):
+    """The group is open again, and the switch and the undo button are visible."""
     page = chromium.new_page(viewport={"width": 360, "height": 740})
     page.goto(f"{web.url}/people/mia")
     page.get_by_text("Messaging", exact=True).last.scroll_into_view_if_needed()
@@ -197,7 +197,7 @@ def test_a_switch_is_where_it_was_after_it_was_pressed(chromium, web):
 
 
 def guide(page, web):
-    """Sets the first password, and makes a change."""
+    """Set the first password and make a change."""
     page.goto(web.url + "/start")
     for name in ("password", "again"):
         page.locator(f"[name={name}]").fill("four words and more")
@@ -219,7 +219,7 @@ MENU = """[...document.querySelectorAll('.top nav li')].map(each => {
 @pytest.mark.parametrize("seats", [False, True])
 @pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt", "pt-BR"])
 def test_the_menu_fills_its_rows_on_every_phone(chromium, web, seats, reader):
-    """No page's name stands alone on a row or is cut, whatever the language; its links are large enough for a thumb."""
+    """In every language, no title is alone on a row or truncated, and links are large enough for a thumb."""
     if seats:
         fill(web)
     context = chromium.new_context(locale=reader)
@@ -237,7 +237,7 @@ def test_the_menu_fills_its_rows_on_every_phone(chromium, web, seats, reader):
 
 
 def test_a_page_is_small_and_needs_one_round_trip_after_the_first(chromium, web):
-    """Style sheet and script stay in the browser; a page itself is less than 100 kB as it is sent."""
+    """The browser caches style sheet and script, and a page is less than 100 kB."""
     fill(web)
     context = chromium.new_context()
     page = context.new_page()
@@ -268,7 +268,7 @@ def drag(page, start, end):
 
 
 def track(page, form, day, part):
-    """Where on the screen a part (0 to 1) of a day's row is."""
+    """Return the screen position of a fraction (0 to 1) of a day's row."""
     box = page.locator(form).get_by_role("group", name=day, exact=True).bounding_box()
     return box["x"] + box["width"] * part, box["y"] + box["height"] / 2
 
@@ -368,7 +368,7 @@ def test_seats_are_opened_extended_and_ended_by_touch(chromium, web):
 
 
 @pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt", "pt-BR"])
-def test_the_words_on_the_counters_buttons_are_whole(chromium, web, reader):
+def test_the_counters_buttons_do_not_truncate_their_texts(chromium, web, reader):
     fill(web)
     context = chromium.new_context(locale=reader)
     page = context.new_page()

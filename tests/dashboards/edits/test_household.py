@@ -1,4 +1,4 @@
-"""Minutes a day set on the page of a person: what the file says afterwards, and what of it stays."""
+"""Budget edits from a person's page."""
 
 import re
 
@@ -33,7 +33,7 @@ def text_of(budget):
         ("1h", BudgetLimit("", None, None), ""),
     ],
 )
-def test_what_is_written(before, limit, after):
+def test_budget_edits(before, limit, after):
     text = apply_edits(text_of(before), [budget_edit("mia", limit)])
     assert text == text_of(after)
     (found,) = [
@@ -78,7 +78,7 @@ def test_every_comment_stays(person, what, minutes):
     parse_policy(after.encode(), None)
 
 
-def test_days_that_differ_are_not_shown_as_something_else():
+def test_budgets_with_differing_days_are_marked():
     budget = parse_policy(text_of("{mon: 1h, tue: 2h, weekend: 3h}").encode(), None).people["mia"].rules.budget
     assert budget_limits(budget) == (BudgetLimit("", None, None, differs=True),)
 

@@ -1,4 +1,4 @@
-"""The rules in plain words say what is decided."""
+"""Sentences about rules match the decisions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_nearest_scope_decides(household: str, person: str, device: str, ope
     assert (told.allowed, told.services) == (opens, closes)
 
 
-def test_what_is_always_open_and_what_is_open_only_at_times() -> None:
+def test_targets_that_are_always_open_or_only_at_times() -> None:
     schedules = "{tv: {only: youtube, when: [sat, 2026-12-24..2026-12-26, 2026-12-31]}, day: {only: internet, when: '07:00-21:00'}}"
     text = f"people: {{mia: {{age: 9, allow: [roblox], always: [example.org], schedules: {schedules}}}}}"
     told = rules_text(parse_policy(text.encode(), None), "child-8-12", "mia", None, language("en"), 1_800_000_000.0)

@@ -1,4 +1,4 @@
-"""Switches of several people: each shows what `decide` says for that person, before a tap and after it, whichever page is opened first."""
+"""Switches of several people match each person's decisions, before and after a change, whichever page is opened first."""
 
 import itertools
 import re
@@ -26,7 +26,7 @@ devices:
 """
 DEVICES = {"mia": "mia-tablet", "tom": "tom-phone", "Ana": "ana-phone"}
 SITES = {"gambling": "pokerstars.com", "dating": "tinder.com", "adult": "pornhub.com"}
-"""A site for each topic that is no part of a service."""
+"""A site of each topic that does not belong to a service."""
 SWITCH = re.compile(r'role="switch" aria-checked="(true|false)" name="\w+" value="([\w-]+)">[^<]*(<span class="quiet">own rule</span>)?')
 
 
@@ -38,7 +38,7 @@ def browser(web):
 
 
 def shown(browser, name):
-    """The switches on a person's page: whether each is on."""
+    """Return the state of each switch on a person's page."""
     return {id: state == "true" for state, id, _ in SWITCH.findall(browser.get(f"/people/{name}").text)}
 
 
@@ -47,7 +47,7 @@ def own_rules(browser, name):
 
 
 def decided(web, name):
-    """The verdicts of `decide` for a person's device, under the policy as it is in the file."""
+    """Return the verdicts of `decide` for a person's device under the policy in the file."""
     view = view_of(load_policy(web.policy_path))
     device = find_device(view.rulesets, DEVICES[name])
     ruleset = view.rulesets.ruleset(device, NOW)
@@ -63,7 +63,7 @@ def assert_all_agree(web, browser, order):
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(DEVICES)), ids="-".join)
-def test_switches_agree_with_what_is_decided_before_and_after_each_tap(web, browser, order):
+def test_switches_match_decisions_before_and_after_each_change(web, browser, order):
     for name in order:
         assert own_rules(browser, name) == set(), "nobody has a rule of their own yet"
     assert_all_agree(web, browser, order)
@@ -77,7 +77,7 @@ def test_switches_agree_with_what_is_decided_before_and_after_each_tap(web, brow
         assert own_rules(browser, name) == {"tiktok", "roblox", "gambling"}
 
 
-def test_switches_pressed_there_and_back_leave_no_trace_for_anybody(web, browser):
+def test_switching_back_restores_everybodys_rules(web, browser):
     for first, second in itertools.permutations(DEVICES, 2):
         shown(browser, first)
         there, back = ("close", "open") if shown(browser, second)["tiktok"] else ("open", "close")
@@ -95,7 +95,7 @@ def test_a_service_opens_in_a_topic_that_is_closed_for_the_same_person(web, brow
     assert_all_agree(web, browser, DEVICES)
 
 
-def test_rules_that_have_lapsed_move_no_switch(web, browser):
+def test_expired_rules_do_not_affect_switches(web, browser):
     web.policy_path.write_text(HOUSE.replace("{age: 14,", "{age: 14, block: [{what: shopping, until: 2026-01-01}],"))
     assert shown(browser, "tom")["shopping"] is True
     assert "shopping" not in own_rules(browser, "tom")
