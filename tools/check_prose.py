@@ -21,6 +21,7 @@ LONG_MODULES: dict[str, str] = {}
 LARGE_CLASSES: dict[str, str] = {
     "Accounts": "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens",
     "Control": "the interface to the running Hedgerow, one method per question or change",
+    "Settings": "most are properties that name the files of the state directory",
 }
 
 _QUESTION = re.compile(r"(?:Who|What|Whether|How|Where)\b")

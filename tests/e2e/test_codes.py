@@ -95,7 +95,7 @@ def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) ->
 def test_minutes_over_the_phone_and_guessing(running: Hedgerow, internet: SmallInternet) -> None:
     refused = hedgerow_command("code", "tom", "--minutes", "15", "--state", str(running.state))
     assert refused.returncode == 2
-    assert "tom has no budget" in refused.stderr
+    assert "tom has no time budget" in refused.stderr
     digits = _make(running, "mia", "--minutes", "15", "--of", "games")
     assert _type_at_own_page(running, digits)[0] == 303
     rows = json.loads(running.run("budgets", "--json").stdout)

@@ -122,7 +122,7 @@ def test_a_child_reaches_the_web_neither_directly_nor_through_the_proxy(house: H
         assert answer.connect_status == 403, method
 
 
-def test_the_commands_that_keep_and_look(house: Hedgerow, tmp_path: Path) -> None:
+def test_report_top_backup_and_restore(house: Hedgerow, tmp_path: Path) -> None:
     state = ("--state", str(house.state))
     look = json.loads(hedgerow_command("top", "--json", *state).stdout)
     assert {row["role"] for row in look["status"]["workers"]} >= {"control", "dns", "gate"}
@@ -130,7 +130,7 @@ def test_the_commands_that_keep_and_look(house: Hedgerow, tmp_path: Path) -> Non
     assert "Last decisions" in once
     assert once.endswith("\n")
     assert hedgerow_command("report", str(tmp_path / "week.html"), "--language", "fr", *state).returncode == 0
-    assert "Pour en parler" in (tmp_path / "week.html").read_text()
+    assert "À aborder ensemble" in (tmp_path / "week.html").read_text()
     saved = hedgerow_command("backup", str(tmp_path / "saved.tar.gz"), "--json", *state)
     assert {"journal.sqlite", "hedgerow.yaml"} <= set(json.loads(saved.stdout)["holds"])
     refused = hedgerow_command("restore", str(tmp_path / "saved.tar.gz"), *state)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
 import shutil
 import time
 from dataclasses import replace
-from zoneinfo import ZoneInfo
 
 from hedgerow import __version__
+from hedgerow.app.control.access import AccessControl
 from hedgerow.app.control.certificates import WebCertificates, web_host_names
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
-from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
@@ -38,9 +36,6 @@ from hedgerow.policies.model import (
     Decision,
     Device,
     DeviceId,
-    Grant,
-    GrantDuration,
-    Pause,
     Person,
     Policy,
     Reason,
@@ -49,7 +44,6 @@ from hedgerow.policies.model import (
     TargetKind,
 )
 from hedgerow.policies.ruleset import Ruleset, Rulesets
-from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
     CertificateAuthorityError,
@@ -61,7 +55,7 @@ from hedgerow.proxy.http_head import Authority as HttpAuthority
 from hedgerow.proxy.pac import pac_response
 
 
-class WebControl:
+class WebControl(AccessControl):
     """Implements `dashboards.control.Control` over the snapshot in force."""
 
     def __init__(
@@ -73,11 +67,11 @@ class WebControl:
         neighbours: Neighbours,
         tls: WebCertificates,
     ) -> None:
-        self._settings, self._publisher, self._workers, self._recorder = settings, publisher, workers, recorder
+        super().__init__(publisher)
+        self._settings, self._workers, self._recorder = settings, workers, recorder
         self._neighbours, self._tls = neighbours, tls
         self._started = time.time()
         self._lifelines = Lifelines.load()
-        self._services = Services.load()
 
     def status(self) -> Status:
         policy, lists = self._publisher.policy_file, self._publisher.lists
@@ -173,56 +167,6 @@ class WebControl:
             session_ends=session.ends if session is not None else None,
         )
 
-    async def approve(self, request_id: int, how_long: GrantDuration, giver: str) -> Grant:
-        request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
-        self._refuse_illegal(request.host)
-        now = time.time()
-        grant = Grant(
-            id=secrets.token_hex(6),
-            subject=request.host,
-            giver=giver,
-            starts=now,
-            ends=self.within_session(request.device, self.end_of(now, how_long)),
-            device=DeviceId(request.device),
-            note=request.note,
-        )
-        await asyncio.to_thread(self._publisher.ledger.approve, request_id, grant)
-        await self._publisher.publish()
-        return grant
-
-    async def deny(self, request_id: int, giver: str) -> None:
-        await asyncio.to_thread(self._publisher.ledger.deny, request_id, giver)
-
-    async def give(
-        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
-    ) -> Grant:  # fmt: skip
-        """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
-        self.check_target(device, person)
-        subject, ends = self.check_subject(subject), self.within_session(device, ends)
-        grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person, note)
-        await asyncio.to_thread(self._publisher.ledger.give, grant)
-        await self._publisher.publish()
-        return grant
-
-    async def revoke(self, grant_id: str, giver: str) -> None:
-        await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
-        await self._publisher.publish()
-
-    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
-        self.check_target(device, person)
-        if ends is not None and ends <= time.time():
-            raise InvalidInput("The end of the pause is in the past.")
-        device_id = DeviceId(device) if device else None
-        pause = await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
-        await self._publisher.publish()
-        return pause
-
-    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
-        self.check_target(device, person)
-        device_id = DeviceId(device) if device else None
-        await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
-        await self._publisher.publish()
-
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         view = self._view()
         found = find_device(view.rulesets, device)
@@ -250,45 +194,6 @@ class WebControl:
     def _authority(self) -> CertificateAuthority:
         """Load the CA anew, since `hedgerow ca rotate` may have replaced it."""
         return load_ca(self._settings.authority)
-
-    def _view(self) -> LoadedSnapshot:
-        view = self._publisher.view
-        if view is None:
-            raise InvalidInput("Hedgerow is still starting.")
-        return view
-
-    def end_of(self, now: float, how_long: GrantDuration) -> float | None:
-        return how_long.end(now, ZoneInfo(self._view().policy.network.timezone))
-
-    def within_session(self, device: str | None, ends: float | None) -> float | None:
-        """Limit the end of a grant to the session at a seat: a guest's grant is not for the next guest."""
-        known, now = self._view().policy.devices.get(device or ""), time.time()
-        if known is None or not known.is_seat:
-            return ends
-        limits = [each.ends for each in self._view().rulesets.sessions if each.device == known.id and each.starts <= now]
-        return min((each for each in (ends, *limits) if each is not None and each > now), default=None)
-
-    def check_target(self, device: str | None, person: str | None) -> None:
-        policy = self._view().policy
-        if person is not None and person not in policy.people:
-            raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
-        if device is not None and find_device(self._view().rulesets, device) is None:
-            raise InvalidInput("There is no device '%(device)s', and it is not an address of this network.", device=device)
-
-    def check_subject(self, subject: str) -> str:
-        try:
-            target = parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject))
-            check_allowable(target)
-        except ValueError as error:
-            raise InvalidInput(str(error)) from None
-        self._refuse_illegal(target.name.partition("/")[0])
-        return target.name
-
-    def _refuse_illegal(self, host: str) -> None:
-        """Raise `InvalidInput` for a host on a list of illegal material, which no grant opens."""
-        catalogue = self._view().catalogue
-        if catalogue.host_mask(host) & catalogue.mask_of([ILLEGAL]):
-            raise InvalidInput("%(host)s is on a list of illegal material and can't be opened.", host=host)
 
 
 def access_by_service(view: LoadedSnapshot, person: Person, services: Services) -> dict[str, ServiceAccess]:
