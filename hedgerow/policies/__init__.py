@@ -1,8 +1,8 @@
-"""May this device have it now?
+"""Decisions: may this device have this host or URL now?
 
-Nouns: Policy, Person, Device, Profile, Schedule, Ruleset, Request, Decision (all in `model`, but Ruleset in `ruleset`).
-`load` turns the YAML file into a Policy, `ruleset` says what holds for a device at a moment, `decide` judges a request by it,
-`explain` tells each step of that judgement, and `observe` says what of it may be remembered.
+Nouns: `Policy`, `Person`, `Device`, `Profile`, `Request`, `Decision` and `Grant` (in `model`), `Schedule` (in `time_model`), `Ruleset`.
+`reading.load` turns a YAML file into a `Policy`. A `Ruleset` holds the rules in force for a device. `decide` judges a request by it,
+`explain` describes each step, and `privacy.observe` returns what may be stored.
 
 Deliberately absent: sockets, processes and the clock. Time is always an argument, in seconds since the epoch.
 """
