@@ -22,6 +22,8 @@ LARGE_CLASSES: dict[str, str] = {
     "Accounts": "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens",
     "Control": "the interface to the running Hedgerow, one method per question or change",
     "Settings": "most are properties that name the files of the state directory",
+    "GateConnection": "asyncio's protocol, and one method for each command that waits for something",
+    "GateProtocol": "one method for each event of the state machine",
 }
 
 _QUESTION = re.compile(r"(?:Who|What|Whether|How|Where)\b")

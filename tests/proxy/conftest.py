@@ -1,4 +1,4 @@
-"""One small internet and one stand for all tests of the proxy: a child with a trusted CA, a child without, and an adult."""
+"""A small internet and a stand for the tests of the proxy: a child with a trusted CA, a child without, and an adult."""
 
 from __future__ import annotations
 

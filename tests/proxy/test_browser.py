@@ -55,7 +55,7 @@ def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_block_page_shuts_nobody_out(browser, scheme: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_block_page_is_accessible(browser, scheme: str) -> None:  # type: ignore[no-untyped-def]
     """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""
     pages = BlockPage("GB", conduct="Be kind.")
     reasons = [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
@@ -75,7 +75,7 @@ def test_the_block_page_shuts_nobody_out(browser, scheme: str) -> None:  # type:
         context.close()
 
 
-def test_the_question_is_answered_on_the_page(browser, stand: Stand, net: SmallInternet, policy: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_access_request_is_answered_on_the_page(browser, stand: Stand, net: SmallInternet, policy: str) -> None:  # type: ignore[no-untyped-def]
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()

@@ -30,7 +30,7 @@ from hedgerow.proxy.certificate_authority import (
 from hedgerow.proxy.inspection.streams import TlsSession
 
 
-def test_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_ca_is_created_once(tmp_path: Path) -> None:
     first = ensure_ca(tmp_path / "ca")
     assert ensure_ca(tmp_path / "ca").fingerprint == first.fingerprint
     files = list((tmp_path / "ca").iterdir())
@@ -40,13 +40,13 @@ def test_is_made_once_and_kept(tmp_path: Path) -> None:
     assert b"PRIVATE" not in first.pem
 
 
-def test_many_starts_at_once_make_one(tmp_path: Path) -> None:
+def test_concurrent_starts_create_one_ca(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         prints = {found.fingerprint for found in pool.map(lambda _: ensure_ca(tmp_path / "ca"), range(16))}
     assert len(prints) == 1
 
 
-def test_openssl_reads_it(tmp_path: Path) -> None:
+def test_openssl_reads_pem(tmp_path: Path) -> None:
     authority = ensure_ca(tmp_path / "ca")
     (tmp_path / "cert.pem").write_bytes(authority.pem)
     command = ["openssl", "x509", "-in", str(tmp_path / "cert.pem"), "-noout", "-fingerprint", "-sha256", "-subject"]
@@ -55,7 +55,7 @@ def test_openssl_reads_it(tmp_path: Path) -> None:
     assert authority.name in done.stdout
 
 
-def test_what_was_tampered_with_is_refused(tmp_path: Path) -> None:
+def test_a_changed_ca_file_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "ca"
     ensure_ca(directory)
     other = ensure_ca(tmp_path / "other")
@@ -76,7 +76,7 @@ def test_what_was_tampered_with_is_refused(tmp_path: Path) -> None:
 # Rotation.
 
 
-def test_rotation_puts_another_in_place_and_forgets_the_old_key(tmp_path: Path) -> None:
+def test_rotation_replaces_the_ca_and_deletes_the_old_key(tmp_path: Path) -> None:
     first = ensure_ca(tmp_path)
     old, new = rotate_ca(tmp_path)
     assert old.fingerprint == first.fingerprint != new.fingerprint
@@ -87,7 +87,7 @@ def test_rotation_puts_another_in_place_and_forgets_the_old_key(tmp_path: Path) 
     assert [path.read_bytes() for path in kept.values()] == [old.pem]
 
 
-def test_there_is_nothing_to_rotate_in_an_empty_folder(tmp_path: Path) -> None:
+def test_rotation_of_an_empty_folder_fails(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         rotate_ca(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -97,7 +97,7 @@ def test_there_is_nothing_to_rotate_in_an_empty_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", CertificateFormat)
-def test_no_form_holds_the_key(tmp_path: Path, form: CertificateFormat) -> None:
+def test_no_exported_file_contains_the_key(tmp_path: Path, form: CertificateFormat) -> None:
     authority = ensure_ca(tmp_path)
     data = export_certificate(authority, form).data
     scalar = authority.key.private_numbers().private_value.to_bytes(32, "big")
@@ -138,7 +138,7 @@ def leaf(authority: CertificateAuthority, name: str) -> tuple[x509.Certificate, 
 
 
 @pytest.mark.parametrize("name", ["www.school.example", "a" * 60 + ".very.long.example.org", "192.0.2.7", "2001:db8::7"])
-def test_openssl_is_strictly_content(authority: CertificateAuthority, tmp_path: Path, name: str) -> None:
+def test_openssl_verifies_a_leaf_strictly(authority: CertificateAuthority, tmp_path: Path, name: str) -> None:
     made, _ = leaf(authority, name)
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     (tmp_path / "leaf.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
@@ -159,13 +159,13 @@ def shown(store: LeafCertificates, authority: CertificateAuthority, host: str) -
     return x509.load_der_x509_certificate(client.certificate)
 
 
-def test_the_authoritys_key_only_signs(authority: CertificateAuthority) -> None:
+def test_a_leaf_does_not_use_the_key_of_the_ca(authority: CertificateAuthority) -> None:
     first, second = (shown(LeafCertificates(authority), authority, "a.example").public_key() for _ in range(2))
     assert authority.key.public_key() not in (first, second)
     assert first != second, "the key lives as long as its store"
 
 
-def test_a_leaf_is_used_again_and_the_oldest_is_forgotten(authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaves_are_cached_and_the_least_recently_used_is_dropped(authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hedgerow.proxy.certificate_authority._MAX_LEAVES", 2)
     store = LeafCertificates(authority)
 

@@ -1,4 +1,4 @@
-"""The ClientHello parser: hellos of a real TLS library and made ones, in any pieces and records."""
+"""The ClientHello parser: ClientHellos of a real TLS library and made ones, in any pieces and records."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_first_bytes(data: bytes, verdict: bool | None) -> None:
         (None, True, False),
     ],
 )
-def test_who_hides_behind_a_providers_name(sni: str | None, ech: bool, hides: bool) -> None:
+def test_hides_server_name(sni: str | None, ech: bool, hides: bool) -> None:
     assert hides_server_name(ClientHello(sni, (), ech)) is hides
 
 

@@ -1,4 +1,4 @@
-"""Dialling several addresses: the first that answers is taken, and nothing is left behind."""
+"""Dialling several addresses: the first that answers is used, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_a_dead_first_address_costs_no_more_than_its_head_start() -> None:
         assert time.monotonic() - start < 20, "as long as the kernel tries the dead one"
 
 
-def test_refused_addresses_are_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_addresses_are_skipped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "ATTEMPT_DELAY", 600.0)  # the head start of each: nobody waits for it to be over
     with socket.create_server(("127.0.0.9", 0)) as server:
         assert asyncio.run(dialled(["127.0.0.8", "127.0.0.7", "127.0.0.9"], server.getsockname()[1])) == "127.0.0.9"
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.8"], ["127.0.0.8", "127.0.0.7"], []])
-def test_none_answers(addresses: list[str]) -> None:
+def test_no_address_answers(addresses: list[str]) -> None:
     with socket.create_server(("127.0.0.9", 0)) as server, pytest.raises(OSError):
         asyncio.run(dialled(addresses, server.getsockname()[1]))
 
 
-def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() -> None:
+def test_each_attempt_has_its_own_protocol_and_losers_are_dropped() -> None:
     """Two servers answer; the one that came second must not disturb the first."""
 
     class Recorder(asyncio.Protocol):

@@ -1,4 +1,4 @@
-"""A thousand clients at once, a third of them slow, broken or hostile: the others get what they came for."""
+"""A thousand clients at once, a third of them slow, broken or hostile: the others are served."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CROWD, HOSTILE = 1000, 334
 MOST_SECONDS = 60
 
 
-def test_the_good_do_not_notice_the_hostile(net: SmallInternet, policy: str) -> None:
+def test_hostile_clients_do_not_slow_the_others(net: SmallInternet, policy: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     try:

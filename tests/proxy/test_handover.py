@@ -31,7 +31,7 @@ def give(gate: HandoverSender, message: bytes = b"x") -> bool:
 
 
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 600_000])
-def test_the_socket_comes_with_its_message(tmp_path: Path, size: int) -> None:
+def test_a_socket_arrives_with_its_message(tmp_path: Path, size: int) -> None:
     message = bytes(number % 251 for number in range(size))
     with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate:
         assert receive_client(inspector) is None
@@ -43,12 +43,12 @@ def test_the_socket_comes_with_its_message(tmp_path: Path, size: int) -> None:
             assert not client.get_inheritable()
 
 
-def test_only_our_own_user_may_hand_over(tmp_path: Path) -> None:
+def test_the_socket_file_is_private(tmp_path: Path) -> None:
     with listen(tmp_path / "a"):
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
-def test_the_next_inspector_is_asked_when_one_is_down_or_full(tmp_path: Path) -> None:
+def test_the_next_inspector_is_used_if_one_is_down_or_full(tmp_path: Path) -> None:
     down, up, other = (tmp_path / name for name in ("down", "up", "other"))
     listen(down).close()
     with messenger(down, down) as gate, pytest.raises(OSError):
@@ -64,7 +64,7 @@ def test_the_next_inspector_is_asked_when_one_is_down_or_full(tmp_path: Path) ->
         assert give(gate)
 
 
-def test_a_message_without_a_socket_is_passed_over(tmp_path: Path) -> None:
+def test_a_message_without_a_socket_is_skipped(tmp_path: Path) -> None:
     with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.sendto(b"nothing", str(tmp_path / "a"))
         assert give(gate, b"something")
@@ -75,7 +75,7 @@ def test_a_message_without_a_socket_is_passed_over(tmp_path: Path) -> None:
         assert receive_client(inspector) is None
 
 
-def test_what_was_sent_before_a_successor_came_is_the_elders(tmp_path: Path) -> None:
+def test_an_old_inspector_gets_what_was_sent_before_its_successor(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with listen(path) as elder, messenger(path) as gate:
         give(gate, b"1")
@@ -93,7 +93,7 @@ NOW = 1_790_000_000.0
 GOOD = issue_token(KEY, "2001:db8::7", NOW)
 
 
-def test_a_pass_names_the_client_for_a_while() -> None:
+def test_a_token_vouches_for_an_address_until_it_expires() -> None:
     assert verify_token(KEY, GOOD, NOW) == "2001:db8::7"
     assert verify_token(KEY, GOOD, NOW + TOKEN_SECONDS - 1) == "2001:db8::7"
     assert verify_token(KEY, GOOD, NOW + TOKEN_SECONDS + 1) is None
@@ -101,7 +101,7 @@ def test_a_pass_names_the_client_for_a_while() -> None:
 
 
 @given(st.integers(0, len(GOOD) - 1), st.characters(codec="latin-1"))
-def test_no_character_can_be_changed(position: int, character: str) -> None:
+def test_a_changed_token_is_refused(position: int, character: str) -> None:
     changed = GOOD[:position] + character + GOOD[position + 1 :]
     found = verify_token(KEY, changed, NOW)
     # The last digit of base64 has spare bits, and characters outside its alphabet are skipped: the pass then says the same.
@@ -109,11 +109,11 @@ def test_no_character_can_be_changed(position: int, character: str) -> None:
 
 
 @given(st.text(max_size=100))
-def test_garbage_is_none(text: str) -> None:
+def test_garbage_is_no_token(text: str) -> None:
     assert verify_token(KEY, text, NOW) is None
 
 
-def test_a_key_of_another_length_is_none(tmp_path: Path) -> None:
+def test_a_key_of_another_length_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pass.key"
     path.write_bytes(KEY)
     assert load_handover_key(path) == KEY

@@ -1,4 +1,4 @@
-"""The head parser: what is read, what is refused, and that the pieces in which bytes come make no difference."""
+"""The parser of request heads: valid and refused heads, in any pieces."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_reads_requests(data: bytes) -> None:
     assert same(read_in_pieces(data, [1] * len(data)), head)
 
 
-def test_values_lose_the_white_space_around_them() -> None:
+def test_white_space_around_values_is_stripped() -> None:
     head = read_whole(GOOD[-1])
     assert isinstance(head, RequestHead)
     assert (head.get("x-empty"), head.get("x-spaced"), head.get("x-high"), head.get("none", "-")) == ("", "b c", "é", "-")
@@ -211,13 +211,13 @@ def test_targets(text: str, url: str | None) -> None:
 
 
 @given(st.text(max_size=60))
-def test_targets_never_fail_otherwise(text: str) -> None:
+def test_targets_raise_head_errors_only(text: str) -> None:
     for parse in (parse_authority, parse_target):
         with contextlib.suppress(HeadError):
             parse(text)
 
 
-def test_what_goes_on_holds_one_host_and_nothing_between_client_and_proxy() -> None:
+def test_a_forwarded_head_has_one_host_and_no_fields_for_the_proxy() -> None:
     data = (
         b"GET http://a/ HTTP/1.1\r\nHost: lie.example\r\nProxy-Connection: keep-alive\r\nAccept: */*\r\n"
         b"Proxy-Authorization: Basic eA==\r\n\r\n"

@@ -1,6 +1,6 @@
-"""What becomes of HTTPS: the table of docs/proxy.md, each row tried by a real handshake.
+"""The table of HTTPS cases in docs/proxy.md, each row tried by a real handshake.
 
-The same for connections that the network redirects is in test_transparent.py.
+For connections that the network redirects see gate/test_transparent.py.
 """
 
 from __future__ import annotations

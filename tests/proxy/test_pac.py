@@ -1,4 +1,4 @@
-"""The file by which browsers configure themselves, as curl gets it and as Chromium obeys it."""
+"""The proxy auto-configuration file, as curl gets it and as Chromium applies it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(stand: Stand, request: bytes, address: str = "127.0.0.1") -> tuple[bytes
         ("/proxy.pac", "x\"; return 'DIRECT", "127.0.0.1", "127.0.0.1:{port}"),
     ],
 )
-def test_it_names_the_proxy_as_the_client_reached_it(stand: Stand, path: str, host: str, address: str, named: str) -> None:
+def test_the_file_names_the_address_that_the_client_used(stand: Stand, path: str, host: str, address: str, named: str) -> None:
     host, named = (text.replace("{port}", str(stand.gate.port)) for text in (host, named))
     head, body = ask(stand, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), address)
     assert head.startswith(b"HTTP/1.1 200 ")

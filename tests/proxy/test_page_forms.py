@@ -1,4 +1,4 @@
-"""Who may ask, what for, and how often."""
+"""Forms of the block page: origin checks, fields and tickets."""
 
 from __future__ import annotations
 
@@ -65,24 +65,24 @@ def test_forms(body: bytes, url: str, note: str) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_no_form_fails(body: bytes) -> None:
+def test_any_form_can_be_parsed(body: bytes) -> None:
     url, note = parse_ask_form(body, "a.example", "fallback")
     assert url == "fallback" or host_of_url(url) == "a.example"
     assert len(note) <= NOTE_LIMIT
 
 
-def test_a_form_with_too_many_fields_is_none_of_ours() -> None:
+def test_a_form_with_too_many_fields_is_ignored() -> None:
     body = b"url=https://a.example/x&code=123&accept=yes&times=1&" + b"&".join(b"x%d=1" % number for number in range(20))
     assert parse_ask_form(body, "a.example", "https://a.example/") == ("https://a.example/", "")
     assert (parse_code(body), accepts_conduct(body), parse_poll_count(body.decode())) == ("", False, 9999)
 
 
 @given(st.binary(max_size=200))
-def test_no_form_upsets_any_reader(body: bytes) -> None:
+def test_any_form_can_be_read_for_codes_and_consent(body: bytes) -> None:
     parse_code(body), accepts_conduct(body), parse_poll_count(body.decode("latin-1"))
 
 
-def test_a_ticket_is_for_one_host_one_device_and_some_hours() -> None:
+def test_a_ticket_is_valid_for_one_host_and_device_until_it_expires() -> None:
     key, mia, now = b"k" * 32, DeviceId("mia"), 1e9
     ticket = issue_ticket(key, "a.example", mia, now)
     assert read_ticket(f"url=x&ticket={ticket}".encode()) == ticket
@@ -96,7 +96,7 @@ def test_a_ticket_is_for_one_host_one_device_and_some_hours() -> None:
 
 
 @given(st.text(max_size=100))
-def test_no_ticket_upsets_it(ticket: str) -> None:
+def test_a_malformed_ticket_is_refused(ticket: str) -> None:
     assert not accepts_ticket(b"k" * 32, ticket, "a.example", DeviceId("mia"), 0.0)
 
 

@@ -86,7 +86,7 @@ def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(f
     assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
 
 
-def test_connections_that_a_browser_does_not_need_are_no_refusals(forgetful: Stand, net: SmallInternet) -> None:
+def test_unused_connections_of_a_browser_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
     assert curl(net.url("h2.example", "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
     for _ in range(4):
@@ -95,7 +95,7 @@ def test_connections_that_a_browser_does_not_need_are_no_refusals(forgetful: Sta
     assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, "h2.example")
 
 
-def test_connections_that_are_reset_long_after_are_no_refusals(forgetful: Stand, net: SmallInternet) -> None:
+def test_late_resets_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
     """A browser's spare connections, on a device that leaves the network."""
     host = "chat.example"  # which no other test has been to before
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
@@ -109,7 +109,7 @@ def test_connections_that_are_reset_long_after_are_no_refusals(forgetful: Stand,
     assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
 
 
-def test_what_is_blocked_stays_blocked(forgetful: Stand, net: SmallInternet) -> None:
+def test_a_blocked_host_is_not_passed_through(forgetful: Stand, net: SmallInternet) -> None:
     for _ in range(3):
         assert fetch(forgetful, net, "adult.example").status in {0, 403}
     assert net.origins.connections() == []
@@ -128,7 +128,7 @@ def reports(stand: Stand, host: str) -> list[tuple[Verdict, str]]:
     return [(each.decision.verdict, each.decision.what) for each in found if each.decision and each.request and each.request.host == host]
 
 
-def test_a_host_with_blocked_pages_is_not_opened(forgetful: Stand, net: SmallInternet) -> None:
+def test_a_host_with_blocked_pages_is_not_passed_through(forgetful: Stand, net: SmallInternet) -> None:
     assert [fetch(forgetful, net, WITH_BLOCKED_PAGES, path).status for path in ("/open", "/secret", "/secret")] == [0, 0, 0]
     assert not any(each.requests for each in net.origins.connections())
     assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, WITH_BLOCKED_PAGES)
@@ -152,7 +152,9 @@ def test_a_host_that_was_passed_through_before_a_page_of_it_was_blocked_is_inspe
     ],
     ids=["blocked searches", "tenants", "forbidden"],
 )
-def test_what_needs_inspection_is_not_opened(forgetful: Stand, net: SmallInternet, policy: str, rules: str, host: str) -> None:
+def test_a_host_that_needs_inspection_is_not_passed_through(
+    forgetful: Stand, net: SmallInternet, policy: str, rules: str, host: str
+) -> None:
     forgetful.swap(policy=scanned(policy, rules))
     assert [fetch(forgetful, net, host, "/search?q=vape").status for _ in range(3)] == [0, 0, 0]
     assert not any(each.requests for each in net.origins.connections())
@@ -167,7 +169,7 @@ def test_a_device_that_accepted_the_certificate_does_not_get_past_it_by_refusing
     assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, host)
 
 
-def test_it_lasts_for_a_while_and_for_one_device(tmp_path: Path) -> None:
+def test_pass_through_expires_and_is_for_one_device(tmp_path: Path) -> None:
     now = [1000.0]
     passes = PassThrough(tmp_path / "file", lambda: now[0])
     assert not passes.holds(MIA, INSPECTED)
@@ -178,7 +180,7 @@ def test_it_lasts_for_a_while_and_for_one_device(tmp_path: Path) -> None:
     assert not passes.holds(MIA, INSPECTED)
 
 
-def test_leaving_without_a_word_counts_the_third_time(tmp_path: Path) -> None:
+def test_a_silent_refusal_counts_the_third_time(tmp_path: Path) -> None:
     refusals = CertificateRefusals(tmp_path / "file")
     found = [refusals.refused(MIA, INSPECTED, now, with_alert=False, may_pass=True) for now in (0.0, 1.0, 2.0, 3.0)]
     assert found == [Outcome.IGNORED, Outcome.IGNORED, Outcome.PASSED, Outcome.IGNORED]
@@ -186,19 +188,19 @@ def test_leaving_without_a_word_counts_the_third_time(tmp_path: Path) -> None:
     assert later == [Outcome.IGNORED] * 3
 
 
-def test_what_goes_on_failing_is_said_once_in_a_while(tmp_path: Path) -> None:
+def test_repeated_failures_are_reported_once_in_ten_minutes(tmp_path: Path) -> None:
     refusals = CertificateRefusals(tmp_path / "file")
     found = [refusals.refused(MIA, INSPECTED, now, with_alert=True, may_pass=False) for now in (0.0, 1.0, 599.0, 601.0)]
     assert found == [Outcome.FAILS, Outcome.IGNORED, Outcome.IGNORED, Outcome.FAILS]
     assert not (tmp_path / "file").exists()
 
 
-def test_a_spoilt_file_passes_nothing_through(tmp_path: Path) -> None:
+def test_a_malformed_file_passes_nothing_through(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("soon example.com mia\n")
     assert not PassThrough(tmp_path / "file").holds(DeviceId("mia"), "example.com")
 
 
-def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
+def test_the_file_is_bounded(tmp_path: Path) -> None:
     refusals = CertificateRefusals(tmp_path / "file")
     for number in range(20_000):
         refusals.refused(MIA, f"host-{number}.example", 0.0, with_alert=True, may_pass=True)
@@ -215,5 +217,5 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
         (None, None),
     ],
 )
-def test_which_failures_are_refusals(reason: str | None, expected: bool | None) -> None:
+def test_is_certificate_alert(reason: str | None, expected: bool | None) -> None:
     assert is_certificate_alert(reason) is expected

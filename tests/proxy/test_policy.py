@@ -68,7 +68,7 @@ def test_addresses(address: str, allowed: bool) -> None:
     assert guard.allows(address) is allowed  # the second time from memory
 
 
-def test_reachable_opens_what_it_names_and_no_more() -> None:
+def test_reachable_opens_only_its_networks() -> None:
     guard = DestinationGuard(reachable=(ip_network("192.168.1.20/32"), ip_network("fd12::/64")))
     found = guard.allowed(["192.168.1.20", "192.168.1.21", "fd12::7", "fd12:1::7", "1.1.1.1"])
     assert found == ("192.168.1.20", "fd12::7", "1.1.1.1")
@@ -81,7 +81,7 @@ def test_memory_is_bounded() -> None:
     assert len(guard._known) <= 4096
 
 
-def test_what_is_reachable_of_the_house_is_open_in_every_spelling() -> None:
+def test_a_reachable_address_is_open_in_every_notation() -> None:
     guard = DestinationGuard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), house=LAN)
     for address, allowed in (("192.168.1.20", True), ("::ffff:192.168.1.20", True), ("192.168.1.21", False), ("2a00:1450:4001::5", True)):
         assert guard.allows(address) is allowed
@@ -112,7 +112,7 @@ def test_the_strictest_verdict_holds() -> None:
     assert [strictest(judged[:size])[1].verdict for size in (1, 2, 3, 4)] == [Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.BLOCK]
 
 
-def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
+def test_addresses_are_cached_per_ruleset_until_they_expire() -> None:
     asked: list[str] = []
 
     async def resolve(_ruleset: Ruleset, _device: DeviceId, host: str, *, url_is_allowed: bool = False) -> Found:
@@ -140,7 +140,7 @@ def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
     assert sum(not is_asked(one, f"{number}.example", 100) for number in reversed(range(10))) <= 3
 
 
-def test_decisions_on_tunnels_are_remembered_but_not_whether_a_host_is_passed_through() -> None:
+def test_tunnel_decisions_are_cached_but_pass_through_is_not() -> None:
     asked: list[str] = []
 
     def decide(_ruleset: Ruleset, request: Request) -> Decision:

@@ -95,7 +95,7 @@ def seen(urls: list[str], *options: str) -> list[str]:
     return subprocess.run(words, input=asked, capture_output=True, text=True, check=False, encoding="latin-1").stdout.splitlines()
 
 
-def test_every_url_arrives_as_it_was(world: Stand, origin: int, urls: list[str]) -> None:
+def test_every_url_arrives_unchanged(world: Stand, origin: int, urls: list[str]) -> None:
     assert len(urls) > 2000
     without = seen(urls, "--connect-to", f"::{ORIGIN}:{origin}")
     through = seen(urls, "-x", f"http://127.0.0.1:{world.gate.port}")

@@ -15,7 +15,7 @@ from hedgerow.proxy.pages.response import ProxyResponse
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class GateClient:
     """The client at `address` (or `user:NAME`, once signed in), its device and the ruleset in force for it."""
 
     address: str
@@ -42,12 +42,13 @@ class AwaitRequest:
 
 @dataclass(frozen=True, slots=True)
 class AcceptConnect:
-    """Answer a CONNECT to `target` with 200; a ClientHello is judged next.
+    """Answer a CONNECT to `target`, allowed as `request`, with 200. A ClientHello is judged next.
 
     `helpline_only`: the client has not signed in, so the tunnel may lead to a helpline only.
     """
 
     target: Authority
+    request: Request
     helpline_only: bool = False
 
 
@@ -140,15 +141,15 @@ class Close:
 class SwitchClient:
     """Count the connection as that of a client that has signed in. The connection closes if its device has too many."""
 
-    client: Client
+    client: GateClient
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordDecision:
     """Count a decision and report it to the journal."""
 
     lane: str
-    client: Client
+    client: GateClient
     request: Request
     decision: Decision
 
@@ -165,7 +166,7 @@ class ExtendDeadline:
 
 type Command = (
     AwaitHello | AwaitRequest | AcceptConnect | CheckPassword | Resolve | Dial | Join | HandOver | Release
-    | Refuse | ServePac | Deny | Close | SwitchClient | Record | PauseReading | ExtendDeadline
+    | Refuse | ServePac | Deny | Close | SwitchClient | RecordDecision | PauseReading | ExtendDeadline
 )  # fmt: skip
 
 type Commands = tuple[Command, ...]

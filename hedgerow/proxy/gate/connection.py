@@ -17,7 +17,7 @@ from hedgerow.proxy.gate.commands import Command, Commands
 from hedgerow.proxy.gate.explicit import proxy_authority
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.rules import GateRules
-from hedgerow.proxy.gate.table import ConnectionTable
+from hedgerow.proxy.gate.table import GateTable
 from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 from hedgerow.proxy.handover import HandoverSender, encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
@@ -32,10 +32,10 @@ _HANDOVER_RETRY_SECONDS = 0.003
 
 @dataclass(frozen=True, slots=True)
 class GateResources:
-    """What the connections of a gate share."""
+    """Parts of a gate that its connections share."""
 
     rules: GateRules
-    table: ConnectionTable[GateConnection]
+    table: GateTable[GateConnection]
     sender: HandoverSender
     counters: Counters
     clock: Callable[[], float]
@@ -128,7 +128,7 @@ class GateConnection(asyncio.Protocol):
     def _obey(self, command: Command) -> None:
         gate = self._gate
         match command:
-            case commands.Record(lane, client, request, decision):
+            case commands.RecordDecision(lane, client, request, decision):
                 gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
                 gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)

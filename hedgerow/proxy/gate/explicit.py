@@ -6,7 +6,7 @@ from hedgerow.blocklists.names import is_address
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import ClientHello, hides_server_name
 from hedgerow.proxy.gate import commands
-from hedgerow.proxy.gate.commands import Client, Commands
+from hedgerow.proxy.gate.commands import Commands, GateClient
 from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, refuse, refuse_blocked, refuse_target, tunnel_request
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
@@ -18,7 +18,7 @@ from hedgerow.proxy.sign_in import USER_PREFIX
 _CHALLENGE = (("Proxy-Authenticate", 'Basic realm="Hedgerow", charset="UTF-8"'),)
 
 
-def answer_request(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
+def answer_request(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:
     """Answer the first request of a connection. Raises HeadError."""
     if head.target in PAC_PATHS and head.method in {"GET", "HEAD"}:
         return (commands.ServePac(head.get("host"), head.method == "HEAD"),)
@@ -42,33 +42,33 @@ def serve_user(rules: GateRules, user: str, head: RequestHead, now: float) -> Co
     return (commands.Close(),) if client is None else (commands.SwitchClient(client), *_serve(rules, client, head, now))
 
 
-def ask_to_sign_in(rules: GateRules, client: Client, head: RequestHead, cause: str = "") -> commands.Refuse:
+def ask_to_sign_in(rules: GateRules, client: GateClient, head: RequestHead, cause: str = "") -> commands.Refuse:
     return refuse(rules, client, head, "sign-in", 407, "sign in to this proxy", _CHALLENGE, cause)
 
 
-def answer_hello(rules: GateRules, client: Client, accepted: commands.AcceptConnect, hello: ClientHello | None) -> Commands:
+def answer_hello(rules: GateRules, client: GateClient, accepted: commands.AcceptConnect, hello: ClientHello | None) -> Commands:
     """Judge what follows a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
 
     Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector judges each request.
     """
     target, host = accepted.target, accepted.target.host
     if hello is None:
-        verdict = rules.decide(client, tunnel_request(client, target, host)).verdict
+        verdict = rules.decide(client, accepted.request).verdict
         return (commands.Close() if accepted.helpline_only else inspect(client, target, verdict),)
     hides = hides_server_name(hello) and (is_address(host) or host == hello.sni)
     if accepted.helpline_only and (hides or hello.sni not in (None, host)) and not rules.is_helpline(client, hello.sni or ""):
         return (commands.Deny(),)
-    requests = [tunnel_request(client, target, host, hides_host=hides)]
+    requests = [tunnel_request(client, target, host, hides_host=True) if hides else accepted.request]
     if hello.sni is not None and hello.sni != host:
         requests.append(tunnel_request(client, target, hello.sni, hides_host=hides))
     return choose_lane(rules, client, target, tuple(requests))
 
 
-def _serve(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
+def _serve(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:
     return _answer_connect(rules, client, head, now) if head.method == "CONNECT" else _answer_http(rules, client, head, now)
 
 
-def _answer_connect(rules: GateRules, client: Client, head: RequestHead, now: float, *, helpline_only: bool = False) -> Commands:
+def _answer_connect(rules: GateRules, client: GateClient, head: RequestHead, now: float, *, helpline_only: bool = False) -> Commands:
     target = parse_authority(head.target)
     if refusal := refuse_target(rules, client, target, head):
         return (refusal,)
@@ -76,13 +76,13 @@ def _answer_connect(rules: GateRules, client: Client, head: RequestHead, now: fl
     decision = rules.decide(client, request)
     if decision.verdict is Verdict.BLOCK and not client.can_be_inspected:
         response = rules.policy.page.refused_tunnel(decision, request.host, now)
-        return commands.Record("refuse", client, request, decision), commands.Refuse(response)
+        return commands.RecordDecision("refuse", client, request, decision), commands.Refuse(response)
     if decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
         return (inspect(client, target, decision.verdict, awaits_reply=True),)
-    return (commands.AcceptConnect(target, helpline_only),)
+    return (commands.AcceptConnect(target, request, helpline_only),)
 
 
-def _answer_http(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
+def _answer_http(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:
     target = parse_target(head.target)
     authority = target.authority
     if refusal := refuse_target(rules, client, authority, head):
@@ -98,7 +98,7 @@ def _named_host(head: RequestHead) -> str:
     return (parse_authority(head.target) if head.method == "CONNECT" else parse_target(head.target).authority).host
 
 
-def _open_helpline(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
+def _open_helpline(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:
     """Open a helpline without sign-in, in a tunnel only: a connection of plain HTTP could go on with requests to other hosts."""
     if head.method == "CONNECT":
         return _answer_connect(rules, client, head, now, helpline_only=True)

@@ -9,7 +9,7 @@ from hedgerow.blocklists.names import is_address
 from hedgerow.policies.model import Reason, Request, RequestKind, Verdict
 from hedgerow.policies.privacy import is_private_search
 from hedgerow.proxy.gate import commands
-from hedgerow.proxy.gate.commands import Client, Commands
+from hedgerow.proxy.gate.commands import Commands, GateClient
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority, RequestHead
@@ -19,11 +19,11 @@ from hedgerow.proxy.pages.response import ResponseForm, response_form
 from hedgerow.proxy.policy import strictest
 
 
-def tunnel_request(client: Client, target: Authority, host: str, *, hides_host: bool = False) -> Request:
+def tunnel_request(client: GateClient, target: Authority, host: str, *, hides_host: bool = False) -> Request:
     return Request(device=client.device.id, kind=RequestKind.TUNNEL, host=host, port=target.port, hides_host=hides_host)
 
 
-def http_request(client: Client, target: Authority, url: str, head: RequestHead) -> Request:
+def http_request(client: GateClient, target: Authority, url: str, head: RequestHead) -> Request:
     return Request(
         device=client.device.id, kind=RequestKind.HTTP, host=target.host, port=target.port, url=url,
         method=head.method, resource=head.get("sec-fetch-dest"), initiator=head.initiator,
@@ -36,7 +36,7 @@ def may_dial(rules: GateRules, target: Authority) -> bool:
     return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
 
 
-def refuse_target(rules: GateRules, client: Client, target: Authority, head: RequestHead) -> commands.Refuse | None:
+def refuse_target(rules: GateRules, client: GateClient, target: Authority, head: RequestHead) -> commands.Refuse | None:
     """The refusal of a target that may not be dialled; None for any other."""
     if may_dial(rules, target):
         return None
@@ -46,7 +46,7 @@ def refuse_target(rules: GateRules, client: Client, target: Authority, head: Req
 
 
 def refuse(
-    rules: GateRules, client: Client, head: RequestHead, page_key: str, status: int, message: str,
+    rules: GateRules, client: GateClient, head: RequestHead, page_key: str, status: int, message: str,
     extra: tuple[tuple[str, str], ...] = (), cause: str = "",
 ) -> commands.Refuse:  # fmt: skip
     """A refusal with the page of that key if the client opens a page, else with a message for programs."""
@@ -58,7 +58,7 @@ def refuse(
     return commands.Refuse(replace(response, headers=response.headers + extra), head.method == "HEAD", cause)
 
 
-def refuse_blocked(rules: GateRules, client: Client, head: RequestHead, request: Request, now: float) -> Commands:
+def refuse_blocked(rules: GateRules, client: GateClient, head: RequestHead, request: Request, now: float) -> Commands:
     """The refusal of a plain HTTP request if it is blocked; nothing if the inspector is to go on with it."""
     assert request.url is not None
     if urlsplit(request.url).path.startswith(ASK_PATH):
@@ -72,19 +72,21 @@ def refuse_blocked(rules: GateRules, client: Client, head: RequestHead, request:
     reader = page.reader_of(client.ruleset, head.get("accept-language"))
     ticket = issue_ticket(rules.key, request.host, client.device.id, now) if form is ResponseForm.PAGE else ""
     response = page.blocked(decision, request.host, request.url, now, form, reader, ticket)
-    return commands.Record("refuse", client, request, decision), commands.Refuse(response, head.method == "HEAD")
+    return commands.RecordDecision("refuse", client, request, decision), commands.Refuse(response, head.method == "HEAD")
 
 
 def _form(head: RequestHead) -> ResponseForm:
     return response_form(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode"))
 
 
-def inspect(client: Client, target: Authority, verdict: Verdict, *, lane: str = "inspect", awaits_reply: bool = False) -> commands.HandOver:
+def inspect(
+    client: GateClient, target: Authority, verdict: Verdict, *, lane: str = "inspect", awaits_reply: bool = False
+) -> commands.HandOver:
     return commands.HandOver(HandoverHeader(client.address, target, awaits_reply), lane, verdict)
 
 
 def choose_lane(
-    rules: GateRules, client: Client, target: Authority, requests: tuple[Request, ...], *, shows_page: bool = False
+    rules: GateRules, client: GateClient, target: Authority, requests: tuple[Request, ...], *, shows_page: bool = False
 ) -> Commands:  # fmt: skip
     """Judge every host that a TLS connection names, and go on as the strictest decision demands.
 
@@ -100,11 +102,11 @@ def choose_lane(
         case Verdict.BLOCK if shows_page and client.can_be_inspected:
             return (inspect(client, target, Verdict.BLOCK),)
         case Verdict.BLOCK:
-            return commands.Record("refuse", client, request, decision), commands.Deny()
+            return commands.RecordDecision("refuse", client, request, decision), commands.Deny()
         case Verdict.INSPECT:
             return (inspect(client, target, Verdict.INSPECT),)
         case Verdict.ALLOW | Verdict.REWRITE:
-            allowed = commands.Record("tunnel", client, request, decision)
+            allowed = commands.RecordDecision("tunnel", client, request, decision)
             if is_address(target.host):
                 return allowed, commands.Dial((target.host,), target.port, requests)
             return allowed, commands.Resolve(target, requests)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate import commands, explicit, transparent
-from hedgerow.proxy.gate.commands import Client, Command, Commands
+from hedgerow.proxy.gate.commands import Command, Commands, GateClient
 from hedgerow.proxy.gate.lanes import refuse
 from hedgerow.proxy.gate.rules import GateRules
-from hedgerow.proxy.gate.states import STATE_CHANGES, TRANSITIONS, WAITING, State
+from hedgerow.proxy.gate.states import TRANSITIONS, WAITING, State
 from hedgerow.proxy.http_head import Authority, HeadError, HeadReader, RequestHead
 from hedgerow.proxy.policy import ResolvedHost
 
@@ -39,7 +39,7 @@ class GateProtocol:
     def __init__(self, rules: GateRules, address: str, destination: Authority | None = None) -> None:
         self.state = State.PROXY_REQUEST if destination is None else State.DETECTING
         self.address = address
-        self.client: Client | None = None
+        self.client: GateClient | None = None
         self.pending = b""
         self._rules = rules
         self._destination = destination
@@ -109,7 +109,7 @@ class GateProtocol:
         assert self.client is not None
         opening, decision = self._opening, host.decision
         if decision.verdict is Verdict.BLOCK:
-            return self._emit(commands.Record("refuse", self.client, opening.requests[0], decision), commands.Deny())
+            return self._emit(commands.RecordDecision("refuse", self.client, opening.requests[0], decision), commands.Deny())
         addresses = self._rules.policy.guard.allowed(host.addresses)
         if host.addresses and not addresses:
             return self._emit(commands.Deny("destination"))
@@ -155,6 +155,8 @@ class GateProtocol:
         """Make the transitions of these commands. KeyError means a command that the state does not allow: a mistake of ours."""
         for command in emitted:
             match command:
+                case commands.RecordDecision():
+                    continue
                 case commands.AcceptConnect():
                     self._accepted = command
                 case commands.Resolve() | commands.Dial():
@@ -165,8 +167,8 @@ class GateProtocol:
                     self._handover = command
                 case commands.SwitchClient(client):
                     self.client, self.address = client, client.address
-            if type(command) in STATE_CHANGES:
-                self.state = TRANSITIONS[self.state][type(command)]
+                    continue
+            self.state = TRANSITIONS[self.state][type(command)]
         return emitted
 
     def _answer(self, emitted: Commands, now: float) -> Commands:
@@ -177,12 +179,12 @@ class GateProtocol:
             emitted += self.receive_data(first, now)
         return emitted
 
-    def _look_up(self) -> Client | None:
+    def _look_up(self) -> GateClient | None:
         """The client as it is now; a device or its rules may have changed since the connection began."""
         self.client = self._rules.find_client(self.address)
         return self.client
 
-    def _request(self) -> tuple[RequestHead, Client]:
+    def _request(self) -> tuple[RequestHead, GateClient]:
         assert self._head is not None
         assert self.client is not None
         return self._head, self.client

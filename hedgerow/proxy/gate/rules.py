@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.commands import Client
+from hedgerow.proxy.gate.commands import GateClient
 from hedgerow.proxy.policy import ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 
@@ -23,23 +23,23 @@ class GateRules:
         self._hosts = ResolvedHostCache(policy.resolve)
         self._decisions = TunnelDecisionCache(policy)
 
-    def find_client(self, address: str) -> Client | None:
+    def find_client(self, address: str) -> GateClient | None:
         """The client at an address (or `user:NAME`) and the ruleset in force for it now; None for outsiders."""
         found = self.policy.find_client(address)
-        return None if found is None else Client(address, *found)
+        return None if found is None else GateClient(address, *found)
 
-    def decide(self, client: Client, request: Request) -> Decision:
+    def decide(self, client: GateClient, request: Request) -> Decision:
         """The decision on a tunnel."""
         return self._decisions.decide(client.ruleset, request)
 
-    def is_helpline(self, client: Client, host: str) -> bool:
+    def is_helpline(self, client: GateClient, host: str) -> bool:
         return self.decide(client, Request(client.device.id, RequestKind.TUNNEL, host)).reason is Reason.LIFELINE
 
     def cached_user(self, credentials: str) -> str | None:
         """The user who signed in with these credentials not long ago."""
         return self.authenticator.cached_user(self.policy.sign_in, credentials)
 
-    async def resolve(self, client: Client, host: str, now: float) -> ResolvedHost:
+    async def resolve(self, client: GateClient, host: str, now: float) -> ResolvedHost:
         """The addresses of a host for a client, at most a few seconds old."""
         return await self._hosts.resolve(client.ruleset, client.device.id, host, now)
 

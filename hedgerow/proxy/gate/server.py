@@ -17,7 +17,7 @@ from hedgerow.proxy.connections import BusyTracker
 from hedgerow.proxy.gate.connection import GateConnection, GateResources
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
 from hedgerow.proxy.gate.rules import GateRules
-from hedgerow.proxy.gate.table import ConnectionTable, GateLimits
+from hedgerow.proxy.gate.table import GateLimits, GateTable
 from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import HandoverSender
 from hedgerow.proxy.policy import Counters, ProxyPolicy
@@ -43,7 +43,7 @@ class Gate:
         self.counters = Counters()
         self._clock = clock
         self._rules = GateRules(policy, key, ProxyAuthenticator(clock))
-        self._table = ConnectionTable[GateConnection](limits or GateLimits(), self.counters, clock)
+        self._table = GateTable[GateConnection](limits or GateLimits(), self.counters, clock)
         self._sender = HandoverSender(inspectors)
         self._resources = GateResources(self._rules, self._table, self._sender, self.counters, clock)
         self._busy = BusyTracker[Tunnel]()

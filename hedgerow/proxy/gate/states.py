@@ -29,6 +29,8 @@ class State(Enum):
     INSPECTED = "an inspector has taken over"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # members are unique objects, and Enum's own hash is slow
+
 
 type _Row = dict[type[commands.Command], State]
 
@@ -53,9 +55,6 @@ TRANSITIONS: Mapping[State, _Row] = {
     State.INSPECTED: {},
     State.CLOSED: {},
 }
-
-STATE_CHANGES = frozenset(command for row in TRANSITIONS.values() for command in row)
-"""The commands that change a state; each is an error in a state whose row does not have it."""
 
 WAITING = frozenset({State.SIGNING_IN, State.RESOLVING, State.DIALLING, State.HANDING_OVER})
 """States in which the client waits for us; what it sends meanwhile is kept."""

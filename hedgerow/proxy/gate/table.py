@@ -13,7 +13,7 @@ from hedgerow.proxy.policy import Counters
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """What one client may cost. Times are in seconds."""
+    """Limits per client. Times are in seconds."""
 
     head: float = 10.0  # until a request head, and then a ClientHello, is complete
     dial: float = 15.0  # until a server or an inspector is reached
@@ -32,7 +32,7 @@ class GateLimits:
         return replace(self, device=-(-self.device // workers), total=-(-self.total // workers))
 
 
-class ConnectionTable[C: Hashable]:
+class GateTable[C: Hashable]:
     """Connections that are still being read or opened, and running tunnels; both count towards the limits."""
 
     def __init__(self, limits: GateLimits, counters: Counters, clock: Callable[[], float]) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import ClientHello, hides_server_name
 from hedgerow.proxy.gate import commands
-from hedgerow.proxy.gate.commands import Client, Commands
+from hedgerow.proxy.gate.commands import Commands, GateClient
 from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, may_dial, refuse_blocked, refuse_target, tunnel_request
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestTarget, parse_authority
 
 
-def answer_hello(rules: GateRules, client: Client, destination: Authority, hello: ClientHello) -> Commands:
+def answer_hello(rules: GateRules, client: GateClient, destination: Authority, hello: ClientHello) -> Commands:
     """Judge the ClientHello of a connection to `destination`."""
     target = destination if hello.sni is None else Authority(hello.sni, destination.port)
     if not may_dial(rules, target):
@@ -24,7 +24,7 @@ def answer_hello(rules: GateRules, client: Client, destination: Authority, hello
     return choose_lane(rules, client, target, (tunnel_request(client, target, target.host, hides_host=hides),), shows_page=not hides)
 
 
-def answer_request(rules: GateRules, client: Client, destination: Authority, head: RequestHead, now: float) -> Commands:
+def answer_request(rules: GateRules, client: GateClient, destination: Authority, head: RequestHead, now: float) -> Commands:
     """Judge the first HTTP request of a connection to `destination`. Raises HeadError."""
     if head.method == "CONNECT" or not head.target.startswith("/"):
         raise HeadError(400, "a request to a web server names a path")

@@ -27,7 +27,7 @@ from hedgerow.proxy.gate.commands import (
     HandOver,
     Join,
     PauseReading,
-    Record,
+    RecordDecision,
     Refuse,
     Release,
     Resolve,
@@ -150,15 +150,15 @@ def check(protocol: GateProtocol, data: bytes, *expected: type[Command]) -> Comm
     ("address", "data", "expected", "state"),
     [
         (LAPTOP, connect("news.example:443"), [AcceptConnect], State.TUNNEL_HELLO),
-        (LAPTOP, connect("news.example:443") + hello("news.example"), [AcceptConnect, Record, Resolve], State.RESOLVING),
-        (LAPTOP, connect("blocked.example:443"), [Record, Refuse], State.DISCARDING),
+        (LAPTOP, connect("news.example:443") + hello("news.example"), [AcceptConnect, RecordDecision, Resolve], State.RESOLVING),
+        (LAPTOP, connect("blocked.example:443"), [RecordDecision, Refuse], State.DISCARDING),
         (TABLET, connect("blocked.example:443"), [HandOver], State.HANDING_OVER),
         (TABLET, connect("inspected.example:443"), [HandOver], State.HANDING_OVER),
         (LAPTOP, connect("news.example:22"), [Refuse], State.DISCARDING),
         (LAPTOP, connect("192.168.1.1:443"), [Refuse], State.DISCARDING),
         (LAPTOP, connect("nowhere"), [Refuse], State.DISCARDING),
         (LAPTOP, get("http://news.example/"), [HandOver], State.HANDING_OVER),
-        (LAPTOP, get("http://blocked.example/"), [Record, Refuse], State.DISCARDING),
+        (LAPTOP, get("http://blocked.example/"), [RecordDecision, Refuse], State.DISCARDING),
         (LAPTOP, get("http://blocked.example/.well-known/hedgerow/ask"), [HandOver], State.HANDING_OVER),
         (LAPTOP, get("/proxy.pac"), [ServePac], State.DISCARDING),
         (LAPTOP, get("/"), [Refuse], State.DISCARDING),
@@ -176,15 +176,15 @@ def test_a_request_to_the_proxy(address: str, data: bytes, expected: list[type[C
 @pytest.mark.parametrize(
     ("target", "data", "expected", "state"),
     [
-        ("news.example:443", hello("news.example"), [Record, Resolve], State.RESOLVING),
-        ("news.example:443", hello(), [Record, Resolve], State.RESOLVING),
-        ("93.184.215.14:443", hello(), [Record, Dial], State.DIALLING),
-        ("news.example:443", hello("blocked.example"), [Record, Deny], State.DISCARDING),
-        ("93.184.215.14:443", hello("blocked.example"), [Record, Deny], State.DISCARDING),
+        ("news.example:443", hello("news.example"), [RecordDecision, Resolve], State.RESOLVING),
+        ("news.example:443", hello(), [RecordDecision, Resolve], State.RESOLVING),
+        ("93.184.215.14:443", hello(), [RecordDecision, Dial], State.DIALLING),
+        ("news.example:443", hello("blocked.example"), [RecordDecision, Deny], State.DISCARDING),
+        ("93.184.215.14:443", hello("blocked.example"), [RecordDecision, Deny], State.DISCARDING),
         ("news.example:443", hello("inspected.example"), [HandOver], State.HANDING_OVER),
-        ("news.example:443", hello("news.example", ech=True), [Record, Resolve], State.RESOLVING),
-        ("cloudflare-ech.com:443", hello("cloudflare-ech.com", ech=True), [Record, Deny], State.DISCARDING),
-        ("news.example:443", hello("cloudflare-ech.com", ech=True), [Record, Resolve], State.RESOLVING),
+        ("news.example:443", hello("news.example", ech=True), [RecordDecision, Resolve], State.RESOLVING),
+        ("cloudflare-ech.com:443", hello("cloudflare-ech.com", ech=True), [RecordDecision, Deny], State.DISCARDING),
+        ("news.example:443", hello("cloudflare-ech.com", ech=True), [RecordDecision, Resolve], State.RESOLVING),
         ("news.example:443", b"GET / HTTP/1.1\r\n", [HandOver], State.HANDING_OVER),
         ("news.example:443", b"\x16\x03\x01\x00\x00", [Close], State.CLOSED),
         ("news.example:443", hello("news.example")[:-1], [], State.TUNNEL_HELLO),
@@ -204,7 +204,7 @@ def test_a_search_engine_behind_any_name_is_replaced_by_its_twin() -> None:
     for target in ("engine.example:443", "news.example:443"):
         protocol = explicit()
         check(protocol, connect(target), AcceptConnect)
-        resolve = check(protocol, hello("engine.example"), Record, Resolve)[-1]
+        resolve = check(protocol, hello("engine.example"), RecordDecision, Resolve)[-1]
         assert isinstance(resolve, Resolve)
         assert resolve.target == Authority("engine.example", 443)
 
@@ -233,13 +233,13 @@ def test_a_redirected_request_is_handed_over_as_it_was_sent() -> None:
 @pytest.mark.parametrize(
     ("address", "data", "expected", "state"),
     [
-        (LAPTOP, hello("news.example"), [AwaitHello, Record, Resolve], State.RESOLVING),
-        (LAPTOP, hello(), [AwaitHello, Record, Dial], State.DIALLING),
-        (LAPTOP, hello("blocked.example"), [AwaitHello, Record, Deny], State.DISCARDING),
+        (LAPTOP, hello("news.example"), [AwaitHello, RecordDecision, Resolve], State.RESOLVING),
+        (LAPTOP, hello(), [AwaitHello, RecordDecision, Dial], State.DIALLING),
+        (LAPTOP, hello("blocked.example"), [AwaitHello, RecordDecision, Deny], State.DISCARDING),
         (TABLET, hello("blocked.example"), [AwaitHello, HandOver], State.HANDING_OVER),
-        (TABLET, hello("cloudflare-ech.com", ech=True), [AwaitHello, Record, Deny], State.DISCARDING),
+        (TABLET, hello("cloudflare-ech.com", ech=True), [AwaitHello, RecordDecision, Deny], State.DISCARDING),
         (LAPTOP, get("/", "news.example"), [AwaitRequest, HandOver], State.HANDING_OVER),
-        (LAPTOP, get("/", "blocked.example:443"), [AwaitRequest, Record, Refuse], State.DISCARDING),
+        (LAPTOP, get("/", "blocked.example:443"), [AwaitRequest, RecordDecision, Refuse], State.DISCARDING),
         (LAPTOP, get("/", "192.168.1.1"), [AwaitRequest, Refuse], State.DISCARDING),
         (LAPTOP, get("http://news.example/"), [AwaitRequest, Refuse], State.DISCARDING),
         (LAPTOP, connect("news.example:443"), [AwaitRequest, Refuse], State.DISCARDING),
@@ -260,7 +260,7 @@ def test_a_redirected_connection(address: str, data: bytes, expected: list[type[
 
 def opening(address: str = LAPTOP) -> GateProtocol:
     protocol = explicit(address=address)
-    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, Record, Resolve)
+    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, RecordDecision, Resolve)
     return protocol
 
 
@@ -270,7 +270,7 @@ def opening(address: str = LAPTOP) -> GateProtocol:
         (lambda p: p.resolved(Found(("93.184.215.14",))), [Dial], State.DIALLING),
         (lambda p: p.resolved(Found(())), [Dial], State.DIALLING),
         (lambda p: p.resolved(Found(("192.168.1.7",))), [Deny], State.DISCARDING),
-        (lambda p: p.resolved(Found((), DECISIONS["blocked.example"])), [Record, Deny], State.DISCARDING),
+        (lambda p: p.resolved(Found((), DECISIONS["blocked.example"])), [RecordDecision, Deny], State.DISCARDING),
         (lambda p: p.not_resolved(), [Close], State.CLOSED),
         (lambda p: p.time_out(), [Close], State.CLOSED),
         (lambda p: p.receive_data(b"more", NOW), [PauseReading], State.RESOLVING),
@@ -303,7 +303,7 @@ def test_a_tunnel_is_judged_again_under_a_new_policy(is_blocked: bool, expected:
     world = World()
     rules = world.rules()
     protocol = GateProtocol(rules, LAPTOP)
-    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, Record, Resolve)
+    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, RecordDecision, Resolve)
     rules.swap(replace(world.policy(), decide=lambda *_: DECISIONS["blocked.example"] if is_blocked else ALLOWED))
     protocol.resolved(Found(("93.184.215.14",)))
     assert types(protocol.dialled()) == expected
@@ -395,7 +395,7 @@ def test_who_has_to_sign_in(rules: SignInRules, data: bytes, expected: list[type
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (lambda p: p.password_checked("ana", NOW), [SwitchClient, AcceptConnect, Record, Resolve]),
+        (lambda p: p.password_checked("ana", NOW), [SwitchClient, AcceptConnect, RecordDecision, Resolve]),
         (lambda p: p.password_checked("gone", NOW), [Close]),
         (lambda p: p.password_checked(None, NOW), [Refuse]),
         (lambda p: p.password_not_checked(), [Refuse]),

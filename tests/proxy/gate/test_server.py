@@ -87,7 +87,7 @@ def test_blocked_http_gets_the_page(stand: Stand, net: SmallInternet) -> None:
     ]
 
 
-def test_blocked_connect_says_why(stand: Stand, net: SmallInternet) -> None:
+def test_a_blocked_connect_gives_the_reason(stand: Stand, net: SmallInternet) -> None:
     with connected(stand) as client:
         client.sendall(b"CONNECT adult.example:443 HTTP/1.1\r\nHost: adult.example:443\r\n\r\n")
         head, _, text = read_all(client).partition(b"\r\n\r\n")
@@ -110,7 +110,9 @@ def test_blocked_connect_says_why(stand: Stand, net: SmallInternet) -> None:
         (["Sec-Fetch-Dest: document"], 403, "text/html", True),
     ],
 )
-def test_blocked_in_a_form_that_suits(stand: Stand, net: SmallInternet, headers: list[str], status: int, kind: str, has_page: bool) -> None:
+def test_the_form_of_the_refusal_suits_the_client(
+    stand: Stand, net: SmallInternet, headers: list[str], status: int, kind: str, has_page: bool
+) -> None:
     answer = curl(net.url("adult.example", "/", "http"), proxy=stand.proxy, source=CHILD, headers=headers)
     assert (answer.status, answer.headers["content-type"]) == (status, [f"{kind}; charset=utf-8"])
     assert ("<form" in answer.text) is has_page
@@ -202,7 +204,7 @@ def test_half_close_lets_the_answer_through(stand: Stand, net: SmallInternet) ->
             assert serving.result(5) == hello + b"rest"
 
 
-def test_what_a_client_says_while_the_server_is_slow_is_not_lost(stand: Stand, net: SmallInternet) -> None:
+def test_data_sent_while_dialling_is_not_lost(stand: Stand, net: SmallInternet) -> None:
     """Nor is it lost that it has said all it had to say."""
     with contextlib.ExitStack() as stack:
         origin = stack.enter_context(socket.create_server(("127.0.0.9", 0), backlog=0))
@@ -252,7 +254,7 @@ def _policy_with_port(stand: Stand, port: int) -> str:
     return text.replace("  ports: [", f"  ports: [{port}, ")
 
 
-def test_a_hello_in_single_bytes_is_understood(stand: Stand, net: SmallInternet) -> None:
+def test_a_client_hello_in_single_bytes(stand: Stand, net: SmallInternet) -> None:
     with connected(stand) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         open_tunnel(client, "www.school.example", net.origins.https_port)
@@ -268,7 +270,7 @@ def test_a_hello_in_single_bytes_is_understood(stand: Stand, net: SmallInternet)
         assert outgoing.pending > 0  # the origin's hello was good: the handshake went on
 
 
-def test_a_lying_sni_is_judged_too(stand: Stand, net: SmallInternet) -> None:
+def test_an_sni_that_differs_from_the_connect_is_judged_too(stand: Stand, net: SmallInternet) -> None:
     with connected(stand) as client:
         open_tunnel(client, "www.school.example", net.origins.https_port)
         with pytest.raises(ssl.SSLError, match=r"(?i)access.denied"):
@@ -318,7 +320,7 @@ def test_a_name_with_addresses_of_both_families(stand: Stand, net: SmallInternet
         assert (answer.status, answer.size) == (200, 100_000)
 
 
-def test_the_gate_is_there_over_ipv6(stand: Stand, net: SmallInternet) -> None:
+def test_the_gate_listens_on_ipv6(stand: Stand, net: SmallInternet) -> None:
     assert curl(net.url("news.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 200
     assert curl(net.url("adult.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 403  # a device that nobody named
 
@@ -341,7 +343,7 @@ def test_private_addresses_are_out_of_reach(stand: Stand, target: str) -> None:
         assert read_all(client).startswith(b"HTTP/1.1 403 ")
 
 
-def test_no_name_leads_into_the_house(stand: Stand, net: SmallInternet, policy: str) -> None:
+def test_no_name_leads_to_a_local_address(stand: Stand, net: SmallInternet, policy: str) -> None:
     """Every name of the small internet is one of an attacker here, with an address of the house: in no lane anything is dialled.
 
     A connection that is open to an origin from before is not used again either.
@@ -361,7 +363,7 @@ def test_no_name_leads_into_the_house(stand: Stand, net: SmallInternet, policy: 
         stand.swap(policy=policy)
 
 
-def test_ports_that_are_not_served(stand: Stand) -> None:
+def test_other_ports_are_refused(stand: Stand) -> None:
     plain = b"GET http://files.example:25/ HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n"
     for request in (b"CONNECT files.example:22 HTTP/1.1\r\nHost: x\r\n\r\n", plain):
         with connected(stand) as client:
@@ -371,7 +373,7 @@ def test_ports_that_are_not_served(stand: Stand) -> None:
         assert b"is not served" in answer
 
 
-def test_outsiders_are_shown_the_door(net: SmallInternet, policy: str) -> None:
+def test_clients_outside_the_lan_are_dropped(net: SmallInternet, policy: str) -> None:
     narrow = policy.replace('lan: ["127.0.0.0/8", "::1/128"]', 'lan: ["127.0.0.0/28"]')
     assert narrow != policy
     with proxy_stand(net, narrow) as stand:
@@ -412,7 +414,7 @@ def test_garbage_in_a_tunnel_is_closed(stand: Stand, net: SmallInternet, data: b
     assert net.origins.connections() == []
 
 
-def test_what_is_neither_tls_nor_http_does_not_pass(stand: Stand, net: SmallInternet) -> None:
+def test_anything_but_tls_and_http_is_refused(stand: Stand, net: SmallInternet) -> None:
     with connected(stand) as client:
         open_tunnel(client, "files.example", net.origins.https_port)
         client.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
@@ -421,7 +423,7 @@ def test_what_is_neither_tls_nor_http_does_not_pass(stand: Stand, net: SmallInte
     assert net.origins.connections() == []
 
 
-def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> None:
+def test_slow_and_silent_clients_time_out(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=GateLimits(head=1.0, device=40)) as stand, contextlib.ExitStack() as stack:
         silent, slow, opened = (stack.enter_context(connected(stand)) for _ in range(3))
         inspected = stack.enter_context(connected(stand, CHILD_WITH_CA))
@@ -443,7 +445,7 @@ def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> N
         assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200
 
 
-def test_a_server_that_does_not_answer_is_given_up(net: SmallInternet, policy: str) -> None:
+def test_dialling_a_silent_server_times_out(net: SmallInternet, policy: str) -> None:
     with contextlib.ExitStack() as stack:
         deaf = stack.enter_context(socket.create_server(("127.0.0.9", 0), backlog=0))
         port = deaf.getsockname()[1]
@@ -487,7 +489,7 @@ def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: 
         wait_until(lambda: curl(url, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca).status == 200, 30)
 
 
-def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str) -> None:
+def test_an_idle_tunnel_times_out(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=GateLimits(idle=1.0)) as stand, connected(stand) as client:
         open_tunnel(client, "files.example", net.origins.https_port)
         with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example", suppress_ragged_eofs=True) as tls:
@@ -499,7 +501,7 @@ def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str)
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"], ids=["at once", "after an answer"])
-def test_an_idle_inspected_connection_is_ended(net: SmallInternet, policy: str, said: bytes) -> None:
+def test_an_idle_inspected_connection_times_out(net: SmallInternet, policy: str, said: bytes) -> None:
     with proxy_stand(net, policy, limits=GateLimits(idle=1.0)) as stand, inspected(stand, net) as tls:
         tls.sendall(said)
         with contextlib.suppress(OSError):
@@ -508,7 +510,7 @@ def test_an_idle_inspected_connection_is_ended(net: SmallInternet, policy: str, 
         assert stand.counters()["hedgerow_proxy_dropped_total", "timeout"] == 1
 
 
-def test_a_later_head_of_an_inspected_connection_has_the_time_of_the_first(net: SmallInternet, policy: str) -> None:
+def test_a_later_head_of_an_inspected_connection_has_a_deadline_too(net: SmallInternet, policy: str) -> None:
     """However many bytes of it come; and a connection on which heads come whole goes on."""
     question = b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"
     with proxy_stand(net, policy, limits=GateLimits(head=1.0)) as stand, inspected(stand, net) as slow, inspected(stand, net) as good:
@@ -532,7 +534,7 @@ def test_a_later_head_of_an_inspected_connection_has_the_time_of_the_first(net: 
 
 
 @pytest.mark.parametrize("frame", ["000020010500000001", "00000101000000000182" + "00000109000000000184"], ids=["a frame", "a head"])
-def test_a_head_of_http2_has_that_time_too(net: SmallInternet, policy: str, frame: str) -> None:
+def test_an_http2_head_has_a_deadline_too(net: SmallInternet, policy: str, frame: str) -> None:
     """Whether its frame is not complete or the last of its frames does not come."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
     with proxy_stand(net, policy, limits=GateLimits(head=1.0)) as stand, inspected(stand, net, alpn="h2") as tls:
@@ -547,7 +549,7 @@ def test_a_head_of_http2_has_that_time_too(net: SmallInternet, policy: str, fram
 
 
 @pytest.mark.parametrize(("source", "host"), [(CHILD, "files.example"), (CHILD_WITH_CA, "www.school.example")])
-def test_a_connection_ends_after_its_time_however_busy(net: SmallInternet, policy: str, source: str, host: str) -> None:
+def test_a_busy_connection_ends_after_its_lifetime(net: SmallInternet, policy: str, source: str, host: str) -> None:
     """A tunnel, and a connection that is inspected."""
     question = f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     with proxy_stand(net, policy, limits=GateLimits(lifetime=1.0)) as stand, connected(stand, source) as client:
@@ -566,7 +568,7 @@ def test_a_connection_ends_after_its_time_however_busy(net: SmallInternet, polic
 
 
 @pytest.mark.parametrize(("source", "lane"), [(CHILD, "tunnel"), (CHILD_WITH_CA, "inspect")])
-def test_a_pause_cuts_what_is_running(stand: Stand, net: SmallInternet, source: str, lane: str) -> None:
+def test_a_pause_cuts_running_connections(stand: Stand, net: SmallInternet, source: str, lane: str) -> None:
     host = "www.school.example"  # has URL rules, so it is inspected where it can be
     authority = stand.ca if lane == "inspect" else net.authority.root
     with connected(stand, source) as client:
@@ -616,7 +618,7 @@ def test_without_an_inspector_nothing_passes_and_tunnels_go_on(net: SmallInterne
         assert curl(net.url("news.example"), proxy=stand.proxy, source=CHILD, ca=net.authority.root).status == 200
 
 
-def test_many_at_once_with_the_hostile_among_them(stand: Stand, net: SmallInternet) -> None:
+def test_many_clients_with_hostile_ones_among_them(stand: Stand, net: SmallInternet) -> None:
     def good(number: int) -> int:
         return curl(net.url("news.example", f"/{number}"), proxy=stand.proxy, source=ADULT, ca=net.authority.root).status
 

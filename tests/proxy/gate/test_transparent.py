@@ -1,4 +1,4 @@
-"""Transparent listeners in a laboratory of namespaces: nftables sends web connections to Hedgerow, and the devices know nothing."""
+"""Transparent listeners in network namespaces: nftables redirects web connections of devices that know nothing of it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestInTheLaboratory:
         assert "access denied" in complaint.lower(), complaint
         assert seconds < 1.5
 
-    def test_whose_the_refusal_was_and_why_is_in_the_journal_and_on_the_devices_page(self, home: House) -> None:
+    def test_a_refusal_is_in_the_journal_and_on_the_device_page(self, home: House) -> None:
         host = "adult.example"
         wanted = ("tablet", host, "tunnel", "block", "category")
 
@@ -113,7 +113,7 @@ class TestInTheLaboratory:
         assert host in page
 
     @pytest.mark.browser
-    def test_chromium_that_knows_of_no_proxy(self, home: House) -> None:
+    def test_chromium_without_proxy_settings(self, home: House) -> None:
         if shutil.which("chromium") is None:
             pytest.skip("Chromium is not installed")
         if "tproxy" in home.folder.name:
@@ -138,7 +138,7 @@ class TestInTheLaboratory:
         status, body, _ = fetch(home, "parent", f"http://{host}/", *at(host, 80, place(host)))
         assert status == "200", body
 
-    def test_the_name_decides_and_not_the_address_that_was_dialled(self, home: House) -> None:
+    def test_the_named_host_counts_and_not_the_dialled_address(self, home: House) -> None:
         """A device that lies about an address gets the site that it named, or nothing."""
         lying = at("www.school.example", 443, address4("adult.example"))
         status, body, _ = fetch(home, "tablet", "https://www.school.example/", *lying)
@@ -158,7 +158,7 @@ class TestInTheLaboratory:
         assert status == "403"
         assert "This address is only a number" in body
 
-    def test_several_requests_on_one_connection_are_judged_each(self, home: House) -> None:
+    def test_each_request_of_a_connection_is_judged(self, home: House) -> None:
         first, second = "http://www.school.example/", "http://adult.example/"
         where = [*at("www.school.example", 80, address4("www.school.example"))]
         words = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\\n", *where, first]
@@ -166,20 +166,20 @@ class TestInTheLaboratory:
         assert home.devices["tablet"].run(*words).stdout.split() == ["200", "1", "403", "0"]
         assert second
 
-    def test_a_client_that_comes_by_itself_is_not_served(self, home: House) -> None:
+    def test_a_client_that_connects_directly_is_not_served(self, home: House) -> None:
         for address in ("192.168.50.1", "[2600:9000:5400::1]"):
             status, _, seconds = fetch(home, "tablet", f"http://{address}:{PORT}/")
             assert status == "000"
             assert seconds < 7
 
-    def test_machines_of_the_house_are_out_of_reach_under_public_addresses_too(self, home: House) -> None:
+    def test_local_machines_are_closed_under_public_addresses_too(self, home: House) -> None:
         """Of IPv6 a house mostly has addresses of the whole internet; the proxy must be no way round the firewall to them."""
         for address in ("[2600:9000:5400::1]", "[2600:9000:5400::77]", "192.168.50.1", "[::ffff:192.168.50.1]"):
             for device in ("tablet", "parent"):
                 status, body, _ = fetch(home, device, f"http://{address}/", "--proxy", "http://192.168.50.1:3128")
                 assert (status, "not open here" in body) == ("403", True), (device, address, body[-300:])
 
-    def test_what_is_neither_tls_nor_http_does_not_pass(self, home: House) -> None:
+    def test_anything_but_tls_and_http_is_refused(self, home: House) -> None:
         target = f"{address4('www.school.example')}"
         script = f"import socket; s = socket.create_connection(('{target}', 443), 5); s.sendall(b'SSH-2.0-x\\r\\n'); print(s.recv(99)[:12])"
         assert home.devices["tablet"].run("python3", "-c", script).stdout.strip() == "b'HTTP/1.1 400'"

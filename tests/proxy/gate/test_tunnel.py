@@ -10,7 +10,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 
 
-def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
+def test_a_losing_attempt_does_not_end_the_tunnel() -> None:
     """Its connection may stand already, and its end is told only after the tunnel was joined."""
     finished: list[Tunnel] = []
 
@@ -36,7 +36,7 @@ def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
         asyncio.run(join(server.getsockname()[1]))
 
 
-def test_a_server_that_does_not_take_the_first_bytes_stops_its_client() -> None:
+def test_a_slow_server_pauses_its_client() -> None:
     async def join(port: int) -> None:
         loop = asyncio.get_running_loop()
         client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)

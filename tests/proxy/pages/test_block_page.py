@@ -1,4 +1,4 @@
-"""The block page: what it says, that it escapes everything, and that it asks nobody for anything."""
+"""The block page: its words, its escaping, and its independence of other hosts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_reason_is_explained_in_words(reason: Reason) -> None:
     assert not re.search(r"\{\w*\}|None|undefined", text)
 
 
-def test_what_why_and_until_when() -> None:
+def test_the_page_says_what_why_and_until_when() -> None:
     rule = Origin("/home/ana/hedgerow.yaml", 12, "block: [gambling]")
     text = Text(page(decision(Reason.CATEGORY, "gambling", NOW + 3600, rule))).text
     assert "It is on a list of sites about “Gambling”" in text
@@ -80,7 +80,7 @@ def test_what_why_and_until_when() -> None:
     assert "block: [" not in text
 
 
-def test_the_note_of_a_rule_is_told_to_whom_it_is_about() -> None:
+def test_the_note_of_a_rule_is_shown() -> None:
     noted = replace(decision(Reason.SERVICE, "roblox", NOW + 60), note="we agreed on a <b>break</b>")
     for language, label in {"en": "Note", "de": "Notiz", "fr": "Note", "es": "Nota", "pt": "Nota", "pt-BR": "Observação"}.items():
         answer = PAGE.blocked(noted, "roblox.com", "http://roblox.com/", NOW, ResponseForm.PAGE, PageReader(language))
@@ -98,11 +98,11 @@ def test_the_note_of_a_rule_is_told_to_whom_it_is_about() -> None:
         (None, "somebody changes the rule"),
     ],
 )
-def test_until_as_the_clock_on_the_wall_shows_it(until: float | None, text: str) -> None:
+def test_the_end_is_shown_as_wall_clock_time(until: float | None, text: str) -> None:
     assert text in Text(page(decision(Reason.BEDTIME, "bedtime", until))).text
 
 
-def test_a_pause_without_an_end_is_over_when_somebody_says_so() -> None:
+def test_a_pause_without_end() -> None:
     paused = decision(Reason.PAUSE, "pause", None, Origin("pause by ana"))
     for language, end in {
         "en": "somebody ends the pause",
@@ -115,7 +115,7 @@ def test_a_pause_without_an_end_is_over_when_somebody_says_so() -> None:
         assert "pause by" not in short_page, "in words of the language"
 
 
-def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
+def test_the_score_of_a_page_and_the_kind_of_a_file_are_shown() -> None:
     assert "Its words score 210; pages that score more than 100 are blocked" in Text(page(decision(Reason.PAGE, "210 of 100"))).text
     assert "too long to be checked" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text
     for kind in FILE_KINDS:
@@ -152,7 +152,7 @@ def test_a_rule_is_named_by_its_words_and_not_by_its_place(given: Decision, word
         assert not re.search(r"hedgerow\.yaml|urls\.txt|\b12\b|mia", text)
 
 
-def test_french_signs_stand_on_no_line_of_their_own() -> None:
+def test_french_punctuation_follows_no_break_spaces() -> None:
     assert not re.search(r" [?!;»]|« ", (PAGES / "fr.yaml").read_text(encoding="utf-8"))
 
 
@@ -163,7 +163,7 @@ def test_lifelines_of_the_country_with_telephone_and_link() -> None:
     assert any(link.startswith("https://") for link in links)
 
 
-def test_nothing_is_asked_of_anybody() -> None:
+def test_the_page_loads_nothing() -> None:
     elements = Text(page(decision())).elements
     assert not {tag for tag, _ in elements} & {"script", "img", "link", "iframe", "object", "base"}
     assert not any(name.startswith("on") or name in {"src", "srcset", "style"} for _, attributes in elements for name in attributes)
@@ -186,7 +186,7 @@ def test_the_form_asks_for_the_page_that_was_blocked() -> None:
     assert next(a for tag, a in elements if tag == "input")["value"] == 'https://games.example/?a="b"&c=<d>'
 
 
-def test_nobody_is_asked_to_open_a_hole_in_the_filter() -> None:
+def test_no_access_request_for_ways_round_the_filter() -> None:
     assert "<form" not in page(decision(Reason.BYPASS, "bypass"))
 
 
@@ -198,7 +198,7 @@ def test_everything_is_escaped(host: str, what: str, rule: str) -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_a_refused_connect_cannot_be_made_to_carry_fields(host: str, what: str) -> None:
+def test_a_refused_connect_cannot_be_injected_with_fields(host: str, what: str) -> None:
     head, _, text = PAGE.refused_tunnel(decision(Reason.CATEGORY, what), host, NOW).to_bytes().partition(b"\r\n\r\n")
     assert [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]] == [
         b"Content-Length", b"Content-Type", b"Cache-Control", b"Content-Security-Policy", b"Referrer-Policy", b"X-Content-Type-Options",
@@ -207,7 +207,7 @@ def test_a_refused_connect_cannot_be_made_to_carry_fields(host: str, what: str) 
     assert f"Content-Length: {len(text)}".encode() in head
 
 
-def test_a_program_gets_facts() -> None:
+def test_a_program_gets_json() -> None:
     answer = PAGE.blocked(decision(Reason.BUDGET, "games", NOW + 60), "games.example", "https://games.example/", NOW, ResponseForm.DATA)
     assert json.loads(answer.body) == {
         "error": "blocked", "host": "games.example", "reason": "budget", "what": "games", "until": "15:15", "until_timestamp": NOW + 60,
@@ -298,7 +298,7 @@ def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> N
     ("*", "en"), ("DE", "de"), ("zh-Hans-CN, ja", "en"), ("fr;q=0.5,de;q=0.5", "fr"), ("de;q=oops, fr", "fr"), (",,;;==", "en"),
     ("x" * 100_000, "en"),
 ])  # fmt: skip
-def test_the_language_that_somebody_reads(field: str, language: str) -> None:
+def test_choose_language(field: str, language: str) -> None:
     assert choose_language(field) == language
 
 
@@ -307,7 +307,7 @@ def test_any_accept_language_has_an_answer(field: str) -> None:
     assert choose_language(field) in LANGUAGES
 
 
-def test_a_small_child_reads_few_words_and_finds_no_rules() -> None:
+def test_a_small_child_reads_few_words() -> None:
     given = decision(Reason.BEDTIME, "bedtime", NOW + 3600, Origin("hedgerow.yaml", 12))
     html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=PageReader("en", young=True)).body.decode()
     before, _, after = html.partition('<details class="grown">')
@@ -326,7 +326,7 @@ def test_a_small_child_reads_few_words_and_finds_no_rules() -> None:
     ("mia", "child-8-12", True), ("tom", "child-under-8", False),
     (None, "child-under-8", True), (None, "child-8-12", False), ("ana", "adult", False),
 ])  # fmt: skip
-def test_who_is_a_small_child(person: str | None, profile: str, young: bool) -> None:
+def test_reader_of(person: str | None, profile: str, young: bool) -> None:
     page = BlockPage(ages={"mia": 7, "tom": 8})
     ruleset = Rulesets(parse_policy(b"", None), (), (), Nothing()).ruleset(Device(DeviceId("x"), "adult"), NOW)
     assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == PageReader("fr", young)
@@ -350,13 +350,13 @@ class Nothing:
     (None, ["Child Helpline International", "Insafe: helplines for young people online",
             "116 000 hotline for missing children (Missing Children Europe)"]),
 ])  # fmt: skip
-def test_the_lines_that_fit_a_child_come_first(country: str | None, first: list[str]) -> None:
+def test_helplines_for_children_come_first(country: str | None, first: list[str]) -> None:
     at_once, more = choose_helplines(Lifelines.load().for_country(country))
     assert [line.name for line in at_once] == first
     assert len(at_once) + len(more) == len(Lifelines.load().for_country(country))
 
 
-def test_in_every_country_three_or_four_at_once_and_all_others_a_click_away() -> None:
+def test_every_country_shows_three_or_four_helplines_at_once() -> None:
     for country in {each.country for each in Lifelines.load().all} - {INTERNATIONAL}:
         at_once, more = choose_helplines(Lifelines.load().for_country(country))
         assert 3 <= len(at_once) <= 4
@@ -369,12 +369,12 @@ def test_in_every_country_three_or_four_at_once_and_all_others_a_click_away() ->
         assert len(html) < 40_000
 
 
-def test_a_line_that_takes_text_messages_says_so() -> None:
+def test_a_helpline_with_text_messages_has_a_link() -> None:
     html = BlockPage("GB").blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
     assert 'href="sms:85258"' in html
 
 
-def test_an_answer_for_head_has_its_length_and_no_body() -> None:
+def test_a_response_to_head_has_a_length_and_no_body() -> None:
     raw = ProxyResponse(403, (("X", "y"),), b"body").to_bytes(head_only=True)
     assert raw.endswith(b"\r\n\r\n")
     assert b"Content-Length: 4" in raw
@@ -391,7 +391,7 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
     assert hotline in at_once[0].url
 
 
-def test_a_page_that_was_made_before_names_the_address_that_is_asked_for_now() -> None:
+def test_a_cached_page_has_the_url_of_the_request() -> None:
     page, reader = BlockPage("GB"), PageReader()
     decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult")
     first, second = (page.blocked(decision, "a.example", f"http://a.example/{path}", NOW, reader=reader) for path in ("one", 'two?"><b>'))
