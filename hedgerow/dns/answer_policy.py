@@ -32,7 +32,7 @@ def _never(_ruleset: Ruleset) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPolicy:
-    """What a snapshot says about answers, for all clients.
+    """The answers that a snapshot prescribes, for all clients.
 
     `is_filtered`: anything at all is blocked or rewritten under a ruleset. `has_address_rules`: its policy names addresses.
     `lists_addresses`: the lists do. Without a `guard` every name may have every address.

@@ -22,7 +22,7 @@ _ADDRESS_OVERHEAD: Final = 60
 
 
 class Cacheable(Protocol):
-    """What a cache must know of a value: its octets, the monotonic instant of expiry, and when it was last asked for."""
+    """A value of a cache: its octets, the monotonic instant of its expiry, and when it was last asked for."""
 
     seen: float
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hedgerow.dns.answers import STALE_TTL
-from hedgerow.dns.cache import STALE_SECONDS, Resolution
+from hedgerow.dns.cache import Resolution
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle
 from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool, is_bogus
 from hedgerow.dns.upstreams.responses import Response
@@ -81,31 +81,3 @@ class PendingQuery:
             stale.recheck_at = self._clock() + STALE_TTL
         if not self._is_answered:
             self._on_outcome(Failed(outcome) if stale is None else Stale(stale, keep=True))
-
-
-_MAX_TARGETS: Final = 256  # safe search has some twenty targets
-
-
-class RewriteTargetCache:
-    """Looks up the targets of rewrites. An answer is kept for a day, and used when no upstream answers (RFC 8767)."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._responses: dict[bytes, tuple[float, Response]] = {}
-
-    def forget(self) -> None:
-        self._responses.clear()
-
-    async def ask(self, upstreams: UpstreamPool, question: bytes) -> tuple[Response, bool]:
-        """Return the response and whether it is stale. Raises UpstreamError."""
-        try:
-            response = await upstreams.ask(UpstreamQuestion(question))
-        except UpstreamError as fault:
-            created_at, old = self._responses.get(question, (0.0, None))
-            if old is None or is_bogus(fault) or self._clock() - created_at > STALE_SECONDS:
-                raise
-            return old, True
-        if len(self._responses) >= _MAX_TARGETS:
-            self._responses.clear()
-        self._responses[question] = self._clock(), response
-        return response, False

@@ -1,17 +1,12 @@
 """The miss path: parse a query, decide, ask the upstreams, judge their answer, keep it.
 
-A query that needs no upstream is answered at once (`Resolver.try_answer`); the others are answered from the upstream's callback. Only
-rewrites, which may need two questions, run as tasks.
+A query that needs no upstream is answered at once (`Resolver.try_answer`), the others from the upstream's callback.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
-from ipaddress import ip_address
-from struct import pack
-from typing import Any, Final, NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from hedgerow.dns import answers, ddr, wire
 from hedgerow.dns.answer_cache import Answer, AnswerCache, Clocks, QueryContext
@@ -19,20 +14,19 @@ from hedgerow.dns.answer_policy import TRUSTED, AnswerPolicy, Decide
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import CacheEntry, ClockCache, Resolution, resolution_key
 from hedgerow.dns.metrics import type_name
-from hedgerow.dns.pending_query import Failed, Fresh, Outcome, PendingQuery, RewriteTargetCache, Stale
+from hedgerow.dns.pending_query import Failed, Fresh, Outcome, PendingQuery, Stale
 from hedgerow.dns.private_networks import private_zone
+from hedgerow.dns.rewriter import AnswerCallback, Rewriter, internal_error
 from hedgerow.dns.special_names import SpecialUse, special_use, special_use_answer
 from hedgerow.dns.tunnel_detector import TunnelDetector
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool
 from hedgerow.dns.upstreams.responses import Response
-from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
+from hedgerow.dns.upstreams.upstream import UpstreamQuestion
 from hedgerow.dns.wire import Malformed, Query
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.network import ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
-
-log = logging.getLogger(__name__)
 
 MAX_RESOLUTIONS: Final = 10_000
 CACHE_OCTETS: Final = 20 << 20
@@ -41,12 +35,8 @@ _ANSWERS_SHARE: Final = 0.4  # of the cache; the rest is for resolutions
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
 _TUNNEL: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "tunnel")
 _SPECIAL_USE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
-_REWRITE_TTL: Final = 300
-_UNRESOLVED_REWRITE_SECONDS: Final = 10.0
 _TRANSFERS: Final = (wire.IXFR, wire.AXFR)
 _FORBIDDEN_TYPES: Final = (0, wire.OPT, 128, 249, 250)  # and NXNAME, TKEY, TSIG: not types that a question may have
-
-type AnswerCallback = Callable[[Answer], None]
 
 
 class Miss(NamedTuple):
@@ -76,8 +66,7 @@ class Resolver:
         self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - answer_octets)
         self._policy = answer_policy or AnswerPolicy(decide)
         self._tunnel_detector = TunnelDetector()
-        self._rewrite_targets = RewriteTargetCache(self.clocks.steady)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._rewriter = Rewriter(self.answers, self.clocks.steady)
 
     def swap(self, decide: Decide, upstreams: UpstreamPool | None = None, answer_policy: AnswerPolicy | None = None) -> None:
         """Use a new snapshot. Answers under the old one are forgotten, also those in flight.
@@ -89,7 +78,7 @@ class Resolver:
         if upstreams is not None:
             self.upstreams = upstreams
             self.resolutions.clear()
-            self._rewrite_targets.forget()
+            self._rewriter.forget()
 
     @property
     def decide(self) -> Decide:
@@ -134,7 +123,7 @@ class Resolver:
         """Answer a miss with the help of upstreams. `done` is called once, perhaps before this returns."""
         context, resolution = miss.context, miss.resolution
         if context.decision.verdict is Verdict.REWRITE:
-            self._spawn(self._rewrite(context, context.decision, done))
+            self._rewriter.start(self.upstreams, context, context.decision, done)
         elif resolution is not None and resolution.fresh_until > self.clocks.steady():
             self._deliver(context, self._answer_from(context, resolution), done)
         else:
@@ -174,7 +163,7 @@ class Resolver:
         try:
             answer = self._answer_outcome(miss, outcome)
         except Exception:
-            answer = _internal_error(miss.context.query)
+            answer = internal_error(miss.context.query)
         if not (isinstance(outcome, Fresh) and outcome.is_late):
             self._deliver(miss.context, answer, done)
 
@@ -201,7 +190,7 @@ class Resolver:
 
     def _deliver(self, context: QueryContext, answer: Answer | Decision, done: AnswerCallback) -> None:
         if isinstance(answer, Decision):
-            self._spawn(self._rewrite(context, answer, done))
+            self._rewriter.start(self.upstreams, context, answer, done)
         else:
             done(answer)
 
@@ -231,7 +220,7 @@ class Resolver:
         if not query.data[2] & 1:
             return Answer(answers.message(query, Draft(wire.REFUSED)))  # without RD: nobody may look into the cache
         if decision.verdict is Verdict.REWRITE:
-            return self._rewrite_locally(context, decision)
+            return self._rewriter.try_answer(context, decision) or Miss(context)
         now = self.clocks.steady()
         if _is_tunnel_checked(context) and self._tunnel_detector.is_blocked(device, host, now):
             return self.answers.build_blocked(context, _TUNNEL, lifetime=0.0)  # other devices share the ruleset
@@ -256,54 +245,6 @@ class Resolver:
         if resolution.unfiltered is not None and not policy.is_filtered(context.ruleset):
             draft = resolution.unfiltered
         return self.answers.build(context, decision, draft, resolution.created_at)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _rewrite_locally(self, context: QueryContext, decision: Decision) -> Answer | Miss:
-        """Rewrite to an address, or to a name where no address is asked for."""
-        target, query = decision.target, context.query
-        try:
-            draft = answers.addresses(query, (str(ip_address(target)),), _REWRITE_TTL)
-        except ValueError:
-            if query.qtype in (wire.A, wire.AAAA):
-                return Miss(context)
-            draft = answers.rewritten(query, wire.name_of(target), None)
-        return self.answers.build(context, decision, draft)
-
-    async def _rewrite(self, context: QueryContext, decision: Decision, done: AnswerCallback) -> None:
-        """Answer with the addresses of the decision's target."""
-        try:
-            answer = self._rewrite_locally(context, decision)
-            if isinstance(answer, Miss):
-                answer = await self._rewrite_to_name(context, decision)
-        except UpstreamError as error:
-            answer = self.answers.build(context, decision, answers.failed(str(error), error.ede))
-        except Exception:
-            answer = _internal_error(context.query)
-        done(answer)
-
-    async def _rewrite_to_name(self, context: QueryContext, decision: Decision) -> Answer:
-        """Answer with a target's addresses under the asked name. A target that does not resolve blocks: it must not open what it guards."""
-        query, target = context.query, wire.name_of(decision.target)
-        response, is_stale = await self._rewrite_targets.ask(self.upstreams, target + query.suffix[:4])
-        resolves = answers.has_type(response, query.qtype)
-        if not resolves:
-            other = wire.A if query.qtype == wire.AAAA else wire.AAAA
-            other_response, _ = await self._rewrite_targets.ask(self.upstreams, target + pack("!HH", other, wire.IN))
-            resolves = answers.has_type(other_response, other)
-        if not resolves:
-            blocked = Decision(Verdict.BLOCK, decision.reason, decision.what, decision.rule, decision.until)
-            return self.answers.build_blocked(context, blocked, lifetime=_UNRESOLVED_REWRITE_SECONDS)
-        draft = answers.rewritten(query, target, response)
-        return self.answers.build(context, decision, answers.stale(draft, keep=True) if is_stale else draft)
-
-
-def _internal_error(query: Query) -> Answer:
-    log.exception("A query could not be answered")
-    return Answer(answers.error(query.data, wire.SERVFAIL, query.end))
 
 
 def _refusal(query: Query) -> Draft | None:

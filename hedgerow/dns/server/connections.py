@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 
 class ClientConnection(Protocol):
-    """An entry of a `ConnectionTable`."""
+    """An entry of a `ClientConnectionTable`."""
 
     owner: str
     """The client that the connection counts for."""
@@ -33,7 +33,7 @@ class ClientConnection(Protocol):
         """Close it because another connection needs its place."""
 
 
-class ConnectionTable[C: ClientConnection]:
+class ClientConnectionTable[C: ClientConnection]:
     """The open connections of one server, at most `most`, and `most_per_owner` for one client. `on_rejected` counts refused ones."""
 
     def __init__(self, most: int, most_per_owner: int, on_rejected: Callable[[], None]) -> None:

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs
 
 from hedgerow.dns import wire
 from hedgerow.dns.server.clients import client_id_from_path
-from hedgerow.dns.server.connections import ConnectionTable, StreamProtocol
+from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol
 from hedgerow.dns.server.http_codec import MAX_STREAMS, DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_QUERY
-from hedgerow.dns.server.responder import DROPPED_METRIC, Pending
+from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 
@@ -35,7 +35,7 @@ class DohServer:
     def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
         self.frontend = frontend
         self.tls = tls
-        self.table: ConnectionTable[DohConnection] = ConnectionTable(
+        self.table: ClientConnectionTable[DohConnection] = ClientConnectionTable(
             MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, lambda: frontend.responder.count(DROPPED_METRIC, "connections")
         )
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
@@ -130,7 +130,7 @@ class DohConnection(StreamProtocol):
             self.is_known = True
             self.active_at = asyncio.get_running_loop().time()
         message = self._frontend.answer(client, query, "doh", lambda late: self._answer_late(request, late))
-        if isinstance(message, Pending):
+        if isinstance(message, Deferred):
             self.outstanding += 1
         else:
             self._answer(request, message)

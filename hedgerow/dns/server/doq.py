@@ -18,10 +18,10 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from hedgerow.dns import wire
 from hedgerow.dns.server.clients import client_id_from_sni
-from hedgerow.dns.server.connections import ConnectionTable
+from hedgerow.dns.server.connections import ClientConnectionTable
 from hedgerow.dns.server.quic import MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
-from hedgerow.dns.server.responder import DROPPED_METRIC, Pending
+from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate
 
@@ -73,7 +73,9 @@ class DoqServer:
     def __init__(self, frontend: EncryptedFrontend, tls: QuicTls) -> None:
         self.frontend = frontend
         self.tls = tls
-        self.table: ConnectionTable[DoqConnection] = ConnectionTable(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, self._count_rejected)
+        self.table: ClientConnectionTable[DoqConnection] = ClientConnectionTable(
+            MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, self._count_rejected
+        )
         self._listening: list[QuicListener] = []
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
@@ -174,7 +176,7 @@ class DoqConnection(QuicConnectionProtocol):
             self.is_known = True
             self.active_at = self._loop.time()
         message = self._frontend.answer(client, query, "doq", lambda late: self._answer_late(stream, late))
-        if isinstance(message, Pending):
+        if isinstance(message, Deferred):
             self.outstanding += 1
         else:
             self._answer(stream, message)

@@ -32,13 +32,13 @@ type Counters = dict[tuple[str, ...], float]
 type MessageCallback = Callable[[bytes | None], None]
 
 
-class Pending(Enum):
+class Deferred(Enum):
     """An answer that will be given to a callback; None would mean that there is none."""
 
-    PENDING = auto()
+    DEFERRED = auto()
 
 
-PENDING: Final = Pending.PENDING
+DEFERRED: Final = Deferred.DEFERRED
 
 
 class Responder:
@@ -75,8 +75,8 @@ class Responder:
         limits.take(client.bucket, 1)
         return True
 
-    def answer(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Pending | None:
-        """Return the answer to a query, None for no answer, or `PENDING` if `on_answer` will be called with either."""
+    def answer(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
+        """Return the answer to a query, None for no answer, or `DEFERRED` if `on_answer` will be called with either."""
         if transport not in ENCRYPTED_TRANSPORTS or not answers.wants_padding(data):
             return self.cached(client, data, transport) or self.miss(client, data, transport, on_answer)
 
@@ -107,7 +107,7 @@ class Responder:
             self.hit_seconds(resolver.clocks.steady() - now, 1)
         return message
 
-    def miss(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Pending | None:
+    def miss(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
         """Do as `answer` does for a query that the cache has no answer to."""
         self.counters[_MISSES_METRIC] = self.counters.get(_MISSES_METRIC, 0.0) + 1
         began = self.resolver.clocks.steady()
@@ -137,15 +137,15 @@ class Responder:
                 self._answer_again(current, data, transport, on_answer)
 
         self.resolver.forward(found, done)
-        return PENDING
+        return DEFERRED
 
     def _answer_again(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> None:
         """Answer under the rules that came into force while the query waited for the upstreams."""
         if client is None:
-            message: bytes | Pending | None = self.refuse(data)
+            message: bytes | Deferred | None = self.refuse(data)
         else:
             message = self.cached(client, data, transport) or self.miss(client, data, transport, on_answer)
-        if not isinstance(message, Pending):
+        if not isinstance(message, Deferred):
             on_answer(message)
 
     def refuse(self, data: bytes) -> bytes | None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
-from hedgerow.dns.server.connections import ConnectionTable, StreamProtocol
+from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
-from hedgerow.dns.server.responder import DROPPED_METRIC, MessageCallback, Pending, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred, MessageCallback, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
 from hedgerow.dns.wire import HEADER
 
@@ -29,7 +29,7 @@ class StreamServer:
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
-        self.table: ConnectionTable[StreamConnection] = ConnectionTable(
+        self.table: ClientConnectionTable[StreamConnection] = ClientConnectionTable(
             MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, lambda: responder.count(DROPPED_METRIC, "connections")
         )
         self._listening: list[asyncio.Server] = []
@@ -194,7 +194,7 @@ class EncryptedFrontend:
         client = self.find(address)
         return address if client is None else rate_limit_key(address, client.client.device)
 
-    def answer(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Pending | None:
+    def answer(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
         """Do as `Responder.answer` does, within the client's rate limit. An unknown client (None) is refused."""
         if client is None:
             return self.responder.refuse(data)

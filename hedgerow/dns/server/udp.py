@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from hedgerow.dns.server.clients import ClientEntry, ClientKey, RawQueryEntry
 from hedgerow.dns.server.fair_queue import FairQueue
-from hedgerow.dns.server.responder import DROPPED_METRIC, PENDING, Responder
+from hedgerow.dns.server.responder import DEFERRED, DROPPED_METRIC, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,
     CONTROL_OCTETS,
@@ -115,7 +115,7 @@ class UdpListener:
             return
         send = partial(self._send, miss.peer, miss.ancillary)
         message = self._responder.miss(client, miss.data, "udp", send)
-        if message is not PENDING:
+        if message is not DEFERRED:
             send(message)
 
     def _send(self, peer: Peer, ancillary: Ancillary, message: bytes | None) -> None:
