@@ -88,11 +88,6 @@ class Resolver:
     def settings(self) -> ResolverSettings:
         return self._policy.settings
 
-    def sweep(self, now: float, steps: int) -> None:
-        """Drop expired cache entries, looking at `steps` of each cache. Call it about once per second."""
-        self.answers.sweep(now, steps)
-        self.resolutions.sweep(now, steps)
-
     async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None) -> Answer:
         """Answer one query. `decision` is that on its name, if there is one already. Raises nothing, whatever clients or upstreams send."""
         found = self.try_answer(ruleset, device, data, transport, decision)

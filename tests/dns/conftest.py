@@ -45,7 +45,7 @@ class HeldMasks:
 
 @dataclass(frozen=True)
 class HeldRules:
-    """What the resolver reads of a ruleset."""
+    """The parts of a ruleset that the resolver reads."""
 
     id: int = 1
     until: float | None = None

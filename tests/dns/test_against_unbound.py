@@ -102,7 +102,7 @@ ROUNDS = 80  # times 25 questions are 2,000 names
 
 
 def shape(message: bytes | None) -> object:
-    """What an answer says, without what may differ: TTLs, the order of equal records, compression, and letters' case."""
+    """Normalise an answer: without TTLs, order of equal records, compression and case."""
     if message is None:
         return None
     record = dnslib.DNSRecord.parse(message)

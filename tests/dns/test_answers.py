@@ -170,7 +170,7 @@ def test_records_of_another_class_in_the_authority_are_left_out() -> None:
 
 
 def test_dname_above_the_name_is_kept_with_its_signature() -> None:
-    """Who validates behind us needs the signature; a DNAME of somebody else is nobody's business."""
+    """Validating clients need the signature. DNAMEs of other owners are dropped."""
     asked = query("a.old.example", "A", edns=1232, dnssec=True)
     reply = dnslib.DNSRecord.parse(query("a.old.example", "A").data).reply()
     dname = wire.name_of("new.example")

@@ -124,7 +124,7 @@ def test_suffix_table_is_bounded() -> None:
 
 
 def resolution(number: int, records: int) -> Resolution:
-    """What is kept of an answer with so many addresses."""
+    """Return a resolution with so many addresses."""
     asked = wire.parse_query(bytes(dnslib.DNSRecord.question(f"n{number}.example").pack()))
     rdatas = (pack("!HH", number, record) for record in range(records))
     body = b"".join(wire.record_bytes(wire.QUESTION_POINTER, wire.A, 300 + at, rdata) for at, rdata in enumerate(rdatas))

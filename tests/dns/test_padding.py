@@ -56,7 +56,7 @@ def test_junk_raises_nothing(data: bytes) -> None:
 
 @pytest.mark.parametrize("size", range(1, 60))
 def test_padding_keeps_the_answer(size: int) -> None:
-    """Whatever the length of the extended error: it may look like the beginning of the record that it is in."""
+    """The text of an extended error may look like the beginning of an OPT record."""
     plain = answer(query(PADDING), "x" * size)
     longer = pad(plain)
     assert len(longer) % PADDING_BLOCK == 0
@@ -78,7 +78,7 @@ def test_answer_without_room_is_not_padded() -> None:
 @pytest.mark.parametrize(("transport", "is_padded"), [("dot", True), ("doh", True), ("doq", True), ("tcp", False)])
 @pytest.mark.parametrize("name", ["adult.example", "news.example"])
 def test_only_encrypted_transports_are_padded(internet: SmallInternet, transport: str, is_padded: bool, name: str) -> None:
-    """Whether the answer comes at once, later or from the cache."""
+    """The answer may come at once, later, or from the cache."""
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

@@ -45,7 +45,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 
 def asked(internet: SmallInternet, catalogue: Catalogue, policy: Path, *questions: tuple[str, str]) -> list[list[str]]:
-    """What each (address, host) gets for its A query."""
+    """Return the answer to the A query of each (address, host)."""
     rulesets = Rulesets(load_policy(policy), (), (), catalogue)
 
     def find_client(address: str) -> Client | None:

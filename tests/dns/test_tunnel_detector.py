@@ -53,7 +53,7 @@ def message(host: str) -> bytes:
 
 
 def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> tuple[list[Verdict], list[Verdict]]:
-    """What became of many long names below one domain, asked for by one device, and of a name of another domain and device afterwards."""
+    """Return the answers to many long names below one domain for one device, then to another domain and another device."""
 
     async def run() -> tuple[list[Verdict], list[Verdict]]:
         async with running(net.nameserver.upstream) as server:

@@ -131,7 +131,7 @@ def test_key_ignores_case_and_cookies_but_not_shape() -> None:
 
 @given(st.data())
 def test_raw_look_up_finds_only_equal_questions(data: st.DataObject) -> None:
-    """Whatever a sender changes: if the bytes still find the entry, then parsing them gives the entry's question, or is refused."""
+    """If mutated octets still find the entry, parsing them gives the entry's question or fails."""
     cookie = wire.opt_bytes(0, data.draw(st.booleans()), wire.option_bytes(10, b"12345678"))
     good = query(data.draw(short_names), data.draw(st.sampled_from([1, 28, 65, 97])), opt=data.draw(st.sampled_from([b"", cookie])))
     known = wire.parse_query(good)

@@ -88,7 +88,8 @@ class DnsServer:
         if self._reporting is None:
             self._report()
         self._clients.limits.refill()
-        self.resolver.sweep(now, _SWEEP_STEPS)
+        self.resolver.answers.sweep(now, _SWEEP_STEPS)
+        self.resolver.resolutions.sweep(now, _SWEEP_STEPS)
         self.streams.table.close_idle(loop.time())
 
     def _report(self) -> None:

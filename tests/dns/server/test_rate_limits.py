@@ -74,7 +74,7 @@ def test_quiet_clients_make_room() -> None:
 
 
 async def burst(server: Running, count: int, source: str) -> int:
-    """How many of so many equal queries at once are answered."""
+    """Return the number of answers to `count` equal queries at once."""
     found = await asyncio.gather(*(ask(server.port, query("adult.example"), source=source, wait=0.7) for _ in range(count)))
     return sum(answer is not None for answer in found)
 

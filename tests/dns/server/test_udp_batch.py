@@ -33,7 +33,7 @@ def listener_at(server: Running, port: int) -> Any:
 
 
 def count_joined(listener: Any) -> list[int]:
-    """How many answers were in each datagram that is sent from now on."""
+    """Record the number of answers in each datagram sent from now on."""
     sizes, join = list[int](), listener._memory.join
 
     def counting(indexes: list[int]) -> list[list[int]]:

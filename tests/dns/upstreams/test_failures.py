@@ -215,7 +215,7 @@ def with_strategy(names: list[str], strategy: UpstreamStrategy, use: object) -> 
 
 
 def test_truncation_over_tcp_is_a_failure(internet: SmallInternet) -> None:
-    """What came of it would be taken for all that there is: no data."""
+    """A truncated answer would look like NODATA."""
 
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         query = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
@@ -313,7 +313,7 @@ def test_backoff_grows_with_failures(internet: SmallInternet) -> None:
 
 @pytest.mark.parametrize(("guesses", "keeps_case"), [(1, True), (17, False)])
 def test_forged_answer_in_another_case_does_not_end_random_case(internet: SmallInternet, guesses: int, keeps_case: bool) -> None:
-    """Where the upstream has given them back before; one that has really changed is noticed after a while."""
+    """An upstream that kept the case before is trusted for a while; a real change is noticed after some answers."""
 
     async def main() -> bool:
         upstreams = open_upstream_pool([internet.nameserver.upstream])
@@ -521,7 +521,7 @@ def test_closing_ends_questions_in_flight(internet: SmallInternet) -> None:
 
 @pytest.mark.usefixtures("each_listener")
 def test_clients_that_can_read_structured_errors_get_them(internet: SmallInternet) -> None:
-    """Wherever among its options the client says so, and whoever asked before it."""
+    """The option's place does not matter, nor do earlier queries of other clients."""
     cookie, padding, empty = dnslib.EDNSOption(10, b"12345678"), dnslib.EDNSOption(12, bytes(20)), dnslib.EDNSOption(15, b"\0\0")
 
     async def main() -> None:
