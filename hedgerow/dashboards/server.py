@@ -156,7 +156,8 @@ class DeadlineProtocol(asyncio.Protocol):
         self, timeout: float, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:  # fmt: skip
-        self._timeout, self._timer, self._is_idle = timeout, cast(asyncio.TimerHandle | None, None), True
+        self._timeout, self._is_idle = timeout, True
+        self._timer: asyncio.TimerHandle | None = None
         self._http = H11Protocol(config, server_state, {**app_state, _DEADLINE: self}, _loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

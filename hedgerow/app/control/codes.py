@@ -152,7 +152,7 @@ VOUCHER_ACTOR = "a voucher"
 
 
 class VoucherService:
-    """Implements `dashboards.api.vouchers.VoucherControl`."""
+    """Implements `dashboards.api.codes.VoucherControl`."""
 
     def __init__(self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore) -> None:
         self._publisher, self._time, self._recorder, self._store = publisher, times, recorder, store
