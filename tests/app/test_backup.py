@@ -1,4 +1,4 @@
-"""What is saved comes back, also from a running journal; what is no backup changes nothing."""
+"""Backup and restore, also of a journal in use; a file that is not a backup changes nothing."""
 
 import io
 import random
@@ -31,7 +31,7 @@ def state(tmp_path):
     engine.dispose()
 
 
-def test_a_backup_of_a_journal_in_use_comes_back_elsewhere(state, tmp_path):
+def test_a_backup_of_a_journal_in_use_is_restored_elsewhere(state, tmp_path):
     out = tmp_path / "saved.tar.gz"
     names = back_up(state, tmp_path / "hedgerow.yaml", out)
     assert set(names) == {"journal.sqlite", "ca/key.pem", "hedgerow.yaml"}
@@ -46,7 +46,7 @@ def test_a_backup_of_a_journal_in_use_comes_back_elsewhere(state, tmp_path):
     assert policy.read_text() == "people: {mia: {age: 9}}\n"
 
 
-def test_files_of_the_policy_that_a_backup_does_not_hold_are_named(state, tmp_path):
+def test_external_files_of_the_policy_are_named(state, tmp_path):
     (tmp_path / "people").mkdir()
     (tmp_path / "people" / "tom.yaml").write_text("people: {tom: {age: 15}}\n")
     (tmp_path / "mine.txt").write_text("casino.example\n")
@@ -56,7 +56,7 @@ def test_files_of_the_policy_that_a_backup_does_not_hold_are_named(state, tmp_pa
     assert f"keep them too: {tmp_path / 'mine.txt'}, {tmp_path / 'people' / 'tom.yaml'}." in done.stdout
 
 
-def test_a_policy_file_that_is_there_is_left_alone(state, tmp_path):
+def test_an_existing_policy_file_is_kept(state, tmp_path):
     out = tmp_path / "saved.tar.gz"
     back_up(state, tmp_path / "hedgerow.yaml", out)
     (tmp_path / "hedgerow.yaml").write_text("# newer\n")
@@ -83,7 +83,7 @@ def crafted(path, entries):
             tar.addfile(member, io.BytesIO(content))
 
 
-def test_a_crafted_backup_writes_nothing_beside_the_state(tmp_path):
+def test_a_crafted_backup_writes_nothing_outside_the_state_directory(tmp_path):
     good = small_journal(tmp_path / "made")
     (tmp_path / "made").unlink()
     names = ["../outside", "/tmp/outside-of-hedgerow", "ca/../../outside", "ca/..", "ca/a\nb", "snapshot.json", "run/pass.key"]

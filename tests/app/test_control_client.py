@@ -1,4 +1,4 @@
-"""Commands speak with Hedgerow over its Unix socket, and with nobody else."""
+"""Commands use the Unix socket of the running Hedgerow only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hedgerow.app.settings import Endpoint, Settings
 
 
-def test_whoever_listens_at_the_web_port_is_told_nothing(tmp_path: Path) -> None:
+def test_a_foreign_listener_on_the_web_port_gets_no_connection(tmp_path: Path) -> None:
     """Hedgerow is stopped, and another user of the machine listens at its address."""
     with socket.create_server(("127.0.0.1", 0)) as impostor:
         impostor.setblocking(False)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and a folder that one process holds."""
+"""Atomic writes, private directories and the lock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["snapshot.json"]
 
 
-def test_one_process_holds_a_folder(tmp_path: Path) -> None:
+def test_one_process_holds_the_lock(tmp_path: Path) -> None:
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     assert first.acquire() is None
     assert second.acquire() == os.getpid()
@@ -48,7 +48,7 @@ def test_one_process_holds_a_folder(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_folder_is_the_owners_alone(tmp_path: Path) -> None:
+def test_a_private_folder(tmp_path: Path) -> None:
     place = tmp_path / "a" / "state"
     make_private_folder(place)
     assert place.stat().st_mode & 0o777 == 0o700

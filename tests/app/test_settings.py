@@ -1,4 +1,4 @@
-"""Addresses as people write them, and settings that every process of a run reads alike."""
+"""Endpoints, settings files and the ready line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hedgerow.app.supervisor import ready_lines
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:53", "0.0.0.0:5300", "[::1]:8053", "[::]:53"])
-def test_an_endpoint_is_written_as_it_is_read(text: str) -> None:
+def test_endpoint_round_trip(text: str) -> None:
     assert str(parse_endpoint(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "53", ":53", "localhost:53", "127.0.0.1", "127.0.0.1:dns", "127.0.0.1:65536", "1.2.3.4.5:53"])
-def test_what_is_no_endpoint_is_named(text: str) -> None:
+def test_an_invalid_endpoint_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"ADDRESS:PORT|not an IP address"):
         parse_endpoint(text)
 

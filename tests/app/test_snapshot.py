@@ -1,4 +1,4 @@
-"""A snapshot as a worker meets it: new, the same, torn, or with lists that are gone."""
+"""Snapshots as workers open them: new, unchanged, damaged, or without their lists."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_new_snapshot_is_seen_once(tmp_path: Path, generation: Path) -> None:
         assert watch.open_if_new() is None
 
 
-def test_a_view_that_nobody_uses_any_more_goes_at_once_with_its_lists(tmp_path: Path, generation: Path) -> None:
+def test_an_unused_snapshot_is_freed_at_once_with_its_lists(tmp_path: Path, generation: Path) -> None:
     make(generation).save(tmp_path)
     view = SnapshotWatch(tmp_path).open_if_new()
     assert view is not None
@@ -104,7 +104,7 @@ def test_a_snapshot_of_another_version_is_refused(tmp_path: Path, generation: Pa
         Snapshot.load(tmp_path)
 
 
-def test_lists_that_are_gone_leave_the_snapshot_in_force(tmp_path: Path, generation: Path) -> None:
+def test_missing_lists_leave_the_snapshot_in_force(tmp_path: Path, generation: Path) -> None:
     watch = SnapshotWatch(tmp_path)
     make(generation).save(tmp_path)
     assert watch.open_if_new() is not None
@@ -113,7 +113,7 @@ def test_lists_that_are_gone_leave_the_snapshot_in_force(tmp_path: Path, generat
 
 
 @pytest.mark.parametrize("damage", [{}, {"sources": 5}, {"categories": None}, {"hosts": [1]}])
-def test_lists_of_another_make_leave_the_snapshot_in_force(tmp_path: Path, generation: Path, damage: dict[str, object]) -> None:
+def test_lists_of_another_format_leave_the_snapshot_in_force(tmp_path: Path, generation: Path, damage: dict[str, object]) -> None:
     watch = SnapshotWatch(tmp_path)
     make(generation).save(tmp_path)
     assert watch.open_if_new() is not None

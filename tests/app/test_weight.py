@@ -1,4 +1,4 @@
-"""What a process does not need is not loaded into it, where each of these would take ten megabytes and more."""
+"""Imports of each process: heavy libraries that it does not need are absent."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_processes_stay_light(process: str, heavy: tuple[str, ...]) -> None:
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
 
 
-def test_fastapi_does_without_the_old_pydantic() -> None:
+def test_fastapi_works_without_pydantic_v1() -> None:
     words = [sys.executable, "-P", "-W", "error", "-c", WITHOUT_OLD_PYDANTIC]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
 
 
-def test_control_begins_again_once_it_has_migrated_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_replaces_itself_after_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class BegunAgain(Exception):
         """The program has been replaced."""
 

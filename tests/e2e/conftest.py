@@ -1,4 +1,4 @@
-"""The family's Hedgerow, shared by all tests that only look."""
+"""The family's Hedgerow, shared by all read-only tests."""
 
 from __future__ import annotations
 

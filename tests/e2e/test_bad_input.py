@@ -1,4 +1,4 @@
-"""What a wrong setting, a broken list or a hostile packet does: a plain sentence, and everything else goes on."""
+"""Wrong settings, broken lists and hostile packets: a plain sentence, and everything else continues."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_port_in_use_is_one_sentence(internet: SmallInternet, tmp_path: Path, 
     assert_refuses_to_start(done, str(port))
 
 
-def test_a_state_directory_that_cannot_be_written_is_one_sentence(internet: SmallInternet, tmp_path: Path) -> None:
+def test_an_unwritable_state_directory_is_one_sentence(internet: SmallInternet, tmp_path: Path) -> None:
     (tmp_path / "hedgerow.yaml").write_text(family_policy(internet, lists=""))
     (tmp_path / "file").write_text("not a directory")
     place = str(tmp_path / "file" / "state")
@@ -71,7 +71,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_sentence(internet: Smal
 
 
 @pytest.mark.root
-def test_port_53_without_the_right_to_it_is_one_sentence(internet: SmallInternet, tmp_path: Path) -> None:
+def test_port_53_without_permission_is_one_sentence(internet: SmallInternet, tmp_path: Path) -> None:
     allowed_from = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     if allowed_from <= 53:
         pytest.skip("this machine lets everybody use port 53")
@@ -89,7 +89,7 @@ def test_port_53_without_the_right_to_it_is_one_sentence(internet: SmallInternet
 
 
 @pytest.mark.parametrize("text", ["people: [", "people: {mia: {age: 9}", "\tpeople: {}", "people: {mia: &a {age: *b}}", "\x00"])
-def test_what_is_no_yaml_is_explained(internet: SmallInternet, tmp_path: Path, text: str) -> None:
+def test_invalid_yaml_is_explained(internet: SmallInternet, tmp_path: Path, text: str) -> None:
     (tmp_path / "hedgerow.yaml").write_text(network_section(internet) + text + "\n")
     for arguments in (("check",), ("up", "--state", str(tmp_path / "state"), *FREE_PORTS, "--policy")):
         done = hedgerow_command(*arguments, str(tmp_path / "hedgerow.yaml"))
@@ -98,7 +98,7 @@ def test_what_is_no_yaml_is_explained(internet: SmallInternet, tmp_path: Path, t
         assert "Traceback" not in done.stderr
 
 
-def test_a_policy_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_policy_is_one_sentence(tmp_path: Path) -> None:
     done = hedgerow_command("up", "--policy", str(tmp_path / "none.yaml"), "--state", str(tmp_path / "state"), *FREE_PORTS)
     assert done.returncode == 2
     assert "none.yaml" in done.stderr

@@ -1,4 +1,4 @@
-"""`blocked_answer: page`: the device asks for a blocked name, goes where it is told, and is shown why."""
+"""`blocked_answer: page`: a blocked name resolves to the block page."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_a_blocked_name_leads_to_the_page(home: Hedgerow, scheme: str) -> None:
     assert b"not open here" in found.body
 
 
-def test_a_device_that_would_be_frightened_is_not_led_there(home: Hedgerow) -> None:
+def test_a_device_without_the_ca_gets_no_page(home: Hedgerow) -> None:
     assert resolved(home, "adult.example", LAPTOP) == ["0.0.0.0"]
 
 
-def test_the_address_serves_nobody_else(home: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_the_address_serves_the_block_page_only(home: Hedgerow, whole_internet: SmallInternet) -> None:
     """Asked for itself, it has nothing; an allowed name is not made to look blocked."""
     assert curl(f"http://{PAGE}/", source=TABLET).status >= 400
     assert resolved(home, "bank.example", TABLET) == [whole_internet.address_of("bank.example")]
@@ -67,7 +67,7 @@ def test_the_address_serves_nobody_else(home: Hedgerow, whole_internet: SmallInt
 
 @pytest.mark.browser
 @pytest.mark.skipif(not CAN_TRUST, reason="needs Debian's chromium and libnss3-tools")
-def test_a_browser_that_trusts_the_authority_is_shown_why(home: Hedgerow, tmp_path: Path) -> None:
+def test_a_browser_that_trusts_the_ca_shows_the_block_page(home: Hedgerow, tmp_path: Path) -> None:
     """It resolves through us only, and says that the connection is secure: the words are read by whoever asked for the site."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = re.search(r" doh=(\S+)", home.ready_line)

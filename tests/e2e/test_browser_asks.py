@@ -1,4 +1,4 @@
-"""Ask, approve, reach; deny; expire: in Chromium behind the proxy, and in one that resolves by our DNS and keeps what it was answered."""
+"""Requests, approvals, denials and expiry in Chromium, behind the proxy and with our DNS over HTTPS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chromium resolving through our DNS over HTTPS and through nothing else."""
+"""Chromium with our DNS over HTTPS as its only resolver."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ devices: {mia-laptop: {client_id: mia-laptop}}
 
 
 @pytest.mark.root  # without, the origins listen at 127.0.0.1 too, which is where 0.0.0.0, the blocked answer, leads
-def test_a_browser_that_asks_only_us(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_chromium_over_our_doh(whole_internet: SmallInternet, tmp_path: Path) -> None:
     net = whole_internet
     before = net.nameserver.queries("adult.example")  # of other tests, whose devices may have it
     policy = network_section(net, lan=("127.0.0.200/32",)) + "  server_name: dns.home.example\n" + PEOPLE + OWN_LISTS

@@ -1,4 +1,4 @@
-"""A budget used over DNS and proxy from two devices at once, over a crash and a whole restart: right to the minute."""
+"""A budget used by two devices over DNS and proxy, across a crash and a restart: exact to the minute."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _video(running: Hedgerow, net: SmallInternet) -> ssl.SSLSocket:
 
 
 @pytest.mark.timeout(300)
-def test_four_minutes_of_two_devices(internet: SmallInternet, tmp_path: Path) -> None:
+def test_two_devices_share_a_budget_of_four_minutes(internet: SmallInternet, tmp_path: Path) -> None:
     clock = WallClock(tmp_path, FOUR + 5)
     home = tmp_path / "home"
     home.mkdir()

@@ -1,4 +1,4 @@
-"""Minutes on top of a budget; a seat; an included file; what a file would change."""
+"""Bonus minutes, seats, included files, and `check --diff`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _seat(running: Hedgerow, *words: str) -> subprocess.CompletedProcess[str]:
     return hedgerow_command("seat", *words, "--state", str(running.state))
 
 
-def test_minutes_on_top_need_a_budget(running: Hedgerow) -> None:
+def test_bonus_minutes_need_a_budget(running: Hedgerow) -> None:
     given = json.loads(running.run("bonus", "mia", "5", "--json").stdout)
     assert (given["minutes"], given["giver"]) == (5, "the command line")
     assert next(row for row in json.loads(running.run("budgets", "--json").stdout) if row["whose"] == "mia")["left"] == 7
@@ -49,7 +49,7 @@ def test_minutes_on_top_need_a_budget(running: Hedgerow) -> None:
     assert "mia has a time budget for all use, but none for games" in told.stderr
 
 
-def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:
+def test_a_seat_returns_to_child_rules_after_a_session(running: Hedgerow) -> None:
     assert _is_blocked(running, "gambling.example", SEAT) or _is_blocked(running, "www.tiktok.com", SEAT)
     assert _seat(running, "open", "seat-1", "--as", "adult", "--minutes", "60").returncode == 0
     wait_until(lambda: not _is_blocked(running, "www.tiktok.com", SEAT), 30, "an adult sits there")
@@ -62,7 +62,7 @@ def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
 
 
-def test_a_script_reads_what_a_pause_is(running: Hedgerow) -> None:
+def test_json_of_a_pause(running: Hedgerow) -> None:
     held = json.loads(running.run("pause", "mia", "--minutes", "30", "--json").stdout)
     assert (held["person"], held["ends"] - held["starts"]) == ("mia", pytest.approx(1800, abs=60))
     wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.2"), 10, "the pause holds")
@@ -79,7 +79,7 @@ def test_an_included_file_is_followed(running: Hedgerow) -> None:
     wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.5"), 30, "a new file is found")
 
 
-def test_what_a_file_would_change_is_told(running: Hedgerow) -> None:
+def test_check_diff_shows_changes(running: Hedgerow) -> None:
     other = running.directory / "other.yaml"
     other.write_text(running.policy_path.read_text().replace("budget: 2m", "budget: 3h, block: [roblox]"))
     told = running.run("check", str(other), "--diff").stdout

@@ -1,4 +1,4 @@
-"""A café's seat: the code of conduct comes before the first page of each session, and of a guest nothing is left for the next."""
+"""A café seat: the code of conduct before each session, and isolation between guests."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, intern
     wait_until(lambda: not _is_blocked(cafe, "school.example"), 30)
 
 
-def test_of_one_guest_nothing_is_left_for_the_next(cafe: Hedgerow, internet: SmallInternet) -> None:
+def test_nothing_of_one_guest_remains_for_the_next(cafe: Hedgerow, internet: SmallInternet) -> None:
     _seat(cafe, "open", "seat-2", "--as", "child", "--name", "Ana Guest")
     wait_until(lambda: _post(f"{cafe.web}/device/conduct", {}, OTHER)[0] == 303 and not _is_blocked(cafe, "school.example", OTHER), 30)
     assert curl(internet.url("news.example", scheme="http"), proxy=cafe.proxy, source=OTHER).status == 403

@@ -27,7 +27,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.browser
-def test_the_page_hands_it_out_and_sees_by_itself_whether_it_is_trusted(family: Hedgerow, tmp_path: Path, theme: str) -> None:
+def test_the_certificate_page_detects_trust(family: Hedgerow, tmp_path: Path, theme: str) -> None:
     """Without any script: Chromium with the authority among its own shows the sign, Chromium without it the words."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM.exists() or shutil.which("certutil") is None:
@@ -60,7 +60,7 @@ def test_the_page_hands_it_out_and_sees_by_itself_whether_it_is_trusted(family: 
                 browser.close()
 
 
-def test_the_files_of_the_page_are_the_authoritys(family: Hedgerow) -> None:
+def test_the_page_offers_the_certificate_files(family: Hedgerow) -> None:
     """As a filtered device gets them, which gets nothing else there."""
     own = x509.load_pem_x509_certificate(family.authority.read_bytes())
     found = {}
@@ -88,7 +88,7 @@ def test_one_port_speaks_with_and_without_tls(family: Hedgerow) -> None:
         assert silent.recv(100)[:1] in {b"", b"\x15"}  # ended, or told so in TLS
 
 
-def test_browsers_are_told_of_the_proxy_on_the_port_of_the_pages(family: Hedgerow) -> None:
+def test_proxy_auto_config_on_the_web_port(family: Hedgerow) -> None:
     for path, host in (("/wpad.dat", "wpad.home.arpa"), ("/proxy.pac", "127.0.0.1")):
         answer = curl(family.web + path, source=TABLET, headers=[f"Host: {host}"])
         assert answer.headers["content-type"] == ["application/x-ns-proxy-autoconfig"]
@@ -124,7 +124,7 @@ def test_export_and_rotation(whole_internet: SmallInternet, tmp_path: Path) -> N
         assert not blocked(old)
 
 
-def test_an_authority_open_to_others_is_told_and_stops_nothing_that_runs(whole_internet: SmallInternet) -> None:
+def test_a_readable_ca_key_is_reported_and_stops_nothing(whole_internet: SmallInternet) -> None:
     with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running:
         control, file = running.pids("control"), running.state / "ca" / "hedgerow-ca.pem"
 

@@ -57,7 +57,7 @@ def addresses(running: Hedgerow, name: str) -> list[str]:
     return answer.data("A") if answer else []
 
 
-def test_an_edit_holds_within_two_seconds_and_loses_no_query(changing: Hedgerow, internet: SmallInternet) -> None:
+def test_an_edit_applies_within_two_seconds_without_losing_a_query(changing: Hedgerow, internet: SmallInternet) -> None:
     policy, url, real = family_policy(internet), internet.url("bank.example", "/", "http"), [internet.address_of("bank.example")]
     load = start_dnsperf(changing.dns, QUESTIONS, seconds=4, rate=2000, source=TABLET)
     for text, expected, status in ((policy.replace("news.example", "bank.example"), ["0.0.0.0"], 403), (policy, real, 200)):

@@ -1,4 +1,4 @@
-"""The page on which a device finds out what gets round the filter, in Chromium."""
+"""The page `/check`, which tests the filter on a device, in Chromium."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), rea
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
-def test_what_a_browser_finds_out(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_results_in_chromium(whole_internet: SmallInternet, tmp_path: Path) -> None:
     policy = network_section(whole_internet) + "devices: {laptop: {ip: 127.0.0.1, profile: child-8-12}}\n"
     with running_hedgerow(policy, options=("--doh", "127.0.0.1:0")) as running, sync_api.sync_playwright() as playwright:
         found = re.search(r" doh=(\S+)", running.ready_line)

@@ -1,4 +1,4 @@
-"""A code that is read out over the phone: made on the command line or a page, typed on the block page or the child's own page."""
+"""Codes over the phone: made on the command line or a page, typed on the block page or the personal page."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _type_at_own_page(running: Hedgerow, digits: str, source: str = TABLET) -> t
     return int(status), text
 
 
-def test_a_code_opens_what_it_is_for_at_both_points_once(running: Hedgerow, internet: SmallInternet) -> None:
+def test_a_code_opens_its_site_once_over_dns_and_proxy(running: Hedgerow, internet: SmallInternet) -> None:
     page = curl(internet.url("news.example", scheme="http"), proxy=running.proxy, source=TABLET)
     assert page.status == 403
     assert "I have a code" in page.text

@@ -1,4 +1,4 @@
-"""DNS over TLS, HTTPS and QUIC as phones and browsers ask it, at home and away."""
+"""DNS over TLS, HTTPS and QUIC as phones and browsers use it, at home and away."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_device_gets_its_own_answers(encrypted: Hedgerow, whole_internet: Smal
 
 
 @TRANSPORTS
-def test_an_id_is_known_away_from_home_and_has_its_own_policy(encrypted: Hedgerow, whole_internet: SmallInternet, how: str) -> None:
+def test_a_client_id_works_away_from_home(encrypted: Hedgerow, whole_internet: SmallInternet, how: str) -> None:
     for source in (OUTSIDER, TABLET):
         child = ask(encrypted, how, "adult.example", client="mia-phone-7f3a", source=source)
         adult = ask(encrypted, how, "adult.example", client="ann-phone", source=source)
@@ -86,7 +86,7 @@ def test_an_id_is_known_away_from_home_and_has_its_own_policy(encrypted: Hedgero
 
 
 @TRANSPORTS
-def test_an_unknown_id_counts_for_nothing(encrypted: Hedgerow, how: str) -> None:
+def test_an_unknown_client_id_is_ignored(encrypted: Hedgerow, how: str) -> None:
     for client in ("", "nobody", "mia-phone"):
         outside = ask(encrypted, how, "bank.example", client=client, source=OUTSIDER)
         assert outside is None or "; status: REFUSED;" in outside.text, client
@@ -95,7 +95,7 @@ def test_an_unknown_id_counts_for_nothing(encrypted: Hedgerow, how: str) -> None
     assert at_home.data("A") == ["0.0.0.0"]
 
 
-def test_plain_dns_designates_it(encrypted: Hedgerow) -> None:
+def test_plain_dns_designates_encrypted_dns(encrypted: Hedgerow) -> None:
     found = kdig(encrypted.dns, "_dns.resolver.arpa", "SVCB", source=TABLET)
     assert found is not None
     doh, dot, doq = (place(encrypted, kind)[1] for kind in ("doh", "dot", "doq"))
@@ -113,7 +113,7 @@ def test_plain_dns_designates_it(encrypted: Hedgerow) -> None:
     assert (other.status, other.records) == ("NOERROR", ())
 
 
-def test_another_hedgerow_asks_it(encrypted: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_another_hedgerow_as_client(encrypted: Hedgerow, whole_internet: SmallInternet) -> None:
     """As upstreams that are given by name, whose address stands under `records`, and whose CA under `--upstream-ca`."""
     https, quic = (f"{scheme}://{NAME}:{place(encrypted, kind)[1]}" for scheme, kind in (("https", "doh"), ("quic", "doq")))
     policy = (
@@ -137,7 +137,7 @@ def query_of(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_http_is_answered_as_http_is(encrypted: Hedgerow, version: str, tmp_path: Path) -> None:
+def test_http_semantics_of_doh(encrypted: Hedgerow, version: str, tmp_path: Path) -> None:
     host, port = place(encrypted, "doh")
     body = tmp_path / "query"
     body.write_bytes(query_of("adult.example"))
@@ -173,7 +173,7 @@ def raw(running: Hedgerow, kind: str, protocol: str) -> ssl.SSLSocket:
     return context.wrap_socket(socket.create_connection(place(running, kind), timeout=10, source_address=(TABLET, 0)), server_hostname=NAME)
 
 
-def test_junk_and_slow_clients_harm_nobody(encrypted: Hedgerow) -> None:
+def test_junk_and_slow_clients_do_not_affect_others(encrypted: Hedgerow) -> None:
     slow = []
     for kind, protocol in (("dot", "dot"), ("doh", "h2"), ("doh", "http/1.1")):
         for junk in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(300), b"\0" * 70_000):

@@ -1,4 +1,4 @@
-"""Another resolver of the network asks for everybody, and says for whom (EDNS option 65001)."""
+"""A forwarder that adds the MAC addresses of its clients (EDNS option 65001)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_each_device_has_its_own_answers_behind_a_forwarder(house: Hedgerow, who
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_nobody_else_is_believed(house: Hedgerow, tcp: bool) -> None:
+def test_other_devices_cannot_claim_a_mac_address(house: Hedgerow, tcp: bool) -> None:
     for source in (OTHER, TABLET):
         assert asked(house, source, ADULT, tcp=tcp) == ["0.0.0.0"]
         assert asked(house, source, "02", tcp=tcp) == ["0.0.0.0"]

@@ -1,4 +1,4 @@
-"""The guide and the pages over a running Hedgerow: what is changed there holds on the wire, and a child reaches none of it."""
+"""The web pages of a running Hedgerow: changes take effect on the wire, and children can't reach the pages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def house(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
         yield running
 
 
-def test_a_switch_on_a_page_changes_what_a_device_is_told_and_undo_brings_it_back(house: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_a_switch_on_a_page_changes_answers_and_undo_reverts(house: Hedgerow, whole_internet: SmallInternet) -> None:
     there = [whole_internet.address_of("chat.example")]
     assert told(house, "chat.example", TABLET) == ["0.0.0.0"]
     with browser(house.web) as page:
@@ -54,7 +54,7 @@ def test_a_switch_on_a_page_changes_what_a_device_is_told_and_undo_brings_it_bac
     wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "the undoing at the resolver")
 
 
-def test_a_device_given_to_somebody_else_follows_their_rules(house: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_a_reassigned_device_follows_the_new_rules(house: Hedgerow, whole_internet: SmallInternet) -> None:
     with browser(house.web) as page:
         post(page, "/devices/give", device="mia-tablet", person="tom")
         wait_until(lambda: told(house, "chat.example", TABLET) != ["0.0.0.0"], PATIENCE, "tom's rules")
@@ -62,7 +62,7 @@ def test_a_device_given_to_somebody_else_follows_their_rules(house: Hedgerow, wh
         wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "mia's rules")
 
 
-def test_allow_this_at_a_row_of_the_log_opens_it(house: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_allowing_a_site_from_the_log(house: Hedgerow, whole_internet: SmallInternet) -> None:
     assert told(house, "gambling.example", TABLET) == ["0.0.0.0"]
     with browser(house.web) as page:
         wait_until(lambda: "gambling.example" in page.get("/log?person=mia").text, PATIENCE, "the row")

@@ -1,4 +1,4 @@
-"""Several inspectors: when one is killed, the others go on inspecting and nobody notices."""
+"""Several inspectors: when one is killed, the others continue and no client notices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_next_inspector_is_asked_when_one_is_down(internet: SmallInternet) -
         wait_until(lambda: len(set(running.pids("inspector"))) == 2 and pids[0] not in running.pids("inspector"), 30)
 
 
-def test_kills_under_load_let_nothing_through_and_are_over_soon(internet: SmallInternet) -> None:
+def test_kills_under_load_let_nothing_through(internet: SmallInternet) -> None:
     """Gates and inspectors are killed while requests go on: what is blocked is never shown, and what is open soon opens again."""
     with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root, workers=2) as running:
         over = threading.Event()
@@ -65,7 +65,7 @@ def test_kills_under_load_let_nothing_through_and_are_over_soon(internet: SmallI
         assert {200} <= {*opened} <= {200, 503, 0}
 
 
-def test_what_was_handed_over_outlives_its_gate(internet: SmallInternet) -> None:
+def test_inspected_connections_outlive_their_gate(internet: SmallInternet) -> None:
     """Every gate is killed: a download goes on, and on a kept connection requests are judged as ever."""
     with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
         authority = running.authority
@@ -105,7 +105,7 @@ def downloading(running: Hedgerow, authority: Path, internet: SmallInternet) -> 
         yield secured
 
 
-def test_a_successor_takes_over_and_nothing_is_cut(internet: SmallInternet) -> None:
+def test_a_successor_takes_over_without_cutting_connections(internet: SmallInternet) -> None:
     """A download that began before goes on in the elder; requests all the while are served; the elder ends with the download."""
     with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
         (elder,), authority = running.pids("inspector"), running.authority

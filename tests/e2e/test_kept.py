@@ -1,4 +1,4 @@
-"""What is kept about a child, as the child and the parent get it from a running Hedgerow; erased, it is in no file of its state."""
+"""Personal data of a child: export by child and parent, and erasure from every file of the state directory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _kept(text: str, kind: str) -> set[str]:
     return {row["host"] for row in map(json.loads, text.splitlines()) if row["kept"] == kind}
 
 
-def test_kept_shown_and_erased(internet: SmallInternet) -> None:
+def test_personal_data_is_shown_and_erased(internet: SmallInternet) -> None:
     with running_hedgerow(network_section(internet) + PEOPLE) as running:
         for source, child in ((TABLET, "mia"), (PHONE, "tom")):
             assert kdig(running.dns, f"www.secret-of-{child}.example", source=source).data("A") == ["0.0.0.0"]

@@ -1,4 +1,4 @@
-"""Lists from servers that do everything wrong: each outcome is shown in the status, and what is blocked never gets less."""
+"""Lists from misbehaving servers: each outcome is shown in the status, and blocking never gets weaker."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def update(running: Hedgerow, *command: str) -> str:
 
 
 @pytest.mark.timeout(400)  # a bomb of 420 MB is unpacked twice
-def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInternet, publisher: ListServer, impostor: ListServer) -> None:
+def test_every_outcome_is_shown_and_blocks_no_less(internet: SmallInternet, publisher: ListServer, impostor: ListServer) -> None:
     with running_hedgerow(policy_of(internet, publisher, impostor)) as running:
         assert is_blocked(running, "pornhub.com"), "the starter lists hold before anything is fetched"
         wait_until(lambda: is_blocked(running, "good-7.example"), 60, "the first lists are fetched")
@@ -140,7 +140,7 @@ def _press(running: Hedgerow, name: str) -> None:
     wait_until(is_taken, 60, "the held copy is accepted")
 
 
-def test_a_slow_server_keeps_no_other_list_from_being_used(internet: SmallInternet, publisher: ListServer) -> None:
+def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publisher: ListServer) -> None:
     is_over = threading.Event()
     publisher.paths["/never"] = lambda _handler: is_over.wait(60)
     entries = "".join(f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in ("never", "good"))
@@ -152,7 +152,7 @@ def test_a_slow_server_keeps_no_other_list_from_being_used(internet: SmallIntern
         is_over.set()
 
 
-def test_a_list_that_was_not_refreshed_in_its_time_is_flagged(internet: SmallInternet) -> None:
+def test_an_outdated_list_is_flagged(internet: SmallInternet) -> None:
     lists = "lists:\n  - {category: adult, path: lists/old.txt, refresh: 1d}\n  - {category: adult, path: lists/new.txt, refresh: 1d}\n"
 
     def age(directory: Path) -> None:

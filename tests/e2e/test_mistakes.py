@@ -1,4 +1,4 @@
-"""More than a hundred mistakes, each written over the policy of a running Hedgerow: each is told, and none changes what holds."""
+"""More than a hundred mistakes in the policy of a running Hedgerow: each is reported, and none changes the rules in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What devices are told when they look names up."""
+"""DNS answers for devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ask(running: Hedgerow, name: str, kind: str = "A", *, source: str = TABLET, 
 
 @TRANSPORTS
 @pytest.mark.parametrize("name", ["adult.example", "deep.below.adult.example", "gambling.example", "chat.example", "news.example"])
-def test_a_blocked_name_says_so_in_every_type(family: Hedgerow, internet: SmallInternet, name: str, tcp: bool) -> None:
+def test_a_blocked_name_is_blocked_for_every_type(family: Hedgerow, internet: SmallInternet, name: str, tcp: bool) -> None:
     for kind, data in (("A", ["0.0.0.0"]), ("AAAA", ["::"]), ("HTTPS", []), ("TXT", [])):
         answer = ask(family, name, kind, tcp=tcp)
         assert (answer.status, answer.data(kind)) == ("NOERROR", data)
@@ -60,7 +60,7 @@ def test_a_large_answer_arrives_whole(family: Hedgerow, internet: SmallInternet,
         ("duckduckgo.com", "safe.duckduckgo.com"),
     ],
 )
-def test_search_engines_lead_to_their_safe_twins(family: Hedgerow, internet: SmallInternet, name: str, safe: str, tcp: bool) -> None:
+def test_search_engines_resolve_to_safe_search(family: Hedgerow, internet: SmallInternet, name: str, safe: str, tcp: bool) -> None:
     own, twin = internet.address_of(name), internet.address_of(safe)
     for kind, expected in (("A", twin), ("AAAA", f"2001:db8::{twin.rpartition('.')[2]}")):
         answer = ask(family, name, kind, tcp=tcp)
@@ -70,7 +70,7 @@ def test_search_engines_lead_to_their_safe_twins(family: Hedgerow, internet: Sma
     assert f"ipv4hint={own}" not in ask(family, name, "HTTPS", tcp=tcp).text, "the HTTPS record leads round safe search"
 
 
-def test_a_device_nobody_named_gets_a_childs_rules(family: Hedgerow, internet: SmallInternet) -> None:
+def test_an_unknown_device_gets_child_rules(family: Hedgerow, internet: SmallInternet) -> None:
     assert ask(family, "adult.example", source=STRANGER).data("A") == ["0.0.0.0"]
     assert ask(family, "news.example", source=STRANGER).data("A") == [internet.address_of("news.example")]
 

@@ -102,7 +102,7 @@ def house(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
         yield running
 
 
-def test_a_request_reaches_a_mail_box_and_an_attempt_a_web_hook(house: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInternet) -> None:
     with mail_server() as (box, mail_port), web_hook() as (told, hook_port):
         # Nobody listens there: it must not keep the others from anything.
         set_address(house, "gone", "json://127.0.0.1:9/")

@@ -1,4 +1,4 @@
-"""What devices are shown when they fetch pages through the proxy."""
+"""Web pages through the proxy."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_large_download_through_the_tunnel_is_exact(family: Hedgerow, internet
     assert found == (body_sha256(size), 0)
 
 
-def test_plain_http_is_passed_on_as_it_came(family: Hedgerow, internet: SmallInternet) -> None:
+def test_plain_http_is_unchanged(family: Hedgerow, internet: SmallInternet) -> None:
     answer = fetch(family, internet.url("files.example", "/a%20b?c=d&e", "http"), internet, headers=["X-Mine: 1"])
     assert answer.status == 200
     told = answer.json()
@@ -129,7 +129,7 @@ def test_restricted_mode_reaches_youtube(family: Hedgerow, internet: SmallIntern
     assert {name.lower(): value for name, value in answer.json()["headers"]}["youtube-restrict"] == "Strict"
 
 
-def test_a_bad_certificate_is_not_hidden_by_inspection(family: Hedgerow, internet: SmallInternet) -> None:
+def test_inspection_does_not_hide_a_bad_certificate(family: Hedgerow, internet: SmallInternet) -> None:
     for host in ("self-signed.example", "expired.example", "wrong-name.example"):
         assert fetch(family, internet.url(host), internet).exit_code == 60
         through_inspection = fetch(family, internet.url(host), internet, source=COMPUTER)
@@ -172,7 +172,7 @@ def test_garbage_is_refused_and_the_connection_closed(family: Hedgerow, internet
     assert fetch(family, internet.url("files.example", "/still-here", "http"), internet).status == 200
 
 
-def test_endless_headers_are_cut_off(family: Hedgerow, internet: SmallInternet) -> None:
+def test_endless_headers_are_refused(family: Hedgerow, internet: SmallInternet) -> None:
     with socket.create_connection(family.proxy, timeout=10, source_address=(TABLET, 0)) as sock:
         sock.sendall(b"GET http://files.example/ HTTP/1.1\r\n")
         sent = 0

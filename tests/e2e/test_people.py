@@ -63,7 +63,7 @@ def _is_blocked(running: Hedgerow, name: str, source: str) -> Callable[[], bool]
     return lambda: told(running, name, source)[0] == ["0.0.0.0"]
 
 
-def test_explain_says_what_the_wire_said(family: Hedgerow, internet: SmallInternet) -> None:
+def test_explain_agrees_with_dns_and_proxy(family: Hedgerow, internet: SmallInternet) -> None:
     cases = [
         ("mia-tablet", TABLET, "adult.example", "category", "lists/adult.txt", 3),
         ("mia-tablet", TABLET, "chat.example", "category", "lists/social.adblock", 3),

@@ -1,4 +1,4 @@
-"""The pages for every device, reached at each address and name of the machine: what they lead to is right at all of them."""
+"""The pages for devices at each address and name of the machine, with correct links."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fetch(running: Hedgerow, place: str, path: str) -> HttpAnswer:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_sign_tells_of_the_networks_own_authority(everywhere: Hedgerow, public: Path, place: str) -> None:
+def test_the_certificate_page_is_reached_by_any_name(everywhere: Hedgerow, public: Path, place: str) -> None:
     """Also by the policy's name, whose certificate everybody trusts."""
     page = fetch(everywhere, place, "/certificate")
     assert page.status == 200, page.text
@@ -67,13 +67,13 @@ def test_the_sign_tells_of_the_networks_own_authority(everywhere: Hedgerow, publ
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_other_pages_answer_there_too(everywhere: Hedgerow, place: str) -> None:
+def test_other_pages_are_reached_by_any_name(everywhere: Hedgerow, place: str) -> None:
     assert fetch(everywhere, place, "/check").status == 200
     script = fetch(everywhere, place, "/proxy.pac")
     assert f'"PROXY {everywhere.proxy[0]}:{everywhere.proxy[1]}"' in script.text, "the one address at which the proxy listens"
 
 
-def test_what_listens_at_one_address_is_shown_at_that() -> None:
+def test_a_listener_at_one_address_is_shown_with_it() -> None:
     with running_hedgerow("network: {timezone: UTC, lists: starter, lan: [127.0.0.0/8]}\n", web="127.0.0.8:0") as running:
         port = parse_address(running.web.removeprefix("http://"))[1]
         page = curl(f"{running.web}/certificate", source="127.0.0.9")

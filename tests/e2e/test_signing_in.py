@@ -1,4 +1,4 @@
-"""Signing in to the proxy, as curl and Chromium do it: who is asked, who is believed, and what nobody gets to see."""
+"""Sign-in to the proxy with curl and Chromium."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fetch(running: Hedgerow, url: str, ca: Path, user: str = "", source: str = S
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_strangers_are_asked_and_served_by_their_name(cafe: Hedgerow, whole_internet: SmallInternet, scheme: str) -> None:
+def test_unknown_clients_sign_in_and_get_their_rules(cafe: Hedgerow, whole_internet: SmallInternet, scheme: str) -> None:
     ca = whole_internet.authority.root
     news, adult = whole_internet.url("news.example", "/page", scheme), whole_internet.url("adult.example", "/x", scheme)
 
@@ -77,7 +77,7 @@ def test_strangers_are_asked_and_served_by_their_name(cafe: Hedgerow, whole_inte
     assert status(fetch(cafe, news, ca, "nobody", OTHER)) == 407
 
 
-def test_nobody_signs_in_for_a_helpline(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_helplines_need_no_sign_in(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
     ca = whole_internet.authority.root
     for user in ("", "nobody"):
         answer = fetch(cafe, whole_internet.url("www.childline.org.uk", "/"), ca, user)
@@ -91,7 +91,7 @@ def test_nobody_signs_in_for_a_helpline(cafe: Hedgerow, whole_internet: SmallInt
     assert "childline" not in log
 
 
-def test_the_name_holds_in_the_inspector_too(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_the_user_name_applies_in_the_inspector(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
     blocked = fetch(cafe, whole_internet.url("www.school.example", "/secret"), cafe.authority, "seat-1")
     assert (blocked.exit_code, blocked.status) == (0, 403), blocked.error
     opened = fetch(cafe, whole_internet.url("www.school.example", "/open"), cafe.authority, "seat-1")
@@ -111,7 +111,7 @@ def test_credentials_reach_no_origin_and_no_log(cafe: Hedgerow, whole_internet: 
     wait_until(lambda: '"seat-1"' in cafe.run("log", "--json").stdout, 30, "what the seat was refused is logged as the seat's")
 
 
-def test_guessing_is_slow_and_stops_nobody_else(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_guessing_is_slow_without_affecting_others(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
     ca, url = whole_internet.authority.root, whole_internet.url("news.example", "/page", "http")
     statuses = [fetch(cafe, url, ca, "ana", GUESSER, f"guess {number}").status for number in range(40)]
     assert statuses[:10] == [407] * 10
@@ -129,7 +129,7 @@ def test_many_connections_at_once_are_one_check(cafe: Hedgerow, whole_internet: 
 
 
 @pytest.mark.parametrize("value", ["", "Basic", "Basic ????", "Basic YW5h", "Bearer x", "Basic " + "A" * 2000, "Basic \x80"])
-def test_what_are_no_credentials_is_asked_again(cafe: Hedgerow, value: str) -> None:
+def test_malformed_credentials_are_challenged_again(cafe: Hedgerow, value: str) -> None:
     head = f"GET http://news.example/ HTTP/1.1\r\nHost: news.example\r\nProxy-Authorization: {value}\r\n\r\n".encode("latin-1")
     source = "127.0.0." + str(70 + len(value) % 97)
     assert say(cafe, head, source=source).startswith((b"HTTP/1.1 407 ", b"HTTP/1.1 400 "))
@@ -156,7 +156,7 @@ def test_chromium_signs_in(cafe: Hedgerow, whole_internet: SmallInternet) -> Non
         wait_until(lambda: fetch(strict, news, strict.authority, "ana").status == 407, 30, "the name is another now")
 
 
-def test_the_command_makes_what_the_policy_takes(cafe: Hedgerow) -> None:
+def test_proxy_password_output_works_in_the_policy(cafe: Hedgerow) -> None:
     done = subprocess.run([executable(), "proxy-password"], input=PASSWORD + "\n", capture_output=True, text=True, check=True)
     found = re.fullmatch(r'proxy_password: "(\$argon2id\$[^"]+)"\n', done.stdout)
     assert found

@@ -55,7 +55,7 @@ def house(whole_internet: SmallInternet, systemd: Systemd) -> Iterator[Hedgerow]
         yield running
 
 
-def test_systemd_hears_that_it_is_ready_and_goes_on(house: Hedgerow, systemd: Systemd) -> None:
+def test_systemd_gets_ready_and_watchdog_messages(house: Hedgerow, systemd: Systemd) -> None:
     assert house.ready_line
     wait_until(lambda: systemd.heard.count(b"READY=1") == 1 and systemd.heard[-2:] == [b"WATCHDOG=1"] * 2, PATIENCE, "it is told")
     assert set(systemd.heard) == {b"WATCHDOG=1", b"READY=1"}
@@ -102,7 +102,7 @@ def test_a_stopped_process_is_replaced(house: Hedgerow, internet: SmallInternet,
     assert house.pids(role) != [stopped]
 
 
-def test_those_that_were_stopped_together_with_the_supervisor_go_on(house: Hedgerow, internet: SmallInternet) -> None:
+def test_processes_stopped_together_with_the_supervisor_survive(house: Hedgerow, internet: SmallInternet) -> None:
     """As on a machine that slept, or was paused by its host, for longer than any process may be silent."""
     family = house.all_pids()
     before = house.stderr.count("has not answered")

@@ -1,4 +1,4 @@
-"""A café whose seats are closed until a voucher is typed at the welcome page, and what an inspection is told."""
+"""Café seats that a voucher opens, and the audit for inspections."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     wait_until(lambda: is_open(cafe, "www.tiktok.com", OTHER), 30, "an adult sits there")
 
 
-def test_guessing_is_in_vain(cafe: Hedgerow) -> None:
+def test_guessing_vouchers_is_limited(cafe: Hedgerow) -> None:
     answers = [type_code(cafe, f"GUESS{number:03}", OTHER)[1] for number in range(6)]
     assert "Too many codes were tried here" in answers[-1]
     (good,) = vouchers(cafe, 1, 60, "adult")
@@ -107,7 +107,7 @@ def test_guessing_is_in_vain(cafe: Hedgerow) -> None:
     assert type_code(cafe, good, OTHER)[0] == 303, "the next guest has tried nothing yet"
 
 
-def test_what_an_inspection_is_told(cafe: Hedgerow) -> None:
+def test_audit_for_inspections(cafe: Hedgerow) -> None:
     seat_command(cafe, "open", "seat-1", "--as", "child")
     wait_until(lambda: is_open(cafe, "school.example", SEAT), 30)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Ways round the filter that a clever child would try, and what hostile clients and origins would."""
+"""Bypass attempts of clever children, hostile clients and hostile origins."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_each_request_of_a_kept_connection_is_judged(family: Hedgerow, internet:
     assert internet.origins.requests() == [("bank.example", "/1"), ("bank.example", "/3")]
 
 
-def test_the_url_counts_and_not_the_host_header(family: Hedgerow, internet: SmallInternet) -> None:
+def test_the_url_decides_and_not_the_host_header(family: Hedgerow, internet: SmallInternet) -> None:
     answer = fetch(family, internet, internet.url("bank.example", "/", "http"), headers=["Host: adult.example"])
     assert answer.status != 200 or answer.json()["host"].partition(":")[0] == "bank.example"
 
 
-def test_case_and_a_dot_at_the_end_hide_nothing(family: Hedgerow, internet: SmallInternet) -> None:
+def test_case_and_a_trailing_dot_do_not_bypass(family: Hedgerow, internet: SmallInternet) -> None:
     for name in ("ADULT.eXample", "adult.example.", "Www.Adult.Example."):
         answer = kdig(family.dns, name, source=TABLET)
         assert answer is not None
@@ -68,7 +68,7 @@ def test_case_and_a_dot_at_the_end_hide_nothing(family: Hedgerow, internet: Smal
         assert fetch(family, internet, internet.url(name, "/", "http")).status == 403
 
 
-def test_the_inspector_answers_nobody_but_the_gate(family: Hedgerow, internet: SmallInternet) -> None:
+def test_the_inspector_serves_the_gate_only(family: Hedgerow, internet: SmallInternet) -> None:
     """It is in no network at all, and its socket is for the gate's user only; not even there it answers without an introduction."""
     assert _listening_ports(family.pids("inspector")) == []
     path = family.state / "run" / "inspector-0.sock"
@@ -120,7 +120,7 @@ def test_uploads_arrive_whole_in_every_lane(family: Hedgerow, internet: SmallInt
         assert answer.json() == {"length": 20_000_000, "sha256": body_sha256(20_000_000)}
 
 
-def test_streams_are_passed_on_as_they_come(family: Hedgerow, internet: SmallInternet) -> None:
+def test_streams_are_not_delayed(family: Hedgerow, internet: SmallInternet) -> None:
     for source, url in (
         (TABLET, internet.url("files.example", "/sse/3", "http")),
         (COMPUTER, internet.url("www.school.example", "/sse/3")),
@@ -129,7 +129,7 @@ def test_streams_are_passed_on_as_they_come(family: Hedgerow, internet: SmallInt
         assert curl_shows(url, b"event 2", proxy=family.proxy, source=source, ca=authority)
 
 
-def test_lifelines_leave_no_trace(family: Hedgerow, internet: SmallInternet) -> None:
+def test_lifelines_are_not_logged(family: Hedgerow, internet: SmallInternet) -> None:
     for source in (TABLET, COMPUTER):
         answer = kdig(family.dns, "www.childline.org.uk", source=source)
         assert answer is not None
@@ -145,14 +145,14 @@ def test_lifelines_leave_no_trace(family: Hedgerow, internet: SmallInternet) -> 
     assert "childline" not in family.stderr
 
 
-def test_heads_without_end_are_cut_off_on_kept_connections_too(family: Hedgerow, internet: SmallInternet) -> None:
+def test_endless_heads_are_refused_on_persistent_connections(family: Hedgerow, internet: SmallInternet) -> None:
     with socket.create_connection(family.proxy, timeout=10, source_address=(TABLET, 0)) as sock:
         sock.sendall(b"GET http://files.example/status/204 HTTP/1.1\r\nHost: files.example\r\n\r\n")
         assert sock.recv(1000).startswith(b"HTTP/1.1 204")
         assert _flood(sock) < HEAD_LIMIT
 
 
-def test_heads_without_end_are_cut_off_inside_tls_too(family: Hedgerow, internet: SmallInternet) -> None:
+def test_endless_heads_are_refused_inside_tls(family: Hedgerow, internet: SmallInternet) -> None:
     target = f"www.school.example:{internet.origins.https_port}".encode()
     context = ssl.create_default_context(cafile=str(family.authority))
     with socket.create_connection(family.proxy, timeout=10, source_address=(COMPUTER, 0)) as sock:
@@ -175,7 +175,7 @@ def _flood(sock: socket.socket) -> int:
     return sent
 
 
-def test_an_origin_whose_head_never_ends_harms_nobody(internet: SmallInternet) -> None:
+def test_an_origin_with_an_endless_head_affects_nobody_else(internet: SmallInternet) -> None:
     with running_hedgerow(family_policy(internet), lists=LISTS) as running:
         (inspector,) = running.pids("inspector")
         before = _resident_mb(inspector)

@@ -1,4 +1,4 @@
-"""The pages over TLS: the network's own authority for whoever comes by address, the policy's files for whoever comes by its name."""
+"""The web pages over TLS: a certificate of our CA by address, the policy's files by its server name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fetch(running: Hedgerow, path: str, *, scheme: str = "https", ca: Path | Non
     return curl(f"{scheme}://{NAME}:{port}{path}", resolve=resolve, ca=ca, **more)  # type: ignore[arg-type]
 
 
-def test_by_the_policys_name_the_files_are_shown_and_renewed_ones_at_once(house: Hedgerow, public: Path) -> None:
+def test_the_policys_name_gets_its_files_and_renewed_ones(house: Hedgerow, public: Path) -> None:
     first = fetch(house, CSS, ca=public / "ca.pem")
     assert (first.exit_code, first.status) == (0, 200), first.error
     other = public / "other"
@@ -69,7 +69,7 @@ def test_by_the_policys_name_the_files_are_shown_and_renewed_ones_at_once(house:
     assert fetch(house, CSS, ca=public / "ca.pem").exit_code == 60, "the old one is gone"
 
 
-def test_files_that_are_broken_leave_the_last_good_ones_in_force(house: Hedgerow, public: Path) -> None:
+def test_broken_files_leave_the_last_good_ones_in_force(house: Hedgerow, public: Path) -> None:
     ca = public / ("other.pem" if (public / "other.pem").exists() else "ca.pem")
     assert fetch(house, CSS, ca=ca).exit_code == 0
     before = (public / "chain.pem").read_bytes()
@@ -81,7 +81,7 @@ def test_files_that_are_broken_leave_the_last_good_ones_in_force(house: Hedgerow
         (public / "chain.pem").write_bytes(before)
 
 
-def test_by_address_and_by_the_machines_name_it_is_the_networks_own_authority(house: Hedgerow) -> None:
+def test_other_names_get_a_certificate_of_our_ca(house: Hedgerow) -> None:
     host, port = parse_address(house.web.removeprefix("http://"))
     for name in (host, "localhost", socket.gethostname().partition(".")[0].lower()):
         answer = curl(f"https://{name}:{port}{CSS}", ca=house.authority, resolve=[f"{name}:{port}:{host}"])
@@ -90,7 +90,7 @@ def test_by_address_and_by_the_machines_name_it_is_the_networks_own_authority(ho
     assert strange.status == 421, "a name that somebody else pointed at us"
 
 
-def test_http_by_that_name_leads_to_https_but_for_what_devices_need(house: Hedgerow) -> None:
+def test_http_redirects_to_https_except_for_devices(house: Hedgerow) -> None:
     port = parse_address(house.web.removeprefix("http://"))[1]
     moved = fetch(house, "/log?host=a%20b", scheme="http", source=PHONE)
     assert (moved.status, moved.headers["location"]) == (308, [f"https://{NAME}:{port}/log?host=a%20b"])
@@ -99,7 +99,7 @@ def test_http_by_that_name_leads_to_https_but_for_what_devices_need(house: Hedge
     assert curl(house.web + "/healthz").status == 200, "at the machine itself nothing changes"
 
 
-def test_a_session_made_over_tls_is_never_sent_without(house: Hedgerow) -> None:
+def test_a_tls_session_cookie_is_secure(house: Hedgerow) -> None:
     site = house.web.replace("http:", "https:")
     password = f"four words {os.getpid()} more"
     form = ["--data-urlencode", "name=ann", "--data-urlencode", f"password={password}", "--data-urlencode", f"again={password}"]

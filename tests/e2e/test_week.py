@@ -1,4 +1,4 @@
-"""Times drawn on the week in Chromium, and what the resolver answers from then on."""
+"""Times drawn on the week editor in Chromium, and the resulting DNS answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def told(running: Hedgerow, name: str) -> list[str]:
     return answer.data("A") if answer is not None else []
 
 
-def test_a_week_closed_by_drag_closes_dns_and_undo_opens_it(whole_internet: SmallInternet) -> None:
+def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: SmallInternet) -> None:
     """Over all days and hours, so that it holds whenever this runs."""
     there = [whole_internet.address_of("files.example")]
     with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running, sync_api.sync_playwright() as playwright:

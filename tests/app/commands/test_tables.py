@@ -1,4 +1,4 @@
-"""What strangers wrote, on a terminal: shown as it is, never obeyed."""
+"""Untrusted text on a terminal: shown, never interpreted."""
 
 from __future__ import annotations
 

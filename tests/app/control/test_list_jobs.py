@@ -1,4 +1,4 @@
-"""Kills and full disks at random moments of update and compile: what was good before is good afterwards.
+"""Kills and full disks at random moments of update and compile: the last good state survives.
 
 `bench/list_accidents.py` is the long run.
 """
@@ -57,7 +57,7 @@ OTHERS = """\
 """
 
 
-class Stand:
+class ListFixture:
     """A state directory, a list on a server and one in a file, both of which have a new version each round."""
 
     def __init__(self, state: Path, own: Path, server: ListServer) -> None:
@@ -113,9 +113,9 @@ class Stand:
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
+def stand(tmp_path: Path) -> Iterator[ListFixture]:
     with ListServer().serving() as server:
-        yield Stand(tmp_path / "state", tmp_path / "own.txt", server)
+        yield ListFixture(tmp_path / "state", tmp_path / "own.txt", server)
 
 
 def spawn(what: str, job: bytes, **more: object) -> subprocess.Popen[bytes]:
@@ -140,12 +140,12 @@ def after(process: subprocess.Popen[bytes], seconds: float | None) -> int:
     return process.returncode
 
 
-def jobs_of(stand: Stand) -> Iterator[tuple[str, bytes]]:
+def jobs_of(stand: ListFixture) -> Iterator[tuple[str, bytes]]:
     yield "fetch", TypeAdapter(FetchJob).dump_json(stand.fetch_job())
     yield "compile", TypeAdapter(CompileJob).dump_json(stand.compile_job())
 
 
-def test_a_kill_at_any_moment(stand: Stand) -> None:
+def test_a_kill_at_any_moment(stand: ListFixture) -> None:
     stand.next_round()
     stand.finish()
     started = time.monotonic()
@@ -169,7 +169,7 @@ def test_a_kill_at_any_moment(stand: Stand) -> None:
         assert alone, "a killed process holds no lock"
 
 
-def test_a_file_that_may_not_grow(stand: Stand) -> None:
+def test_a_file_size_limit(stand: ListFixture) -> None:
     stand.next_round()
     stand.finish()
     rng, failed = random.Random(6), 0
@@ -204,7 +204,7 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 24) as disk, ListServer().serving() as server:
-        stand = Stand(disk / "state", tmp_path / "own.txt", server)
+        stand = ListFixture(disk / "state", tmp_path / "own.txt", server)
         stand.next_round()
         stand.finish()
         rng, failed = random.Random(7), 0

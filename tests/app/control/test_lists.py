@@ -1,4 +1,4 @@
-"""When lists are fetched and compiled, and what is said of each."""
+"""Fetching and compiling of lists, and their health."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def policy_of(folder: Path, body: str) -> Policy:
     return parse_policy(body.encode(), folder / "hedgerow.yaml")
 
 
-def test_two_lists_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_lists_with_the_same_file_name(tmp_path: Path) -> None:
     for name, content in (("one", "a.example\nb.example\n"), ("two", "c.example\nnot a name at all !!\nd.example\ne.example\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "list.txt").write_text(content)
@@ -42,16 +42,16 @@ def test_two_lists_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
         STARTER
         + "lists:\n  - {category: adult, path: one/list.txt, name: starter/adult}\n  - {category: adult, path: two/list.txt, name: mine}\n"
     )
-    keeper, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
-    assert asyncio.run(keeper.compile(policy))
-    starter, *_, first, second = [row for row in keeper.health(policy) if row.category == "adult"]
+    updater, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
+    assert asyncio.run(updater.compile(policy))
+    starter, *_, first, second = [row for row in updater.health(policy) if row.category == "adult"]
     assert (first.source, first.domains, first.unique, first.problem) == ("starter/adult", 2, 2, "")
     assert (second.source, second.domains) == ("mine", 3)
     assert second.problem
     assert (starter.source, starter.domains > 10) == ("starter/adult", True)
 
 
-def test_what_is_compiled_depends_on_files_taxonomy_and_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_depends_on_files_categories_and_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list.txt").write_text("a.example\n")
     sources = [Source("list", "adult", tmp_path / "list.txt")]
     seen = {fingerprint(sources)}
@@ -65,7 +65,7 @@ def test_what_is_compiled_depends_on_files_taxonomy_and_engine(tmp_path: Path, m
     assert len(seen) == 4
 
 
-def test_a_file_inside_a_folder_and_one_that_is_included_count(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_folders_and_included_files(tmp_path: Path) -> None:
     (tmp_path / "folder" / "adult").mkdir(parents=True)
     domains, main, part = tmp_path / "folder" / "adult" / "domains", tmp_path / "main", tmp_path / "part"
     for path, content in ((domains, "a.example\n"), (main, "include:part\n"), (part, "domain:b.example\n")):
@@ -79,29 +79,29 @@ def test_a_file_inside_a_folder_and_one_that_is_included_count(tmp_path: Path) -
     assert len(seen) == 4
 
 
-def names_of(keeper: ListUpdater, host: str) -> set[str]:
-    assert keeper.generation
-    catalogue = Catalogue.open(keeper.generation)
+def names_of(updater: ListUpdater, host: str) -> set[str]:
+    assert updater.generation
+    catalogue = Catalogue.open(updater.generation)
     return set(catalogue.names_of(catalogue.host_mask(host)))
 
 
-def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_lists_do_not_delay_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first start begins with the starter lists, a later one with what was in force."""
     (tmp_path / "list.txt").write_text("a.example\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    keeper = ListUpdater(tmp_path / "small")
-    assert asyncio.run(keeper.load_first_generation(policy, None))
-    assert (names_of(keeper, "a.example"), keeper.is_stale(policy)) == ({"gambling"}, False)
+    updater = ListUpdater(tmp_path / "small")
+    assert asyncio.run(updater.load_first_generation(policy, None))
+    assert (names_of(updater, "a.example"), updater.is_stale(policy)) == ({"gambling"}, False)
 
     monkeypatch.setattr(lists_module, "COMPILE_FIRST_BYTES", 5)
-    keeper = ListUpdater(tmp_path / "large")
-    assert asyncio.run(keeper.load_first_generation(policy, None))
-    assert (names_of(keeper, "a.example"), names_of(keeper, "www.tiktok.com")) == (set(), {"social"})
-    assert keeper.is_worth_compiling(policy)
-    assert asyncio.run(keeper.compile(policy))
-    assert (names_of(keeper, "a.example"), names_of(keeper, "www.tiktok.com")) == ({"gambling"}, {"social"})
+    updater = ListUpdater(tmp_path / "large")
+    assert asyncio.run(updater.load_first_generation(policy, None))
+    assert (names_of(updater, "a.example"), names_of(updater, "www.tiktok.com")) == (set(), {"social"})
+    assert updater.is_worth_compiling(policy)
+    assert asyncio.run(updater.compile(policy))
+    assert (names_of(updater, "a.example"), names_of(updater, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
-    again, last = ListUpdater(tmp_path / "large"), keeper.generation
+    again, last = ListUpdater(tmp_path / "large"), updater.generation
     assert asyncio.run(again.load_first_generation(policy, last))
     assert (again.generation, again.is_stale(policy)) == (last, False)
     (tmp_path / "list.txt").write_text("another.example\n")
@@ -113,26 +113,26 @@ def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("file", "size"), [("hosts/hosts-000.trie", 100), ("hosts/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)])
-def test_what_a_bad_disk_damaged_is_compiled_again(tmp_path: Path, file: str, size: int) -> None:
+def test_a_damaged_generation_is_compiled_again(tmp_path: Path, file: str, size: int) -> None:
     (tmp_path / "list.txt").write_text("||a.example^\n||b.example/ads^\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    keeper = ListUpdater(tmp_path / "state")
-    assert asyncio.run(keeper.load_first_generation(policy, None))
-    assert keeper.generation is not None
-    os.truncate(keeper.generation / file, size)
+    updater = ListUpdater(tmp_path / "state")
+    assert asyncio.run(updater.load_first_generation(policy, None))
+    assert updater.generation is not None
+    os.truncate(updater.generation / file, size)
     again = ListUpdater(tmp_path / "state")
-    assert asyncio.run(again.load_first_generation(policy, keeper.generation))
+    assert asyncio.run(again.load_first_generation(policy, updater.generation))
     assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
 
-def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path) -> None:
+def test_zeroed_files_are_detected(tmp_path: Path) -> None:
     """A generation, and what the lists were parsed to, as a disk gives them back that lost what was in them."""
     own = tmp_path / "list.txt"
     own.write_text("||a.example^\n||b.example/ads^\n")
     policy, state = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n"), tmp_path / "state"
-    keeper = ListUpdater(state)
-    assert asyncio.run(keeper.load_first_generation(policy, None))
-    generation = keeper.generation
+    updater = ListUpdater(state)
+    assert asyncio.run(updater.load_first_generation(policy, None))
+    generation = updater.generation
     assert generation
     kept = {path: path.read_bytes() for path in generation.rglob("*") if path.is_file() and path.parent.name != "texts"}
     assert len(kept) > 12
@@ -146,10 +146,10 @@ def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("one_job", [True, False])
-def test_where_memory_is_short_lists_are_either_fetched_or_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_job: bool) -> None:
+def test_one_list_job_at_a_time_in_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_job: bool) -> None:
     (tmp_path / "mine.txt").write_text("a.example\n")
     body = "lists: [{category: adult, path: mine.txt}, {category: adult, url: https://publisher.example/list.txt}]\n"
-    keeper, policy = ListUpdater(tmp_path / "state", one_job=one_job), policy_of(tmp_path, body)
+    updater, policy = ListUpdater(tmp_path / "state", one_job=one_job), policy_of(tmp_path, body)
     working: list[str] = []
     seen: list[list[str]] = []
 
@@ -172,10 +172,10 @@ def test_where_memory_is_short_lists_are_either_fetched_or_compiled(tmp_path: Pa
     monkeypatch.setattr(lists_module, "compile_in_subprocess", compile_it)
 
     async def both() -> None:
-        fetching = asyncio.create_task(keeper.fetch_if_due(policy))
+        fetching = asyncio.create_task(updater.fetch_if_due(policy))
         await asyncio.sleep(0)
-        assert keeper.is_worth_compiling(policy) is not one_job
-        await asyncio.gather(keeper.compile(policy), fetching)
+        assert updater.is_worth_compiling(policy) is not one_job
+        await asyncio.gather(updater.compile(policy), fetching)
 
     asyncio.run(both())
     assert (["compile", "fetch"] not in seen) is one_job
@@ -218,28 +218,28 @@ async def fetch_here(job: FetchJob) -> tuple[FetchResult, ...]:
     return run_fetch(job)
 
 
-def test_the_default_lists_are_fetched_and_the_starter_lists_hold_before_and_after(tmp_path: Path, publisher: ListServer) -> None:
-    policy, keeper = load_policy(None), ListUpdater(tmp_path / "state")
+def test_default_lists_are_fetched_and_starter_lists_stay_in_force(tmp_path: Path, publisher: ListServer) -> None:
+    policy, updater = load_policy(None), ListUpdater(tmp_path / "state")
     publisher.paths["/hagezi-nsfw"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode())
-    assert asyncio.run(keeper.load_first_generation(policy, None))
+    assert asyncio.run(updater.load_first_generation(policy, None))
     assert publisher.asked == [], "a start waits for nobody"
-    assert (names_of(keeper, "www.tiktok.com"), names_of(keeper, "adult-7.example")) == ({"social"}, set())
-    asyncio.run(keeper.fetch_if_due(policy))
-    assert keeper.is_stale(policy)
-    assert asyncio.run(keeper.compile(policy))
-    assert (names_of(keeper, "www.tiktok.com"), names_of(keeper, "adult-7.example")) == ({"social"}, {"adult"})
+    assert (names_of(updater, "www.tiktok.com"), names_of(updater, "adult-7.example")) == ({"social"}, set())
+    asyncio.run(updater.fetch_if_due(policy))
+    assert updater.is_stale(policy)
+    assert asyncio.run(updater.compile(policy))
+    assert (names_of(updater, "www.tiktok.com"), names_of(updater, "adult-7.example")) == ({"social"}, {"adult"})
 
 
-def test_many_lists_that_fail_are_one_warning_and_asked_for_after_growing_pauses(
+def test_many_failures_are_one_warning_with_growing_pauses(
     tmp_path: Path, publisher: ListServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy, keeper, now = load_policy(None), ListUpdater(tmp_path / "state"), 1000.0
+    policy, updater, now = load_policy(None), ListUpdater(tmp_path / "state"), 1000.0
     monkeypatch.setattr(lists_module, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
     monkeypatch.setattr(lists_module, "fetch_in_subprocess", fetch_here)
 
     def asked() -> int:
         before = len(publisher.asked)
-        asyncio.run(keeper.fetch_if_due(policy))
+        asyncio.run(updater.fetch_if_due(policy))
         return len(publisher.asked) - before
 
     count = len(recommended_sources(policy))
@@ -253,18 +253,18 @@ def test_many_lists_that_fail_are_one_warning_and_asked_for_after_growing_pauses
     assert f"{count} of {count} lists could not be fetched" in warning
 
 
-def test_a_list_is_asked_for_again_when_its_time_has_come(tmp_path: Path) -> None:
+def test_a_list_is_fetched_again_when_due(tmp_path: Path) -> None:
     with ListServer().serving() as server:
         server.paths["/list"] = text(b"a.example\n", '"1"')
         body = f"lists: [{{category: adult, name: remote, url: '{server.root}/list', refresh: 1h}}]\n"
-        keeper, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
+        updater, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
 
         def asked() -> int:
-            asyncio.run(keeper.fetch_if_due(policy))
+            asyncio.run(updater.fetch_if_due(policy))
             return len(server.asked)
 
         assert [asked(), asked()] == [1, 1]
-        keeper = ListUpdater(tmp_path / "state")
+        updater = ListUpdater(tmp_path / "state")
         assert asked() == 1, "a restart does not ask again either"
         (pointer,) = (tmp_path / "state" / "lists").glob("*.json")
         old = time.time() - 50 * 60
@@ -274,31 +274,31 @@ def test_a_list_is_asked_for_again_when_its_time_has_come(tmp_path: Path) -> Non
         server.paths.clear()
         os.utime(pointer, (old - 3600, old - 3600))
         assert [asked(), asked()] == [3, 3], "what failed is not asked for again at once"
-        (row,) = [row for row in keeper.health(policy) if row.source == "remote"]
+        (row,) = [row for row in updater.health(policy) if row.source == "remote"]
         assert "not refreshed for 2 hours" in row.problem
 
 
-def test_pruning_leaves_what_is_in_force(tmp_path: Path) -> None:
+def test_pruning_keeps_the_generation_in_force(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.example\n")
-    keeper, policy = (
+    updater, policy = (
         ListUpdater(tmp_path / "state"),
         policy_of(tmp_path, STARTER + "lists: [{category: adult, path: list.txt}]\n"),
     )
-    assert asyncio.run(keeper.compile(policy))
-    first = keeper.generation
+    assert asyncio.run(updater.compile(policy))
+    first = updater.generation
     assert first is not None
     held_open = Catalogue.open(first)
     (tmp_path / "list.txt").write_text("other.example\n")
-    assert keeper.is_stale(policy)
-    assert asyncio.run(keeper.compile(policy))
+    assert updater.is_stale(policy)
+    assert asyncio.run(updater.compile(policy))
     (first.parent / ".left-by-a-killed-compiler" / "texts").mkdir(parents=True)
-    keeper.prune({keeper.generation})
+    updater.prune({updater.generation})
     assert held_open.host_mask("a.example"), "a worker that has the old one open goes on with it"
-    assert list((tmp_path / "state" / "generations").iterdir()) == [keeper.generation] != [first]
+    assert list((tmp_path / "state" / "generations").iterdir()) == [updater.generation] != [first]
     entries = len(list((tmp_path / "state" / "parsed").iterdir()))
-    assert keeper.report
-    assert entries == len(keeper.report.sources) + 1  # and the essential names
+    assert updater.report
+    assert entries == len(updater.report.sources) + 1  # and the essential names
     # A start after this one finds all of it.
     again = ListUpdater(tmp_path / "state")
     assert asyncio.run(again.compile(policy))
-    assert again.generation == keeper.generation
+    assert again.generation == updater.generation

@@ -22,7 +22,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class DnsAnswer:
-    """What kdig printed. `records` of the answer section as (name, ttl, type, rdata), names without the dot at the end."""
+    """Output of kdig. `records` is the answer section as (name, ttl, type, rdata), names without the trailing dot."""
 
     status: str
     flags: frozenset[str]
@@ -40,7 +40,7 @@ class DnsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What curl saw. `status` is 0 when no response came; `connect_status` is the proxy's answer to CONNECT, 0 without one.
+    """Result of curl. `status` is 0 when no response came; `connect_status` is the proxy's answer to CONNECT, 0 without one.
 
     `exit_code` is curl's (0 good, 56 receive error, 60 bad certificate, …). Header names are lower case.
     `interim` are the heads of the answers before the answer, each a status and its lines.
@@ -68,7 +68,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What dnsperf counted. `codes` by response code name; `lost` are the queries that nobody answered in time."""
+    """Counts of dnsperf. `codes` is by name of the response code; `lost` counts unanswered queries."""
 
     sent: int
     completed: int
@@ -176,7 +176,7 @@ def curl_sha256(url: str, *, proxy: Address | None = None, source: str | None = 
 
 def curl_shows(url: str, words: bytes, *, proxy: Address | None = None, source: str | None = None, ca: Path | None = None,
                timeout: float = 30.0) -> bool:  # fmt: skip
-    """Whether these words come in a body that need not have an end."""
+    """Return True if these words appear in a body, which may be endless."""
     command = [*_curl_command(url, proxy, source, ca, False, (), (), timeout, report=False), "--no-buffer"]
     seen = b""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin"}, bufsize=0) as fetch:

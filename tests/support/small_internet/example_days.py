@@ -69,7 +69,7 @@ EXAMPLES = (
 )  # fmt: skip
 
 LISTS = {"lists/our-list.txt": "news.example\n", "lists/gambling.txt": "gambling.example\n"}
-"""What lies beside the policy file; the category of the second is in every example's policy."""
+"""Files beside the policy file; the category of the second is in every example's policy."""
 
 type Pair = tuple[str, str]
 Seen = dict[float, dict[Pair, bool]]
@@ -113,7 +113,7 @@ def watch(example: Example, net: SmallInternet, directory: Path) -> Seen:
 
 
 def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallClock) -> tuple[dict[Pair, bool], set[float]]:
-    """What everybody can reach now, and the instants at which something may change."""
+    """The sites that each device can reach now, and the instants at which that may change."""
     now, view = clock.now(), LoadedSnapshot(Snapshot.load(running.state))
     expected: dict[Pair, bool] = {}
     changes: set[float] = set()

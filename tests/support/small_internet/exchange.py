@@ -12,7 +12,7 @@ HeaderList = list[tuple[str, str]]
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What an origin was asked. `target` is the request target as it came, `host` the Host header or `:authority`."""
+    """A request to an origin. `target` is the request target as received, `host` the Host header or `:authority`."""
 
     method: str
     target: str
@@ -53,7 +53,7 @@ class Request:
 
 
 class Exchange(Protocol):
-    """Where the response goes. `start` once, `write` any number of times, `finish` once; `interim` before all of them."""
+    """Writer of a response. `start` once, `write` any number of times, `finish` once; `interim` before all of them."""
 
     async def interim(self, status: int, headers: HeaderList) -> None: ...
     async def start(self, status: int, headers: HeaderList, length: int | None) -> None: ...

@@ -39,7 +39,7 @@ class WallClock:
         return {**os.environ, **own}
 
     def now(self) -> float:
-        """What it shows, in seconds since the epoch."""
+        """The time that it shows, in seconds since the epoch."""
         return time.time() + self._ahead
 
     def set(self, instant: float) -> None:

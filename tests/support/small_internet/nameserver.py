@@ -24,7 +24,7 @@ CACHE_SIZE = 4096
 
 
 class Fault(StrEnum):
-    """How an answer may be wrong."""
+    """Kinds of wrong answers."""
 
     DEAD = "dead"  # no answer at all; over TCP the connection stays open and silent
     SLOW = "slow"  # the right answer, `delay` seconds late
@@ -73,7 +73,7 @@ class Nameserver:
         return f"udp://{self.host}:{self.port}"
 
     def queries(self, name: str | None = None, kind: str | None = None, transport: str | None = None) -> int:
-        """How many queries came, of all or only of one name (lower case, no dot at the end), type ("A") or transport ("udp", "tcp")."""
+        """The number of queries, of all or of one name (lower case, no trailing dot), type ("A") or transport ("udp", "tcp")."""
         wanted = (name, kind, transport)
 
         def matches(key: tuple[str, str, str]) -> bool:
@@ -107,7 +107,7 @@ class Nameserver:
             self._loop.call(lambda: self._faults.pop(name, None))
 
     def replies(self, query: bytes, transport: str) -> list[Reply]:
-        """What to send for one message; called on the server's loop. Empty for what is not a query."""
+        """Return the responses to one message, none if it is not a query. Runs on the server's loop."""
         cached = self._answers.get((transport, query[2:]))
         if cached and not self._faults:
             self._counts[cached[0]] += 1

@@ -1,4 +1,4 @@
-"""What the origins serve, by path. Anything that is not listed here is an echo, so that every look-alike site tells what it was asked.
+"""Content of the origins by path. Other paths are echoed, so that every look-alike site shows the request that it received.
 
 /bytes/N          N deterministic bytes (`bodies.body`), Range honoured; /chunked/N without a length
 /upload           the length and SHA-256 of what was sent; /deaf lets an HTTP/2 client send no more than its first window

@@ -1,4 +1,4 @@
-"""What Hedgerow promises to do within so many seconds, measured so that a busy machine breaks no promise.
+"""Time limits that Hedgerow promises, measured so that a busy machine breaks none.
 
 A thread that is ready to run and stands in line for a CPU waits for others, and Linux counts for how long (`/proc/PID/task/TID/schedstat`,
 the second number, in nanoseconds). That much is taken off what a clock on the wall says; on a quiet machine it is next to nothing.

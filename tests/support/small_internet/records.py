@@ -34,7 +34,7 @@ class Zone:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the zones say of one question."""
+    """The zones' answer to one question."""
 
     rcode: int = 0
     answers: list[dnslib.RR] = field(default_factory=list)
