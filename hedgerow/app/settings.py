@@ -185,7 +185,7 @@ class Settings:
 
     @property
     def admin_token(self) -> Path:
-        """The token of scripts on this machine, made anew at each start."""
+        """The token of scripts on this machine, replaced at each start."""
         return self.state / "admin-token"
 
     @property

@@ -121,10 +121,12 @@ def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInte
         form = ["--data-urlencode", f"url={site}/poker", "--data-urlencode", "note=please", "--data-urlencode", f"ticket={ticket}"]
         options = {"proxy": house.proxy, "source": TABLET, "headers": [f"Origin: {site}"], "options": form}
         assert curl(f"{site}/.well-known/hedgerow/ask", **options).status == 200  # type: ignore[arg-type]
-        (mail,) = wait_until(lambda: [each for each in box.mails if "mia bittet um gambling.example" in subject(each)], 30, "the mail")
+        (mail,) = wait_until(
+            lambda: [each for each in box.mails if "mia bittet um Zugang: gambling.example" in subject(each)], 30, "the mail"
+        )
         assert "mum@house.example" in str(mail["to"])
         (attempt,) = wait_until(lambda: [each for each in told if "test" not in each["title"]], 30, "the web hook")
-        assert "mia (mia-tablet): something tried a way round the filter" in attempt["message"]
+        assert "mia (mia-tablet): something tried to get round the filter and was stopped" in attempt["message"]
         assert "cloudflare" not in json.dumps(attempt), "what was tried is nobody's business"
     rows = json.loads(_run(house, "list", "--json").stdout)
     assert {(row["receiver"], row["state"]) for row in rows["latest"]} >= {("mother", "sent"), ("admin", "sent"), ("gone", "waiting")}

@@ -159,8 +159,8 @@ def code(
     if as_json:
         print_json(made)
         return
-    whose = made["code"]["person"] or made["code"]["device"]
-    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {whose}, valid until {_clock(made['code']['expires'])}.")
+    owner = made["code"]["person"] or made["code"]["device"]
+    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {_clock(made['code']['expires'])}.")
 
 
 def _clock(instant: float) -> str:

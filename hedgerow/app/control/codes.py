@@ -27,7 +27,7 @@ _DURATION_TEXT = {"hour": "an hour", "today": "today", "good": "good"}
 
 
 class CodeService:
-    """Implements `dashboards.api.codes.CodeControl` over what is in force."""
+    """Implements `dashboards.api.codes.CodeControl` over the snapshot in force."""
 
     def __init__(self, publisher: SnapshotPublisher, web: WebControl, times: TimeService, recorder: Recorder, store: CodeStore) -> None:
         self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
