@@ -73,7 +73,7 @@ def read_members(archive: IO[bytes]) -> Iterator[TarMember]:
 
 
 class _Part(io.RawIOBase):
-    """The bytes of one member. After `skip` the archive is positioned behind them and their padding."""
+    """The bytes of one member of the archive. `skip` moves the archive past what is left of them and their padding."""
 
     def __init__(self, archive: IO[bytes], length: int) -> None:
         self._archive, self._left, self._padding = archive, length, _padded(length) - length

@@ -145,7 +145,7 @@ def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
 
 
 def _usable(rule: UrlRule) -> set[str]:
-    """Return the fragments that may find a rule. For a rule with a host, only those behind the host, which is in every URL of it."""
+    """Return the fragments by which a rule may be found. Those of the host are left out, since every URL of the host contains them."""
     found = literal_fragments(rule)
     if found and rule.kind is PatternKind.PATTERN and rule.pattern.startswith("||"):
         # The first label of a pattern `||text` follows one of two characters: `_texts` writes the fragment with both.

@@ -250,7 +250,7 @@ def send_interval(messages: int) -> float:
 
 
 def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:
-    """Split rows into messages: the report is one of its own."""
+    """Split rows into messages. The weekly report is always sent separately."""
     notices = tuple(row for row in rows if row.topic != REPORT)
     reports = tuple(row for row in rows if row.topic == REPORT)
     return [batch for batch in (notices, reports) if batch]

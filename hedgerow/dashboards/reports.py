@@ -37,7 +37,7 @@ _QUESTIONS = (
 
 
 class Report(NamedTuple):
-    """The report as plain text, as HTML and as data."""
+    """A rendered report: plain text, HTML and data."""
 
     text: str
     html: str

@@ -1,4 +1,4 @@
-"""Review of a policy: its differences from another one, and warnings about what it probably does not mean. Pure."""
+"""Review of a policy: its differences from another one, and warnings about probable mistakes. Pure."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class DatedSpan:
-    """A span that belongs to one date, in minutes after its midnight. `start` None: no span on this date."""
+    """A span that belongs to one date, in minutes after its midnight. If `start` is None, the date has no span."""
 
     day: date
     start: int | None = None

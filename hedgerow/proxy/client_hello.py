@@ -40,7 +40,7 @@ class ClientHello:
 
 
 def hides_server_name(hello: ClientHello) -> bool:
-    """True if the SNI is a name that all sites of an ECH provider share. With a real name in the SNI, ECH is only GREASE."""
+    """Return True if the SNI is a name that all sites of an ECH provider share. With a real name in the SNI, ECH is only GREASE."""
     return hello.ech and hello.sni is not None and f".{hello.sni}".endswith(_PUBLIC_SUFFIXES)
 
 
@@ -48,7 +48,7 @@ _PUBLIC_SUFFIXES = tuple(f".{name}" for name in _PUBLIC_NAMES)
 
 
 def looks_like_tls(data: bytes) -> bool | None:
-    """True if this may be the start of a TLS connection; None while there are too few bytes."""
+    """Return True if this may be the start of a TLS connection, or None while there are too few bytes."""
     if not data:
         return None
     if data[0] != _HANDSHAKE:
@@ -65,7 +65,7 @@ class ProtocolDetector:
         self._data = b""
 
     def feed(self, data: bytes) -> tuple[bool, bytes] | None:
-        """True for TLS, and all bytes so far; None while either is possible."""
+        """Return True for TLS, and all bytes so far. Return None while either is possible."""
         self._data += data
         is_tls = looks_like_tls(self._data)
         return None if is_tls is None else (is_tls, self._data)
@@ -81,7 +81,7 @@ class HelloReader:
         self._message = bytearray()
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """The ClientHello, or None while bytes are missing. Raises HelloError as soon as no continuation could be valid."""
+        """Return the ClientHello, or None while bytes are missing. Raises HelloError as soon as no continuation could be valid."""
         if not self._records and not self._message and len(data) > 9 and data[:2] == b"\x16\x03" and data[5] == 1:
             length = data[3] << 8 | data[4]
             if len(data) >= 5 + length and 4 + int.from_bytes(data[6:9], "big") == length <= _MAX_RECORD:
@@ -157,7 +157,7 @@ def _read_extensions(body: bytes, position: int) -> ClientHello:
 
 @lru_cache(4096)
 def _parse_server_name(data: bytes) -> str:
-    """The only host_name of the list. Anything that is not a host name is refused, since nothing could judge it."""
+    """Return the only host_name of the list. Anything that is not a host name is refused, since nothing could judge it."""
     if len(data) < 5 or data[2] or int.from_bytes(data[:2], "big") != len(data) - 2 or int.from_bytes(data[3:5], "big") != len(data) - 5:
         raise HelloError("the server name is not one host name")
     text = _PORT.sub("", data[5:].decode("ascii", "replace"))

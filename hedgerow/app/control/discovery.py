@@ -33,7 +33,7 @@ type LeaseFiles = Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]]
 
 
 class DeviceDiscovery:
-    """Scans every few seconds.
+    """Finds the devices of the network and their host names by scanning every few seconds.
 
     `view` returns the snapshot in force, None during start-up. `update_names` receives the devices' host names by MAC and IP address.
     """
@@ -203,7 +203,7 @@ class HostNameResolver:
         return names | {mac: name for address, mac in unnamed if (name := self._asked.get(address, (0.0, ""))[1])}
 
     def _ask(self, addresses: list[str]) -> list[tuple[str, str]]:
-        """Look up several names in parallel: if the system's resolver is silent, each lookup takes ten seconds."""
+        """Look up several names in parallel, since each lookup takes ten seconds if the system's resolver is silent."""
         if not addresses:
             return []
         with ThreadPoolExecutor(LOOKUP_THREADS, "host-names") as pool:

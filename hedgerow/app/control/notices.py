@@ -86,7 +86,7 @@ def _who(seen: Observation) -> str:
 
 
 def _topic(seen: Observation) -> str:
-    """The category or service of a decision; empty for others, since a notice names no site."""
+    """Return the category or service of a decision, empty for other reasons, since a notice names no site."""
     return seen.what if seen.reason in {Reason.CATEGORY, Reason.SERVICE} else ""
 
 

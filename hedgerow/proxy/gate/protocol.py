@@ -81,7 +81,7 @@ class GateProtocol:
         return self.state in WAITING
 
     def time_out(self) -> Commands:
-        """The time for what the state waits for is over."""
+        """Refuse or close the connection, because the state's deadline has passed."""
         if self.state is State.CLOSED:
             return ()
         if self.state in WAITING:
@@ -91,20 +91,20 @@ class GateProtocol:
         return self._emit(commands.Close("timeout"))
 
     def password_checked(self, user: str | None, now: float) -> Commands:
-        """The credentials are those of `user`, or wrong."""
+        """Continue as `user`, or ask to sign in again if the credentials were wrong (None)."""
         head, client = self._request()
         if user is None:
             return self._emit(explicit.ask_to_sign_in(self._rules, client, head, cause="sign-in"))
         return self._answer(explicit.serve_user(self._rules, user, head, now), now)
 
     def password_not_checked(self) -> Commands:
-        """The client has tried too many passwords."""
+        """Refuse the request, because the client has tried too many passwords."""
         head, client = self._request()
         too_many = refuse(self._rules, client, head, "sign-in-later", 429, "too many tries; wait five minutes", cause="sign-in")
         return self._emit(too_many)
 
     def resolved(self, host: ResolvedHost) -> Commands:
-        """The resolver answered."""
+        """Dial the addresses that the resolver returned, or refuse the tunnel."""
         assert isinstance(self._opening, commands.Resolve)
         assert self.client is not None
         opening, decision = self._opening, host.decision
@@ -116,11 +116,11 @@ class GateProtocol:
         return self._emit(commands.Dial(addresses, opening.target.port, opening.requests))
 
     def not_resolved(self) -> Commands:
-        """The resolver failed."""
+        """Close the connection, because the resolver failed."""
         return self._emit(commands.Close("resolve"))
 
     def dialled(self) -> Commands:
-        """The server is connected. The tunnel is judged again if another policy came into force meanwhile."""
+        """Start the tunnel to the connected server. It is judged again if another policy came into force meanwhile."""
         assert self._opening is not None
         assert self.client is not None
         ruleset = self.client.ruleset
@@ -132,15 +132,15 @@ class GateProtocol:
         return self._emit(commands.Join(ruleset))
 
     def not_dialled(self) -> Commands:
-        """No address of the server answered."""
+        """Close the connection, because no address of the server answered."""
         return self._emit(commands.Close("dial"))
 
     def handed_over(self) -> Commands:
-        """An inspector has the client's socket."""
+        """Release the connection, because an inspector has taken the client's socket."""
         return self._emit(commands.Release())
 
     def not_handed_over(self) -> Commands:
-        """No inspector runs, as just after the start."""
+        """Refuse or close the connection, because no inspector is running, as just after the start."""
         handover = self._handover
         assert handover is not None
         if not handover.awaits_http_response:

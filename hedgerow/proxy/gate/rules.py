@@ -1,4 +1,4 @@
-"""The rules that a gate applies: the policy in force, with caches of what was decided and resolved under it."""
+"""The rules that a gate applies: the policy in force, with caches of its decisions and of resolved hosts."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ class GateRules:
         self._decisions = TunnelDecisionCache(policy)
 
     def find_client(self, address: str) -> GateClient | None:
-        """The client at an address (or `user:NAME`) and the ruleset in force for it now; None for outsiders."""
+        """Return the client at an address (or `user:NAME`) with the ruleset in force for it now, or None for outsiders."""
         found = self.policy.find_client(address)
         return None if found is None else GateClient(address, *found)
 
     def decide(self, client: GateClient, request: Request) -> Decision:
-        """The decision on a tunnel."""
+        """Return the decision on a tunnel."""
         return self._decisions.decide(client.ruleset, request)
 
     def is_helpline(self, client: GateClient, host: str) -> bool:
         return self.decide(client, Request(client.device.id, RequestKind.TUNNEL, host)).reason is Reason.LIFELINE
 
     def cached_user(self, credentials: str) -> str | None:
-        """The user who signed in with these credentials not long ago."""
+        """Return the user who signed in with these credentials not long ago, or None."""
         return self.authenticator.cached_user(self.policy.sign_in, credentials)
 
     async def resolve(self, client: GateClient, host: str, now: float) -> ResolvedHost:
-        """The addresses of a host for a client, at most a few seconds old."""
+        """Return the addresses of a host for a client. They are a few seconds old at most."""
         return await self._hosts.resolve(client.ruleset, client.device.id, host, now)
 
     def ruleset_allowing(self, address: str, requests: tuple[Request, ...]) -> Ruleset | None:
-        """The ruleset under which a tunnel for `requests` may run now; None if it may not."""
+        """Return the ruleset under which a tunnel for `requests` may run now, or None if it may not."""
         client = self.find_client(address)
         if client is None or any(self.decide(client, each).verdict in {Verdict.BLOCK, Verdict.INSPECT} for each in requests):
             return None

@@ -54,14 +54,14 @@ class GateTable[C: Hashable]:
         return len(self._devices) + len(self.tunnels) >= self.limits.total
 
     def add(self, connection: C, device: DeviceId) -> bool:
-        """Count a connection as the device's; False if the device has too many."""
+        """Count a connection as the device's. Return False if the device has too many."""
         if not self._by_device.enter(device):
             return False
         self._devices[connection] = device
         return True
 
     def switch_device(self, connection: C, device: DeviceId) -> bool:
-        """Count a connection as another device's from now on; False if that one has too many."""
+        """Count a connection as another device's from now on. Return False if that device has too many."""
         if device != self._devices[connection]:
             if not self._by_device.enter(device):
                 return False

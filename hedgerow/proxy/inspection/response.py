@@ -33,7 +33,7 @@ class ResponseScanning:
         self._lists: tuple[tuple[str, int], ...] | None = None
 
     def swap(self) -> None:
-        """Load the phrase lists anew when the next page comes."""
+        """Reload the phrase lists before the next page is scanned."""
         self._lists = None
 
     def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:

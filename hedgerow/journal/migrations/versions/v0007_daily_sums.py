@@ -1,4 +1,4 @@
-"""Sums by day beside those by hour, so that a month is a question of a few thousand rows."""
+"""Daily counts beside the hourly ones, so that a query over a month reads only a few thousand rows."""
 
 import sqlalchemy as sa
 from alembic import op
