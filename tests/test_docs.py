@@ -138,3 +138,21 @@ def test_every_page_is_in_the_site() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").glob("**/*.md")]
     assert [page for page in pages if page not in navigation] == []
+
+
+DEVELOPER_DOCUMENTS = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "docs" / "threat-model.md",
+    *(ROOT / "docs").glob("adr/*.md"),
+]
+_FILE = re.compile(r"(?:[\w.-]+/)+(?:[\w*.-]+\.(?:py|md|yaml|html|po|toml|json))?")
+
+
+@pytest.mark.parametrize("path", DEVELOPER_DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_in_the_documents_for_developers_exists(path: Path) -> None:
+    """Paths stand as they are or below the package. NAME and CODE stand for names that the reader chooses."""
+    spans = re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8"))
+    named = {found[0] for span in spans if (found := _FILE.fullmatch(span)) and not re.search(r"\b(?:test_)?(?:NAME|CODE)\b", span)}
+    missing = [name for name in sorted(named) if not any([*top.glob(name)] for top in (ROOT, ROOT / "hedgerow"))]
+    assert missing == []
