@@ -211,6 +211,7 @@ class EncryptedFront:
 
     def __init__(self, internet: SmallInternet) -> None:
         self.queries = self.connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
         self._internet = internet
         self._context = server_context(internet.authority.leaf("news.example"))
 
@@ -220,11 +221,13 @@ class EncryptedFront:
 
     async def stop(self) -> None:
         self.server.close()
-        self.server.close_clients()
+        for writer in self._writers:
+            writer.close()
         await self.server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         with contextlib.suppress(EOFError, OSError):
             for _ in range(3):
                 query = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
