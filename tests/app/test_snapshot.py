@@ -62,7 +62,7 @@ def test_an_unused_snapshot_is_freed_at_once_with_its_lists(tmp_path: Path, gene
     assert device is not None
     ruleset = view.rulesets.ruleset(device, 1500.0)
     for host in ("www.youtube.com", "scratch.mit.edu", "www.tiktok.com"):
-        decide(ruleset, view.catalogue, Request(device.id, RequestKind.HTTP, host, f"https://{host}/shorts/1"))
+        decide(ruleset, view.catalogue, Request(device.id, RequestKind.HTTP, host, url=f"https://{host}/shorts/1"))
     lists = weakref.ref(view.catalogue)
     gc.collect()
     gc.disable()  # the collector comes by seldom, and never to what was there when a process began to serve
