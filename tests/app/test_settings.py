@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_all_addresses_means_both_families() -> None:
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
     place = Endpoint("::1", 53)
-    chosen = {"workers": 3, "profile": "small", "transparent": place, "page": (place,), "log_json": True}
+    chosen: dict[str, Any] = {"workers": 3, "profile": "small", "transparent": place, "page": (place,), "log_json": True}
     settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place, **chosen)
     settings.run.mkdir()
     settings.save()

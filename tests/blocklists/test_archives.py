@@ -135,9 +135,9 @@ def test_all_tar_formats_are_read(tmp_path: Path, form: int) -> None:
         archive.addfile(folder)
         archive.addfile(link)
     unpacked = unpack(tmp_path / "list.tar", tmp_path / "out")
-    text = (tmp_path / "out").read_text()
-    assert all(f"#:: file plain {name}\n" in text for name in (long, "café/domains"))
-    assert text.count(".example\n") == 3
+    written = (tmp_path / "out").read_text()
+    assert all(f"#:: file plain {name}\n" in written for name in (long, "café/domains"))
+    assert written.count(".example\n") == 3
     assert unpacked.left_out["aliases"] == 1
 
 
@@ -154,8 +154,8 @@ def test_high_compression_ratios_are_refused(tmp_path: Path, name: str) -> None:
             info.size = len(data)
             path.write_bytes(gzip.compress(info.tobuf() + data + bytes(-len(data) % 512) + bytes(1024), 6))
         case _:
-            pack_with = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[name]
-            path.write_bytes(pack_with(data))
+            packers: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
+            path.write_bytes(packers[name](data))
 
     def refuse() -> None:
         with pytest.raises(UnpackError, match="unpacks to more than 16 MB"):

@@ -146,7 +146,7 @@ def test_the_right_password_is_refused_during_a_delay(clock, accounts):
 def test_an_unknown_name_takes_as_long_as_a_wrong_password(accounts):
     slow = Accounts(accounts.store, accounts.clock, PasswordHasher(time_cost=2, memory_cost=8192, parallelism=1))
     asyncio.run(slow.set_password("ana", GOOD))
-    times = {}
+    times: dict[str, list[float]] = {}
     for name in ("ana", "nobody") * 3:
         started = time.perf_counter()
         refusal(slow, "wrong password", name=name, address=f"10.0.0.{len(times)}{name[0]}")

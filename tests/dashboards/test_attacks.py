@@ -303,7 +303,7 @@ def test_a_filtered_device_reaches_nothing_of_it(web, signed_in):
     """Tries every page, form and call, with headers that some servers trust."""
     web.control.devices[CHILD] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     before = web.policy_path.read_text()
-    tricks = (
+    tricks: tuple[dict[str, str], ...] = (
         {},
         {"x-forwarded-for": "127.0.0.1", "x-real-ip": "127.0.0.1", "forwarded": "for=127.0.0.1"},
         {"host": "127.0.0.1"},

@@ -162,7 +162,7 @@ def test_a_hanging_service_delays_no_other_recipient(make: Make) -> None:
         return ""
 
     async def run() -> None:
-        stand.dispatcher._send = send  # type: ignore[method-assign, assignment]
+        stand.dispatcher._send = send
         stand.dispatcher.enqueue([notice()])
         await stand.dispatcher.step()
         async with asyncio.timeout(30):

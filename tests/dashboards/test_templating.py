@@ -23,9 +23,14 @@ def test_plain_text_is_not_escaped_and_pages_are():
 
 def test_warming_leaves_nothing_to_compile(tmp_path, monkeypatch):
     """Warming compiles templates and prepares routes before the first request."""
-    compiled = []
+    compiled: list[object] = []
     real = make_environment(language("en")).__class__.compile
+
+    def compile_counted(*given, **more):
+        compiled.append(given)
+        return real(*given, **more)
+
     with running_web(tmp_path, warm=True) as web:
-        monkeypatch.setattr("jinja2.Environment.compile", lambda *given, **more: compiled.append(given) or real(*given, **more))
+        monkeypatch.setattr("jinja2.Environment.compile", compile_counted)
         assert httpx.get(f"{web.url}/start", trust_env=False).status_code == 200
     assert compiled == []

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -56,7 +57,7 @@ def read_list(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def read_yaml(*parts: str) -> object:
+def read_yaml(*parts: str) -> Any:
     return yaml.safe_load(PACKAGE.joinpath(*parts).read_text(encoding="utf-8"))
 
 
@@ -74,8 +75,8 @@ def covered(host: str, names: Iterable[str]) -> bool:
 
 STARTER_LISTS = {path.stem: read_list(path) for path in sorted(STARTER.glob("*.txt"))}
 SERVICES = Services.load().by_id
-LIFELINES = read_yaml("policies", "lifelines.yaml")
-NEVER_INSPECT = read_yaml("policies", "never_inspect.yaml")
+LIFELINES: list[dict[str, Any]] = read_yaml("policies", "lifelines.yaml")
+NEVER_INSPECT: dict[str, list[str]] = read_yaml("policies", "never_inspect.yaml")
 assert isinstance(LIFELINES, list)
 assert isinstance(NEVER_INSPECT, dict)
 KIND = {category.name: category.kind for category in builtin_categories()}
@@ -90,8 +91,8 @@ def every_name() -> dict[str, list[str]]:
         found[f"shared by {service.id}"] = list(service.shared)
     for index, entry in enumerate(LIFELINES):
         found[f"lifeline {index} {entry['name']}"] = entry["hosts"]
-    for group, entry in NEVER_INSPECT.items():
-        found[f"never_inspect {group}"] = entry
+    for group, names in NEVER_INSPECT.items():
+        found[f"never_inspect {group}"] = names
     for engine in SearchEngines.load().by_id.values():
         found[f"engine {engine.id}"] = [host.removeprefix("*.") for host in engine.hosts] + sorted(set(engine.dns.values()))
     found["without_safe_mode"] = sorted(SearchEngines.load().without_safe_mode)

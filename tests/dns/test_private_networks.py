@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
+from typing import Any
 
 import dnslib
 import pytest
@@ -42,7 +43,7 @@ def test_local_names_are_not_asked_of_public_upstreams(internet: SmallInternet) 
     """A resolver in this network is asked where there is one, and a zone's own."""
     nas, public = "5.1.168.192.in-addr.arpa", "news.example"
 
-    async def asked_of(upstreams: list[str], **options: object) -> list[int]:
+    async def asked_of(upstreams: list[str], **options: Any) -> list[int]:
         async with running(upstreams, **options) as server:
             answers = [await ask(server.port, query(name, kind)) for name, kind in ((nas, "PTR"), ("local", "SOA"), (public, "A"))]
             return [dnslib.DNSRecord.parse(answer).header.rcode for answer in answers if answer is not None]

@@ -62,8 +62,10 @@ def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> t
             async def verdict(device: DeviceId, host: str) -> Verdict:
                 answer = await server.resolver.answer(ruleset, device, message(host), "udp")
                 assert answer.entry is not None
-                assert answer.entry.decision.verdict is Verdict.ALLOW or answer.entry.decision.reason is Reason.BYPASS
-                return answer.entry.decision.verdict
+                decision = answer.entry.decision
+                assert decision is not None
+                assert decision.verdict is Verdict.ALLOW or decision.reason is Reason.BYPASS
+                return decision.verdict
 
             names = [f"{number:060}.{'a' * 60}.{'b' * 60}.nowhere.example" for number in range(MAX_OCTETS // 200)]
             found = [await verdict(TABLET, name) for name in names]

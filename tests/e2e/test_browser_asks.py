@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from small_internet import SmallInternet
 from small_internet.browser import CHROMIUM, pin_of
-from small_internet.clients import kdig
+from small_internet.clients import kdig, kdig_addresses
 from small_internet.fast_time import WallClock
 from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow, wait_until
 
@@ -100,4 +100,4 @@ def test_ask_approve_reach_deny_expire(internet: SmallInternet, tmp_path: Path) 
         assert all(ttl <= 30 + approved - before for _, ttl, _, _ in answer.records), "no answer outlives the grant"
         clock.set(approved + 3600)
         wait_until(lambda: _status(proxied, news) == 403, 30, "the hour is over")
-        assert kdig(running.dns, "news.example", source="127.0.0.1").data("A") == ["0.0.0.0"]
+        assert kdig_addresses(running.dns, "news.example", source="127.0.0.1") == ["0.0.0.0"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig_addresses
 from small_internet.fast_time import WallClock
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
@@ -56,7 +56,7 @@ def _saved(running: Hedgerow) -> set[int]:
 
 
 def _is_blocked(running: Hedgerow, name: str, source: str = TABLET) -> bool:
-    return kdig(running.dns, name, source=source).data("A") == ["0.0.0.0"]
+    return kdig_addresses(running.dns, name, source=source) == ["0.0.0.0"]
 
 
 def _use_both(running: Hedgerow, net: SmallInternet) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import kdig
+from small_internet.clients import kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 SEAT = "127.0.0.6"
@@ -33,7 +33,7 @@ def running(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
 
 
 def _is_blocked(running: Hedgerow, name: str, source: str) -> bool:
-    return kdig(running.dns, name, source=source).data("A") == ["0.0.0.0"]
+    return kdig_addresses(running.dns, name, source=source) == ["0.0.0.0"]
 
 
 def _seat(running: Hedgerow, *words: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig, ticket_in
+from small_internet.clients import curl, kdig_addresses, ticket_in
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 SEAT, OTHER = "127.0.0.6", "127.0.0.7"
@@ -37,7 +37,7 @@ def _seat(cafe: Hedgerow, *words: str) -> None:
 
 
 def _is_blocked(cafe: Hedgerow, name: str, source: str = SEAT) -> bool:
-    return kdig(cafe.dns, name, source=source).data("A") == ["0.0.0.0"]
+    return kdig_addresses(cafe.dns, name, source=source) == ["0.0.0.0"]
 
 
 def _post(url: str, form: dict[str, str], source: str, *words: str) -> tuple[int, str]:

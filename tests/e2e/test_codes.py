@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig, ticket_in
+from small_internet.clients import curl, kdig_addresses, ticket_in
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 TABLET, OTHER = "127.0.0.2", "127.0.0.3"
@@ -37,7 +37,7 @@ def _make(running: Hedgerow, *words: str) -> str:
 
 
 def _is_blocked(running: Hedgerow, name: str, source: str = TABLET) -> bool:
-    return kdig(running.dns, name, source=source).data("A") == ["0.0.0.0"]
+    return kdig_addresses(running.dns, name, source=source) == ["0.0.0.0"]
 
 
 def _type(running: Hedgerow, net: SmallInternet, host: str, digits: str, source: str = TABLET) -> tuple[int, str]:

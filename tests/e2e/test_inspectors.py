@@ -55,7 +55,11 @@ def test_kills_under_load_let_nothing_through(internet: SmallInternet) -> None:
                 for role in ("inspector", "gate") * 3:
                     (pid, *_) = running.pids(role)
                     os.kill(pid, signal.SIGKILL)
-                    wait_until(lambda role=role, pid=pid: pid not in running.pids(role) and len(running.pids(role)) > 0, 30)
+
+                    def is_replaced(role: str = role, pid: int = pid) -> bool:
+                        return pid not in running.pids(role) and len(running.pids(role)) > 0
+
+                    wait_until(is_replaced, 30)
                     wait_until(lambda: [status(path) for path in ("/open", "/secret/x")] == [200, 403], 30, "it serves again")
             finally:
                 over.set()

@@ -6,7 +6,7 @@ import json
 import subprocess
 
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 TABLET, PHONE = "127.0.0.2", "127.0.0.3"
@@ -35,7 +35,7 @@ def _kept(text: str, kind: str) -> set[str]:
 def test_personal_data_is_shown_and_erased(internet: SmallInternet) -> None:
     with running_hedgerow(network_section(internet) + PEOPLE) as running:
         for source, child in ((TABLET, "mia"), (PHONE, "tom")):
-            assert kdig(running.dns, f"www.secret-of-{child}.example", source=source).data("A") == ["0.0.0.0"]
+            assert kdig_addresses(running.dns, f"www.secret-of-{child}.example", source=source) == ["0.0.0.0"]
             kdig(running.dns, "www.wikipedia.org", source=source)
             kdig(running.dns, "www.childline.org.uk", source=source)
         both = {"www.secret-of-mia.example", "www.wikipedia.org"}

@@ -72,6 +72,11 @@ def status(running: Hedgerow) -> dict[str, Any]:
     return {row["source"]: row for row in json.loads(done.stdout)["lists"]}
 
 
+def all_reported(rows: dict[str, Any], problems: dict[str, str]) -> dict[str, Any]:
+    """Return `rows` if they report all `problems` by name, else an empty dict."""
+    return rows if rows and all(problem in rows[name]["problem"] for name, problem in problems.items()) else {}
+
+
 def is_blocked(running: Hedgerow, name: str) -> bool:
     answer = kdig(running.dns, name, source=TABLET)
     assert answer is not None, running.stderr
@@ -91,10 +96,10 @@ def test_every_outcome_is_shown_and_blocks_no_less(internet: SmallInternet, publ
         assert is_blocked(running, "pornhub.com"), "the starter lists hold before anything is fetched"
         wait_until(lambda: is_blocked(running, "good-7.example"), 60, "the first lists are fetched")
         good = [name for name in GOOD if name != "new-place"]
-        wait_until(lambda: (found := status(running)) and all(found[name]["domains"] for name in good) and found, 60)
+        wait_until(lambda: (found := status(running)) and all(found[name]["domains"] for name in good), 60)
         # The bomb is the last to be done with.
         told = {name: message for name, (_, message) in BAD.items()}
-        rows = wait_until(lambda: (found := status(running)) and all(told[name] in found[name]["problem"] for name in told) and found, 120)
+        rows = wait_until(lambda: all_reported(status(running), told), 120)
         for name in BAD:
             assert rows[name]["domains"] == 0
         assert "certificate is not trusted" in rows["impostor"]["problem"]
@@ -142,7 +147,11 @@ def _press(running: Hedgerow, name: str) -> None:
 
 def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publisher: ListServer) -> None:
     is_over = threading.Event()
-    publisher.paths["/never"] = lambda _handler: is_over.wait(60)
+
+    def never(_handler):
+        is_over.wait(60)
+
+    publisher.paths["/never"] = never
     entries = "".join(f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in ("never", "good"))
     try:
         with running_hedgerow(family_policy(internet, lists="lists:\n" + entries)) as running:

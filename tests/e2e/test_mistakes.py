@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import kdig
+from small_internet.clients import kdig_addresses
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
@@ -47,7 +47,7 @@ def test_no_mistake_changes_the_running_policy(internet: SmallInternet) -> None:
             wait_until(is_told, 60, f"the mistakes of {text!r}")
             assert _status(running)["policy_loaded"] == before
         assert (running.state / "snapshot.json").read_bytes() == snapshot
-        assert kdig(running.dns, "news.example", source=TABLET).data("A") == ["0.0.0.0"]
+        assert kdig_addresses(running.dns, "news.example", source=TABLET) == ["0.0.0.0"]
         running.edit_policy(family_policy(internet).replace("news.example", "bank.example"))
-        wait_until(lambda: kdig(running.dns, "bank.example", source=TABLET).data("A") == ["0.0.0.0"], 60, "a good edit after all of them")
+        wait_until(lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == ["0.0.0.0"], 60, "a good edit after all of them")
         assert _status(running)["policy_problems"] == []

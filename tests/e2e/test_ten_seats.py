@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig, kdig_addresses
 from small_internet.fast_time import WallClock
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
@@ -75,13 +75,13 @@ def _leave_traces(running: Hedgerow, net: SmallInternet, seat: str) -> None:
     wait_until(lambda: _is_open(running, seat), PATIENCE)
     assert curl(net.url("www.pornhub.com", scheme="http"), proxy=running.proxy, source=SEATS[seat]).status == 403
     _call(running, "/grants", subject="www.pornhub.com", how_long="good", device=seat)
-    wait_until(lambda: kdig(running.dns, "www.pornhub.com", source=SEATS[seat]).data("A") != ["0.0.0.0"], PATIENCE)
+    wait_until(lambda: kdig_addresses(running.dns, "www.pornhub.com", source=SEATS[seat]) != ["0.0.0.0"], PATIENCE)
 
 
 def _nobody_finds_anything(running: Hedgerow) -> None:
     """What is closed at a child's seat is closed again, and the next guest's own page is empty."""
     for seat, address in SEATS.items():
-        wait_until(lambda: kdig(running.dns, "www.pornhub.com", source=address).data("A") == ["0.0.0.0"], PATIENCE, seat)  # noqa: B023
+        wait_until(lambda: kdig_addresses(running.dns, "www.pornhub.com", source=address) == ["0.0.0.0"], PATIENCE, seat)  # noqa: B023
         _call(running, f"/sittings/{seat}", band="child")
         words = ["curl", "-s", "--interface", address, f"{running.web}/device"]
         page = subprocess.run(words, capture_output=True, text=True, check=True).stdout

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 SEAT, OTHER, COUNTER = "127.0.0.6", "127.0.0.7", "127.0.0.8"
@@ -43,7 +43,7 @@ def vouchers(cafe: Hedgerow, count: int, minutes: int, band: str) -> list[str]:
 
 
 def is_open(cafe: Hedgerow, name: str, source: str) -> bool:
-    return kdig(cafe.dns, name, source=source).data("A") != ["0.0.0.0"]
+    return kdig_addresses(cafe.dns, name, source=source) != ["0.0.0.0"]
 
 
 def type_code(cafe: Hedgerow, code: str, source: str) -> tuple[int, str]:

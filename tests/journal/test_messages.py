@@ -103,7 +103,9 @@ def test_a_long_url_is_cut():
     asked = AccessRequest(1.0, DeviceId("d"), None, "example.com", "https://example.com/" + "ä" * 100_000)
     line = encode(asked)
     assert len(line) < LINE_LIMIT
-    assert decode(line).url == asked.url[:TEXT_LIMIT]
+    decoded = decode(line)
+    assert isinstance(decoded, AccessRequest)
+    assert decoded.url == asked.url[:TEXT_LIMIT]
 
 
 def test_decisions_about_lifelines_may_not_be_recorded():

@@ -100,7 +100,7 @@ def test_daily_and_hourly_sums_agree(told, since):
             for at, what, count in told
         )
         recorder.flush()
-        expected = Counter()
+        expected: Counter[str] = Counter()
         for at, what, count in told:
             if (start + at) // 3600 >= (start + since) // 3600:
                 expected[what] += count

@@ -32,7 +32,7 @@ def rows(engine):
 
 
 def test_everything_is_written_in_one_transaction(journal):
-    commits = []
+    commits: list[object] = []
     event.listen(journal.engine, "commit", commits.append)
     recorder = Recorder(journal)
     recorder.add([seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), SystemEvent(NOW, "restart", "dns-0", "exit 9")])
@@ -143,7 +143,12 @@ def limit_pages(store, more):
         connection.execute(f"PRAGMA max_page_count={pages + more}").close()
 
     event.listen(store.engine, "connect", listener)
-    return lambda: (event.remove(store.engine, "connect", listener), store.dispose())
+
+    def lift():
+        event.remove(store.engine, "connect", listener)
+        store.dispose()
+
+    return lift
 
 
 def test_on_a_full_disk_decisions_are_dropped_and_requests_wait(journal):

@@ -159,7 +159,7 @@ def test_decisions_hold_until_their_end(
         fresh = Rulesets(policy, given_grants, given_pauses, catalogue)
         assert decide(fresh.ruleset(device, later), catalogue, request_) == decide(ruleset, catalogue, request_)
         assert rulesets.ruleset(device, later) is ruleset
-    told = [given_grants, given_pauses]
+    told = given_grants, given_pauses
     assert _in_force(rulesets, device, until - 0.001, *told) == _in_force(rulesets, device, now, *told)
     if ruleset.until is not None:
         assert rulesets.ruleset(device, ruleset.until) is not ruleset
@@ -171,7 +171,8 @@ def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iter
     (user,) = rulesets.effective_users_of(device, now)
     schedules = [bedtime for rules in user.layers.values() if (bedtime := rules.bedtime) is not None][:1]
     schedules += [timed.when for rules in user.layers.values() for timed in rules.schedules]
-    given = [each.starts <= now < (each.ends or float("inf")) for each in (*given_grants, *given_pauses)]
+    both: tuple[Grant | Pause, ...] = (*given_grants, *given_pauses)
+    given = [each.starts <= now < (each.ends or float("inf")) for each in both]
     return [state_at(each, user.zone, now).active for each in schedules] + given
 
 

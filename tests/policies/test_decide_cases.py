@@ -62,7 +62,7 @@ def _instant(text: str, policy: Policy) -> float:
 
 
 def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:
-    times = {key: _instant(entry[key], policy) for key in ("starts", "ends") if key in entry}
+    times: dict[str, Any] = {key: _instant(entry[key], policy) for key in ("starts", "ends") if key in entry}
     whose = {"device": DeviceId(entry["device"])} if "device" in entry else {"person": entry.get("person")}
     return {"giver": "ana", "starts": 0.0, **times, **whose}
 

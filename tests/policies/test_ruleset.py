@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies import identity
 from hedgerow.policies import ruleset as ruleset_module
@@ -98,7 +100,7 @@ def test_a_future_grant_is_a_boundary_for_its_person_only(catalogue: Catalogue) 
     assert rulesets.ruleset(tom, NOON + 120).until is None
 
 
-def test_memory_is_bounded(catalogue: Catalogue, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_memory_is_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ruleset_module, "MAX_CACHED_DEVICES", 100)
     monkeypatch.setattr(identity, "MAX_CACHED_DEVICES", 100)
     rulesets = _rulesets(catalogue)

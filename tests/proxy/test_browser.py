@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from proxy_stand import Stand
@@ -18,13 +19,18 @@ from hedgerow.proxy.pages.translations import PageReader
 
 CHROMIUM = Path("/usr/bin/chromium")
 
+type Scheme = Literal["light", "dark"]
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
 @pytest.fixture(scope="module")
-def browser(_stand: Stand) -> Iterator[object]:
+def browser(_stand: Stand) -> Iterator[Browser]:
     with sync_api.sync_playwright() as playwright:
         proxy = {"server": f"http://127.0.0.1:{_stand.gate.port}"}
         launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], proxy=proxy)
@@ -33,13 +39,14 @@ def browser(_stand: Stand) -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("width", "scheme", "ground"), [(390, "light", "rgb(238, 243, 234)"), (1200, "dark", "rgb(19, 26, 21)")])
-def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet, width: int, scheme: str, ground: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_block_page_and_its_button(browser: Browser, stand: Stand, net: SmallInternet, width: int, scheme: Scheme, ground: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, java_script_enabled=False)
     try:
         page = context.new_page()
         asked_for: list[str] = []
         page.on("request", lambda request: asked_for.append(request.url))
         answer = page.goto(net.url("adult.example", "/some/page", "http"))
+        assert answer is not None
         assert answer.status == 403
         assert page.get_by_role("heading", level=1).inner_text() == "This site is not open here"
         assert page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor") == ground
@@ -55,7 +62,7 @@ def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_block_page_is_accessible(browser, scheme: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_block_page_is_accessible(browser: Browser, scheme: Scheme) -> None:
     """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""
     pages = BlockPage("GB", conduct="Be kind.")
     reasons = [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
@@ -75,7 +82,7 @@ def test_the_block_page_is_accessible(browser, scheme: str) -> None:  # type: ig
         context.close()
 
 
-def test_an_access_request_is_answered_on_the_page(browser, stand: Stand, net: SmallInternet, policy: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_access_request_is_answered_on_the_page(browser: Browser, stand: Stand, net: SmallInternet, policy: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
@@ -91,12 +98,15 @@ def test_an_access_request_is_answered_on_the_page(browser, stand: Stand, net: S
         context.close()
 
 
-def test_websites_work_through_the_gate(browser, stand: Stand, net: SmallInternet) -> None:  # type: ignore[no-untyped-def]
+def test_websites_work_through_the_gate(browser: Browser, stand: Stand, net: SmallInternet) -> None:
     context = browser.new_context(ignore_https_errors=True)  # the origin's own certificate is from the test's authority
     try:
         page = context.new_page()
         answer = page.goto(net.url("h2.example", "/page"))
-        assert (answer.status, answer.security_details()["issuer"]) == (200, "Small Internet test root")
+        assert answer is not None
+        security = answer.security_details()
+        assert security is not None
+        assert (answer.status, security["issuer"]) == (200, "Small Internet test root")
         with pytest.raises(sync_api.Error, match="ERR_TUNNEL_CONNECTION_FAILED"):
             page.goto(net.url("adult.example", "/"))
     finally:

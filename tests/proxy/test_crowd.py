@@ -11,6 +11,7 @@ import ssl
 import statistics
 import struct
 import time
+from typing import cast
 
 from proxy_stand import Stand, proxy_stand
 from small_internet.whole import SmallInternet
@@ -139,5 +140,5 @@ async def _never_read(net: SmallInternet, reader: Reader, writer: Writer, luck: 
     """Asks for an endless page and does not take it."""
     host = f"files.example:{net.origins.http_port}"
     writer.write(f"GET http://{host}/endless HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    writer.transport.pause_reading()
+    cast(asyncio.Transport, writer.transport).pause_reading()
     await asyncio.sleep(5)

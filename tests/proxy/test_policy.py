@@ -13,7 +13,7 @@ from hedgerow.policies.content import PASS_THROUGH
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.pages.block_page import BlockPage
-from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy, ResolvedHostCache, TunnelDecisionCache, strictest
+from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache, strictest
 
 LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
 
@@ -115,7 +115,7 @@ def test_the_strictest_verdict_holds() -> None:
 def test_addresses_are_cached_per_ruleset_until_they_expire() -> None:
     asked: list[str] = []
 
-    async def resolve(_ruleset: Ruleset, _device: DeviceId, host: str, *, url_is_allowed: bool = False) -> Found:
+    async def resolve(ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> ResolvedHost:
         assert not url_is_allowed
         asked.append(host)
         return Found(() if host == "nowhere.example" else ("192.0.2.1",))

@@ -16,10 +16,11 @@ VBA = '<Override PartName="/word/data.bin" ContentType="application/vnd.ms-offic
 def zipped(*names: str, more: str = "", padding: int = 0, last: bool = False, packed: bool = True) -> bytes:
     """A zipped document; `padding` is what Office leaves free in the first head, `last`: the types come at the end."""
     file, types = io.BytesIO(), zipfile.ZipInfo("[Content_Types].xml")
+    members: tuple[str | zipfile.ZipInfo, ...] = (*names, types) if last else (types, *names)
     types.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     types.extra = struct.pack("<HH", 0xA220, padding) + bytes(padding) if padding else b""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for each in (*names, types) if last else (types, *names):
+        for each in members:
             archive.writestr(each, TYPES.format(more=more) if each is types else "x" * 900)
     return file.getvalue()
 

@@ -43,7 +43,8 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 class _Fixture:
     def __init__(self, catalogue: Catalogue) -> None:
         self.events: list[SystemEvent] = []
-        self.used, self.bonuses = 0, []
+        self.used = 0
+        self.bonuses: list[Bonus] = []
         self._home = Home(POLICY, Rulesets(POLICY, (), (), catalogue))
         self.notifier = EndingNotifier(lambda: None, self._balances, self.events.append)
 

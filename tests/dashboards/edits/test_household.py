@@ -97,7 +97,9 @@ def test_a_parent_limits_the_time_and_takes_the_limit_back(web):
         page = browser.get("/people/mia").text
         assert 'value="90"' in page
         assert "Save the time for Games" in page
-        (all_use, games) = load_policy(web.policy_path).people["mia"].rules.budget
+        budget = load_policy(web.policy_path).people["mia"].rules.budget
+        assert budget is not None
+        (all_use, games) = budget
         assert (all_use.daily[0], all_use.daily[6], games.subject, games.daily[2]) == (90, 180, "category:games", 45)
         written = web.policy_path.read_text()
         for wrong in ({"school": "many"}, {"school": "1441"}, {"school": "-1"}, {"what": "no such thing", "school": "1"}):

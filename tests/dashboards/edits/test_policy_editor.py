@@ -30,6 +30,13 @@ def post(browser, path, **form):
     return answer
 
 
+def search(pattern, text):
+    """Return the first group of `pattern` in `text`, which must match."""
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return match[1]
+
+
 def policy(web):
     return load_policy(web.policy_path)
 
@@ -186,7 +193,7 @@ def test_a_token_is_shown_once_and_does_what_its_scopes_say(family):
     with client(family) as desk:
         post(desk, "/sign-in", name="ana", password=PASSWORD)
         page = desk.post("/tokens", data={"name": "grafana", "scopes": ["metrics"]}).text
-        token = re.search(r"hedgerow_[\w-]{40,}", page)[0]
+        token = search(r"(hedgerow_[\w-]{40,})", page)
         assert token not in desk.get("/settings").text
         script = {"authorization": f"Bearer {token}"}
         with client(family, "127.0.0.2") as scraper:
@@ -234,7 +241,7 @@ CHANGES = [
 def test_a_change_is_written_shown_and_undone(web, path, form, holds):
     before = web.policy_path.read_text()
     with client(web) as browser:
-        saved = re.search(r"saved=(\d+)", post(browser, path, **form).headers["location"])[1]
+        saved = search(r"saved=(\d+)", post(browser, path, **form).headers["location"])
         assert holds(policy(web))
         page = browser.get(f"/changes/{saved}").text
         assert "<ins>" in page or "<del>" in page
@@ -372,7 +379,7 @@ def test_undoing_writes_no_file_but_those_of_the_policy(web):
 
 def test_undoing_under_later_changes_is_refused(web):
     with client(web) as browser:
-        first = re.search(r"saved=(\d+)", post(browser, "/people", name="zoe", age="3").headers["location"])[1]
+        first = search(r"saved=(\d+)", post(browser, "/people", name="zoe", age="3").headers["location"])
         post(browser, "/people", name="leo", age="6")
         answer = browser.post(f"/changes/{first}/undo")
         assert answer.status_code == 422

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import apprise
 import httpx
 import pytest
+from apprise.plugins.email import NotifyEmail
 from web_server import Web
 
 from hedgerow.dashboards.address_book import mailbox_url
@@ -48,7 +50,7 @@ def test_a_recipient_is_added_configured_and_removed(web: Web, parent: httpx.Cli
     assert isinstance(service, apprise.NotifyBase)
     assert (service.user, service.password) == ("ana@mail.example", PASSWORD)
     assert "per E-Mail" in page
-    about = {"about": ["request", "bypass"], "language": "pt", "quiet_from": "22:00", "quiet_to": "07:00"}
+    about: dict[str, Any] = {"about": ["request", "bypass"], "language": "pt", "quiet_from": "22:00", "quiet_to": "07:00"}
     post(parent, f"{PAGE}/change", name="mutter-ana", **about, digest="18:00", report_day="sun", report="17:30")
     (receiver,) = receivers(web).values()
     assert (receiver.about, receiver.language) == ((NoticeTopic.REQUEST, NoticeTopic.BYPASS), "pt")
@@ -117,7 +119,7 @@ def test_invalid_forms_are_refused_and_change_nothing(web: Web, parent: httpx.Cl
 )
 def test_mail_is_sent_over_tls_to_the_named_server(server: str, host: str, port: int, mode: str) -> None:
     service = apprise.Apprise.instantiate(mailbox_url("ana.b@mail.example", PASSWORD, server, "bo@x.example"))
-    assert isinstance(service, apprise.plugins.email.NotifyEmail)
+    assert isinstance(service, NotifyEmail)
     assert (service.smtp_host, service.port, service.secure, service.secure_mode) == (host, port, True, mode)
     assert (service.user, service.password, service.verify_certificate) == ("ana.b@mail.example", PASSWORD, True)
     assert service.targets == [(False, "bo@x.example")]
@@ -125,7 +127,7 @@ def test_mail_is_sent_over_tls_to_the_named_server(server: str, host: str, port:
 
 def test_large_providers_need_no_server() -> None:
     service = apprise.Apprise.instantiate(mailbox_url("ana@gmail.com", "x"))
-    assert isinstance(service, apprise.plugins.email.NotifyEmail)
+    assert isinstance(service, NotifyEmail)
     assert (service.smtp_host, service.user) == ("smtp.gmail.com", "ana@gmail.com")
 
 

@@ -50,6 +50,7 @@ def decided(web, name):
     """Return the verdicts of `decide` for a person's device under the policy in the file."""
     view = view_of(load_policy(web.policy_path))
     device = find_device(view.rulesets, DEVICES[name])
+    assert device is not None
     ruleset = view.rulesets.ruleset(device, NOW)
     hosts = {id: service.domains[0] for id, service in Services.load().by_id.items() if service.domains} | SITES
     requests = {id: Request(device.id, RequestKind.DNS, host) for id, host in hosts.items()}

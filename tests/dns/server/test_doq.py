@@ -11,7 +11,8 @@ from typing import cast
 
 import dnslib
 import pytest
-from aioquic.asyncio import QuicConnectionProtocol, connect
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
 from small_internet import SmallInternet
@@ -91,7 +92,7 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
     async def main() -> None:
         async with running(internet.nameserver.upstream) as plain:
             leaf = internet.authority.leaf("dns.home.example")
-            server = DoqServer(EncryptedFrontend(plain.server, "dns.home.example"), QuicTls(leaf.certificate, leaf.key, ["doq"]))
+            server = DoqServer(EncryptedFrontend(plain.server.streams, "dns.home.example"), QuicTls(leaf.certificate, leaf.key, ["doq"]))
             sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
             await server.listen(sock)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import h2.config
 import h2.connection
 import h2.errors
+import h2.events
 import h2.settings
 import pytest
 from hypothesis import given, settings
@@ -56,7 +57,9 @@ def test_rapid_reset_ends_the_connection() -> None:
     cancel(MAX_TOKENS // 10)
     with pytest.raises(Flood):
         cancel(MAX_TOKENS)
-    assert asking.receive_data(b"".join(written))[-1].error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+    last = asking.receive_data(b"".join(written))[-1]
+    assert isinstance(last, h2.events.ConnectionTerminated)
+    assert last.error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
 def test_cancelling_answered_requests_is_allowed() -> None:

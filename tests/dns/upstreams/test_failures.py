@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from struct import pack
@@ -254,9 +255,7 @@ def test_dead_upstream_costs_no_time_in_parallel(internet: SmallInternet) -> Non
     assert took < 1.0, "as long as the first attempt waits"
 
 
-def silent_upstream() -> tuple[object, int]:
-    import socket
-
+def silent_upstream() -> tuple[socket.socket, int]:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     return sock, sock.getsockname()[1]

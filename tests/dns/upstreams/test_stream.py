@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from struct import pack
 
 import h2.config
@@ -22,7 +22,7 @@ ASK = UpstreamQuestion(wire.name_of("a.example") + pack("!HH", wire.A, wire.IN))
 
 
 async def exchange_all(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object], made: Callable[[Streams], UpstreamConnection]
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None], made: Callable[[Streams], UpstreamConnection]
 ) -> None:
     """Three questions to a server that ends the connection; each must fail, and none wait for ever."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

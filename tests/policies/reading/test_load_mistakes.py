@@ -39,10 +39,10 @@ def test_mistake(text: str) -> None:
     assert [line for line, _, _ in found] == [line for line, _ in expected], found
     for line, message in expected:
         assert any(each[0] == line and message in each[2] for each in found), found
-    for line, column, _ in found:
-        assert line is not None
+    for row, column, _ in found:
+        assert row is not None
         assert column is not None
-        assert 1 <= column <= len(lines[line - 1]) + 1
+        assert 1 <= column <= len(lines[row - 1]) + 1
 
 
 def test_the_mistakes_are_many_and_have_unique_names() -> None:

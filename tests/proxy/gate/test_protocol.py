@@ -39,7 +39,7 @@ from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.states import TRANSITIONS, State
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.pages.block_page import BlockPage
-from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy, ResolvedHost
 from hedgerow.proxy.sign_in import ProxyAuthenticator, SignInRules
 
 NOW = 1_790_000_000.0
@@ -76,7 +76,7 @@ def decide(_ruleset: Ruleset, request: Request) -> Decision:
     return HIDDEN if request.hides_host else DECISIONS.get(request.host, ALLOWED)
 
 
-async def resolve(_ruleset: Ruleset, _device: DeviceId, _host: str, *, url_is_allowed: bool = False) -> Found:
+async def resolve(ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> ResolvedHost:
     raise AssertionError("the protocol does not resolve")
 
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -62,7 +62,11 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 router.ip(family, "route", "add", "local", "default", "dev", "lo", "table", "100")
         for place in (address4, address6):  # a device is known once it is in the neighbour table; until then it counts as a child's
             where = at("adult.example", 80, place("adult.example"))
-            wait_until(lambda where=where: fetch(running, "parent", "http://adult.example/", *where)[0] == "200", 20)
+
+            def opens(where: tuple[str, ...] = where) -> bool:
+                return fetch(running, "parent", "http://adult.example/", *where)[0] == "200"
+
+            wait_until(opens, 20)
         yield running
 
 
@@ -83,7 +87,7 @@ class TestInTheLaboratory:
     pytestmark = in_the_laboratory
 
     @pytest.mark.parametrize("place", [address4, address6])
-    def test_open_sites_open_and_show_their_own_certificate(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+    def test_open_sites_open_and_show_their_own_certificate(self, home: House, place: Callable[[str], str]) -> None:
         host = "www.school.example"
         status, body, _ = fetch(home, "tablet", f"https://{host}/", *at(host, 443, place(host)))
         assert status == "200", body
@@ -91,7 +95,7 @@ class TestInTheLaboratory:
         assert status == "200", body
 
     @pytest.mark.parametrize("place", [address4, address6])
-    def test_blocked_tls_gets_an_alert_at_once(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+    def test_blocked_tls_gets_an_alert_at_once(self, home: House, place: Callable[[str], str]) -> None:
         host = "adult.example"
         status, complaint, seconds = fetch(home, "tablet", f"https://{host}/", *at(host, 443, place(host)))
         assert status == "000"
@@ -130,7 +134,7 @@ class TestInTheLaboratory:
         assert "page of" not in shown("https://adult.example/")
 
     @pytest.mark.parametrize("place", [address4, address6])
-    def test_blocked_http_gets_the_page(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+    def test_blocked_http_gets_the_page(self, home: House, place: Callable[[str], str]) -> None:
         host = "adult.example"
         status, body, _ = fetch(home, "tablet", f"http://{host}/", *at(host, 80, place(host)))
         assert status == "403"
@@ -147,7 +151,7 @@ class TestInTheLaboratory:
         assert fetch(home, "tablet", "https://adult.example/", *lying)[0] == "000"
 
     @pytest.mark.parametrize("place", [address4, address6])
-    def test_without_a_name_the_address_is_judged(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+    def test_without_a_name_the_address_is_judged(self, home: House, place: Callable[[str], str]) -> None:
         address = place("www.school.example")
         target = f"[{address}]:443" if ":" in address else f"{address}:443"
         for device, opens in (("tablet", False), ("parent", True)):

@@ -19,7 +19,7 @@ from small_internet.clients import HttpAnswer, curl, curl_sha256, curl_shows, ti
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
+from wsproto.events import AcceptConnection, CloseConnection, Event, RejectConnection, Request, TextMessage
 
 from hedgerow.policies.model import DeviceId, Pause, Reason, Verdict
 from hedgerow.proxy.handover import HandoverHeader, HandoverSender, encode_handover_header, load_handover_key
@@ -250,7 +250,7 @@ def test_bad_certificates_of_origins_are_not_hidden(stand: Stand, net: SmallInte
         stand.swap(policy=policy)
 
 
-def exchange(client: socket.socket, connection: WSConnection, data: bytes) -> list[object]:
+def exchange(client: socket.socket, connection: WSConnection, data: bytes) -> list[Event]:
     """Send, and return the events of the first answer."""
     client.sendall(data)
     while True:

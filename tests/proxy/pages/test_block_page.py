@@ -8,13 +8,14 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import FILE_KINDS
@@ -328,7 +329,7 @@ def test_a_small_child_reads_few_words() -> None:
 ])  # fmt: skip
 def test_reader_of(person: str | None, profile: str, young: bool) -> None:
     page = BlockPage(ages={"mia": 7, "tom": 8})
-    ruleset = Rulesets(parse_policy(b"", None), (), (), Nothing()).ruleset(Device(DeviceId("x"), "adult"), NOW)
+    ruleset = Rulesets(parse_policy(b"", None), (), (), cast(Catalogue, Nothing())).ruleset(Device(DeviceId("x"), "adult"), NOW)
     assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == PageReader("fr", young)
 
 

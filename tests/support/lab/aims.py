@@ -284,7 +284,7 @@ def through_ssh(address: str, port: int) -> Aim:
     """True if a blocked page is read through an SSH server (`ssh -W`, as with `ssh -D`)."""
 
     def aim(house: House, device: Space) -> bool:
-        words = ("ssh", "-F", "none", "-i", str(house.net.tunnels.ssh_key), "-p", str(port), "-W", f"{address4(CLOSED)}:80")
+        words = ["ssh", "-F", "none", "-i", str(house.net.tunnels.ssh_key), "-p", str(port), "-W", f"{address4(CLOSED)}:80"]
         words += ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3", f"root@{address}")
         return f"page of {CLOSED}" in device.run(*words, text=f"GET / HTTP/1.0\r\nHost: {CLOSED}\r\n\r\n", seconds=6).stdout
 

@@ -44,7 +44,8 @@ def browse(net: SmallInternet, host: str, home: Path, authority: Path) -> dict[s
         page = browser.new_page()
         opened = page.goto(net.url(host, "/page"))
         assert opened is not None
-        issuer = (opened.security_details() or {}).get("issuer", "")
+        security = opened.security_details()
+        issuer = security.get("issuer", "") if security else ""
         found: dict[str, Any] = page.evaluate(EVERY_KIND)
         found |= {"issuer": issuer, "blocked page": page.goto(net.url("adult.example", "/", "http")).status}  # type: ignore[union-attr]
         browser.close()

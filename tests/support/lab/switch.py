@@ -75,7 +75,7 @@ def main(uplink: str) -> None:
     print("ready", flush=True)
     while True:
         frame, (name, _protocol, kind, *_) = listening.recvfrom(65536)
-        if kind == socket.PACKET_OUTGOING or not name.startswith("port"):  # type: ignore[attr-defined]
+        if kind == socket.PACKET_OUTGOING or not name.startswith("port"):
             continue
         told = with_circuit(frame, name.encode())
         if told is not None:

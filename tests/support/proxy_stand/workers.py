@@ -60,6 +60,10 @@ class Told:
     asked: AccessRequest | None = None
 
 
+def _undecided(_ruleset: Ruleset, _request: Request) -> Decision:
+    raise AssertionError("a query before the first policy")
+
+
 class Builder:
     """Builds proxy policies. The resolver lives as long as its loop."""
 
@@ -67,7 +71,7 @@ class Builder:
         self.told: list[Told] = []
         channel = open_channel(parse_upstream(world.upstream), BootstrapResolver(UpstreamPool(())))
         self.upstreams = UpstreamPool((channel,))
-        self.resolver = Resolver(self.upstreams, lambda *_: None)
+        self.resolver = Resolver(self.upstreams, _undecided)
 
     def proxy_policy(self, world: World) -> ProxyPolicy:
         catalogue = Catalogue.open(world.generation)

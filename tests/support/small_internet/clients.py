@@ -100,6 +100,13 @@ def kdig(
     return parse_kdig(done.stdout)
 
 
+def kdig_addresses(server: Address, name: str, *, source: str | None = None) -> list[str]:
+    """Return the IPv4 addresses in the answer about `name`. Raises AssertionError if there is no answer."""
+    answer = kdig(server, name, source=source)
+    assert answer is not None, f"no answer about {name}"
+    return answer.data("A")
+
+
 def start_dnsperf(server: Address, questions: Sequence[str], *, seconds: float, rate: int | None = None, source: str | None = None,
                   timeout: float = 5.0) -> RunningLoad:  # fmt: skip
     """Starts dnsperf over `questions` ("NAME TYPE" each), round and round for `seconds`, at most `rate` queries a second."""

@@ -148,7 +148,7 @@ async def _start_tls(origins: Origins, record: ConnectionRecord, writer: asyncio
     plain = writer.transport
     await writer.start_tls(context, ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=1.0)
     if writer.transport is None:  # asyncio leaves none where the client hung up on the last byte of the handshake
-        writer._transport = plain  # type: ignore[attr-defined]
+        writer._transport = plain
         raise ConnectionResetError
     record.alpn = writer.get_extra_info("ssl_object").selected_alpn_protocol() or ""
 
