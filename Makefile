@@ -32,6 +32,7 @@ check: setup  ## Lint, types, import contracts, names and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_prose.py
 
 fix: setup  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -24,6 +24,12 @@ LARGE_CLASSES: dict[str, str] = {
     "Settings": "most are properties that name the files of the state directory",
     "GateConnection": "asyncio's protocol, and one method for each command that waits for something",
     "GateProtocol": "one method for each event of the state machine",
+    "InspectedConnection": "the asyncio side of one connection: one method for each command of mitmproxy's layers",
+    "HttpLayer": "one method for each kind of event of mitmproxy's layers",
+    "HeldStream": "one method for each event of an HTTP stream in both directions",
+    "ClientHandshake": "asyncio's protocol, and one method for each step of the handshake",
+    "Inspector": "composition root of the inspection lane, and its limits",
+    "Stream": "asyncio's transport and protocol interfaces, over TLS",
 }
 
 _QUESTION = re.compile(r"(?:Who|What|Whether|How|Where)\b")
