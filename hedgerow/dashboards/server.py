@@ -282,16 +282,29 @@ def mark_local(app: ASGIApp) -> ASGIApp:
     return marked
 
 
+def hold_requests(app: ASGIApp, prepared: asyncio.Event) -> ASGIApp:
+    """Return the app whose requests wait until `prepared` is set.
+
+    FastAPI builds its routes under a lock of threads: a request meanwhile would hold the loop, and with it the heartbeat.
+    """
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        await prepared.wait()
+        await app(scope, receive, send)
+
+    return held
+
+
 class WebServer(uvicorn.Server):
     """uvicorn's server as part of a process that handles its own signals. `local` configures the app on the Unix socket `unix_socket`."""
 
     def __init__(
         self, config: uvicorn.Config, local: uvicorn.Config, tls: TlsContextProvider, prepare: Callable[[], None],
-        unix_socket: socket.socket | None,
+        prepared: asyncio.Event, unix_socket: socket.socket | None,
     ) -> None:  # fmt: skip
         check_uvicorn()
         super().__init__(config)
-        self._local, self._tls, self._prepare, self._unix_socket = local, tls, prepare, unix_socket
+        self._local, self._tls, self._prepare, self._prepared, self._unix_socket = local, tls, prepare, prepared, unix_socket
         self._preparing: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
@@ -310,7 +323,13 @@ class WebServer(uvicorn.Server):
             self._local.load()
             protocol = functools.partial(UnixSocketProtocol, self._protocol(self._local))
             self.servers.append(await asyncio.get_running_loop().create_unix_server(protocol, sock=self._unix_socket))
-        self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
+        self._preparing = asyncio.ensure_future(self._run_preparation())
+
+    async def _run_preparation(self) -> None:
+        try:
+            await asyncio.to_thread(self._prepare)
+        finally:
+            self._prepared.set()
 
     def _protocol(self, config: uvicorn.Config) -> ProtocolFactory:
         http_class: Any = config.http_protocol_class
@@ -323,10 +342,13 @@ def web_server(
 ) -> WebServer:  # fmt: skip
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
 
-    `prepare` runs in a thread once the server accepts connections. The limit of connections does not count for `unix_socket`, which
-    `listen_locally` returns.
+    `prepare` runs in a thread once the server accepts connections; requests wait for its end. The limit of connections does not count for
+    `unix_socket`, which `listen_locally` returns.
     """
-    return WebServer(_config(app, connections, request_timeout), _config(mark_local(app), None, request_timeout), tls, prepare, unix_socket)
+    prepared = asyncio.Event()
+    app = hold_requests(app, prepared)
+    remote, local = _config(app, connections, request_timeout), _config(mark_local(app), None, request_timeout)
+    return WebServer(remote, local, tls, prepare, prepared, unix_socket)
 
 
 def _config(app: ASGIApp, connections: int | None, request_timeout: float) -> uvicorn.Config:
