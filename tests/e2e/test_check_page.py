@@ -62,4 +62,4 @@ def _try_the_ways(page: Any) -> None:
     shown = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows}
     assert {name for name, word in shown.items() if word == "open"} == {"1.1.1.1"}
     assert len(shown) == 6
-    assert page.get_by_text("Only a gateway closes this").first.is_visible()
+    assert page.get_by_text("Only a gateway can close this").first.is_visible()

@@ -76,7 +76,7 @@ def test_broken_files_leave_the_last_good_ones_in_force(house: Hedgerow, public:
     (public / "chain.pem").write_text("-----BEGIN CERTIFICATE-----\nhalf of it")
     try:
         assert fetch(house, CSS, ca=ca).exit_code == 0
-        wait_until(lambda: "certificate can't be used for the pages" in house.stderr, 30, "the warning")
+        wait_until(lambda: "Can't use the policy's certificate for the web pages" in house.stderr, 30, "the warning")
     finally:
         (public / "chain.pem").write_bytes(before)
 
