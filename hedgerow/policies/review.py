@@ -170,6 +170,8 @@ def _allowance(allowance: Allowance) -> str:
     return f"{subject} {daily} min" + (f", {allowance.weekly} per week" if allowance.weekly is not None else "")
 
 
+SAFE_CLIENT_ID_LENGTH = 26
+"""Characters of a client id that can carry 128 random bits."""
 FEW_ADULT_SITES = "only the starter lists block adult sites: most adult sites are open"
 _WIDER = {"vpn": ("bypass",)}  # categories of lists that contain a group's services under another name
 
@@ -178,6 +180,7 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
     """Return warnings about a policy at `now` (seconds since the epoch)."""
     return (
         *_host_name_only_devices(policy),
+        *_short_client_ids(policy),
         *_overlaps(policy),
         *_open_anyway(policy),
         *_few_lists(policy),
@@ -196,6 +199,13 @@ def _host_name_only_devices(policy: Policy) -> Iterator[str]:
         else:
             because = "any device can claim that name, so it only restricts. Add a mac, ip or client_id"
             yield f"{device.id} is filtered as {unknown}, not as {device.profile}, when only its host name is known: {because}"
+
+
+def _short_client_ids(policy: Policy) -> Iterator[str]:
+    """Warn of client ids that somebody can guess."""
+    for device in policy.devices.values():
+        if device.client_id is not None and len(device.client_id) < SAFE_CLIENT_ID_LENGTH:
+            yield f"{device.id}: its client_id is short enough to guess. Take a random one, such as from `openssl rand -hex 16`"
 
 
 def _overlaps(policy: Policy) -> Iterator[str]:

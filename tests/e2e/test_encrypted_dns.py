@@ -29,6 +29,7 @@ devices:
   mia-phone: {client_id: mia-phone-7f3a}
   ann-phone: {client_id: ann-phone}
 """
+UNNAMED = "127.0.0.77"
 TRANSPORTS = pytest.mark.parametrize("how", ["tls", "https", "https-get", "quic"])
 
 
@@ -76,13 +77,20 @@ def test_a_device_gets_its_own_answers(encrypted: Hedgerow, whole_internet: Smal
 
 @TRANSPORTS
 def test_a_client_id_works_away_from_home(encrypted: Hedgerow, whole_internet: SmallInternet, how: str) -> None:
-    for source in (OUTSIDER, TABLET):
+    for source in (OUTSIDER, UNNAMED):
         child = ask(encrypted, how, "adult.example", client="mia-phone-7f3a", source=source)
         adult = ask(encrypted, how, "adult.example", client="ann-phone", source=source)
         assert child is not None
         assert child.data("A") == ["0.0.0.0"]
         assert adult is not None
         assert adult.data("A") == [whole_internet.address_of("adult.example")]
+
+
+@TRANSPORTS
+def test_an_adults_client_id_does_not_open_a_childs_own_device(encrypted: Hedgerow, how: str) -> None:
+    found = ask(encrypted, how, "adult.example", client="ann-phone", source=TABLET)
+    assert found is not None
+    assert found.data("A") == ["0.0.0.0"]
 
 
 @TRANSPORTS

@@ -126,6 +126,10 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
         ("people: {mia: {age: 6, schedules: {tv: {allow: youtube, when: sat}}}}", []),
         ("people: {mia: {age: 9, block: [youtube], schedules: {tv: {allow: youtube, when: sat}}}}", []),
         ("people: {mia: {age: 9, schedules: {tv: {only: youtube, when: sat}}}}", []),
+        (
+            "devices: {phone: {client_id: mia-phone}, pad: {client_id: 5d0c2ab81e6f4397a2d4f80b6c11e93a}}",
+            ["phone: its client_id is short enough to guess. Take a random one, such as from `openssl rand -hex 16`"],
+        ),
     ],
 )
 def test_warnings(text: str, said: list[str]) -> None:

@@ -38,7 +38,7 @@ class DnsWorker:
             found = self._worker.client_of_mac(address.removeprefix(MAC_PREFIX))
         else:
             found = self._worker.client(address)
-        return Client(found[0].id, found[1]) if found else None
+        return Client(found[0].id, found[1], found[0].known) if found else None
 
     def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
         self._worker.observe(client.ruleset, request, decision, count)

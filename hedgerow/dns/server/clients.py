@@ -1,6 +1,7 @@
 """The clients of a worker: their rules, limits and answers, and the client ids of encrypted DNS.
 
-A client id makes a device known wherever it asks from, so it is as good as a password: whoever knows it gets that device's answers.
+A client id makes a device known wherever it asks from, so it is as good as a password: whoever knows it gets that device's answers. It does
+not count from an address whose device the policy names, or an adult's id would open a child's own device.
 """
 
 from __future__ import annotations
@@ -72,10 +73,11 @@ CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, whi
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A device that may ask, with the ruleset in force."""
+    """A device that may ask, with the ruleset in force. `is_named`: the policy names it by MAC or IP address."""
 
     device: DeviceId
     ruleset: Ruleset
+    is_named: bool = False
 
 
 type ClientLookup = Callable[[str], Client | None]

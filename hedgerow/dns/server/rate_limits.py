@@ -14,6 +14,7 @@ _BURST_SECONDS: Final = 4  # a phone that wakes up asks for a hundred names at o
 MAX_PENDING_PER_CLIENT: Final = 512  # queries of one client that wait for upstreams
 MAX_PENDING_PER_CLIENT_BUSY: Final = 32  # the same while many others' wait
 _REFUSALS_PER_SECOND: Final = 500  # beyond that it is an attack, which is not answered
+_CLIENT_ID_TRIES: Final = 60  # wrong client ids of all clients together; one more per second
 _UNLIMITED: Final = 1 << 29  # Python counts faster below 2 ** 30
 MAX_QUERY: Final = 4096  # octets over a connection; a query with all known options has a few hundred
 MAX_UNSENT: Final = 256 << 10  # octets of answers that the client of one connection does not read
@@ -32,12 +33,14 @@ class TokenBucket:
 class RateLimiter:
     """The buckets of one worker.
 
-    `total` is for all clients, `unknown_clients` for those that may not ask, `free` for those without a limit.
+    `total` is for all clients, `unknown_clients` for those that may not ask, `free` for those without a limit, and `client_ids` for ids
+    that the policy does not have.
     """
 
     def __init__(self, limit: QueryLimit | None = None) -> None:
         self.free = TokenBucket(_UNLIMITED)
         self.unknown_clients = TokenBucket(_REFUSALS_PER_SECOND)
+        self.client_ids = TokenBucket(_CLIENT_ID_TRIES)
         self._overflow = TokenBucket(0)
         self._buckets: dict[str, TokenBucket] = {}
         self._may_have_full = True
@@ -79,6 +82,7 @@ class RateLimiter:
     def refill(self) -> None:
         """Refill all buckets. Call it once per second."""
         self.unknown_clients.left = _REFUSALS_PER_SECOND
+        self.client_ids.left = min(self.client_ids.left + 1, _CLIENT_ID_TRIES)
         self.total.left = min(max(self.total.left, 0) + self._total, self._total * _BURST_SECONDS)
         self._overflow.left = self._per_client
         for bucket in self._buckets.values():

@@ -176,15 +176,30 @@ class EncryptedFrontend:
         self.streams = streams
         self.responder = streams.responder
         self.own_name = own_name
+        self._proven_ids: set[str] = set()
 
     def client_id_of(self, transport: asyncio.Transport, tls: ServerTls) -> str | None:
         """Return the client id in the SNI of a connection."""
         return client_id_from_sni(tls.server_name(transport.get_extra_info("ssl_object")), self.own_name)
 
     def client_key(self, address: str, client_id: str | None) -> str:
-        """Return the key of a client: its id if the policy knows it, else its address."""
+        """Return the key of a client: its id if the policy knows it, but not the device at its address, else its address.
+
+        Guessing ids is limited for all clients together. Ids that were right before are not affected.
+        """
+        here = self.find(address) if client_id is not None else None
+        if client_id is None or (here is not None and here.client.is_named):
+            return address
         key = f"{CLIENT_ID_PREFIX}{client_id}"
-        return key if client_id is not None and self.find(key) is not None else address
+        tries = self.responder.clients.limits.client_ids
+        if key not in self._proven_ids and tries.left <= 0:
+            return address
+        if self.find(key) is None:
+            self._proven_ids.discard(key)
+            tries.left -= 1
+            return address
+        self._proven_ids.add(key)
+        return key
 
     def find(self, key: str, data: bytes = b"") -> ClientEntry | None:
         return self.responder.client_for(key, key, data)

@@ -30,7 +30,9 @@ class _NameForm(NamedTuple):
 
 
 _CLIENT_ID = _NameForm(
-    "client_id", re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"), "letters, digits and hyphens, such as mia-phone-7f3a"
+    "client_id",
+    re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"),
+    "letters, digits and hyphens, such as 5d0c2ab81e6f4397a2d4f80b6c11e93a",
 )
 _HOST_NAME = _NameForm("host name", re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"), "one without a domain, such as tablet")
 _USER = _NameForm("user name", re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"), "letters, digits, dots and hyphens")

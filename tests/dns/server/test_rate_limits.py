@@ -12,10 +12,12 @@ import pytest
 from small_internet import Fault, SmallInternet
 
 from hedgerow.dns.server import rate_limits, responder, stream
+from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.rate_limits import RateLimiter
+from hedgerow.policies.model import DeviceId
 from hedgerow.policies.network import QueryLimit
 
-from ..conftest import Running, ask, running
+from ..conftest import Running, ask, rules, running
 
 LIMIT = QueryLimit(per_client=10, total=60, exempt=(ip_network("127.0.0.2"),))
 
@@ -183,5 +185,22 @@ def test_unknown_clients_have_few_connections(internet: SmallInternet) -> None:
                 assert await reader.readexactly(2)
             for _, each in [*unknown_clients, (reader, writer)]:
                 each.close()
+
+    asyncio.run(main())
+
+
+def test_wrong_client_ids_are_limited_for_all_clients_together(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            frontend = stream.EncryptedFrontend(server.server.streams, "dns.home.example")
+            for client_id in ("known", "other"):
+                server.clients[f"id:{client_id}"] = Client(DeviceId(client_id), rules())
+            assert frontend.client_key("127.0.0.9", "known") == "id:known"
+            tries = [frontend.client_key(f"127.0.1.{number}", f"wrong{number}") for number in range(200)]
+            assert tries == [f"127.0.1.{number}" for number in range(200)]
+            assert frontend.client_key("127.0.0.9", "other") == "127.0.0.9", "no try is left"
+            assert frontend.client_key("127.0.0.9", "known") == "id:known", "it was right before"
+            server.server.responder.clients.limits.refill()
+            assert frontend.client_key("127.0.0.9", "other") == "id:other"
 
     asyncio.run(main())
