@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
+
+STARTING_S = 60.0
+"""Seconds that a worker may take for its first start before that counts as a trouble."""
 
 
 class InvalidInput(ValueError):
@@ -39,7 +43,7 @@ class ListHealth:
     """A list. `fetched` is the last successful download, or the time stamp of a file.
 
     `unique` counts domains that are in no other list, `problems` and `ignored` count lines by kind. `held`: a newer copy awaits approval.
-    `failed`: the server sends nothing, or the copy is too old.
+    `failed`: the server sends nothing, or the copy is too old. `is_remote`: it is fetched from a server.
     """
 
     source: str
@@ -54,6 +58,7 @@ class ListHealth:
     ignored: Mapping[str, int] = field(default_factory=dict)
     held: bool = False
     failed: bool = False
+    is_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,9 @@ class Status:
     """State of Hedgerow. Instants are seconds since the epoch.
 
     `policy` is the path of the file in force, empty for the built-in policy. `policy_problems` are those of a newer file that was rejected.
-    `dropped` counts decisions that were not recorded, `free_bytes` is the free space of the state directory's disk. `certificates` are the
-    expiry times of `ca`, `pages` and the policy's `files`.
+    `dropped` counts decisions that were not recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates`
+    are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists or
+    newer rules cannot be put into force.
     """
 
     version: str
@@ -79,6 +85,25 @@ class Status:
     dropped: int = 0
     free_bytes: int = 0
     certificates: Mapping[str, float] = field(default_factory=dict)
+    state: str = ""
+    lists_problem: str = ""
+    publish_problem: str = ""
+
+    def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
+        """Return the workers that do not run, without those in their first minute."""
+        not_running = (each for each in self.workers if each.state != "running")
+        return tuple(each for each in not_running if each.state != "starting" or each.restarts or now - each.since > STARTING_S)
+
+    @property
+    def is_disk_full(self) -> bool:
+        """Tell whether so little space is left that the oldest decisions are deleted for newer ones."""
+        return self.free_bytes < RESERVED_BYTES
+
+    @property
+    def unfetched_lists(self) -> tuple[ListHealth, ...]:
+        """Return all lists that are fetched if every one of them fails, else none."""
+        remote = tuple(each for each in self.lists if each.is_remote)
+        return remote if all(each.failed for each in remote) else ()
 
     @property
     def knows_few_adult_sites(self) -> bool:

@@ -169,6 +169,7 @@ class ListUpdater:
             return
         finally:
             self._is_fetching = False
+        self.problem = ""
         new_problems = []
         for source, each in zip(wanted, fetched, strict=True):
             if each.problem is None:
@@ -278,6 +279,7 @@ def _health_of(source: Source, checked: float | None, problem: str, is_held: boo
         ignored=report.ignored if report else {},
         held=is_held,
         failed=has_failed,
+        is_remote=source.url is not None,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
+from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.rules import Problem
@@ -26,6 +27,8 @@ log = logging.getLogger("hedgerow.control")
 class SnapshotPublisher:
     """Holds all parts of a snapshot. `view` is the one in force, None before the first `publish`.
 
+    `problem` says why the last one could not be written, until one is.
+
     Raises PolicyError if neither the policy file nor its last snapshot can be used.
     """
 
@@ -36,6 +39,7 @@ class SnapshotPublisher:
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
         self.view: LoadedSnapshot | None = None
+        self.problem = ""
         self._spent: tuple[SpentBudget, ...] = ()
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
@@ -59,7 +63,12 @@ class SnapshotPublisher:
         Calls run one after the other, so that serial numbers have the order of publication.
         """
         async with self._publishing:
-            await self._publish()
+            try:
+                await self._publish()
+            except OSError as error:
+                self.problem = error_text(error)
+                raise
+            self.problem = ""
 
     async def publish_with_retry(self) -> None:
         """Publish, and retry while the disk is full. Meanwhile the last snapshot stays in force."""
@@ -167,6 +176,12 @@ class PolicyFile:
         self.policy, self.problems, self.loaded = policy, (), time.time()
         self._remember(before)
         return True
+
+    def current_problems(self) -> tuple[Problem, ...]:
+        """Return the mistakes of the file as it is on the disk; a missing file is one."""
+        if self.path is not None and not self.path.exists():
+            return (Problem(str(self.path), None, None, "the file is missing"),)
+        return self.problems
 
     def _remember(self, before: tuple[object, ...] | None) -> None:
         """Remember the identity of all included files, known only after reading. If the file changed meanwhile, it is read again."""

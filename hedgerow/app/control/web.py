@@ -82,7 +82,7 @@ class WebControl(AccessControl):
             people=tuple(policy.policy.people),
             policy=str(policy.path or ""),
             policy_loaded=policy.loaded,
-            policy_problems=policy.problems,
+            policy_problems=policy.current_problems(),
             list_problems=lists.problems(policy.policy),
             lists=lists.health(policy.policy),
             workers=tuple(_worker_health(row) for row in self._workers.rows),
@@ -90,6 +90,9 @@ class WebControl(AccessControl):
             dropped=self._recorder.dropped,
             free_bytes=shutil.disk_usage(self._settings.state).free,
             certificates=self._authority_end() | self._tls.expires,
+            state=str(self._settings.state),
+            lists_problem=lists.problem,
+            publish_problem=self._publisher.problem,
         )
 
     def names(self) -> WebNames:

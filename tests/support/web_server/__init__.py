@@ -265,7 +265,7 @@ def running_web(
     """
     engine = open_journal(state / "journal.sqlite")
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
-    control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon"), policy_path)
+    control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path)
     metrics = Metrics(strict=True)
     accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)

@@ -1,0 +1,100 @@
+"""Troubles at the top of *Today*: a broken policy file, lists that all fail, and a full disk, each with what is enforced meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from list_server import ListServer, send, text
+from small_internet import SmallInternet
+from small_internet.clients import kdig_addresses
+from small_internet.family import LISTS, OWN_LISTS, TABLET, family_policy
+from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
+
+
+def troubles(running: Hedgerow) -> dict[str, str]:
+    """Return the text of each trouble on Today by its id."""
+    token = (running.state / "admin-token").read_text().strip()
+    answer = httpx.get(f"{running.web}/", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+    assert answer.status_code == 200
+    found = re.findall(r'<section class="card trouble" id="trouble-(\w+)"(.*?)</section>', answer.text, re.DOTALL)
+    return {name: " ".join(re.sub("<[^>]*>", " ", body).split()) for name, body in found}
+
+
+def is_filtering(running: Hedgerow) -> bool:
+    return kdig_addresses(running.dns, "news.example", source=TABLET) == ["0.0.0.0"]
+
+
+def test_a_broken_policy_file_is_shown_until_it_is_right_again(internet: SmallInternet) -> None:
+    good = family_policy(internet)
+    with running_hedgerow(good, lists=LISTS) as running:
+        assert troubles(running) == {}
+        running.edit_policy(good + "people: [\n")
+        shown = wait_until(lambda: troubles(running).get("policy", ""), 60, "the broken file is shown")
+        assert "stay in force" in shown
+        assert re.search(r"hedgerow\.yaml:\d+", shown)
+        assert is_filtering(running)
+        running.policy_path.unlink()
+        assert "the file is missing" in wait_until(lambda: troubles(running).get("policy", ""), 60)
+        assert is_filtering(running)
+        running.edit_policy(good)
+        wait_until(lambda: troubles(running) == {}, 60, "the file is right again")
+
+
+def test_lists_that_all_fail_are_shown_with_the_copies_in_force(internet: SmallInternet) -> None:
+    with ListServer().serving() as publisher:
+        broken = lambda handler: send(handler, 503)  # noqa: E731
+        names = [f"{word}.txt" for word in ("first", "second")]
+        publisher.paths = {f"/{name}": broken for name in names}
+        entries = [f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in names]
+        with running_hedgerow(family_policy(internet, lists=OWN_LISTS + "".join(entries)), lists=LISTS) as running:
+            shown = wait_until(lambda: troubles(running).get("lists", ""), 60, "failing lists are shown")
+            assert "None of the 2 lists can be fetched" in shown
+            assert "Most unsuitable sites are open" in shown
+            assert "503" in shown
+            assert kdig_addresses(running.dns, "gambling.example", source=TABLET) == ["0.0.0.0"]
+            publisher.paths["/first.txt"] = text(b"first.example\n")
+            paths = ("--state", str(running.state), "--policy", str(running.policy_path))
+            command = hedgerow_command("lists", "update", *paths, timeout=200)
+            assert command.returncode == 0, command.stderr
+            wait_until(lambda: "lists" not in troubles(running), 100, "one list is enough")
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a file system of this size."""
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_shown_and_filtering_goes_on(internet: SmallInternet, tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", 256) as disk,
+        running_hedgerow(family_policy(internet), lists=LISTS, directory=disk) as running,
+    ):
+        assert troubles(running) == {}
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 65536)
+        assert is_filtering(running)
+        shown = wait_until(lambda: troubles(running).get("disk", ""), 60, "the full disk is shown")
+        assert "Filtering goes on" in shown
+        assert str(running.state) in shown
+        filler.unlink()
+        wait_until(lambda: troubles(running) == {}, 60, "there is room again")
+        assert is_filtering(running)
