@@ -1,25 +1,37 @@
 """Update the message catalogues after a change of the pages: `python tools/catalogues.py`.
 
-New messages get an empty translation, and unused ones are removed.
+New messages get an empty translation in the complete languages, and unused ones are removed from all. `python tools/catalogues.py it`
+adds every missing message to the catalogue of Italian, which it makes if there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from babel import Locale
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import write_po
+from babel.messages.pofile import read_po, write_po
 
 import hedgerow
-from hedgerow.dashboards.words.languages import catalogue_path, read_catalogue
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.text.catalogues import NAME_CONTEXT, SOURCE_LANGUAGE, SOURCE_NAME, catalogue_path
 from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.proxy.pages.translations import page_messages
 
 PACKAGE = Path(hedgerow.__file__).parent
-TRANSLATED = tuple(code for code in LANGUAGES if code != "en")
+TRANSLATED = tuple(code for code in LANGUAGES if code != SOURCE_LANGUAGE)
+COMPLETE = ("de", "fr", "es", "pt", "pt-BR")
+"""Languages in which no message may be missing. The others have at least the messages of `REQUIRED`."""
+
+REQUIRED = (
+    "templates/device.html", "templates/layout.html", "templates/parts.html", "templates/start.html", "templates/error.html",
+    "words/labels.py", "words/rules.py", "pages/own_device.py", "pages/start.py",
+)  # fmt: skip
+"""The child's own page and the guide, with what they include. The block page is required too."""
 
 # Scripts are answered in English.
 _ENGLISH_ONLY = ("api/policy.py", "api/accounts.py", "api/notices.py", "api/access.py")
@@ -38,48 +50,66 @@ _KEYWORDS = {
 _CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-def messages() -> Catalog:
-    """Return all messages of the pages, in English."""
+def messages(*, required_only: bool = False) -> Catalog:
+    """Return all messages of the pages in English, or those that every language needs."""
     catalogue = Catalog(project="Hedgerow", creation_date=_CREATED, fuzzy=False)
     for folder in (PACKAGE / "dashboards", PACKAGE / "app"):
-        for _file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
-            catalogue.add(text, context=context)
-    for text in _in_data():
-        catalogue.add(text)
+        for file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
+            if not required_only or file in REQUIRED:
+                catalogue.add(text, context=context)
+    for context, text in _in_data():
+        catalogue.add(text, context=context)
     return catalogue
 
 
-def updated(code: str) -> Catalog:
-    """Return the catalogue of a language with all current messages, new ones untranslated."""
-    catalogue = read_catalogue(code)
+def updated(code: str, *, fill: bool = False) -> Catalog:
+    """Return the catalogue of a language with the current messages; `fill` adds new ones untranslated, as in a complete language."""
+    catalogue = _read(code)
+    before = {(each.id, each.context) for each in catalogue}
     catalogue.update(messages(), no_fuzzy_matching=True)
     catalogue.project, catalogue.version, catalogue.revision_date = "Hedgerow", "1", _CREATED
     catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = "Hedgerow"
     catalogue.obsolete.clear()
+    if not fill and code not in COMPLETE:
+        for id, context in [(each.id, each.context) for each in catalogue if each.id and (each.id, each.context) not in before]:
+            catalogue.delete(id, context)
     return catalogue
 
 
-def missing(catalogue: Catalog) -> list[str]:
-    """Return the messages without a translation in every plural form."""
-    return [
-        str(each.id)
-        for each in catalogue
-        if each.id and not all(each.string if isinstance(each.string, list | tuple) else [each.string])
-    ]  # fmt: skip
+def missing(catalogue: Catalog, needed: Catalog | None = None) -> list[str]:
+    """Return the messages without a translation in every plural form, of the catalogue itself or of those `needed`."""
+    translations = ((each, catalogue.get(each.id, each.context)) for each in needed or catalogue if each.id)
+    return [str(each.id) for each, found in translations if found is None or not all(_strings(found.string))]
 
 
-def _in_data() -> Iterator[str]:
-    """Yield messages from other packages' data. Categories are translated with the block page."""
-    yield from (profile.title for profile in parse_policy(b"", None).profiles.values())
+def _strings(string: str | Iterable[str] | None) -> list[str]:
+    return [string or ""] if string is None or isinstance(string, str) else list(string)
+
+
+def _read(code: str) -> Catalog:
+    path = catalogue_path(code)
+    if not path.exists():
+        return Catalog(locale=Locale.parse(code, sep="-"), creation_date=_CREATED, fuzzy=False)
+    with path.open("rb") as file:
+        return read_po(file, locale=path.stem)
+
+
+def _in_data() -> Iterator[tuple[str | None, str]]:
+    """Yield messages from other packages' data, each after its context."""
+    yield NAME_CONTEXT, SOURCE_NAME
+    yield from ((None, profile.title) for profile in parse_policy(b"", None).profiles.values())
+    yield from page_messages()
 
 
 def main() -> None:
-    """Write every catalogue, and print the number of missing translations."""
-    for code in TRANSLATED:
-        catalogue = updated(code)
+    """Write every catalogue, and print the number of missing translations. Languages named as arguments get all messages."""
+    named = sys.argv[1:]
+    for code in dict.fromkeys((*TRANSLATED, *named)):
+        catalogue = updated(code, fill=code in named)
         with catalogue_path(code).open("wb") as file:
             write_po(file, catalogue, width=140, no_location=True, sort_output=True)
-        print(f"{code}: {len(catalogue)} messages, {len(missing(catalogue))} without a translation")
+        absent, required = len(missing(catalogue, messages())), len(missing(catalogue, messages(required_only=True)))
+        print(f"{code}: {absent} messages without a translation, {required} of them required")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.address_book import MAX_ADDRESS_LENGTH, check_receiver_name
-from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.api.schema import Actor, LanguageCode, StrictModel
 from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import put, remove
@@ -18,7 +18,6 @@ from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, TestResu
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.journal.outbox import NoticeRow
 from hedgerow.policies.notices import NoticeTopic
-from hedgerow.policies.text.locales import LanguageCode
 
 
 @dataclass(frozen=True, slots=True)

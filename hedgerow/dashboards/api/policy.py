@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
-from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.api.schema import Actor, LanguageCode, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput, ListHealth
 from hedgerow.dashboards.edits.household import (
     add_list_edit,
@@ -34,7 +34,6 @@ from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy, Verdict
-from hedgerow.policies.text.locales import LanguageCode
 
 
 class Stance(StrEnum):

@@ -1,32 +1,26 @@
 """Languages of the pages: choice, message catalogues, and formats of dates, times, durations and numbers.
 
-Catalogues are the `.po` files beside this module, read without compiling. Missing messages appear in English;
-`tools/catalogues.py` lists them, and a test requires that there are none.
+Catalogues are the `.po` files beside this module (`policies/text/catalogues.py`). Missing messages appear in English;
+`tools/catalogues.py` counts them.
 """
 
 from __future__ import annotations
 
-import gettext
-import io
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time, format_timedelta, get_day_names
 from babel.lists import format_list
-from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from starlette.requests import HTTPConnection
 
-from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.catalogues import read_translations
+from hedgerow.policies.text.locales import LANGUAGES, text_direction
 from hedgerow.proxy.pages.translations import category_titles, choose_language
 
-CATALOGUES_DIR = Path(__file__).parent
 LANGUAGE_COOKIE = "hedgerow_language"
 """Holds the chosen language; without it the browser's Accept-Language decides."""
 
@@ -43,8 +37,9 @@ class Language:
 
     def __init__(self, code: str) -> None:
         self.code = code
-        self.locale = Locale.parse(_LOCALES.get(code, code))
-        self.translations = gettext.NullTranslations() if code == "en" else _translations(code)
+        self.direction = text_direction(code)
+        self.locale = Locale.parse(_LOCALES.get(code, code), sep="_" if code in _LOCALES else "-")
+        self.translations = read_translations(code)
 
     def gettext(self, text: str, /, **values: object) -> str:
         """Return a message in this language with its values."""
@@ -107,21 +102,3 @@ def language_of(connection: HTTPConnection) -> Language:
     """Return the language that the client chose, else the best match for its browser."""
     chosen = connection.cookies.get(LANGUAGE_COOKIE, "")
     return language(chosen if chosen in LANGUAGES else choose_language(connection.headers.get("accept-language", "")))
-
-
-def read_catalogue(code: str) -> Catalog:
-    """Read the catalogue of a language."""
-    with catalogue_path(code).open("rb") as file:
-        return read_po(file, locale=catalogue_path(code).stem)
-
-
-def catalogue_path(code: str) -> Path:
-    """Return the path of a catalogue, named after the locale: `pt_BR.po` for `pt-BR`."""
-    return CATALOGUES_DIR / f"{code.replace('-', '_')}.po"
-
-
-def _translations(code: str) -> gettext.NullTranslations:
-    compiled = io.BytesIO()
-    write_mo(compiled, read_catalogue(code))
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Literal
 from zoneinfo import available_timezones
 
+from hedgerow.policies.text.catalogues import native_names
 from hedgerow.policies.text.suggestions import did_you_mean, suggest
 
-type LanguageCode = Literal["en", "de", "fr", "es", "pt", "pt-BR"]
+LANGUAGES = native_names()
+"""Native names of the languages by BCP 47 tag: English, and every language with a catalogue. `pt` is European Portuguese."""
 
-LANGUAGES = {
-    "en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "pt": "Português (Portugal)", "pt-BR": "Português (Brasil)",
-}  # fmt: skip
-"""Native names of the languages by BCP 47 tag, the same tags as `LanguageCode`. `pt` is European Portuguese."""
+_RIGHT_TO_LEFT = frozenset({"ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"})
 
 # ISO 3166-1 alpha-2.
 _COUNTRY_CODES = """
@@ -27,9 +25,17 @@ UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 COUNTRIES = frozenset(_COUNTRY_CODES.split())
 
-_LOCALES = ("en", "de", "fr", "es", "pt_BR", "pt_PT")
 _COMMON_NAMES = {"uk": "GB", "el": "GR", "en": "GB", "usa": "US", "england": "GB", "america": "US", "scotland": "GB", "wales": "GB"}
 _MAX_SUGGESTED_ZONES = 4
+
+
+def text_direction(language: str) -> str:
+    """Return the value of the HTML attribute `dir` for a language.
+
+    >>> text_direction("ar"), text_direction("pt-BR")
+    ('rtl', 'ltr')
+    """
+    return "rtl" if language.partition("-")[0] in _RIGHT_TO_LEFT else "ltr"
 
 
 def meant_country(text: str) -> str | None:
@@ -64,7 +70,8 @@ def suggest_timezone(text: str) -> str:
 def _country_names() -> dict[str, str]:
     from babel import Locale  # larger than this package, and needed for mistakes only
 
-    return {name.casefold(): code for each in _LOCALES for code, name in Locale.parse(each).territories.items() if len(code) == 2}
+    locales = ("pt_PT" if code == "pt" else code.replace("-", "_") for code in LANGUAGES)
+    return {name.casefold(): code for each in locales for code, name in Locale.parse(each).territories.items() if len(code) == 2}
 
 
 def _time_zones_of(country: str) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""The proxy's own pages. Their words are in the YAML files of this package, one per language."""
+"""The proxy's own pages. Their English texts are in `en.yaml`; the other languages have them in the message catalogues."""

@@ -23,7 +23,7 @@ from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
-from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, choose_language, load_translations
+from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language
 
 _FIRST_VIEW = (frozenset({"children"}), frozenset({"children"}), frozenset({"everyone", "suicide"}), frozenset({"abuse"}))
 """Purposes of the helplines that are shown at once: two for children, one for anybody, one for victims of abuse."""
@@ -83,7 +83,9 @@ _MAX_REFRESHES = 180
 _MAX_CACHED_PAGES = 128
 """Rendered pages in the cache, at some 15 kB each."""
 
-_FRAME_HTML = Markup('<!doctype html><html lang="{1}"><meta name="color-scheme" content="light dark"><title>{0}</title><p>{0}</p>')
+_FRAME_HTML = Markup(
+    '<!doctype html><html lang="{1}" dir="{2}"><meta name="color-scheme" content="light dark"><title>{0}</title><p>{0}</p>'
+)
 _CSP_NOTHING = "default-src 'none'"
 """Content security policy of a response without style or form. Unlike the page's, it allows the response to be shown in a frame."""
 
@@ -111,9 +113,9 @@ class BlockPage:
         categories, lifelines = builtin_categories(), Lifelines.load().for_country(country)
         titles = {category.name: category.title for category in categories}
         titles |= {service.id: service.title for service in Services.load().by_id.values()}
-        self._template = environment.get_template("page.html")
+        self._template, self._care_template = environment.get_template("page.html"), environment.get_template("care.html")
         self._style = Markup(style)  # noqa: S704  our own file
-        self._translations = load_translations(titles, ZoneInfo(timezone))
+        self._translations = PageTranslations(titles, ZoneInfo(timezone))
         self._abouts = {category.name: category.description for category in categories}  # in English
         self._ages = ages or {}
         self._conduct = conduct
@@ -123,9 +125,8 @@ class BlockPage:
         # Random, so that no URL contains them.
         self._url_placeholder, self._ticket_placeholder = secrets.token_hex(16), secrets.token_hex(16)
         self._page_cache: dict[tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
-        # The longest part of every page, rendered once.
-        self._helplines = _render_helplines(environment, self._translations, *choose_helplines(lifelines))
-        self._report_helplines = _render_helplines(environment, self._translations, *choose_helplines(lifelines, to_report=True))
+        self._lifelines = lifelines
+        self._care_cache: dict[tuple[PageReader, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
         """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""
@@ -152,7 +153,7 @@ class BlockPage:
                 return self._blocked_page(decision, host, url, now, reader, ticket)
             case ResponseForm.FRAME:
                 heading = translation.reason(decision, young=reader.young)[0]
-                return self._answer(403, _FRAME_HTML.format(heading, reader.language), "text/html", policy=f"{_CSP_NOTHING}; sandbox")
+                return self._answer(403, _frame(heading, translation), "text/html", policy=f"{_CSP_NOTHING}; sandbox")
             case ResponseForm.SCRIPT:
                 return self.closed()
             case ResponseForm.DATA:
@@ -231,7 +232,7 @@ class BlockPage:
         if decision.reason is Reason.CONDUCT:
             parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder}}
         if decision.what == ILLEGAL and not reader.young:
-            parts["care"] = self._report_helplines[reader]
+            parts["care"] = self._care(reader, to_report=True)
         if reader.young:
             simple, sentence = translation.reason(decision, young=True)
             until = decision.until
@@ -241,8 +242,18 @@ class BlockPage:
 
     def _page(self, status: int, reader: PageReader, parts: dict[str, Any]) -> ProxyResponse:
         words = self._translations[reader.language].words
-        common = {"words": words, "style": self._style, "care": self._helplines[reader], "young": reader.young}
+        common = {"words": words, "style": self._style, "care": self._care(reader), "young": reader.young}
         return self._answer(status, self._template.render({**_NO_PARTS, **common, **parts}), "text/html")
+
+    def _care(self, reader: PageReader, *, to_report: bool = False) -> Markup:
+        """The section with helplines, the longest part of every page, rendered once for every kind of reader."""
+        key = (reader, to_report)
+        if key not in self._care_cache:
+            first, more = choose_helplines(self._lifelines, to_report)
+            words = self._translations[reader.language].words
+            care = self._care_template.render(words=words, young=reader.young, first=first, more=more)
+            self._care_cache[key] = Markup(care)  # noqa: S704  escaped there
+        return self._care_cache[key]
 
     def _answer(
         self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = (), policy: str | None = None
@@ -264,6 +275,10 @@ class BlockPage:
 @cache
 def _environment() -> Environment:
     return Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+
+
+def _frame(heading: str, translation: PageTranslation) -> Markup:
+    return _FRAME_HTML.format(heading, translation.words["lang"], translation.words["dir"])
 
 
 def _page_facts(translation: PageTranslation, decision: Decision, host: str, now: float) -> list[tuple[str, str]]:
@@ -300,18 +315,6 @@ def forbids_access_request(decision: Decision) -> bool:
     """
     is_a_way_round = decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
     return is_a_way_round or decision.what == ILLEGAL or decision.reason in WELCOME_REASONS
-
-
-def _render_helplines(
-    environment: Environment, translations: Mapping[str, PageTranslation], first: Sequence[HelplineEntry], more: Sequence[HelplineEntry]
-) -> dict[PageReader, Markup]:
-    """The section with helplines, for every kind of reader."""
-    care = environment.get_template("care.html")
-    return {
-        PageReader(language, young): Markup(care.render(words=translation.words, young=young, first=first, more=more))  # noqa: S704  escaped there
-        for language, translation in translations.items()
-        for young in (False, True)
-    }
 
 
 def _rule_words(decision: Decision) -> str:

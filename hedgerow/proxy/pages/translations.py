@@ -1,12 +1,14 @@
 """Translations of the proxy's pages: the choice of a language, and decisions in its words.
 
-Pure, except that `load_translations` and `category_titles` read the YAML files of this package.
+The English texts are in `en.yaml`, the others in the message catalogues (`policies/text/catalogues.py`). Pure, except that both are read
+when a language is used for the first time.
 """
 
 from __future__ import annotations
 
+import gettext
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -16,10 +18,15 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.model import Decision, Reason
-from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.catalogues import SOURCE_LANGUAGE, read_translations
+from hedgerow.policies.text.locales import LANGUAGES, text_direction
 
 PAGES = Path(__file__).parent
+PAGE_CONTEXT, TOPIC_CONTEXT = "block page", "topic"
+"""Contexts of the messages in the catalogues: texts of `en.yaml`, and titles of categories."""
+
 _LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9-]*)?|\*)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
 _MAX_RANGES = 20
 _MOST_SUBTAGS = 4
@@ -62,7 +69,7 @@ def _look_up(language_range: str) -> str | None:
 
 
 class PageTranslation:
-    """One language. `words` is its file. `titles` names categories and services that the file does not."""
+    """One language. `words` has its texts. `titles` names services in English."""
 
     def __init__(self, words: Mapping[str, Any], titles: Mapping[str, str], timezone: ZoneInfo) -> None:
         self.words = words
@@ -106,20 +113,60 @@ class PageTranslation:
         return str(words["day"].format(day=day, time=time))
 
 
-def load_translations(titles: Mapping[str, str], timezone: ZoneInfo) -> dict[str, PageTranslation]:
-    """All languages, by code. Times are shown in `timezone`."""
-    return {language: PageTranslation(_load_words(language), titles, timezone) for language in LANGUAGES}
+class PageTranslations(dict[str, PageTranslation]):
+    """All languages, by code. Each is loaded when it is first used. Times are shown in `timezone`."""
+
+    def __init__(self, titles: Mapping[str, str], timezone: ZoneInfo) -> None:
+        super().__init__()
+        self._titles, self._timezone = titles, timezone
+
+    def __missing__(self, language: str) -> PageTranslation:
+        try:
+            words = _load_words(language)
+        except OSError:  # the package was replaced under a running worker
+            words = _load_words(SOURCE_LANGUAGE)
+        translation = self[language] = PageTranslation(words, self._titles, self._timezone)
+        return translation
 
 
 def category_titles(language: str) -> Mapping[str, str]:
-    """The titles of categories in a language. Missing ones are to be shown in English."""
-    titles: Mapping[str, str] = _load_words(language)["categories"]
-    return titles
+    """The titles of categories in a language. Missing ones are in English."""
+    translations = read_translations(language)
+    return {category.name: translations.pgettext(TOPIC_CONTEXT, category.title) for category in builtin_categories()}
+
+
+def page_messages() -> Iterator[tuple[str, str]]:
+    """All messages to be translated, each after its context."""
+    yield from ((PAGE_CONTEXT, text) for text in _texts_in(_english_words()))
+    yield from ((TOPIC_CONTEXT, category.title) for category in builtin_categories())
+
+
+def _texts_in(words: object) -> Iterator[str]:
+    if isinstance(words, str):
+        yield words
+        return
+    assert isinstance(words, dict | list)
+    for each in words.values() if isinstance(words, dict) else words:
+        yield from _texts_in(each)
 
 
 @cache
 def _load_words(language: str) -> dict[str, Any]:
+    words: dict[str, Any] = _translated(_english_words(), read_translations(language))
+    return words | {"lang": language, "dir": text_direction(language), "categories": category_titles(language)}
+
+
+def _translated(words: Any, translations: gettext.NullTranslations) -> Any:
+    if isinstance(words, dict):
+        return {key: _translated(each, translations) for key, each in words.items()}
+    if isinstance(words, list):
+        return [_translated(each, translations) for each in words]
+    return translations.pgettext(PAGE_CONTEXT, words)
+
+
+@cache
+def _english_words() -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    words = yaml.load((PAGES / f"{language}.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506  one of the safe loaders
+    words = yaml.load((PAGES / "en.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506  one of the safe loaders
     assert isinstance(words, dict)
     return words

@@ -138,11 +138,11 @@ def test_a_mailbox_without_a_password_is_refused() -> None:
 
 def test_the_report_is_shown_with_its_own_style_and_in_a_language(parent: httpx.Client) -> None:
     page = parent.get("/api/v1/report?language=fr")
-    assert '<html lang="fr">' in page.text
+    assert '<html lang="fr" dir="ltr">' in page.text
     assert "La semaine à la maison" in page.text
     policy = page.headers["content-security-policy"]
     assert "style-src 'unsafe-inline'" in policy
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
-    assert '<html lang="de">' in parent.get("/api/v1/report").text
+    assert '<html lang="de" dir="ltr">' in parent.get("/api/v1/report").text
     assert parent.get("/api/v1/report?language=xx").status_code == 422

@@ -1,21 +1,26 @@
-"""Six languages: complete translations, plural forms, dates, and the choice of a language."""
+"""Languages: complete translations, plural forms, dates, and the choice of a language."""
 
 import gettext
+import io
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import get_args
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from catalogues import TRANSLATED, messages, missing, updated
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import write_po
+from catalogues import COMPLETE, TRANSLATED, messages, missing, updated
+from hypothesis import given
+from hypothesis import strategies as st
 from web_server import NOW
 from web_server.household import PAGES, fill
 
-from hedgerow.dashboards.words.languages import catalogue_path, language
+from hedgerow.dashboards.words.languages import language
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.text.locales import LANGUAGES, LanguageCode
+from hedgerow.policies.text.catalogues import catalogue_path, native_names, parse_po, read_translations
+from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.times.schedule import DAY_NAMES
 from hedgerow.proxy.pages.translations import category_titles
 
@@ -27,7 +32,7 @@ def forms(each):
     return [(each.id, each.string)]
 
 
-@pytest.mark.parametrize("code", TRANSLATED)
+@pytest.mark.parametrize("code", COMPLETE)
 def test_every_message_is_translated_and_no_other(code):
     catalogue = updated(code)
     assert missing(catalogue) == []
@@ -36,14 +41,52 @@ def test_every_message_is_translated_and_no_other(code):
 
 
 @pytest.mark.parametrize("code", TRANSLATED)
+def test_every_language_has_the_block_page_the_childs_page_and_the_guide(code):
+    assert missing(updated(code), messages(required_only=True)) == []
+    assert LANGUAGES[code] != code, "it has its own name"
+
+
+def test_a_language_is_one_file_and_shows_english_for_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr("hedgerow.policies.text.catalogues.CATALOGUES_DIR", tmp_path)
+    entries = ['msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"']
+    entries += ['msgctxt "language"\nmsgid "English"\nmsgstr "Nederlands"', 'msgid "Today"\nmsgstr "Vandaag"', 'msgid "People"\nmsgstr ""']
+    entries += ['msgctxt "block page"\nmsgid "It is bedtime"\nmsgstr "Het is bedtijd"', '#, fuzzy\nmsgid "Log"\nmsgstr "Blok"']
+    (tmp_path / "nl.po").write_text("\n\n".join(entries), encoding="utf-8")
+    assert native_names() == {"en": "English", "nl": "Nederlands"}
+    translations = read_translations.__wrapped__("nl")
+    assert [translations.gettext(text) for text in ("Today", "People", "Log", "Settings")] == ["Vandaag", "People", "Log", "Settings"]
+    assert translations.pgettext("block page", "It is bedtime") == "Het is bedtijd"
+    kept = updated("nl")
+    assert {each.id for each in kept if each.id} == {"English", "Today", "People", "It is bedtime", "Log"}, "others add nothing to it"
+    assert len(missing(updated("nl", fill=True))) > 500
+
+
+_LETTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")) | st.sampled_from('\n\t"\\')
+
+
+@given(
+    st.dictionaries(st.text(_LETTERS, min_size=1, max_size=20), st.text(_LETTERS, min_size=1), max_size=5), st.text(_LETTERS, max_size=9)
+)
+def test_catalogues_are_read_as_babel_writes_them(texts, context):
+    catalogue = Catalog(locale="de", fuzzy=False)
+    for key, text in texts.items():
+        catalogue.add(key, text, context=context or None)
+    written = io.BytesIO()
+    write_po(written, catalogue)
+    found = parse_po(written.getvalue().decode())
+    found.pop("")
+    assert found == {f"{context}\x04{key}" if context else key: text for key, text in texts.items()}
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
 def test_translations_have_the_same_values_and_tags(code):
     for each in updated(code):
         for english, text in forms(each) if each.id else ():
-            for pattern in (r"%\(\w+\)s", r"<[^>]+>"):
+            for pattern in (r"%\(\w+\)s", r"<[^>]+>", r"\{\w+\}"):
                 names = re.findall(pattern, english)
                 # A menu's entries may be named in other words, values and the rest of the tags may not.
                 kept = [name for name in re.findall(pattern, text) if name not in {"<i>", "</i>"}]
-                assert sorted(kept) == sorted(name for name in names if name not in {"<i>", "</i>"}), (english, text)
+                assert not text or sorted(kept) == sorted(name for name in names if name not in {"<i>", "</i>"}), (english, text)
             if "<" not in english:
                 assert '"' not in text, text  # it may stand in an attribute
                 assert "<" not in text, text
@@ -98,7 +141,7 @@ def browser(web, **headers):
 def test_the_browsers_language_applies_until_one_is_chosen(web):
     with browser(web, **{"accept-language": "nl,fr;q=0.8,de;q=0.5"}) as person:
         page = person.get("/settings")
-        assert '<html lang="fr">' in page.text
+        assert '<html lang="fr" dir="ltr">' in page.text
         assert page.headers["content-language"] == "fr"
         answer = person.post("/language", data={"language": "de", "back": "/settings"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/settings")
@@ -115,15 +158,11 @@ def test_readers_in_brazil_and_in_portugal_get_different_catalogues(web):
         with browser(web, **{"accept-language": field}) as person:
             page = person.get("/settings")
             assert page.headers["content-language"] == code
-            assert f'<html lang="{code}">' in page.text
+            assert f'<html lang="{code}" dir="ltr">' in page.text
             assert said in page.text
             assert other not in page.text
             person.post("/language", data={"language": "pt-BR", "back": "/settings"})
             assert "Configurações" in person.get("/settings").text, "the cookie decides"
-
-
-def test_codes_are_those_of_the_languages():
-    assert get_args(LanguageCode.__value__) == tuple(LANGUAGES)
 
 
 def test_refusals_and_changes_are_translated(web):
