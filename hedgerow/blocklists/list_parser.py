@@ -84,10 +84,14 @@ class ParsedSource:
         self.problems += problems[: max(0, self.max_problems - len(self.problems))]
 
 
+OTHER_KIND = "services of another kind than the list is for"
+
+
 def parse_source(
-    text: Path, name: str, category: str, wanted_format: str, folder: Path, max_problems: int = MAX_REPORTED_PROBLEMS
+    text: Path, name: str, category: str, wanted_format: str, folder: Path, max_problems: int = MAX_REPORTED_PROBLEMS,
+    leave_out: frozenset[str] = frozenset(),
 ) -> ParsedSource:  # fmt: skip
-    """Parse the list at `text`, and write its runs and URL rules into `folder`.
+    """Parse the list at `text`, and write its runs and URL rules into `folder`. Names in `leave_out` or beneath them are ignored.
 
     Never raises for the content of a list: an unreadable, empty or unknown list gives problems and no runs.
     """
@@ -101,6 +105,8 @@ def parse_source(
             result.lines += len(block.lines)
             _refuse_names(parsed, known, block, name, refused)
             _leave_out_private(parsed)
+            if leave_out:
+                _leave_out_beneath(parsed, leave_out)
             room -= _limit_patterns(parsed, room, name)
             writer.add(parsed, block.file)
             problems = sorted(parsed.problems + unreadable, key=lambda problem: problem.line or 0)
@@ -193,6 +199,23 @@ def _leave_out_private(parsed: ParsedLines) -> None:
         public = [host for host in parsed.hosts if host not in private]
         parsed.ignored[PRIVATE_NETWORKS] += len(parsed.hosts) - len(public)
         parsed.hosts = public
+
+
+def _leave_out_beneath(parsed: ParsedLines, domains: frozenset[str]) -> None:
+    before = parsed.count()
+    parsed.hosts = [host for host in parsed.hosts if not _is_beneath(host, domains)]
+    parsed.exact = [host for host in parsed.exact if not _is_beneath(host, domains)]
+    parsed.urls = [rule for rule in parsed.urls if not _is_beneath(rule.host or "", domains)]
+    if parsed.count() < before:
+        parsed.ignored[OTHER_KIND] += before - parsed.count()
+
+
+def _is_beneath(host: str, domains: frozenset[str]) -> bool:
+    while host:
+        if host in domains:
+            return True
+        host = host.partition(".")[2]
+    return False
 
 
 def _limit_patterns(parsed: ParsedLines, room: int, name: str) -> int:
@@ -296,7 +319,9 @@ class ParseCache:
         if unpacked.problems and not (folder / TEXT_FILE).stat().st_size:
             result = ParsedSource()
         else:
-            result = parse_source(folder / TEXT_FILE, source.name, source.category, source.format, folder, self._max_problems)
+            result = parse_source(
+                folder / TEXT_FILE, source.name, source.category, source.format, folder, self._max_problems, source.leave_out
+            )
         result.report([Problem(source.name, None, None, problem) for problem in unpacked.problems])
         result.ignored.update(unpacked.left_out)
         (folder / _RESULT_FILE).write_bytes(msgspec.json.encode(result, enc_hook=lambda run_path: run_path.name))
@@ -337,7 +362,8 @@ def _unpack(source: Source, path: Path, text: Path) -> UnpackResult:
 
 def _entry_name(source: Source, digest: str) -> str:
     # The category decides which suffixes are refused.
-    return hashlib.sha256(repr((digest, source.format, source.category, engine_digest())).encode()).hexdigest()[:32]
+    leave_out = sorted(source.leave_out)
+    return hashlib.sha256(repr((digest, source.format, source.category, leave_out, engine_digest())).encode()).hexdigest()[:32]
 
 
 @functools.cache

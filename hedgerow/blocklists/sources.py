@@ -22,7 +22,7 @@ class Source:
 
     `path` is a file to read; a source with only a `url` is downloaded first (`downloader.fetch_all` fills in the path). `format` is a
     format's name, or "auto" to detect it by the content. After `refresh` seconds the list is too old to be relied on, as its publisher or
-    owner states.
+    owner states. Names in `leave_out`, and those beneath them, are not taken from the list.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Source:
     url: str | None = None
     format: str = "auto"
     refresh: float | None = None
+    leave_out: frozenset[str] = frozenset()
 
 
 def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:

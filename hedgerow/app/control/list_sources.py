@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from hedgerow.blocklists.download_store import CopyStatus, copy_status, pointer_
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.blocklists.list_parser import engine_digest
 from hedgerow.blocklists.sources import Source, public_sources, starter_sources
+from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy, Profile
 from hedgerow.policies.network import ListSelection
 
@@ -25,6 +27,8 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
         for each in policy.lists
     ]
     known = {source.url for source in own}
+    public = {source.url for source in public_sources().values()}
+    own = [replace(each, leave_out=_services_of_other_kinds(each.category)) if each.url in public else each for each in own]
     recommended = [source for source in recommended_sources(policy) if source.url not in known]
     return (*starter_sources(), *own, *recommended)
 
@@ -48,7 +52,25 @@ def recommended_sources(policy: Policy) -> list[Source]:
         return []
     people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
     used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
-    return [source.as_source() for source in public_sources().values() if used.intersection(source.default_for)]
+    return [
+        replace(source.as_source(), leave_out=_services_of_other_kinds(source.category))
+        for source in public_sources().values()
+        if used.intersection(source.default_for)
+    ]
+
+
+@functools.cache
+def _services_of_other_kinds(category: str) -> frozenset[str]:
+    """The domains of all services that are of another kind than `category`, if that is a kind of service.
+
+    Public lists of one kind hold services of others: a list of chat sites has WhatsApp and Microsoft Teams, one of social networks Tinder.
+    A profile that leaves messengers open would be wrong about them.
+    """
+    services = Services.load().by_id.values()
+    if category not in {service.group for service in services}:
+        return frozenset()
+    own = {name for service in services if service.group == category for name in service.domains}
+    return frozenset(name for service in services if service.group != category for name in service.domains) - own
 
 
 def _built_in(profile: Profile) -> str:
@@ -62,7 +84,8 @@ def fingerprint(sources: Sequence[Source]) -> str:
     """Hash of the compiler's inputs: the sources, their files, the categories and the list engine."""
     digest = hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), builtin_categories())).encode())
     for source in sources:
-        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), file_identities(source))).encode())
+        files, leave_out = file_identities(source), sorted(source.leave_out)
+        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), leave_out, files)).encode())
     return digest.hexdigest()[:20]
 
 
