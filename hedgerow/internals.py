@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from types import CodeType
 from typing import Any
 
@@ -62,6 +61,8 @@ def _codes_of(kind: type) -> Iterator[CodeType]:
 
 
 def _installed(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # a megabyte that only the refusal needs
+
     try:
         return version(name)
     except PackageNotFoundError:

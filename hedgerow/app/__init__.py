@@ -10,3 +10,9 @@ import sys
 sys.modules["httpx._main"] = None  # type: ignore[assignment]
 # FastAPI imports pydantic v1 to recognise its models, which takes a megabyte. We have none, and FastAPI works without it.
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
+# msgspec prefers typing_extensions, half a megabyte in each process, to typing, which has all that it asks for.
+if "typing_extensions" not in sys.modules:
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    import msgspec as msgspec
+
+    del sys.modules["typing_extensions"]

@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import ipaddress
 import os
-import plistlib
 import ssl
 import tempfile
 import uuid
@@ -251,6 +250,8 @@ def _apple_profile(authority: CertificateAuthority) -> bytes:
 
     The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is installed beside the old.
     """
+    import plistlib  # and with it an XML parser, which the workers have no use for
+
     identity = uuid.uuid5(_UUID_NAMESPACE, authority.fingerprint)
     payload = {
         "PayloadType": "com.apple.security.root",

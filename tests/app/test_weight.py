@@ -14,7 +14,10 @@ from hedgerow.app import processes
 from hedgerow.app.settings import Settings, parse_endpoint
 from hedgerow.journal.database import migrate_journal
 
-HEAVY = ("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise")
+HEAVY = (
+    *("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise"),
+    *("importlib.metadata", "plistlib", "typing_extensions"),
+)
 NOT_IN_CONTROL = ("pyroute2", "sqlalchemy.orm", "alembic", "apprise", "mitmproxy", "typer", "httpx")
 WITHOUT_OLD_PYDANTIC = """
 import hedgerow.app
