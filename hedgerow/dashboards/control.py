@@ -68,7 +68,7 @@ class Status:
     `policy` is the path of the file in force, empty for the built-in policy. `policy_problems` are those of a newer file that was rejected.
     `dropped` counts decisions that were not recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates`
     are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists or
-    newer rules cannot be put into force.
+    newer rules cannot be put into force. `has_gateway`: this machine forwards the network's traffic and redirects it.
     """
 
     version: str
@@ -88,6 +88,7 @@ class Status:
     state: str = ""
     lists_problem: str = ""
     publish_problem: str = ""
+    has_gateway: bool = False
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
         """Return the workers that do not run, without those in their first minute."""

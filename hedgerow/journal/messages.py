@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.time_model import ActiveMinute
 
 LINE_LIMIT = 64 * 1024
@@ -64,7 +65,18 @@ class DeviceSeen:
     name: str = ""
 
 
-type WorkerMessage = Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen
+@dataclass(frozen=True, slots=True)
+class ProtectionSeen:
+    """A device used a protection. Sent every few minutes of use, whatever the person's privacy: it names no site."""
+
+    when: float
+    device: DeviceId
+    protection: Protection
+
+
+type WorkerMessage = (
+    Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen | ProtectionSeen
+)
 
 _KINDS: dict[type, str] = {
     Observation: "observation",
@@ -75,6 +87,7 @@ _KINDS: dict[type, str] = {
     CounterDelta: "counter",
     GaugeLevel: "gauge",
     DeviceSeen: "device_seen",
+    ProtectionSeen: "protection_seen",
     WorkerHello: "hello",
 }
 _encode_json = msgspec.json.Encoder().encode

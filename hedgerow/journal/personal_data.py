@@ -27,6 +27,7 @@ from hedgerow.journal.tables import (
     hourly,
     notices,
     pauses,
+    protections_seen,
     reversed_labels,
     sittings,
     usage,
@@ -117,8 +118,10 @@ PERSONAL_DATA = (
     _Kind("minutes on top", bonuses, _of_accounts(bonuses), bonuses.c.at, lambda _, counted: bonuses.c.at < counted),
     _Kind("events", events, lambda subject: events.c.subject.in_(subject.names), events.c.at, _always),
     _Kind("notices", notices, _notices_about, notices.c.at, lambda _now, _counted: notices.c.state != WAITING),
+    _Kind("protections", protections_seen, _of_devices(protections_seen), protections_seen.c.at, _always),
     _Kind("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.first_seen, _always),
 )
+_INVENTORY = (devices_seen, protections_seen)
 
 
 class PersonalDataStore:
@@ -151,8 +154,8 @@ class PersonalDataStore:
         erased = {}
         for kind in PERSONAL_DATA:
             condition = kind.of(subject) & kind.is_over(now, counted)
-            if kind.table is devices_seen:
-                condition &= devices_seen.c.device.not_in(inventory)
+            if kind.table in _INVENTORY:
+                condition &= kind.table.c.device.not_in(inventory)
             statement = self._store.delete(kind.table).where(condition)
             deleted = self._erase_decisions(condition) if kind.table is decisions else self._store.execute(statement)
             if deleted:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, case, func, or_, select
 
+from hedgerow.journal.sightings import SightingReader
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     access_requests,
@@ -179,11 +180,8 @@ class SystemEventRow:
     detail: str
 
 
-class JournalReader:
+class JournalReader(SightingReader):
     """Queries of the journal. Every method waits for the disk: call it from a thread."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     def devices(self, since: float) -> tuple[DeviceRow, ...]:
         """Return all devices seen, the latest first, with their counts from the hour of `since` on."""

@@ -22,10 +22,10 @@ from sqlalchemy import Connection, Insert, Table, and_, case, func, not_, or_, s
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.access_store import file_request
-from hedgerow.journal.messages import DeviceSeen, WorkerMessage, may_be_recorded
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.journal.tables import daily, decisions, devices_seen, events, hourly, reversed_labels
+from hedgerow.journal.tables import daily, decisions, devices_seen, events, hourly, protections_seen, reversed_labels
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation
 
@@ -73,6 +73,7 @@ class Recorder:
         self._observations: list[Observation] = []
         self._essential: list[AccessRequest | SystemEvent] = []
         self._seen: dict[str, DeviceSeen] = {}
+        self._protected: dict[tuple[str, str], ProtectionSeen] = {}
         self._erased: list[tuple[frozenset[str], float]] = []
         self.dropped = self.forgotten = 0
         self.problem = ""
@@ -89,6 +90,8 @@ class Recorder:
                         self._essential.append(message)
                     case DeviceSeen(device=device):
                         self._seen[device] = _merge_sightings(message, self._seen.get(device))
+                    case ProtectionSeen(device=device, protection=protection):
+                        self._protected[device, protection] = message
             excess = max(0, len(self._observations) - self._limit)
             del self._observations[:excess]
             self.dropped += excess
@@ -102,8 +105,9 @@ class Recorder:
         """
         with self._writing:
             with self._buffering:
-                batch = _Batch(self._store, self._observations, self._essential, list(self._seen.values()))
-                self._observations, self._essential, self._seen = [], [], {}
+                sightings: list[DeviceSeen | ProtectionSeen] = [*self._seen.values(), *self._protected.values()]
+                batch = _Batch(self._store, self._observations, self._essential, sightings)
+                self._observations, self._essential, self._seen, self._protected = [], [], {}, {}
             if not batch:
                 return 0
             try:
@@ -200,7 +204,7 @@ class _Batch:
     store: Store
     observations: list[Observation]
     essential: list[AccessRequest | SystemEvent]
-    seen: list[DeviceSeen]
+    seen: list[DeviceSeen | ProtectionSeen]
 
     def __bool__(self) -> bool:
         return bool(self.observations or self.essential or self.seen)
@@ -238,8 +242,16 @@ class _Batch:
         """
         latest = {item.device: item for item in self.observations}
         rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
-        rows += [_seen_row(item) for item in self.seen]
-        connection.execute(self.store.upsert(devices_seen, self._merged), rows)
+        rows += [_seen_row(item) for item in self.seen if isinstance(item, DeviceSeen)]
+        if rows:
+            connection.execute(self.store.upsert(devices_seen, self._merged), rows)
+        protected = [{"at": each.when, "device": each.device, "protection": each.protection.value}
+                     for each in self.seen if isinstance(each, ProtectionSeen)]  # fmt: skip
+        if protected:
+            connection.execute(self.store.upsert(protections_seen, self._latest), protected)
+
+    def _latest(self, new: Any) -> dict[str, Any]:
+        return {"at": self.store.dialect.greatest(protections_seen.c.at, new.at)}
 
     def _merged(self, new: Any) -> dict[str, Any]:
         old = devices_seen.c

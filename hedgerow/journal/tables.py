@@ -77,6 +77,7 @@ devices_seen = _state(
     "devices_seen", _site(primary_key=True), *_key("device"),
     *_text("address", "name", "profile"), *_optional_text("mac", "person"), *_instant("first_seen", "last_seen"),
 )  # fmt: skip
+protections_seen = _state("protections_seen", _site(primary_key=True), *_key("device", "protection"), *_instant("at"))
 access_requests = _log(
     "access_requests",
     *_instant("at", "last_at"),

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_ipv4
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.sign_in import SignInRules
@@ -85,6 +86,7 @@ class ProxyPolicy:
     - `decide` judges a request with the snapshot's catalogue; `resolve` looks a host up.
     - `apply_pass_through` adapts the decision on a tunnel whose host is passed through to the device at the moment.
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
+    - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy tunnel each time the gate sweeps.
     - `phrase_lists` are files of weighted phrases, in addition to ours.
     """
@@ -102,6 +104,7 @@ class ProxyPolicy:
     apply_pass_through: Callable[[Ruleset, Request, Decision], Decision] = lambda _ruleset, _request, decision: decision
     sign_in: SignInRules = field(default_factory=SignInRules)
     phrase_lists: tuple[str, ...] = ()
+    report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}

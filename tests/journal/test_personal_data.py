@@ -9,7 +9,7 @@ import pytest
 
 from hedgerow.journal import personal_data, sqlite
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore
-from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.recorder import Recorder, SystemEvent
@@ -17,6 +17,7 @@ from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.time_model import ActiveMinute, Bonus
 
 NOW = 1_780_000_000.0
@@ -60,6 +61,7 @@ def _fill(journal: Store, decisions: int) -> None:
             AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please, please"),
             SystemEvent(NOW, "code", str(subject.person), f"{name} is open for an hour"),
             DeviceSeen(NOW, DeviceId(device), "192.168.1.9", None, subject.person, "child-8-12", name),
+            ProtectionSeen(NOW, DeviceId(device), Protection.DNS),
         ])  # fmt: skip
         ledger = GrantStore(journal, clock=lambda: NOW)
         for id, ends in (("old", NOW - 60), ("open", NOW + 60)):
@@ -100,6 +102,7 @@ def test_erased_data_is_in_no_byte_of_the_files(journal: Store, decisions: int) 
     assert erased.get("decisions", 0) >= decisions // 3
     assert {name: number for name, number in erased.items() if name not in {"decisions", "sums by hour", "sums by day"}} == {
         "requests": 1, "grants": 1, "sessions": 1, "codes": 1, "minutes": 1, "minutes on top": 1, "events": 1, "notices": 1, "devices": 1,
+        "protections": 1,
     }  # fmt: skip
     assert [row["kept"] for row in store.rows(MIA)] == ["grants", "minutes", "minutes on top"]
     assert list(store.rows(TOM)) == toms, "nobody else's rows change"
@@ -110,7 +113,7 @@ def test_an_export_is_complete_and_holds_nothing_of_others(journal: Store) -> No
     rows = list(PersonalDataStore(journal).rows(MIA))
     assert {row["kept"] for row in rows} == {
         "decisions", "sums by hour", "sums by day", "requests", "grants", "sessions", "codes", "minutes", "minutes on top", "events",
-        "notices", "devices",
+        "notices", "protections", "devices",
     }  # fmt: skip
     assert "tom" not in str(rows)
     hosts = [row["host"] for row in rows if row["kept"] == "decisions"]
@@ -131,7 +134,7 @@ def test_a_guest_sees_nothing_from_before_the_session(journal: Store) -> None:
 def test_devices_of_the_policy_stay_in_the_list_of_devices(journal: Store) -> None:
     _fill(journal, 0)
     store = PersonalDataStore(journal, clock=lambda: NOW)
-    assert "devices" not in store.erase(MIA, NOW, frozenset({"mia-tablet"})).rows
+    assert not {"devices", "protections"} & store.erase(MIA, NOW, frozenset({"mia-tablet"})).rows.keys()
     assert "devices" in [row["kept"] for row in store.rows(MIA)]
 
 

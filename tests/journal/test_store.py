@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry, Voucher, VoucherStore
-from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
@@ -19,6 +19,7 @@ from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.time_model import ActiveMinute, Bonus
 
 NOW = 1_780_000_000.0
@@ -34,6 +35,7 @@ def fill(store: Store) -> None:
     recorder.add(Observation(NOW, TABLET, "mia", "child-8-12", *block, f"{number}.{site}.example") for number in range(3))
     recorder.add([AccessRequest(NOW, TABLET, "mia", "same.example"), SystemEvent(NOW, "restart", "mia", site)])
     recorder.add([DeviceSeen(NOW, TABLET, "192.168.1.9", None, "mia", "child-8-12", site)])
+    recorder.add([ProtectionSeen(NOW, TABLET, Protection.DNS)])
     recorder.flush()
     grants, usage = GrantStore(store, clock=clock), UsageStore(store, clock=clock)
     grants.give(Grant(f"g-{site}", "same.example", "ana", NOW, NOW + 60, TABLET))

@@ -45,7 +45,7 @@ from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
-from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerMessage
+from hedgerow.journal.messages import CounterDelta, GaugeLevel, ProtectionSeen, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
@@ -210,7 +210,7 @@ class ControlProcess:
     async def _receive(self) -> None:
         """Receive the workers' messages: metrics are added up, the rest goes to the recorder, which waits while the disk is full."""
         async for delivery in self._events.batches():
-            records = []
+            records: list[WorkerMessage] = []
             used = []
             for message in delivery.messages:
                 match message:
@@ -224,6 +224,8 @@ class ControlProcess:
                         await self.codes.take(message)
                     case ConductAccepted():
                         await self.time.accept(message.session)
+                    case ProtectionSeen():
+                        records.append(message)
                     case _:
                         records.append(message)
                         self._ending_notifier.seen(message.person, message.when)

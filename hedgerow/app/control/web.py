@@ -11,6 +11,7 @@ from dataclasses import replace
 from hedgerow import __version__
 from hedgerow.app.control.access import AccessControl
 from hedgerow.app.control.certificates import WebCertificates, web_host_names
+from hedgerow.app.control.gateway import config_file
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, is_alive
@@ -93,6 +94,7 @@ class WebControl(AccessControl):
             state=str(self._settings.state),
             lists_problem=lists.problem,
             publish_problem=self._publisher.problem,
+            has_gateway=config_file(self._settings.state).exists(),
         )
 
     def names(self) -> WebNames:

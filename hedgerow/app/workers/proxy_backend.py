@@ -63,6 +63,7 @@ class ProxyBackend:
             ),
             sign_in=sign_in,
             phrase_lists=phrases,
+            report_protection=worker.sightings.report_protection,
         )
 
     def find_client(self, address: str) -> tuple[Device, Ruleset] | None:

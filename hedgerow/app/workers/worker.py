@@ -13,21 +13,22 @@ from collections.abc import Callable, Mapping
 
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
+from hedgerow.app.workers.sightings import SightingReporter
 from hedgerow.app.workers.upstreams import system_resolv_conf
 from hedgerow.journal.event_sender import EventSender
-from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import Decision, Device, DeviceId, Request
+from hedgerow.policies.model import Decision, Device, Request
 from hedgerow.policies.privacy import observe
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
 
 log = logging.getLogger("hedgerow.worker")
 
+DNS_ROLE = "dns"
 TICK_S = 0.1
 COUNTERS_INTERVAL_S = 1.0
-SEEN_INTERVAL_S = 300.0
 CLIENT_CACHE_S = 10.0  # an address may go to another device
 SYSTEM_CHECK_INTERVAL_S = 2.0
 
@@ -42,6 +43,7 @@ class Worker:
         self.view = view
         self._events = EventSender(settings.event_socket, f"{role}-{index}", role)
         self.send = self._events.send
+        self.sightings = SightingReporter(self.send)
         self._activity = ActivityLog(self.send)
         self.neighbours = Neighbours(self._forget)
         self.on_swap: Callable[[LoadedSnapshot], None] = lambda _view: None
@@ -50,7 +52,6 @@ class Worker:
         self._watch = watch
         self._clients: dict[str, tuple[Device, Ruleset] | None] = {}
         self._horizon = math.inf
-        self._seen: dict[DeviceId, tuple[float, str]] = {}
         self._last_tick = time.time()
         self._system_servers = system_resolv_conf()
 
@@ -69,7 +70,9 @@ class Worker:
             if ruleset.until is not None:
                 self._horizon = min(self._horizon, ruleset.until)
             found = (device, ruleset)
-            self._report_seen(now, device, ruleset, address, self.neighbours.mac_of(address))
+            self.sightings.report_device(device, ruleset, address, self.neighbours.mac_of(address))
+            if self.role == DNS_ROLE:
+                self.sightings.report_protection(device.id, Protection.DNS)
         if len(self._clients) >= 65536:
             self._clients.clear()
         self._clients[address] = found
@@ -83,7 +86,7 @@ class Worker:
         """Return the device with the MAC address that a forwarder added, and its current ruleset."""
         found = self._known_client(self.view.rulesets.devices.find_mac(mac))
         if found is not None:
-            self._report_seen(time.time(), *found, "", mac)
+            self.sightings.report_device(*found, "", mac)
         return found
 
     def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
@@ -96,6 +99,8 @@ class Worker:
         ruleset = self.view.rulesets.ruleset(device, time.time())
         if ruleset.until is not None:
             self._horizon = min(self._horizon, ruleset.until)
+        if self.role == DNS_ROLE:
+            self.sightings.report_protection(device.id, Protection.DNS)
         return device, ruleset
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
@@ -159,12 +164,3 @@ class Worker:
         while True:
             await asyncio.sleep(COUNTERS_INTERVAL_S)
             self._events.report_totals(self.counters())
-
-    def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
-        last, last_address = self._seen.get(device.id, (0.0, ""))
-        if now - last < SEEN_INTERVAL_S and address == last_address:
-            return
-        if len(self._seen) >= 65536:
-            self._seen.clear()
-        self._seen[device.id] = (now, address)
-        self.send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))

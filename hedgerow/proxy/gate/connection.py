@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
 from hedgerow.proxy.connections import dial
@@ -46,12 +47,19 @@ class GateResources:
 
 
 class GateConnection(asyncio.Protocol):
-    """A client connection. `destination_of` gives the address to which a redirected client connected, and is None on explicit ports."""
+    """A client connection.
 
-    __slots__ = ("_destination_of", "_gate", "_is_gone", "_opened", "_protocol", "_task", "_transport")
+    `destination_of` gives the address to which a redirected client connected, and is None on explicit ports. `protection` is what a
+    client shows to use that is served here, if anything.
+    """
 
-    def __init__(self, gate: GateResources, destination_of: Callable[[socket.socket], Authority | None] | None = None) -> None:
+    __slots__ = ("_destination_of", "_gate", "_is_gone", "_opened", "_protection", "_protocol", "_task", "_transport")
+
+    def __init__(
+        self, gate: GateResources, destination_of: Callable[[socket.socket], Authority | None] | None, protection: Protection | None
+    ) -> None:
         self._gate = gate
+        self._protection = protection
         self._destination_of = destination_of
         self._is_gone = False  # for the gate's table: closed, a tunnel's now, or an inspector's
         self._task: asyncio.Task[None] | None = None
@@ -132,6 +140,7 @@ class GateConnection(asyncio.Protocol):
                 gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
                 gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)
+                self._report_protection()
             case commands.AcceptConnect():
                 self._transport.write(CONNECTION_ESTABLISHED)
                 gate.table.await_client(self)
@@ -143,6 +152,7 @@ class GateConnection(asyncio.Protocol):
                 self._join(ruleset)
             case commands.HandOver():
                 gate.counters.add("hedgerow_proxy_connections_total", command.lane, command.verdict.value)
+                self._report_protection()
                 self._begin_handover(command)
             case commands.CheckPassword(credentials):
                 self._check_password(credentials)
@@ -170,6 +180,11 @@ class GateConnection(asyncio.Protocol):
                 pass
             case _:
                 assert_never(command)
+
+    def _report_protection(self) -> None:
+        client = self._protocol.client
+        if self._protection is not None and client is not None:
+            self._gate.rules.policy.report_protection(client.device.id, self._protection)
 
     def _refuse(self, data: bytes, cause: str = "") -> None:
         """Send the last that the client is told. What it sends then is read and discarded, lest a reset overtake this."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hedgerow.policies.protection import Protection
 from hedgerow.proxy.connections import BusyTracker
 from hedgerow.proxy.gate.connection import GateConnection, GateResources
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
@@ -57,13 +58,16 @@ class Gate:
         resolve to, any other those of clients that know the proxy.
         """
         destination_of = own_address if page else original_destination if transparent else None
+        protection = None if page else Protection.GATEWAY if transparent else Protection.PROXY
         loop = asyncio.get_running_loop()
         listener = new_socket(host, socket.SOCK_STREAM)
         try:
             if transparent and not enable_ip_transparent(listener):
                 log.warning("the transparent port accepts REDIRECT only: TPROXY needs the capability CAP_NET_ADMIN")
             listener.bind((host, port))
-            server = await loop.create_server(lambda: GateConnection(self._resources, destination_of), sock=listener, backlog=1024)
+            server = await loop.create_server(
+                lambda: GateConnection(self._resources, destination_of, protection), sock=listener, backlog=1024
+            )
         except BaseException:
             listener.close()
             raise

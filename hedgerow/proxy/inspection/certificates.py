@@ -11,6 +11,7 @@ from mitmproxy.connection import Client
 
 from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
 from hedgerow.policies.model import Request, RequestKind, Verdict
+from hedgerow.policies.protection import Protection
 from hedgerow.proxy.inspection.clients import ClientRegistry
 from hedgerow.proxy.pass_through import CertificateRefusals, Outcome, is_certificate_alert, may_pass_through
 from hedgerow.proxy.policy import Counters
@@ -32,6 +33,8 @@ class CertificateReactions:
     def accepted(self, client: Client, target: tuple[str, int] | None) -> None:
         """The client sends requests under our certificate."""
         found = self._clients.find(client.id)
+        if found is not None:
+            self._clients.policy.report_protection(found[0].id, Protection.CERTIFICATE)
         if self._refusals is not None and found is not None and target is not None:
             for host in {target[0], client.sni or target[0]}:
                 self._refusals.accepted(found[0].id, host, self._clock())
@@ -44,6 +47,9 @@ class CertificateReactions:
         self._counters.add("hedgerow_proxy_dropped_total", "certificate")
         try:
             with_alert = is_certificate_alert(reason)
+            found = self._clients.find(client.id) if with_alert else None
+            if found is not None:
+                self._clients.policy.report_protection(found[0].id, Protection.REFUSED_CERTIFICATE)
             if with_alert is not False and self._refusals is not None and target is not None:
                 self._pass_through(self._refusals, client, target, with_alert=bool(with_alert))
         except Exception:

@@ -18,6 +18,7 @@ from small_internet.whole import SmallInternet
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Pause
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.gate.table import GateLimits
@@ -99,6 +100,11 @@ class Stand:
         for key, value in self.inspector.order("counters").items():
             counters[key] = counters.get(key, 0) + value
         return counters
+
+    def protections(self) -> set[tuple[str, Protection]]:
+        """Return the protections that devices showed to use since the last call."""
+        gate: set[tuple[str, Protection]] = self.gate.order("protections")
+        return gate | self.inspector.order("protections")
 
     def swap(self, policy: str | None = None, pauses: tuple[Pause, ...] | None = None) -> None:
         """Put another policy or other pauses in force, as a new snapshot does."""

@@ -21,6 +21,7 @@ from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.gate.server import Gate
@@ -69,6 +70,7 @@ class Builder:
 
     def __init__(self, world: World) -> None:
         self.told: list[Told] = []
+        self.protections: set[tuple[str, Protection]] = set()
         channel = open_channel(parse_upstream(world.upstream), BootstrapResolver(UpstreamPool(())))
         self.upstreams = UpstreamPool((channel,))
         self.resolver = Resolver(self.upstreams, _undecided)
@@ -96,6 +98,7 @@ class Builder:
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
             page=BlockPage(network.country, network.timezone, ages),
+            report_protection=lambda device, protection: self.protections.add((device, protection)),
         )
 
     def gate_judge(self, world: World) -> ProxyPolicy:
@@ -167,7 +170,7 @@ def _settle() -> None:
 
 
 async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
-    """Swap a World in, send back the "counters" or the observations "told" since the last time, until None ends the worker."""
+    """Swap a World in, send back "counters", "protections" or observations "told" since the last time, until None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
     os.set_blocking(pipe.fileno(), True)  # uvloop has changed that, and thousands of observations are more than the pipe holds
@@ -177,6 +180,9 @@ async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
             pipe.send("swapped")
         elif order == "counters":
             pipe.send(dict(worker.counters))
+        elif order == "protections":
+            pipe.send(builder.protections)
+            builder.protections = set()
         else:
             pipe.send(builder.told)
             builder.told = []
