@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 from jinja2 import Environment
+from markupsafe import Markup
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -41,16 +42,30 @@ COUNTER_PATH = "/counter"
 LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
 """Redirect targets on this server, never on another machine."""
 
+MORE_PATH = "/more"
 _NAV = (
-    ("/", message("Today"), frozenset({OPERATE, READ})),
-    (COUNTER_PATH, message("Counter"), frozenset({OPERATE})),
-    ("/people", message("People"), frozenset({READ})),
-    ("/devices", message("Devices"), frozenset({OPERATE, READ})),
-    ("/log", message("Log"), frozenset({READ})),
-    ("/lists", message("Lists"), frozenset({READ})),
-    ("/settings", message("Settings"), frozenset({READ})),
+    ("/", message("Today"), "today", frozenset({OPERATE, READ})),
+    (COUNTER_PATH, message("Counter"), "counter", frozenset({OPERATE})),
+    ("/people", message("People"), "people", frozenset({READ})),
+    ("/devices", message("Devices"), "devices", frozenset({OPERATE, READ})),
+    ("/log", message("Log"), "log", frozenset({READ})),
+    ("/lists", message("Lists"), "lists", frozenset({READ})),
+    ("/settings", message("Settings"), "settings", frozenset({READ})),
 )
+_NAV_PLACES = 4
+"""Entries of the bar at the bottom of a phone, besides "More"."""
 _ANONYMOUS = Principal("", frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class NavEntry:
+    """A link of the navigation. `icon` is a symbol of `static/icons.svg`. On a phone, `is_extra` puts the link on the page "More"."""
+
+    href: str
+    label: str
+    icon: str
+    is_current: bool
+    is_extra: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +137,7 @@ class Renderer:
         self._control, self._clock = control, clock
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir()}
         self._versions = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.files.items()}
+        self._icons = frozenset(re.findall('<symbol id="([a-z-]+)"', self.files["icons.svg"].decode()))
         self._templates: dict[str, Environment] = {}
 
     def warm(self) -> None:
@@ -154,23 +170,42 @@ class Renderer:
             "may": {scope.value: scope in principal.scopes for scope in AccessScope},
             "nav": self._nav(principal, path),
             "path": path,
+            "hue_of": self._hue_of,
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
             "saved": saved if saved == "erased" or (saved.isdecimal() and len(saved) < 19) else "",
         } | values
         text = self._environment(reader).get_template(template).render(values)
         return HTMLResponse(text, code, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})
 
-    def _nav(self, principal: Principal, path: str) -> list[tuple[str, str, bool]]:
-        """Return links, titles and the current page. Only networks with seats have a counter."""
+    def _nav(self, principal: Principal, path: str) -> list[NavEntry]:
+        """Return the links of the pages that the principal may open. Only networks with seats have a counter."""
         has_seats = any(device.is_seat for device in self._control.policy().devices.values())
-        allowed = [(href, label) for href, label, scopes in _NAV if scopes & principal.scopes]
-        return [(href, label, _is_current(href, path)) for href, label in allowed if has_seats or href != COUNTER_PATH]
+        allowed = [entry for entry in _NAV if entry[3] & principal.scopes and (has_seats or entry[0] != COUNTER_PATH)]
+        return [
+            NavEntry(href, label, icon, _is_current(href, path), place >= _NAV_PLACES)
+            for place, (href, label, icon, _scopes) in enumerate(allowed)
+        ]
 
     def _environment(self, reader: Language) -> Environment:
         if reader.code not in self._templates:
             environment = self._templates[reader.code] = make_environment(reader)
-            environment.globals |= {"static": lambda name: f"/static/{name}?{self._versions[name]}", "languages": LANGUAGES}
+            environment.globals |= {"static": self._static_path, "icon": self._icon, "initials": labels.initials, "languages": LANGUAGES}
         return self._templates[reader.code]
+
+    def _hue_of(self, name: str) -> int:
+        """Return the number of a person's colour (0 to 7)."""
+        return labels.hues(self._control.policy().people).get(name, 0)
+
+    def _static_path(self, name: str) -> str:
+        """Return the path of a static file, with a version, so that browsers may keep it."""
+        return f"/static/{name}?{self._versions[name]}"
+
+    def _icon(self, name: str) -> Markup:
+        """Return a symbol of `static/icons.svg`, which assistive technology skips. Raises KeyError for an unknown one."""
+        if name not in self._icons:
+            raise KeyError(f"icons.svg has no symbol '{name}'")
+        path = self._static_path("icons.svg")
+        return Markup('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>').format(path, name)
 
 
 def principal_of(request: Request) -> Principal:

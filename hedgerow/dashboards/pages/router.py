@@ -21,10 +21,6 @@ from hedgerow.dashboards.pages.today import TodayPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
 ICON_PATH = "/static/hedgerow.svg"
-_ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#3c8f54"'
-    ' d="M4 27V17c0-5 3-9 6-9s5 3 6 6c1-5 4-9 7-9 4 0 6 5 6 11v11z"/></svg>'
-)
 _GROUPS = (
     *(TodayPages, CounterPages, PeoplePages, PersonDataPages, DevicePages, LogPages, ListPages, SettingsPages, AccountPages, SignInPages),
     *(OwnDevicePages, CertificatePages, CheckPages, NoticePages),
@@ -36,12 +32,14 @@ def make_pages(context: PageContext) -> ScopedRouter:
     router = ScopedRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in _GROUPS:
         pages(context).add_to(router)
-    for name, media_type in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):
+    for name, media_type in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("icons.svg", "image/svg+xml")):
         router.serve("GET", f"/static/{name}", DEVICES)(_static_file(context.renderer.files[name], media_type))
+
+    logo = context.renderer.files["hedgerow.svg"]
 
     @router.serve("GET", ICON_PATH, DEVICES)
     async def icon() -> Response:
-        return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+        return Response(logo, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
     return router
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.accounts import TOKEN_SCOPES, AccessScope, Role
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
-from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import MORE_PATH, PageGroup, countries_by_name, principal_of, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
 from hedgerow.dashboards.words.labels import user_agent_text
@@ -102,7 +102,12 @@ class SettingsPages(PageGroup):
 
 
 class AccountPages(PageGroup):
-    """`/account` and its forms, for everybody who is signed in."""
+    """`/more`, `/account` and its forms, for everybody who is signed in."""
+
+    @get(MORE_PATH, *AccessScope)
+    async def more(self, request: Request) -> Response:
+        """Show the links that have no place in a phone's navigation bar."""
+        return self._page(request, "more.html")
 
     @get("/account", *AccessScope)
     async def account(self, request: Request) -> Response:

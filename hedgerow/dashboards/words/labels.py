@@ -1,4 +1,4 @@
-"""Labels of decisions, reasons, times and browsers. Pure."""
+"""Labels of decisions, reasons, times, browsers and people. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from typing import assert_never
+from zlib import crc32
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hedgerow.blocklists.categories import builtin_categories
@@ -163,3 +164,33 @@ def user_agent_text(agent: str) -> str:
     browser = next((name for sign, name in _BROWSERS if sign in agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in agent), "")
     return ", ".join(filter(None, (browser, system))) or agent[:_MAX_AGENT_LENGTH]
+
+
+HUES = 8
+"""Colours for people in the style sheet, `hue-0` to `hue-7`."""
+
+
+def hues(people: Iterable[str]) -> dict[str, int]:
+    """Return the number of each person's colour (0 to 7). It depends on the name, and on the people before who have the same.
+
+    >>> before, after = hues(["mia", "tom"]), hues(["mia", "tom", "zoe"])
+    >>> before.items() < after.items(), len(set(after.values()))
+    (True, 3)
+    """
+    chosen: dict[str, int] = {}
+    for name in people:
+        wanted = crc32(name.encode()) % HUES
+        free = [(wanted + step) % HUES for step in range(HUES) if (wanted + step) % HUES not in chosen.values()]
+        chosen[name] = free[0] if free else wanted
+    return chosen
+
+
+def initials(name: str) -> str:
+    """Return one or two letters that stand for a name.
+
+    >>> initials("mia"), initials("Anna Lena"), initials("7"), initials("")
+    ('M', 'AL', '7', '?')
+    """
+    words = name.split()
+    letters = [words[0][0], *([words[-1][0]] if len(words) > 1 else [])] if words else ["?"]
+    return "".join(letters).upper()

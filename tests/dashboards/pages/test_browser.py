@@ -3,7 +3,6 @@
 import re
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -145,6 +144,8 @@ def test_result_pages_are_accessible(chromium, web):
     look("a mistake")
     page.get_by_role("link", name="Back to the previous page").click()
     page.wait_for_url("**/settings")
+    page.get_by_role("link", name="More", exact=True).click()
+    look("more")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/sign-in")
     look("signing in")
@@ -210,30 +211,48 @@ def guide(page, web):
     page.get_by_role("status").wait_for()
 
 
-MENU = """[...document.querySelectorAll('.top nav li')].map(each => {
-  const box = each.getBoundingClientRect(), link = each.firstElementChild;
-  return [Math.round(box.top), box.right <= innerWidth && link.scrollWidth <= link.clientWidth, link.textContent];
+BAR = """[...document.querySelectorAll('.top nav li')].filter(each => each.offsetParent).map(each => {
+  const box = each.getBoundingClientRect(), text = each.querySelector('span').getBoundingClientRect();
+  return {top: box.top, height: box.height, width: box.width, isWhole: text.left >= box.left && text.right <= box.right,
+    text: each.innerText};
 })"""
 
 
 @pytest.mark.parametrize("seats", [False, True])
 @pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt", "pt-BR"])
-def test_the_menu_fills_its_rows_on_every_phone(chromium, web, seats, reader):
-    """In every language, no title is alone on a row or truncated, and links are large enough for a thumb."""
+def test_the_navigation_of_a_phone_is_one_row_at_the_bottom(chromium, web, seats, reader):
+    """In every language: at most five entries, none truncated, large enough for a thumb, in less than a tenth of the height."""
     if seats:
         fill(web)
     context = chromium.new_context(locale=reader)
     page = context.new_page()
     page.goto(web.url)
-    for width in range(360, 431, 10):
-        page.set_viewport_size({"width": width, "height": 800})
-        found = page.evaluate(MENU)
-        rows = Counter(top for top, _, _ in found)
-        assert all(is_whole for _, is_whole, _ in found), (width, found)
-        assert len(rows) == 2, (width, found)
-        assert min(rows.values()) >= 3, (width, found)
-        assert min(link.bounding_box()["height"] for link in page.locator(".top nav a").all()) >= 36
+    for width, height in ((320, 640), (360, 740), (390, 844), (768, 1024)):
+        page.set_viewport_size({"width": width, "height": height})
+        found = page.evaluate(BAR)
+        assert len(found) == 5, found
+        assert {each["top"] for each in found} == {found[0]["top"]}, (width, found)
+        assert all(each["isWhole"] and each["height"] >= 44 and each["width"] >= 44 for each in found), (width, found)
+        assert page.locator(".top nav").bounding_box()["height"] < height / 10
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        bar, foot = page.locator(".top nav").bounding_box(), page.locator(".foot form").bounding_box()
+        assert bar["y"] + bar["height"] == height
+        assert foot["y"] + foot["height"] <= bar["y"], "the bar hides the end of the page"
     context.close()
+
+
+def test_pages_without_a_place_in_the_bar_are_behind_more(chromium, web):
+    fill(web)
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{web.url}/")
+    page.get_by_role("link", name="More", exact=True).click()
+    page.get_by_role("link", name="Settings").click()
+    page.wait_for_url("**/settings")
+    assert page.get_by_role("link", name="More", exact=True).get_attribute("aria-current") == "page"
+    page.set_viewport_size({"width": 1200, "height": 800})
+    expect(page.get_by_role("link", name="More", exact=True)).to_have_count(0)
+    assert page.get_by_role("link", name="Settings").get_attribute("aria-current") == "page"
+    page.close()
 
 
 def test_a_page_is_small_and_needs_one_round_trip_after_the_first(chromium, web):

@@ -44,7 +44,7 @@ lists:
 PAGES = (
     *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/settings/notices", "/changes", "/changes/1"),
     *("/account", "/certificate", "/device", "/start", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in"),
-    *("/people/tom", "/check", "/why?device=mia-tablet&target=x.example"),
+    *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example"),
 )
 """All pages for people."""
 
