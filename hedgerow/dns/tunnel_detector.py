@@ -2,13 +2,19 @@
 
 Any nameserver can be the other end, so no list knows them. But no site that people visit comes near `MAX_OCTETS` per minute and device, and
 a tunnel below that is hardly fast enough to read text. Each worker counts for itself.
+
+Domains whose owners lend their nameservers to nobody cannot be the other end: well-known sites, and services that programs ask by DNS, such
+as those of antivirus programs.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from hedgerow.blocklists.names import registered_domain
+from hedgerow.blocklists.sources import essential_hosts, popular_hosts
+from hedgerow.policies.host_facts import background_hosts, is_beneath
 from hedgerow.policies.model import DeviceId
 
 MAX_OCTETS: Final = 128 * 1024
@@ -18,6 +24,13 @@ WINDOW_SECONDS: Final = 60.0
 BLOCK_SECONDS: Final = 3600.0
 
 _MAX_ENTRIES: Final = 4096
+
+
+@cache
+def trusted_domains() -> frozenset[str]:
+    """Return the domains that carry no tunnel, whatever goes through them."""
+    return popular_hosts() | essential_hosts() | background_hosts()
+
 
 type _Pair = tuple[DeviceId, str]
 
@@ -31,6 +44,8 @@ class TunnelDetector:
 
     def record(self, device: DeviceId, host: str, octets: int, now: float) -> None:
         """Count the octets of a question for `host` that no cache answered."""
+        if is_beneath(host, trusted_domains()):
+            return
         pair = (device, registered_domain(host))
         began, before = self._carried.get(pair, (now, 0))
         if now - began >= WINDOW_SECONDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import dnslib
+import pytest
 from small_internet import SmallInternet
 
 from hedgerow.dns.tunnel_detector import BLOCK_SECONDS, MAX_OCTETS, WINDOW_SECONDS, TunnelDetector
@@ -36,6 +37,16 @@ def test_slow_traffic_is_not_blocked() -> None:
     for number in range(100):
         watch.record(TABLET, TUNNEL, MAX_OCTETS, number * WINDOW_SECONDS)
         assert not watch.is_blocked(TABLET, TUNNEL, number * WINDOW_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "host", ["{}.avqs.mcafee.com", "{}.sophosxl.net", "l{}.m.wikipedia.org", "edge-{}.office.net", "p{}.time.apple.com"]
+)
+def test_look_ups_of_programs_and_well_known_sites_are_no_tunnel(host: str) -> None:
+    watch = TunnelDetector()
+    for number in range(8):
+        watch.record(TABLET, host.format(number), MAX_OCTETS, float(number))
+        assert not watch.is_blocked(TABLET, host.format(number), float(number))
 
 
 def test_memory_is_bounded() -> None:
