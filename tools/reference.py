@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import MagicMock
@@ -16,7 +16,7 @@ import typer
 
 from hedgerow.app.cli import make_cli
 from hedgerow.dashboards.app import AppDependencies, create_app
-from hedgerow.policies.reading.schema import RawPolicy
+from hedgerow.policies.reading.schema import RawPolicy, RawRules
 
 type Schema = dict[str, Any]
 
@@ -61,11 +61,6 @@ def _parameter_row(parameter: click.Parameter) -> str:
 
 def policy_page() -> str:
     """Return every key of the policy file with its type and meaning, as Markdown."""
-    schema = RawPolicy.model_json_schema(by_alias=True)
-    rows = [
-        f"| `{path}` | {_cell(_type_of(each, schema))} | {_cell(_meaning(each, schema))} |"
-        for path, each in _keys(schema, schema, "", frozenset())
-    ]
     head = [
         _GENERATED,
         "",
@@ -73,16 +68,32 @@ def policy_page() -> str:
         "",
         "Explained with examples in [The policy file](../policy.md). `NAME` is a name that you choose.",
     ]
-    return "\n".join([*head, "", "| key | type | meaning |", "|---|---|---|", *rows, ""])
+    rules = ["## Rules", "", "At the top of the file for everybody, and in each entry of `people`, `devices`, `seats` and `profiles`."]
+    return "\n".join(
+        [*head, "", *rules, "", *_table(RawRules), "", "## Sections", "", *_table(RawPolicy, leave_out=set(RawRules.model_fields)), ""]
+    )
 
 
-def _keys(schema: Schema, root: Schema, prefix: str, open_models: frozenset[str]) -> Iterator[tuple[str, Schema]]:
-    for name, each in schema.get("properties", {}).items():
+def _table(model: type[RawRules], leave_out: Collection[str] = ()) -> list[str]:
+    schema = model.model_json_schema()
+    keys = _keys(schema, schema, "", frozenset(), leave_out)
+    rows = [f"| `{path}` | {_cell(_type_of(each, schema))} | {_cell(each.get('description', ''))} |" for path, each in keys]
+    return ["| key | type | meaning |", "|---|---|---|", *rows]
+
+
+def _keys(
+    schema: Schema, root: Schema, prefix: str, open_models: frozenset[str], leave_out: Collection[str]
+) -> Iterator[tuple[str, Schema]]:
+    """Yield the keys beneath `prefix` in order. The keys `leave_out` are left out of each model that has all of them."""
+    left_out = leave_out if schema["properties"].keys() >= set(leave_out) else ()
+    for name, each in schema["properties"].items():
+        if name in left_out:
+            continue
         path = f"{prefix}.{name}" if prefix else name
         yield path, each
         for model, inner, suffix in _models(each, root):
             if model not in open_models:
-                yield from _keys(inner, root, path + suffix, open_models | {model})
+                yield from _keys(inner, root, path + suffix, open_models | {model}, leave_out)
 
 
 def _models(schema: Schema, root: Schema) -> Iterator[tuple[str, Schema, str]]:
@@ -121,13 +132,6 @@ def _type_of(schema: Schema, root: Schema) -> str:
         case {"type": str(name)}:
             return {"string": "text", "integer": "whole number"}.get(name, name)
     return "any"
-
-
-def _meaning(schema: Schema, root: Schema) -> str:
-    if "description" in schema:
-        return str(schema["description"])
-    ref = schema.get("$ref") or next((option["$ref"] for option in schema.get("anyOf", ()) if "$ref" in option), None)
-    return str(root["$defs"][ref.rpartition("/")[2]].get("description", "")) if ref else ""
 
 
 def api_page() -> str:

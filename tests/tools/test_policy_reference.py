@@ -46,6 +46,16 @@ def test_the_schema_has_every_key() -> None:
     assert person["additionalProperties"] is False
 
 
+def test_every_key_is_described() -> None:
+    schema: dict[str, Any] = json.loads(schema_json())
+    models = {"RawPolicy": schema, **{name: each for name, each in schema["$defs"].items() if "properties" in each}}
+    assert {"RawItem", "RawListen", "RawSchedule"} < set(models)
+    missing = [
+        f"{name}.{key}" for name, model in models.items() for key, each in model["properties"].items() if not each.get("description")
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_key_of_the_examples_is_in_the_schema(path: Path) -> None:
     schema: dict[str, Any] = json.loads(schema_json())

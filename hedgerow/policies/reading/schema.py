@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, W
 
 from hedgerow.policies.model import Privacy, SafeSearch
 from hedgerow.policies.network import BlockedAnswer, DnssecMode, ListSelection, ProxySignIn, UnopenedSeatAccess, UpstreamStrategy
-from hedgerow.policies.transports import LISTENERS
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
 
 
 def _one_or_more(value: object) -> object:
@@ -37,17 +37,6 @@ def _off_is_zero(value: object) -> object:
 
 _TEXT = {"type": "string"}
 _TEXT_OR_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
-_ITEM = {
-    "anyOf": [
-        _TEXT,
-        {
-            "type": "object",
-            "properties": {"what": _TEXT, "until": _TEXT, "note": _TEXT},
-            "required": ["what"],
-            "additionalProperties": False,
-        },
-    ]
-}
 _TIMES = {"anyOf": [*_TEXT_OR_TEXTS["anyOf"], {"type": "object", "additionalProperties": _TEXT_OR_TEXTS}]}
 _AMOUNT = {"anyOf": [_TEXT, {"type": "integer", "minimum": 0}]}
 _BUDGET = {
@@ -57,10 +46,8 @@ _BUDGET = {
     ]
 }
 
-Texts = Annotated[list[str], BeforeValidator(_one_or_more), WithJsonSchema(_TEXT_OR_TEXTS)]
-TextsByName = Annotated[
-    dict[str, list[str]], BeforeValidator(_one_or_more_each), WithJsonSchema({"type": "object", "additionalProperties": _TEXT_OR_TEXTS})
-]
+Texts = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
+TextsByName = Annotated[dict[str, list[str]], BeforeValidator(_one_or_more_each, json_schema_input_type=dict[str, str | list[str]])]
 Rate = Annotated[StrictInt, Field(ge=0, le=10_000_000)]
 Switch = Annotated[bool, BeforeValidator(_spoken_bool)]
 RawTimes = Annotated[Any, WithJsonSchema(_TIMES)]
@@ -88,131 +75,150 @@ def _items(value: object) -> object:
 class RawItem(RawModel):
     """An item of `allow` or `block`."""
 
-    what: str
-    until: str | None = None
-    note: str = ""
+    what: str = Field(description="A service, a category, a domain or the beginning of a URL.")
+    until: str | None = Field(None, description="Date or time at which the item expires, such as `2026-12-24` or `2026-12-24 18:00`.")
+    note: str = Field("", description="Shown with the item, also to the person whose rule it is.")
 
 
-RawItems = Annotated[
-    list[RawItem],
-    BeforeValidator(_items),
-    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _ITEM}]}),
-]
+RawItems = Annotated[list[RawItem], BeforeValidator(_items, json_schema_input_type=str | list[str | RawItem])]
 
 
 class RawSchedule(RawModel):
     """Rules for certain times. `allow` and `block` also take `internet`. Items of `only` are open at these times and blocked at others."""
 
-    allow: RawItems = []
-    block: RawItems = []
-    only: RawItems = []
-    when: RawTimes
-    note: str = ""
+    allow: RawItems = Field([], description="Opened at these times; `internet` lifts a bedtime.")
+    block: RawItems = Field([], description="Closed at these times; `internet` closes everything but helplines.")
+    only: RawItems = Field([], description="Open at these times and closed at all others.")
+    when: RawTimes = Field(description='Times: spans such as `"20:30-07:00"`, days, or spans by days.')
+    note: str = Field("", description="Shown with the schedule.")
 
 
 class RawPageScan(RawModel):
     """`limit`: the score above which a page is blocked, 0 for never. `everywhere`: decrypt all HTTPS of trusting devices for it."""
 
-    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = None
-    everywhere: Switch | None = None
+    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = Field(
+        None, description="Score above which a page is blocked; 0 for never."
+    )
+    everywhere: Switch | None = Field(
+        None, description="Decrypt all HTTPS of devices that trust the CA, not only hosts with rules about URLs."
+    )
 
 
 class RawTenants(RawModel):
     """Organisations whose accounts are allowed, by domain. `directory`: the id of your own directory at Microsoft."""
 
-    google: Texts = []
-    microsoft: Texts = []
-    directory: str | None = None
+    google: Texts = Field([], description="Domains of the Google organisations whose accounts are allowed.")
+    microsoft: Texts = Field([], description="Domains of the Microsoft organisations whose accounts are allowed.")
+    directory: str | None = Field(None, description="Id of your own directory at Microsoft.")
 
 
 class RawRules(RawModel):
     """Rules of the whole network, a profile, a person or a device. Items of `always` are open even at bedtime and with a spent budget."""
 
-    always: RawItems = []
-    allow: RawItems = []
-    block: RawItems = []
-    bedtime: RawTimes = None
-    budget: Annotated[Any, WithJsonSchema(_BUDGET)] = None
-    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_empty_mappings)] = {}
-    safe_search: SafeSearch | None = None
-    youtube: SafeSearch | None = None
-    privacy: Privacy | None = None
-    retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = None
-    pass_through: Switch | None = None
-    page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_zero)] | None = None
-    block_searches: Texts = []
-    block_files: Texts | None = None
-    tenants: RawTenants | None = None
+    always: RawItems = Field([], description="Allowed even at bedtime, at times without internet and with a spent budget.")
+    allow: RawItems = Field([], description="Allowed although a list or a wider scope blocks it.")
+    block: RawItems = Field([], description="Blocked: services, categories, domains or the beginnings of URLs.")
+    bedtime: RawTimes = Field(None, description="Times without internet; days may name `school-nights` and `weekend`.")
+    budget: Annotated[Any, WithJsonSchema(_BUDGET)] = Field(
+        None, description="Time allowed per day or week, in all or for a category or service."
+    )
+    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_empty_mappings)] = Field(
+        {}, description="Rules for certain times, by a name of your choice."
+    )
+    safe_search: SafeSearch | None = Field(None, description="Safe mode of search engines.")
+    youtube: SafeSearch | None = Field(None, description="YouTube's restricted mode.")
+    privacy: Privacy | None = Field(None, description="The part of a decision that is stored.")
+    retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = Field(None, description="Days for which decisions are stored.")
+    pass_through: Switch | None = Field(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
+    page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_zero)] | None = Field(
+        None, description="Scan the words of pages; `off` for never."
+    )
+    block_searches: Texts = Field([], description="Whole words that no search may have, in addition to those of wider scopes.")
+    block_files: Texts | None = Field(None, description="Kinds of files that are blocked: `executables`, `archives`, `torrents`, `macros`.")
+    tenants: RawTenants | None = Field(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
 
 
-_LISTEN_FIELDS: dict[str, Any] = dict.fromkeys(LISTENERS, (str | None, None))
+_LISTENER_TITLES = {
+    "dns": "DNS over UDP and TCP",
+    "proxy": "the proxy",
+    "web": "the web pages",
+    "transparent": "connections that the router redirects",
+}
+_LISTEN_FIELDS: dict[str, Any] = {
+    name: (str | None, Field(None, description=f"ADDRESS:PORT of {_LISTENER_TITLES.get(name) or ENCRYPTED_TRANSPORTS[name].title}."))
+    for name in LISTENERS
+}
 RawListen = create_model("RawListen", __base__=RawModel, **_LISTEN_FIELDS)
 
 
 class RawCertificate(RawModel):
     """PEM files of a certificate that other devices trust."""
 
-    chain: str
-    key: str
+    chain: str = Field(description="Absolute path of the certificate and its chain, PEM.")
+    key: str = Field(description="Absolute path of the private key, PEM.")
 
 
 class RawQueryLimit(RawModel):
-    per_client: Rate | None = None
-    total: Rate | None = None
-    exempt: Texts | None = None
+    per_client: Rate | None = Field(None, description="Queries per second allowed per client; 0 for no limit.")
+    total: Rate | None = Field(None, description="Queries per second allowed in total; 0 for no limit.")
+    exempt: Texts | None = Field(None, description="Addresses and networks that are not counted; loopback by default.")
 
 
 class RawNetwork(RawModel):
-    timezone: str | None = None
-    country: str | None = None
-    unknown_devices: str | None = None
-    lan: Texts | None = None
-    listen: RawListen = RawListen()
-    server_name: str | None = None
-    certificate: RawCertificate | None = None
-    reachable: Texts = []
-    ports: list[StrictInt] | None = None
-    upstream: Texts = []
-    upstream_strategy: UpstreamStrategy | None = None
-    forward: TextsByName = {}
-    records: TextsByName = {}
-    blocked_answer: BlockedAnswer | None = None
-    block_page: Texts = []
-    dnssec: DnssecMode | None = None
-    client_subnet: str | None = None
-    forwarders: Texts = []
-    query_limit: RawQueryLimit = RawQueryLimit()
-    lists: ListSelection | None = None
-    holidays: Texts = []
-    proxy_sign_in: ProxySignIn | None = None
+    timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
+    country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
+    unknown_devices: str | None = Field(None, description="Profile of devices that the policy does not name.")
+    lan: Texts | None = Field(None, description="Addresses and networks that are served; by default the private ranges.")
+    listen: RawListen = Field(RawListen(), description="Addresses and ports that are listened on.")
+    server_name: str | None = Field(None, description="Name of the encrypted DNS server.")
+    certificate: RawCertificate | None = Field(
+        None, description="Certificate of the encrypted DNS server that other devices trust; by default one of our own CA."
+    )
+    reachable: Texts = Field([], description="Private addresses and networks that names may resolve to and the proxy opens.")
+    ports: list[StrictInt] | None = Field(None, description="Destination ports that the proxy opens; by default 80 and 443.")
+    upstream: Texts = Field([], description="Resolvers that are asked, such as `tls://dns.quad9.net`; by default the system's.")
+    upstream_strategy: UpstreamStrategy | None = Field(None, description="The order in which upstreams are asked.")
+    forward: TextsByName = Field({}, description="Resolvers of a domain or a network's reverse zone, by its name.")
+    records: TextsByName = Field({}, description="Addresses of local names, by name.")
+    blocked_answer: BlockedAnswer | None = Field(None, description="The answer to a query for a blocked name.")
+    block_page: Texts = Field([], description="Addresses of the block page, for `blocked_answer: page`.")
+    dnssec: DnssecMode | None = Field(None, description="`validate` accepts encrypted upstreams that validate only.")
+    client_subnet: str | None = Field(None, description="Network that is sent to public upstreams with every query (RFC 7871).")
+    forwarders: Texts = Field([], description="Addresses of resolvers that may name the client for whom they ask.")
+    query_limit: RawQueryLimit = Field(RawQueryLimit(), description="Limits of queries per second.")
+    lists: ListSelection | None = Field(None, description="The lists that are used in addition to those under `lists`.")
+    holidays: Texts = Field([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")
+    proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
 
 
 class RawPerson(RawRules):
-    age: Annotated[StrictInt, Field(ge=0, le=130)] | None = None
-    profile: str | None = None
-    timezone: str | None = None
-    devices: Texts = []
-    holidays: Texts | None = None
+    age: Annotated[StrictInt, Field(ge=0, le=130)] | None = Field(None, description="Age in years; chooses a profile where none is named.")
+    profile: str | None = Field(None, description="Profile whose rules the person begins with.")
+    timezone: str | None = Field(None, description="Time zone of the person's schedules, instead of the household's.")
+    devices: Texts = Field([], description="Names of the person's devices; a device of several people is shared.")
+    holidays: Texts | None = Field(None, description="Dates and calendars without school, instead of the household's.")
 
 
 class RawDevice(RawRules):
-    mac: Texts = []
-    ip: Texts = []
-    cidr: Texts = []
-    client_id: str | None = None
-    hostname: Texts = []
-    proxy_user: Texts = []
-    proxy_password: str | None = None
-    profile: str | None = None
-    trusts_ca: Switch = False
-    never_inspect: Switch = False
+    mac: Texts = Field([], description="MAC addresses.")
+    ip: Texts = Field([], description="IP addresses.")
+    cidr: Texts = Field([], description="Networks of addresses, such as `192.168.1.64/28`.")
+    client_id: str | None = Field(None, description="Name in the device's encrypted DNS settings.")
+    hostname: Texts = Field([], description="Host names that the device gives itself; they only restrict.")
+    proxy_user: Texts = Field([], description="User names under which the device signs in to the proxy.")
+    proxy_password: str | None = Field(None, description="Hash of the password with which the device signs in to the proxy.")
+    profile: str | None = Field(None, description="Profile of the device; by default its person's, for a seat a child's.")
+    trusts_ca: Switch = Field(False, description="The device trusts Hedgerow's certificate, so that its HTTPS can be inspected.")
+    never_inspect: Switch = Field(False, description="Never decrypt HTTPS of this device.")
 
 
 class RawProfile(RawRules):
-    extends: str | None = None
-    title: str = ""
-    why: str = ""
-    source: str = ""
+    extends: str | None = Field(
+        None, description="Profile whose rules this one changes; in its lists, `+` adds an item and `-` removes one."
+    )
+    title: str = Field("", description="Name for people.")
+    why: str = Field("", description="Reason for the profile's rules.")
+    source: str = Field("", description="Source of that reason.")
 
 
 class RawSeat(RawDevice):
@@ -220,34 +226,38 @@ class RawSeat(RawDevice):
 
 
 class RawList(RawModel):
-    source: str | None = None
-    category: str | None = None
-    url: str | None = None
-    path: str | None = None
-    format: str | None = None
-    name: str | None = None
-    refresh: str | None = None
+    source: str | None = Field(None, description="Id of a public list that Hedgerow knows.")
+    category: str | None = Field(None, description="Category of the list's entries.")
+    url: str | None = Field(None, description="URL from which the list is downloaded.")
+    path: str | None = Field(None, description="File or folder of the list, relative to the policy file.")
+    format: str | None = Field(None, description="Format of the list; by default detected from its content.")
+    name: str | None = Field(None, description="Name of the list in reports.")
+    refresh: str | None = Field(None, description="How long a copy can be relied on, such as `12h`, `1d` or `2w`.")
 
 
 class RawReceiver(RawModel):
     """A receiver of notices: topics (default: all), language, quiet hours, and times of the digest and the weekly report."""
 
-    about: Texts | None = None
-    language: str | None = None
-    quiet: RawTimes = None
-    digest: str | None = None
-    report: str | None = None
+    about: Texts | None = Field(None, description="Topics that are sent; by default all but `refused`.")
+    language: str | None = Field(None, description="Language of the notices, such as `pt-BR`.")
+    quiet: RawTimes = Field(None, description="Times in which notices wait.")
+    digest: str | None = Field(None, description="Time of day at which the day's notices are sent as one message.")
+    report: str | None = Field(None, description="Day and time of the weekly report, such as `sun 18:00`.")
 
 
 class RawPolicy(RawRules):
-    network: RawNetwork = RawNetwork()
-    people: Annotated[dict[str, RawPerson], BeforeValidator(_empty_mappings)] = {}
-    devices: Annotated[dict[str, RawDevice], BeforeValidator(_empty_mappings)] = {}
-    profiles: Annotated[dict[str, RawProfile], BeforeValidator(_empty_mappings)] = {}
-    lists: list[RawList] = []
-    seats: Annotated[dict[str, RawSeat], BeforeValidator(_empty_mappings)] = {}
-    include: Texts = []
-    code_of_conduct: str | None = None
-    unopened_seats: UnopenedSeatAccess | None = None
-    phrase_lists: Texts = []
-    notices: Annotated[dict[str, RawReceiver], BeforeValidator(_empty_mappings)] = {}
+    network: RawNetwork = Field(RawNetwork(), description="Settings of the network: resolver, listeners, local networks.")
+    people: Annotated[dict[str, RawPerson], BeforeValidator(_empty_mappings)] = Field({}, description="People with their rules, by name.")
+    devices: Annotated[dict[str, RawDevice], BeforeValidator(_empty_mappings)] = Field({}, description="Devices with their rules, by name.")
+    profiles: Annotated[dict[str, RawProfile], BeforeValidator(_empty_mappings)] = Field(
+        {}, description="Changes of built-in profiles, and profiles of your own, by name."
+    )
+    lists: list[RawList] = Field([], description="Lists of your own, and public lists by their id.")
+    seats: Annotated[dict[str, RawSeat], BeforeValidator(_empty_mappings)] = Field(
+        {}, description="Seats of a café, each a device that guests use in turn, by name."
+    )
+    include: Texts = Field([], description="Further policy files beside this one, such as `people/*.yaml`.")
+    code_of_conduct: str | None = Field(None, description="Text file that a guest accepts before a session.")
+    unopened_seats: UnopenedSeatAccess | None = Field(None, description="Access at a café's seat that has no session.")
+    phrase_lists: Texts = Field([], description="Files of weighted phrases in e2guardian's format, beside the policy file.")
+    notices: Annotated[dict[str, RawReceiver], BeforeValidator(_empty_mappings)] = Field({}, description="Receivers of notices, by name.")
