@@ -18,12 +18,13 @@ STARTING_S = 60.0
 class InvalidInput(ValueError):
     """A request that cannot be fulfilled, such as one for an unknown device or a malformed host.
 
-    `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it.
+    `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it. `field` is the form's field that it
+    is about, if known.
     """
 
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text % values if values else text)
-        self.text, self.values = text, values
+        self.text, self.values, self.field = text, values, ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,11 @@ from hedgerow.dashboards.edits.household import (
     trust_ca_edit,
 )
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
-from hedgerow.dashboards.edits.yaml_text import diff_of_files, exclude, include, put, remove
+from hedgerow.dashboards.edits.rules import NOTE_LENGTH, own_targets, parse_note, parse_until, remove_rule_edits, rule_edits
+from hedgerow.dashboards.edits.yaml_text import diff_of_files, put, remove
 from hedgerow.dashboards.reports import PersonReport, Report, weekly_report
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
+from hedgerow.dashboards.words.labels import zone
 from hedgerow.dashboards.words.languages import language, language_of
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
@@ -45,6 +47,16 @@ class Stance(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRuleView:
+    """A person's own rule. `until` is the instant of its end in seconds since the epoch, None for good."""
+
+    subject: str
+    stance: Stance
+    until: float | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class PersonView:
     """A person in the policy. `allow` and `block` are the person's own rules."""
 
@@ -54,6 +66,7 @@ class PersonView:
     devices: tuple[str, ...]
     allow: tuple[str, ...]
     block: tuple[str, ...]
+    rules: tuple[OwnRuleView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +112,12 @@ class NewPerson(StrictModel):
 
 
 class OwnRule(StrictModel):
-    """A rule for a service, category, site or URL pattern."""
+    """A rule for a service, category, site or URL pattern. `until`: a date (its end) or a date with a time in the network's time zone."""
 
     subject: str = Field(min_length=1, max_length=2048)
     stance: Stance
+    until: str = Field("", max_length=20)
+    note: str = Field("", max_length=NOTE_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +180,7 @@ def add_policy_routes(api: ScopedRouter, reader: JournalReader, control: Control
     """Add the routes."""
     _add_reads(api, control, editor)
     _add_reports(api, reader, control, clock)
-    _add_people(api, control, editor)
+    _add_people(api, control, editor, clock)
     _add_settings(api, control, editor)
     _add_devices(api, control, editor)
     _add_lists(api, control, editor)
@@ -219,7 +234,7 @@ def _add_reports(api: ScopedRouter, reader: JournalReader, control: Control, clo
         return (await weekly(language, request)).people
 
 
-def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
     @api.serve("POST", "/people", MANAGE, status_code=201)
     async def add_person(actor: Actor, person: NewPerson) -> PersonView:
         if (person.age is None) == (person.profile is None):
@@ -236,11 +251,13 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor) -> No
 
     @api.serve("PUT", "/people/{name}/rules", MANAGE)
     async def set_rule(actor: Actor, name: PersonName, rule: OwnRule) -> PersonView:
-        find_person(control.policy(), name)
-        path = ("people", name)
-        edits = [exclude((*path, "allow"), rule.subject), exclude((*path, "block"), rule.subject)]
-        if rule.stance is not Stance.NONE:
-            edits.append(include((*path, rule.stance.value), rule.subject))
+        policy = control.policy()
+        find_person(policy, name)
+        until, note = parse_until(rule.until, clock(), zone(policy.network.timezone)), parse_note(rule.note)
+        if rule.stance is Stance.NONE:
+            edits = remove_rule_edits(policy, name, rule.subject)
+        else:
+            edits = rule_edits(policy, name, rule.subject, allows=rule.stance is Stance.ALLOW, until=until, note=note)
         await editor.change(actor, f"{rule.stance.value} {rule.subject} for {name}", *edits)
         return _person_view(control.policy(), name)
 
@@ -316,6 +333,10 @@ def _person_view(policy: Policy, name: str) -> PersonView:
         devices=tuple(device.id for device in policy.devices.values() if device.person == name),
         allow=tuple(target.name for target in person.rules.allow),
         block=tuple(target.name for target in person.rules.block),
+        rules=tuple(
+            OwnRuleView(target.name, Stance.ALLOW if allows else Stance.BLOCK, target.until, target.note)
+            for allows, target in own_targets(person)
+        ),
     )
 
 

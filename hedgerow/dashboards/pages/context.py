@@ -26,6 +26,7 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.notices import NoticeDispatcher
+from hedgerow.dashboards.pages.forms import NOTHING_TYPED
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
@@ -172,6 +173,7 @@ class Renderer:
             "path": path,
             "hue_of": self._hue_of,
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
+            "typed": NOTHING_TYPED,
             "saved": saved if saved == "erased" or (saved.isdecimal() and len(saved) < 19) else "",
         } | values
         text = self._environment(reader).get_template(template).render(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -14,23 +15,23 @@ from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.edits.household import (
-    BudgetLimit,
-    budget_edit,
     budget_limits,
     find_person,
     parse_age,
-    parse_minutes,
     parse_name,
 )
-from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, put_times, remove
+from hedgerow.dashboards.edits.rules import own_targets, subject_titles
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
+from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language_of, message
-from hedgerow.dashboards.words.rules import bedtime_value, day_times, night_times, rules_text, schedule_text, schedule_value
-from hedgerow.policies.expiry import expiring_rules, in_force
+from hedgerow.dashboards.words.rules import day_times, night_times, rules_text, schedule_text
+from hedgerow.policies.expiry import in_force
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Person, SafeSearch, TargetKind, Verdict
+from hedgerow.policies.model import Person, SafeSearch, Verdict
 from hedgerow.policies.rule_index import UNSAFE_SEARCH
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.schedule import DAY_NAMES
@@ -70,32 +71,7 @@ class PeoplePages(PageGroup):
 
     @get("/people/{name}", READ)
     async def person(self, request: Request, name: PersonName) -> Response:
-        context, person, reader = self._context, self._person(name), language_of(request)
-        policy = context.policy()
-        pauses = await run_in_threadpool(context.reader.pauses, context.clock())
-        switches = Switches(context, person, reader)
-        budgets = [row for row in context.budgets() if row.whose == name]
-        return self._page(
-            request,
-            "person.html",
-            person=person,
-            profiles=policy.profiles,
-            rules=rules_text(policy, person.profile, name, None, reader, context.clock()),
-            devices=[device for device in policy.devices.values() if device.person == name],
-            services=switches.services(),
-            topics=switches.topics(),
-            subjects=[(each.id, each.title) for each in switches.all().values() if each.is_open],  # what is closed needs no budget
-            own=[target for target in (*person.rules.allow, *person.rules.block) if target.kind in (TargetKind.HOST, TargetKind.URL)],
-            allowed={target.name for target in person.rules.allow},
-            days=DAY_NAMES,
-            times=night_times(person.rules.bedtime),
-            schedules=[(schedule_text(each, reader), day_times(each.when), each.note) for each in person.rules.schedules],
-            budgets=budgets,
-            limits=budget_limits(person.rules.budget),
-            is_anothers=person.rules.budget is None and bool(budgets),
-            dues=[due for due in expiring_rules(policy) if due.whose == name],
-            is_paused=any(pause.person == name for pause in pauses),
-        )
+        return await person_page(self._context, request, name)
 
     @post("/people", MANAGE)
     async def add(self, request: Request, name: FormText, age: FormText = "") -> Response:
@@ -128,69 +104,6 @@ class PeoplePages(PageGroup):
         text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
         return await self._save(request, name, f"switch-{item}", text, *edits, what=switch.title)
 
-    @post("/people/{name}/site", MANAGE)
-    async def add_site(self, request: Request, name: PersonName, site: FormText, stance: FormText) -> Response:
-        self._person(name)
-        if stance not in ("allow", "block"):
-            raise InvalidInput("Choose whether to allow or block the site.")
-        path, site = ("people", name), site.strip()
-        text = message("Allow %(what)s for %(name)s") if stance == "allow" else message("Block %(what)s for %(name)s")
-        edits = [exclude((*path, key), site) for key in _RULE_KEYS[stance == "allow"] if key != stance]
-        return await self._save(request, name, "sites", text, *edits, include((*path, stance), site), what=site)
-
-    @post("/people/{name}/site/remove", MANAGE)
-    async def remove_site(self, request: Request, name: PersonName, site: FormText) -> Response:
-        """Remove a site by its name in the policy, however the file spells it."""
-        rules = self._person(name).rules
-        edits: list[Edit] = []
-        for key, targets in (("always", rules.allow), ("allow", rules.allow), ("block", rules.block)):
-            edits += [exclude(("people", name, key), target.origin.text or target.name) for target in targets if target.name == site]
-            edits.append(exclude(("people", name, key), site))
-        return await self._save(request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=site)
-
-    @post("/people/{name}/nights", MANAGE)
-    async def set_nights(self, request: Request, name: PersonName) -> Response:
-        """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged."""
-        form, now = await _form(request), night_times(self._person(name).rules.bedtime)
-        value = bedtime_value(form)
-        is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
-        edits = [] if is_same else [put_times(("people", name, "bedtime"), value)]
-        return await self._save(request, name, "nights", message("%(name)s's nights"), *edits)
-
-    @post("/people/{name}/budget", MANAGE)
-    async def set_budget(
-        self, request: Request, name: PersonName, what: FormText = "", school: FormText = "", weekend: FormText = ""
-    ) -> Response:
-        """Set minutes per day, of all use or of one subject. The file keeps its own spelling if the form is unchanged."""
-        known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
-        limit = BudgetLimit(what, parse_minutes(school), parse_minutes(weekend))
-        is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
-        text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
-        edits = [] if is_same else [budget_edit(name, limit)]
-        return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
-
-    @post("/people/{name}/schedule", MANAGE)
-    async def set_schedule(self, request: Request, name: PersonName, schedule: FormText, what: FormText = "") -> Response:
-        """Set the times of a schedule, or add one that closes `what`."""
-        person, form = self._person(name), await _form(request)
-        value, schedule = schedule_value(form), parse_name(schedule)
-        known = next((each for each in person.rules.schedules if each.name == schedule), None)
-        path = ("people", name, "schedules", schedule)
-        if known is None:
-            edits = [put(path, {"block": what or "internet", "when": value})]
-        else:
-            is_same = all(form.get(day, "").strip() == times for day, times in day_times(known.when).items())
-            edits = [] if is_same else [put_times((*path, "when"), value)]
-        return await self._save(request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule)
-
-    @post("/people/{name}/schedule/remove", MANAGE)
-    async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
-        names = {each.name for each in self._person(name).rules.schedules}
-        if schedule not in names:
-            raise InvalidInput("This schedule does not exist.")
-        path = ("people", name, "schedules") if len(names) == 1 else ("people", name, "schedules", schedule)
-        return await self._save(request, name, "schedules", message("Without %(schedule)s for %(name)s"), remove(path), schedule=schedule)
-
     @post("/people/{name}/remove", MANAGE)
     async def remove(self, request: Request, name: PersonName) -> Response:
         self._person(name)
@@ -198,10 +111,41 @@ class PeoplePages(PageGroup):
         return redirect_after_save("/people", change)
 
     async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
-        return redirect_after_save(_path(name), await self._change(request, summary, *edits, name=name, **values), part)
+        return redirect_after_save(person_path(name), await self._change(request, summary, *edits, name=name, **values), part)
 
     def _person(self, name: str) -> Person:
         return find_person(self._context.policy(), name)
+
+
+async def person_page(context: PageContext, request: Request, name: str, typed: TypedForm = NOTHING_TYPED) -> Response:
+    """Return a person's page, with a form as it was typed if that could not be saved."""
+    policy, person, reader, now = context.policy(), find_person(context.policy(), name), language_of(request), context.clock()
+    pauses = await run_in_threadpool(context.reader.pauses, now)
+    switches = Switches(context, person, reader)
+    budgets = [row for row in context.budgets() if row.whose == name]
+    return context.renderer.page(
+        request,
+        "person.html",
+        UNPROCESSABLE if typed.problem else 200,
+        typed=typed,
+        person=person,
+        profiles=policy.profiles,
+        rules=rules_text(policy, person.profile, name, None, reader, now),
+        devices=[device for device in policy.devices.values() if device.person == name],
+        services=switches.services(),
+        topics=switches.topics(),
+        subjects=[(each.id, each.title) for each in switches.all().values() if each.is_open],  # what is closed needs no budget
+        named=subject_titles(reader),
+        own=own_targets(person),
+        today=datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date().isoformat(),
+        days=DAY_NAMES,
+        times=night_times(person.rules.bedtime),
+        schedules=[(schedule_text(each, reader), day_times(each.when), each.note) for each in person.rules.schedules],
+        budgets=budgets,
+        limits=budget_limits(person.rules.budget),
+        is_anothers=person.rules.budget is None and bool(budgets),
+        is_paused=any(pause.person == name for pause in pauses),
+    )
 
 
 class PersonDataPages(PageGroup):
@@ -221,7 +165,7 @@ class PersonDataPages(PageGroup):
         erased = await run_in_threadpool(self._context.data_export.erase, name)
         if erased.problem:
             raise InvalidInput("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
-        return redirect_to(f"{_path(name)}?saved=erased")
+        return redirect_to(f"{person_path(name)}?saved=erased")
 
 
 class Switches:
@@ -275,11 +219,13 @@ class Switches:
         return item != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def form_fields(request: Request) -> dict[str, str]:
+    """Return the fields of a form; of a field with several values, the last one."""
     return {key: str(value) for key, value in (await request.form()).items()}
 
 
-def _path(name: str) -> str:
+def person_path(name: str) -> str:
+    """Return the path of a person's page."""
     return f"/people/{quote(name, safe='')}"
 
 

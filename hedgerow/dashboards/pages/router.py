@@ -15,6 +15,7 @@ from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
 from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
+from hedgerow.dashboards.pages.person_rules import PersonRulePages
 from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
 from hedgerow.dashboards.pages.sign_in import SignInPages
 from hedgerow.dashboards.pages.today import TodayPages
@@ -22,7 +23,19 @@ from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
 ICON_PATH = "/static/hedgerow.svg"
 _GROUPS = (
-    *(TodayPages, CounterPages, PeoplePages, PersonDataPages, DevicePages, LogPages, ListPages, SettingsPages, AccountPages, SignInPages),
+    *(
+        TodayPages,
+        CounterPages,
+        PeoplePages,
+        PersonRulePages,
+        PersonDataPages,
+        DevicePages,
+        LogPages,
+        ListPages,
+        SettingsPages,
+        AccountPages,
+        SignInPages,
+    ),
     *(OwnDevicePages, CertificatePages, CheckPages, NoticePages),
 )
 

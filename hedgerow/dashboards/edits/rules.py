@@ -1,0 +1,130 @@
+"""Edits of a person's own rules: what is allowed or blocked, until when, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.rules import Origin
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, replace
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import Person, Policy, Target
+from hedgerow.policies.targets import ILLEGAL, parse_target
+
+NOTE_LENGTH = 120
+RULE_KEYS = ("always", "allow", "block")
+"""Keys of a person's own rules."""
+
+
+def subject_titles(reader: Language) -> dict[str, str]:
+    """Return the titles of all services and topics that a rule can name, in the order of their titles."""
+    names = [*(category.name for category in builtin_categories() if category.name != ILLEGAL), *Services.load().by_id]
+    return dict(sorted(((name, title_of(name, reader)) for name in names), key=lambda pair: pair[1].casefold()))
+
+
+def parse_subject(policy: Policy, text: str, reader: Language | None = None) -> str:
+    """Return an item of a rule: the id of a service or topic for its id or title, else a site as typed. Raises `InvalidInput`."""
+    wanted = " ".join(text.split()).casefold()
+    readers = (reader or language("en"), language("en"))
+    for titles in map(subject_titles, readers):
+        found = wanted if wanted in titles else next((name for name, title in titles.items() if title.casefold() == wanted), None)
+        if found is not None:
+            return found
+    if not wanted:
+        raise InvalidInput("Enter a site such as example.org, or choose a service or topic.")
+    item = text.strip()
+    try:
+        parse_target(item, Services.load().by_id, policy.categories, Origin(""))
+    except ValueError as error:
+        hint = next((f"{title_of(name, readers[0])}?" for name in _suggested(str(error))), "")
+        if hint:
+            raise InvalidInput("'%(item)s' is neither a site, a service nor a topic. Did you mean %(hint)s", item=item, hint=hint) from None
+        raise InvalidInput("'%(item)s' is neither a site such as example.org, nor a service or topic.", item=item) from None
+    return item
+
+
+def _suggested(problem: str) -> Iterable[str]:
+    meant = problem.partition(" Did you mean ")[2].removesuffix("?")
+    return (meant,) if meant and not meant.startswith(("{", "[")) else ()
+
+
+def parse_until(text: str, now: float, zone: ZoneInfo) -> str:
+    """Return the end of a rule as in the policy file: a date, or a date with a time; empty for no end. Raises `InvalidInput`.
+
+    >>> parse_until("2026-12-24T18:00", 0.0, ZoneInfo("UTC")), parse_until("", 0.0, ZoneInfo("UTC"))
+    ('2026-12-24 18:00', '')
+    """
+    text = text.strip().replace("T", " ")
+    if not text:
+        return ""
+    try:
+        is_over = date.fromisoformat(text) < datetime.fromtimestamp(now, zone).date() if len(text) == len("2026-12-01") else None
+        if is_over is None:
+            is_over = datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() <= now
+    except (ValueError, OverflowError):
+        raise InvalidInput("Enter a date such as 2026-12-24.") from None
+    if is_over:
+        raise InvalidInput("This date is over. Enter one that is still to come, or leave it empty.")
+    return text
+
+
+def parse_note(text: str) -> str:
+    """Return a note as one line. Raises `InvalidInput` for one that is too long."""
+    note = " ".join(text.split())
+    if len(note) > NOTE_LENGTH:
+        raise InvalidInput("A note has at most %(count)s characters.", count=NOTE_LENGTH)
+    return note
+
+
+def rule_edits(policy: Policy, person: str, item: str, *, allows: bool, until: str = "", note: str = "") -> list[Edit]:
+    """Allow or block an item for a person. An older rule about it is replaced, in its place if it is of the same kind.
+
+    Arguments:
+        item: the result of `parse_subject`.
+        until: the end, as `parse_until` returns it.
+    """
+    subject = _EntryAbout(policy, _target_name(policy, item))
+    if allows and subject.name == ILLEGAL:
+        raise InvalidInput("Illegal material cannot be allowed.")
+    key, path = ("allow" if allows else "block"), ("people", person)
+    value = {"what": item, "until": until, "note": note}
+    named = {name: text for name, text in value.items() if text}
+    # What is always allowed stays so: it is open at bedtime, too.
+    others = [other for other in RULE_KEYS if other != key and not (allows and other == "always")]
+    edits = [exclude((*path, other), subject) for other in others]
+    return [*edits, replace((*path, key), subject, named if len(named) > 1 else item)]
+
+
+def remove_rule_edits(policy: Policy, person: str, name: str) -> list[Edit]:
+    """Remove a person's own rules about a target by its name, whatever the spelling in the file."""
+    return [exclude(("people", person, key), _EntryAbout(policy, name)) for key in RULE_KEYS]
+
+
+def own_targets(person: Person) -> list[tuple[bool, Target]]:
+    """Return all targets of a person's own rules with True for those that are allowed, the ones that end first."""
+    both = [(True, target) for target in person.rules.allow] + [(False, target) for target in person.rules.block]
+    return sorted(both, key=lambda pair: (pair[1].until is None, pair[1].until or 0.0))
+
+
+class _EntryAbout:
+    """Equal to any entry of a list of rules about the target with this name, however it is spelt."""
+
+    def __init__(self, policy: Policy, name: str) -> None:
+        self._policy, self.name = policy, name
+
+    def __eq__(self, other: object) -> bool:
+        return _target_name(self._policy, str(other.get("what") if isinstance(other, dict) else other)) == self.name
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _target_name(policy: Policy, item: str) -> str:
+    try:
+        return parse_target(item, Services.load().by_id, policy.categories, Origin("")).name
+    except ValueError:
+        return item
