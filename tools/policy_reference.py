@@ -27,13 +27,11 @@ def schema_json() -> str:
 def profiles_table() -> str:
     """Return a Markdown table of what each built-in profile blocks, with its levels, followed by reasons and sources."""
     profiles = builtin_profiles()
-    names = list(dict.fromkeys(target.name for profile in profiles.values() for target in profile.rules.block))
-    services = {t.name for p in profiles.values() for t in p.rules.block if t.kind is TargetKind.SERVICE}
+    targets = [target for profile in profiles.values() for target in profile.rules.block]
+    names = list(dict.fromkeys(target.name for target in targets if target.kind is not TargetKind.SERVICE))
     rows = [["", *(f"`{name}`" for name in BUILTIN_PROFILE_NAMES)], ["---", *("---" for _ in BUILTIN_PROFILE_NAMES)]]
-    rows += [
-        [f"{name} (service)" if name in services else name, *(_mark(profiles[each], name) for each in BUILTIN_PROFILE_NAMES)]
-        for name in names
-    ]
+    rows += [[name, *(_mark(profiles[each], name) for each in BUILTIN_PROFILE_NAMES)] for name in names]
+    rows.append(["single services ([by age](reference/services.md))", *(_service_count(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("stored", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["score above which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
@@ -46,6 +44,11 @@ def profiles_table() -> str:
 
 def _mark(profile: Profile, name: str) -> str:
     return "blocked" if any(target.name == name for target in profile.rules.block) else "·"
+
+
+def _service_count(profile: Profile) -> str:
+    count = sum(target.kind is TargetKind.SERVICE for target in profile.rules.block)
+    return f"{count} blocked" if count else "·"
 
 
 def _page_limit(profile: Profile) -> str:

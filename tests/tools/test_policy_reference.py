@@ -11,6 +11,7 @@ import pytest
 import yaml
 from policy_reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
 
+from hedgerow.policies.model import TargetKind
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES, builtin_profiles
 from hedgerow.policies.reading.schema import RawPolicy, RawRules
@@ -32,9 +33,12 @@ def test_the_table_of_profiles_is_up_to_date() -> None:
 
 def test_the_table_names_what_every_profile_blocks() -> None:
     table = profiles_table()
-    rows = {cells[0].removesuffix(" (service)"): cells[1:] for line in table.splitlines() if (cells := line.strip("| ").split(" | "))}
+    rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := line.strip("| ").split(" | "))}
     for number, name in enumerate(BUILTIN_PROFILE_NAMES):
-        blocked = {target.name for target in builtin_profiles()[name].rules.block}
+        targets = builtin_profiles()[name].rules.block
+        blocked = {target.name for target in targets if target.kind is not TargetKind.SERVICE}
+        closed = len(targets) - len(blocked)
+        assert rows["single services ([by age](reference/services.md))"][number] == (f"{closed} blocked" if closed else "·")
         assert {row for row, cells in rows.items() if len(cells) == len(BUILTIN_PROFILE_NAMES) and cells[number] == "blocked"} == blocked
 
 

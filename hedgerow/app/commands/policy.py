@@ -20,6 +20,7 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.host_facts import Service, Services
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import PolicyDifference, compare, policy_warnings
+from hedgerow.policies.service_ages import service_ages
 
 
 def check(
@@ -120,6 +121,8 @@ def _print_service(service: Service) -> None:
     for title, names in (("domains", service.domains), ("pages", service.urls), ("also needs, and never blocks", service.shared)):
         if names:
             print(f"{title}: {', '.join(names)}")
+    age = service_ages()[service.id]
+    print(f"open without a rule of yours: {f'from {age.open_from}' if age.open_from else 'at every age'}. {age.why}")
     if service.part_of:
         print(f"part of: {service.part_of}")
     for other, names in Services.load().needed_by(service.id).items():
