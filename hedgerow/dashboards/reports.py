@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from babel.dates import format_skeleton
 
+from hedgerow.dashboards.conversation import Change, conversation_starters
 from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, message
@@ -29,11 +30,6 @@ _BACKGROUND = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining",
 
 
 _ANSWERS = {"open": message("waiting for an answer"), "approved": message("yes"), "denied": message("no")}
-_QUESTIONS = (
-    message("What was the best thing that %(name)s saw or made online this week?"),
-    message("Is there something that does not work for %(name)s but should?"),
-    message("Whom would %(name)s tell if something on the internet felt wrong?"),
-)
 
 
 class Report(NamedTuple):
@@ -126,9 +122,10 @@ def _person(
     days = [ReportLine(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0) for offset in range(-6, 1)]
     mine = tuple(row for row in requests if row.person == name or row.device in devices)
     total, time = _time(name, use, border, reader)
-    return PersonReport(
-        name, total, time, blocked, background, mine, with_bar_lengths(days), conversation_starters(name, time, blocked, mine, reader)
-    )  # fmt: skip
+    used = [Change("", line.what, line.now, line.before) for line in time]
+    closed = [Change(what, labels.title_of(what, reader), this_week[reason, what], last_week[reason, what]) for reason, what in keys]
+    questions = conversation_starters(policy.people[name], used, closed, mine, reader)
+    return PersonReport(name, total, time, blocked, background, mine, with_bar_lengths(days), questions)
 
 
 def _time(name: str, use: Iterable[UsageCount], border: int, reader: Language) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
@@ -154,30 +151,6 @@ def with_bar_lengths(lines: list[ReportLine]) -> tuple[ReportLine, ...]:
     """
     longest = max((line.now for line in lines), default=0) or 1
     return tuple(ReportLine(line.what, line.now, line.before, round(100 * line.now / longest)) for line in lines)
-
-
-def conversation_starters(
-    name: str, time: tuple[ReportLine, ...], blocked: tuple[ReportLine, ...], requests: tuple[RequestRow, ...], reader: Language
-) -> tuple[str, ...]:
-    """Return three questions for a conversation, about wishes first and never about guilt."""
-    questions = []
-    if requests:
-        text = message("What did %(name)s want to do at %(what)s, and is there a good way to do it?")
-        questions.append(reader.gettext(text, name=name, what=requests[0].host))
-    has_before = any(line.before for line in (*time, *blocked))  # in the first week every topic is new
-    more = next((line for line in time if has_before and line.now > 2 * max(line.before, 30)), None)
-    if more is not None:
-        text = message("%(what)s took more time than in other weeks. What is good about it at the moment?")
-        questions.append(reader.gettext(text, what=more.what))
-    grown = next((line for line in blocked if has_before and line.now > 2 * max(line.before, 5)), None)
-    if grown is not None:
-        text = message("More was blocked this week (%(what)s). Did something new come up at school or among friends?")
-        questions.append(reader.gettext(text, what=grown.what))
-    if blocked and blocked[0].now:
-        text = message("Does %(name)s understand why %(what)s, the topic blocked most often, is blocked?")
-        questions.append(reader.gettext(text, name=name, what=blocked[0].what))
-    questions += [reader.gettext(text, name=name) for text in _QUESTIONS]
-    return tuple(questions[:3])
 
 
 def _day(at: float, policy: Policy, reader: Language) -> str:

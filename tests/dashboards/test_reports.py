@@ -93,3 +93,44 @@ def test_in_the_first_week_nothing_is_more_than_before_and_a_day_without_blocks_
     assert "topic: Social networks" in report
     assert "More was closed this week" not in report
     assert report.count('role="presentation"') == 2, "one for the topic, one for today"
+
+
+SENSITIVE = ("adult", "self-harm", "violence", "drugs", "dating", "gambling", "weapons", "hate", "alcohol-tobacco", "random-chat")
+
+
+@pytest.mark.parametrize("age", [5, 9, 14, 17])
+@pytest.mark.parametrize("topic", SENSITIVE)
+def test_no_question_names_a_topic_that_accuses(web, age, topic):
+    web.recorder.add([seen(1, "192.168.1.5", topic, 40), seen(9, "192.168.1.5", topic, 1)])
+    web.recorder.flush()
+    policy = parse_policy(f"people:\n  mia: {{age: {age}, devices: [192.168.1.5], privacy: domain}}\n".encode(), None)
+    (mia,) = weekly_report(JournalReader(web.engine), policy, NOW, language("en")).people
+    title = language("en").category(topic, topic)
+    assert mia.blocked[0].what == f"topic: {title}", "the parents see it in the table"
+    assert len(mia.questions) == 3
+    assert not [each for each in mia.questions if title in each or "blocked" in each]
+
+
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [
+        (5, "What did mia like best on the screen this week? Can you do it together?"),
+        (9, "What was the best thing that mia saw or made online this week?"),
+        (14, "Social networks: blocked most often this week. Does mia find that rule fair, and what would be a better one?"),
+    ],
+)
+def test_questions_fit_the_age(web, age, said):
+    web.recorder.add([seen(1, "192.168.1.5", "social", 6), seen(9, "192.168.1.5", "social", 6)])
+    web.recorder.flush()
+    policy = parse_policy(f"people:\n  mia: {{age: {age}, devices: [192.168.1.5], privacy: domain}}\n".encode(), None)
+    (mia,) = weekly_report(JournalReader(web.engine), policy, NOW, language("en")).people
+    assert mia.questions[0] == said
+
+
+def test_bedtime_is_no_topic_of_a_question(web):
+    night = Observation(NOW - DAY, DeviceId("192.168.1.5"), "x", "y", RequestKind.DNS, Verdict.BLOCK, Reason.BEDTIME, "", "", count=50)
+    web.recorder.add([night])
+    web.recorder.flush()
+    policy = parse_policy(b"people:\n  mia: {age: 14, devices: [192.168.1.5], privacy: domain}\n", None)
+    (mia,) = weekly_report(JournalReader(web.engine), policy, NOW, language("en")).people
+    assert not [each for each in mia.questions if "bedtime" in each or "blocked" in each]
