@@ -26,6 +26,10 @@ from pathlib import Path
 
 import adblock
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from ad_blocker import first_match
+
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.names import host_of_url
@@ -112,7 +116,7 @@ def measure(folder: Path) -> list[str]:
     page_host = lru_cache(maxsize=4096)(lambda page: host_of_url(page) or "null")
 
     def ask(url: str, page: str, kind: str) -> object:
-        return catalogue.first_match(url, kind, page_host(page))
+        return first_match(catalogue, url, kind, page_host(page))
 
     def ask_theirs(url: str, page: str, kind: str) -> object:
         return engine.check_network_urls(url, page, kind).matched

@@ -99,17 +99,6 @@ class Catalogue:
         matches += [(self._bits[name], UrlMatch(name, Origin(self.hosts.sealed_sources[name]))) for name in self.names_of(sealed)]
         return tuple(match for _mask, match in sorted(matches, key=lambda pair: pair[0]))
 
-    def first_match(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> UrlMatch | None:
-        """Return the verdict of an ad blocker: the first rule about a URL or its host that matches, with all exceptions considered."""
-        parts = split_url(url)
-        if parts is None:
-            return None
-        blocked = self.host_mask(parts[1]) & mask
-        if blocked and (blocked := blocked & ~self.lifted_by_url(url, resource, initiator, blocked)):
-            category = self.names_of(blocked)[0]
-            return UrlMatch(category, self.hosts.origin(parts[1], category) or Origin(""))
-        return self.match_url(url, resource, initiator, mask)
-
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:
         """Return which of the categories in `mask`, those that block a host, an exception lifts from this URL of it."""
         parts = split_url(url)

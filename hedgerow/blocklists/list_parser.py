@@ -26,7 +26,7 @@ from hedgerow.blocklists.formats.line_parser import PRIVATE_NETWORKS, PUBLIC_SUF
 from hedgerow.blocklists.formats.sealed import hash_key
 from hedgerow.blocklists.generation import ALL_CATEGORIES, EntryKind, matches_checksums, write_checksums
 from hedgerow.blocklists.line_reader import LineBlock, read_line_blocks
-from hedgerow.blocklists.names import is_address, load_public_suffixes, rule_key
+from hedgerow.blocklists.names import is_address, is_beneath, load_public_suffixes, rule_key
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hosts
 
@@ -203,19 +203,11 @@ def _leave_out_private(parsed: ParsedLines) -> None:
 
 def _leave_out_beneath(parsed: ParsedLines, domains: frozenset[str]) -> None:
     before = parsed.count()
-    parsed.hosts = [host for host in parsed.hosts if not _is_beneath(host, domains)]
-    parsed.exact = [host for host in parsed.exact if not _is_beneath(host, domains)]
-    parsed.urls = [rule for rule in parsed.urls if not _is_beneath(rule.host or "", domains)]
+    parsed.hosts = [host for host in parsed.hosts if not is_beneath(host, domains)]
+    parsed.exact = [host for host in parsed.exact if not is_beneath(host, domains)]
+    parsed.urls = [rule for rule in parsed.urls if not is_beneath(rule.host or "", domains)]
     if parsed.count() < before:
         parsed.ignored[OTHER_KIND] += before - parsed.count()
-
-
-def _is_beneath(host: str, domains: frozenset[str]) -> bool:
-    while host:
-        if host in domains:
-            return True
-        host = host.partition(".")[2]
-    return False
 
 
 def _limit_patterns(parsed: ParsedLines, room: int, name: str) -> int:

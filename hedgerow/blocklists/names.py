@@ -103,6 +103,15 @@ def embedded_ipv4(address: str) -> str | None:
     return str(ipaddress.IPv4Address(inner)) if len(inner) == 4 else None
 
 
+def is_beneath(host: str, domains: frozenset[str]) -> bool:
+    """Return whether a host, or a domain above it, is one of `domains`."""
+    while host:
+        if host in domains:
+            return True
+        host = host.partition(".")[2]
+    return False
+
+
 def rule_key(host: str, exact: bool = False) -> str:
     """Return the index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from hedgerow.blocklists.names import registered_domain
+from hedgerow.blocklists.names import is_beneath, registered_domain
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
-from hedgerow.policies.host_facts import background_hosts, is_beneath
+from hedgerow.policies.host_facts import background_hosts
 from hedgerow.policies.model import DeviceId
 
 MAX_OCTETS: Final = 128 * 1024

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from hedgerow.blocklists.address_ranges import is_public
 from hedgerow.blocklists.catalogue import Catalogue, DnsRuleMatch
-from hedgerow.blocklists.names import is_address
+from hedgerow.blocklists.names import is_address, is_beneath
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.activity import matches_subject
 from hedgerow.policies.content import blocked_search_term, search_words
-from hedgerow.policies.host_facts import connectivity_checks, is_beneath
+from hedgerow.policies.host_facts import connectivity_checks
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, RuleScope

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.safe_search import SearchEngines
 from hedgerow.policies.text.data_files import names_in, read_data
 
@@ -20,15 +21,6 @@ def parents_of(host: str) -> Iterator[str]:
     while host:
         yield host
         host = host.partition(".")[2]
-
-
-def is_beneath(host: str, domains: frozenset[str]) -> bool:
-    """Return whether a host, or a domain above it, is one of `domains`."""
-    while host:
-        if host in domains:
-            return True
-        host = host.partition(".")[2]
-    return False
 
 
 @cache
@@ -135,10 +127,6 @@ class Lifelines:
     def load() -> Lifelines:
         """Load the helplines that ship with Hedgerow."""
         return Lifelines(_lifeline(entry) for entry in read_data("lifelines.yaml"))
-
-    def is_lifeline(self, host: str) -> bool:
-        """Return whether a canonical host is a helpline's or lies beneath one."""
-        return is_beneath(host, self.hosts)
 
     def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
         """Return the helplines of a country, then the international ones; those for children first in each group."""

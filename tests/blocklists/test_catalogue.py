@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ad_blocker import first_match
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,7 +200,7 @@ def test_no_kind_of_rule_blocks_essential_names(tmp_path: Path) -> None:
         assert (catalogue.match_dns_rule(name, "A").match is not None) == blocked
         for url in (f"http://{name}/", f"http://{name}/x"):
             assert (catalogue.match_url(url, "image") is not None) == blocked
-            assert (catalogue.first_match(url, "image") is not None) == blocked
+            assert (first_match(catalogue, url, "image") is not None) == blocked
 
 
 def test_host_patterns(tmp_path: Path) -> None:
@@ -232,12 +233,12 @@ def test_networks(tmp_path: Path) -> None:
 
 def test_first_match_considers_exceptions_for_urls(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="||ads.example^\n@@||ads.example/player.js$script\n/banner-1/\n")
-    assert catalogue.first_match("https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
-    assert catalogue.first_match("https://ads.example/player.js", "script") is None
-    assert catalogue.first_match("https://ads.example/player.js", "image") is not None
-    found = catalogue.first_match("https://other.example/banner-1/", "image")
+    assert first_match(catalogue, "https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
+    assert first_match(catalogue, "https://ads.example/player.js", "script") is None
+    assert first_match(catalogue, "https://ads.example/player.js", "image") is not None
+    found = first_match(catalogue, "https://other.example/banner-1/", "image")
     assert found == UrlMatch("adult", Origin("adult", 3, "/banner-1/"))
-    assert catalogue.first_match("https://other.example/", "image") is None
+    assert first_match(catalogue, "https://other.example/", "image") is None
     adult = catalogue.mask_of(["adult"])
     assert catalogue.lifted_by_url("https://ads.example/player.js", "script", mask=adult) == adult
     assert catalogue.lifted_by_url("https://ads.example/x.js", "script", mask=adult) == 0
@@ -359,7 +360,7 @@ def test_sealed_lists_are_enforced_and_unreadable(tmp_path: Path) -> None:
     assert catalogue.has_url_rules("some.example")
     for url in ("http://some.example/album/x/y.jpg", "https://www.some.example:8443/a/../one.jpg?x#y", "http://SOME.example/q?id=%31"):
         assert catalogue.match_url(url) == UrlMatch("illegal", Origin("illegal")), url
-        assert catalogue.first_match(url, "image") == UrlMatch("illegal", Origin("illegal"))
+        assert first_match(catalogue, url, "image") == UrlMatch("illegal", Origin("illegal"))
     for url in ("http://some.example/", "http://some.example/albums", "http://some.example/q?id=2", "http://other.example/album/"):
         assert catalogue.match_url(url) is None, url
     assert locate(catalogue, "whole.example", "illegal") == Origin("illegal")

@@ -9,7 +9,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.blocklists.names import parse_host, parse_url
+from hedgerow.blocklists.names import is_beneath, parse_host, parse_url
 from hedgerow.policies.decide import decide
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines, Service, Services
 from hedgerow.policies.model import Device, DeviceId, Request, RequestKind, Verdict
@@ -64,8 +64,8 @@ def test_countries() -> None:
     assert portugal[0].country == "pt"
     assert portugal[0].purpose == "children"
     assert portugal[-len(international) :] == international
-    assert lifelines.is_lifeline("chat.kidshelpphone.ca")
-    assert not lifelines.is_lifeline("notkidshelpphone.ca")
+    assert is_beneath("chat.kidshelpphone.ca", lifelines.hosts)
+    assert not is_beneath("notkidshelpphone.ca", lifelines.hosts)
 
 
 def test_built_in_profiles_allow_every_lifeline(catalogue: Catalogue) -> None:

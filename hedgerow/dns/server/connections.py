@@ -18,6 +18,8 @@ class ClientConnection(Protocol):
     """When a known client last asked something, on the loop's clock."""
     is_known: bool
     """True if a client that may ask has used it."""
+    outstanding: int
+    """Queries that wait for upstreams."""
 
     @property
     def is_evictable(self) -> bool:

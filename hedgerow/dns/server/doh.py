@@ -125,14 +125,9 @@ class DohConnection(StreamProtocol):
             self._frontend.responder.count(DROPPED_METRIC, "malformed")
             self._refuse(request, query)
             return
-        client = self._frontend.find(self._frontend.client_key(self.address, client_id or self._client_id), query)
-        if client is not None:
-            self.is_known = True
-            self.active_at = asyncio.get_running_loop().time()
-        message = self._frontend.answer(client, query, "doh", lambda late: self._answer_late(request, late))
-        if isinstance(message, Deferred):
-            self.outstanding += 1
-        else:
+        key = self._frontend.client_key(self.address, client_id or self._client_id)
+        message = self._frontend.answer(self, key, query, "doh", lambda late: self._answer_late(request, late))
+        if not isinstance(message, Deferred):
             self._answer(request, message)
 
     def _answer_late(self, request: DohRequest, message: bytes | None) -> None:

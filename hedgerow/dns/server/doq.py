@@ -171,14 +171,8 @@ class DoqConnection(QuicConnectionProtocol):
         if int.from_bytes(data[:2]) != len(query) or len(query) < wire.HEADER or query[:2] != b"\0\0" or _has_keepalive_option(query):
             self.close(PROTOCOL_ERROR)
             return
-        client = self._frontend.find(self._key, query)
-        if client is not None:
-            self.is_known = True
-            self.active_at = self._loop.time()
-        message = self._frontend.answer(client, query, "doq", lambda late: self._answer_late(stream, late))
-        if isinstance(message, Deferred):
-            self.outstanding += 1
-        else:
+        message = self._frontend.answer(self, self._key, query, "doq", lambda late: self._answer_late(stream, late))
+        if not isinstance(message, Deferred):
             self._answer(stream, message)
 
     def _answer_late(self, stream: int, message: bytes | None) -> None:

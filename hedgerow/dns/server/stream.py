@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
-from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol
+from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
 from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred, MessageCallback, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
@@ -209,13 +209,24 @@ class EncryptedFrontend:
         client = self.find(address)
         return address if client is None else rate_limit_key(address, client.client.device)
 
-    def answer(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
-        """Do as `Responder.answer` does, within the client's rate limit. An unknown client (None) is refused."""
+    def answer(
+        self, connection: ClientConnection, key: str, data: bytes, transport: str, on_answer: MessageCallback
+    ) -> bytes | Deferred | None:
+        """Do as `Responder.answer` does for the client with this key, within its rate limit. An unknown client is refused.
+
+        A deferred answer counts as outstanding until `on_answer` subtracts it.
+        """
+        client = self.find(key, data)
         if client is None:
             return self.responder.refuse(data)
+        connection.is_known = True
+        connection.active_at = asyncio.get_running_loop().time()
         if len(data) < HEADER or not self.responder.admits(client):
             return None
-        return self.responder.answer(client, data, transport, on_answer)
+        message = self.responder.answer(client, data, transport, on_answer)
+        if isinstance(message, Deferred):
+            connection.outstanding += 1
+        return message
 
 
 class DotConnection(StreamConnection):

@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS
-from hedgerow.policies.host_facts import INTERNATIONAL, Lifeline, Lifelines, Services, connectivity_checks, is_beneath
+from hedgerow.policies.host_facts import INTERNATIONAL, Lifeline, Lifelines, Services, connectivity_checks
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL

@@ -323,13 +323,6 @@ class PageScore:
         return self._phrases.score(self._found)
 
 
-def score_page(phrases: PhraseMatcher, page: str) -> int:
-    """Return the score of a whole page."""
-    score = PageScore(phrases)
-    score.feed(page, last=True)
-    return score.value
-
-
 class WordScanner(Scanner):
     """Blocks pages whose score exceeds a limit."""
 

@@ -26,7 +26,6 @@ from hedgerow.proxy.scanners.words import (
     load_phrases,
     normalize_text,
     parse_phrases,
-    score_page,
 )
 
 CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"))
@@ -40,6 +39,12 @@ def limit_of(profile: str) -> int:
     limit = builtin_profiles()[profile].rules.content.page_limit
     assert limit
     return limit
+
+
+def score_page(phrases: PhraseMatcher, page: str) -> int:
+    score = PageScore(phrases)
+    score.feed(page, last=True)
+    return score.value
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
