@@ -36,6 +36,8 @@ from hedgerow.policies.times.closing import (
     is_in_force,
 )
 
+_CLOSES_STRANGERS = frozenset((Reason.PAUSE, Reason.BEDTIME))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ruleset:
@@ -90,6 +92,11 @@ class Rulesets:
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
+        self._children = [
+            user for person in policy.people.values() if policy.profiles[person.profile].is_for_children
+            if (user := self._effective_users.of_account(f"person:{person.name}")) is not None
+        ]  # fmt: skip
+        self._closes_strangers = policy.profiles[policy.network.unknown_devices].is_for_children
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """Return the rules in force for `device` at `now` (seconds since the epoch); cached until the next boundary."""
@@ -140,20 +147,37 @@ class Rulesets:
             return None
         return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
 
+    def _stranger_effects(self, device: Device, session: Session | None, now: float) -> TimeEffects:
+        """Return why a device that the policy does not know is closed: a child at home is paused or in bed.
+
+        The child's own device with another MAC address would be such a stranger. It stays open if `unknown_devices` is a profile for adults
+        or guests.
+        """
+        effects = TimeEffects()
+        if device.known or device.is_seat or session is not None or not self._closes_strangers:
+            return effects
+        for child in self._children:
+            of_child = self._time_rules.effects(child, now)
+            effects.edges += of_child.edges
+            if effects.closed is None and of_child.closed is not None and of_child.closed.reason in _CLOSES_STRANGERS:
+                effects.closed = of_child.closed
+        return effects
+
     def _compose(self, device: Device, now: float) -> Ruleset:
         session = self._session(device, now)
         users = self._effective_users.of(device, session)
         all_effects = [self._time_rules.effects(user, now) for user in users]
+        stranger = self._stranger_effects(device, session, now)
         layers = strictest_layers(users)
         # A claimed device gets only the grants that it would have without the claim.
         granted = users if device.claims is None else users[-1:]
         relevant = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
         grants = tuple(grant for grant in relevant if is_in_force(grant, now))
-        until = min(self._edges(device, layers, relevant, all_effects, now), default=None)
+        until = min(self._edges(device, layers, relevant, [*all_effects, stranger], now), default=None)
         settings = strictest_settings(users)
         content = strictest_content(users)
         closings = (effects.closed for effects in all_effects if effects.closed is not None)
-        closed = next(closings, None) or self._welcome_closure(device, session)
+        closed = next(closings, None) or self._welcome_closure(device, session) or stranger.closed
         used_up = tuple(dict.fromkeys(each for effects in all_effects for each in effects.used_up))
         meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
         person = users[0].name if len(users) == (1 if device.claims is None else 2) else None

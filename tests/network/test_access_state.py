@@ -128,5 +128,7 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, names=names)
     night = compute_device_states(rulesets, NIGHT)
     assert night.macs == (("02:00:00:00:00:01", AccessState.CLOSED),)
-    assert night.others is AccessState.GUARDED, "an adult's host name changes nothing"
+    assert night.others is AccessState.CLOSED, "a child is in bed"
+    day = compute_device_states(rulesets, NIGHT - 12 * 3600)
+    assert day.others is AccessState.GUARDED, "an adult's host name changes nothing"
     assert night.networks == ((ip_network("192.168.1.40"), AccessState.CLOSED),)

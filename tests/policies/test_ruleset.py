@@ -94,7 +94,7 @@ def test_a_future_grant_is_a_boundary_for_its_person_only(catalogue: Catalogue) 
     grant = Grant("g", "roblox", "ana", NOON + 60, NOON + 120, person="tom")
     rulesets = _rulesets(catalogue, grant)
     tom, stranger = _at(rulesets, "192.168.1.20"), _at(rulesets, "192.168.1.200")
-    assert rulesets.ruleset(stranger, NOON).until is None
+    assert rulesets.ruleset(stranger, NOON).until == NOON + 8.5 * 3600, "when the child's night begins"
     assert rulesets.ruleset(tom, NOON).until == NOON + 60
     assert rulesets.ruleset(tom, NOON + 60).until == NOON + 120
     assert rulesets.ruleset(tom, NOON + 120).until is None
@@ -114,6 +114,34 @@ def test_memory_is_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
         ids.add(rulesets.ruleset(tablet, NOON + day * 86_400).id)
     assert len(ids) == 3000, "a day of its own for every day"
     assert len(rulesets._interned) < 1100
+
+
+def _closed(rulesets: Rulesets, address: str, now: float = NOON) -> str | None:
+    closed = rulesets.ruleset(_at(rulesets, address), now).closed
+    return closed.reason.value if closed else None
+
+
+def test_strangers_are_closed_while_a_child_is_in_bed_or_paused(catalogue: Catalogue) -> None:
+    """One switch on a phone gives it another MAC address, which must not end the night."""
+    stranger, night = "192.168.1.100", NOON + 8.5 * 3600
+    rulesets = _rulesets(catalogue)
+    assert [_closed(rulesets, stranger, at) for at in (NOON, night - 1, night)] == [None, None, "bedtime"]
+    assert _closed(rulesets, "192.168.1.16", night) is None, "another child's own device"
+    pause = Pause("p", "parent", NOON, NOON + 60, person="tom")
+    paused = _rulesets(catalogue, pause)
+    assert [_closed(paused, stranger, at) for at in (NOON, NOON + 60)] == ["pause", None]
+    assert _closed(paused, "192.168.1.9") is None
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        POLICY.replace(b"network: {", b"network: {unknown_devices: guest, "),
+        POLICY.replace(b"mia: {age: 9, ", b"mia: {age: 40, "),
+    ],
+)
+def test_strangers_stay_open_where_they_are_guests_and_for_adults(catalogue: Catalogue, policy: bytes) -> None:
+    assert _closed(_rulesets(catalogue, policy=policy), "192.168.1.100", NOON + 8.5 * 3600) is None
 
 
 def test_a_pause_names_its_actor(catalogue: Catalogue) -> None:
