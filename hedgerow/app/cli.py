@@ -14,6 +14,7 @@ from hedgerow.app.files import error_text
 
 COMMANDS = {
     "run": ("up",),
+    "setup": ("setup",),
     "explain": ("explain",),
     "policy": ("check", "services"),
     "doctor": ("doctor",),
@@ -75,3 +76,7 @@ def main() -> NoReturn:
         print(f"hedgerow: {error_text(error)}.", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -67,9 +67,10 @@ class ManagedProcess:
 class Supervisor:
     """Runs control first, then the workers; `run` returns the exit status."""
 
-    def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, on_ready: Callable[[], None], *, has_terminal: bool = False) -> None:
         self._settings = settings
         self._on_ready = on_ready
+        self._has_terminal = has_terminal
         self._control = ManagedProcess("control", 0)
         self._workers = [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
@@ -90,6 +91,8 @@ class Supervisor:
             if await self._all_ready(self._workers):
                 self._on_ready()
                 notify_systemd("READY=1")
+                if self._has_terminal:
+                    supervising.append(asyncio.create_task(_show_welcome(self._settings, self._stopping)))
         await self._stopping.wait()
         notify_systemd("STOPPING=1")
         watchdog.cancel()
@@ -263,6 +266,18 @@ def notify_systemd(state: str) -> None:
         notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
+async def _show_welcome(settings: Settings, stopping: asyncio.Event) -> None:
+    """Show addresses, QR code and setup code to whoever looks at the terminal; a log that is kept never holds the code."""
+    command = (sys.executable, "-P", "-m", "hedgerow.app.cli", "setup", "--state", str(settings.state))
+    welcome = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+    waits = [asyncio.create_task(welcome.wait()), asyncio.create_task(stopping.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    if welcome.returncode is None:
+        welcome.kill()
+    await waits[0]
+    waits[1].cancel()
+
+
 def _exit_text(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
@@ -289,7 +304,9 @@ def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
 def main() -> None:
     settings = Settings.load(Path(sys.argv[1]))
     start_logs("supervisor", settings.log_level, settings.log_json)
-    supervisor = Supervisor(settings, lambda: print(*ready_lines(settings, own_addresses()), sep="\n", flush=True))
+    supervisor = Supervisor(
+        settings, lambda: print(*ready_lines(settings, own_addresses()), sep="\n", flush=True), has_terminal=sys.stdout.isatty()
+    )
     sys.exit(asyncio.run(supervisor.run()))
 
 

@@ -22,6 +22,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.setup_code import SetupCode
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
 SESSION_IDLE_S = 30 * 86400.0
@@ -101,12 +102,14 @@ class Accounts:
     store: AccountStore
     clock: Callable[[], float] = time.time
     hasher: PasswordHasher = field(default_factory=lambda: PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1))
+    setup_code: SetupCode = field(default_factory=SetupCode)
     _accounts: dict[str, AccountRow] = field(init=False)
     _sessions: dict[str, WebSessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
     _tries: dict[str, _FailedAttempts] = field(init=False, default_factory=dict)
     _last_codes: dict[str, str] = field(init=False, default_factory=dict)
     _hashing: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
+    _setting_up: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _waiting: int = field(init=False, default=0)
     _dummy: str = field(init=False)
 
@@ -166,8 +169,7 @@ class Accounts:
 
     async def create(self, name: str, role: Role, password: str) -> None:
         """Create an account. The first one revokes all tokens, which were made without a password. Raises `InvalidInput`."""
-        if not re.fullmatch(r"[\w.@-]{1,40}", name):
-            raise InvalidInput("A name has at most 40 letters and digits, and no spaces.")
+        check_account_name(name)
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
         try:
             is_first = await run_in_threadpool(self.store.add_account, row)
@@ -177,11 +179,20 @@ class Accounts:
         if is_first:
             self._tokens.clear()
 
-    async def create_first(self, name: str, password: str, address: str, agent: str) -> str:
-        """Create the first account, an admin's, and begin its session. Raises `InvalidInput` if there is an account."""
-        if self.has_any:
-            raise InvalidInput("A password has already been set: sign in with it.")
-        await self.create(name, Role.ADMIN, password)
+    async def create_first(self, name: str, password: str, code: str, address: str, agent: str) -> str:
+        """Create the first account, an admin's, and begin its session.
+
+        Raises `SignInRefused` for a wrong setup code or too many of them, and `InvalidInput` for the rest, also if there is an account.
+        """
+        async with self._setting_up:  # of two people who know the code, the first one wins
+            if self.has_any:
+                raise InvalidInput("A password has already been set: sign in with it.")
+            wait = self.setup_code.seconds_to_wait()
+            if wait > 0:
+                raise SignInRefused("Too many wrong codes. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait)))
+            if not self.setup_code.accepts(code):
+                raise SignInRefused("That is not the setup code. `hedgerow setup` on the machine shows it.")
+            await self.create(name, Role.ADMIN, password)
         return await self._begin_session(name, address, agent)
 
     async def set_password(self, name: str, password: str) -> None:
@@ -307,6 +318,12 @@ class Accounts:
             tries.next_at = self.clock() + min(longest, FIRST_DELAY_S * 2 ** (tries.failures - FREE_ATTEMPTS))
         if len(self._tries) > _MAX_TRACKED_SOURCES:
             self._tries = {key: each for key, each in self._tries.items() if each.next_at > self.clock()}
+
+
+def check_account_name(name: str) -> None:
+    """Raise `InvalidInput` for a name that no account can have. A person's name is one, so that both can be the same."""
+    if len(name) > 40 or not re.fullmatch(r"[\w.@'’-]+( [\w.@'’-]+)*", name):
+        raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes.")
 
 
 def check_password_strength(name: str, password: str) -> None:

@@ -27,10 +27,11 @@ from hedgerow.dashboards.api.time import BudgetRow, TimeControl, add_time_routes
 from hedgerow.dashboards.control import Control, Status
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
-from hedgerow.dashboards.guard import Admission, GuardMiddleware, RouteGuard, local_address, peer_address
+from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.context import PageContext, Renderer
+from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
 from hedgerow.journal.reader import JournalReader
@@ -72,9 +73,12 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
 
     def refuse(scope: Scope, admission: Admission) -> Response:
         if admission.status == 303:
-            return RedirectResponse("/sign-in", 303)
+            return RedirectResponse("/sign-in" if parts.accounts.has_any else "/start", 303)
         if wants_json(scope["path"]):
             return problem(admission.status, admission.why)
+        view = control.device_at(peer_address(scope)) if admission.why == NOT_IN_CHARGE else None
+        if view is not None:
+            return not_in_charge_page(renderer, HTTPConnection(scope), view, control.policy())
         return renderer.error(HTTPConnection(scope), admission.status, admission.why)
 
     def may_sign_in(address: str) -> bool:
@@ -93,7 +97,7 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
     add_access_routes(api, reader, control, clock)
     add_policy_routes(api, reader, control, parts.editor, clock)
     add_audit_routes(api, reader, control.policy, clock)
-    add_account_routes(api, parts.accounts)
+    add_account_routes(api, parts.accounts, control)
     if parts.time is not None:
         add_time_routes(api, parts.time)
     if parts.codes is not None:

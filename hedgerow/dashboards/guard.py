@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import AccessScope, Principal
-from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SIGN_IN, Access, AccessTable, wants_json
+from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
 
 SESSION_COOKIE = "hedgerow_session"
 
@@ -53,7 +53,7 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Result of `RouteGuard.admit`. Status 200 admits, 303 redirects to sign in, and others refuse with the sentence `why`.
+    """Result of `RouteGuard.admit`. Status 200 admits, 303 redirects to sign in or set up, and others refuse with the sentence `why`.
 
     `principal` is None for a device without a sign-in.
     """
@@ -64,6 +64,8 @@ class Admission:
 
 
 COMMAND_LINE = Principal("the command line", frozenset(AccessScope))
+
+NOT_IN_CHARGE = "This page is for the people who manage this network."
 
 
 class Authenticator(Protocol):
@@ -80,7 +82,8 @@ class RouteGuard:
     """Decides about requests by the access that `routes` declare.
 
     `token` is made at each start and gives scripts on this machine every scope. `hosts` returns the host names of the pages, besides IP
-    addresses and localhost. Until the first password is set, requests from this machine need no sign-in.
+    addresses and localhost. Until the first password is set, requests from this machine need no sign-in, and other devices get the guide,
+    whose first step needs the setup code from everybody.
     """
 
     token: str = field(repr=False)
@@ -110,11 +113,14 @@ class RouteGuard:
             if SIGN_IN in required or principal.scopes & required:
                 return Admission(principal)
             return Admission(principal, 403, "You do not have permission to see or change this.")
+        is_page = method in {"GET", "HEAD"} and not wants_json(path)
+        if not self.authenticator.has_any and (SETUP in required or is_page):
+            return Admission(None, 200 if SETUP in required else 303)
         if not is_local and not may_sign_in(peer):
-            return Admission(None, 403, "This page is for the people who manage this network.")
+            return Admission(None, 403, NOT_IN_CHARGE)
         if SIGN_IN in required:
             return Admission(None)
-        return Admission(None, 303 if method == "GET" and not wants_json(path) else 401, "Sign in first.")
+        return Admission(None, 303 if is_page else 401, "Sign in first.")
 
     def _local_principal(self, required: frozenset[Access]) -> Principal | None:
         if not self.authenticator.has_any:

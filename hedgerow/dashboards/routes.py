@@ -23,13 +23,14 @@ class Audience(StrEnum):
     NETWORK = "network"  # every client, under any host name
     DEVICES = "devices"  # every device of the network
     SIGN_IN = "sign-in"  # devices on which somebody may sign in
+    SETUP = "setup"  # every device of the network until the first password is set
 
 
 type Access = AccessScope | Audience
 
 OPERATE, READ, METRICS = AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS
 MANAGE, ADMIN = AccessScope.MANAGE, AccessScope.ADMIN
-NETWORK, DEVICES, SIGN_IN = Audience.NETWORK, Audience.DEVICES, Audience.SIGN_IN
+NETWORK, DEVICES, SIGN_IN, SETUP = Audience.NETWORK, Audience.DEVICES, Audience.SIGN_IN, Audience.SETUP
 
 _ACCESS_KEY = "x-hedgerow-access"
 _SCRIPT_PATHS = ("/api/", "/metrics", "/healthz", "/device/time", "/captive-portal")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from web_server import NOW, TOKEN
+from web_server import NOW, SETUP_CODE, TOKEN
 from web_server.household import PAGES
 
 from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
@@ -81,7 +81,7 @@ FORMS = {
     "/accounts/remove": {"name": "ana"},
     "/tokens": {"name": "x", "scopes": "manage"},
     "/tokens/remove": {"token": "x"},
-    "/start/password": {"name": "eve", "password": PASSWORD, "again": PASSWORD},
+    "/start/password": {"name": "eve", "password": PASSWORD, "code": SETUP_CODE},
     "/start/place": {"country": "PT", "zone": "UTC"},
     "/start/people": {"name-0": "eve", "age-0": "40"},
     "/start/devices": {},
@@ -113,7 +113,7 @@ def client(web, address="127.0.0.1", **headers):
 @pytest.fixture
 def signed_in(web):
     with client(web) as browser:
-        assert browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "again": PASSWORD}).status_code == 303
+        assert browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "code": SETUP_CODE}).status_code == 303
         assert browser.post("/people", data={"name": "zoe", "age": "3"}).status_code == 303
         yield browser
 
@@ -166,7 +166,7 @@ def test_markup_from_outside_is_text_on_every_page(web, signed_in):
         assert page.status_code == 200, path
         for tag, attributes in Tags(page.text).tags:
             assert tag not in {"iframe", "embed", "base", "style"}, path
-            assert tag != "script" or re.fullmatch(r"/static/(check|hedgerow)\.js(\?\w+)?", attributes.get("src", "")), path
+            assert tag != "script" or re.fullmatch(r"/static/(check|guide|hedgerow)\.js(\?\w+)?", attributes.get("src", "")), path
             assert tag != "object" or attributes["data"].startswith(own) or re.fullmatch(sign, attributes["data"]), path
             assert tag != "img", path
             assert not any(name.startswith("on") or name == "style" for name in attributes), (path, attributes)
@@ -276,7 +276,7 @@ def test_no_redirect_leaves_the_pages(web, signed_in):
 def test_a_planted_session_cookie_is_never_adopted(web):
     planted = "planted-by-somebody-else"
     with client(web) as browser:
-        browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "again": PASSWORD})
+        browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "code": SETUP_CODE})
     with client(web) as victim:
         answer = victim.post("/sign-in", data={"name": "ana", "password": PASSWORD}, headers={"cookie": f"hedgerow_session={planted}"})
         assert answer.status_code == 303

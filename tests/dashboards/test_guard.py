@@ -66,7 +66,7 @@ CASES = [
     ("127.0.0.1", "localhost:8053", "GET", "/metrics", {}, 200, MANAGER),
     ("::1", "[::1]:8053", "GET", "/api/v1/status", {}, 200, MANAGER),
     # other loopback addresses may be devices
-    ("127.0.0.2", HERE, "GET", "/", {}, 403, DEVICE),
+    ("127.0.0.2", HERE, "GET", "/", {}, 303, DEVICE),
     ("127.0.0.2", HERE, "GET", "/device", {}, 200, DEVICE),
     # DNS rebinding: a foreign name, although it leads here
     ("127.0.0.1", "evil.example:8053", "GET", "/", {}, 421, DEVICE),
@@ -79,32 +79,32 @@ CASES = [
     # a token with a foreign name: still no
     ("127.0.0.1", "evil.example", "GET", "/", BEARER, 421, DEVICE),
     # the machine's address from outside of it, and a proxy on the machine
-    ("127.0.0.1", LAN, "GET", "/", {}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {}, 403, DEVICE),
-    ("192.168.1.31", HERE, "GET", "/", {}, 403, DEVICE),
-    ("192.168.1.31", "localhost", "GET", "/", {}, 403, DEVICE),
-    ("127.0.0.1", HERE, "GET", "/", {"x-forwarded-for": "192.168.1.31"}, 403, DEVICE),
-    ("127.0.0.1", HERE, "GET", "/", {"via": "1.1 some-proxy"}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"x-forwarded-for": "127.0.0.1"}, 403, DEVICE),
-    ("", HERE, "GET", "/", {}, 403, DEVICE),
+    ("127.0.0.1", LAN, "GET", "/", {}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {}, 303, DEVICE),
+    ("192.168.1.31", HERE, "GET", "/", {}, 303, DEVICE),
+    ("192.168.1.31", "localhost", "GET", "/", {}, 303, DEVICE),
+    ("127.0.0.1", HERE, "GET", "/", {"x-forwarded-for": "192.168.1.31"}, 303, DEVICE),
+    ("127.0.0.1", HERE, "GET", "/", {"via": "1.1 some-proxy"}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"x-forwarded-for": "127.0.0.1"}, 303, DEVICE),
+    ("", HERE, "GET", "/", {}, 303, DEVICE),
     # the token and the session
     ("127.0.0.1", HERE, "GET", "/", BEARER, 200, MANAGER),
     ("192.168.1.31", LAN, "GET", "/", SCRIPT, 200, MANAGER),
     ("192.168.1.31", "hedgerow.home:8053", "GET", "/", SCRIPT, 200, MANAGER),
     # the machine's own token from anywhere else
-    ("192.168.1.31", LAN, "GET", "/", BEARER, 403, DEVICE),
-    ("192.168.1.31", HERE, "GET", "/", BEARER, 403, DEVICE),
-    ("127.0.0.2", HERE, "GET", "/", BEARER, 403, DEVICE),
-    ("127.0.0.1", HERE, "GET", "/", {**BEARER, "x-forwarded-for": "192.168.1.31"}, 403, DEVICE),
-    ("", HERE, "GET", "/", BEARER, 403, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", BEARER, 303, DEVICE),
+    ("192.168.1.31", HERE, "GET", "/", BEARER, 303, DEVICE),
+    ("127.0.0.2", HERE, "GET", "/", BEARER, 303, DEVICE),
+    ("127.0.0.1", HERE, "GET", "/", {**BEARER, "x-forwarded-for": "192.168.1.31"}, 303, DEVICE),
+    ("", HERE, "GET", "/", BEARER, 303, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", COOKIE, 200, MANAGER),
-    ("192.168.1.31", LAN, "GET", "/", {"cookie": f"hedgerow_session={TOKEN}"}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session=unknown"}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session="}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"authorization": "Bearer "}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"authorization": f"Basic {TOKEN}"}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"authorization": f"Bearer {TOKEN}x"}, 403, DEVICE),
-    ("192.168.1.31", LAN, "GET", "/", {"authorization": "Bearer \xff"}, 403, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"cookie": f"hedgerow_session={TOKEN}"}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session=unknown"}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session="}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"authorization": "Bearer "}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"authorization": f"Basic {TOKEN}"}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"authorization": f"Bearer {TOKEN}x"}, 303, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"authorization": "Bearer \xff"}, 303, DEVICE),
     # changes must come from our own pages, or with the token
     ("127.0.0.1", HERE, "POST", "/pause", OURS, 200, MANAGER),
     ("127.0.0.1", HERE, "POST", "/pause", {"sec-fetch-site": "same-origin"}, 200, MANAGER),
@@ -121,13 +121,16 @@ CASES = [
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": "http://evil.example"}, 403, MANAGER),
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": f"http://{LAN}"}, 200, MANAGER),
     # a filtered device: its own page and nothing else
+    *(("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE) for path in ("/metrics", "/healthz", "/api/v1/status", "/api/v1/openapi.json")),
+    # until the first password is set, its other pages are the guide, which needs the setup code
+    ("192.168.1.31", LAN, "GET", "/start", {}, 200, DEVICE),
+    ("192.168.1.31", LAN, "POST", "/start/password", {"origin": f"http://{LAN}"}, 200, DEVICE),
+    ("192.168.1.31", LAN, "POST", "/start/password", {"origin": "http://evil.example"}, 403, DEVICE),
+    ("192.168.1.31", LAN, "POST", "/start/people", {"origin": f"http://{LAN}"}, 403, DEVICE),
     *(
-        ("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE)
+        ("192.168.1.31", LAN, "GET", path, {}, 303, DEVICE)
         for path in (
-            "/metrics",
-            "/healthz",
-            "/api/v1/status",
-            "/api/v1/openapi.json",
+            "/",
             "/sign-in",
             "/Device",
             "/device/",
@@ -146,15 +149,25 @@ def test_admission(peer, host, method, path, headers, status, role):
     assert admit(peer, host, method, path, headers) == (status, role)
 
 
+def test_a_filtered_device_once_there_is_a_password():
+    for path in ("/", "/sign-in", "/start", "/people", "/metrics", "/Device", "/device/", "//device", "/device/..", "/static/"):
+        assert admit("192.168.1.31", LAN, path=path, has_any=True) == (403, DEVICE), path
+    for headers in ({}, BEARER, {"cookie": "hedgerow_session=unknown"}, {"authorization": f"Bearer {TOKEN}x"}):
+        assert admit("192.168.1.31", LAN, headers=headers, has_any=True) == (403, DEVICE)
+    assert admit("192.168.1.31", LAN, "POST", "/start/password", {"origin": f"http://{LAN}"}, has_any=True) == (403, DEVICE)
+    assert admit("192.168.1.31", LAN, path="/device", has_any=True) == (200, DEVICE)
+
+
 def test_an_adults_device_must_sign_in_first():
     phone = "192.168.1.5"
-    assert admit(phone, LAN, path="/sign-in", may_sign_in=True)[0] == 200
-    assert admit(phone, LAN, "POST", "/sign-in", {"origin": f"http://{LAN}"}, may_sign_in=True)[0] == 200
-    assert admit(phone, LAN, "POST", "/sign-in", {"origin": "http://evil.example"}, may_sign_in=True)[0] == 403
-    assert admit(phone, LAN, path="/", may_sign_in=True)[0] == 303
+    known = {"may_sign_in": True, "has_any": True}
+    assert admit(phone, LAN, path="/sign-in", **known)[0] == 200
+    assert admit(phone, LAN, "POST", "/sign-in", {"origin": f"http://{LAN}"}, **known)[0] == 200
+    assert admit(phone, LAN, "POST", "/sign-in", {"origin": "http://evil.example"}, **known)[0] == 403
+    assert admit(phone, LAN, path="/", **known)[0] == 303
     for path in ("/api/v1/status", "/metrics", "/healthz"):
-        assert admit(phone, LAN, path=path, may_sign_in=True)[0] == 401
-    assert admit(phone, LAN, "POST", "/pause", {"origin": f"http://{LAN}"}, may_sign_in=True)[0] == 401
+        assert admit(phone, LAN, path=path, **known)[0] == 401
+    assert admit(phone, LAN, "POST", "/pause", {"origin": f"http://{LAN}"}, **known)[0] == 401
 
 
 @pytest.mark.parametrize(

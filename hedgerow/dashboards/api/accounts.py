@@ -10,7 +10,8 @@ from pydantic import Field
 
 from hedgerow.dashboards.accounts import Accounts, Role
 from hedgerow.dashboards.api.schema import Actor, StrictModel
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import Control, InvalidInput
+from hedgerow.dashboards.guard import COMMAND_LINE
 from hedgerow.dashboards.routes import ADMIN, ScopedRouter
 from hedgerow.journal.accounts import TokenRow, WebSessionRow
 
@@ -32,6 +33,14 @@ class MadeToken:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetupView:
+    """The address of the pages for other devices, and the setup code; the code is empty once there is an account."""
+
+    url: str
+    code: str
+
+
 class NewAccount(StrictModel):
     name: str = Field(max_length=40)
     role: Role
@@ -51,15 +60,22 @@ type AccountName = Annotated[str, Path(max_length=60)]
 type CredentialId = Annotated[str, Path(max_length=80)]
 
 
-def add_account_routes(api: ScopedRouter, accounts: Accounts) -> None:
+def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) -> None:
     """Add the routes."""
+
+    @api.serve("GET", "/setup", ADMIN)
+    async def setup(actor: Actor) -> SetupView:
+        """Return the setup code to the command line of this machine."""
+        _check_first_account(accounts, actor)
+        return SetupView(f"http://{control.reached_at('127.0.0.1')}", "" if accounts.has_any else accounts.setup_code.text)
 
     @api.serve("GET", "/accounts", ADMIN)
     async def list_accounts() -> tuple[AccountView, ...]:
         return tuple(AccountView(row.name, Role(row.role), bool(row.totp), row.created_at) for row in accounts.accounts())
 
     @api.serve("POST", "/accounts", ADMIN, status_code=201)
-    async def add_account(account: NewAccount) -> None:
+    async def add_account(actor: Actor, account: NewAccount) -> None:
+        _check_first_account(accounts, actor)
         if not accounts.has_any and account.role is not Role.ADMIN:
             raise InvalidInput("The first account is an admin's.")
         await accounts.create(account.name, account.role, account.password)
@@ -91,3 +107,9 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts) -> None:
     @api.serve("DELETE", "/tokens/{token}", ADMIN, status_code=204)
     async def remove_token(token: CredentialId) -> None:
         await accounts.remove_token(token)
+
+
+def _check_first_account(accounts: Accounts, actor: str) -> None:
+    """Refuse the machine's browsers, which need no sign-in yet, what the setup code protects. Raises `InvalidInput`."""
+    if not accounts.has_any and actor != COMMAND_LINE.name:
+        raise InvalidInput("The first password needs the setup code. `hedgerow setup` on the machine shows it.")

@@ -155,6 +155,10 @@ class Renderer:
         """Render a page in the language of the request."""
         return self._render(request, template, status_code, principal_of(request), values)
 
+    def refusal(self, request: HTTPConnection, template: str, status_code: int, **values: Any) -> Response:
+        """Render a page for a request that was not admitted."""
+        return self._render(request, template, status_code, _ANONYMOUS, values)
+
     def error(self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None) -> Response:
         """Render an error page; `text` and `values` are as in `InvalidInput`."""
         text = language_of(request).gettext(text, **values or {})

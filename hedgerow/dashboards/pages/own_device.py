@@ -7,20 +7,22 @@ from typing import Annotated
 
 from fastapi import Form, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, WrongCode
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.guard import PORTAL_PATH
-from hedgerow.dashboards.pages.context import LOCAL_PATH, PageGroup, redirect_to
+from hedgerow.dashboards.pages.context import LOCAL_PATH, PageGroup, Renderer, redirect_to
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, ReasonCount, RequestRow
 from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rules
-from hedgerow.policies.model import Grant, Verdict
+from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.model import Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 
 _YEAR_S = 365 * 86400
@@ -52,7 +54,7 @@ class OwnDevicePages(PageGroup):
             rules=rules,
             budgets=[row for row in context.budgets() if row.whose in (view.person, view.device)],
             endings=[labels.ending_text(ending, reader) for ending in self._endings(view)],
-            near=[line for line in view.lifelines if line.country == (policy.network.country or "").lower()],
+            near=near_lifelines(view, policy),
             dues=[due for due in expiring_rules(policy) if due.whose in owners and due.until > now],
             left=labels.minutes_left(view.session_ends, now),
         )
@@ -138,3 +140,18 @@ class OwnDevicePages(PageGroup):
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
         )
+
+
+def near_lifelines(view: DeviceView, policy: Policy) -> list[Lifeline]:
+    """Return the helplines of the network's own country."""
+    return [line for line in view.lifelines if line.country == (policy.network.country or "").lower()]
+
+
+def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: DeviceView, policy: Policy) -> Response:
+    """Return the page for a device that may not open a page of the people in charge. It says how to go on."""
+    profile = policy.profiles.get(view.profile)
+    return renderer.refusal(
+        request, "not_in_charge.html", 403, view=view, is_named=view.device in policy.devices,
+        profile=language_of(request).gettext(profile.title) if profile is not None else view.profile,
+        near=near_lifelines(view, policy) or list(view.lifelines),
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.counter import CounterPages
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
+from hedgerow.dashboards.pages.guide import GuidePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.notices import NoticePages
@@ -22,6 +23,13 @@ from hedgerow.dashboards.pages.today import TodayPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
 ICON_PATH = "/static/hedgerow.svg"
+_STATIC = (
+    ("hedgerow.css", "text/css"),
+    ("hedgerow.js", "text/javascript"),
+    ("guide.css", "text/css"),
+    ("guide.js", "text/javascript"),
+    ("icons.svg", "image/svg+xml"),
+)
 _GROUPS = (
     *(
         TodayPages,
@@ -35,6 +43,7 @@ _GROUPS = (
         SettingsPages,
         AccountPages,
         SignInPages,
+        GuidePages,
     ),
     *(OwnDevicePages, CertificatePages, CheckPages, NoticePages),
 )
@@ -45,7 +54,7 @@ def make_pages(context: PageContext) -> ScopedRouter:
     router = ScopedRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in _GROUPS:
         pages(context).add_to(router)
-    for name, media_type in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("icons.svg", "image/svg+xml")):
+    for name, media_type in _STATIC:
         router.serve("GET", f"/static/{name}", DEVICES)(_static_file(context.renderer.files[name], media_type))
 
     logo = context.renderer.files["hedgerow.svg"]

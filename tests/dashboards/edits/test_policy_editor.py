@@ -5,7 +5,7 @@ import re
 
 import httpx
 import pytest
-from web_server import NOW
+from web_server import NOW, SETUP_CODE
 
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.messages import DeviceSeen
@@ -54,15 +54,15 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
     empty.recorder.flush()
     with client(empty) as browser:
         assert browser.get("/").headers["location"] == "/start"
-        assert "Password" in browser.get("/start?step=4").text, "nobody gets past the password"
-        assert post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD).headers["location"] == "/start?step=2"
+        assert "Password, at least" in browser.get("/start?step=devices").text, "nobody gets past the password"
+        assert post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE).headers["location"] == "/start?step=place"
         post(browser, "/start/place", country="PT", zone="Europe/Lisbon")
         post(browser, "/start/people", **{"name-0": "mia", "age-0": "9", "name-1": "Ana", "age-1": "41", "name-3": " "})
-        page = browser.get("/start?step=4").text
+        page = browser.get("/start?step=devices").text
         assert "telly" in page
         assert "192.168.1.5" in page
         post(browser, "/start/devices", **{"device-0": TV, "person-0": "mia", "called-0": "", "device-1": "192.168.1.5", "person-1": "Ana"})
-        assert "Open <code>http://127.0.0.1:8053/check</code>" in browser.get("/start?step=5").text
+        assert "Open <code>http://127.0.0.1:8053/check</code>" in browser.get("/start?step=done").text
         assert browser.get("/").status_code == 200
     found = policy(empty)
     assert (found.network.country, found.network.timezone) == ("PT", "Europe/Lisbon")
@@ -74,8 +74,7 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
 @pytest.mark.parametrize(
     ("path", "form"),
     [
-        ("/start/password", {"name": "ana", "password": PASSWORD, "again": PASSWORD + "x"}),
-        ("/start/password", {"name": "ana", "password": "short", "again": "short"}),
+        ("/start/password", {"name": "ana", "password": "short", "code": SETUP_CODE}),
         ("/start/place", {"country": "XX", "zone": "Europe/Lisbon"}),
         ("/start/place", {"country": "PT", "zone": "../../etc/passwd"}),
         ("/start/people", {"name-0": "mia", "age-0": ""}),
@@ -96,23 +95,14 @@ def test_an_invalid_step_of_the_guide_changes_nothing(web, path, form):
     assert not web.accounts.has_any
 
 
-def test_the_guide_is_only_for_the_machine_itself(empty):
-    empty.control.devices[PHONE] = DeviceView(DeviceId("phone"), "ana", "adult", may_sign_in=True)
-    for address in (PHONE, "127.0.0.2"):
-        with client(empty, address) as browser:
-            assert browser.get("/start").status_code in {303, 403}
-            assert browser.post("/start/password", data={"name": "x", "password": PASSWORD, "again": PASSWORD}).status_code in {401, 403}
-    assert not empty.accounts.has_any
-
-
 def test_once_there_is_a_password_the_guide_sets_no_other(web):
     with client(web) as browser:
-        post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD)
-        again = browser.post("/start/password", data={"name": "eve", "password": PASSWORD, "again": PASSWORD})
+        post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE)
+        again = browser.post("/start/password", data={"name": "eve", "password": PASSWORD, "code": SETUP_CODE})
         assert again.status_code == 422
     with client(web) as somebody_else:
         assert somebody_else.get("/").headers["location"] == "/sign-in"
-        assert somebody_else.post("/start/password", data={"name": "eve", "password": PASSWORD, "again": PASSWORD}).status_code == 401
+        assert somebody_else.post("/start/password", data={"name": "eve", "password": PASSWORD, "code": SETUP_CODE}).status_code == 401
         assert somebody_else.get("/metrics").status_code == 200
 
 
@@ -121,7 +111,7 @@ def family(web):
     """A web server with Ana's account and her phone, an adult's device."""
     web.control.devices[PHONE] = DeviceView(DeviceId("phone"), "ana", "adult", may_sign_in=True)
     with client(web) as browser:
-        post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD)
+        post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE)
     return web
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
-from web_server import NOW
+from web_server import NOW, SETUP_CODE
 from web_server.household import PAGES, POLICY, fill
 
 from hedgerow.dashboards.control import DeviceView, WorkerHealth
@@ -177,7 +177,17 @@ def test_names_without_a_space_fit_a_phone(chromium, web):
     web.policy_path.write_text(policy.replace("devices:\n", f"devices:\n  {device}: {{ip: 192.168.1.99}}\n", 1))
     web.control.devices["127.0.0.1"] = DeviceView(DeviceId(device), person, "child-8-12", ())
     page = chromium.new_page(viewport={"width": 360, "height": 740}, locale="de")
-    for path in ("/", "/people", f"/people/{person}", "/devices", "/log", "/start?step=3", "/start?step=4", "/start?step=5", "/device"):
+    for path in (
+        "/",
+        "/people",
+        f"/people/{person}",
+        "/devices",
+        "/log",
+        "/start?step=people",
+        "/start?step=devices",
+        "/start?step=done",
+        "/device",
+    ):
         page.goto(web.url + path)
         page.evaluate(OPEN)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
@@ -199,11 +209,11 @@ def test_a_switch_keeps_its_place_after_it_is_pressed(chromium, web):
 
 def guide(page, web):
     """Set the first password and make a change."""
-    page.goto(web.url + "/start")
-    for name in ("password", "again"):
-        page.locator(f"[name={name}]").fill("four words and more")
+    page.goto(f"{web.url}/start#{SETUP_CODE}")
+    page.locator("[name=name]").fill("parent")
+    page.locator("[name=password]").fill("four words and more")
     page.locator("main button").click()
-    page.wait_for_url("**/start?step=2")
+    page.wait_for_url("**/start?step=place")
     page.goto(web.url + "/people")
     page.locator("[name=name]").fill("zoe")
     page.locator("[name=age]").fill("3")
@@ -468,22 +478,21 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, web):
     page = chromium.new_page()
     page.goto(web.url)
     assert page.url.endswith("/start")
-    page.locator("[name=password]").focus()
-    for text, key in (("four words and more", "Tab"), ("four words and more", "Enter")):
+    for text, key in ((SETUP_CODE, "Tab"), ("Ana", "Tab"), ("four words and more", "Enter")):
         page.keyboard.type(text)
         page.keyboard.press(key)
-    page.wait_for_url("**/start?step=2")
+    page.wait_for_url("**/start?step=place")
     assert page.evaluate("document.activeElement.name") == "country"
     page.keyboard.type("P")
-    page.locator("[name=zone]").focus()
+    page.get_by_role("button", name="Continue").focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/start?step=3")
-    page.locator("[name=name-0]").focus()
+    page.wait_for_url("**/start?step=people")
+    page.locator("[name=name-1]").focus()
     page.keyboard.type("mia")
     page.keyboard.press("Tab")
     page.keyboard.type("9")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/start?step=4")
+    page.wait_for_url("**/start?step=devices")
     until_policy_says(page, web, "age: 9")
     page.goto(f"{web.url}/people/mia")
     games = page.get_by_role("switch", name="Games", exact=True)

@@ -14,7 +14,7 @@ from babel.messages.pofile import write_po
 from catalogues import COMPLETE, TRANSLATED, messages, missing, updated
 from hypothesis import given
 from hypothesis import strategies as st
-from web_server import NOW
+from web_server import NOW, SETUP_CODE
 from web_server.household import PAGES, fill
 
 from hedgerow.dashboards.words.languages import language
@@ -229,7 +229,7 @@ def test_every_text_of_the_pages_is_in_the_catalogue(web, monkeypatch):
     data = {*days, *LANGUAGES.values(), *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
     pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
     with browser(web, **{"accept-language": "de"}) as person:
-        person.post("/start/password", data={"name": "ana", "password": "four words and more", "again": "four words and more"})
+        person.post("/start/password", data={"name": "ana", "password": "four words and more", "code": SETUP_CODE})
         person.post("/people", data={"name": "zoe", "age": "3"})
         for path in (*PAGES, "/nowhere"):
             page = person.get(path)

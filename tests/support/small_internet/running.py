@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -55,6 +56,11 @@ class Hedgerow:
         return (self.directory / "stderr.txt").read_text(errors="replace")
 
     @property
+    def setup_code(self) -> str:
+        """The code for the first password; printed by `hedgerow setup`."""
+        return setup_code(self.state)
+
+    @property
     def authority(self) -> Path:
         """The certificate that a device trusts when it trusts this Hedgerow's CA; printed by `hedgerow ca export`."""
         place = self.directory / "ca.pem"
@@ -103,6 +109,11 @@ def hedgerow_command(*arguments: str, cwd: Path | None = None, timeout: float = 
     """Runs `hedgerow ARGUMENTS` to its end, whatever its exit status."""
     command = [executable(), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd, env=without_internet())
+
+
+def setup_code(state: Path) -> str:
+    """The setup code of the Hedgerow that runs with this state directory."""
+    return str(json.loads(hedgerow_command("setup", "--json", "--state", str(state)).stdout)["code"])
 
 
 def without_internet(environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -39,6 +39,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
+from hedgerow.dashboards.setup_code import SetupCode
 from hedgerow.journal.access_store import GrantStore, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
@@ -56,6 +57,7 @@ from hedgerow.policies.time_model import Bonus
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 TOKEN = "a-token-for-tests"
+SETUP_CODE = "TEST-CXDE"
 
 
 class Printed:
@@ -267,7 +269,7 @@ def running_web(
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
     control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path)
     metrics = Metrics(strict=True)
-    accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1), SetupCode(code="TESTCXDE"))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)
     recorder = Recorder(engine, clock=clock)
     kept = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)

@@ -43,7 +43,8 @@ lists:
 
 PAGES = (
     *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/settings/notices", "/changes", "/changes/1"),
-    *("/account", "/certificate", "/device", "/start", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in"),
+    *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
+    *(f"/start?step={step}" for step in ("place", "people", "devices", "done")),
     *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example"),
 )
 """All pages for people."""

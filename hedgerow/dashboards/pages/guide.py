@@ -1,0 +1,248 @@
+"""The guide of the first start, and the sheet for the children at its end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from babel.core import get_global
+from fastapi import Form, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.accounts import SignInRefused, check_account_name, check_password_strength
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
+from hedgerow.dashboards.edits.yaml_text import Edit, put
+from hedgerow.dashboards.guard import local_address, peer_address
+from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
+from hedgerow.dashboards.pages.sign_in import client_of, with_session
+from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
+from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.dashboards.words.rules import rules_text
+from hedgerow.journal.reader import DeviceRow
+from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.model import DeviceId, Person, Policy
+
+STEPS = {
+    "password": (message("Password"), message("A password")),
+    "place": (message("Place"), message("Where you are")),
+    "people": (message("People"), message("Who lives here")),
+    "devices": (message("Devices"), message("Which device belongs to whom")),
+}
+"""The steps in their order, each with its label and heading; `guide_NAME.html` is its form. The step `done` follows them."""
+
+PEOPLE_ROWS = 8
+DEVICE_ROWS = 40
+_OWN_ROW = 0
+
+type FormText = Annotated[str, Form(max_length=600)]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A form that was refused: the field to correct, the sentence beside it, and what was typed."""
+
+    status: int = 200
+    field_name: str = ""
+    text: str = ""
+    typed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, problem: InvalidInput | SignInRefused, name: str, typed: Mapping[str, str], reader: Language) -> Refusal:
+        """Translate a problem. Passwords are never sent back."""
+        status = problem.status if isinstance(problem, SignInRefused) else 422
+        return cls(status, name, reader.gettext(problem.text, **problem.values), {key: typed[key] for key in typed if key != "password"})
+
+
+@dataclass(frozen=True, slots=True)
+class GuideDevice:
+    """A device without a name. `person` and `called` are guesses for the form; `is_this` marks the device that shows the guide."""
+
+    device: DeviceId
+    label: str
+    mac: str | None
+    last_seen: float | None
+    person: str
+    called: str
+    is_this: bool
+
+
+class GuidePages(PageGroup):
+    """`/start`, its forms, and `/start/children`."""
+
+    @get("/start", SETUP, OPERATE, READ)
+    async def start(self, request: Request, step: Annotated[str, Query(max_length=20)] = "") -> Response:
+        """Show a step of the guide with its current values. The password comes first."""
+        if not principal_of(request).scopes:
+            self._device(request)
+        return await self._step(request, step)
+
+    async def _step(self, request: Request, step: str, refusal: Refusal | None = None) -> Response:
+        if not self._context.accounts.has_any or step not in (*STEPS, "done"):
+            step = "password"
+        refusal = refusal or Refusal()
+        values = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
+        more = await values[step](request) if step in values else {}
+        return self._page(
+            request, "start.html", refusal.status, step=step, steps=STEPS, wrong=refusal, typed=defaultdict(str, refusal.typed),
+            has_password=self._context.accounts.has_any, people=list(self._context.policy().people.values()),
+            **({} if step == "done" else {"nav": ()}), **more,
+        )  # fmt: skip
+
+    async def _place(self, request: Request) -> dict[str, Any]:
+        network, countries = self._context.policy().network, get_global("zone_territories")
+        zones = sorted((zone, countries.get(zone, "")) for zone in available_timezones() if "/" in zone or zone == "UTC")
+        return {"network": network, "countries": countries_by_name(language_of(request)), "zones": zones}
+
+    async def _people(self, request: Request) -> dict[str, Any]:
+        return {"rows": range(PEOPLE_ROWS), "own_row": _OWN_ROW, "me": "" if self._me(request) else principal_of(request).name}
+
+    async def _devices(self, request: Request) -> dict[str, Any]:
+        seen = await run_in_threadpool(self._context.reader.devices, self._context.clock())
+        return {"devices": self._unnamed(request, seen)[:DEVICE_ROWS]}
+
+    async def _done(self, request: Request) -> dict[str, Any]:
+        place = self._context.control.reached_at(local_address(request.scope))
+        return {"named": list(self._context.policy().devices.values()), "check": f"http://{place}/check"}
+
+    @post("/start/password", SETUP, MANAGE)
+    async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:
+        if not principal_of(request).scopes:
+            self._device(request)
+        name, wrong = " ".join(name.split()), "name"
+        try:
+            check_account_name(name)
+            wrong = "password"
+            check_password_strength(name, password)
+            wrong = "code"
+            cookie = await self._context.accounts.create_first(name, password, code, *client_of(request))
+        except (InvalidInput, SignInRefused) as problem:
+            return await self._step(request, "password", Refusal.of(problem, wrong, {"name": name, "code": code}, language_of(request)))
+        return with_session(request, redirect_to("/start?step=place"), cookie)
+
+    @post("/start/place", MANAGE)
+    async def set_place(self, request: Request, country: FormText, zone: FormText) -> Response:
+        edits = [put(("network", "country"), country or None), put(("network", "timezone"), zone)]
+        return await self._save(request, "place", message("Where this network is"), *edits, wrong="zone")
+
+    @post("/start/people", MANAGE)
+    async def set_people(self, request: Request) -> Response:
+        """Add people from the rows `name-0`, `age-0` and so on. Empty rows are skipped."""
+        form, known = await _typed(request), dict.fromkeys(self._context.policy().people)
+        edits: list[Edit] = []
+        wrong = ""
+        try:
+            for row in range(PEOPLE_ROWS):
+                if not (name := form.get(f"name-{row}", "").strip()):
+                    continue
+                wrong = f"name-{row}"
+                name = parse_name(name, known)
+                wrong = f"age-{row}"
+                age = parse_age(form.get(f"age-{row}", ""))
+                if age is None and not form.get(f"adult-{row}"):
+                    raise InvalidInput("How old is %(name)s? The age decides what is open.", name=name)
+                known[name] = None
+                edits.append(put(("people", name), {"profile": "adult"} if age is None else {"age": age}))
+        except InvalidInput as problem:
+            return await self._step(request, "people", Refusal.of(problem, wrong, form, language_of(request)))
+        return await self._save(request, "people", message("Who lives here"), *edits, wrong=f"name-{_OWN_ROW}")
+
+    @post("/start/devices", MANAGE)
+    async def set_devices(self, request: Request) -> Response:
+        """Assign devices from the rows `device-0`, `called-0`, `person-0`. Devices without a person stay filtered as a child's."""
+        form, policy = await _typed(request), self._context.policy()
+        edits: list[Edit] = []
+        names: set[str] = set()
+        wrong = ""
+        try:
+            for row in range(DEVICE_ROWS):
+                device, name, person = (form.get(f"{name}-{row}", "").strip()[:300] for name in ("device", "called", "person"))
+                if not device or not person:
+                    continue
+                wrong = f"called-{row}"
+                name = name or _free_name(f"{find_person(policy, person).name} device", {*policy.devices, *names})
+                if name in names:
+                    raise InvalidInput("Two devices cannot both be called '%(called)s'.", called=name)
+                names.add(name)
+                edits += name_device_edits(policy, device, name, person)
+        except InvalidInput as problem:
+            return await self._step(request, "devices", Refusal.of(problem, wrong, form, language_of(request)))
+        return await self._save(request, "devices", message("Which device belongs to whom"), *edits, wrong="called-0")
+
+    @get("/start/children", READ)
+    async def children(self, request: Request) -> Response:
+        """A sheet to print: what to tell the children."""
+        context, reader = self._context, language_of(request)
+        policy, now = context.policy(), context.clock()
+        young = [person for person in policy.people.values() if person.profile in policy.profiles and person.profile != "adult"]
+        rules = [(person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young]
+        place = context.control.reached_at(local_address(request.scope))
+        helplines = Lifelines.load().for_country(policy.network.country)
+        near = [line for line in helplines if line.country == (policy.network.country or "").lower()] or list(helplines)
+        return self._page(request, "children.html", rules=rules, own=f"http://{place}/device", near=near[:6])
+
+    async def _save(self, request: Request, step: str, summary: str, *edits: Edit, wrong: str) -> Response:
+        """Edit the policy and go on to the next step, or show this one again with the problem."""
+        try:
+            await self._change(request, summary, *edits)
+        except InvalidInput as problem:
+            return await self._step(request, step, Refusal.of(problem, wrong, await _typed(request), language_of(request)))
+        following = [*STEPS, "done"]
+        return redirect_to(f"/start?step={following[following.index(step) + 1]}")
+
+    def _me(self, request: Request) -> Person | None:
+        """Return the person with the name of the signed-in account."""
+        name = principal_of(request).name.casefold()
+        return next((person for person in self._context.policy().people.values() if person.name.casefold() == name), None)
+
+    def _unnamed(self, request: Request, seen: tuple[DeviceRow, ...]) -> list[GuideDevice]:
+        """Return the devices without a name, the one that shows the guide first, also if it does not use our DNS yet."""
+        policy, peer = self._context.policy(), peer_address(request.scope)
+        own = None if peer in {"127.0.0.1", "::1"} else self._context.control.device_at(peer)
+        rows = [row for row in seen if row.device not in policy.devices]
+        found = [_guess(row, policy, row.name) for row in rows if own is None or row.device != own.device]
+        if own is None or own.device in policy.devices:
+            return found
+        me, row = self._me(request), next((row for row in rows if row.device == own.device), None)
+        return [_own_device(request, own.device, row, me.name if me is not None else "", set(policy.devices)), *found]
+
+
+async def _typed(request: Request) -> dict[str, str]:
+    """Return the fields of a form, each of a limited length."""
+    return {key: value[:600] for key, value in (await request.form()).items() if isinstance(value, str)}
+
+
+def _own_device(request: Request, device: DeviceId, row: DeviceRow | None, owner: str, taken: set[str]) -> GuideDevice:
+    """Return the device that shows the guide, as its owner's."""
+    kind = language_of(request).gettext(_kind_of(request.headers.get("user-agent", "")))
+    name = f"{owner} {kind}".strip()
+    called = name if name not in taken else _free_name(name, taken)
+    return GuideDevice(device, row.name if row else "", row.mac if row else None, None, owner, called, is_this=True)
+
+
+def _guess(row: DeviceRow, policy: Policy, label: str) -> GuideDevice:
+    """Guess a device's owner from the name that it gives itself, such as `Mias-iPad`."""
+    said = label.casefold()
+    owners = [name for name in policy.people if len(name) > 1 and name.casefold() in said]
+    owner = max(owners, key=len, default="")
+    return GuideDevice(row.device, label or row.address, row.mac, row.last_seen, owner, label, is_this=False)
+
+
+def _kind_of(user_agent: str) -> str:
+    """Return a word for a kind of device.
+
+    >>> _kind_of("Mozilla/5.0 (Linux; Android 15) Mobile"), _kind_of("Mozilla/5.0 (X11; Linux x86_64)")
+    ('phone', 'computer')
+    """
+    if "iPad" in user_agent or ("Android" in user_agent and "Mobi" not in user_agent):
+        return message("tablet")
+    return message("phone") if "Mobi" in user_agent else message("computer")
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    return next(free for number in count(1) if (free := f"{name} {number}") not in taken)

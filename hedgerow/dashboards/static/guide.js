@@ -1,0 +1,40 @@
+"use strict";
+// Fills in what the browser knows: the setup code of the address, the time zone and the country. Without this file the forms do the same.
+
+// The QR code's address carries the code behind "#", which no server sees. It leaves the address bar and the history at once.
+const field = document.querySelector("[data-from-address]");
+const carried = /^#([a-z0-9]{4}-?[a-z0-9]{4})$/i.exec(location.hash);
+if (carried) {
+  history.replaceState(null, "", location.pathname + location.search);
+  if (field) {
+    field.value = carried[1].toUpperCase();
+    field.form.querySelector("[name=name]").focus();
+  }
+} else if (field && !field.value) field.focus();
+
+for (const button of document.querySelectorAll("[data-shows]")) {
+  const secret = button.closest("form").querySelector(`[name=${button.dataset.shows}]`);
+  const [show, hide] = [button.textContent, button.dataset.hide];
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const isHidden = secret.type === "password";
+    secret.type = isHidden ? "text" : "password";
+    button.textContent = isHidden ? hide : show;
+    secret.focus();
+  });
+}
+
+// A machine that was never told where it is says UTC; the browser of whoever sets it up knows better.
+for (const zones of document.querySelectorAll("select[name=zone]")) {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const own = [...zones.options].find((option) => option.value === timeZone);
+  if (own && "ownZone" in zones.dataset) zones.value = timeZone;
+  const country = zones.form.querySelector("[name=country]");
+  const here = zones.selectedOptions[0]?.dataset.country || navigator.language.split("-")[1];
+  if (country && !country.value && [...country.options].some((option) => option.value === here)) country.value = here;
+}
+
+for (const button of document.querySelectorAll("[data-prints]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}

@@ -1,0 +1,195 @@
+"""The guide of the first start: the setup code, a phone, refused forms, and devices that nobody has named."""
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from web_server import SETUP_CODE, TOKEN
+
+from hedgerow.dashboards.accounts import SignInRefused
+from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.setup_code import FREE_TRIES, SECONDS_PER_TRY, SetupCode
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.model import DeviceId
+from hedgerow.policies.reading.load import load_policy
+
+PASSWORD = "four words and more"
+PHONE, TABLET, OUTSIDER = "127.0.0.21", "127.0.0.22", "127.0.0.99"
+HELPLINE = Lifeline("A helpline", "PT", "https://help.example/", (), phone="116 111")
+
+
+def browser(web, address="127.0.0.1", **headers):
+    transport = httpx.HTTPTransport(local_address=address)
+    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
+
+
+def password(client, **form):
+    return client.post("/start/password", data={"name": "Ana", "password": PASSWORD, "code": SETUP_CODE} | form)
+
+
+def fields(page, marked_with, attribute):
+    """Return an attribute of the inputs and selects of a page that have another one."""
+    tags = re.findall(r"<(?:input|select)\b[^>]*>", page)
+    return [match[1] for tag in tags if marked_with in tag and (match := re.search(f'{attribute}="([^"]*)"', tag))]
+
+
+@pytest.fixture
+def house(web):
+    """A web server without a policy file and password, and two devices without a name."""
+    web.policy_path.unlink()
+    for address in (PHONE, TABLET):
+        web.control.devices[address] = DeviceView(DeviceId(address), None, "child-8-12", (HELPLINE,))
+    return web
+
+
+def test_a_phone_without_a_name_does_the_whole_guide(house):
+    house.recorder.add([DeviceSeen(house.accounts.clock(), DeviceId(TABLET), TABLET, None, None, "child-8-12", "Mias-iPad")])
+    house.recorder.flush()
+    agent = "Mozilla/5.0 (Linux; Android 15) Mobile"
+    with browser(house, PHONE, **{"user-agent": agent}) as phone:
+        assert phone.get("/").headers["location"] == "/start"
+        assert password(phone).headers["location"] == "/start?step=place"
+        phone.post("/start/place", data={"country": "PT", "zone": "Europe/Lisbon"})
+        assert 'value="Ana"' in phone.get("/start?step=people").text, "the row of the one who set the password"
+        phone.post("/start/people", data={"name-0": "Ana", "adult-0": "yes", "name-1": "Mia", "age-1": "9"})
+        page = phone.get("/start?step=devices").text
+        checked = [part.split(">")[0] for part in page.split("<input")[1:] if "checked" in part.split(">")[0]]
+        assert [part.split('value="')[1].split('"')[0] for part in checked] == ["Ana", "Mia"], (
+            "this phone is Ana's, and a name tells the owner"
+        )
+        form = {
+            "device-0": PHONE,
+            "person-0": "Ana",
+            "called-0": "Ana phone",
+            "device-1": TABLET,
+            "person-1": "Mia",
+            "called-1": "Mias-iPad",
+        }
+        assert phone.post("/start/devices", data=form).headers["location"] == "/start?step=done"
+        assert 'value="Ana phone"' in page
+        sheet = phone.get("/start/children").text
+    assert all(text in sheet for text in ("Mia", "/device</b>", "116 111", "Ask for a site"))
+    policy = load_policy(house.policy_path)
+    assert {name: person.profile for name, person in policy.people.items()} == {"Ana": "adult", "Mia": "child-8-12"}
+    assert {name: device.person for name, device in policy.devices.items()} == {"Ana phone": "Ana", "Mias-iPad": "Mia"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", PHONE])
+@pytest.mark.parametrize("code", ["", "AAAA-AAAA", SETUP_CODE[:-1], SETUP_CODE + "A", "é" * 8])
+def test_the_first_password_needs_the_code_from_everybody(house, address, code):
+    with browser(house, address) as client:
+        refused = password(client, code=code)
+        assert refused.status_code == 403
+        assert 'value="Ana"' in refused.text, "nothing typed is lost"
+        assert PASSWORD not in refused.text
+        assert "hedgerow_session" not in refused.headers.get("set-cookie", "")
+    assert not house.accounts.has_any
+
+
+def test_the_code_is_read_as_people_type_it(house):
+    with browser(house, PHONE) as client:
+        assert password(client, code=" test cxde ").status_code == 303
+
+
+def test_the_guide_is_not_for_strangers(house):
+    with browser(house, OUTSIDER) as client:
+        assert client.get("/start").status_code == 403
+        assert password(client).status_code == 403
+        assert client.post("/start/people", data={"name-0": "Eve", "age-0": "40"}).status_code == 403
+    assert not house.accounts.has_any
+
+
+def test_only_the_command_line_learns_the_code(house):
+    with browser(house) as client:
+        assert client.get("/api/v1/setup").status_code == 422
+        assert "CXDE" not in client.get("/api/v1/setup").text + client.get("/start").text
+        account = {"name": "eve", "role": "admin", "password": PASSWORD}
+        assert client.post("/api/v1/accounts", json=account).status_code == 422, "nor does the API go round it"
+        assert not house.accounts.has_any
+        script = {"authorization": f"Bearer {TOKEN}"}
+        assert client.get("/api/v1/setup", headers=script).json()["code"] == SETUP_CODE
+        assert client.post("/api/v1/accounts", json=account, headers=script).status_code == 201
+        assert client.get("/api/v1/setup", headers=script).json()["code"] == "", "the first account ends it"
+    with browser(house, PHONE) as client:
+        assert password(client).status_code == 403
+
+
+def test_tokens_from_before_the_first_password_are_worthless(house):
+    token = asyncio.run(house.accounts.make_token("early", ("manage",), "this machine"))
+    with browser(house) as client:
+        password(client)
+        assert house.accounts.principal_of_token(token) is None
+
+
+def test_of_two_people_who_know_the_code_one_sets_the_password(house):
+    async def both():
+        tries = (house.accounts.create_first(name, PASSWORD, SETUP_CODE, PHONE, "") for name in ("Ana", "Eve"))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    results = asyncio.run(both())
+    assert [type(result) for result in results] == [str, InvalidInput]
+    assert [row.name for row in house.accounts.accounts()] == ["Ana"]
+
+
+def test_tries_are_limited_for_all_clients_together():
+    now = [1000.0]
+    code = SetupCode(lambda: now[0], "ABCDEFGH")
+    assert [code.accepts("AAAAAAAA") for _ in range(FREE_TRIES)] == [False] * FREE_TRIES
+    assert not code.accepts("ABCD-EFGH"), "not even the right one, or guessing would go on"
+    assert code.seconds_to_wait() == SECONDS_PER_TRY
+    now[0] += SECONDS_PER_TRY
+    assert code.accepts("ABCD-EFGH")
+    now[0] += 1e6
+    assert sum(code.seconds_to_wait() == 0 and not code.accepts("AAAAAAAA") for _ in range(100)) == FREE_TRIES
+
+
+def test_too_many_codes_are_refused_with_the_time_to_wait(house):
+    for _ in range(FREE_TRIES):
+        house.accounts.setup_code.accepts("AAAAAAAA")
+    with browser(house, PHONE) as client:
+        refused = password(client)
+    assert refused.status_code == 429
+    assert "seconds" in refused.text
+    with pytest.raises(SignInRefused):
+        asyncio.run(house.accounts.create_first("Ana", PASSWORD, SETUP_CODE, PHONE, ""))
+
+
+@pytest.mark.parametrize(
+    ("step", "form", "field", "kept"),
+    [
+        ("place", {"country": "PT", "zone": "../../etc/passwd"}, "zone", 'value="PT" selected'),
+        ("people", {"name-1": "Mia", "age-1": "nine", "name-2": "Tom", "age-2": "15"}, "age-1", 'value="Tom"'),
+        ("people", {"name-1": "Mia"}, "age-1", 'value="Mia"'),
+        ("people", {"name-1": "m: {a}", "age-1": "9"}, "name-1", 'value="m: {a}"'),
+        ("devices", {"device-0": PHONE, "person-0": "Mia", "called-0": "*"}, "called-0", 'value="*"'),
+    ],
+)
+def test_a_refused_form_keeps_what_was_typed_and_marks_the_field(house, step, form, field, kept):
+    with browser(house, PHONE) as client:
+        password(client)
+        if step == "devices":
+            client.post("/start/people", data={"name-1": "Mia", "age-1": "9"})
+        refused = client.post(f"/start/{step}", data=form)
+    assert refused.status_code == 422
+    marked = [
+        part.split(">")[0] for part in refused.text.replace("<select", "<input").split("<input")[1:] if "aria-invalid" in part.split(">")[0]
+    ]
+    assert [part.split('name="')[1].split('"')[0] for part in marked] == [field]
+    assert kept in refused.text
+    assert 'role="alert"' in refused.text
+
+
+def test_a_device_that_may_not_manage_learns_how_to_go_on(house):
+    with browser(house) as desk:
+        password(desk)
+    with browser(house, PHONE) as client:
+        for path in ("/", "/people", "/sign-in", "/start", "/nowhere"):
+            page = client.get(path)
+            assert page.status_code == 403, path
+            assert all(text in page.text for text in (PHONE, "whose device", "/device#ask", "116 111", "signed in")), path
+        assert client.get("/api/v1/status").json()["detail"] == "This page is for the people who manage this network."
+    with browser(house, OUTSIDER) as client:
+        stranger = client.get("/")
+        assert (stranger.status_code, OUTSIDER in stranger.text, "116 111" in stranger.text) == (403, False, False)
