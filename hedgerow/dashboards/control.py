@@ -26,6 +26,11 @@ class InvalidInput(ValueError):
         super().__init__(text % values if values else text)
         self.text, self.values, self.field = text, values, ""
 
+    def at(self, field: str) -> InvalidInput:
+        """Attribute the problem to a field of the form, unless it already is."""
+        self.field = self.field or field
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:

@@ -49,7 +49,7 @@ def at_field(name: str) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        error.field = error.field or name
+        error.at(name)
         raise
 
 

@@ -21,6 +21,7 @@ from hedgerow.dashboards.edits.household import (
     parse_name,
 )
 from hedgerow.dashboards.edits.rules import own_targets, subject_titles
+from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm
@@ -28,7 +29,7 @@ from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language_of, message
-from hedgerow.dashboards.words.rules import day_times, night_times, rules_text, schedule_text
+from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times, rules_text, schedule_text
 from hedgerow.policies.expiry import in_force
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Person, SafeSearch, Verdict
@@ -123,6 +124,7 @@ async def person_page(context: PageContext, request: Request, name: str, typed: 
     pauses = await run_in_threadpool(context.reader.pauses, now)
     switches = Switches(context, person, reader)
     budgets = [row for row in context.budgets() if row.whose == name]
+    today = datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date()
     return context.renderer.page(
         request,
         "person.html",
@@ -137,10 +139,13 @@ async def person_page(context: PageContext, request: Request, name: str, typed: 
         subjects=[(each.id, each.title) for each in switches.all().values() if each.is_open],  # what is closed needs no budget
         named=subject_titles(reader),
         own=own_targets(person),
-        today=datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date().isoformat(),
+        today=today.isoformat(),
         days=DAY_NAMES,
         times=night_times(person.rules.bedtime),
-        schedules=[(schedule_text(each, reader), day_times(each.when), each.note) for each in person.rules.schedules],
+        schedules=[(schedule_text(each, reader), day_times(each.when), each.note, schedule_items(each)) for each in person.rules.schedules],
+        presets=presets(person, reader),
+        free_days=date_ranges(policy.network.holidays if person.holidays is None else person.holidays, today, reader)[:6],
+        has_own_holidays=person.holidays is not None,
         budgets=budgets,
         limits=budget_limits(person.rules.budget),
         is_anothers=person.rules.budget is None and bool(budgets),

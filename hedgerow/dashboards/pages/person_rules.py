@@ -17,7 +17,17 @@ from hedgerow.dashboards.edits.household import (
     parse_name,
 )
 from hedgerow.dashboards.edits.rules import parse_note, parse_subject, parse_until, remove_rule_edits, rule_edits
-from hedgerow.dashboards.edits.yaml_text import Edit, put, put_times, remove
+from hedgerow.dashboards.edits.times import (
+    ScheduleEffect,
+    ScheduleItems,
+    holiday_edits,
+    holiday_entry,
+    preset_edits,
+    presets,
+    remove_schedule_edit,
+    schedule_edits,
+)
+from hedgerow.dashboards.edits.yaml_text import Edit, put_times
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.forms import TypedForm, at_field, keeps_input
 from hedgerow.dashboards.pages.people import form_fields, person_page, person_path
@@ -25,8 +35,8 @@ from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.dashboards.words.rules import bedtime_value, day_times, night_times, schedule_value
-from hedgerow.policies.model import Person
+from hedgerow.dashboards.words.rules import Times, bedtime_value, day_times, night_times, schedule_value
+from hedgerow.policies.model import Person, TimedRules
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
@@ -65,6 +75,7 @@ class PersonRulePages(PageGroup):
         return await self._save(request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=title_of(site, reader))
 
     @post("/people/{name}/nights", MANAGE)
+    @keeps_input("nights", "mon-from", _again)
     async def set_nights(self, request: Request, name: PersonName) -> Response:
         """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged."""
         form, now = await form_fields(request), night_times(self._person(name).rules.bedtime)
@@ -74,38 +85,75 @@ class PersonRulePages(PageGroup):
         return await self._save(request, name, "nights", message("%(name)s's nights"), *edits)
 
     @post("/people/{name}/budget", MANAGE)
+    @keeps_input("budget", "school", _again)
     async def set_budget(
         self, request: Request, name: PersonName, what: FormText = "", school: FormText = "", weekend: FormText = ""
     ) -> Response:
         """Set minutes per day, of all use or of one subject. The file keeps its own spelling if the form is unchanged."""
         known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
-        limit = BudgetLimit(what, parse_minutes(school), parse_minutes(weekend))
+        with at_field("weekend"):
+            on_weekends = parse_minutes(weekend)
+        limit = BudgetLimit(what, parse_minutes(school), on_weekends)
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
         text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
         edits = [] if is_same else [budget_edit(name, limit)]
         return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
 
     @post("/people/{name}/schedule", MANAGE)
-    async def set_schedule(self, request: Request, name: PersonName, schedule: FormText, what: FormText = "") -> Response:
-        """Set the times of a schedule, or add one that closes `what`."""
-        person, form = self._person(name), await form_fields(request)
-        value, schedule = schedule_value(form), parse_name(schedule)
+    @keeps_input("schedule-new", "schedule", _again)
+    async def set_schedule(
+        self, request: Request, name: PersonName, schedule: FormText = "", effect: FormText = "", more: FormText = "", form: FormText = ""
+    ) -> Response:
+        """Set times and items of a schedule, or add one. The file keeps its own spelling of what is unchanged."""
+        person, days = self._person(name), await form_fields(request)
+        with at_field("schedule"):
+            schedule = parse_name(schedule)
         known = next((each for each in person.rules.schedules if each.name == schedule), None)
-        path = ("people", name, "schedules", schedule)
-        if known is None:
-            edits = [put(path, {"block": what or "internet", "when": value})]
-        else:
-            is_same = all(form.get(day, "").strip() == times for day, times in day_times(known.when).items())
-            edits = [] if is_same else [put_times((*path, "when"), value)]
+        if known is not None and form == "schedule-new":
+            raise InvalidInput("'%(name)s' is already taken.", name=schedule).at("schedule")
+        value: Times | dict[str, Times] | None = schedule_value(days)
+        if known is not None and all(days.get(day, "").strip() == times for day, times in day_times(known.when).items()):
+            value = None
+        items = await self._items(request, known, effect, more)
+        edits = [] if items is None and value is None else [put_times(("people", name, "schedules", schedule, "when"), value)]
+        if items is not None:
+            edits = schedule_edits(person, schedule, items, value)
         return await self._save(request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule)
+
+    async def _items(self, request: Request, known: TimedRules | None, effect: str, more: str) -> ScheduleItems | None:
+        """Return the chosen items of a schedule; None if the form did not offer any because it opens and closes at once."""
+        chosen = [str(each) for each in (await request.form()).getlist("what")]
+        if known is not None and not effect:
+            return None
+        with at_field("more"):
+            policy, reader = self._context.policy(), language_of(request)
+            chosen += [parse_subject(policy, each, reader) for each in more.split(",") if each.strip()]
+        if effect not in set(ScheduleEffect) | {""}:
+            raise InvalidInput("Choose what the schedule does.").at("what")
+        return ScheduleItems(ScheduleEffect(effect or ScheduleEffect.BLOCK), tuple(dict.fromkeys(chosen)))
 
     @post("/people/{name}/schedule/remove", MANAGE)
     async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
-        names = {each.name for each in self._person(name).rules.schedules}
-        if schedule not in names:
-            raise InvalidInput("This schedule does not exist.")
-        path = ("people", name, "schedules") if len(names) == 1 else ("people", name, "schedules", schedule)
-        return await self._save(request, name, "schedules", message("Without %(schedule)s for %(name)s"), remove(path), schedule=schedule)
+        edit = remove_schedule_edit(self._person(name), schedule)
+        return await self._save(request, name, "schedules", message("Without %(schedule)s for %(name)s"), edit, schedule=schedule)
+
+    @post("/people/{name}/preset", MANAGE)
+    async def use_preset(self, request: Request, name: PersonName, preset: FormText) -> Response:
+        """Put a common arrangement in force: nights before school, homework or dinner."""
+        person = self._person(name)
+        chosen = next((each for each in presets(person, language_of(request)) if each.name.value == preset), None)
+        if chosen is None:
+            raise InvalidInput("This is in force already.")
+        part = "schedules" if chosen.schedule else "nights"
+        return await self._save(request, name, part, message("%(preset)s for %(name)s"), *preset_edits(person, chosen), preset=chosen.title)
+
+    @post("/people/{name}/holidays", MANAGE)
+    @keeps_input("holidays", "first", _again)
+    async def add_holidays(self, request: Request, name: PersonName, first: FormText = "", last: FormText = "") -> Response:
+        """Add days without school: for everybody, unless the person has holidays of their own."""
+        entry = holiday_entry(first, last)
+        edits = holiday_edits(self._person(name), entry)
+        return await self._save(request, name, "schedules", message("No school: %(days)s"), *edits, days=entry)
 
     async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
         return redirect_after_save(person_path(name), await self._change(request, summary, *edits, name=name, **values), part)

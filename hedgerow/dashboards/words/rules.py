@@ -122,14 +122,28 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
 
 def _date_ranges(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:
     """Yield ranges of dates with the same times."""
-    ranges: list[tuple[date, date, str]] = []
-    for day, text in sorted(times.items()):
-        if ranges and ranges[-1][2] == text and ranges[-1][1] + timedelta(days=1) == day:
-            ranges[-1] = (ranges[-1][0], day, text)
+    for first, last, text in _runs(times):
+        yield _dates_text(first, last, reader), text.replace("-", "–")
+
+
+def date_ranges(days: Iterable[date], since: date, reader: Language) -> list[str]:
+    """Return dates from `since` on as text, consecutive ones as a range."""
+    return [_dates_text(first, last, reader) for first, last, _ in _runs(dict.fromkeys((day for day in days if day >= since), ""))]
+
+
+def _runs(texts: Mapping[date, str]) -> list[tuple[date, date, str]]:
+    """Return the first and last date of each run of consecutive dates with the same text."""
+    runs: list[tuple[date, date, str]] = []
+    for day, text in sorted(texts.items()):
+        if runs and runs[-1][2] == text and runs[-1][1] + timedelta(days=1) == day:
+            runs[-1] = (runs[-1][0], day, text)
         else:
-            ranges.append((day, day, text))
-    for first, last, text in ranges:
-        yield reader.date(first) if first == last else f"{reader.date(first)} – {reader.date(last)}", text.replace("-", "–")
+            runs.append((day, day, text))
+    return runs
+
+
+def _dates_text(first: date, last: date, reader: Language) -> str:
+    return reader.date(first) if first == last else f"{reader.date(first)} – {reader.date(last)}"
 
 
 def _group_days(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:
@@ -200,7 +214,7 @@ def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
         try:
             parse_clock(start), parse_clock(end)
         except ValueError:
-            raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.") from None
+            raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(f"{day}-from") from None
         nights[day] = f"{start}-{end}"
     return _grouped(nights, {_SCHOOL_NIGHTS: "school-nights", _FREE_NIGHTS: "weekend"})
 
@@ -218,12 +232,12 @@ def schedule_value(form: Mapping[str, str]) -> Times | dict[str, Times]:
             for interval in intervals:
                 parse_interval(interval)
         except ValueError:
-            raise InvalidInput("Enter a period with a beginning and an end, such as 15:00-17:00.") from None
+            raise InvalidInput("Enter a period with a beginning and an end, such as 15:00-17:00.").at(day) from None
         if intervals:
             days[day] = intervals[0] if len(intervals) == 1 else intervals
     value = _grouped(days, {_SCHOOL_DAYS: "school-days", _WEEKEND: "weekend"})
     if value is None:
-        raise InvalidInput("Choose a time: a schedule without one would never apply.")
+        raise InvalidInput("Choose a time: a schedule without one would never apply.").at(DAY_NAMES[0])
     return value
 
 
