@@ -29,6 +29,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.event_sender import EventSender
 from hedgerow.journal.reader import DecisionFilter, JournalReader
 from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.tables import reversed_labels
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 DAYS = 30
@@ -65,8 +66,11 @@ def make_journal(path: Path, decisions: int) -> None:
         for _, statement in indexes:
             db.execute(statement)
         hour = "CAST(at / 3600 AS INTEGER)"
-        db.execute(f"INSERT INTO hourly SELECT {hour}, device, verdict, reason, what, sum(count) FROM decisions GROUP BY 1, 2, 3, 4, 5")
-        db.execute("INSERT INTO daily SELECT hour / 24, device, verdict, reason, what, sum(count) FROM hourly GROUP BY 1, 2, 3, 4, 5")
+        key = "device, verdict, reason, what"
+        db.execute(f"INSERT INTO hourly (hour, {key}, count) SELECT {hour}, {key}, sum(count) FROM decisions GROUP BY 1, 2, 3, 4, 5")
+        db.execute(f"INSERT INTO daily (day, {key}, count) SELECT hour / 24, {key}, sum(count) FROM hourly GROUP BY 1, 2, 3, 4, 5")
+        db.create_function("reversed_labels", 1, reversed_labels)
+        db.execute("INSERT INTO hosts_seen (host_key, host) SELECT DISTINCT host_key, reversed_labels(host_key) FROM decisions")
         seen = [(name, "192.168.1.9", "", "child-8-12", None, None, start, time.time()) for name in DEVICES]
         db.executemany(
             "INSERT INTO devices_seen(device, address, name, profile, mac, person, first_seen, last_seen) VALUES (?,?,?,?,?,?,?,?)", seen

@@ -26,7 +26,8 @@ FILE_NAME = "snapshot.json"
 class Snapshot:
     """`generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
 
-    `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these.
+    `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
+    which the journal describes the policy and the lists, 0 if it does not.
     """
 
     serial: int
@@ -38,6 +39,7 @@ class Snapshot:
     spent: tuple[SpentBudget, ...] = ()
     sessions: tuple[Session, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
+    version: int = 0
 
     def save(self, state: Path) -> None:
         write_atomically(state / FILE_NAME, encode(self))
@@ -65,7 +67,7 @@ class LoadedSnapshot:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
-        state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names)
+        state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
         self.rulesets = Rulesets(snapshot.policy, *state)
 
 

@@ -151,5 +151,6 @@ def _has_valid_numbers(message: WorkerMessage | WorkerHello) -> bool:
     value = getattr(message, "value", 0.0)
     if not math.isfinite(value) or (isinstance(message, CounterDelta) and value < 0):
         return False
-    when, count, minute = (getattr(message, name, default) for name, default in (("when", 0.0), ("count", 1), ("minute", 0)))
-    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40 and 0 <= minute < 2**34
+    defaults = {"when": 0.0, "count": 1, "minute": 0, "version": 0}
+    when, count, minute, version = (getattr(message, name, default) for name, default in defaults.items())
+    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40 and 0 <= minute < 2**34 and 0 <= version < 2**40

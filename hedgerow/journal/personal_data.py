@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, false, func, or_, select, true
 
 from hedgerow.journal.outbox import WAITING
+from hedgerow.journal.retention import forget_hosts
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     access_requests,
@@ -142,7 +143,7 @@ class PersonalDataStore:
                     yield {"kept": kind.name, **fields}
 
     def erase(self, subject: DataSubject, counted: float, inventory: frozenset[str]) -> ErasureResult:
-        """Delete all that is over, from every byte of the journal's files.
+        """Delete all that is over, and hosts that nobody else asked for, from every byte of the journal's files.
 
         The database is rewritten for that: nobody else can write meanwhile, and the disk needs room for a second copy.
 
@@ -160,6 +161,7 @@ class PersonalDataStore:
             deleted = self._erase_decisions(condition) if kind.table is decisions else self._store.execute(statement)
             if deleted:
                 erased[kind.name] = deleted
+        forget_hosts(self._store)
         return ErasureResult(erased, self._store.dialect.purge_deleted(self._store.engine))
 
     def _erase_decisions(self, condition: ColumnElement[bool]) -> int:

@@ -56,7 +56,10 @@ class DecisionFilter:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRow:
-    """A recorded decision. `id` is the order of writing, even if the clock went back; `count` is how often the decision was made."""
+    """A recorded decision. `id` is the order of writing, even if the clock went back; `count` is how often the decision was made.
+
+    `version` is the id of the rules and lists that decided, None if it was not recorded.
+    """
 
     id: int
     at: float
@@ -71,6 +74,7 @@ class DecisionRow:
     url: str
     rule: str
     count: int
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +190,9 @@ class JournalReader(SightingReader):
     def devices(self, since: float) -> tuple[DeviceRow, ...]:
         """Return all devices seen, the latest first, with their counts from the hour of `since` on."""
         is_block = (hourly.c.verdict == Verdict.BLOCK.value).label("is_block")
-        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(_since(self._store, hourly, since))
-        counts = {(row.device, bool(row.is_block)): int(row.total) for row in self._store.rows(sums.group_by(hourly.c.device, is_block))}
-        rows = self._store.rows(self._store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
+        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(_since(self.store, hourly, since))
+        counts = {(row.device, bool(row.is_block)): int(row.total) for row in self.store.rows(sums.group_by(hourly.c.device, is_block))}
+        rows = self.store.rows(self.store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
         return tuple(
             DeviceRow(**row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)) for row in rows
         )
@@ -196,16 +200,16 @@ class JournalReader(SightingReader):
     def decisions(self, wanted: DecisionFilter | None = None, *, cursor: int | None = None, limit: int = 100) -> DecisionPage:
         """Return at most `limit` (1 to 1000) of the newest decisions that match, from before `cursor`."""
         limit = max(1, min(limit, PAGE_LIMIT))
-        with self._store.connect() as connection:
-            query = _DecisionSearch(self._store, connection, wanted or DecisionFilter()).query(cursor, limit + 1)
-            rows = tuple(_decision(row) for row in connection.execute(query))
+        with self.store.connect() as connection:
+            query = _DecisionSearch(self.store, connection, wanted or DecisionFilter()).query(cursor, limit + 1)
+            rows = tuple(decision_row(row) for row in connection.execute(query))
         return DecisionPage(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
     def reasons(self, since: float, device: str | None = None) -> tuple[ReasonCount, ...]:
         """Count decisions by verdict, reason and category from the hour of `since` on, the most frequent first."""
         sums: Counter[tuple[str, str, str]] = Counter()
-        for query in _sums_since(self._store, since, device):
-            sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self._store.rows(query)})
+        for query in _sums_since(self.store, since, device):
+            sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self.store.rows(query)})
         ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0][2]))
         return tuple(ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered)
 
@@ -213,25 +217,25 @@ class JournalReader(SightingReader):
         """Count what was blocked at these devices together, from the day `first` to the day `last`."""
         key = (daily.c.day, daily.c.reason, daily.c.what)
         is_wanted = daily.c.device.in_(devices) & daily.c.day.between(first, last) & (daily.c.verdict == Verdict.BLOCK.value)
-        query = select(*key, func.sum(daily.c.count).label("total")).where(self._store.own(daily), is_wanted).group_by(*key).order_by(*key)
-        return tuple(DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self._store.rows(query))
+        query = select(*key, func.sum(daily.c.count).label("total")).where(self.store.own(daily), is_wanted).group_by(*key).order_by(*key)
+        return tuple(DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self.store.rows(query))
 
     def hours(self, since: float) -> tuple[HourlyCount, ...]:
         """Count the decisions per device and hour from the hour of `since` on."""
         is_block = hourly.c.verdict == Verdict.BLOCK.value
         blocked = func.sum(case((is_block, hourly.c.count), else_=0)).label("blocked")
         query = select(hourly.c.hour, hourly.c.device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
-        query = query.where(_since(self._store, hourly, since)).group_by(hourly.c.hour, hourly.c.device)
-        return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self._store.rows(query))
+        query = query.where(_since(self.store, hourly, since)).group_by(hourly.c.hour, hourly.c.device)
+        return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self.store.rows(query))
 
     def hourly_reasons(self, since: float) -> tuple[HourlyReasonCount, ...]:
         """Return all hourly sums from the hour of `since` on."""
-        rows = self._store.rows(self._store.select(hourly).where(hourly.c.hour >= int(since // 3600)))
+        rows = self.store.rows(self.store.select(hourly).where(hourly.c.hour >= int(since // 3600)))
         return tuple(HourlyReasonCount(row.hour, row.device, Verdict(row.verdict), Reason(row.reason), row.what, row[-1]) for row in rows)
 
     def use(self, since: float) -> tuple[UsageCount, ...]:
         """Return the minutes used from the hour of `since` on."""
-        rows = self._store.rows(self._store.select(usage).where(usage.c.hour >= int(since // 3600)))
+        rows = self.store.rows(self.store.select(usage).where(usage.c.hour >= int(since // 3600)))
         return tuple(UsageCount(row.hour, row.account, row.subject, int(row.minutes).bit_count()) for row in rows)
 
     def requests_of(self, device: str, limit: int = 10) -> tuple[RequestRow, ...]:
@@ -245,29 +249,29 @@ class JournalReader(SightingReader):
     def count_open_requests(self) -> int:
         """Count the requests that wait for an answer."""
         is_open = access_requests.c.state == "open"
-        return int(self._store.scalar(select(func.count()).where(self._store.own(access_requests), is_open)) or 0)
+        return int(self.store.scalar(select(func.count()).where(self.store.own(access_requests), is_open)) or 0)
 
     def grants(self, now: float) -> tuple[Grant, ...]:
         """Return the grants that hold at `now` or later, in the order of their beginning."""
         holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
-        rows = self._store.rows(self._store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
+        rows = self.store.rows(self.store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
         return tuple(Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
 
     def pauses(self, now: float) -> tuple[Pause, ...]:
         """Return the pauses that hold at `now` or later."""
-        rows = self._store.rows(self._store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
+        rows = self.store.rows(self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
         return tuple(Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
 
     def events(self, kind: str | None = None, limit: int = 100) -> tuple[SystemEventRow, ...]:
         """Return the events in Hedgerow itself, the latest first."""
-        query = self._store.select(events).order_by(events.c.id.desc()).limit(min(limit, PAGE_LIMIT))
+        query = self.store.select(events).order_by(events.c.id.desc()).limit(min(limit, PAGE_LIMIT))
         if kind is not None:
             query = query.where(events.c.kind == kind)
-        return tuple(SystemEventRow(**row._mapping) for row in self._store.rows(query))
+        return tuple(SystemEventRow(**row._mapping) for row in self.store.rows(query))
 
     def _requests(self, condition: ColumnElement[bool] | None, limit: int) -> tuple[RequestRow, ...]:
-        query = self._store.select(access_requests).order_by(access_requests.c.id.desc()).limit(min(limit, PAGE_LIMIT))
-        rows = self._store.rows(query if condition is None else query.where(condition))
+        query = self.store.select(access_requests).order_by(access_requests.c.id.desc()).limit(min(limit, PAGE_LIMIT))
+        rows = self.store.rows(query if condition is None else query.where(condition))
         return tuple(RequestRow(**row._mapping) for row in rows)
 
 
@@ -281,11 +285,9 @@ class _DecisionSearch:
     def query(self, cursor: int | None, limit: int) -> Select[Any]:
         """Return the query for at most `limit` of the newest decisions that match, from before `cursor`."""
         conditions = self._plain_conditions()
-        newest, oldest = self._id_before(cursor), self._first_id()
-        if newest is not None:
-            conditions.append(_C.id < newest)
-        if oldest is not None:
-            conditions.append(_C.id >= oldest)
+        conditions += within_ids(self._store, self._connection, self._wanted.since, self._wanted.before)
+        if cursor is not None:
+            conditions.append(_C.id < cursor)
         query = self._store.select(decisions).order_by(_C.id.desc()).limit(limit)
         if not self._wanted.host:
             return query.where(*conditions)
@@ -294,7 +296,7 @@ class _DecisionSearch:
         if hosts is None:
             # Unindexed, since a large range would be sorted.
             column = self._unindexed(_C.host_key)
-            return query.where(or_(column == key, _is_below(column, key)), *conditions)
+            return query.where(or_(column == key, is_below(column, key)), *conditions)
         return query.where(_C.id.in_(self._newest_of_each(hosts, conditions, limit)))
 
     def _plain_conditions(self) -> list[ColumnElement[bool]]:
@@ -312,24 +314,9 @@ class _DecisionSearch:
             conditions.append(at < self._wanted.before)
         return conditions
 
-    def _id_before(self, cursor: int | None) -> int | None:
-        """Return an id above everything wanted. It errs on the late side, since the clock may have gone back a little."""
-        if self._wanted.before is None:
-            return cursor
-        is_later = _C.at >= self._wanted.before + _CLOCK_SLACK_S
-        first_later = self._connection.scalar(select(_C.id).where(self._own, is_later).order_by(_C.at).limit(1))
-        return min((bound for bound in (cursor, first_later) if bound is not None), default=None)
-
-    def _first_id(self) -> int | None:
-        """Return an id below everything wanted, or None if there is no such bound."""
-        if self._wanted.since is None:
-            return None
-        is_earlier = _C.at < self._wanted.since - _CLOCK_SLACK_S
-        return self._connection.scalar(select(_C.id).where(self._own, is_earlier).order_by(_C.at.desc()).limit(1))
-
     def _hosts_of(self, key: str) -> list[str] | None:
         """Return the recorded hosts of a domain, or None if there are more than `HOSTS_LIMIT`."""
-        first = select(func.min(_C.host_key).label("host_key")).where(_is_below(_C.host_key, key))
+        first = select(func.min(_C.host_key).label("host_key")).where(is_below(_C.host_key, key))
         hosts = first.cte("hosts", recursive=True)
         before = hosts.alias()
         following = select(func.min(_C.host_key)).where(_C.host_key > before.c.host_key, _C.host_key < key + "/").scalar_subquery()
@@ -346,7 +333,24 @@ class _DecisionSearch:
         return select(row.c.id).select_from(names.join(row, row.c.id.in_(newest.correlate(names))))
 
 
-def _is_below(column: ColumnElement[Any], key: str) -> ColumnElement[bool]:
+def within_ids(store: Store, connection: Connection, since: float | None, before: float | None) -> list[ColumnElement[bool]]:
+    """Return conditions on the id that hold for all decisions from `since` on and before `before`, so that no others are read.
+
+    They err on the wide side, since the clock may have gone back a little.
+    """
+    own, conditions = store.own(decisions), []
+    if before is not None:
+        is_later = _C.at >= before + _CLOCK_SLACK_S
+        first_later = connection.scalar(select(_C.id).where(own, is_later).order_by(_C.at).limit(1))
+        conditions += [] if first_later is None else [_C.id < first_later]
+    if since is not None:
+        is_earlier = _C.at < since - _CLOCK_SLACK_S
+        last_earlier = connection.scalar(select(_C.id).where(own, is_earlier).order_by(_C.at.desc()).limit(1))
+        conditions += [] if last_earlier is None else [_C.id >= last_earlier]
+    return conditions
+
+
+def is_below(column: ColumnElement[Any], key: str) -> ColumnElement[bool]:
     """The condition for subdomains: "/" follows "." in ASCII."""
     return and_(column > key + ".", column < key + "/")
 
@@ -376,7 +380,7 @@ def is_running_pause(now: float) -> ColumnElement[bool]:
     return pauses.c.ended_at.is_(None) & or_(pauses.c.ends.is_(None), pauses.c.ends > now)
 
 
-def _decision(row: Row[Any]) -> DecisionRow:
+def decision_row(row: Row[Any]) -> DecisionRow:
     fields = dict(row._mapping)
     fields["host"] = reversed_labels(fields.pop("host_key"))
     return DecisionRow(

@@ -25,7 +25,7 @@ from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.journal.tables import daily, decisions, devices_seen, events, hourly, protections_seen, reversed_labels
+from hedgerow.journal.tables import daily, decisions, devices_seen, events, hosts_seen, hourly, protections_seen, reversed_labels
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation
 
@@ -215,6 +215,7 @@ class _Batch:
             if self.observations:
                 _insert(connection, self.store.insert(decisions), map(_decision_row, self.observations))
                 self._add_sums(connection)
+                self._add_hosts(connection)
             if self.seen or self.observations:
                 self._mark_seen(connection)
             for item in self.essential:
@@ -234,6 +235,12 @@ class _Batch:
             statement = self.store.upsert(table, partial(_added, table))
             names = (period, "device", "verdict", "reason", "what", "count")
             _insert(connection, statement, (dict(zip(names, (*key, number), strict=True)) for key, number in sums.items()))
+
+    def _add_hosts(self, connection: Connection) -> None:
+        hosts = {item.host for item in self.observations if item.host}
+        if hosts:
+            rows = [{"host_key": reversed_labels(host), "host": host} for host in sorted(hosts)]
+            connection.execute(self.store.insert_missing(hosts_seen), rows)
 
     def _mark_seen(self, connection: Connection) -> None:
         """Write sightings, and a sighting without an address for each device with a decision.
@@ -291,6 +298,7 @@ def _decision_row(item: Observation) -> dict[str, object]:
         "url": item.url,
         "rule": item.rule,
         "count": item.count,
+        "version": item.version or None,
     }
 
 

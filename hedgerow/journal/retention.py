@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import batched
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hosts_seen, hourly, pauses
 
 log = logging.getLogger("hedgerow.journal")
 
@@ -42,6 +43,7 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
         # One after the other: for both at once SQLite would collect all rows before it deletes the first.
         too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < now - retention.days * _DAY_S
         deleted = sum(_delete_in_chunks(store, condition, writing) for condition in (too_many, too_old))
+        forget_hosts(store, writing)
         with writing:
             _prune_summaries(store, now - retention.summary_days * _DAY_S)
     except DatabaseError as error:
@@ -58,7 +60,21 @@ def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[
     person, profile, at = decisions.c.person, decisions.c.profile, decisions.c.at
     old = [(person == name) & (at < now - days * _DAY_S) for name, days in people.items()]
     old += [person.is_(None) & (profile == name) & (at < now - days * _DAY_S) for name, days in profiles.items()]
-    return sum(_delete_in_chunks(store, condition, contextlib.nullcontext()) for condition in old)
+    deleted = sum(_delete_in_chunks(store, condition, contextlib.nullcontext()) for condition in old)
+    if deleted:
+        forget_hosts(store)
+    return deleted
+
+
+def forget_hosts(store: Store, guard: AbstractContextManager[object] | None = None) -> int:
+    """Delete the hosts that have no decision any more. Returns their number. `guard` is held during each transaction."""
+    is_used = select(decisions.c.id).where(decisions.c.host_key == hosts_seen.c.host_key, decisions.c.site == hosts_seen.c.site).exists()
+    unused = store.rows(select(hosts_seen.c.host_key).where(store.own(hosts_seen), ~is_used))
+    deleted = 0
+    for keys in batched((row.host_key for row in unused), _CHUNK):
+        with guard or contextlib.nullcontext(), store.begin() as connection:
+            deleted += connection.execute(store.delete(hosts_seen).where(hosts_seen.c.host_key.in_(keys), ~is_used)).rowcount
+    return deleted
 
 
 def _delete_in_chunks(store: Store, condition: ColumnElement[bool], guard: AbstractContextManager[object]) -> int:

@@ -23,10 +23,10 @@ class SightingReader:
     """Queries of sightings. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     def protections(self) -> tuple[ProtectionRow, ...]:
         """Return the last use of each protection by each device."""
         known = {each.value for each in Protection}
-        rows = self._store.rows(self._store.select(protections_seen))
+        rows = self.store.rows(self.store.select(protections_seen))
         return tuple(ProtectionRow(DeviceId(row.device), Protection(row.protection), row.at) for row in rows if row.protection in known)

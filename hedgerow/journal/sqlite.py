@@ -48,6 +48,9 @@ class SqliteDialect(Dialect):
         statement = insert(table)
         return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
 
+    def insert_missing(self, table: Table) -> Insert:
+        return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         return func.max(first, second)
 

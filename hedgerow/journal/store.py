@@ -44,6 +44,10 @@ class Dialect(ABC):
         """Return an insert that changes the row with the same primary key if there is one."""
 
     @abstractmethod
+    def insert_missing(self, table: Table) -> Insert:
+        """Return an insert that leaves the row with the same primary key if there is one."""
+
+    @abstractmethod
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         """Return the greater of two values."""
 
@@ -135,6 +139,10 @@ class Store:
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
         """Insert rows of this site, or change those with the same primary key. `changes` receives the new row's columns."""
         return self.dialect.upsert(table, changes).values(site=self.site)
+
+    def insert_missing(self, table: Table) -> Insert:
+        """Insert rows of this site that are missing."""
+        return self.dialect.insert_missing(table).values(site=self.site)
 
     def update(self, table: Table) -> Update:
         return table.update().where(self.own(table))

@@ -66,11 +66,21 @@ decisions = _log(
     *_text("host_key"),  # the host's labels reversed, so that a domain is one range of the index
     *_optional_text("person"),
     *_number("count"),
+    Column("version", Integer),  # of `rule_versions`; NULL in rows from before there were versions
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
     Index("decisions_host", "host_key", "id", "device", "verdict"),  # the last two save reading the rows
 )
+rule_versions = _log(
+    "rule_versions",
+    *_instant("at"),
+    *_text("policy", "lists"),  # digests
+    *_text("files", "sources"),  # JSON: the text of each policy file by its path; the lists
+)
+hosts_seen = _state(
+    "hosts_seen", _site(primary_key=True), *_key("host_key"), *_text("host"),  # each host with a decision, so that a search reads few rows
+)  # fmt: skip
 hourly = _sums("hourly", "hour")
 daily = _sums("daily", "day")  # 24 hours of `hourly`, so days of UTC
 devices_seen = _state(

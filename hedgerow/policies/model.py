@@ -151,7 +151,8 @@ class Grant:
 class Observation:
     """A decision as the journal may store it, after the person's privacy setting was applied (`privacy.observe`).
 
-    `count` is the number of equal decisions since the last report. `host` and `url` are empty where privacy hides them.
+    `count` is the number of equal decisions since the last report. `host` and `url` are empty where privacy hides them. `version` is the id
+    of the rules and lists that decided (`journal.rule_versions`), 0 if unknown.
     """
 
     when: float
@@ -166,6 +167,7 @@ class Observation:
     url: str = ""
     rule: str = ""
     count: int = 1
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
         url=_without_credentials(request.url) if privacy is Privacy.FULL and request.url and not topics_only else "",
         rule="" if topics_only or decision.rule is None else str(decision.rule),
         count=count,
+        version=ruleset.version,
     )
 
 

@@ -66,6 +66,7 @@ class Ruleset:
     session: str = ""
     content: ContentRules = field(default_factory=ContentRules)
     is_claimed: bool = False  # known by its host name only, which can restrict but not open
+    version: int = 0  # the id under which the journal describes these rules and lists
 
 
 class Rulesets:
@@ -76,12 +77,13 @@ class Rulesets:
 
     def __init__(
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
-        sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None,
+        sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
         self.pauses = tuple(pauses)
         self.sessions = tuple(sessions)
+        self._version = version
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
@@ -194,7 +196,7 @@ class Rulesets:
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, device.claims is not None,
+                content, device.claims is not None, self._version,
             )  # fmt: skip
             self._next_id += 1
         return ruleset

@@ -15,6 +15,7 @@ from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import DecisionFilter, JournalReader
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import Retention, forget_decisions
+from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
@@ -47,6 +48,7 @@ def fill(store: Store) -> None:
     VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"])
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
+    RuleVersions(store).record(NOW, "p", "l", {}, ())
 
 
 def rows(store: Store) -> dict[str, list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source, starter_sources
 from hedgerow.dashboards.control import ListHealth
+from hedgerow.journal.rule_versions import ListVersion
 from hedgerow.policies.model import Policy
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class ListProgress:
 
 
 class ListUpdater:
-    """Fetches and compiles lists. `generation` is the directory in force, None until the first one exists.
+    """Fetches and compiles lists. `generation` is the directory in force, None until the first one exists; `versions` are its lists.
 
     With `progress` it works in this process instead of a subprocess. With `one_job` it never compiles and fetches at the same time, which
     saves memory, but a slow server then delays the use of other lists.
@@ -98,6 +100,7 @@ class ListUpdater:
         self._is_fetching = False
         self.generation: Path | None = None
         self.report: CompileReport | None = None
+        self.versions: tuple[ListVersion, ...] = ()
         self.problem = ""
 
     def is_worth_compiling(self, policy: Policy) -> bool:
@@ -148,6 +151,7 @@ class ListUpdater:
             log.warning("%s", problem)
         self.problem = ""
         self.generation, self.report, self._compiled, self._compiled_at = out, report, sources, time.monotonic()
+        self.versions = tuple(starmap(_list_version, zip(sources, report.sources, strict=False)))
         return True
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
@@ -257,6 +261,10 @@ class ListUpdater:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
             ParseCache(self._folders.parsed).prune(used)
+
+
+def _list_version(source: Source, report: SourceReport) -> ListVersion:
+    return ListVersion(source.name, source.category, modified_at(source), report.names)
 
 
 def _health_of(source: Source, checked: float | None, problem: str, is_held: bool, report: SourceReport | None) -> ListHealth:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 import time
 from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
@@ -13,8 +17,10 @@ from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.rules import Problem
+from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import Grant, Pause, Policy, Session
@@ -36,6 +42,7 @@ class SnapshotPublisher:
         self._state = settings.state
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
         self.budgets = BudgetTracker(self.usage)
+        self.versions = RuleVersions(store)
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
         self.view: LoadedSnapshot | None = None
@@ -108,8 +115,10 @@ class SnapshotPublisher:
         grants, pauses, sessions = await asyncio.to_thread(lambda: self._live_state(now))
         policy = self.policy
         self._spent = self.budgets.spent(policy, now)
+        version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
-        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sessions, self._policy_host_names(policy))
+        state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))
+        snapshot = Snapshot(self._serial, now, policy, generation, *state, version)
         self.view = LoadedSnapshot(snapshot)
         await asyncio.to_thread(snapshot.save, self._state)
         log.info("snapshot %d published", snapshot.serial)
@@ -117,6 +126,16 @@ class SnapshotPublisher:
             # A worker may still be opening the previous one.
             await asyncio.to_thread(self.lists.prune, {generation, self._generation})
             self._generation = generation
+
+    def _record_version(self, policy: Policy, generation: Path, now: float) -> int:
+        """Describe the rules and lists in the journal. Returns the id of the description, 0 if the journal cannot be written."""
+        digest = hashlib.sha256(encode(policy)).hexdigest()[:16]
+        texts = self.policy_file.texts if policy is self.policy_file.policy else {}
+        try:
+            return self.versions.record(now, digest, generation.name, texts, self.lists.versions)
+        except DatabaseError as error:
+            log.warning("The version of the rules can't be recorded: %s", error.orig)
+            return 0
 
     def _policy_host_names(self, policy: Policy) -> dict[str, str]:
         wanted = {name for device in policy.devices.values() for name in device.hostnames}
@@ -146,6 +165,7 @@ def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
 class PolicyFile:
     """The policy file. `policy` is in force; `problems` are the mistakes of a newer file that was refused.
 
+    `texts` holds what was read of the file and of those that it includes, by path; it is empty where that is not known.
     `loaded` is in seconds since the epoch. `calendars` is the directory with copies of calendars from URLs.
     """
 
@@ -153,6 +173,7 @@ class PolicyFile:
         self.path, self._calendars = path, calendars
         self.policy = policy
         self.loaded = loaded
+        self.texts: dict[str, str] = {}
         self.problems: tuple[Problem, ...] = ()
         self._seen: tuple[object, ...] | None = None
 
@@ -173,8 +194,10 @@ class PolicyFile:
                 log.error("%s", problem)
             log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
             return False
+        texts = await asyncio.to_thread(_read_texts, self.path, policy)
         self.policy, self.problems, self.loaded = policy, (), time.time()
         self._remember(before)
+        self.texts = texts if self._seen == self._identity() else {}
         return True
 
     def current_problems(self) -> tuple[Problem, ...]:
@@ -204,3 +227,13 @@ def _identity_of(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _read_texts(path: Path | None, policy: Policy) -> dict[str, str]:
+    """Return the text of a policy's YAML files by path."""
+    texts = {}
+    for file in (str(path or ""), *policy.files):
+        if file.endswith((".yaml", ".yml")):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                texts[file] = Path(file).read_text(encoding="utf-8-sig")
+    return texts

@@ -1,0 +1,171 @@
+"""Activity: the decisions of a time counted by host, hosts found by a part of their name, and the causes of one decision.
+
+All queries are bounded. Of each device or host that is asked for, only the newest decisions are counted, and `is_complete` says whether
+these are all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, or_, select, union_all
+
+from hedgerow.journal.reader import DecisionRow, decision_row, is_below, within_ids
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import decisions, grants, hosts_seen, pauses, reversed_labels
+from hedgerow.policies.model import Grant, Pause, Reason, Verdict
+
+SCAN_LIMIT = 20_000
+"""Decisions that are counted for a page, at most."""
+
+HOSTS_FOUND = 500
+"""Hosts that a search takes into account, at most."""
+
+_C = decisions.c
+_KEY = ("host_key", "person", "device", "verdict", "reason", "what")
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityFilter:
+    """A filter of decisions. `devices` and `hosts` are alternatives each, None for all. `since` is inclusive, `before` is not."""
+
+    since: float
+    before: float
+    devices: tuple[str, ...] | None = None
+    person: str | None = None
+    verdict: Verdict | None = None
+    hosts: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostActivity:
+    """Decisions that differ in their time only, counted. `last` is the instant of the latest, `id` its row."""
+
+    host: str
+    person: str | None
+    device: str
+    verdict: Verdict
+    reason: Reason
+    what: str
+    count: int
+    last: float
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Activity that matches a filter, in no order. `is_complete` is False where only the newest decisions were counted."""
+
+    hosts: tuple[HostActivity, ...]
+    is_complete: bool
+
+
+class ActivityReader:
+    """Every method waits for the disk: call it from a thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def activity(self, wanted: ActivityFilter) -> Activity:
+        """Count the decisions that match by host, person, device, verdict and reason."""
+        if wanted.hosts == () or wanted.devices == ():
+            return Activity((), is_complete=True)
+        with self._store.connect() as connection:
+            rows = connection.execute(self.activity_query(connection, wanted)).all()
+        # Counted here, since SQLite would sort the rows by all of these columns.
+        counted: dict[tuple[Any, ...], list[Any]] = {}
+        for id, at, count, *key in rows:
+            known = counted.setdefault(tuple(key), [0, at, id])
+            known[0] += count
+            if id > known[2]:
+                known[1:] = at, id
+        part = None if wanted.hosts is None and wanted.devices is None else "device" if wanted.hosts is None else "host_key"
+        largest = max(Counter(row._mapping[part] for row in rows).values(), default=0) if part else len(rows)
+        return Activity(tuple(_host_activity(*key, *sums) for key, sums in counted.items()), largest < _limit(wanted))
+
+    def activity_query(self, connection: Connection, wanted: ActivityFilter) -> Any:
+        """Return the query for the newest decisions of all, or of each device or host. Short queries before it find the ids."""
+        ids = within_ids(self._store, connection, wanted.since, wanted.before)
+        conditions = [self._store.own(decisions), *ids, *self._conditions(wanted)]
+        columns = [_C.id, _C.at, _C.count, *(_C[name] for name in _KEY)]
+        newest = select(*columns).where(*conditions).order_by(_C.id.desc())
+        if wanted.hosts is not None:
+            return self._newest_of_hosts(wanted.hosts, conditions, columns, _limit(wanted))
+        if wanted.devices is None:
+            return newest.limit(_limit(wanted))
+        parts = [select(newest.where(_C.device == device).limit(_limit(wanted)).subquery()) for device in wanted.devices]
+        return parts[0] if len(parts) == 1 else union_all(*parts)
+
+    def find_hosts(self, text: str, domains: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return recorded hosts whose name contains `text`, and those of these domains; at most `HOSTS_FOUND` of each."""
+        host, key = hosts_seen.c.host, hosts_seen.c.host_key
+        conditions = [host.contains(text, autoescape=True)] if text else []
+        conditions += [or_(key == domain, is_below(key, domain)) for domain in map(reversed_labels, domains)]
+        found: dict[str, None] = {}
+        for condition in conditions:
+            query = select(host).where(self._store.own(hosts_seen), condition).limit(HOSTS_FOUND)
+            found |= dict.fromkeys(row.host for row in self._store.rows(query))
+        return tuple(found)[: 2 * HOSTS_FOUND]
+
+    def decision(self, row_id: int) -> DecisionRow | None:
+        """Return a decision by its id, or None if it is not kept any more."""
+        rows = self._store.rows(self._store.select(decisions).where(_C.id == row_id))
+        return decision_row(rows[0]) if rows else None
+
+    def grant_at(self, subject: str, at: float, device: str, person: str | None) -> Grant | None:
+        """Return the latest grant of a subject that held for a device or its person at an instant."""
+        c = grants.c
+        holds = (c.subject == subject) & (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.revoked_at, at)
+        rows = self._store.rows(self._store.select(grants).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
+        return next((Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
+
+    def pause_at(self, at: float, device: str, person: str | None) -> Pause | None:
+        """Return the latest pause that held for a device, its person or everybody at an instant."""
+        c = pauses.c
+        holds = (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.ended_at, at)
+        rows = self._store.rows(self._store.select(pauses).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
+        return next((Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
+
+    def _conditions(self, wanted: ActivityFilter) -> list[ColumnElement[bool]]:
+        """The conditions on single columns. None may use an index: the planner would read all rows with that value."""
+        unindexed = self._store.dialect.unindexed
+        conditions = [unindexed(_C.at) >= wanted.since, unindexed(_C.at) < wanted.before]
+        if wanted.person is not None:
+            conditions.append(unindexed(_C.person) == wanted.person)
+        if wanted.verdict is not None:
+            conditions.append(unindexed(_C.verdict) == wanted.verdict.value)
+        if wanted.hosts is not None and wanted.devices is not None:
+            conditions.append(unindexed(_C.device).in_(wanted.devices))
+        return conditions
+
+    def _newest_of_hosts(
+        self, hosts: Sequence[str], conditions: Sequence[ColumnElement[bool]], columns: Sequence[Any], limit: int
+    ) -> Select[Any]:  # fmt: skip
+        names = self._store.dialect.values([reversed_labels(host) for host in hosts], "wanted_hosts")
+        newest = select(_C.id).where(_C.host_key == names.c.value, *conditions).order_by(_C.id.desc()).limit(limit)
+        row = decisions.alias("row")
+        return select(*(row.c[column.name] for column in columns)).select_from(names.join(row, row.c.id.in_(newest.correlate(names))))
+
+
+def _host_activity(
+    key: str, person: str | None, device: str, verdict: str, reason: str, what: str, count: int, last: float, id: int
+) -> HostActivity:  # fmt: skip
+    return HostActivity(reversed_labels(key), person, device, Verdict(verdict), Reason(reason), what, count, last, id)
+
+
+def _limit(wanted: ActivityFilter) -> int:
+    """Return the number of decisions that are counted of each host, of each device, or of all together."""
+    return max(1, SCAN_LIMIT // len(wanted.hosts or wanted.devices or "."))
+
+
+def _is_after(column: ColumnElement[Any], at: float) -> ColumnElement[bool]:
+    return or_(column.is_(None), column > at)
+
+
+def _is_for(columns: Any, device: str, person: str | None) -> ColumnElement[bool]:
+    """The condition for grants and pauses of a device, its person or everybody."""
+    everybody = and_(columns.device.is_(None), columns.person.is_(None))
+    return or_(everybody, columns.device == device, false() if person is None else columns.person == person)
