@@ -244,7 +244,7 @@ def _fetch(source: Source, context: _DownloadContext) -> FetchResult:
     except (RefusedError, _UnreachableError) as error:
         good = _good_copy(source, read_stored_copies(pointer), context.store)
         fate = "the last good copy is used" if good else "there is no copy yet"
-        problem = Problem(source.name, None, None, f"{error}; {fate}", source.url)
+        problem = Problem(source.name, None, None, f"{error}; {fate}", source.place)
         return FetchResult(good or source, FetchOutcome.KEPT if good else FetchOutcome.MISSING, problem)
     with context.lock():
         return _store_copy(source, pointer, newer, context)
@@ -270,7 +270,7 @@ def _store_copy(source: Source, pointer: Path, newer: StoredCopy | None, context
             save_stored_copies(pointer, StoredCopies(newer))
             return FetchResult(new_source, FetchOutcome.NEW)
         save_stored_copies(pointer, StoredCopies(copies.good, newer, reason))
-    return FetchResult(good or source, FetchOutcome.HELD, Problem(source.name, None, None, f"held back: {reason}", source.url or ""))
+    return FetchResult(good or source, FetchOutcome.HELD, Problem(source.name, None, None, f"held back: {reason}", source.place))
 
 
 def _download_with_retries(source: Source, pointer: Path, known: StoredCopy | None, context: _DownloadContext) -> StoredCopy | None:

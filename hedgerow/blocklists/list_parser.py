@@ -282,7 +282,7 @@ class ParseCache:
                 return name, known
         except OSError as error:
             result = ParsedSource()
-            result.report([Problem(source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.url))])
+            result.report([Problem(source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.place))])
             return "", result
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self.folder))
         try:

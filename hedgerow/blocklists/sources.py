@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
@@ -32,6 +33,21 @@ class Source:
     format: str = "auto"
     refresh: float | None = None
     leave_out: frozenset[str] = frozenset()
+
+    @property
+    def place(self) -> str:
+        """The path or, as people may see it, the URL of the list."""
+        return shown_url(self.url) if self.url else str(self.path or "")
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as people may see it: without user name, password and query, which often hold a secret.
+
+    >>> shown_url("https://me:secret@lists.example:8443/adult.txt?key=0123")
+    'https://lists.example:8443/adult.txt'
+    """
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:

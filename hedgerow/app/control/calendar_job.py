@@ -1,4 +1,6 @@
-"""Download of one calendar, as a process of its own: `python -m hedgerow.app.control.calendar_job URL FILE`.
+"""Download of one calendar, as a process of its own: `python -m hedgerow.app.control.calendar_job FILE`, with the URL on standard input.
+
+The URL is not an argument, since it may hold a secret and everybody can read the arguments of a process.
 
 If the download fails, is too large or is not a calendar, the old copy stays and the exit status is 1, with a sentence on standard error.
 """
@@ -45,4 +47,4 @@ def main(url: str, place: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.stdin.read(), Path(sys.argv[1]))

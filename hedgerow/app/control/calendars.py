@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hedgerow.app.control.jobs import JobError, run_job
+from hedgerow.blocklists.sources import shown_url
 from hedgerow.policies.reading.holidays import calendar_copy_path
 
 log = logging.getLogger("hedgerow.calendars")
@@ -42,11 +43,14 @@ class CalendarUpdater:
         """Fetch a calendar now, in a process of its own. Returns False if that failed; the old copy then stays."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await run_job("hedgerow.app.control.calendar_job", url, str(calendar_copy_path(url, self._folder)), stdin=b"")
+                place = calendar_copy_path(url, self._folder)
+                await run_job("hedgerow.app.control.calendar_job", str(place), stdin=url.encode())
         except (JobError, TimeoutError, OSError) as error:
-            log.warning("The calendar %s could not be fetched, its last copy stays: %s", url, str(error) or "no response in time")
+            log.warning(
+                "The calendar %s could not be fetched, its last copy stays: %s", shown_url(url), str(error) or "no response in time"
+            )
             return False
-        log.info("the calendar %s was fetched", url)
+        log.info("the calendar %s was fetched", shown_url(url))
         return True
 
     def _is_due(self, url: str) -> bool:

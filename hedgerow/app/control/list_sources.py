@@ -14,7 +14,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.download_store import CopyStatus, copy_status, pointer_path
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.blocklists.list_parser import engine_digest
-from hedgerow.blocklists.sources import Source, public_sources, starter_sources
+from hedgerow.blocklists.sources import Source, public_sources, shown_url, starter_sources
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy, Profile
 from hedgerow.policies.network import ListSelection
@@ -36,10 +36,11 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
 def source_location(name: str, policy: Policy) -> str:
     """The path of a list, relative if it is below the working directory, or its URL. Empty if that is the list's name anyway."""
     source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
-    if source is None or source.name in (str(source.path), source.url):
+    url = shown_url(source.url) if source and source.url else ""
+    if source is None or source.name in (str(source.path), url):
         return ""
     if source.path is None:
-        return source.url or ""
+        return url
     return str(source.path.relative_to(Path.cwd()) if source.path.is_relative_to(Path.cwd()) else source.path)
 
 

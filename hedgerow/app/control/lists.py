@@ -169,7 +169,7 @@ class ListUpdater:
         except (CompileError, OSError) as error:
             self._fail(error)
             for source in wanted:
-                self._note_failure(source, Problem(source.name, None, None, self.problem, source.url or ""))
+                self._note_failure(source, Problem(source.name, None, None, self.problem, source.place))
             return
         finally:
             self._is_fetching = False
@@ -217,7 +217,7 @@ class ListUpdater:
 
     def problems(self, policy: Policy) -> tuple[Problem, ...]:
         """The current problems of the lists."""
-        current = [Problem(each.name, None, None, text, each.url or "") for each in sources_of(policy) if (text := self._problem(each))]
+        current = [Problem(each.name, None, None, text, each.place) for each in sources_of(policy) if (text := self._problem(each))]
         missing = {source.name for source in self._compiled if source.url and source.path is None}  # reported by the fetcher
         return (*current, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
 

@@ -11,7 +11,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.names import parse_url
 from hedgerow.blocklists.rules import Origin
-from hedgerow.blocklists.sources import parse_refresh_interval, public_sources
+from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import CodeOfConduct, ListSource, Person, Policy, Profile
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
@@ -52,7 +52,7 @@ def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path
         tree.add_problem((*path, "category"), f"'{raw.category}' is not a valid category: use lower-case letters, digits and hyphens")
     base = policy_path.parent if policy_path is not None else Path()
     file = str((base / raw.path).absolute()) if raw.path is not None else None
-    name = raw.name or raw.url or raw.path or raw.category
+    name = raw.name or (shown_url(raw.url) if raw.url else raw.path or raw.category)
     return ListSource(name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.source, line), refresh)
 
 

@@ -16,7 +16,7 @@ from list_server import ListServer, text
 from hedgerow.app.control import list_sources as sources_module
 from hedgerow.app.control import lists as lists_module
 from hedgerow.app.control.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
-from hedgerow.app.control.list_sources import fingerprint, recommended_sources, sources_of
+from hedgerow.app.control.list_sources import fingerprint, recommended_sources, source_location, sources_of
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport
@@ -212,6 +212,23 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListServer]:
         local = {name: replace(each, url=f"{server.root}/{name}", format="auto") for name, each in public_sources().items()}
         monkeypatch.setattr(sources_module, "public_sources", lambda: local)
         yield server
+
+
+def test_secrets_in_the_url_of_a_list_are_not_shown(tmp_path: Path) -> None:
+    """They would be read in metrics, in the log and on block pages."""
+    url = "http://me:pass-word@127.0.0.1:1/list.txt?key=0123"
+    policy, updater = (
+        policy_of(tmp_path, f"lists: [{{category: adult, url: '{url}'}}]\nnetwork: {{lists: starter}}\n"),
+        ListUpdater(tmp_path),
+    )
+    asyncio.run(updater.load_first_generation(policy, None))
+    asyncio.run(updater.fetch_if_due(policy))
+    (health,) = [each for each in updater.health(policy) if each.is_remote]
+    assert health.source == "http://127.0.0.1:1/list.txt"
+    assert source_location(health.source, policy) == ""
+    shown = f"{health} {updater.problems(policy)}"
+    assert "0123" not in shown, shown
+    assert "pass-word" not in shown, shown
 
 
 def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publisher: ListServer) -> None:
