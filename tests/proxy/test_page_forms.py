@@ -53,6 +53,8 @@ def test_same_origin(fields: dict[str, str], expected: bool) -> None:
         (b"url=https%3A%2F%2Fa.example%2Fx%3Fy&note=for+school", "https://a.example/x?y", "for school"),
         (b"url=https%3A%2F%2Fb.example%2F&note=", "fallback", ""),
         (b"url=javascript%3Aalert(1)", "fallback", ""),
+        (b"url=http%3A%2F%2Fphish.example%5C%40a.example%2F", "fallback", ""),  # browsers read a backslash as a slash
+        (b"url=http%3A%2F%2Fuser%40a.example%2F", "fallback", ""),
         (b"note=a%0D%0Ab%00c%E2%80%AEd", "fallback", "a b c d"),
         (b"note=" + b"x" * 1000, "fallback", "x" * NOTE_LIMIT),
         (b"note=" + b"x" * (MAX_FORM_BYTES + 1), "fallback", ""),

@@ -167,7 +167,7 @@ class InspectionAddon:
         """Return the answer to a request that failed with `message`, in the form that its client can show."""
         fields = request.headers if request is not None else http.Headers()
         page, form, language = self.clients.policy.page, form_of(fields), fields.get("accept-language", "")
-        if (block := self.origins.recall(message)) is not None:
+        if (block := self.origins.recall(message, client)) is not None:
             ticket = issue_ticket(self._key, block.request.host, block.request.device, self._clock())
             reader = page.reader_of(block.ruleset, language)
             return page.blocked(block.decision, block.request.host, block.request.url or "", self._clock(), form, reader, ticket)

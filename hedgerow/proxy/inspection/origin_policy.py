@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, NOT_SE
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.policy import Counters, ResolvedHostCache
 
-_MESSAGE = re.compile(r"blocked behind the name (\S+) of client (\S+)")
+_MESSAGE = re.compile(r"blocked behind a name \(([0-9a-f]{32})\)")
+
+_MAX_BLOCKS = 256  # of one client connection; each is recalled at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,13 @@ class OriginPolicy:
         """Forget a client whose connection is over."""
         self._blocks.pop(client.id, None)
 
-    def recall(self, message: str) -> ResolutionBlock | None:
-        """Return the block that an error message of `addresses_for` is about. mitmproxy hands on nothing but the text."""
+    def recall(self, message: str, client: str) -> ResolutionBlock | None:
+        """Return the block of this client that an error message of `addresses_for` is about.
+
+        mitmproxy hands on nothing but the text. Texts of origins may also be in messages, so the number in it cannot be guessed.
+        """
         match = _MESSAGE.search(message)
-        return self._blocks.get(match[2], {}).get(match[1]) if match else None
+        return self._blocks.get(client, {}).get(match[1]) if match else None
 
     async def addresses_for(self, client: Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]]:
         """Return a client's device, and the addresses of a destination as our resolver gives them, without private ones.
@@ -81,8 +87,12 @@ class OriginPolicy:
             resolved = await policy.resolve(ruleset, device.id, host, url_is_allowed=True)
             if resolved.decision.verdict is Verdict.BLOCK:
                 policy.observe(device, ruleset, request, resolved.decision)
-                self._blocks.setdefault(client.id, {})[host] = ResolutionBlock(ruleset, request, resolved.decision)
-                raise OriginError(f"blocked behind the name {host} of client {client.id}")
+                number = secrets.token_hex(16)
+                blocks = self._blocks.setdefault(client.id, {})
+                if len(blocks) >= _MAX_BLOCKS:
+                    del blocks[next(iter(blocks))]
+                blocks[number] = ResolutionBlock(ruleset, request, resolved.decision)
+                raise OriginError(f"blocked behind a name ({number})")
         if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
             raise OriginError(NO_ADDRESS)
         return resolved.addresses
