@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -11,10 +12,15 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a temporary file beside `path`, sync and rename it. On OSError the old file stays and no other remains."""
+    """Write a temporary file beside `path`, sync and rename it. On OSError the old file stays and no other remains.
+
+    Root follows no link that another user made: Hedgerow's own user could otherwise have it write anywhere.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        _refuse_strange_link(path.parent)
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
@@ -24,6 +30,12 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _refuse_strange_link(folder: Path) -> None:
+    status = folder.lstat()
+    if os.geteuid() == 0 and stat.S_ISLNK(status.st_mode) and status.st_uid != 0:
+        raise OSError(errno.ELOOP, "a link that another user made", str(folder))
 
 
 def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
@@ -65,7 +77,7 @@ class FolderLock:
 
     def acquire(self) -> int | None:
         """Take the lock. Returns None on success, else the process id of the holder (0 if unknown)."""
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

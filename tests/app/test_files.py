@@ -58,3 +58,25 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         make_private_folder(tmp_path / "file" / "state")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could be misled")
+def test_root_follows_no_link_that_another_user_made(tmp_path: Path) -> None:
+    victim, state = tmp_path / "victim", tmp_path / "state"
+    for folder in (victim, state):
+        folder.mkdir()
+    (victim / "shadow").write_bytes(b"root's")
+    temporary = state / f".snapshot.json.{os.getpid()}"
+    for link, target in ((state / "lists", victim), (temporary, victim / "shadow"), (state / "lock", victim / "shadow")):
+        link.symlink_to(target)
+    for path in (state, *state.iterdir()):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    write_atomically(state / "snapshot.json", b"new")
+    assert (state / "snapshot.json").read_bytes() == b"new"
+    with pytest.raises(OSError, match="another user"):
+        write_atomically(state / "lists" / "index", b"new")
+    with pytest.raises(OSError, match="symbolic links"):
+        FolderLock(state).acquire()
+    assert os.listdir(victim) == ["shadow"]
+    assert (victim / "shadow").read_bytes() == b"root's"
+    assert (victim / "shadow").stat().st_uid == 0
