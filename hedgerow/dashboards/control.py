@@ -181,6 +181,14 @@ class ServiceAccess:
     by_default: Decision
 
 
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """The person and the device that a pause for everybody leaves alone."""
+
+    person: str | None = None
+    device: str | None = None
+
+
 class Control(Protocol):
     """The running Hedgerow. All methods are called on control's event loop.
 
@@ -225,8 +233,13 @@ class Control(Protocol):
     async def revoke(self, grant_id: str, actor: str) -> None:
         """End a grant now. Raises `journal.access_store.NoSuchEntry`."""
 
-    async def pause(self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
-        """Pause a device, a person or everybody until `ends` or until resumed. Raises `InvalidInput` for an unknown name or past `ends`."""
+    async def pause(
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = Spared()
+    ) -> Pause:  # fmt: skip
+        """Pause a device, a person or everybody except `spared` until `ends` or until resumed.
+
+        Raises `InvalidInput` for an unknown name or past `ends`, and for exceptions from the pause of one person or device.
+        """
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         """End the pauses of this device or person only; without either, those of everybody. Raises `InvalidInput` for an unknown name."""
@@ -236,3 +249,12 @@ class Control(Protocol):
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         """Return the decision of each enforcement point for a host or URL, at `at` or now. Raises `InvalidInput`."""
+
+
+def spared_by(control: Control, name: str, address: str) -> Spared:
+    """Return whom a pause for everybody leaves alone: the person with an account's name, and the device in use unless it is another's."""
+    policy = control.policy()
+    person = next((each for each in policy.people if each.casefold() == name.casefold()), None)
+    view = control.device_at(address) if address else None
+    device = view.device if view is not None and view.person in (None, person) and not view.is_seat else None
+    return Spared(person, device)

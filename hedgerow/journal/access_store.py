@@ -101,9 +101,13 @@ class GrantStore:
         if not self._store.execute(change.values(revoked_at=self._clock(), revoked_by=actor)):
             raise NoSuchEntry(f"there is no grant {grant_id}")
 
-    def pause(self, actor: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None) -> Pause:
+    def pause(
+        self, actor: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None,
+        spared_person: str | None = None, spared_device: DeviceId | None = None,
+    ) -> Pause:  # fmt: skip
         """Pause a device, a person or (with neither) everybody, until `ends` or until resumed. It replaces an earlier pause."""
-        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person)
+        spared = {"spared_person": spared_person, "spared_device": spared_device}
+        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person, **spared)  # type: ignore[arg-type]
         with self._store.begin() as connection:
             self._end_pauses(connection, actor, device, person)
             connection.execute(self._store.insert(pauses).values(asdict(pause)))

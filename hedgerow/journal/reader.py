@@ -260,7 +260,10 @@ class JournalReader(SightingReader):
     def pauses(self, now: float) -> tuple[Pause, ...]:
         """Return the pauses that hold at `now` or later."""
         rows = self.store.rows(self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
-        return tuple(Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
+        return tuple(
+            Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note, row.spared_person, row.spared_device)
+            for row in rows
+        )
 
     def events(self, kind: str | None = None, limit: int = 100) -> tuple[SystemEventRow, ...]:
         """Return the events in Hedgerow itself, the latest first."""

@@ -80,6 +80,7 @@ def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[D
     named, profile = rulesets.policy.devices, rulesets.policy.network.unknown_devices
     macs = {mac for device in named.values() for mac in device.macs}
     ids = {*also, *(grant.device for grant in rulesets.grants), *(pause.device for pause in rulesets.pauses)}
+    ids |= {pause.spared_device for pause in rulesets.pauses}
     ids |= {session.device for session in rulesets.sessions}
     for id in sorted(id for id in ids if id is not None and id not in named and id not in macs):
         if parse_mac(id) == id:

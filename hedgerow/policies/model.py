@@ -384,7 +384,10 @@ class ConductAccepted:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The internet stopped by hand for `device` or `person`, or for everybody if both are None. `ends` None: until resumed."""
+    """The internet stopped by hand for `device` or `person`, or for everybody if both are None. `ends` None: until resumed.
+
+    A pause for everybody may spare one person and one device.
+    """
 
     id: str
     giver: str
@@ -393,3 +396,5 @@ class Pause:
     device: DeviceId | None = None
     person: str | None = None
     note: str = ""
+    spared_person: str | None = None
+    spared_device: DeviceId | None = None

@@ -158,11 +158,14 @@ class Rulesets:
         effects = TimeEffects()
         if device.known or device.is_seat or session is not None or not self._closes_strangers:
             return effects
+        is_spared = any(pause.spared_device == device.id and is_in_force(pause, now) for pause in self.pauses)
         for child in self._children:
             of_child = self._time_rules.effects(child, now)
             effects.edges += of_child.edges
-            if effects.closed is None and of_child.closed is not None and of_child.closed.reason in _CLOSES_STRANGERS:
-                effects.closed = of_child.closed
+            closed = of_child.closed
+            if closed is None or closed.reason not in _CLOSES_STRANGERS or (is_spared and closed.reason is Reason.PAUSE):
+                continue
+            effects.closed = effects.closed or closed
         return effects
 
     def _compose(self, device: Device, now: float) -> Ruleset:

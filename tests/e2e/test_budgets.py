@@ -62,6 +62,17 @@ def test_a_seat_returns_to_child_rules_after_a_session(running: Hedgerow) -> Non
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
 
 
+def test_a_pause_for_everybody_spares_whom_the_command_names(running: Hedgerow) -> None:
+    held = json.loads(running.run("pause", "--except", "mia", "--json").stdout)
+    assert (held["person"], held["device"], held["spared_person"], held["spared_device"]) == (None, None, "mia", None)
+    wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.99"), 10, "a stranger is paused")
+    assert not _is_blocked(running, "bank.example", "127.0.0.2"), "mia is not"
+    assert running.run("pause", "mia", "--except", "mia").returncode == 2
+    assert running.run("pause", "--except", "nobody").returncode == 2
+    running.run("resume")
+    wait_until(lambda: not _is_blocked(running, "bank.example", "127.0.0.99"), 10, "the pause is over")
+
+
 def test_json_of_a_pause(running: Hedgerow) -> None:
     held = json.loads(running.run("pause", "mia", "--minutes", "30", "--json").stdout)
     assert (held["person"], held["ends"] - held["starts"]) == ("mia", pytest.approx(1800, abs=60))

@@ -72,6 +72,14 @@ def test_a_pause_for_everybody_closes_unknown_and_adults_devices(catalogue: Cata
     assert shown(found, AccessState.OPEN) == []
 
 
+def test_a_pause_for_everybody_spares_an_unknown_device(catalogue: Catalogue) -> None:
+    pause = Pause("p", "ana", NOON - 1, spared_device=DeviceId("02:00:00:00:00:99"))
+    found = device_states(catalogue, NOON, pauses=(pause,))
+    assert found.others is AccessState.CLOSED
+    assert "02:00:00:00:00:99" not in shown(found, AccessState.CLOSED)
+    assert "02:00:00:00:00:99" in dict(found.macs)
+
+
 def test_an_unknown_device_is_paused_by_mac_or_ip_address(catalogue: Catalogue) -> None:
     ids = ("02:00:00:00:00:99", "192.168.1.9", "fd00::9", "gone-from-the-policy", "10.9.9.9")
     pauses = tuple(Pause(id, "ana", NOON - 1, device=DeviceId(id)) for id in ids)

@@ -144,6 +144,13 @@ def test_strangers_stay_open_where_they_are_guests_and_for_adults(catalogue: Cat
     assert _closed(_rulesets(catalogue, policy=policy), "192.168.1.100", NOON + 8.5 * 3600) is None
 
 
+def test_a_parents_device_without_a_name_is_spared_and_no_other_stranger(catalogue: Catalogue) -> None:
+    pause = Pause("p", "ana", NOON - 1, NOON + 60, spared_device=DeviceId("192.168.1.100"))
+    rulesets = _rulesets(catalogue, pause)
+    assert [_closed(rulesets, address) for address in ("192.168.1.100", "192.168.1.101", "192.168.1.9")] == [None, "pause", "pause"]
+    assert _closed(rulesets, "192.168.1.100", NOON + 8.5 * 3600) == "bedtime", "spared by the pause alone"
+
+
 def test_a_pause_names_its_actor(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue, Pause("p", "ana", NOON - 1, None, device=DeviceId("tablet"), note="dinner"))
     closed = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON).closed

@@ -75,12 +75,18 @@ def _decisions_since(state: Path | None, last: int, device: str | None) -> list[
 def pause(
     name: TargetArgument = None,
     minutes: Annotated[float | None, typer.Option(min=1, help="For how long (default: until resumed).")] = None,
+    spared: Annotated[
+        str | None,
+        typer.Option("--except", metavar="NAME", help="Who stays open while everybody is paused."),
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pause the internet for a person, a device or everybody; helplines stay reachable."""
-    row = call_api(state, "POST", "/pause", **_target(state, name), **({"minutes": minutes} if minutes else {}))
-    print_result(as_json, row, f"Paused for {name or 'everybody'}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
+    exceptions = {f"except_{kind}": known for kind, known in _target(state, spared).items()}
+    row = call_api(state, "POST", "/pause", **_target(state, name), **exceptions, **({"minutes": minutes} if minutes else {}))
+    whom = f"{name or 'everybody'}{f' except {spared}' if spared else ''}"
+    print_result(as_json, row, f"Paused for {whom}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
 
 
 def resume(name: TargetArgument = None, state: StateOption = None, as_json: JsonOption = False) -> None:

@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, Spared
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import DeviceId, Grant, GrantDuration, Pause
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
+
+_NOBODY = Spared()
 
 
 class AccessControl:
@@ -59,12 +61,22 @@ class AccessControl:
         await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
         await self._publisher.publish()
 
-    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
+    async def pause(
+        self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY
+    ) -> Pause:  # fmt: skip
         self.check_target(device, person)
+        self.check_target(spared.device, spared.person)
+        if spared != _NOBODY and (device or person):
+            raise InvalidInput("Only a pause for everybody can spare somebody.")
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
         device_id = DeviceId(device) if device else None
-        pause = await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
+        spared_id = DeviceId(spared.device) if spared.device else None
+        pause = await asyncio.to_thread(
+            lambda: self._publisher.ledger.pause(
+                giver, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id
+            )
+        )
         await self._publisher.publish()
         return pause
 

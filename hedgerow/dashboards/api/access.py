@@ -13,13 +13,14 @@ from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
 from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.schema import Actor, StrictModel
-from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, Status
+from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, Spared, Status, spared_by
+from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
@@ -57,9 +58,15 @@ class GrantTarget(StrictModel):
 
 
 class PauseOrder(GrantTarget):
-    """Target of a pause and its minutes; without minutes it lasts until resumed."""
+    """Target of a pause and its minutes; without minutes it lasts until resumed.
+
+    A pause for everybody spares the account's person and the device that sends the order unless `me_too`, and the named exceptions.
+    """
 
     minutes: float | None = Field(None, gt=0, le=60 * 24 * 365)
+    me_too: bool = False
+    except_person: str | None = Field(None, max_length=253)
+    except_device: str | None = Field(None, max_length=253)
 
 
 class GrantOrder(GrantTarget, Approval):
@@ -148,10 +155,13 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
         await control.revoke(grant_id, actor)
 
     @api.serve("POST", "/pause", OPERATE, status_code=201)
-    async def pause(actor: Actor, target: PauseOrder) -> Pause:
+    async def pause(request: Request, actor: Actor, target: PauseOrder) -> Pause:
         _check_target(target)
         ends = None if target.minutes is None else clock() + target.minutes * 60
-        return await control.pause(actor, device=target.device, person=target.person, ends=ends)
+        spared = Spared(target.except_person, target.except_device)
+        if spared == Spared() and not (target.me_too or target.device or target.person):
+            spared = spared_by(control, actor, peer_address(request.scope))
+        return await control.pause(actor, device=target.device, person=target.person, ends=ends, spared=spared)
 
     @api.serve("POST", "/resume", OPERATE, status_code=204)
     async def resume(actor: Actor, target: GrantTarget) -> None:

@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, Spared, spared_by
+from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to, referring_page
 from hedgerow.dashboards.pages.devices import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
@@ -91,9 +92,14 @@ class TodayPages(PageGroup):
         minutes: Annotated[int | None, Form(gt=0, le=525600)] = None,
         device: FormText = "",
         person: FormText = "",
+        me_too: FormText = "",
     ) -> Response:
+        """Pause a device, a person or everybody. A pause for everybody spares whoever ordered it unless the form says `me_too`."""
+        name, control = principal_of(request).name, self._context.control
         ends = None if minutes is None else self._context.clock() + minutes * 60
-        await self._context.control.pause(principal_of(request).name, device=device or None, person=person or None, ends=ends)
+        is_for_all = not (device or person or me_too)
+        spared = spared_by(control, name, peer_address(request.scope)) if is_for_all else Spared()
+        await control.pause(name, device=device or None, person=person or None, ends=ends, spared=spared)
         return redirect_to(referring_page(request))
 
     @post("/resume", OPERATE)

@@ -66,7 +66,7 @@ class TimeRules:
         return known[1]
 
     def _paused(self, user: EffectiveUser, now: float, effects: TimeEffects) -> Iterable[Closure]:
-        concerned = [pause for pause in self._pauses if applies_to(pause, user)]
+        concerned = [pause for pause in self._pauses if applies_to(pause, user) and not spares(pause, user)]
         effects.edges += boundaries_after(concerned, now)
         holding = [pause for pause in concerned if is_in_force(pause, now)]
         if holding:
@@ -129,6 +129,11 @@ def bedtime_of(layers: RulesByScope) -> tuple[RuleScope, Schedule | None]:
 def applies_to(given: Grant | Pause, user: EffectiveUser) -> bool:
     """Return whether a grant or pause is for this user's device or person, or for everybody."""
     return given.device in (None, user.device.id) and given.person in (None, user.name)
+
+
+def spares(pause: Pause, user: EffectiveUser) -> bool:
+    """Return whether a pause leaves this user's device or person alone."""
+    return pause.spared_device == user.device.id or (pause.spared_person is not None and pause.spared_person == user.name)
 
 
 def is_in_force(given: Grant | Pause | Session, now: float) -> bool:

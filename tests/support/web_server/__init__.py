@@ -30,6 +30,7 @@ from hedgerow.dashboards.control import (
     ExplanationView,
     InvalidInput,
     ServiceAccess,
+    Spared,
     Status,
     WebNames,
 )
@@ -56,6 +57,7 @@ from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import Bonus
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
+_NOBODY = Spared()
 TOKEN = "a-token-for-tests"
 SETUP_CODE = "TEST-CXDE"
 
@@ -151,10 +153,15 @@ class LedgerControl:
     async def revoke(self, grant_id: str, actor: str) -> None:
         await asyncio.to_thread(self.ledger.revoke, grant_id, actor)
 
-    async def pause(self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
+    async def pause(
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY
+    ) -> Pause:  # fmt: skip
         if person == "nobody":
             raise InvalidInput("there is no person nobody")
-        return await asyncio.to_thread(self.ledger.pause, actor, device=DeviceId(device) if device else None, person=person, ends=ends)
+        ids = [DeviceId(each) if each else None for each in (device, spared.device)]
+        return await asyncio.to_thread(
+            lambda: self.ledger.pause(actor, device=ids[0], person=person, ends=ends, spared_person=spared.person, spared_device=ids[1])
+        )
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         await asyncio.to_thread(self.ledger.resume, actor, device=DeviceId(device) if device else None, person=person)
