@@ -64,7 +64,7 @@ def _instant(text: str, policy: Policy) -> float:
 def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:
     times: dict[str, Any] = {key: _instant(entry[key], policy) for key in ("starts", "ends") if key in entry}
     whose = {"device": DeviceId(entry["device"])} if "device" in entry else {"person": entry.get("person")}
-    spared = {key: entry[key] for key in ("spared_person", "spared_device") if key in entry}
+    spared: dict[str, Any] = {key: entry[key] for key in ("spared_person", "spared_device") if key in entry}
     return {"giver": "ana", "starts": 0.0, **times, **whose, **spared}
 
 
