@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import chain, zip_longest
@@ -10,6 +11,26 @@ from typing import Any
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried beside those that have not answered yet (RFC 8305, section 5)."""
+
+
+MAX_DESCRIPTORS = 65_536
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process and its children as many file descriptors as its hard limit permits, up to `MAX_DESCRIPTORS`.
+
+    Sessions start with a soft limit of 1,024 for the sake of programs that use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def descriptor_limit() -> int:
+    """Return how many file descriptors this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def new_socket(host: str, kind: socket.SocketKind, *, reuse_port: bool = True) -> socket.socket:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.policies.transports import LISTENERS, shared_ports
+from hedgerow.sockets import raise_descriptor_limit
 
 log = logging.getLogger("hedgerow.supervisor")
 
@@ -56,6 +57,7 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
 
 def exec_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
     """Replace this program with the supervisor, which keeps the process id, standard streams, umask and lock."""
+    raise_descriptor_limit()
     lock.keep_across_exec()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
 

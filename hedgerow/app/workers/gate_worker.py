@@ -13,6 +13,7 @@ from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pass_through import PassThrough
 from hedgerow.proxy.policy import ProxyPolicy
+from hedgerow.sockets import descriptor_limit
 
 
 @contextlib.asynccontextmanager
@@ -26,7 +27,7 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     def with_pass_through(proxy_policy: ProxyPolicy) -> ProxyPolicy:
         return replace(proxy_policy, apply_pass_through=passes.apply)
 
-    limits = GateLimits().shared_by(settings.workers)
+    limits = GateLimits().shared_by(settings.workers).within(descriptor_limit())
     gate = Gate(with_pass_through(backend.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)
     worker.on_swap = lambda view: gate.swap(with_pass_through(backend.swap(view)))
     worker.counters = lambda: backend.counters(gate.counters)

@@ -10,6 +10,9 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.policy import Counters
 
+_OTHER_DESCRIPTORS = 128  # of a worker: listeners, upstreams, lists, log
+_DESCRIPTORS_PER_CONNECTION = 2  # to the client and to the server
+
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
@@ -30,6 +33,15 @@ class GateLimits:
         128
         """
         return replace(self, device=-(-self.device // workers), total=-(-self.total // workers))
+
+    def within(self, descriptors: int) -> GateLimits:
+        """Return limits that this many file descriptors are enough for, of which one device gets at most a quarter.
+
+        >>> GateLimits().within(1024).device, GateLimits().within(1024).total
+        (112, 448)
+        """
+        total = max(8, min(self.total, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION))
+        return replace(self, device=max(2, min(self.device, total // 4)), total=total)
 
 
 class GateTable[C: Hashable]:
