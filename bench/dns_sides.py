@@ -121,7 +121,7 @@ def hedgerow(stand: Stand, *, plain: bool = False, encrypted: bool = False, work
         state = Path(place)
         _publish(stand, state, ports)
         # On the server's side: beside dnsperf it would keep the thread that takes answers waiting for milliseconds.
-        running.enter_context(started([sys.executable, __file__, state / "run" / "courier.sock"], cores.partition(",")[0]))
+        running.enter_context(started([sys.executable, __file__, state / "run" / "events.sock"], cores.partition(",")[0]))
         # As installed: compiled once.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         program = [sys.executable, *(("-c", PLAIN) if plain else ("-m", "hedgerow.app.processes"))]

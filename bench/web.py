@@ -147,7 +147,7 @@ def measure_recorder(engine: object, seconds: float) -> None:
 
 async def receive(folder: Path) -> None:
     """Run control's share: events that arrive go to the recorder."""
-    server = EventReceiver(folder / "courier.sock")
+    server = EventReceiver(folder / "events.sock")
     recorder = Recorder(open_journal(folder / "journal.sqlite"))
     await server.start()
     print("ready", flush=True)
@@ -168,13 +168,13 @@ async def _hand_over(server: EventReceiver, recorder: Recorder) -> None:
 
 async def send(folder: Path, seconds: float) -> tuple[EventSender, int, list[float]]:
     """Run a worker's share: 5,000 observations per second, and the delay of its loop."""
-    courier = EventSender(folder / "courier.sock", "dns-0", "dns")
-    talking = asyncio.create_task(courier.run())
+    sender = EventSender(folder / "events.sock", "dns-0", "dns")
+    talking = asyncio.create_task(sender.run())
     rng, sent, late = random.Random(3), 0, list[float]()
     start = time.monotonic()
     while (now := time.monotonic()) - start < seconds:
         for _ in range(int((now - start) * 5000) - sent):
-            courier.send(
+            sender.send(
                 Observation(
                     time.time(),
                     DeviceId("bench-worker"),
@@ -194,26 +194,26 @@ async def send(folder: Path, seconds: float) -> tuple[EventSender, int, list[flo
     await asyncio.sleep(2)
     talking.cancel()
     await asyncio.gather(talking, return_exceptions=True)
-    return courier, sent, sorted(late)
+    return sender, sent, sorted(late)
 
 
-def measure_courier(journal: Path, seconds: float) -> None:
+def measure_sender(journal: Path, seconds: float) -> None:
     """Measure the way from a worker's loop into a journal as large as it gets: nothing may be lost, nor the loop be held up."""
     command = [sys.executable, "-P", __file__, "--receive", str(journal.parent)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as control:
         assert control.stdout is not None
         control.stdout.readline()
         before = time.process_time()
-        courier, sent, late = asyncio.run(send(journal.parent, seconds))
+        sender, sent, late = asyncio.run(send(journal.parent, seconds))
         worker_cpu = time.process_time() - before
-        told, _ = control.communicate("")
+        reported, _ = control.communicate("")
     with contextlib.closing(sqlite3.connect(journal)) as db:
         kept = db.execute("SELECT count(*) FROM decisions WHERE device = 'bench-worker'").fetchone()[0]
         db.execute("DELETE FROM decisions WHERE device = 'bench-worker'")
         db.commit()
     print(
-        f"courier: {sent:,} events in {seconds:g} s, {kept:,} in the journal; dropped: {courier.dropped} by the worker, "
-        f"{int(told)} by control; worker: {worker_cpu / sent * 1e6:.1f} us CPU an event, "
+        f"sender: {sent:,} events in {seconds:g} s, {kept:,} in the journal; dropped: {sender.dropped} by the worker, "
+        f"{int(reported)} by control; worker: {worker_cpu / sent * 1e6:.1f} us CPU an event, "
         f"loop late by {late[len(late) // 2] * 1e3:.1f} ms (median), "
         f"{late[int(len(late) * 0.99)] * 1e3:.1f} ms (99 %), {late[-1] * 1e3:.0f} ms (worst)",
         flush=True,
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=20_000_000)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long events are recorded")
-    parser.add_argument("--only", choices=["questions", "recorder", "courier", "pages"])
+    parser.add_argument("--only", choices=["questions", "recorder", "sender", "pages"])
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--receive", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -295,8 +295,8 @@ def main() -> None:
             measure_questions(JournalReader(engine))
         if chosen.only in (None, "recorder"):
             measure_recorder(engine, chosen.seconds)
-        if chosen.only in (None, "courier"):
-            measure_courier(journal, chosen.seconds)
+        if chosen.only in (None, "sender"):
+            measure_sender(journal, chosen.seconds)
         if chosen.only in (None, "pages"):
             measure_pages(journal)
         engine.dispose()

@@ -75,9 +75,9 @@ def lines_with_options() -> list[str]:
 @pytest.mark.parametrize("line", lines_with_options())
 def test_every_option_exists(line: str) -> None:
     words = re.split(r" [#>|] ", line)[0].split()
-    told = CliRunner().invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUPS else 1], "--help"], env={"COLUMNS": "200"}).output
+    reported = CliRunner().invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUPS else 1], "--help"], env={"COLUMNS": "200"}).output
     for option in (word.split("=")[0] for word in words if word.startswith("--")):
-        assert re.search(rf"{option}(?![\w-])", told), option
+        assert re.search(rf"{option}(?![\w-])", reported), option
 
 
 def shown_outputs() -> list[tuple[str, str]]:

@@ -154,7 +154,7 @@ class Settings:
 
     @property
     def event_socket(self) -> Path:
-        return self.run / "courier.sock"
+        return self.run / "events.sock"
 
     def inspector_socket(self, index: int) -> Path:
         """The socket on which one inspector takes connections from the gates."""

@@ -224,8 +224,13 @@ def squidguard(folder: Path) -> Path:
 
 def test_a_squidguard_folder(tmp_path: Path) -> None:
     catalogue, report = compiled(tmp_path, squidguard(tmp_path))
-    (told,) = report.sources
-    assert (told.format, told.names, told.url_rules, told.ignored) == ("squidguard", 1, 2, {"aliases": 1, "files that are no lists": 1})
+    (reported,) = report.sources
+    assert (reported.format, reported.names, reported.url_rules, reported.ignored) == (
+        "squidguard",
+        1,
+        2,
+        {"aliases": 1, "files that are no lists": 1},
+    )
     assert {problem.message for problem in report.problems} == {
         "kids/domains is for allowing, by its `usage`: left out",
         "kids/urls is for allowing, by its `usage`: left out",
@@ -245,8 +250,8 @@ def test_a_squidguard_archive_counts_aliases_once(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "blacklists.tar.gz", "w:gz") as archive:
         archive.add(root, "blacklists")
     _, report = compiled(tmp_path, tmp_path / "blacklists.tar.gz")
-    told = report.sources[0]
-    assert (told.names, told.url_rules, told.ignored) == (1, 2, {"aliases": 1, "files that are no lists": 1})
+    reported = report.sources[0]
+    assert (reported.names, reported.url_rules, reported.ignored) == (1, 2, {"aliases": 1, "files that are no lists": 1})
 
 
 def test_good_categories_take_allowlists(tmp_path: Path) -> None:

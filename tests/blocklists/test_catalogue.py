@@ -332,8 +332,8 @@ def test_only_local_lists_may_rewrite_names(tmp_path: Path) -> None:
         "modifier not honoured: $dnsrewrite of an exception": 1,
         "modifier not honoured: $dnsrewrite": 1,
     }
-    for told in report.sources:
-        assert told.lines == told.names + told.url_rules + sum(told.problems.values())
+    for reported in report.sources:
+        assert reported.lines == reported.names + reported.url_rules + sum(reported.problems.values())
 
 
 def test_method_modifier(tmp_path: Path) -> None:

@@ -53,15 +53,15 @@ def test_every_line_of_all_lists_is_accounted_for(shared_data: Path, tmp_path: P
     catalogue = Catalogue.open(tmp_path / "generation")
     assert report.domains > 400_000
     assert report.index_bytes / report.domains < 8
-    assert [told.name for told in report.sources if not told.lines] == []
+    assert [reported.name for reported in report.sources if not reported.lines] == []
     folders = {"controld-json": "adblock", "ut1": "squidguard", "abp": "adblock", "nextdns-bypass": "plain", "lists": "plain"}
-    for source, told in zip(sources, report.sources, strict=True):
+    for source, reported in zip(sources, report.sources, strict=True):
         folder = source.name.partition("/")[0]
-        assert told.format == folders.get(folder, folder), source
-        explained = told.names + told.url_rules + sum(told.problems.values()) + sum(told.ignored.values())
-        explained -= told.ignored.get("files that are no lists", 0)
-        assert told.lines == explained or (told.format == "hosts" and told.lines < explained), source  # several names a line
-        if told.format == "plain" and source.path and not told.url_rules:
+        assert reported.format == folders.get(folder, folder), source
+        explained = reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
+        explained -= reported.ignored.get("files that are no lists", 0)
+        assert reported.lines == explained or (reported.format == "hosts" and reported.lines < explained), source  # several names a line
+        if reported.format == "plain" and source.path and not reported.url_rules:
             refused = {problem.text for problem in report.problems if problem.source == source.name}
             lines = [line.partition("#")[0].strip() for line in source.path.read_text().splitlines()]
             wanted = catalogue.mask_of([source.category])
@@ -234,14 +234,14 @@ def test_files_that_are_no_lists(shared_data: Path, tmp_path: Path) -> None:
     ]
     report = compile_generation([*sources, Source("all", "adult", shared_data / "dns")], tmp_path / "generation")
     first_match(Catalogue.open(tmp_path / "generation"), "https://www.example.com/", "script")
-    for told in report.sources[: len(paths)]:
-        explained = told.names + told.url_rules + sum(told.problems.values()) + sum(told.ignored.values())
-        assert told.lines <= explained, told
+    for reported in report.sources[: len(paths)]:
+        explained = reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
+        assert reported.lines <= explained, reported
 
 
 def test_exclusion_lists_are_plain(shared_data: Path, tmp_path: Path) -> None:
     paths = sorted((shared_data / "https-exclusions").glob("*.txt"))
     report = compile_generation([Source(path.stem, "health", path) for path in paths], tmp_path / "generation")
-    for told in report.sources:
-        assert told.format == "plain"
-        assert sum(told.problems.values()) <= 3, told
+    for reported in report.sources:
+        assert reported.format == "plain"
+        assert sum(reported.problems.values()) <= 3, reported

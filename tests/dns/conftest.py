@@ -59,7 +59,7 @@ def rules(id: int = 1, until: float | None = None, *, trusts_ca: bool = False, b
 
 
 @dataclass
-class Judge:
+class DecisionTable:
     """`decide` by a table of hosts with their subdomains."""
 
     table: dict[str, Decision] = field(default_factory=lambda: dict(TABLE))
@@ -78,7 +78,7 @@ class Running:
     """A server that listens; `seen` is what was reported by `observe`."""
 
     server: DnsServer
-    judge: Judge
+    decisions: DecisionTable
     port: int
     port6: int
     clients: dict[str, Client]
@@ -92,7 +92,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(upstream: str | list[str], *, clocks: Clocks | None = None, **options: Any) -> AsyncIterator[Running]:
     """Serves 127.0.0.1 and ::1 as one device under ruleset 1; 127.0.0.9 is outside the network."""
-    judge = Judge()
+    decisions = DecisionTable()
     seen: list[tuple[str, str, Decision, int]] = []
     clients = {address: Client(DeviceId("tablet"), rules()) for address in ("127.0.0.1", "127.0.0.2", "::1")}
 
@@ -100,12 +100,12 @@ async def running(upstream: str | list[str], *, clocks: Clocks | None = None, **
         seen.append((client.device, request.host, decision, count))
 
     upstreams = open_upstream_pool([upstream] if isinstance(upstream, str) else upstream, **options)
-    resolver = Resolver(upstreams, judge, clocks=clocks)
+    resolver = Resolver(upstreams, decisions, clocks=clocks)
     server = DnsServer(resolver, clients.get, observe)
     try:
         port = await server.listen("127.0.0.1", 0)
         port6 = await server.listen("::1", 0)
-        yield Running(server, judge, port, port6, clients, seen)
+        yield Running(server, decisions, port, port6, clients, seen)
     finally:
         await server.close()
         await resolver.upstreams.close()
@@ -116,13 +116,13 @@ async def ask(port: int, query: bytes, *, host: str = "127.0.0.1", source: str =
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
 
-    class Asker(asyncio.DatagramProtocol):
+    class Querier(asyncio.DatagramProtocol):
         def datagram_received(self, data: bytes, addr: object) -> None:
             if not answer.done():
                 answer.set_result(data)
 
     local = (source, 0) if source else None
-    transport, _ = await loop.create_datagram_endpoint(Asker, local_addr=local, remote_addr=(host, port))
+    transport, _ = await loop.create_datagram_endpoint(Querier, local_addr=local, remote_addr=(host, port))
     try:
         transport.sendto(query)
         async with asyncio.timeout(wait):

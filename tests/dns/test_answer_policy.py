@@ -26,7 +26,7 @@ from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.network import BlockedAnswer, ForwardZone, LocalRecord, NetworkSettings, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
-from .conftest import BLOCK, EXCEPTION, Judge, rules, running
+from .conftest import BLOCK, EXCEPTION, DecisionTable, rules, running
 
 PRIVATE = (
     "10.1.2.3 100.64.0.1 127.0.0.1 169.254.1.1 172.16.0.1 172.31.255.255 192.168.1.1 0.0.0.1 "
@@ -86,8 +86,8 @@ def asked(
     async def run() -> list[dnslib.DNSRecord]:
         forward = around.resolver.forward
         async with running(internet.nameserver.upstream, forward=forward) as server:
-            server.judge.table.update(table or {})
-            server.resolver.swap(server.judge, None, AnswerPolicy.of(around, server.judge, has_address_rules=lambda _: True))
+            server.decisions.table.update(table or {})
+            server.resolver.swap(server.decisions, None, AnswerPolicy.of(around, server.decisions, has_address_rules=lambda _: True))
             found = []
             for host, kind in questions:
                 question = dnslib.DNSRecord.question(host, kind)
@@ -129,7 +129,9 @@ def test_records_of_other_owners_are_dropped_and_not_judged() -> None:
     response = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
 
     async def main() -> None:
-        resolver = Resolver(open_upstream_pool(["127.0.0.1:9"]), Judge(), answer_policy=AnswerPolicy.of(NetworkSettings(), Judge()))
+        resolver = Resolver(
+            open_upstream_pool(["127.0.0.1:9"]), DecisionTable(), answer_policy=AnswerPolicy.of(NetworkSettings(), DecisionTable())
+        )
         learned = resolver.store_response(resolution_key(asked), asked, response)
         assert (learned.addresses, learned.targets) == ((bytes((198, 51, 100, 7)),), ())
         assert learned.draft.answers == 1
@@ -159,10 +161,10 @@ def test_lists_judge_public_addresses_in_every_notation(internet: SmallInternet)
 
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
-            server.judge.table |= {"198.51.100.7": BLOCK, "192.168.1.20": BLOCK}
+            server.decisions.table |= {"198.51.100.7": BLOCK, "192.168.1.20": BLOCK}
             for lists_addresses, expected in ((False, ["64:ff9b::c633:6407"]), (True, ["::"])):
-                around = AnswerPolicy(server.judge, lists_addresses=lists_addresses)
-                server.resolver.swap(server.judge, None, around)
+                around = AnswerPolicy(server.decisions, lists_addresses=lists_addresses)
+                server.resolver.swap(server.decisions, None, around)
                 question = bytes(dnslib.DNSRecord.question("nat.attack.example", "AAAA").pack())
                 answer = await server.resolver.answer(rules(), DeviceId("tablet"), question, "udp")
                 assert answer.message is not None
@@ -180,7 +182,7 @@ def test_refused_record_type_does_not_block_the_host(internet: SmallInternet) ->
         async with running(internet.nameserver.upstream) as server:
 
             def decide(ruleset: Ruleset, request: Request) -> Decision:
-                return BLOCK if request.dns_type == "AAAA" else server.judge(ruleset, request)
+                return BLOCK if request.dns_type == "AAAA" else server.decisions(ruleset, request)
 
             server.resolver.swap(decide, None, AnswerPolicy(decide))
             found = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "bank.example")
@@ -238,11 +240,11 @@ def test_blocked_answer_follows_the_policy(
     internet: SmallInternet, how: BlockedAnswer, trusts: bool, reason: Reason, rcode: int, a: list[str], aaaa: list[str]
 ) -> None:
     settings = ResolverSettings(blocked_answer=how, block_page=("192.168.1.2",))
-    judge = Judge({"adult.example": replace(BLOCK, reason=reason)})
+    decisions = DecisionTable({"adult.example": replace(BLOCK, reason=reason)})
 
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
-            server.resolver.swap(judge, None, AnswerPolicy(judge, settings))
+            server.resolver.swap(decisions, None, AnswerPolicy(decisions, settings))
             for kind, expected in (("A", a), ("AAAA", aaaa), ("HTTPS", [])):
                 held = rules(trusts_ca=trusts)
                 answer = await server.resolver.answer(

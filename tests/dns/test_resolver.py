@@ -33,7 +33,7 @@ def query(name: str, qtype: str = "A", *, edns: bool = True, recursive: bool = T
 def answers(upstream: str | list[str], *asked: tuple[str, str], table: dict[str, Decision] | None = None) -> list[dnslib.DNSRecord]:
     async def run() -> list[dnslib.DNSRecord]:
         async with running(upstream) as server:
-            server.judge.table.update(table or {})
+            server.decisions.table.update(table or {})
             found = []
             for name, qtype in asked:
                 answer = await server.resolver.answer(rules(), DeviceId("tablet"), query(name, qtype), "udp")
@@ -216,8 +216,8 @@ def test_decision_of_the_old_snapshot_is_not_cached(internet: SmallInternet) -> 
             with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.3):
                 late = asyncio.create_task(server.resolver.answer(rules(), DeviceId("tablet"), query("slow.wild.example"), "udp"))
                 await asyncio.sleep(0.1)
-                server.judge.table["wild.example"] = BLOCK
-                server.resolver.swap(server.judge)
+                server.decisions.table["wild.example"] = BLOCK
+                server.resolver.swap(server.decisions)
                 await late
             answer = await server.resolver.answer(rules(), DeviceId("tablet"), query("slow.wild.example"), "udp")
             assert answer.message is not None

@@ -68,7 +68,7 @@ def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> t
 
     async def run() -> tuple[list[Verdict], list[Verdict]]:
         async with running(net.nameserver.upstream) as server:
-            server.judge.table.update(table)
+            server.decisions.table.update(table)
 
             async def verdict(device: DeviceId, host: str) -> Verdict:
                 answer = await server.resolver.answer(ruleset, device, message(host), "udp")

@@ -183,7 +183,7 @@ def test_forwarded_mac_is_valid_or_none(data: bytes) -> None:
 def test_forwarded_mac_is_found_among_other_options() -> None:
     mac = bytes.fromhex("02005e005301")
     cookie, other = wire.option_bytes(10, bytes(8)), wire.option_bytes(65_001, mac + b"\0")
-    told = wire.option_bytes(65_001, mac)
-    assert wire.forwarded_mac(query(b"\1a\0", opt=wire.opt_bytes(0, True, cookie + told))) == "02:00:5e:00:53:01"
-    assert wire.forwarded_mac(query(b"\1a\0", opt=wire.opt_bytes(0, True, other + told))) is None
+    reported = wire.option_bytes(65_001, mac)
+    assert wire.forwarded_mac(query(b"\1a\0", opt=wire.opt_bytes(0, True, cookie + reported))) == "02:00:5e:00:53:01"
+    assert wire.forwarded_mac(query(b"\1a\0", opt=wire.opt_bytes(0, True, other + reported))) is None
     assert wire.forwarded_mac(query(b"\1a\0")) is None

@@ -46,12 +46,12 @@ def _fill(journal: Store, decisions: int) -> None:
     """Write rows of Mia and Tom in mixed order."""
     recorder = Recorder(journal, limit=decisions + 100, clock=lambda: NOW)
     chance = random.Random(6)
-    told = [(chance.choice((MIA, TOM)), chance.getrandbits(48)) for _ in range(decisions)]
+    reported = [(chance.choice((MIA, TOM)), chance.getrandbits(48)) for _ in range(decisions)]
     recorder.add(
         _decision(
             subject, f"w{number:x}.secret-of-{subject.person}.example", NOW - 9000 + n, f"https://secret-of-{subject.person}.example/{n}"
         )
-        for n, (subject, number) in enumerate(told)
+        for n, (subject, number) in enumerate(reported)
     )
     for subject in (MIA, TOM):
         (device,) = subject.devices

@@ -90,18 +90,18 @@ def test_counts_by_reason_and_device(reader):
     st.integers(0, 5 * 86400),
 )
 @settings(max_examples=25)
-def test_daily_and_hourly_sums_agree(told, since):
+def test_daily_and_hourly_sums_agree(reported, since):
     with tempfile.TemporaryDirectory() as folder:
         engine = open_journal(Path(folder) / "journal.sqlite")
         start = NOW // 86400 * 86400
         recorder = Recorder(engine)
         recorder.add(
             Observation(start + at, DeviceId("d"), None, "p", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, "", count=count)
-            for at, what, count in told
+            for at, what, count in reported
         )
         recorder.flush()
         expected: Counter[str] = Counter()
-        for at, what, count in told:
+        for at, what, count in reported:
             if (start + at) // 3600 >= (start + since) // 3600:
                 expected[what] += count
         assert {row.what: row.count for row in JournalReader(engine).reasons(start + since)} == expected

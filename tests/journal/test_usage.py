@@ -31,9 +31,9 @@ def store(journal: Store) -> UsageStore:
 
 
 def test_a_minute_reported_twice_counts_once(store: UsageStore) -> None:
-    told = [ActiveMinute(MINUTE + n, *MIA) for n in (0, 1, 59, 60, 0)]
-    store.add(told)
-    store.add(told[:2])
+    reported = [ActiveMinute(MINUTE + n, *MIA) for n in (0, 1, 59, 60, 0)]
+    store.add(reported)
+    store.add(reported[:2])
     store.add([])
     marks = store.marks(NOW - 60)[MIA]
     assert minutes_between(marks, NOW, NOW + 7200) == [MINUTE, MINUTE + 1, MINUTE + 59, MINUTE + 60]
@@ -82,9 +82,9 @@ def test_setting_the_clock_back_gives_no_minute_back(store: UsageStore) -> None:
         clock.pass_by(60)
     clock.wall -= 1800
     for _ in range(30):
-        told = [ActiveMinute(int(clock.wall // 60), *MIA)]
-        keeper.record(told)
-        keeper.record(told)
+        reported = [ActiveMinute(int(clock.wall // 60), *MIA)]
+        keeper.record(reported)
+        keeper.record(reported)
         clock.pass_by(60)
     keeper.save()
     marks = store.marks(NOW - 86400)[MIA]

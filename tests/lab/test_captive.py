@@ -57,8 +57,8 @@ def typed(phone: Space, url: str) -> tuple[int, str]:
 
 
 def portal_state(phone: Space) -> dict[str, object]:
-    told: dict[str, object] = json.loads(phone.must("curl", "-sk", f"https://{LAN4}.1:8053/captive-portal"))
-    return told
+    reported: dict[str, object] = json.loads(phone.must("curl", "-sk", f"https://{LAN4}.1:8053/captive-portal"))
+    return reported
 
 
 @pytest.mark.timeout(300)

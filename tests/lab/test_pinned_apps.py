@@ -80,8 +80,8 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 def passed_through(house: House) -> int:
     """Return the metric."""
-    told = house.router.must("curl", "-sf", "http://127.0.0.1:8053/metrics").splitlines()
-    return sum(int(float(line.split()[-1])) for line in told if line.startswith("hedgerow_proxy_passed_through_total"))
+    reported = house.router.must("curl", "-sf", "http://127.0.0.1:8053/metrics").splitlines()
+    return sum(int(float(line.split()[-1])) for line in reported if line.startswith("hedgerow_proxy_passed_through_total"))
 
 
 def told_of(house: House, host: str) -> list[str]:

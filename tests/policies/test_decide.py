@@ -160,11 +160,11 @@ def test_decisions_hold_until_their_end(
         fresh = Rulesets(policy, given_grants, given_pauses, catalogue)
         assert decide(fresh.ruleset(device, later), catalogue, request_) == decide(ruleset, catalogue, request_)
         assert rulesets.ruleset(device, later) is ruleset
-    told = given_grants, given_pauses
-    assert _in_force(rulesets, device, until - 0.001, *told) == _in_force(rulesets, device, now, *told)
+    reported = given_grants, given_pauses
+    assert _in_force(rulesets, device, until - 0.001, *reported) == _in_force(rulesets, device, now, *reported)
     if ruleset.until is not None:
         assert rulesets.ruleset(device, ruleset.until) is not ruleset
-        assert _in_force(rulesets, device, ruleset.until, *told) != _in_force(rulesets, device, now, *told)
+        assert _in_force(rulesets, device, ruleset.until, *reported) != _in_force(rulesets, device, now, *reported)
 
 
 def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iterable[Grant], given_pauses: Iterable[Pause]) -> list[bool]:

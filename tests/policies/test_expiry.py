@@ -29,7 +29,7 @@ devices: {tablet: {ip: 192.168.1.9}}
 """
 
 
-def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pauses: tuple[Pause, ...] = ()) -> list[str]:
+def _reported(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pauses: tuple[Pause, ...] = ()) -> list[str]:
     """Return the warnings at a time of day, after some minutes of use in the morning."""
     zone, policy = ZoneInfo("Europe/Lisbon"), parse_policy(POLICY, None)
     now = datetime.fromisoformat(clock).replace(tzinfo=zone).timestamp()
@@ -65,10 +65,10 @@ def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pa
     ],
 )
 def test_upcoming_ends(catalogue: Catalogue, clock: str, used: int, games: int, expected: list[str]) -> None:
-    assert _told(catalogue, clock, used=used, games=games) == expected
+    assert _reported(catalogue, clock, used=used, games=games) == expected
 
 
 def test_a_scheduled_pause_is_an_upcoming_end(catalogue: Catalogue) -> None:
     start = datetime(2026, 11, 25, 16, 5, tzinfo=ZoneInfo("Europe/Lisbon")).timestamp()
     pauses = (Pause("p", "ana", start, start + 600, DeviceId("tablet")),)
-    assert _told(catalogue, "2026-11-25 16:00", pauses=pauses) == ["5 minutes until a pause"]
+    assert _reported(catalogue, "2026-11-25 16:00", pauses=pauses) == ["5 minutes until a pause"]

@@ -138,5 +138,5 @@ def test_warnings(text: str, said: list[str]) -> None:
 
 def test_using_only_the_starter_lists_is_a_warning() -> None:
     few, own = "network: {lists: starter}\n", "lists: [{category: adult, url: 'https://lists.example/adult'}]\n"
-    told = {text: policy_warnings(parse_policy(text.encode(), Path("hedgerow.yaml")), NOW) for text in ("", few, own, few + own)}
-    assert [text for text, said in told.items() if any("most adult sites are open" in each for each in said)] == [few]
+    reported = {text: policy_warnings(parse_policy(text.encode(), Path("hedgerow.yaml")), NOW) for text in ("", few, own, few + own)}
+    assert [text for text, said in reported.items() if any("most adult sites are open" in each for each in said)] == [few]

@@ -48,6 +48,6 @@ def _stand(net: SmallInternet, policy: str) -> Iterator[Stand]:
 
 @pytest.fixture
 def stand(_stand: Stand, net: SmallInternet) -> Stand:
-    _stand.told()
+    _stand.reported()
     net.origins.forget_connections()
     return _stand

@@ -57,7 +57,7 @@ def test_the_block_page_and_its_button(browser: Browser, stand: Stand, net: Smal
         assert {url.split("/")[2].split(":")[0] for url in asked_for} == {"adult.example"}
     finally:
         context.close()
-    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    asked = [each.asked for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]
     assert [(each.url, each.note) for each in asked] == [(net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")]
 
 

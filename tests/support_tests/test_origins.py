@@ -26,11 +26,11 @@ def fetch(net: SmallInternet, host: str, path: str = "/", scheme: str = "https",
 def test_an_origin_tells_what_it_was_asked(internet: SmallInternet, host: str, version: str) -> None:
     answer = fetch(internet, host, "/search?q=x", source="127.0.0.2", headers=["X-Test: yes"])
     assert (answer.exit_code, answer.status, answer.version) == (0, 200, version)
-    told = answer.json()
-    assert (told["method"], told["target"], told["peer"]) == ("GET", "/search?q=x", "127.0.0.2")
-    assert told["address"] == internet.address_of(host)
-    assert told["tls"]["sni"] == host
-    assert ["x-test", "yes"] in [[name.lower(), value] for name, value in told["headers"]]
+    reported = answer.json()
+    assert (reported["method"], reported["target"], reported["peer"]) == ("GET", "/search?q=x", "127.0.0.2")
+    assert reported["address"] == internet.address_of(host)
+    assert reported["tls"]["sni"] == host
+    assert ["x-test", "yes"] in [[name.lower(), value] for name, value in reported["headers"]]
     assert "Small Internet test root" in answer.certificate
     assert internet.origins.requests() == [(host, "/search?q=x")]
 

@@ -303,14 +303,14 @@ def test_ruleset_boundary_changes_the_answer(internet: SmallInternet) -> None:
         async with running(internet.nameserver.upstream) as server:
             until = time.time() + 1.5
             server.clients["127.0.0.1"] = Client(DeviceId("tablet"), rules(1, until))
-            server.judge.table["closed.wild.example"] = BLOCK
+            server.decisions.table["closed.wild.example"] = BLOCK
             before = await ask(server.port, query("open.wild.example"))
             assert before is not None
             assert dnslib.DNSRecord.parse(before).rr[0].ttl <= 1
             night = Client(DeviceId("tablet"), rules(2))
             server.clients["127.0.0.1"] = night
             assert rdatas(await ask(server.port, query("open.wild.example"))) == [f"{internet.prefix}.99"]
-            server.judge.table["open.wild.example"] = BLOCK
+            server.decisions.table["open.wild.example"] = BLOCK
             while time.time() < until:
                 found = rdatas(await ask(server.port, query("open.wild.example")))
                 assert found == [f"{internet.prefix}.99"] or time.time() >= until
@@ -324,8 +324,8 @@ def test_swap_takes_effect_with_the_next_datagram(internet: SmallInternet) -> No
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             assert rdatas(await ask(server.port, query("news.example"))) == [internet.address_of("news.example")]
-            server.judge.table["news.example"] = BLOCK
-            server.server.swap(server.clients.get, server.judge)
+            server.decisions.table["news.example"] = BLOCK
+            server.server.swap(server.clients.get, server.decisions)
             assert rdatas(await ask(server.port, query("news.example"))) == ["0.0.0.0"]
             server.clients.clear()
             server.server.forget_clients()
@@ -573,7 +573,7 @@ def test_no_query_is_lost_while_snapshots_change(internet: SmallInternet, tmp_pa
             swaps = 0
             while not done.done():
                 await asyncio.wait([done], timeout=0.02)
-                server.server.swap(server.clients.get, server.judge)
+                server.server.swap(server.clients.get, server.decisions)
                 swaps += 1
             text = (await done)[0].decode()
             assert swaps > 20

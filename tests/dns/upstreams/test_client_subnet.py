@@ -71,7 +71,7 @@ def test_client_subnet_is_sent_to_public_upstreams_only(subnet: IPv4Network | IP
 
 def test_padded_question_has_the_same_length_with_a_subnet() -> None:
     plain = UpstreamQuestion(question("www.example.org"))
-    told = plain._replace(options=client_subnet(ip_network("203.0.113.0/24")))
-    assert (len(plain.padded_body) + 2) % 128 == (len(told.padded_body) + 2) % 128 == 0
-    assert set(options_of(b"\0\0" + told.padded_body)) == {8, 12}
-    assert told.body.endswith(opt_bytes(0, False, told.options))
+    reported = plain._replace(options=client_subnet(ip_network("203.0.113.0/24")))
+    assert (len(plain.padded_body) + 2) % 128 == (len(reported.padded_body) + 2) % 128 == 0
+    assert set(options_of(b"\0\0" + reported.padded_body)) == {8, 12}
+    assert reported.body.endswith(opt_bytes(0, False, reported.options))

@@ -23,12 +23,12 @@ class Plain:
     secure = accepts_late_answers = False
     address: str | None = "192.0.2.1"
 
-    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, reported: MessageCallback) -> Callable[[], None]:
         if self.address is not None:
             rdata = bytes(map(int, self.address.split(".")))
             records = wire.record_bytes(wire.QUESTION_POINTER, wire.A, 60, rdata) if ask.question[-4:-2] == pack("!H", wire.A) else b""
             message = bytes(2) + b"\x81\x80" + pack("!HHHH", 1, bool(records), 0, 0) + ask.question + records
-            asyncio.get_running_loop().call_soon(told, message)
+            asyncio.get_running_loop().call_soon(reported, message)
         return lambda: None
 
     async def close(self) -> None: ...

@@ -525,9 +525,9 @@ def test_clients_that_can_read_structured_errors_get_them(internet: SmallInterne
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            told = ([empty], [cookie, empty], [cookie, padding, dnslib.EDNSOption(15, b"")], [cookie, empty, padding])
-            for options in (*told, [], [cookie, padding], *told, [cookie], [cookie, padding], *told):
-                structured = options in told
+            reported = ([empty], [cookie, empty], [cookie, padding, dnslib.EDNSOption(15, b"")], [cookie, empty, padding])
+            for options in (*reported, [], [cookie, padding], *reported, [cookie], [cookie, padding], *reported):
+                structured = options in reported
                 sent = dnslib.DNSRecord.question("adult.example")
                 sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=options))
                 found = await ask(server.port, bytes(sent.pack()))

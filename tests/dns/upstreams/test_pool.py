@@ -22,7 +22,7 @@ class Unreachable:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, reported: MessageCallback) -> Callable[[], None]:
         raise OSError(101, "Network is unreachable")
 
     async def close(self) -> None: ...
@@ -45,20 +45,20 @@ class Silent(Unreachable):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.told: list[tuple[UpstreamQuestion, MessageCallback]] = []
+        self.reported: list[tuple[UpstreamQuestion, MessageCallback]] = []
 
-    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
-        self.told.append((ask, told))
+    def send(self, ask: UpstreamQuestion, written: bytes, reported: MessageCallback) -> Callable[[], None]:
+        self.reported.append((ask, reported))
         return lambda: None
 
     def answer_all(self) -> None:
-        for ask, told in self.told:
-            told(bytes(2) + b"\x81\x80" + pack("!HHHH", 1, 0, 0, 0) + ask.question)
-        self.told.clear()
+        for ask, reported in self.reported:
+            reported(bytes(2) + b"\x81\x80" + pack("!HHHH", 1, 0, 0, 0) + ask.question)
+        self.reported.clear()
 
     def fail_all(self) -> None:
-        told, self.told = self.told, []
-        for _, tell in told:
+        reported, self.reported = self.reported, []
+        for _, tell in reported:
             tell(UpstreamError("connection closed"))
 
 
@@ -75,7 +75,7 @@ def test_simultaneous_failures_count_once() -> None:
         now += 1.0
         first.fail_all()
         assert (upstreams.health["first"].fails, upstreams.health["first"].backoff_until) == (1, now + 1.0)
-        assert len(second.told) == 50
+        assert len(second.reported) == 50
         await upstreams.close()
 
     asyncio.run(main())
@@ -89,10 +89,10 @@ def test_one_question_probes_a_failed_upstream() -> None:
         first.fail_all()
         now += 2.0
         start_asking(upstreams, ["b.example", "c.example", "d.example"])
-        assert (len(first.told), len(second.told)) == (1, 3)
+        assert (len(first.reported), len(second.reported)) == (1, 3)
         first.answer_all()
         start_asking(upstreams, ["e.example"])
-        assert len(first.told) == 1
+        assert len(first.reported) == 1
         await upstreams.close()
 
     asyncio.run(main())
@@ -109,9 +109,9 @@ def test_upstream_that_never_answered_is_not_fastest() -> None:
         for _ in range(10):
             now += 40.0
             start_asking(upstreams, [f"n{now}.example"])
-            assert good.told
+            assert good.reported
             good.answer_all()
-            dead.told.clear()
+            dead.reported.clear()
         await upstreams.close()
 
     asyncio.run(main())
@@ -122,11 +122,11 @@ def test_upstream_that_lost_a_race_is_not_asked_alone() -> None:
         slow, good, now = Silent("slow"), Silent("good"), 100.0
         upstreams = UpstreamPool([slow, good], clock=lambda: now, strategy=UpstreamStrategy.FASTEST)
         start_asking(upstreams, ["a.example"])
-        assert (len(slow.told), len(good.told)) == (1, 1)  # nobody knows either
+        assert (len(slow.reported), len(good.reported)) == (1, 1)  # nobody knows either
         now += 0.01
         good.answer_all()
         start_asking(upstreams, ["b.example"])
-        assert (len(slow.told), len(good.told)) == (1, 1)
+        assert (len(slow.reported), len(good.reported)) == (1, 1)
         await upstreams.close()
 
     asyncio.run(main())
@@ -139,7 +139,7 @@ def test_failure_of_an_upstream_is_logged_once(caplog: pytest.LogCaptureFixture)
         for number in range(5):
             now += 100.0
             start_asking(upstreams, [f"n{number}.example"])
-            while upstream.told:
+            while upstream.reported:
                 upstream.fail_all()
         start_asking(upstreams, ["last.example"])
         upstream.answer_all()

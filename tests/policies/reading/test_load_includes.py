@@ -59,7 +59,7 @@ def test_mistakes_name_the_included_file(tmp_path: Path) -> None:
     }
     with pytest.raises(PolicyError) as caught:
         load_policy(_write(tmp_path, files))
-    told = [(Path(problem.source).name, problem.line, problem.column, problem.message) for problem in caught.value.problems]
+    reported = [(Path(problem.source).name, problem.line, problem.column, problem.message) for problem in caught.value.problems]
     expected = [
         ("a.yaml", 3, 3, "'mia' is given twice: first in"),
         ("a.yaml", 4, 9, "unknown key 'agee'. Did you mean age?"),
@@ -67,8 +67,8 @@ def test_mistakes_name_the_included_file(tmp_path: Path) -> None:
         ("b.yaml", 2, 37, "a list needs either a url or a path"),
         ("c.yaml", 1, 1, "a policy is a mapping"),
     ]
-    assert [each[:3] for each in told] == [each[:3] for each in expected], told
-    for found, wanted in zip(told, expected, strict=True):
+    assert [each[:3] for each in reported] == [each[:3] for each in expected], reported
+    for found, wanted in zip(reported, expected, strict=True):
         assert wanted[3] in found[3]
 
 

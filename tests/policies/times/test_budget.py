@@ -70,9 +70,9 @@ class _Stand:
     """A worker's log for the policy above."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.told: list[ActiveMinute] = []
+        self.reported: list[ActiveMinute] = []
         self.subjects = ("", "category:games")  # those of the policy's budget
-        self._log, self._catalogue = ActivityLog(self.told.append), catalogue
+        self._log, self._catalogue = ActivityLog(self.reported.append), catalogue
         self._rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
 
     def ask(self, host: str, kind: RequestKind = RequestKind.DNS, at: float = NOON) -> list[str]:
@@ -80,9 +80,9 @@ class _Stand:
         device = self._rulesets.devices.find("192.168.1.9")
         assert device is not None
         ruleset, request = self._rulesets.ruleset(device, at), Request(DeviceId(device.id), kind, host, 443)
-        before = len(self.told)
+        before = len(self.reported)
         self._log.note(ruleset, self._catalogue, request, decide(ruleset, self._catalogue, request), at)
-        return [each.subject for each in self.told[before:] if each.subject in self.subjects]
+        return [each.subject for each in self.reported[before:] if each.subject in self.subjects]
 
 
 def test_a_minute_of_dns_counts_from_the_second_name(catalogue: Catalogue) -> None:
@@ -93,12 +93,12 @@ def test_a_minute_of_dns_counts_from_the_second_name(catalogue: Catalogue) -> No
     assert stand.ask("www.wikidata.org") == [], "told once"
     assert stand.ask("www.wikidata.org", at=NOON + 15) == [""], "and again while use goes on, in case it was lost"
     assert stand.ask("en.wikipedia.org", at=NOON + 60) == [], "a new minute"
-    assert {each.minute for each in stand.told if each.subject == ""} == {NOON // 60}
-    assert {each.account for each in stand.told} == {"person:mia"}
+    assert {each.minute for each in stand.reported if each.subject == ""} == {NOON // 60}
+    assert {each.account for each in stand.reported} == {"person:mia"}
 
 
 def test_topics_are_reported_unless_privacy_is_none(catalogue: Catalogue) -> None:
-    def told(policy: bytes, host: str) -> set[str]:
+    def reported(policy: bytes, host: str) -> set[str]:
         rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[ActiveMinute]()
         device = rulesets.devices.find("192.168.1.9")
         assert device is not None
@@ -107,10 +107,10 @@ def test_topics_are_reported_unless_privacy_is_none(catalogue: Catalogue) -> Non
         return {f"{each.account} {each.subject}".strip() for each in seen}
 
     adult = b"people: {ada: {age: 40, devices: [192.168.1.9], privacy: %s}}"
-    assert told(adult % b"category", "en.wikipedia.org") == {"person:ada", "person:ada category:education"}
-    assert told(adult % b"none", "en.wikipedia.org") == set()
-    assert told(adult % b"category", "www.childline.org.uk") == set()
-    assert told(b"", "en.wikipedia.org") == set(), "a device of nobody"
+    assert reported(adult % b"category", "en.wikipedia.org") == {"person:ada", "person:ada category:education"}
+    assert reported(adult % b"none", "en.wikipedia.org") == set()
+    assert reported(adult % b"category", "www.childline.org.uk") == set()
+    assert reported(b"", "en.wikipedia.org") == set(), "a device of nobody"
 
 
 def test_a_page_or_tunnel_counts_immediately(catalogue: Catalogue) -> None:

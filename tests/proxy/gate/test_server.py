@@ -81,8 +81,8 @@ def test_blocked_http_gets_the_page(stand: Stand, net: SmallInternet) -> None:
     assert "adult.example" in answer.text
     assert answer.headers["cache-control"] == ["no-store"]
     assert net.origins.connections() == []
-    told = stand.wait_for(len)
-    assert [(each.decision.reason, each.request.kind) for each in told if each.decision and each.request] == [
+    reported = stand.wait_for(len)
+    assert [(each.decision.reason, each.request.kind) for each in reported if each.decision and each.request] == [
         (Reason.CATEGORY, RequestKind.HTTP)
     ]
 
@@ -164,7 +164,8 @@ def test_a_large_upload_is_whole(stand: Stand, net: SmallInternet, tmp_path: Pat
 
 
 def test_a_slow_reader_holds_the_origin_back(stand: Stand, net: SmallInternet) -> None:
-    """Nobody reads, so an endless page must come to a halt after the buffers are full."""
+    """Nobody reads, so an endless page must come to a halt once the kernel's buffers are full: two of each kind, and a little of ours."""
+    kernel = sum(int(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[2]) for name in ("tcp_rmem", "tcp_wmem"))
     address = net.address_of("files.example")
     with connected(stand) as client:
         open_tunnel(client, "files.example", net.origins.https_port)
@@ -178,7 +179,7 @@ def test_a_slow_reader_holds_the_origin_back(stand: Stand, net: SmallInternet) -
                 return net.origins.bytes_sent(address) == before
 
             wait_until(stands_still, 60)
-            assert net.origins.bytes_sent(address) < 40_000_000
+            assert net.origins.bytes_sent(address) < 2 * kernel + 2_000_000
 
 
 def test_half_close_lets_the_answer_through(stand: Stand, net: SmallInternet) -> None:
@@ -276,8 +277,8 @@ def test_an_sni_that_differs_from_the_connect_is_judged_too(stand: Stand, net: S
         with pytest.raises(ssl.SSLError, match=r"(?i)access.denied"):
             client_context(net.authority.root).wrap_socket(client, server_hostname="adult.example")
     assert net.origins.connections() == []
-    told = stand.wait_for(len)
-    assert [(each.request.host, each.decision.verdict) for each in told if each.request and each.decision] == [
+    reported = stand.wait_for(len)
+    assert [(each.request.host, each.decision.verdict) for each in reported if each.request and each.decision] == [
         ("adult.example", Verdict.BLOCK)
     ]
 
@@ -304,8 +305,8 @@ def test_safe_search_holds_for_an_engine_that_only_the_sni_names(stand: Stand, n
         open_tunnel(client, outside, net.origins.https_port)
         with client_context(net.authority.root).wrap_socket(client, server_hostname="www.bing.com") as tls:
             tls.sendall(b"GET / HTTP/1.1\r\nHost: www.bing.com\r\nConnection: close\r\n\r\n")
-            told = json.loads(read_all(tls).partition(b"\r\n\r\n")[2])
-    assert (told["tls"]["sni"], told["address"]) == ("www.bing.com", net.address_of("strict.bing.com"))
+            reported = json.loads(read_all(tls).partition(b"\r\n\r\n")[2])
+    assert (reported["tls"]["sni"], reported["address"]) == ("www.bing.com", net.address_of("strict.bing.com"))
 
 
 def test_two_devices_get_different_answers(stand: Stand, net: SmallInternet) -> None:

@@ -52,8 +52,8 @@ def test_a_page_is_blocked_by_its_words(stand: Stand, net: SmallInternet, scheme
     answer = fetch(stand, net.url(INSPECTED, mirror(BAD, **more), scheme), version, "--compressed")
     assert answer.status == 403
     assert "This page was blocked because of its words" in answer.text
-    told = stand.wait_for(lambda found: any(each.decision and each.decision.reason is Reason.PAGE for each in found))
-    scores = [each.decision.what for each in told if each.decision and each.decision.reason is Reason.PAGE]
+    reported = stand.wait_for(lambda found: any(each.decision and each.decision.reason is Reason.PAGE for each in found))
+    scores = [each.decision.what for each in reported if each.decision and each.decision.reason is Reason.PAGE]
     assert scores == ["865 of 100"]
     good = fetch(stand, net.url(INSPECTED, mirror(GOOD, **more), scheme), version, "--compressed")
     assert (good.status, good.body) == (200, GOOD)
@@ -175,8 +175,8 @@ def test_only_an_organisations_accounts_are_let_in(stand: Stand, net: SmallInter
             ("login.live.com", {"sec-restrict-tenant-access-policy": "restrict-msa"}),
         ):
             for version in VERSIONS:
-                told = fetch(stand, net.url(host, "/signin"), version, *forged).json()["headers"]
-                sent = [(name.lower(), value) for name, value in told]
+                reported = fetch(stand, net.url(host, "/signin"), version, *forged).json()["headers"]
+                sent = [(name.lower(), value) for name, value in reported]
                 for name, value in expected.items():
                     assert [each for each in sent if each[0] == name] == [(name, value)], host
     finally:
@@ -213,10 +213,10 @@ def test_searches_that_are_sent_as_a_form(searching: Stand, net: SmallInternet, 
         return fetch(searching, net.url(host, "/sp/search"), version, "-d", form, *options)
 
     for form, sent in (("query=cats&qadf=none&t=x%23", "query=cats&t=x%23&qadf=heavy"), ("qadf=none#&query=cats", "qadf=heavy")):
-        told = search(form).json()
-        assert told["method"] == "POST"
-        assert told["body"]["sha256"] == hashlib.sha256(sent.encode()).hexdigest()
-        assert [value for name, value in told["headers"] if name.lower() == "content-length"] == [str(len(sent))]
+        reported = search(form).json()
+        assert reported["method"] == "POST"
+        assert reported["body"]["sha256"] == hashlib.sha256(sent.encode()).hexdigest()
+        assert [value for name, value in reported["headers"] if name.lower() == "content-length"] == [str(len(sent))]
     more = "&x=1" * 200
     for form in ("query=vape+pen", f"query=vape+pen{more}", "query=vápe pen", "query=v%E1pe+pen", "+query=vape+pen", "#&query=vape pen"):
         answer = search(form)
@@ -260,7 +260,7 @@ def test_searches_that_youtube_sends_itself(searching: Stand, net: SmallInternet
     bad = json.dumps({"context": {"client": "x" * 5000}, "query": "buy a VAPE pen"}).encode()
     assert search(bad).status == 403
     assert search(gzip.compress(bad), *packed).status == 403
-    assert {each.decision.reason for each in searching.told() if each.decision} >= {Reason.SEARCH}
+    assert {each.decision.reason for each in searching.reported() if each.decision} >= {Reason.SEARCH}
     good = json.dumps({"query": "cats"}).encode()
     no_searches = ((good, ()), (gzip.compress(good), packed), (b"[" * 20_000, ()), (b'{"query": 1}', ()), (gzip.compress(b"x"), packed))
     for body, options in no_searches:
@@ -275,15 +275,15 @@ def test_searches_that_youtube_sends_itself(searching: Stand, net: SmallInternet
 def test_a_request_that_names_two_engines_is_kept_safe_for_both(stand: Stand, net: SmallInternet, version: str) -> None:
     asked = "query=cats&qadf=none&q=cats&safe=0"
     url = net.url(STARTPAGE, f"/?{asked}")
-    told = fetch(stand, url, version, "-H", "Host: www.mojeek.com").json()
-    assert told["target"] == "/?query=cats&q=cats&qadf=heavy&safe=1"
-    told = fetch(stand, net.url(STARTPAGE, "/"), version, "-H", "Host: www.mojeek.com", "-d", asked).json()
-    assert told["body"]["sha256"] == hashlib.sha256(b"query=cats&q=cats&qadf=heavy&safe=1").hexdigest()
+    reported = fetch(stand, url, version, "-H", "Host: www.mojeek.com").json()
+    assert reported["target"] == "/?query=cats&q=cats&qadf=heavy&safe=1"
+    reported = fetch(stand, net.url(STARTPAGE, "/"), version, "-H", "Host: www.mojeek.com", "-d", asked).json()
+    assert reported["body"]["sha256"] == hashlib.sha256(b"query=cats&q=cats&qadf=heavy&safe=1").hexdigest()
 
 
 def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: Stand, net: SmallInternet) -> None:
     net.origins.forget_connections()
-    searching.told()
+    searching.reported()
     answer = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Accept: text/html")
     assert (answer.status, "0800 1111" in answer.text) == (200, True)
     assert net.origins.requests() == []
@@ -294,14 +294,14 @@ def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: St
     picture = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Sec-Fetch-Dest: image")
     assert picture.status == 200
     time.sleep(0.3)
-    assert not [each for each in searching.told() if each.request and each.request.url]
+    assert not [each for each in searching.reported() if each.request and each.request.url]
 
 
 def test_a_blocked_search_in_plain_http_is_answered_by_help_too(searching: Stand, net: SmallInternet) -> None:
     """The gate alone refuses other searches, and tells what it refused."""
-    searching.told()
+    searching.reported()
     url = net.url("www.google.com", "/search?q=pro+ana", "http")
     answer = curl(url, proxy=searching.proxy, source=CHILD_WITH_CA, headers=("Accept: text/html",))
     assert (answer.status, "0800 1111" in answer.text) == (200, True)
     time.sleep(0.3)
-    assert not [each for each in searching.told() if each.request and each.request.url]
+    assert not [each for each in searching.reported() if each.request and each.request.url]

@@ -90,8 +90,8 @@ def test_the_block_page_is_the_same_on_every_way(stand: Stand, net: SmallInterne
     assert answers[0][0].startswith(b"HTTP/1.1 403 ")
     assert b"/secret/plan" in answers[0][1]
     assert len(set(answers)) == 1
-    told = stand.wait_for(lambda found: len(found) == 4)
-    assert len({(each.device, each.request, each.decision) for each in told}) == 1
+    reported = stand.wait_for(lambda found: len(found) == 4)
+    assert len({(each.device, each.request, each.decision) for each in reported}) == 1
     assert net.origins.connections() == []
 
 
@@ -116,8 +116,8 @@ def test_ways_may_alternate_on_one_connection(stand: Stand, net: SmallInternet) 
             assert text.encode() in body
     passed = [re.split(" ", words.decode())[1] for words, status, _ in turns if status == 200]
     assert [target for _, target in net.origins.requests()] == passed
-    told = stand.wait_for(lambda found: len(found) >= len(turns) - 1)
-    assert [each.request.url for each in told if each.request] == [
+    reported = stand.wait_for(lambda found: len(found) >= len(turns) - 1)
+    assert [each.request.url for each in reported if each.request] == [
         net.url(HOST, words.decode().split(" ")[1]) for words, status, _ in turns if status != 405
     ]
 

@@ -64,11 +64,11 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
     assert "Hedgerow network CA" in answer.certificate
     assert "A rule of this network blocks it" in answer.text
     assert net.origins.connections() == []
-    told = stand.wait_for(len)
-    assert told[0].request is not None
-    assert told[0].request.url == net.url(INSPECTED, "/secret/plan")
-    assert told[0].decision is not None
-    assert (told[0].decision.reason, told[0].decision.rule and told[0].decision.rule.line) == (Reason.RULE, 13)
+    reported = stand.wait_for(len)
+    assert reported[0].request is not None
+    assert reported[0].request.url == net.url(INSPECTED, "/secret/plan")
+    assert reported[0].decision is not None
+    assert (reported[0].decision.reason, reported[0].decision.rule and reported[0].decision.rule.line) == (Reason.RULE, 13)
 
 
 def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) -> None:
@@ -101,8 +101,8 @@ def test_a_name_that_hides_a_blocked_one_shows_the_page(stand: Stand, net: Small
     assert answer.status == 403
     assert "Pornography" in answer.text
     assert hidden in answer.text
-    told = stand.wait_for(lambda found: any(each.decision and each.decision.verdict is Verdict.BLOCK for each in found))
-    blocked = next(each for each in told if each.decision and each.decision.verdict is Verdict.BLOCK)
+    reported = stand.wait_for(lambda found: any(each.decision and each.decision.verdict is Verdict.BLOCK for each in found))
+    blocked = next(each for each in reported if each.decision and each.decision.verdict is Verdict.BLOCK)
     assert blocked.request is not None
     assert blocked.decision is not None
     assert (blocked.request.host, blocked.decision.what) == (hidden, "adult")
@@ -186,9 +186,9 @@ def test_a_blocked_upload_gets_the_page_whatever_its_length(
 def test_safe_search_reaches_the_origin(stand: Stand, net: SmallInternet, host: str, path: str, expected: str) -> None:
     answer = fetch(stand, net.url(host, path))
     assert answer.json()["target"] == expected
-    told = stand.wait_for(len)
-    assert told[0].decision is not None
-    assert told[0].decision.verdict is Verdict.REWRITE
+    reported = stand.wait_for(len)
+    assert reported[0].decision is not None
+    assert reported[0].decision.verdict is Verdict.REWRITE
 
 
 def test_the_youtube_header_cannot_be_forged(stand: Stand, net: SmallInternet) -> None:
@@ -359,7 +359,7 @@ def test_a_script_can_neither_read_a_block_page_nor_ask(stand: Stand, net: Small
     assert [(each.status, each.text, each.headers["content-type"]) for each in answers] == [
         (403, "Hedgerow: blocked.\n", ["text/plain; charset=utf-8"])
     ] * 3
-    assert not any(each.asked for each in stand.told())
+    assert not any(each.asked for each in stand.reported())
 
 
 def test_a_question_needs_the_ticket_of_this_host_and_device(stand: Stand, net: SmallInternet) -> None:
@@ -373,7 +373,7 @@ def test_a_question_needs_the_ticket_of_this_host_and_device(stand: Stand, net: 
         assert (answer.status, "did not come from this page" in answer.text) == (403, True), ticket
         looked = fetch(stand, f"{origin}{ASK_PATH}?url={origin}/&times=1&ticket={ticket}")
         assert (looked.status, "did not come from this page" in looked.text) == (403, True), ticket
-    assert not any(each.asked for each in stand.told())
+    assert not any(each.asked for each in stand.reported())
 
 
 def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
@@ -381,7 +381,7 @@ def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
     origin = net.url(INSPECTED, "")
     answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
     assert (answer.status, "Your request was sent" in answer.text) == (200, True)
-    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    asked = [each.asked for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]
     assert [(each.device, each.person, each.host, each.url, each.note) for each in asked] == [
         ("mia-tablet", "mia", INSPECTED, page, "for school")
     ]
@@ -401,7 +401,7 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
     answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
     again = refreshed(answer)
     assert (again.status, "Your request was sent" in again.text) == (200, True)
-    assert len([each for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]) == 1
+    assert len([each for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]) == 1
     try:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"www.school.example/other"'))
         opened = refreshed(again)
@@ -426,7 +426,7 @@ def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) ->
     origin = net.url("adult.example", "", "http")
     answer = ask(stand, origin + ASK_PATH, origin + "/", f"Referer: {origin}/", source=CHILD)
     assert (answer.status, "Your request was sent" in answer.text) == (200, True)
-    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    asked = [each.asked for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]
     assert [(each.device, each.host) for each in asked] == [("mia-phone", "adult.example")]
 
 
@@ -435,21 +435,21 @@ def test_other_pages_cannot_ask(stand: Stand, net: SmallInternet, header: str) -
     origin = net.url(INSPECTED, "")
     headers = (header, f"Referer: {origin}/") if header.startswith("Sec") else (header,)
     assert ask(stand, origin + ASK_PATH, origin + "/secret", *headers).status == 403
-    assert not any(each.asked for each in stand.told())
+    assert not any(each.asked for each in stand.reported())
 
 
 def test_asking_for_what_is_open_says_so(stand: Stand, net: SmallInternet) -> None:
     origin = net.url(INSPECTED, "")
     answer = ask(stand, origin + ASK_PATH, origin + "/open", f"Origin: {origin}")
     assert (answer.status, "This page is open now" in answer.text) == (200, True)
-    assert not any(each.asked for each in stand.told())
+    assert not any(each.asked for each in stand.reported())
 
 
 def test_a_form_for_another_host_asks_for_this_one(stand: Stand, net: SmallInternet) -> None:
     origin = net.url("adult.example", "")
     answer = ask(stand, origin + ASK_PATH, "https://gambling.example/", f"Origin: {origin}")
     assert answer.status == 200
-    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    asked = [each.asked for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]
     assert asked[0].url == origin + "/"
 
 

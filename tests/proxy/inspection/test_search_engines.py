@@ -29,8 +29,8 @@ ASKED = (
     ("www.startpage.com", "/do/search?query=cats&qadf=none", {"qadf": "heavy"}),
     ("www.mojeek.com", "/search?q=cats&safe=0", {"safe": "1"}),
 )
-# Where a connection goes that cannot be looked into: to the safe twin, under the name that the client gave.
-TWINS = {
+# Where a connection goes that cannot be looked into: to the safe host, under the name that the client gave.
+SAFE_HOSTS = {
     "www.google.com": "forcesafesearch.google.com",
     "www.google.pt": "forcesafesearch.google.com",
     "www.youtube.com": "restrict.youtube.com",
@@ -47,7 +47,7 @@ TWINS = {
     "yandex.com": "familysearch.yandex.ru",
     "www.yandex.ru": "familysearch.yandex.ru",
 }
-# Without a twin, and without the CA, nothing could keep them safe.
+# Without a safe host, and without the CA, nothing could keep them safe.
 CLOSED_WITHOUT_CA = ("www.qwant.com", "api.qwant.com", "search.yahoo.com", "de.search.yahoo.com", "www.startpage.com", "www.mojeek.com")
 
 
@@ -59,21 +59,21 @@ def fetch(stand: Stand, net: SmallInternet, source: str, url: str) -> HttpAnswer
 @pytest.mark.parametrize(("host", "path", "expected"), ASKED, ids=lambda each: each if isinstance(each, str) and "." in each else "")
 def test_what_reaches_the_engine_is_safe(stand: Stand, net: SmallInternet, host: str, path: str, expected: dict[str, str]) -> None:
     for version in ("http", "https"):
-        told = fetch(stand, net, CHILD_WITH_CA, net.url(host, path, version)).json()
-        query = parse_qs(urlsplit(told["target"]).query)
+        reported = fetch(stand, net, CHILD_WITH_CA, net.url(host, path, version)).json()
+        query = parse_qs(urlsplit(reported["target"]).query)
         assert {name: query[name] for name in expected} == {name: [value] for name, value in expected.items()}
-        assert "cats" in told["target"]
-        assert ("Prefer", "safe") in {(name.title(), value) for name, value in told["headers"]}
-    told = fetch(stand, net, ADULT, net.url(host, path)).json()
-    assert told["target"] == path
+        assert "cats" in reported["target"]
+        assert ("Prefer", "safe") in {(name.title(), value) for name, value in reported["headers"]}
+    reported = fetch(stand, net, ADULT, net.url(host, path)).json()
+    assert reported["target"] == path
 
 
-@pytest.mark.parametrize(("host", "twin"), TWINS.items())
-def test_without_the_ca_the_connection_goes_to_the_safe_twin(stand: Stand, net: SmallInternet, host: str, twin: str) -> None:
-    told = fetch(stand, net, CHILD, net.url(host, "/search?q=cats")).json()
-    assert (told["address"], told["tls"]["sni"]) == (net.address_of(twin), host)
+@pytest.mark.parametrize(("host", "safe_host"), SAFE_HOSTS.items())
+def test_without_the_ca_the_connection_goes_to_the_safe_host(stand: Stand, net: SmallInternet, host: str, safe_host: str) -> None:
+    reported = fetch(stand, net, CHILD, net.url(host, "/search?q=cats")).json()
+    assert (reported["address"], reported["tls"]["sni"]) == (net.address_of(safe_host), host)
     looked_into = fetch(stand, net, CHILD_WITH_CA, net.url(host, "/search?q=cats")).json()
-    assert looked_into["address"] == net.address_of(twin)
+    assert looked_into["address"] == net.address_of(safe_host)
     free = fetch(stand, net, ADULT, net.url(host, "/search?q=cats")).json()
     assert free["address"] == net.address_of(host)
 
@@ -103,5 +103,5 @@ def test_youtube_is_told_the_level(stand: Stand, net: SmallInternet, policy: str
 
 
 def _youtube(stand: Stand, net: SmallInternet, host: str) -> list[str]:
-    told = fetch(stand, net, CHILD_WITH_CA, net.url(host, "/watch?v=1")).json()["headers"]
-    return [value for name, value in told if name.lower() == "youtube-restrict"]
+    reported = fetch(stand, net, CHILD_WITH_CA, net.url(host, "/watch?v=1")).json()["headers"]
+    return [value for name, value in reported if name.lower() == "youtube-restrict"]

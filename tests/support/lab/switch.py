@@ -77,9 +77,9 @@ def main(uplink: str) -> None:
         frame, (name, _protocol, kind, *_) = listening.recvfrom(65536)
         if kind == socket.PACKET_OUTGOING or not name.startswith("port"):
             continue
-        told = with_circuit(frame, name.encode())
-        if told is not None:
-            listening.sendto(told, (uplink, _IPV4))
+        reported = with_circuit(frame, name.encode())
+        if reported is not None:
+            listening.sendto(reported, (uplink, _IPV4))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ from hedgerow.policies.reading.load import load_policy
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import KEY_BYTES
-from proxy_stand.workers import Told, World, run_gate, run_inspector
+from proxy_stand.workers import Report, World, run_gate, run_inspector
 
 _SPAWN = multiprocessing.get_context("spawn")
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds that a busy machine may take to start a worker or to come to a condition."""
 
 
 class Worker:
@@ -81,17 +82,17 @@ class Stand:
         self.ca = world.state / "ca.pem"
         self.ca.write_bytes(ensure_ca(world.state / "ca").pem)
 
-    def told(self) -> list[Told]:
+    def reported(self) -> list[Report]:
         """Return the observations and requests for access since the last call."""
-        return [*self.gate.order("told"), *self.inspector.order("told")]
+        return [*self.gate.order("reported"), *self.inspector.order("reported")]
 
-    def wait_for(self, condition: Callable[[list[Told]], Any], seconds: float = 5.0) -> list[Told]:
-        """Wait until `condition` holds for everything told since the last call. Return it."""
-        found, deadline = self.told(), time.monotonic() + seconds
+    def wait_for(self, condition: Callable[[list[Report]], Any], seconds: float = PATIENCE) -> list[Report]:
+        """Wait until `condition` holds for everything reported since the last call. Return it."""
+        found, deadline = self.reported(), time.monotonic() + seconds
         while not condition(found):
             assert time.monotonic() < deadline, found
             time.sleep(0.02)
-            found += self.told()
+            found += self.reported()
         return found
 
     def counters(self) -> dict[tuple[str, ...], float]:

@@ -52,7 +52,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Report:
     """A decision that a worker observed, or a request for access that it received."""
 
     device: str
@@ -69,7 +69,7 @@ class Builder:
     """Builds proxy policies. The resolver lives as long as its loop."""
 
     def __init__(self, world: World) -> None:
-        self.told: list[Told] = []
+        self.reported: list[Report] = []
         self.protections: set[tuple[str, Protection]] = set()
         channel = open_channel(parse_upstream(world.upstream), BootstrapResolver(UpstreamPool(())))
         self.upstreams = UpstreamPool((channel,))
@@ -93,21 +93,21 @@ class Builder:
             find_client=find_client,
             decide=judged,
             resolve=HostResolver(self.resolver).find,
-            observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
-            request_access=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
+            observe=lambda device, _ruleset, request, decision: self._report(world, Report(device.id, request, decision)),
+            request_access=lambda asked: self._report(world, Report(asked.device, None, None, asked)),
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
             page=BlockPage(network.country, network.timezone, ages),
             report_protection=lambda device, protection: self.protections.add((device, protection)),
         )
 
-    def gate_judge(self, world: World) -> ProxyPolicy:
+    def gate_policy(self, world: World) -> ProxyPolicy:
         proxy_policy = Builder.proxy_policy(self, world)
         return replace(proxy_policy, apply_pass_through=PassThrough(world.state / "pass-through").apply)
 
-    def _tell(self, world: World, told: Told) -> None:
+    def _report(self, world: World, reported: Report) -> None:
         if world.tells:
-            self.told.append(told)
+            self.reported.append(reported)
 
 
 def run_gate(pipe: Pipe, world: World) -> None:
@@ -117,8 +117,8 @@ def run_gate(pipe: Pipe, world: World) -> None:
 async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
     key = load_handover_key(world.state / "pass.key")
-    gate = Gate(builder.gate_judge(world), [world.inspector_socket], key, world.limits)
-    builder.proxy_policy = builder.gate_judge  # type: ignore[method-assign]
+    gate = Gate(builder.gate_policy(world), [world.inspector_socket], key, world.limits)
+    builder.proxy_policy = builder.gate_policy  # type: ignore[method-assign]
     port = 0
     while not port:
         port = await gate.listen("127.0.0.1", 0)
@@ -170,7 +170,7 @@ def _settle() -> None:
 
 
 async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
-    """Swap a World in, send back "counters", "protections" or observations "told" since the last time, until None ends the worker."""
+    """Swap a World in, send back "counters", "protections" or observations "reported" since the last time, until None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
     os.set_blocking(pipe.fileno(), True)  # uvloop has changed that, and thousands of observations are more than the pipe holds
@@ -184,8 +184,8 @@ async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
             pipe.send(builder.protections)
             builder.protections = set()
         else:
-            pipe.send(builder.told)
-            builder.told = []
+            pipe.send(builder.reported)
+            builder.reported = []
     loop.remove_reader(pipe.fileno())
 
 

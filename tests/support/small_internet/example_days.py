@@ -149,12 +149,12 @@ def _moved(address: str) -> str:
 
 
 def _over_dns(running: Hedgerow, _net: SmallInternet, source: str, site: str) -> bool | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.bind((source, 0))
-        asker.settimeout(5)
-        asker.sendto(bytes(DNSRecord.question(site).pack()), running.dns)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind((source, 0))
+        client.settimeout(5)
+        client.sendto(bytes(DNSRecord.question(site).pack()), running.dns)
         try:
-            answer = DNSRecord.parse(asker.recv(4096))
+            answer = DNSRecord.parse(client.recv(4096))
         except TimeoutError:
             return None
     addresses = {str(record.rdata) for record in answer.rr if record.rtype == 1}
@@ -164,10 +164,10 @@ def _over_dns(running: Hedgerow, _net: SmallInternet, source: str, site: str) ->
 def _over_proxy(running: Hedgerow, net: SmallInternet, source: str, site: str) -> bool | None:
     url = net.url(site, scheme="http")
     host = url.removeprefix("http://").rstrip("/")
-    with socket.create_connection(running.proxy, timeout=10, source_address=(source, 0)) as asker:
-        asker.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
+    with socket.create_connection(running.proxy, timeout=10, source_address=(source, 0)) as client:
+        client.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
         try:
-            status = asker.recv(64).split(b" ")[1:2]
+            status = client.recv(64).split(b" ")[1:2]
         except OSError:
             return None
     return {b"200": True, b"403": False}.get(status[0]) if status else None
@@ -190,8 +190,8 @@ def render(example: Example, seen: Seen) -> str:
         for day in DAYS:
             cells = (_times(seen, (label, site), day, zone) for site in example.sites)
             rows.append(f"| {label} | {day:%A} | " + " | ".join(cells) + " |")
-    told = [f"{DAYS[day]:%A} {clock}: `hedgerow {' '.join(words)}`" for day, clock, words in example.events]
-    return "\n".join(rows) + "\n" + (f"\nPressed in these days: {'; '.join(told)}.\n" if told else "")
+    reported = [f"{DAYS[day]:%A} {clock}: `hedgerow {' '.join(words)}`" for day, clock, words in example.events]
+    return "\n".join(rows) + "\n" + (f"\nPressed in these days: {'; '.join(reported)}.\n" if reported else "")
 
 
 def _times(seen: Seen, pair: Pair, day: datetime, zone: ZoneInfo) -> str:

@@ -67,7 +67,7 @@ async def _stale(request: Request, exchange: Exchange, rest: str) -> None:
 async def _echo(request: Request, exchange: Exchange, rest: str) -> None:
     record, connection = request.record, request.connection
     digest, length = await _sum(request)
-    told = {
+    reported = {
         "method": record.method,
         "target": record.target,
         "version": record.version,
@@ -79,7 +79,7 @@ async def _echo(request: Request, exchange: Exchange, rest: str) -> None:
         "peer": connection.peer[0],
         "tls": {"sni": connection.sni, "alpn": connection.alpn} if connection.is_tls else None,
     }
-    await _whole(exchange, 200, "application/json", json.dumps(told).encode())
+    await _whole(exchange, 200, "application/json", json.dumps(reported).encode())
 
 
 async def _bytes(request: Request, exchange: Exchange, rest: str) -> None:

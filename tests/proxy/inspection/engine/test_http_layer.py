@@ -279,13 +279,13 @@ def test_an_http2_upload_of_unknown_length_is_no_second_request_to_an_http1_orig
         connection = h2_connection(client)
         connection.send_headers(1, h2_fields("POST", "/upload"))
         connection.send_data(1, smuggled, end_stream=True)
-        told = json.loads(h2_bodies(client, connection, 1)[1])
+        reported = json.loads(h2_bodies(client, connection, 1)[1])
         connection.send_headers(3, h2_fields("POST", "/upload", ("content-length", "2")))
         connection.send_data(3, b"ok")
         connection.send_headers(3, [("x-sum", "1")], end_stream=True)
         connection.send_headers(5, h2_fields("GET", "/after"), end_stream=True)
         after = json.loads(h2_bodies(client, connection, 2)[5])
-    assert told["length"] == len(smuggled)
+    assert reported["length"] == len(smuggled)
     assert after["target"] == "/after"
     assert {each.target for connection in net.origins.connections() for each in connection.requests} == {"/upload", "/after"}
 
