@@ -75,7 +75,10 @@ class Row {
     const place = (minutes) => `${((minutes - start) / DAY) * 100}%`;
     this.track.replaceChildren();
     this.spans.forEach(([begins, ends], index) => {
-      const bar = element("div", "span");
+      const isChosen = this.grid.isChosen(this, index);
+      const bar = element("div", isChosen ? "span chosen" : "span");
+      bar.style.setProperty("--before", ((begins - start) / DAY) * 100);
+      bar.style.setProperty("--after", ((start + DAY - ends) / DAY) * 100);
       bar.style.left = place(begins);
       bar.style.width = `${((ends - begins) / DAY) * 100}%`;
       bar.dataset.index = index;
@@ -107,6 +110,7 @@ class Row {
     const last = this.spans[this.spans.length - 1];
     const begins = free ? wanted[0] : Math.min(last[1] + 60, this.grid.start + DAY - 60);
     this.set([...this.spans, free ? wanted : [begins, begins + 60]]);
+    this.grid.choose(null);
     const handles = this.track.querySelectorAll(".handle.begin");
     handles[this.spans.findIndex(([each]) => each === begins)]?.focus();
   }
@@ -123,6 +127,7 @@ class Row {
       span[end] = Math.min(limits[1], Math.max(limits[0], wanted));
     } else return;
     event.preventDefault();
+    this.grid.choose(null);
     this.set(spans);
     const bar = this.track.children[Math.min(index, this.spans.length - 1)];
     (bar?.querySelector(end ? ".end" : ".begin") || this.track.querySelector(".add"))?.focus();
@@ -136,6 +141,7 @@ class Grid {
     this.words = form.dataset;
     const table = form.querySelector("table.week");
     this.box = element("div", "weekgrid");
+    this.chosen = null;
     const axis = element("div", "weekaxis", { "aria-hidden": "true" });
     for (let hour = 0; hour <= 24; hour += 4) {
       const mark = element("span", "");
@@ -147,8 +153,8 @@ class Grid {
     help.textContent = form.dataset.help;
     const tools = element("p", "tools");
     for (const [text, act] of [
-      [form.dataset.copy, () => this.rows.slice(1).forEach((row) => row.set(this.rows[0].spans.map((span) => [...span])))],
-      [form.dataset.clear, () => this.rows.forEach((row) => row.set([]))],
+      [form.dataset.copy, () => this.choose(null) || this.rows.slice(1).forEach((row) => row.set(this.rows[0].spans.map((span) => [...span])))],
+      [form.dataset.clear, () => this.choose(null) || this.rows.forEach((row) => row.set([]))],
     ]) {
       const button = element("button", "small", { type: "button" });
       button.textContent = text;
@@ -161,6 +167,7 @@ class Grid {
     summary.textContent = form.dataset.exact;
     table.before(this.box, exact);
     exact.append(summary, table);
+    exact.open = Boolean(table.querySelector("[aria-invalid]"));
     table.addEventListener("change", () => this.rows.forEach((row) => { row.spans = row.read(); row.draw(); }));
     this.box.addEventListener("pointerdown", (event) => this.press(event));
   }
@@ -171,42 +178,132 @@ class Grid {
     return this.start + Math.round((part * DAY) / SNAP) * SNAP;
   }
 
+  isChosen(row, index) {
+    return this.chosen !== null && this.chosen.row === row && this.chosen.index === index;
+  }
+
+  // One time of the week is chosen by a tap or a click. It then has large ends to drag, and its tools stand beneath its row.
+  choose(row, index = 0) {
+    const before = this.chosen;
+    this.chosen = row ? { row, index } : null;
+    this.tools?.remove();
+    this.tools = null;
+    if (before) before.row.draw();
+    if (!row) return;
+    row.draw();
+    this.tools = element("div", "timetools", { role: "group", "aria-label": row.name });
+    const fields = [[0, this.words.from], [1, this.words.until]].map(([end, label]) => {
+      const field = element("input", "", { type: "time", "aria-label": `${row.name}, ${label}` });
+      field.addEventListener("change", () => this.type(end, field.value));
+      return field;
+    });
+    const remove = element("button", "small no", { type: "button" });
+    remove.textContent = this.words.remove;
+    remove.addEventListener("click", () => {
+      const spans = row.spans.filter((_, place) => place !== this.chosen.index);
+      this.choose(null);
+      row.set(spans);
+      row.track.querySelector(".handle, .add")?.focus({ preventScroll: true });
+    });
+    this.tools.append(...fields, remove);
+    this.tools.fields = fields;
+    row.box.after(this.tools);
+    this.showTimes();
+  }
+
+  showTimes() {
+    const span = this.chosen?.row.spans[this.chosen.index];
+    if (span) this.tools.fields.forEach((field, end) => { field.value = clock(span[end] % DAY); });
+  }
+
+  type(end, text) {
+    const { row, index } = this.chosen;
+    const spans = row.spans.map((span) => [...span]);
+    let minutes = minutesOf(text);
+    if (minutes === null) return;
+    if (minutes < this.start || (end && minutes <= this.start)) minutes += DAY;
+    spans[index][end] = minutes;
+    if (spans[index][1] > spans[index][0]) this.put(row, spans, index);
+    else this.showTimes();
+  }
+
+  // Sets the times of the chosen row, which may join some of them, and keeps the same time chosen.
+  put(row, spans, index) {
+    const [begins, ends] = spans[index];
+    const middle = (begins + ends) / 2;
+    row.set(spans);
+    const place = row.spans.findIndex((span) => span[0] <= middle && middle <= span[1]);
+    if (place < 0) this.choose(null);
+    else if (!this.isChosen(row, place)) this.choose(row, place);
+    else this.showTimes();
+  }
+
+  // A finger scrolls the page, and taps to add or choose a time; it moves and resizes only what is chosen. A mouse draws.
   press(event) {
     const row = this.rows.find((each) => each.track.contains(event.target));
     if (!row || event.button !== 0 || event.target.closest(".add")) return;
     const bar = event.target.closest(".span");
     const handle = event.target.closest(".handle");
+    const index = bar ? Number(bar.dataset.index) : -1;
+    const canDrag = event.pointerType !== "touch" || (bar !== null && this.isChosen(row, index));
     const first = this.minutesAt(row, event.clientX);
+    const [x, y] = [event.clientX, event.clientY];
     const before = new Map(this.rows.map((each) => [each, each.spans.map((span) => [...span])]));
+    let isTap = true;
     if (!handle) event.preventDefault();
-    const move = (at) => {
-      const now = this.minutesAt(row, at.clientX);
+    if (event.pointerType === "touch") row.track.setPointerCapture(event.pointerId);  // the bar beneath the finger is drawn anew
+    const drag = (at) => {
+      let now = this.minutesAt(row, at.clientX);
       if (bar) {
         const spans = before.get(row).map((span) => [...span]);
-        const span = spans[Number(bar.dataset.index)];
-        const by = now - first;
-        if (!handle) [0, 1].forEach((end) => { span[end] = Math.min(this.start + DAY, Math.max(this.start, span[end] + by)); });
-        else if (handle.dataset.end === "0") span[0] = Math.max(this.start, Math.min(now, span[1] - SNAP));
+        const span = spans[index];
+        // A finger holds an end beside it, where it is not hidden.
+        const held = handle && event.pointerType === "touch" ? span[Number(handle.dataset.end)] : null;
+        if (held !== null) now = held + Math.round((((at.clientX - x) / row.track.clientWidth) * DAY) / SNAP) * SNAP;
+        if (!handle) {
+          const by = Math.min(this.start + DAY - span[1], Math.max(this.start - span[0], now - first));
+          span[0] += by;
+          span[1] += by;
+        } else if (handle.dataset.end === "0") span[0] = Math.max(this.start, Math.min(now, span[1] - SNAP));
         else span[1] = Math.min(this.start + DAY, Math.max(now, span[0] + SNAP));
-        row.set(spans);
+        if (this.chosen?.row === row) this.put(row, spans, index);
+        else row.set(spans);
         return;
       }
+      this.choose(null);
       const reached = this.rowAt(at.clientY) ?? row;
       const [top, bottom] = [this.rows.indexOf(row), this.rows.indexOf(reached)].sort((a, b) => a - b);
-      this.rows.forEach((each, index) => {
+      this.rows.forEach((each, place) => {
         const spans = before.get(each);
-        if (index < top || index > bottom || now === first) each.set(spans.map((span) => [...span]));
+        if (place < top || place > bottom || now === first) each.set(spans.map((span) => [...span]));
         else each.set([...(this.isNight ? [] : spans.map((span) => [...span])), [Math.min(first, now), Math.max(first, now)]]);
       });
     };
-    const stop = () => {
-      window.removeEventListener("pointermove", move);
-      window.removeEventListener("pointerup", stop);
-      window.removeEventListener("pointercancel", stop);
+    const move = (at) => {
+      if (Math.hypot(at.clientX - x, at.clientY - y) > 8) isTap = false;
+      if (canDrag && !isTap) drag(at);
     };
-    window.addEventListener("pointermove", move);
-    window.addEventListener("pointerup", stop);
-    window.addEventListener("pointercancel", stop);
+    const stop = (at) => {
+      for (const [type, listener] of [["pointermove", move], ["pointerup", stop], ["pointercancel", stop]]) window.removeEventListener(type, listener);
+      if (at.type === "pointercancel") this.restore(before);
+      else if (isTap) this.tap(row, index, first, event.pointerType);
+    };
+    for (const [type, listener] of [["pointermove", move], ["pointerup", stop], ["pointercancel", stop]]) window.addEventListener(type, listener);
+  }
+
+  restore(before) {
+    before.forEach((spans, row) => { if (String(spans) !== String(row.spans)) row.set(spans); });
+    this.showTimes();
+  }
+
+  tap(row, index, minutes, pointer) {
+    if (index >= 0) this.choose(row, index);
+    else if (pointer === "touch" && !(this.isNight && row.spans.length)) {
+      const begins = Math.min(Math.floor(minutes / 30) * 30, this.start + DAY - 60);
+      const span = this.isNight ? [21 * 60, 31 * 60] : [begins, begins + 60];
+      this.choose(row, row.spans.length);
+      this.put(row, [...row.spans, span], row.spans.length);
+    } else this.choose(null);
   }
 
   rowAt(y) {
