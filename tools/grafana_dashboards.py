@@ -60,6 +60,7 @@ _BLOCKED = f"{_rate('hedgerow_dns_queries_total', where='{verdict="block"}')} / 
 _BYPASSES = "round({} + {})".format(
     *(f"(sum(increase({metric}{_BYPASS}[1d])) or vector(0))" for metric in ("hedgerow_dns_queries_total", "hedgerow_proxy_requests_total"))
 )
+_NOT_COVERED = 'max by (category, state) (hedgerow_coverage_state{state!="full"}) == 1'
 _REFUSED_LOADS = 'round(sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])))'
 _BY_PROFILE = _rate("hedgerow_dns_queries_by_profile_total", "profile, verdict")
 
@@ -121,7 +122,9 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Policy loads refused (1 d)", ((_REFUSED_LOADS, ""),), 4, kind="stat"),
             Panel("Disk left for the state", (("min(hedgerow_state_free_bytes)", ""),), 4, "bytes", "stat"),
             Panel("A certificate expires in", (("min(hedgerow_certificate_expires_timestamp_seconds) - time()", ""),), 4, "s", "stat"),
-            Panel("Domains by category", (("sort_desc(sum by (category) (hedgerow_list_domains))", "{{category}}"),), 12, kind="bargauge"),
+            Panel("Names in force", (("sort_desc(max by (category) (hedgerow_coverage_names))", "{{category}}"),), 12, kind="bargauge"),
+            Panel("Lists in force", (("sort_desc(max by (category) (hedgerow_coverage_lists))", "{{category}}"),), 12, kind="bargauge"),
+            Panel("Categories that are not fully covered", ((_NOT_COVERED, "{{category}}: {{state}}"),), 12, kind="bargauge"),
             Panel("Age of the lists", (("sort_desc(max by (source) (hedgerow_list_age_seconds))", "{{source}}"),), 12, "s", "bargauge"),
             Panel(
                 "Restarts, and events not remembered",

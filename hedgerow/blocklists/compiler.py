@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -60,7 +60,7 @@ class SourceReport:
 @dataclass(frozen=True, slots=True)
 class CompileReport:
     """The figures of a generation. `domains` are the distinct names that the lists block; `keys` are those in the index, without covered
-    names; `skipped` counts problems; `index_bytes` is the size of the index of hosts."""
+    names; `skipped` counts problems; `index_bytes` is the size of the index of hosts; `categories` are the distinct names per category."""
 
     version: str
     domains: int
@@ -70,6 +70,7 @@ class CompileReport:
     index_bytes: int
     problems: tuple[Problem, ...]
     sources: tuple[SourceReport, ...]
+    categories: dict[str, int] = field(default_factory=dict)
 
 
 def compile_generation(
@@ -167,12 +168,14 @@ def _read_rules(
 
 
 def _report(meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals: KeyCounts, index_bytes: int) -> CompileReport:
-    domains, unique = 0, Counter[int]()
+    domains, unique, categories = 0, Counter[int](), Counter[str]()
     for entries, count in totals.items():
         owners = [entry // len(EntryKind) for entry in entries if entry % len(EntryKind) == EntryKind.BLOCK]
         domains += count if owners else 0
         if len(owners) == 1:
             unique[owners[0]] += count
+        for category in {meta.sources[owner].category for owner in owners}:
+            categories[category] += count
     pairs = enumerate(zip(meta.sources, parsed_sources, strict=True))
     reports = tuple(
         _report_source(source, parsed_source, unique[index])
@@ -188,6 +191,7 @@ def _report(meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals
         index_bytes=index_bytes,
         problems=tuple(problem for parsed_source in parsed_sources for problem in parsed_source.problems),
         sources=reports,
+        categories=dict(categories),
     )
 
 

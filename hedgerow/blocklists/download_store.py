@@ -23,6 +23,9 @@ import msgspec
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source
 
+_CLOCK_IS_SET = 1_735_689_600.0
+"""2025. A file from before then was written by a machine whose clock was not set yet."""
+
 
 class FetchOutcome(StrEnum):
     LOCAL = "local"  # a file of the user: nothing to download
@@ -80,6 +83,34 @@ class CopyStatus:
     path: Path | None = None
     checked: float | None = None
     held: str = ""
+
+
+def failing_since(source: Source, store: Path) -> float | None:
+    """Return when the first of the downloads failed that have failed in a row; None if the last one succeeded or none was tried."""
+    return _failed_at(pointer_path(source, store))
+
+
+def mark_failure(pointer: Path) -> None:
+    """Note that a download failed, unless the one before failed too. Raises OSError."""
+    if _failed_at(pointer) is None:
+        _failure_mark(pointer).touch()
+
+
+def clear_failure(pointer: Path) -> None:
+    """Note that a download succeeded. Raises OSError."""
+    _failure_mark(pointer).unlink(missing_ok=True)
+
+
+def _failed_at(pointer: Path) -> float | None:
+    try:
+        at = _failure_mark(pointer).stat().st_mtime
+    except OSError:
+        return None
+    return at if at > _CLOCK_IS_SET else None
+
+
+def _failure_mark(pointer: Path) -> Path:
+    return pointer.with_suffix(".failing")
 
 
 def copy_status(source: Source, store: Path) -> CopyStatus:

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
@@ -32,6 +33,8 @@ from hedgerow.blocklists.download_store import (
     FetchResult,
     StoredCopies,
     StoredCopy,
+    clear_failure,
+    mark_failure,
     pointer_path,
     read_stored_copies,
     save_stored_copies,
@@ -53,6 +56,11 @@ MIN_CHECKED_BYTES = 16 << 20
 _MAX_CONCURRENT = 4
 _MARKUP_SNIFF_BYTES = 512
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml|!--)", re.IGNORECASE)
+
+
+def new_client() -> httpx.Client:
+    """Return a client that keeps no cookies, by which a publisher could recognise an installation."""
+    return httpx.Client(http2=True, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
 
 
 class RefusedError(ValueError):
@@ -222,7 +230,7 @@ def fetch_all(
     store.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if client is None:
-            client = stack.enter_context(httpx.Client(http2=True))
+            client = stack.enter_context(new_client())
         context = _DownloadContext(store, client, limits, check, received, lock)
         pool = stack.enter_context(ThreadPoolExecutor(_MAX_CONCURRENT))
         results = []
@@ -242,10 +250,12 @@ def _fetch(source: Source, context: _DownloadContext) -> FetchResult:
     try:
         newer = _download_with_retries(source, pointer, read_stored_copies(pointer).newest, context)
     except (RefusedError, _UnreachableError) as error:
+        mark_failure(pointer)
         good = _good_copy(source, read_stored_copies(pointer), context.store)
         fate = "the last good copy is used" if good else "there is no copy yet"
         problem = Problem(source.name, None, None, f"{error}; {fate}", source.place)
         return FetchResult(good or source, FetchOutcome.KEPT if good else FetchOutcome.MISSING, problem)
+    clear_failure(pointer)
     with context.lock():
         return _store_copy(source, pointer, newer, context)
 

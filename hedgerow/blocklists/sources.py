@@ -50,10 +50,22 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+@functools.cache
 def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:
     """Return the lists that come with Hedgerow: one file of plain domains per category, named after it."""
     return tuple(
         Source(name=f"starter/{path.stem}", category=path.stem, path=path, format="plain") for path in sorted(folder.glob("*.txt"))
+    )
+
+
+@functools.cache
+def correction_sources(folder: Path = DATA / "corrections") -> tuple[Source, ...]:
+    """Return the lists of exceptions that come with Hedgerow: sites that public lists put into a category by mistake.
+
+    A rule of the policy still blocks them.
+    """
+    return tuple(
+        Source(name=f"corrections/{path.stem}", category=path.stem, path=path, format="adblock") for path in sorted(folder.glob("*.txt"))
     )
 
 

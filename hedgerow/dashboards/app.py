@@ -25,6 +25,7 @@ from hedgerow.dashboards.api.problems import install_handlers, problem
 from hedgerow.dashboards.api.schema import api_router
 from hedgerow.dashboards.api.time import BudgetRow, TimeControl, add_time_routes
 from hedgerow.dashboards.control import Control, Status
+from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
@@ -183,6 +184,13 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
             ages[(item.source,)] = max(0.0, now - item.fetched)
     metrics.set_all("hedgerow_list_domains", domains)
     metrics.set_all("hedgerow_list_age_seconds", ages)
+    metrics.set_all("hedgerow_coverage_names", {(each.category,): float(each.names) for each in status.coverage})
+    metrics.set_all("hedgerow_coverage_lists", {(each.category,): float(each.lists) for each in status.coverage})
+    wanted = [each for each in status.coverage if each.wanted]
+    states: dict[tuple[str, ...], float] = {
+        (each.category, state.value): float(state is each.state) for each in wanted for state in CoverageState
+    }
+    metrics.set_all("hedgerow_coverage_state", states)
     metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
     metrics.set("hedgerow_state_free_bytes", (), float(status.free_bytes))

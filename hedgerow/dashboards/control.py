@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHealth, fetch_progress
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
@@ -45,33 +46,12 @@ class WorkerHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class ListHealth:
-    """A list. `fetched` is the last successful download, or the time stamp of a file.
-
-    `unique` counts domains that are in no other list, `problems` and `ignored` count lines by kind. `held`: a newer copy awaits approval.
-    `failed`: the server sends nothing, or the copy is too old. `is_remote`: it is fetched from a server.
-    """
-
-    source: str
-    category: str
-    domains: int
-    fetched: float | None = None
-    problem: str = ""
-    unique: int = 0
-    url_rules: int = 0
-    format: str = ""
-    problems: Mapping[str, int] = field(default_factory=dict)
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    held: bool = False
-    failed: bool = False
-    is_remote: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """State of Hedgerow. Instants are seconds since the epoch.
 
     `policy` is the path of the file in force, empty for the built-in policy. `policy_problems` are those of a newer file that was rejected.
+    `coverage` sums up `lists` by category. `recommended` are the names of the public lists for the profiles in use; with `starter_only`
+    the policy does without them.
     `dropped` counts decisions that were not recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates`
     are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists or
     newer rules cannot be put into force. `has_gateway`: this machine forwards the network's traffic and redirects it.
@@ -86,6 +66,9 @@ class Status:
     policy_problems: tuple[Problem, ...] = ()
     list_problems: tuple[Problem, ...] = ()
     lists: tuple[ListHealth, ...] = ()
+    coverage: tuple[CategoryCoverage, ...] = ()
+    recommended: tuple[str, ...] = ()
+    starter_only: bool = False
     workers: tuple[WorkerHealth, ...] = ()
     journal_problem: str = ""
     dropped: int = 0
@@ -113,10 +96,14 @@ class Status:
         return remote if all(each.failed for each in remote) else ()
 
     @property
-    def knows_few_adult_sites(self) -> bool:
-        """Tell whether only the starter list blocks adult sites, because other lists are not fetched yet or not wanted."""
-        adult = [each for each in self.lists if each.category == "adult" and each.domains]
-        return all(each.source.startswith("starter/") for each in adult)
+    def fetching(self) -> FetchProgress:
+        """Return the progress of the downloads of lists."""
+        return fetch_progress(self.lists)
+
+    @property
+    def adult_coverage(self) -> CategoryCoverage | None:
+        """Return the coverage of adult sites, or None if no list has any."""
+        return next((each for each in self.coverage if each.category == "adult"), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,13 @@ METRICS: tuple[Metric, ...] = (
     _counter("hedgerow_policy_loads_total", "Loads of the policy file.", "result", shown=(("failure",), ("success",))),
     _gauge("hedgerow_policy_loaded_timestamp_seconds", "Load time of the policy in force, in seconds since the epoch."),
     _gauge("hedgerow_list_domains", "Domains in the lists of a category.", "category"),
+    _gauge("hedgerow_coverage_names", "Distinct names that the lists in force have for a category.", "category"),
+    _gauge("hedgerow_coverage_lists", "Lists in force for a category, the starter list included.", "category"),
+    _gauge(
+        "hedgerow_coverage_state",
+        "1 for the state of a category that is recommended for somebody here: full, fetching, starter, missing or dead; 0 for the others.",
+        "category", "state",
+    ),
     _gauge("hedgerow_list_age_seconds", "Seconds since a list was last fetched or written.", "source"),
     _gauge("hedgerow_access_requests_open", "Open requests for access."),
     _gauge("hedgerow_state_free_bytes", "Free bytes on the disk of the state directory."),

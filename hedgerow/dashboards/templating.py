@@ -8,6 +8,7 @@ from functools import cache
 from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
 from jinja2.bccache import Bucket
 
+from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language
 
@@ -53,6 +54,7 @@ def make_environment(reader: Language) -> Environment:
         "counted": lambda counts: labels.count_by_reason(counts, reader),
         "reason_text": lambda reason, what: labels.reason_text(reason, what, reader),
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
+        "public_list": lambda name: public_sources()[name],
         "title_of": lambda name: labels.title_of(name, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "iso": labels.iso_timestamp,

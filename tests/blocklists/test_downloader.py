@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from hedgerow import __version__
-from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, accept_held_copy, copy_status
+from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, accept_held_copy, copy_status, failing_since
 from hedgerow.blocklists.downloader import DownloadLimits, fetch_all
 from hedgerow.blocklists.sources import Source
 
@@ -157,10 +157,15 @@ def test_bad_downloads_keep_the_good_copy(what: str, server: ListServer, tmp_pat
     assert (missing.outcome, missing.source.path) == (FetchOutcome.MISSING, None)
     assert missing.problem
     assert message in missing.problem.message
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".failing"]
+    first = failing_since(missing.source, tmp_path)
+    assert first is not None
+    fetch(server, tmp_path)
+    assert failing_since(missing.source, tmp_path) == first, "the first failure in a row counts"
 
     server.serve = lambda handler: answer(handler, 200, GOOD)
     fetch(server, tmp_path)
+    assert failing_since(missing.source, tmp_path) is None
     if what == "not modified, unasked":
         return  # without a condition in the request it is wrong, with one it is the usual answer
     server.serve = serve
@@ -169,7 +174,7 @@ def test_bad_downloads_keep_the_good_copy(what: str, server: ListServer, tmp_pat
     assert content(kept) == GOOD
     assert kept.problem
     assert message in kept.problem.message
-    assert len(list(tmp_path.iterdir())) == 2
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".failing", ".json", ".list"]
 
 
 def test_a_copy_accepted_during_a_download_stays_accepted(server: ListServer, tmp_path: Path) -> None:
@@ -245,6 +250,14 @@ def test_requests_reveal_only_the_version(server: ListServer, tmp_path: Path) ->
     assert headers.pop("user-agent") == f"hedgerow/{__version__}"
     assert headers.keys() == {"host", "accept", "accept-encoding", "connection"}
     assert headers["host"] in server.url
+
+
+def test_no_cookie_is_sent_back(server: ListServer, tmp_path: Path) -> None:
+    """A publisher could recognise an installation by it, also at the next list and behind a redirect."""
+    server.serve = lambda handler: answer(handler, 200, GOOD, set_cookie="id=1; Path=/")
+    fetch_all([Source(name, "adult", url=f"{server.url}/{name}") for name in ("a", "b", "c", "d", "e", "f")], tmp_path, limits=QUICK)
+    assert len(server.headers) == 6
+    assert [headers for headers in server.headers if "cookie" in headers] == []
 
 
 def test_unreachable_servers_are_tried_once(tmp_path: Path) -> None:

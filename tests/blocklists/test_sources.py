@@ -11,7 +11,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import DATA, CategoryKind, builtin_categories, load_categories
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats import FORMATS
-from hedgerow.blocklists.sources import load_public_sources, load_publishers, public_sources, starter_sources
+from hedgerow.blocklists.sources import Source, correction_sources, load_public_sources, load_publishers, public_sources, starter_sources
 
 
 def test_builtin_taxonomy() -> None:
@@ -52,6 +52,40 @@ def test_starter_lists_have_no_problems(tmp_path: Path) -> None:
             domain = line.partition("#")[0].strip()
             if domain:
                 assert catalogue.host_mask(domain) & catalogue.mask_of([source.category]), f"{source.path}:{number}"
+
+
+def test_corrections_keep_health_and_sexual_education_open(tmp_path: Path) -> None:
+    """A public list may take them for pornography or drugs; only a rule of the policy blocks them then."""
+    good = {source.name: starter_names(source) for source in starter_sources() if source.category in {"health", "sexual-education"}}
+    names = set().union(*good.values())
+    (tmp_path / "list.txt").write_text("\n".join(names) + "\nadult.example\n")
+    lists = [Source("list", category, tmp_path / "list.txt") for category in ("adult", "drugs", "gambling")]
+    report = compile_generation([*starter_sources(), *correction_sources(), *lists], tmp_path / "generation")
+    assert {problem.source.partition(" ")[0] for problem in report.problems} <= {"list"}
+    names -= {problem.text for problem in report.problems}  # public suffixes such as nhs.uk, which no list can block
+    catalogue = Catalogue.open(tmp_path / "generation")
+
+    def categories_of(host: str) -> set[str]:
+        return set(catalogue.names_of(catalogue.host_mask(host)))
+
+    assert {name for name in names if "adult" in categories_of(f"www.{name}")} == set()
+    assert {name for name in good["starter/health"] if "drugs" in categories_of(name)} == set()
+    assert all("gambling" in categories_of(name) for name in names)
+    assert {"adult", "drugs"} <= categories_of("adult.example")
+
+
+def starter_names(source: Source) -> set[str]:
+    assert source.path
+    return {name for line in source.path.read_text().splitlines() if (name := line.partition("#")[0].strip())}
+
+
+@pytest.mark.parametrize(
+    "category", ["adult", "gambling", "drugs", "bypass", "malware", "phishing", "ads-trackers", "violence", "dating", "social"]
+)
+def test_each_category_that_matters_has_two_independent_public_lists(category: str) -> None:
+    """Two homepages: the day on which one publisher gives up must not open the category."""
+    recommended = [source for source in public_sources().values() if source.category == category and "child-8-12" in source.default_for]
+    assert len({source.homepage for source in recommended}) > 1
 
 
 def test_public_lists() -> None:

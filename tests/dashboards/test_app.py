@@ -14,12 +14,15 @@ from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.dashboards.metrics import METRICS
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.network import ListSelection
+from hedgerow.policies.reading.load import load_policy
 
 MIA = DeviceId("mia-tablet")
 HELPLINE = Lifeline("A helpline", "GB", "https://help.example/", ("help.example",), phone="0800 11 11")
@@ -550,14 +553,55 @@ def test_the_state_of_an_unopened_seat_follows_the_policy(web, setting, is_close
     assert ("shows only its welcome page" in page, "follows the rules for a child" in page) == (is_closed, not is_closed)
 
 
-def test_the_page_of_lists_says_when_most_adult_sites_are_open(web):
-    starter, own = ListHealth("starter/adult", "adult", 117, NOW), ListHealth("hagezi-nsfw", "adult", 0, None)
-    said = "most adult sites are open"
+def covered(*lists, wanted=("adult",)):
+    return {"lists": lists, "coverage": coverage_by_category(lists, {}, wanted)}
+
+
+def test_pages_say_loudly_when_most_adult_sites_are_open(web):
+    starter, public = ListHealth("starter/adult", "adult", 117, NOW, starter=True), ListHealth("hagezi-nsfw", "adult", 0, is_remote=True)
+    failed, there = replace(public, problem="the server answered 404", failed=True), replace(public, domains=111_000, fetched=NOW - 10_800)
+    loud, first = "Most adult sites are open", {"recommended": ("hagezi-nsfw",)}
+    web.policy_path.write_text("people: {mia: {age: 9}}\n")
     with httpx.Client(base_url=web.url, trust_env=False) as browser:
-        web.change_status(lists=(starter, own))
-        assert said in browser.get("/lists").text, "the public list has not come yet"
-        web.change_status(lists=(starter, replace(own, domains=111_000)))
-        assert said not in browser.get("/lists").text
+
+        def pages(**status):
+            web.change_status(**{"starter_only": False, **first, **status})
+            return browser.get("/").text, browser.get("/lists").text
+
+        for page in pages(**covered(starter, replace(public, waiting=True))):
+            assert loud in page
+            assert "The others are being fetched." in page
+        today, lists = pages(**covered(starter, failed))
+        assert "The only list cannot be fetched" in today, "the page has a notice of its own for that"
+        assert loud not in today
+        for page in (lists, pages(**covered(starter, failed, replace(there, source="ads", category="ads-trackers")))[0]):
+            assert loud in page
+            assert "1 could not be fetched; Hedgerow keeps trying." in page
+        for page in pages(**covered(starter), starter_only=True):
+            assert loud in page
+            assert "by choice" in page
+            assert 'value="recommended"' in page
+        for page in pages(**covered(starter, there)):
+            assert loud not in page
+            assert "111,117 names from 2 lists, updated 3 hours ago" in " ".join(page.split())
+        page = pages(**covered(starter, there))[1]
+        assert ">good<" in page, "the public list is good"
+        assert page.count(">good<") == 1, "117 names are never good"
+        assert "GPL-3.0" in page
+        assert loud not in pages(**covered(starter, wanted=()))[0], "nobody here is to be kept from adult sites"
+
+
+def test_the_public_lists_are_switched_off_and_on(web):
+    web.policy_path.write_text("people: {mia: {age: 9}}\n")
+    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}) as browser:
+        assert (
+            "/lists?saved="
+            in browser.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{web.url}/lists"}).headers["location"]
+        )
+        assert load_policy(web.policy_path).network.lists is ListSelection.STARTER
+        browser.post("/lists/selection", data={"lists": "recommended"})
+        assert load_policy(web.policy_path).network.lists is ListSelection.RECOMMENDED
+        assert browser.post("/lists/selection", data={"lists": "none"}).status_code == 422
 
 
 def test_there_is_no_switch_for_illegal_material(web):

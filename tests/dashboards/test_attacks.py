@@ -10,7 +10,8 @@ import pytest
 from web_server import NOW, SETUP_CODE, TOKEN
 from web_server.household import PAGES
 
-from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 
@@ -73,6 +74,7 @@ FORMS = {
     "/lists": {"url": "https://x.example/l.txt", "category": "adult"},
     "/lists/remove": {"name": "x"},
     "/lists/accept": {"name": "x"},
+    "/lists/selection": {"lists": "starter"},
     "/settings/network": {"country": "PT", "zone": "UTC", "unknown": "adult"},
     "/changes/1/undo": {},
     "/account/password": {"old": PASSWORD, "new": "another good password"},

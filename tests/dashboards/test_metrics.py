@@ -241,6 +241,8 @@ def test_series_used_by_alerts_exist_from_the_start():
 SERIES = {
     "HedgerowDown": ('up{job="hedgerow"}', "0x20"),
     "HedgerowListStale": ('hedgerow_list_age_seconds{source="https://example.org/x"}', "300000x200"),
+    "HedgerowFewAdultSites": ('hedgerow_coverage_state{category="adult",state="fetching"}', "1x200"),
+    "HedgerowListDead": ('hedgerow_coverage_state{category="malware",state="dead"}', "1x200"),
     "HedgerowInspectorRecycling": ('hedgerow_worker_restarts_total{role="inspector"}', "0+1x60"),
     "HedgerowWorkerRestarting": ('hedgerow_worker_restarts_total{role="dns"}', "0+1x60"),
     "HedgerowBypassAttempts": ('hedgerow_dns_queries_total{reason="bypass",verdict="block"}', "0+9x120"),
@@ -260,7 +262,10 @@ def test_every_alert_fires_when_it_should_and_is_silent_when_all_is_well(tmp_pat
     bad = [{"series": series, "values": values} for series, values in SERIES.values()]
     bad.append({"series": 'hedgerow_dns_upstream_seconds_count{upstream="a"}', "values": "0+1x60"})
     good = [
-        {"series": series, "values": "7000000000x200" if "bytes" in series or "expires" in series else "1x200"}
+        {
+            "series": series,
+            "values": "7000000000x200" if "bytes" in series or "expires" in series else "0x200" if "state=" in series else "1x200",
+        }
         for series, _ in SERIES.values()
     ]
     query = 'ALERTS{alertstate="firing"}'
@@ -275,7 +280,7 @@ def test_every_alert_fires_when_it_should_and_is_silent_when_all_is_well(tmp_pat
 
 
 def _fires(alert):
-    when = "100m" if alert == "HedgerowListStale" else "20m"
+    when = "100m" if alert in {"HedgerowListStale", "HedgerowFewAdultSites", "HedgerowListDead"} else "20m"
     return {
         "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})',
         "eval_time": when,

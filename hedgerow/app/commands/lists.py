@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,6 +47,8 @@ from hedgerow.blocklists.rule_locator import locate_all
 from hedgerow.blocklists.rules import Origin, Problem
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.blocklists.url_index import OPAQUE_ORIGIN
+from hedgerow.codec import decode, encode
+from hedgerow.dashboards.coverage import CategoryCoverage, coverage_text
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.text.suggestions import suggest
 
@@ -61,12 +63,24 @@ app = typer.Typer(help="Fetch, compile and search the lists.", no_args_is_help=T
 
 @app.command()
 def status(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the lists in force, how many names only each of them has, and its problems."""
+    """Show the coverage of each category, the lists in force, how many names only each of them has, and their problems."""
     current = call_api(state, "GET", "/status")
     if as_json:
-        print_json({"lists": current["lists"], "problems": current["list_problems"]})
+        print_json({"coverage": current["coverage"], "lists": current["lists"], "problems": current["list_problems"]})
         return
+    _print_coverage(decode(tuple[CategoryCoverage, ...], encode(current["coverage"])))
     _print_status(current["lists"])
+
+
+def _print_coverage(rows: Sequence[CategoryCoverage]) -> None:
+    """Print a line for each category, red where it is recommended for somebody here and only the starter list is in force."""
+    console = Console(highlight=False)
+    table = Table(Column("category", no_wrap=True), Column("coverage", overflow="fold"), box=None, padding=(0, 1, 0, 0))
+    for row in rows:
+        style = "red" if row.is_thin else "yellow" if row.missing or row.dead else ""
+        add_row(table, row.category, coverage_text(row, time.time()), style=style)
+    console.print(table)
+    console.print()
 
 
 def _print_status(rows: list[dict[str, Any]]) -> None:
@@ -78,7 +92,7 @@ def _print_status(rows: list[dict[str, Any]]) -> None:
     for title in ("seen", *(["format"] if is_wide else [])):
         table.add_column(title, no_wrap=True)
     for row in rows:
-        seen = time.strftime("%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
+        seen = time.strftime("%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "waiting" if row["waiting"] else "never"
         cells = (row["source"], row["category"], *(f"{row[key]:,}" for key in _NUMBERS), seen, *([row["format"]] if is_wide else []))
         add_row(table, *cells, style="red" if row["failed"] else "yellow" if row["held"] else "")
     console.print(table)

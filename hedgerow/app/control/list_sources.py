@@ -11,17 +11,17 @@ from pathlib import Path
 
 from hedgerow.blocklists.archives import files_of
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.blocklists.download_store import CopyStatus, copy_status, pointer_path
+from hedgerow.blocklists.download_store import CopyStatus, copy_status, failing_since, pointer_path
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.blocklists.list_parser import engine_digest
-from hedgerow.blocklists.sources import Source, public_sources, shown_url, starter_sources
+from hedgerow.blocklists.sources import PublicSource, Source, correction_sources, public_sources, shown_url, starter_sources
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy, Profile
 from hedgerow.policies.network import ListSelection
 
 
 def sources_of(policy: Policy) -> tuple[Source, ...]:
-    """The starter lists, the policy's own and the recommended ones, unless the policy uses the starter lists only."""
+    """The starter lists, the corrections, the policy's own lists and, unless it uses the starter lists only, the recommended ones."""
     own = [
         Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
         for each in policy.lists
@@ -30,7 +30,7 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
     public = {source.url for source in public_sources().values()}
     own = [replace(each, leave_out=_services_of_other_kinds(each.category)) if each.url in public else each for each in own]
     recommended = [source for source in recommended_sources(policy) if source.url not in known]
-    return (*starter_sources(), *own, *recommended)
+    return (*starter_sources(), *correction_sources(), *own, *recommended)
 
 
 def source_location(name: str, policy: Policy) -> str:
@@ -51,13 +51,19 @@ def recommended_sources(policy: Policy) -> list[Source]:
     """
     if policy.network.lists != ListSelection.RECOMMENDED:
         return []
+    return [replace(source.as_source(), leave_out=_services_of_other_kinds(source.category)) for source in recommended_for_profiles(policy)]
+
+
+def wanted_categories(policy: Policy) -> frozenset[str]:
+    """The categories of which public lists are recommended for the profiles in use, even if the policy uses the starter lists only."""
+    return frozenset(source.category for source in recommended_for_profiles(policy))
+
+
+def recommended_for_profiles(policy: Policy) -> list[PublicSource]:
+    """The public lists recommended for the profiles in use, even if the policy uses the starter lists only."""
     people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
     used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
-    return [
-        replace(source.as_source(), leave_out=_services_of_other_kinds(source.category))
-        for source in public_sources().values()
-        if used.intersection(source.default_for)
-    ]
+    return [source for source in public_sources().values() if used.intersection(source.default_for)]
 
 
 @functools.cache
@@ -128,6 +134,11 @@ class CopyStatuses:
         """Seconds since the server was last reached, or since the file was written; None if there is no copy."""
         then = self.status(source).checked if source.url else modified_at(source)
         return time.time() - then if then else None
+
+    def failing_for(self, source: Source) -> float:
+        """Seconds since the first of the failed downloads in a row, 0 if the last one succeeded or none was tried."""
+        since = failing_since(source, self._downloads) if source.url else None
+        return max(0.0, time.time() - since) if since else 0.0
 
     def with_paths(self, sources: Iterable[Source]) -> tuple[Source, ...]:
         """The sources with the paths of their copies."""

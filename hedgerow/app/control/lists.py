@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,15 +29,15 @@ from hedgerow.app.control.list_jobs import (
     run_compile,
     run_fetch,
 )
-from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of
+from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
 from hedgerow.blocklists.download_store import FetchResult, accept_held_copy
 from hedgerow.blocklists.generation import matches_checksums, read_meta
 from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.rules import Problem
-from hedgerow.blocklists.sources import Source, starter_sources
-from hedgerow.dashboards.control import ListHealth
+from hedgerow.blocklists.sources import Source, correction_sources, starter_sources
+from hedgerow.dashboards.coverage import CategoryCoverage, ListHealth, coverage_by_category
 from hedgerow.journal.rule_versions import ListVersion
 from hedgerow.policies.model import Policy
 
@@ -52,6 +53,10 @@ FETCH_RETRY_S = 60.0
 """Pause after the first failure of a list; it doubles with each further failure."""
 FETCH_AGAIN_AT_MOST_S = 3600.0
 COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
+PAUSE_JITTER = 0.25
+"""Part of a pause that is left to chance, so that many installations do not come back in the same second."""
+DEAD_AFTER_S = 7 * 86400.0
+"""A list whose server has not sent it for so long counts as dead."""
 MANY_FAILURES = 3
 """Failures that are logged one by one; more become one line, and `hedgerow lists status` shows them all."""
 REFRESH_FRACTION = 0.75
@@ -60,16 +65,18 @@ REFRESH_FRACTION = 0.75
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock."""
+    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock. `luck` is a random number from 0 to 1."""
 
     at: float
     times: int
     problem: Problem
+    luck: float
 
     @property
     def pause(self) -> float:
-        """Seconds until the next attempt."""
-        return float(min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S))
+        """Seconds until the next attempt: twice as many after each failure, up to a bound."""
+        longest = min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S)
+        return float(longest * (1 - PAUSE_JITTER * self.luck))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +129,12 @@ class ListUpdater:
         is_known = _usable_report(self._folders.generations / fingerprint(sources)) is not None
         if is_known or size - _size_of_starter_lists() <= COMPILE_FIRST_BYTES:
             return await self.compile(policy)
-        if before is not None and _is_usable(before):
-            self.generation = before
+        if before is not None and (report := _usable_report(before)) is not None:
+            known = {(source.name, source.category): source for source in sources}
+            self.generation, self.report = before, report
+            self._compiled = tuple(known.get((each.name, each.category)) or Source(each.name, each.category) for each in report.sources)
             return True
-        return await self._compile(starter_sources())
+        return await self._compile((*starter_sources(), *correction_sources()))
 
     async def compile(self, policy: Policy) -> bool:
         """Compile the policy's lists. Returns False on failure; the generation in force then stays."""
@@ -160,6 +169,7 @@ class ListUpdater:
         if not wanted:
             return
         job = FetchJob(wanted, self._folders.state)
+        luck = random.random()  # noqa: S311 (no secret); one for all, so that lists that failed together are retried together
         self._is_fetching = True
         try:
             async with self._job_lock:
@@ -169,7 +179,7 @@ class ListUpdater:
         except (CompileError, OSError) as error:
             self._fail(error)
             for source in wanted:
-                self._note_failure(source, Problem(source.name, None, None, self.problem, source.place))
+                self._note_failure(source, Problem(source.name, None, None, self.problem, source.place), luck)
             return
         finally:
             self._is_fetching = False
@@ -178,15 +188,15 @@ class ListUpdater:
         for source, each in zip(wanted, fetched, strict=True):
             if each.problem is None:
                 self._failed.pop(source, None)
-            elif self._note_failure(source, each.problem):
+            elif self._note_failure(source, each.problem, luck):
                 new_problems.append(each.problem)
         if self._progress is None:  # otherwise the callbacks have reported it
             _warn(new_problems, len(wanted))
 
-    def _note_failure(self, source: Source, problem: Problem) -> bool:
+    def _note_failure(self, source: Source, problem: Problem, luck: float) -> bool:
         """Remember a failure. Returns False if the list failed before too and nothing new is held back."""
         before = self._failed.get(source)
-        self._failed[source] = _Failure(time.monotonic(), before.times + 1 if before else 1, problem)
+        self._failed[source] = _Failure(time.monotonic(), before.times + 1 if before else 1, problem, luck)
         is_held = bool(self._copies.status(source).held)
         return before is None or (is_held and before.problem.message != problem.message)
 
@@ -226,23 +236,26 @@ class ListUpdater:
         copy = self._copies.status(source)
         if copy.held:
             return f"held back: {copy.held} (to use it: `hedgerow lists accept '{source.name}'`)"
+        failed = self._failed[source].problem.message if source in self._failed else ""
+        if (seconds := self._copies.failing_for(source)) > DEAD_AFTER_S:
+            return f"its server has not sent it for {seconds / 86400:.0f} days{failed and ': '}{failed}"
         age = self._copies.age(source)
         if source.refresh is not None and age is not None and age > source.refresh:
             return f"not refreshed for {age / 3600:,.0f} hours, while its limit is {source.refresh / 3600:,.0f}"
-        return self._failed[source].problem.message if source in self._failed else ""
+        return failed
 
     def health(self, policy: Policy) -> tuple[ListHealth, ...]:
-        """The health of each list."""
-        reports = dict(zip(self._compiled, self.report.sources, strict=False)) if self.report else {}
+        """The health of each list, without the corrections, which block nothing.
+
+        While a newer copy waits for the compiler, the figures are those of the copy in force.
+        """
+        rows = zip(self._compiled, self.report.sources, strict=False) if self.report else ()
+        reports = {replace(each, path=None) if each.url else each: report for each, report in rows if each.path is not None}
+        pending = {source for source in sources_of(policy) if self._copies.with_paths((source,))[0] not in self._compiled}
         return tuple(
-            _health_of(
-                source,
-                self._copies.status(source).checked if source.url else modified_at(source),
-                self._problem(source),
-                bool(self._copies.status(source).held),
-                reports.get(self._copies.with_paths((source,))[0]),
-            )
+            _health_of(source, self._copies, self._problem(source), source in pending, reports.get(source))
             for source in sources_of(policy)
+            if source not in correction_sources()
         )
 
     def prune(self, keep: Collection[Path | None]) -> None:
@@ -267,27 +280,39 @@ def _list_version(source: Source, report: SourceReport) -> ListVersion:
     return ListVersion(source.name, source.category, modified_at(source), report.names)
 
 
-def _health_of(source: Source, checked: float | None, problem: str, is_held: bool, report: SourceReport | None) -> ListHealth:
+def coverage_of(report: CompileReport | None, policy: Policy, lists: Sequence[ListHealth]) -> tuple[CategoryCoverage, ...]:
+    """The coverage of each category by `lists`, the health of each list; `report` is of the generation in force."""
+    return coverage_by_category(lists, report.categories if report else {}, wanted_categories(policy))
+
+
+def _health_of(
+    source: Source, copies: CopyStatuses, problem: str, is_pending: bool, report: SourceReport | None
+) -> ListHealth:  # fmt: skip
     """The health of one list. `problem` is that of the list as a whole; problems of its lines come from the compiler's report."""
-    has_failed = bool(problem) and not is_held
+    is_in_force = report is not None and bool(report.names or report.url_rules)
+    is_held = bool(copies.status(source).held)
     problems = report.problems if report else {}
+    lines = ""
     if not problem and problems:
         kind, count = next(iter(problems.items()))
-        problem = kind if count == 1 else f"{count:,} × {kind}"
+        lines = kind if count == 1 else f"{count:,} × {kind}"
     return ListHealth(
         source=source.name,
         category=source.category,
         domains=report.names if report else 0,
-        fetched=checked,
-        problem=problem,
+        fetched=copies.status(source).checked if source.url else modified_at(source),
+        problem=problem or lines,
         unique=report.unique if report else 0,
         url_rules=report.url_rules if report else 0,
         format=report.format if report else "",
         problems=problems,
         ignored=report.ignored if report else {},
         held=is_held,
-        failed=has_failed,
+        failed=bool(problem) and not is_held,
+        starter=source in starter_sources(),
         is_remote=source.url is not None,
+        waiting=not is_in_force and not problem and (is_pending or (source.url is not None and copies.status(source).path is None)),
+        dead=copies.failing_for(source) > DEAD_AFTER_S,
     )
 
 

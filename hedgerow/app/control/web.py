@@ -13,6 +13,8 @@ from hedgerow.app.control.access import AccessControl
 from hedgerow.app.control.certificates import WebCertificates, web_host_names
 from hedgerow.app.control.gateway import config_file
 from hedgerow.app.control.health import WorkerMonitor
+from hedgerow.app.control.list_sources import recommended_for_profiles
+from hedgerow.app.control.lists import coverage_of
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
@@ -44,6 +46,7 @@ from hedgerow.policies.model import (
     RequestKind,
     TargetKind,
 )
+from hedgerow.policies.network import ListSelection
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
@@ -76,6 +79,7 @@ class WebControl(AccessControl):
 
     def status(self) -> Status:
         policy, lists = self._publisher.policy_file, self._publisher.lists
+        health = lists.health(policy.policy)
         return Status(
             version=__version__,
             started=self._started,
@@ -85,7 +89,10 @@ class WebControl(AccessControl):
             policy_loaded=policy.loaded,
             policy_problems=policy.current_problems(),
             list_problems=lists.problems(policy.policy),
-            lists=lists.health(policy.policy),
+            lists=health,
+            coverage=coverage_of(lists.report, policy.policy, health),
+            recommended=tuple(source.name for source in recommended_for_profiles(policy.policy)),
+            starter_only=policy.policy.network.lists is ListSelection.STARTER,
             workers=tuple(_worker_health(row) for row in self._workers.rows),
             journal_problem=self._recorder.problem,
             dropped=self._recorder.dropped,

@@ -29,6 +29,8 @@ from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.workers.upstreams import open_policy_upstreams
+from hedgerow.codec import decode, encode
+from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, coverage_text
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
@@ -169,18 +171,44 @@ def check_status(installation: Installation) -> Iterator[Finding]:
 
 def _lists(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
     lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
-    failing = [str(row["source"]) for row in lists if row["problem"]]
-    fetched = ((str(row["source"]), float(str(row["fetched"]))) for row in lists if row.get("fetched"))
-    old = [name for name, when in fetched if name.startswith("http") and time.time() - when > MAX_LIST_AGE_S]
-    if not any(row["category"] == "adult" and row["domains"] and not str(row["source"]).startswith("starter/") for row in lists):
-        mend = "hedgerow lists update; a policy with network: lists: starter needs an adult list of its own"
-        yield Finding("adult lists", Health.UNSURE, FEW_ADULT_SITES, mend)
+    waiting = [str(row["source"]) for row in lists if row["waiting"]]
+    dead = [str(row["source"]) for row in lists if row["dead"]]
+    failing = [str(row["source"]) for row in lists if row["problem"] and not row["dead"]]
+    fetched = ((str(row["source"]), float(str(row["fetched"]))) for row in lists if row["is_remote"] and row["fetched"])
+    old = [name for name, when in fetched if time.time() - when > MAX_LIST_AGE_S and name not in (*dead, *failing)]
+    yield from _coverage(status)
+    if waiting:
+        public = sum(bool(row["is_remote"]) for row in lists)
+        yield Finding("lists", Health.UNSURE, f"{len(waiting)} of {public} public lists are still being fetched", "wait a few minutes")
+    if dead:
+        mend = f"{update}; a list that its publisher has given up can be replaced by another: hedgerow lists public"
+        yield Finding("lists", Health.UNSURE, f"dead, not sent for a week: {', '.join(dead)}; their last good copies stay in use", mend)
     if failing:
         yield Finding("lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update)
     if old:
         yield Finding("lists", Health.UNSURE, f"not updated for three days: {', '.join(old)}", update)
-    if not failing and not old:
-        yield good_finding("lists", f"{len(lists)} in force, {sum(int(str(row['domains'])) for row in lists)} domains")
+    if not waiting and not dead and not failing and not old:
+        yield good_finding("lists", f"{len(lists)} in force")
+
+
+def _coverage(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+    """Report each category for which public lists are recommended. Only the starter list is not good enough for any."""
+    for coverage in decode(tuple[CategoryCoverage, ...], encode(status["coverage"])):
+        if not coverage.wanted:
+            continue
+        what, found = f"{coverage.category} lists", coverage_text(coverage, time.time())
+        if coverage.category == "adult" and coverage.is_thin:
+            found = f"{found}: {FEW_ADULT_SITES}"
+        match coverage.state:
+            case CoverageState.FULL:
+                yield good_finding(what, found)
+            case CoverageState.FETCHING:
+                yield Finding(what, Health.UNSURE, found, "wait a few minutes")
+            case CoverageState.STARTER if status["starter_only"]:
+                yield Finding(what, Health.UNSURE, found, "remove `lists: starter` from the policy to use the public lists")
+            case CoverageState.STARTER | CoverageState.MISSING | CoverageState.DEAD:
+                health = Health.BAD if coverage.category == "adult" and coverage.is_thin else Health.UNSURE
+                yield Finding(what, health, found, "hedgerow lists update, and hedgerow lists status to see why")
 
 
 def check_policy(installation: Installation) -> Iterator[Finding]:

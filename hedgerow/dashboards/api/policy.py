@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from hedgerow.dashboards.api.schema import Actor, LanguageCode, StrictModel
-from hedgerow.dashboards.control import Control, InvalidInput, ListHealth
+from hedgerow.dashboards.control import Control, InvalidInput
+from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.dashboards.edits.household import (
     add_list_edit,
     assign_device_edits,

@@ -10,9 +10,11 @@ from starlette.responses import Response
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.edits.household import add_list_edit, remove_list_edit
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.edits.yaml_text import put
+from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.policies.network import ListSelection
 
 type FormText = Annotated[str, Form(max_length=2000)]
 
@@ -34,6 +36,14 @@ class ListPages(PageGroup):
         return redirect_after_save(
             "/lists", await self._change(request, message("Add the list %(name)s"), edit, name=source or url.strip())
         )
+
+    @post("/lists/selection", MANAGE)
+    async def select(self, request: Request, lists: Annotated[ListSelection, Form()]) -> Response:
+        """Use the recommended public lists, or the starter lists only."""
+        chosen = None if lists is ListSelection.RECOMMENDED else lists.value
+        summary = message("Use the public lists") if chosen is None else message("Stay with the starter list")
+        change = await self._change(request, summary, put(("network", "lists"), chosen))
+        return redirect_after_save(referring_page(request), change)
 
     @post("/lists/accept", MANAGE)
     async def accept(self, name: FormText) -> Response:

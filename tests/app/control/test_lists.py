@@ -17,12 +17,13 @@ from hedgerow.app.control import list_sources as sources_module
 from hedgerow.app.control import lists as lists_module
 from hedgerow.app.control.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
 from hedgerow.app.control.list_sources import fingerprint, recommended_sources, source_location, sources_of
-from hedgerow.app.control.lists import ListUpdater
+from hedgerow.app.control.lists import ListUpdater, coverage_of
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport
-from hedgerow.blocklists.download_store import FetchOutcome, FetchResult
+from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, failing_since, mark_failure, pointer_path
 from hedgerow.blocklists.generation import REPORT
 from hedgerow.blocklists.sources import Source, public_sources
+from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import load_policy, parse_policy
 
@@ -263,9 +264,11 @@ def test_default_lists_are_fetched_and_starter_lists_stay_in_force(tmp_path: Pat
     assert (names_of(updater, "www.tiktok.com"), names_of(updater, "adult-7.example")) == ({"social"}, {"adult"})
 
 
+@pytest.mark.parametrize(("luck", "share"), [(0.0, 1.0), (1.0, 0.75)])
 def test_many_failures_are_one_warning_with_growing_pauses(
-    tmp_path: Path, publisher: ListServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, publisher: ListServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, luck: float, share: float
 ) -> None:
+    monkeypatch.setattr(lists_module, "random", SimpleNamespace(random=lambda: luck))
     policy, updater, now = load_policy(None), ListUpdater(tmp_path / "state"), 1000.0
     monkeypatch.setattr(lists_module, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
     monkeypatch.setattr(lists_module, "fetch_in_subprocess", fetch_here)
@@ -278,12 +281,89 @@ def test_many_failures_are_one_warning_with_growing_pauses(
     count = len(recommended_sources(policy))
     assert asked() == count > 20
     for pause in (60, 120, 240, 480, 960, 1920, 3600, 3600):
-        now += pause - 1
+        now += pause * share - 1
         assert asked() == 0
         now += 2
         assert asked() == count
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert f"{count} of {count} lists could not be fetched" in warning
+
+
+def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, publisher: ListServer) -> None:
+    """First nothing is here and nothing has failed, then one list is in force and others are missing, and in the end they are dead."""
+    policy, updater, state = load_policy(None), ListUpdater(tmp_path / "state"), tmp_path / "state"
+    adult = [source.name for source in recommended_sources(policy) if source.category == "adult"]
+    assert len(adult) > 1
+
+    def coverage() -> CategoryCoverage:
+        return next(row for row in coverage_of(updater.report, policy, updater.health(policy)) if row.category == "adult")
+
+    assert asyncio.run(updater.load_first_generation(policy, None))
+    first = coverage()
+    assert (first.state, first.is_thin, first.missing) == (CoverageState.FETCHING, True, ())
+    assert [row.problem for row in updater.health(policy) if row.is_remote] == [""] * len(recommended_sources(policy))
+    publisher.paths[f"/{adult[0]}"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode(), '"1"')
+    asyncio.run(updater.fetch_if_due(policy))
+    assert coverage().state is CoverageState.FETCHING, "a copy that is not compiled yet filters nothing"
+    assert asyncio.run(updater.compile(policy))
+    second = coverage()
+    assert (second.state, second.names, second.lists) == (CoverageState.MISSING, first.names + 200, 2)
+    assert second.missing == tuple(adult[1:])
+    assert second.updated is not None
+
+    week_ago = time.time() - 8 * 86400
+    marks = list((state / "lists").glob("*.failing"))
+    assert len(marks) == len(recommended_sources(policy)) - 1
+    for mark in marks:
+        os.utime(mark, (week_ago, week_ago))
+    third = coverage()
+    assert (third.state, third.dead) == (CoverageState.DEAD, tuple(adult[1:]))
+    (row,) = [row for row in updater.health(policy) if row.source == adult[1]]
+    assert row.problem == "its server has not sent it for 8 days: the server answered 404; there is no copy yet"
+
+    again = ListUpdater(state)
+    assert asyncio.run(again.load_first_generation(policy, updater.generation))
+    assert coverage_of(again.report, policy, again.health(policy)) == coverage_of(updater.report, policy, updater.health(policy)), (
+        "a restart forgets nothing"
+    )
+    publisher.paths |= {f"/{name}": text(f"{name}.example\n".encode()) for name in adult[1:]}
+    asyncio.run(again.fetch_if_due(policy))
+    assert asyncio.run(again.compile(policy))
+    assert [row.state for row in coverage_of(again.report, policy, again.health(policy)) if row.category == "adult"] == [CoverageState.FULL]
+
+
+def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer copy, or a restart with a generation from before, must not look as if the lists were empty."""
+    with ListServer().serving() as server:
+        server.paths["/list"] = text(b"a.example\nb.example\n", '"1"')
+        policy = policy_of(tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
+        updater = ListUpdater(tmp_path / "state")
+        asyncio.run(updater.fetch_if_due(policy))
+        assert asyncio.run(updater.compile(policy))
+        server.paths["/list"] = text(b"a.example\nb.example\nc.example\n", '"2"')
+        asyncio.run(updater.fetch_if_due(policy, every=True))
+
+    def row(updater: ListUpdater) -> tuple[int, bool]:
+        (found,) = [row for row in updater.health(policy) if row.source == "remote"]
+        return found.domains, found.waiting
+
+    assert updater.is_stale(policy)
+    assert row(updater) == (2, False)
+    monkeypatch.setattr(lists_module, "COMPILE_FIRST_BYTES", 5)
+    again = ListUpdater(tmp_path / "state")
+    assert asyncio.run(again.load_first_generation(policy, updater.generation))
+    assert again.is_stale(policy)
+    assert row(again) == (2, False)
+
+
+def test_a_failure_before_the_clock_was_set_is_not_weeks_old(tmp_path: Path) -> None:
+    pointer = pointer_path(Source("list", "adult", url="https://lists.example/a"), tmp_path)
+    mark_failure(pointer)
+    (mark,) = tmp_path.glob("*.failing")
+    os.utime(mark, (1000, 1000))
+    assert failing_since(Source("list", "adult", url="https://lists.example/a"), tmp_path) is None
+    mark_failure(pointer)
+    assert mark.stat().st_mtime > time.time() - 3600
 
 
 def test_a_list_is_fetched_again_when_due(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hedgerow.app.control.notices import budget_notices, event_notices, send_in_subprocess, status_notices
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import ListHealth, Status
+from hedgerow.dashboards.control import Status
+from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.dashboards.notices import Notice, OutgoingMessage
 from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.messages import DeviceSeen

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
