@@ -17,12 +17,25 @@ class CategoryKind(StrEnum):
     GOOD = "good"  # worth reaching
 
 
+class Danger(StrEnum):
+    """The people for whom a category is dangerous."""
+
+    NOBODY = "nobody"
+    CHILDREN = "children"
+    EVERYONE = "everyone"
+
+
 @dataclass(frozen=True, slots=True)
 class Category:
     name: str
     title: str
     kind: CategoryKind
     description: str
+    danger: Danger = Danger.NOBODY
+
+    def is_dangerous(self, *, for_child: bool) -> bool:
+        """Return whether somebody should be asked before they open it for a child, or for an adult."""
+        return self.danger is Danger.EVERYONE or (for_child and self.danger is Danger.CHILDREN)
 
 
 def load_categories(path: Path) -> tuple[Category, ...]:
@@ -32,14 +45,26 @@ def load_categories(path: Path) -> tuple[Category, ...]:
         raise ValueError(f"{path}: expected a list of categories")
     try:
         categories = tuple(
-            Category(**{**entry, "kind": CategoryKind(entry["kind"]), "description": " ".join(entry["description"].split())})
-            for entry in entries
+            Category(
+                str(entry["name"]),
+                str(entry["title"]),
+                CategoryKind(entry["kind"]),
+                " ".join(entry["description"].split()),
+                Danger(entry.get("danger", Danger.NOBODY)),
+            )
+            for entry in map(_checked, entries)
         )
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: a category has a name, title, kind and description: {error}") from error
     if len({category.name for category in categories}) != len(categories):
         raise ValueError(f"{path}: two categories have the same name")
     return categories
+
+
+def _checked(entry: dict[str, str]) -> dict[str, str]:
+    if unknown := entry.keys() - {"name", "title", "kind", "danger", "description"}:
+        raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
+    return entry
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHe
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
+from hedgerow.policies.person_access import PersonAccess
 
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
@@ -161,11 +162,18 @@ class ExplanationView:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceAccess:
-    """Decision for a service, and the one without the person's own rules for services."""
+class Enforcement:
+    """The state of the newest rules. `behind` are enforcement points, `dns` and `proxy`, that do not apply them all yet.
 
-    now: Decision
-    by_default: Decision
+    `problem` says why a newer snapshot cannot be written, so that the last one stays in force.
+    """
+
+    behind: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.behind and not self.problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +208,17 @@ class Control(Protocol):
     def proxy_config(self, address: str) -> tuple[str, bytes]:
         """Return media type and content of the proxy configuration for browsers that reach this machine at `address`."""
 
-    def service_access(self, person: str) -> Mapping[str, ServiceAccess]:
-        """Return the decision for each service of a person, without pauses, bedtimes and budgets. Raises `InvalidInput`."""
+    def person_access(self, person: str) -> PersonAccess:
+        """Return a person's access to each service and topic now. Raises `InvalidInput` for an unknown person."""
+
+    def is_open_by_default(self, person: str, subject: str) -> bool:
+        """Tell whether a service or topic would be open to a person without a rule of their own that names it."""
+
+    def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
+        """Return the categories that make it dangerous to open a service, topic, host or URL for them, or for everybody."""
+
+    def enforcement(self) -> Enforcement:
+        """Return the enforcement points that apply the newest rules."""
 
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""

@@ -21,6 +21,9 @@ LINE_LIMIT = 64 * 1024
 TEXT_LIMIT = 2048
 """Characters per text field. Longer URLs are cut, since the rest of them tells nobody anything."""
 
+SNAPSHOT_LEVEL = "snapshot"
+"""Name of the gauge with the serial number of the snapshot that a worker applies. It is no metric."""
+
 
 class MalformedMessage(ValueError):
     """A line that is not a message. The sender's fault; the receiver counts it and goes on."""

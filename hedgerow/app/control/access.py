@@ -40,7 +40,7 @@ class AccessControl:
             note=request.note,
         )
         await asyncio.to_thread(self._publisher.ledger.approve, request_id, grant)
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
         return grant
 
     async def deny(self, request_id: int, giver: str) -> None:
@@ -54,12 +54,12 @@ class AccessControl:
         subject, ends = self.check_subject(subject), self.within_session(device, ends)
         grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person, note)
         await asyncio.to_thread(self._publisher.ledger.give, grant)
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
         return grant
 
     async def revoke(self, grant_id: str, giver: str) -> None:
         await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
 
     async def pause(
         self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY
@@ -77,14 +77,14 @@ class AccessControl:
                 giver, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id
             )
         )
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
         return pause
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         self.check_target(device, person)
         device_id = DeviceId(device) if device else None
         await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
 
     def end_of(self, now: float, how_long: GrantDuration) -> float | None:
         return how_long.end(now, ZoneInfo(self._view().policy.network.timezone))

@@ -120,7 +120,7 @@ class CodeService:
             await asyncio.to_thread(self._publisher.ledger.approve, code.request_id, grant)
         else:
             await asyncio.to_thread(self._publisher.ledger.give, grant)
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
 
     async def _unused_digits(self) -> str:
         while True:

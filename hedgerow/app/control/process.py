@@ -45,7 +45,7 @@ from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
-from hedgerow.journal.messages import CounterDelta, GaugeLevel, ProtectionSeen, WorkerMessage
+from hedgerow.journal.messages import SNAPSHOT_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
@@ -172,7 +172,7 @@ class ControlProcess:
             self._publisher.policy_file.path = path
         self._reload_wanted = True
         await self._follow_policy()
-        await self._publisher.publish_with_retry()
+        await self._publisher.put_in_force()
 
     async def _watch_policy(self) -> None:
         while True:
@@ -216,6 +216,8 @@ class ControlProcess:
                 match message:
                     case CounterDelta(name, labels, value):
                         self.metrics.add(name, labels, value)
+                    case GaugeLevel(name, _, value) if name == SNAPSHOT_LEVEL:
+                        self._publisher.applied.note(delivery.worker, int(value))
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
                     case ActiveMinute():

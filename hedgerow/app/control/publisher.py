@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.app.control.applied import AppliedSnapshots
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.files import error_text
@@ -47,6 +48,7 @@ class SnapshotPublisher:
         self.policy_file, self._serial = _load_last_good(settings)
         self.view: LoadedSnapshot | None = None
         self.problem = ""
+        self.applied = AppliedSnapshots(settings.workers_file)
         self._spent: tuple[SpentBudget, ...] = ()
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
@@ -76,6 +78,16 @@ class SnapshotPublisher:
                 self.problem = error_text(error)
                 raise
             self.problem = ""
+
+    async def put_in_force(self) -> None:
+        """Publish, and wait for a moment until every worker applies it. If the disk is full, it is published once there is room."""
+        try:
+            await self.publish()
+        except OSError as error:
+            log.error("The snapshot can't be written, the last one stays in force: %s", error)
+            self._wanted.set()
+            return
+        await self.applied.wait(self._serial)
 
     async def publish_with_retry(self) -> None:
         """Publish, and retry while the disk is full. Meanwhile the last snapshot stays in force."""
@@ -119,8 +131,9 @@ class SnapshotPublisher:
         self._serial += 1
         state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))
         snapshot = Snapshot(self._serial, now, policy, generation, *state, version)
-        self.view = LoadedSnapshot(snapshot)
+        view = LoadedSnapshot(snapshot)
         await asyncio.to_thread(snapshot.save, self._state)
+        self.view = view
         log.info("snapshot %d published", snapshot.serial)
         if generation != self._generation:
             # A worker may still be opening the previous one.

@@ -51,7 +51,7 @@ class TimeService:
         bonus = Bonus(secrets.token_hex(6), self._account(name), self._subject(subject), minutes, actor, time.time())
         self.check_bonus(name, subject)
         await asyncio.to_thread(self._publisher.usage.give, bonus)
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
         return bonus
 
     def check_bonus(self, name: str, subject: str) -> None:
@@ -82,7 +82,7 @@ class TimeService:
         if found.is_seat:
             await asyncio.to_thread(self._publisher.ledger.clear, found.id, actor)
         await asyncio.to_thread(self._publisher.usage.start_session, session)
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
         return session
 
     async def end_session(self, device: str, minutes: float | None) -> None:
@@ -91,11 +91,11 @@ class TimeService:
         await asyncio.to_thread(self._publisher.usage.end_session, found.id, end)
         if found.is_seat and end is None:
             await asyncio.to_thread(self._publisher.ledger.clear, found.id, "the end of the session")
-        await self._publisher.publish()
+        await self._publisher.put_in_force()
 
     async def accept(self, session_id: str) -> None:
         if await asyncio.to_thread(self._publisher.usage.accept, session_id):
-            await self._publisher.publish()
+            await self._publisher.put_in_force()
 
     def session_start(self, device: str) -> float:
         found = self._policy.devices.get(device)

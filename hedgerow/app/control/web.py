@@ -6,11 +6,10 @@ import asyncio
 import ipaddress
 import shutil
 import time
-from dataclasses import replace
 
 from hedgerow import __version__
-from hedgerow.app.control.access import AccessControl
 from hedgerow.app.control.certificates import WebCertificates, web_host_names
+from hedgerow.app.control.enforced import EnforcedRules
 from hedgerow.app.control.gateway import config_file
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.list_sources import recommended_for_profiles
@@ -18,13 +17,11 @@ from hedgerow.app.control.lists import coverage_of
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
-from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
     ExplanationView,
     InvalidInput,
-    ServiceAccess,
     Status,
     WebNames,
     WorkerHealth,
@@ -32,22 +29,11 @@ from hedgerow.dashboards.control import (
 from hedgerow.journal.recorder import Recorder
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.own_addresses import lan_address, own_addresses
-from hedgerow.policies.decide import WELCOME_REASONS, decide
+from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.explain import explain, find_device
-from hedgerow.policies.host_facts import Lifelines, Service, Services
-from hedgerow.policies.model import (
-    Decision,
-    Device,
-    DeviceId,
-    Person,
-    Policy,
-    Reason,
-    Request,
-    RequestKind,
-    TargetKind,
-)
+from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
-from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
     CertificateAuthorityError,
@@ -59,7 +45,7 @@ from hedgerow.proxy.http_head import Authority as HttpAuthority
 from hedgerow.proxy.pac import pac_response
 
 
-class WebControl(AccessControl):
+class WebControl(EnforcedRules):
     """Implements `dashboards.control.Control` over the snapshot in force."""
 
     def __init__(
@@ -136,13 +122,6 @@ class WebControl(AccessControl):
             return address
         return lan_address(own_addresses(), self.policy().network.lan) or address
 
-    def service_access(self, person: str) -> dict[str, ServiceAccess]:
-        view = self._view()
-        known = view.policy.people.get(person)
-        if known is None:
-            raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
-        return access_by_service(view, known, self._services)
-
     async def accept_list(self, name: str) -> None:
         try:
             is_taken = await asyncio.to_thread(self._publisher.lists.accept, self.policy(), name)
@@ -206,32 +185,6 @@ class WebControl(AccessControl):
     def _authority(self) -> CertificateAuthority:
         """Load the CA anew, since `hedgerow ca rotate` may have replaced it."""
         return load_ca(self._settings.authority)
-
-
-def access_by_service(view: LoadedSnapshot, person: Person, services: Services) -> dict[str, ServiceAccess]:
-    """The decision for each service of a person, and the decision without the person's own rules for services."""
-    halves = (person.rules.allow, person.rules.block)
-    allow, block = (tuple(target for target in half if target.kind is not TargetKind.SERVICE) for half in halves)
-    own = _ruleset_of(view, person)
-    default = _ruleset_of(view, replace(person, rules=replace(person.rules, allow=allow, block=block)))
-
-    def decide_service(ruleset: Ruleset, service: Service) -> Decision:
-        if service.domains:
-            return decide(ruleset, view.catalogue, Request(DeviceId(""), RequestKind.DNS, service.domains[0]))
-        host, _, path = service.urls[0].partition("/")
-        return decide(ruleset, view.catalogue, Request(DeviceId(""), RequestKind.HTTP, host, url=f"https://{host}/{path}"))
-
-    return {id: ServiceAccess(decide_service(own, service), decide_service(default, service)) for id, service in services.by_id.items()}
-
-
-def _ruleset_of(view: LoadedSnapshot, person: Person) -> Ruleset:
-    """The ruleset of a device of `person`, who may differ from the one in the policy, without pauses, bedtimes and budgets.
-
-    It uses `Rulesets` of its own, since those in force cache rulesets by device id, and this device has none.
-    """
-    policy = replace(view.policy, people={**view.policy.people, person.name: person})
-    rulesets = Rulesets(policy, view.rulesets.grants, (), view.catalogue)
-    return replace(rulesets.ruleset(Device(DeviceId(""), person.profile, person.name), time.time()), closed=None)
 
 
 def _worker_health(row: WorkerRow) -> WorkerHealth:

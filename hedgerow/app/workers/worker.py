@@ -16,6 +16,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.workers.sightings import SightingReporter
 from hedgerow.app.workers.upstreams import system_resolv_conf
 from hedgerow.journal.event_sender import EventSender
+from hedgerow.journal.messages import SNAPSHOT_LEVEL, GaugeLevel
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
@@ -118,8 +119,12 @@ class Worker:
         """Count an open tunnel that transfers data as use."""
         self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time())
 
+    def _report_snapshot(self) -> None:
+        self.send(GaugeLevel(SNAPSHOT_LEVEL, (), float(self.view.snapshot.serial)))
+
     async def run(self) -> None:
         """Follow snapshots and report to control, until cancelled."""
+        self._report_snapshot()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._events.run())
             tasks.create_task(self.neighbours.keep_fresh())
@@ -137,6 +142,7 @@ class Worker:
                 self.view = view
                 self._forget(tell=False)
                 self.on_swap(view)
+                self._report_snapshot()
                 log.info("snapshot %d in force, lists %s", view.snapshot.serial, view.catalogue.version)
             elif now >= self._horizon or now < self._last_tick - 1 or time.monotonic() - forgotten > CLIENT_CACHE_S:
                 self._forget()

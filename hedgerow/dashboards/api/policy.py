@@ -36,7 +36,7 @@ from hedgerow.dashboards.words.languages import language, language_of
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Policy, Verdict
+from hedgerow.policies.model import Policy
 
 
 class Stance(StrEnum):
@@ -204,9 +204,9 @@ def _add_reads(api: ScopedRouter, control: Control, editor: PolicyEditor) -> Non
 
     @api.serve("GET", "/services", READ)
     async def services(person: Annotated[str | None, Query(max_length=60)] = None) -> tuple[ServiceView, ...]:
-        access = control.service_access(person) if person else {}
+        access = control.person_access(person).subjects if person else {}
         return tuple(
-            ServiceView(id, each.title, each.group, access[id].now.verdict is not Verdict.BLOCK if id in access else None)
+            ServiceView(id, each.title, each.group, access[id].now.is_open if id in access else None)
             for id, each in Services.load().by_id.items()
         )
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.yaml_text import Edit, exclude, replace
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, replace
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language
 from hedgerow.policies.host_facts import Services
@@ -103,6 +103,14 @@ def rule_edits(policy: Policy, person: str, item: str, *, allows: bool, until: s
 def remove_rule_edits(policy: Policy, person: str, name: str) -> list[Edit]:
     """Remove a person's own rules about a target by its name, whatever the spelling in the file."""
     return [exclude(("people", person, key), _EntryAbout(policy, name)) for key in RULE_KEYS]
+
+
+def switch_edits(policy: Policy, person: str, item: str, *, allows: bool, by_default: bool) -> list[Edit]:
+    """Open or close a service or topic for a person. `by_default` tells whether it is open without the person's own rules."""
+    subject, path = _EntryAbout(policy, item), ("people", person)
+    # What is always allowed stays so: it is open at bedtime, too.
+    edits = [exclude((*path, key), subject) for key in RULE_KEYS if not (allows and key == "always")]
+    return edits if by_default is allows else [*edits, include((*path, "allow" if allows else "block"), item)]
 
 
 def own_targets(person: Person) -> list[tuple[bool, Target]]:

@@ -30,6 +30,7 @@ from hedgerow.dashboards.pages.forms import NOTHING_TYPED
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
+from hedgerow.dashboards.words.enforcement import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
@@ -178,7 +179,8 @@ class Renderer:
             "hue_of": self._hue_of,
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
             "typed": NOTHING_TYPED,
-            "saved": saved if saved == "erased" or (saved.isdecimal() and len(saved) < 19) else "",
+            "saved": saved if saved in ("done", "erased") or (saved.isdecimal() and len(saved) < 19) else "",
+            "enforced": enforcement_text(self._control.enforcement(), reader) if saved not in ("", "erased") else "",
         } | values
         text = self._environment(reader).get_template(template).render(values)
         return HTMLResponse(text, code, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.edits.household import (
@@ -22,39 +21,21 @@ from hedgerow.dashboards.edits.household import (
 )
 from hedgerow.dashboards.edits.rules import own_targets, subject_titles
 from hedgerow.dashboards.edits.times import presets, schedule_items
-from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, remove
+from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm
+from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
+from hedgerow.dashboards.switches import SwitchWords
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.labels import title_of
-from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.dashboards.words.enforcement import enforcement_text
+from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times, rules_text, schedule_text
-from hedgerow.policies.expiry import in_force
-from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Person, SafeSearch, Verdict
-from hedgerow.policies.rule_index import UNSAFE_SEARCH
-from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.model import Device, Person
 from hedgerow.policies.times.schedule import DAY_NAMES
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
-
-# Keys of a person's rules that are removed for a subject before it is opened (True) or closed. `always` also opens it.
-_RULE_KEYS = {True: ("allow", "block"), False: ("always", "allow", "block")}
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """A service or topic. `is_own`: the person's own rules override the profile."""
-
-    id: str
-    title: str
-    is_open: bool
-    is_own: bool
-
-
-_GROUPS = {"app-stores": message("App stores"), "music": message("Music"), "vpn": message("VPN")}
 
 
 class PeoplePages(PageGroup):
@@ -91,20 +72,6 @@ class PeoplePages(PageGroup):
             text = message("%(name)s follows %(profile)s")
         return await self._save(request, name, "about", text, *edits, age=age, profile=profile)
 
-    @post("/people/{name}/switch", MANAGE)
-    async def switch(self, request: Request, name: PersonName, close: FormText = "", open: FormText = "") -> Response:
-        """Open or close one service or topic. A rule of the person's own is written only where the profile differs."""
-        item, switches = close or open, Switches(self._context, self._person(name), language_of(request))
-        switch = switches.all().get(item)
-        if switch is None:
-            raise InvalidInput("There is no service or topic '%(item)s'.", item=item)
-        path, wanted = ("people", name), bool(open)
-        edits: list[Edit] = [exclude((*path, key), item) for key in _RULE_KEYS[wanted]]
-        if switches.by_default(item) != wanted:
-            edits.append(include((*path, "allow" if wanted else "block"), item))
-        text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
-        return await self._save(request, name, f"switch-{item}", text, *edits, what=switch.title)
-
     @post("/people/{name}/remove", MANAGE)
     async def remove(self, request: Request, name: PersonName) -> Response:
         self._person(name)
@@ -122,7 +89,8 @@ async def person_page(context: PageContext, request: Request, name: str, typed: 
     """Return a person's page, with a form as it was typed if that could not be saved."""
     policy, person, reader, now = context.policy(), find_person(context.policy(), name), language_of(request), context.clock()
     pauses = await run_in_threadpool(context.reader.pauses, now)
-    switches = Switches(context, person, reader)
+    devices = [device for device in policy.devices.values() if device.person == name]
+    switches = await _switch_values(context, request, person, devices)
     budgets = [row for row in context.budgets() if row.whose == name]
     today = datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date()
     return context.renderer.page(
@@ -133,10 +101,8 @@ async def person_page(context: PageContext, request: Request, name: str, typed: 
         person=person,
         profiles=policy.profiles,
         rules=rules_text(policy, person.profile, name, None, reader, now),
-        devices=[device for device in policy.devices.values() if device.person == name],
-        services=switches.services(),
-        topics=switches.topics(),
-        subjects=[(each.id, each.title) for each in switches.all().values() if each.is_open],  # what is closed needs no budget
+        devices=devices,
+        **switches,
         named=subject_titles(reader),
         own=own_targets(person),
         today=today.isoformat(),
@@ -151,6 +117,29 @@ async def person_page(context: PageContext, request: Request, name: str, typed: 
         is_anothers=person.rules.budget is None and bool(budgets),
         is_paused=any(pause.person == name for pause in pauses),
     )
+
+
+async def _switch_values(context: PageContext, request: Request, person: Person, devices: Sequence[Device]) -> dict[str, Any]:
+    """Return the values of the template's part about switches. The query names the switch that has just been changed."""
+    policy, reader, now = context.policy(), language_of(request), context.clock()
+    rows = await run_in_threadpool(context.reader.protections)
+    protections = protections_by_device(devices, rows, has_gateway=context.control.status().has_gateway)
+    where = labels.zone(policy.network.timezone)
+    words = SwitchWords(reader, lambda at: reader.clock(at, now, where), protections)
+    access = context.control.person_access(person.name)
+    topics, services = words.topics(access), words.services(access)
+    every = [*topics, *(switch for group in services for switch in group.switches)]
+    query = request.query_params
+    changed = next((each for each in every if each.id == query.get("switch")), None)
+    text = enforcement_text(context.control.enforcement(), reader) if changed else ""
+    return {
+        "topics": topics,
+        "services": services,
+        "closures": words.closures(access),
+        "sharing": [device.id for device in policy.devices.values() if person.name in device.sharers],
+        "switched": {"id": changed.id if changed else "", "text": text},
+        "subjects": [(each.id, each.title) for each in every if each.is_open],  # what is closed needs no budget
+    }
 
 
 class PersonDataPages(PageGroup):
@@ -173,57 +162,6 @@ class PersonDataPages(PageGroup):
         return redirect_to(f"{person_path(name)}?saved=erased")
 
 
-class Switches:
-    """Switches of one person's services and topics, in a language."""
-
-    def __init__(self, context: PageContext, person: Person, reader: Language) -> None:
-        self._person, self._reader, self._policy, self._now = person, reader, context.policy(), context.clock()
-        self._access = context.control.service_access(person.name)
-
-    def services(self) -> list[tuple[str, list[Switch]]]:
-        """Return the switches of all services by the title of their group."""
-        groups: dict[str, list[Switch]] = {}
-        for id, service in Services.load().by_id.items():
-            is_open = self._access[id].now.verdict is not Verdict.BLOCK
-            switch = Switch(id, service.title, is_open, is_open != self.by_default(id))
-            groups.setdefault(_group_title(service.group, self._reader), []).append(switch)
-        return sorted(groups.items())
-
-    def topics(self) -> list[Switch]:
-        """Return the switches of all topics that can be opened."""
-        own = {target.name: True for target in in_force(self._person.rules.allow, self._now)}
-        own |= {target.name: False for target in in_force(self._person.rules.block, self._now)}
-        return [
-            Switch(
-                topic.name,
-                self._reader.category(topic.name, topic.title),
-                own.get(topic.name, self.by_default(topic.name)),
-                topic.name in own,
-            )
-            for topic in builtin_categories()
-            if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL
-        ]
-
-    def all(self) -> dict[str, Switch]:
-        """Return all switches by id."""
-        return {each.id: each for each in (*self.topics(), *(switch for _, group in self.services() for switch in group))}
-
-    def by_default(self, item: str) -> bool:
-        """Tell whether a service or topic is open without the person's own rules."""
-        if item in self._access:
-            return self._access[item].by_default.verdict is not Verdict.BLOCK
-        layers = (self._policy.household, self._policy.profiles[self._person.profile].rules)
-        for rules in layers:
-            # Within one scope a block takes precedence, as in `decide`.
-            if any(target.name == item for target in in_force(rules.block, self._now)):
-                return False
-            if any(target.name == item for target in in_force(rules.allow, self._now)):
-                return True
-        # Safe search closes search engines that do not support it, without a rule in the policy.
-        searches = (rules.safe_search for rules in (self._person.rules, *layers) if rules.safe_search is not None)
-        return item != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
-
-
 async def form_fields(request: Request) -> dict[str, str]:
     """Return the fields of a form; of a field with several values, the last one."""
     return {key: str(value) for key, value in (await request.form()).items()}
@@ -232,8 +170,3 @@ async def form_fields(request: Request) -> dict[str, str]:
 def person_path(name: str) -> str:
     """Return the path of a person's page."""
     return f"/people/{quote(name, safe='')}"
-
-
-def _group_title(group: str, reader: Language) -> str:
-    """Return the title of a group of services. Most groups are also categories."""
-    return reader.gettext(_GROUPS[group]) if group in _GROUPS else title_of(group, reader)

@@ -19,6 +19,7 @@ from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
 from hedgerow.dashboards.pages.person_rules import PersonRulePages
 from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
 from hedgerow.dashboards.pages.sign_in import SignInPages
+from hedgerow.dashboards.pages.switches import SwitchPages
 from hedgerow.dashboards.pages.today import TodayPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
@@ -36,6 +37,7 @@ _GROUPS = (
         CounterPages,
         PeoplePages,
         PersonRulePages,
+        SwitchPages,
         PersonDataPages,
         DevicePages,
         LogPages,

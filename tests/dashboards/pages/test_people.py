@@ -1,11 +1,11 @@
 """Switches of several people match each person's decisions, before and after a change, whichever page is opened first."""
 
 import itertools
-import re
 
 import httpx
 import pytest
 from web_server import NOW, view_of
+from web_server.switches import ShownSwitches
 
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import find_device
@@ -27,7 +27,6 @@ devices:
 DEVICES = {"mia": "mia-tablet", "tom": "tom-phone", "Ana": "ana-phone"}
 SITES = {"gambling": "pokerstars.com", "dating": "tinder.com", "adult": "pornhub.com"}
 """A site of each topic that does not belong to a service."""
-SWITCH = re.compile(r'role="switch" aria-checked="(true|false)" name="\w+" value="([\w-]+)">[^<]*(<span class="quiet">own rule</span>)?')
 
 
 @pytest.fixture
@@ -39,11 +38,11 @@ def browser(web):
 
 def shown(browser, name):
     """Return the state of each switch on a person's page."""
-    return {id: state == "true" for state, id, _ in SWITCH.findall(browser.get(f"/people/{name}").text)}
+    return {id: each.is_on for id, each in ShownSwitches.read(browser.get(f"/people/{name}").text).by_id.items()}
 
 
 def own_rules(browser, name):
-    return {id for _, id, own in SWITCH.findall(browser.get(f"/people/{name}").text) if own}
+    return {id for id, each in ShownSwitches.read(browser.get(f"/people/{name}").text).by_id.items() if each.is_own}
 
 
 def decided(web, name):
@@ -70,7 +69,7 @@ def test_switches_match_decisions_before_and_after_each_change(web, browser, ord
     assert_all_agree(web, browser, order)
     for name, item in itertools.product(order, ("tiktok", "roblox", "gambling")):
         was = shown(browser, name)[item]
-        answer = browser.post(f"/people/{name}/switch", data={"close" if was else "open": item})
+        answer = browser.post(f"/people/{name}/switch", data={"close" if was else "open": item, "sure": "yes"})
         assert "saved=0" not in answer.headers["location"], f"nothing had to change for {name}: {item}"
         assert shown(browser, name)[item] is not was, (name, item)
         assert_all_agree(web, browser, order)

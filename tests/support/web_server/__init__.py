@@ -15,7 +15,7 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 
-from hedgerow.app.control.web import access_by_service
+from hedgerow.app.control.enforced import access_of, dangers_for, default_of
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
@@ -27,9 +27,9 @@ from hedgerow.dashboards.app import AppDependencies, create_app
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
+    Enforcement,
     ExplanationView,
     InvalidInput,
-    ServiceAccess,
     Spared,
     Status,
     WebNames,
@@ -51,10 +51,10 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
 from hedgerow.policies.expiry import UpcomingEnd
-from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.policies.time_model import Bonus
+from hedgerow.policies.time_model import Bonus, SpentBudget
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 _NOBODY = Spared()
@@ -87,9 +87,11 @@ def _starter_lists() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def view_of(policy: Policy) -> LoadedSnapshot:
+def view_of(
+    policy: Policy, grants: tuple[Grant, ...] = (), pauses: tuple[Pause, ...] = (), spent: tuple[SpentBudget, ...] = ()
+) -> LoadedSnapshot:
     """Return a worker's snapshot of a policy and the starter lists."""
-    return LoadedSnapshot(Snapshot(1, NOW, policy, Path(_starter_lists().name) / "generation"))
+    return LoadedSnapshot(Snapshot(1, NOW, policy, Path(_starter_lists().name) / "generation", grants, pauses, spent))
 
 
 @dataclass
@@ -99,8 +101,11 @@ class LedgerControl:
     ledger: GrantStore
     state: Status
     policy_path: Path
+    reader: JournalReader
     devices: dict[str, DeviceView] = field(default_factory=dict)
     view: LoadedSnapshot | None = None
+    spent: tuple[SpentBudget, ...] = ()
+    enforced: Enforcement = field(default_factory=Enforcement)
 
     def status(self) -> Status:
         return self.state
@@ -121,14 +126,23 @@ class LedgerControl:
     def proxy_config(self, address: str) -> tuple[str, bytes]:
         return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
 
-    def service_access(self, person: str) -> dict[str, ServiceAccess]:
-        """Keep one view while the policy is unchanged, as the running Hedgerow does."""
-        policy = self.policy()
-        if person not in policy.people:
-            raise InvalidInput("There is nobody of that name.")
-        if self.view is None or self.view.policy != policy:
-            self.view = view_of(policy)
-        return access_by_service(self.view, policy.people[person], Services.load())
+    def person_access(self, person: str) -> PersonAccess:
+        """Keep one view while policy, grants and pauses are unchanged, as the running Hedgerow does."""
+        policy, parts = self.policy(), (self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
+        now = self.view and (self.view.policy, self.view.snapshot.grants, self.view.snapshot.pauses, self.view.snapshot.spent)
+        if self.view is None or now != (policy, *parts):
+            self.view = view_of(policy, *parts)
+        return access_of(self.view, person, NOW)
+
+    def is_open_by_default(self, person: str, subject: str) -> bool:
+        view = view_of(self.policy())
+        return default_of(view.policy, view.catalogue, person, subject, NOW)
+
+    def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
+        return dangers_for(view_of(self.policy()), subject, person, device)
+
+    def enforcement(self) -> Enforcement:
+        return self.enforced
 
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)
@@ -274,7 +288,7 @@ def running_web(
     """
     engine = open_journal(state / "journal.sqlite")
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
-    control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path)
+    control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path, JournalReader(engine))
     metrics = Metrics(strict=True)
     accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1), SetupCode(code="TESTCXDE"))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)

@@ -1,0 +1,184 @@
+"""Switches of a person's services and topics, with notes on what is enforced now where that differs from the switch. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.dashboards.protections import DeviceProtections
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import Reason
+from hedgerow.policies.person_access import Access, PersonAccess, SubjectAccess
+from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.times.closing import Closure
+
+_GROUPS = {"app-stores": message("App stores"), "music": message("Music"), "vpn": message("VPN")}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark beside a switch, with the path of the page that helps, if any."""
+
+    text: str
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A service or topic. `is_open` goes by the rules that the switch changes; `notes` say what differs. `is_own`: by an own rule."""
+
+    id: str
+    title: str
+    is_open: bool
+    is_own: bool
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchGroup:
+    """Switches of services of one kind. `noted` are those with a remark."""
+
+    title: str
+    switches: tuple[Switch, ...]
+
+    @property
+    def noted(self) -> tuple[Switch, ...]:
+        return tuple(each for each in self.switches if each.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchWords:
+    """Words for switches in one language. `clock` formats an instant; `protections` are those of the person's devices."""
+
+    reader: Language
+    clock: Callable[[float], str]
+    protections: Mapping[str, DeviceProtections]
+
+    def topics(self, access: PersonAccess) -> tuple[Switch, ...]:
+        """Return the switches of all topics that can be opened."""
+        names = (topic.name for topic in builtin_categories() if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL)
+        return tuple(self._switch(name, access) for name in names)
+
+    def services(self, access: PersonAccess) -> tuple[SwitchGroup, ...]:
+        """Return the switches of all services by group, sorted by title."""
+        groups: dict[str, list[Switch]] = {}
+        for id, service in Services.load().by_id.items():
+            groups.setdefault(self._group_title(service.group), []).append(self._switch(id, access))
+        return tuple(SwitchGroup(title, tuple(switches)) for title, switches in sorted(groups.items()))
+
+    def closures(self, access: PersonAccess) -> tuple[str, ...]:
+        """Return a sentence for each closure of the whole internet, of the person or of one of their devices."""
+        said = [] if access.closed is None else [self._closure(access.closed, "")]
+        return (*said, *(self._closure(closed, device) for device, closed in access.devices_closed))
+
+    def state(self, subject: str, access: PersonAccess) -> Switch:
+        """Return the switch of one service or topic. Raises KeyError."""
+        return self._switch(subject, access)
+
+    def _switch(self, id: str, access: PersonAccess) -> Switch:
+        subject = access.subjects[id]
+        return Switch(id, title_of(id, self.reader), subject.standing.is_open, subject.is_own, tuple(self._notes(id, subject, access)))
+
+    def _notes(self, id: str, subject: SubjectAccess, access: PersonAccess) -> Iterable[Note]:
+        if subject.now.is_open is not subject.standing.is_open:
+            yield Note(self._difference(subject.now))
+        elif subject.now.until is not None:
+            yield Note(self._until(subject.now, subject.now.until))
+        elif (cause := self._other_rule(id, subject.standing)) is not None:
+            yield cause
+        if access.closed is not None and subject.is_always_open:
+            yield Note(self.reader.gettext("open even now"))
+        for device in subject.always_on:
+            yield Note(self.reader.gettext("open even now on %(device)s", device=device), "/devices")
+        for device, there in subject.elsewhere:
+            yield Note(self._elsewhere(device, there), "/devices")
+        if not subject.standing.is_open:
+            yield from self._gaps(subject)
+
+    def _difference(self, now: Access) -> str:
+        """Say what a schedule, a permission or a spent budget makes of a switch."""
+        gettext, reason = self.reader.gettext, now.decision.reason
+        if now.until is None:
+            if now.giver:
+                return gettext("open, allowed by %(giver)s", giver=now.giver)
+            if now.schedule:
+                text = message("open: %(schedule)s") if now.is_open else message("closed: %(schedule)s")
+                return gettext(text, schedule=now.schedule)
+            return gettext("open now") if now.is_open else gettext("closed now")
+        end = self.clock(now.until)
+        if reason is Reason.BUDGET:
+            return gettext("closed until %(time)s: the minutes are used up", time=end)
+        if now.giver:
+            return gettext("open until %(time)s, allowed by %(giver)s", time=end, giver=now.giver)
+        return self._until(now, now.until)
+
+    def _until(self, now: Access, until: float) -> str:
+        gettext, end = self.reader.gettext, self.clock(until)
+        if now.schedule:
+            text = message("open until %(time)s: %(schedule)s") if now.is_open else message("closed until %(time)s: %(schedule)s")
+            return gettext(text, time=end, schedule=now.schedule)
+        return gettext("open until %(time)s", time=end) if now.is_open else gettext("closed until %(time)s", time=end)
+
+    def _other_rule(self, id: str, standing: Access) -> Note | None:
+        """Name the rule for something else that decides, unless it is a topic's: most services are closed with theirs."""
+        decision = standing.decision
+        if decision.what == id or decision.reason not in (Reason.RULE, Reason.SERVICE, Reason.EXCEPTION):
+            return None
+        text = message("open by the rule for %(what)s") if standing.is_open else message("closed by the rule for %(what)s")
+        href = "#sites" if "." in decision.what else f"#switch-{decision.what}"
+        return Note(self.reader.gettext(text, what=title_of(decision.what, self.reader)), href)
+
+    def _elsewhere(self, device: str, there: Access) -> str:
+        gettext = self.reader.gettext
+        if there.until is None:
+            return gettext("open on %(device)s", device=device) if there.is_open else gettext("closed on %(device)s", device=device)
+        end = self.clock(there.until)
+        if there.is_open:
+            return gettext("open on %(device)s until %(time)s", device=device, time=end)
+        return gettext("closed on %(device)s until %(time)s", device=device, time=end)
+
+    def _gaps(self, subject: SubjectAccess) -> Iterable[Note]:
+        """Say why a closed switch does not block yet: no list of the topic, or devices on which pages cannot be told apart."""
+        if not subject.has_list:
+            yield Note(self.reader.gettext("blocks nothing yet: no list says which sites these are"), "/lists")
+        if subject.needs_pages and (note := self.uninspected()) is not None:
+            yield note
+
+    def uninspected(self) -> Note | None:
+        """Name the devices on which rules about parts of a site do not work yet."""
+        missing = [device for device, each in self.protections.items() if not each.certificate.is_live]
+        if not self.protections:
+            return Note(self.reader.gettext("works only on devices that use the proxy and trust the certificate"), "/certificate")
+        if not missing:
+            return None
+        text = message("does not work yet on %(devices)s: it needs the proxy and the certificate")
+        return Note(self.reader.gettext(text, devices=self.reader.listed(missing)), "/certificate")
+
+    def _closure(self, closed: Closure | None, device: str) -> str:
+        gettext = self.reader.gettext
+        if closed is None:
+            return gettext("The internet is open on %(device)s.", device=device)
+        match closed.reason:
+            case Reason.BEDTIME:
+                why = gettext("bedtime")
+            case Reason.PAUSE:
+                why = gettext("paused")
+            case Reason.BUDGET:
+                why = gettext("time is used up")
+            case _:
+                why = closed.what
+        if closed.until is None:
+            if device:
+                return gettext("The internet is closed on %(device)s (%(why)s).", device=device, why=why)
+            return gettext("The internet is closed now (%(why)s).", why=why)
+        end = self.clock(closed.until)
+        if device:
+            return gettext("The internet is closed on %(device)s until %(time)s (%(why)s).", device=device, time=end, why=why)
+        return gettext("The internet is closed until %(time)s (%(why)s).", time=end, why=why)
+
+    def _group_title(self, group: str) -> str:
+        """Return the title of a group of services. Most groups are also categories."""
+        return self.reader.gettext(_GROUPS[group]) if group in _GROUPS else title_of(group, self.reader)

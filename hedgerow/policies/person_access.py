@@ -1,0 +1,221 @@
+"""Access of a person to every service and topic: the standing rules, and what `decide` says at one moment. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.policies.decide import decide
+from hedgerow.policies.expiry import device_of_person, in_force
+from hedgerow.policies.host_facts import Service, Services
+from hedgerow.policies.model import Decision, Device, DeviceId, Person, Policy, Reason, Request, RequestKind, Rules, TargetKind, Verdict
+from hedgerow.policies.rule_index import Rule, RuleIndex, RuleScope
+from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.times.closing import Closure
+
+_NOWHERE = DeviceId("")
+_TOPIC_HOST = "topic.invalid"  # RFC 2606: no list, rule or service has it
+_SUBJECTS = (TargetKind.SERVICE, TargetKind.CATEGORY)
+_RULE_REASONS = frozenset((Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.BYPASS, Reason.SERVICE, Reason.CATEGORY))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The decision on a service or topic, and what it goes by.
+
+    `until` is the instant (seconds since the epoch) at which the deciding rule, permission or lack of minutes ends; None: no end is set.
+    `schedule` names the schedule of that rule, `giver` the account that gave the permission; both are empty otherwise.
+    """
+
+    decision: Decision
+    until: float | None = None
+    schedule: str = ""
+    giver: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.decision.verdict is not Verdict.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectAccess:
+    """Access to one service or topic.
+
+    `standing` goes by the rules of person, household and profile without schedules, permissions and budgets. `is_own`: a rule of the
+    person's own names it. `now` is the decision at this moment apart from a closure of the whole internet, which `is_always_open` outlasts.
+    `elsewhere` lists devices of the person where it is otherwise, `always_on` closed devices on which it is open all the same.
+    `needs_pages`: the rule is about parts of a site, so only inspection enforces it. `has_list`: a list tells which sites it is.
+    """
+
+    standing: Access
+    is_own: bool
+    now: Access
+    is_always_open: bool
+    elsewhere: tuple[tuple[DeviceId, Access], ...] = ()
+    always_on: tuple[DeviceId, ...] = ()
+    needs_pages: bool = False
+    has_list: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAccess:
+    """Access of a person to services and topics by id. `closed` closes the whole internet.
+
+    `devices_closed` lists devices of the person where the internet is closed although it is not `closed`, or with None the reverse.
+    """
+
+    subjects: Mapping[str, SubjectAccess]
+    closed: Closure | None = None
+    devices_closed: tuple[tuple[DeviceId, Closure | None], ...] = ()
+
+    def is_open(self, subject: str) -> bool:
+        """Return what `decide` says now on a device of the person that has no rules of its own."""
+        access = self.subjects[subject]
+        return access.now.is_open if self.closed is None else access.is_always_open
+
+
+def person_access(rulesets: Rulesets, catalogue: Catalogue, person: Person, devices: Sequence[Device], now: float) -> PersonAccess:
+    """Return the access of a person at `now` (seconds since the epoch). `devices` are those that nobody else uses."""
+    ruleset = rulesets.ruleset(device_of_person(person), now)
+    own_devices = [_Place(device.id, rulesets.policy, rulesets.ruleset(device, now)) for device in devices]
+    anywhere = _Place(_NOWHERE, rulesets.policy, ruleset)
+    standing = _standing(rulesets.policy, catalogue, person, now)
+    own = {target.name for half in (person.rules.allow, person.rules.block) for target in in_force(half, now) if target.kind in _SUBJECTS}
+    found = {}
+    for subject in _subjects(catalogue):
+        access, is_always_open = anywhere.access(subject), anywhere.is_always_open(subject)
+        found[subject.id] = SubjectAccess(
+            standing.access(subject),
+            subject.id in own,
+            access,
+            is_always_open,
+            tuple((place.device, there) for place in own_devices if (there := place.difference(subject, access, is_always_open))),
+            tuple(place.device for place in own_devices if place.is_always_open(subject) and not is_always_open),
+            subject.needs_pages,
+            subject.has_list,
+        )
+    closed = tuple((place.device, place.ruleset.closed) for place in own_devices if place.is_closed is not anywhere.is_closed)
+    return PersonAccess(found, ruleset.closed, closed)
+
+
+def is_open_by_default(policy: Policy, catalogue: Catalogue, person: Person, subject: str, now: float) -> bool:
+    """Return whether a service or topic would be open to a person without a rule of their own that names it."""
+    allow, block = (tuple(target for target in half if target.name != subject) for half in (person.rules.allow, person.rules.block))
+    without = replace(person, rules=replace(person.rules, allow=allow, block=block))
+    place = _standing(policy, catalogue, without, now)
+    return next(place.access(each).is_open for each in _subjects(catalogue) if each.id == subject)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A service or topic as a request: for a topic, that for a host of which nothing but the topic is known."""
+
+    id: str
+    catalogue: Catalogue
+    request: Request
+    needs_pages: bool = False
+    has_list: bool = True
+
+
+def _subjects(catalogue: Catalogue) -> Iterator[_Subject]:
+    for service in Services.load().by_id.values():
+        yield _Subject(service.id, catalogue, _request_for(service), not service.domains)
+    for topic in builtin_categories():
+        if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL:
+            request = Request(_NOWHERE, RequestKind.DNS, _TOPIC_HOST, dns_type="A")
+            yield _Subject(topic.name, _with_only(topic.name, catalogue), request, has_list=topic.name in catalogue.listed)
+
+
+def _request_for(service: Service) -> Request:
+    if service.domains:
+        return Request(_NOWHERE, RequestKind.DNS, service.domains[0], dns_type="A")
+    url = service.urls[0].removesuffix("*")
+    return Request(_NOWHERE, RequestKind.HTTP, url.partition("/")[0], url=f"https://{url}")
+
+
+def _with_only(category: str, catalogue: Catalogue) -> Catalogue:
+    """Return a catalogue in which every host has this category and no other."""
+    mask, same = catalogue.mask_of((category,)), copy.copy(catalogue)
+    same.host_mask = lambda host: mask  # noqa: ARG005 (called by position and by name)
+    same.has_dns_rules = False
+    return same
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A device, or any device of a person, with its ruleset."""
+
+    device: DeviceId
+    policy: Policy
+    ruleset: Ruleset
+
+    @property
+    def is_closed(self) -> bool:
+        return self.ruleset.closed is not None
+
+    def is_always_open(self, subject: _Subject) -> bool:
+        """Return whether a subject is open here although the internet is closed."""
+        return self.is_closed and decide(self.ruleset, subject.catalogue, subject.request).verdict is not Verdict.BLOCK
+
+    def difference(self, subject: _Subject, elsewhere: Access, is_always_open: bool) -> Access | None:
+        """Return the access here if it is not as `elsewhere`."""
+        here = self.access(subject)
+        if here.is_open is not elsewhere.is_open:
+            return here
+        if is_always_open and self.is_closed and not self.is_always_open(subject):
+            return Access(decide(self.ruleset, subject.catalogue, subject.request))
+        return None
+
+    def access(self, subject: _Subject) -> Access:
+        """Return the access apart from a closure of the whole internet."""
+        decision = decide(_opened(self.ruleset), subject.catalogue, subject.request)
+        if decision.reason is Reason.BUDGET:
+            return Access(decision, decision.until)
+        rule = _rule_of(self.ruleset.rules, decision) if decision.reason in _RULE_REASONS else None
+        if rule is None:
+            return Access(decision)
+        giver = rule.target.origin.source.removeprefix("grant by ") if rule.scope is RuleScope.GRANT else ""
+        return Access(decision, rule.until, self._schedule_of(rule), giver)
+
+    def _schedule_of(self, rule: Rule) -> str:
+        policy = self.policy
+        scopes: list[Rules] = [policy.household]
+        scopes += [each.rules for each in policy.people.values()] + [each.rules for each in policy.devices.values()]
+        scopes += [each.rules for each in policy.profiles.values()]
+        for rules in scopes:
+            for timed in rules.schedules:
+                if any(target is rule.target for target in (*timed.allow, *timed.block, *timed.otherwise)):
+                    return timed.name
+        return ""
+
+
+def _opened(ruleset: Ruleset) -> Ruleset:
+    return ruleset if ruleset.closed is None else replace(ruleset, closed=None)
+
+
+def _rule_of(rules: RuleIndex, decision: Decision) -> Rule | None:
+    """Return the rule that a decision names."""
+    for known in (rules.services, rules.categories, rules.hosts):
+        rule = known.get(decision.what)
+        if rule is not None and rule.allow is (decision.verdict is not Verdict.BLOCK):
+            return rule
+    candidates = (each.rule for found in rules.urls.values() for each in found if each.rule.target.name == decision.what)
+    return next(candidates, None)
+
+
+def _standing(policy: Policy, catalogue: Catalogue, person: Person, now: float) -> _Place:
+    """Return the rules of person, household and profile, without schedules, permissions and budgets."""
+    profile = policy.profiles[person.profile]
+    people = {person.name: replace(person, rules=_without_times(person.rules))}
+    profiles = policy.profiles | {profile.name: replace(profile, rules=_without_times(profile.rules))}
+    timeless = replace(policy, people=people, profiles=profiles, devices={}, household=_without_times(policy.household))
+    rulesets = Rulesets(timeless, (), (), catalogue)
+    return _Place(_NOWHERE, timeless, rulesets.ruleset(device_of_person(person), now))
+
+
+def _without_times(rules: Rules) -> Rules:
+    return replace(rules, schedules=(), bedtime=None, budget=None)

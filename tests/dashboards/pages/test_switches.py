@@ -1,0 +1,165 @@
+"""Every switch tells what `decide` enforces, before and after each tap, for any policy and any order of pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from web_server import NOW, Web
+from web_server.switches import SUBJECTS, ShownSwitches, decided, worker_view
+
+from hedgerow.blocklists.rules import Origin
+from hedgerow.dashboards.control import Enforcement
+from hedgerow.policies.explain import find_device
+from hedgerow.policies.model import Device, DeviceId, Grant
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.time_model import SpentBudget
+
+ITEMS = ("adult", "games", "social", "bypass", "unsafe-search", "new-domains", "video", "tiktok", "roblox", "youtube", "youtube-music",
+         "youtube-shorts", "messenger", "facebook", "nordvpn", "tinder")  # fmt: skip
+SITES = ("tiktok.com", "roblox.com", "music.youtube.com", "youtube.com/shorts")
+NAMES = ("mia", "tom")
+# 21:26 on a Thursday in Lisbon.
+TIMES = ("21:00-22:00", "20:00-07:00", "15:00-17:00", "00:00-24:00")
+
+subjects = st.sampled_from((*ITEMS, *SITES))
+ends = st.sampled_from(("2026-01-01", "2026-05-29", "2026-12-24"))
+entries = st.one_of(subjects, st.builds(lambda what, until: {"what": what, "until": until}, subjects, ends))
+lists = st.lists(entries, max_size=3)
+schedules = st.dictionaries(
+    st.sampled_from(("homework", "dinner", "playtime")),
+    st.one_of(
+        st.builds(lambda key, what, when: {key: what, "when": when}, st.sampled_from(("block", "allow", "only")), st.sampled_from(ITEMS),
+                  st.sampled_from(TIMES)),
+        st.builds(lambda key, when: {key: "internet", "when": when}, st.sampled_from(("block", "allow")), st.sampled_from(TIMES)),
+    ),
+    max_size=2,
+)  # fmt: skip
+
+
+def rules() -> st.SearchStrategy[dict[str, Any]]:
+    keys: dict[str, st.SearchStrategy[Any]] = {"allow": lists, "block": lists, "always": st.lists(st.sampled_from(ITEMS), max_size=1)}
+    keys |= {"schedules": schedules, "safe_search": st.sampled_from(("strict", "off"))}
+    return st.fixed_dictionaries({}, optional=keys | {"bedtime": st.sampled_from(("21:00-07:00", "23:00-06:00"))})
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> dict[str, Any]:
+    profiles = ({"age": 6}, {"age": 9}, {"age": 14}, {"age": 17}, {"profile": "adult"}, {"profile": "guest"})
+    people = {name: {**draw(st.sampled_from(profiles)), **draw(rules()), "devices": [f"{name}-phone"]} for name in NAMES}
+    devices: dict[str, Any] = {f"{name}-phone": {"ip": f"192.168.1.{31 + place}"} for place, name in enumerate(NAMES)}
+    if draw(st.booleans()):
+        devices["mia-tablet"] = {"ip": "192.168.1.40", **draw(rules())}
+        people["mia"]["devices"].append("mia-tablet")
+    policy = {"network": {"timezone": "Europe/Lisbon"}, "people": people, "devices": devices}
+    return policy | (draw(rules()) if draw(st.booleans()) else {})  # the household's
+
+
+grants = st.lists(
+    st.builds(
+        lambda subject, who, ends: (subject, who, ends),
+        st.sampled_from((*ITEMS, "tiktok.com")),
+        st.sampled_from((None, "mia", "tom", "mia-phone")),
+        st.sampled_from((NOW + 900, NOW + 90_000, None, NOW - 60)),
+    ),
+    max_size=2,
+)
+pauses = st.lists(st.tuples(st.sampled_from((None, "mia", "tom-phone")), st.sampled_from((None, NOW + 600))), max_size=1)
+budgets = st.lists(st.tuples(st.sampled_from(("category:games", "service:youtube", "")), st.sampled_from(NAMES)), max_size=1)
+taps = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(ITEMS), st.sampled_from(("hour", "today", "good"))), max_size=4)
+
+
+def load(web: Web, policy: dict[str, Any]) -> bool:
+    """Write a policy, which JSON is too. Returns False for one with mistakes, such as a schedule against itself."""
+    web.policy_path.write_text(json.dumps(policy, indent=1))
+    try:
+        load_policy(web.policy_path)
+    except PolicyError:
+        return False
+    return True
+
+
+def set_up(web: Web, given: list[Any], paused: list[Any], spent: list[Any]) -> None:
+    """Replace what earlier examples gave, paused and used up."""
+    for grant in web.control.reader.grants(0.0):
+        web.ledger.revoke(grant.id, "test")
+    for pause in web.control.reader.pauses(0.0):
+        web.ledger.resume("test", device=pause.device, person=pause.person)
+    for subject, who, end in given:
+        device = DeviceId(who) if who and "-" in who else None
+        web.ledger.give(Grant(secrets.token_hex(8), subject, "ana", NOW - 120, end, device, None if device else who))
+    for who, end in paused:
+        device = DeviceId(who) if who and "-" in who else None
+        web.ledger.pause("ana", device=device, person=None if device else who, ends=end)
+    web.control.spent = tuple(SpentBudget(f"person:{name}", subject, NOW - 60, NOW + 3600, 30, Origin("test")) for subject, name in spent)
+
+
+def assert_pages_are_true(web: Web, browser: httpx.Client) -> dict[str, ShownSwitches]:
+    """Compare the page of each person with `decide`, for the person and for each of their devices."""
+    policy, reader = load_policy(web.policy_path), web.control.reader
+    view = worker_view(policy, NOW, reader.grants(NOW), reader.pauses(NOW), web.control.spent)
+    pages = {}
+    for name in NAMES:
+        answer = browser.get(f"/people/{name}")
+        assert answer.status_code == 200, answer.text
+        shown = pages[name] = ShownSwitches.read(answer.text)
+        assert set(shown.by_id) == set(SUBJECTS)
+        anywhere = Device(DeviceId(f"new-device-of-{name}"), policy.people[name].profile, name)
+        assert false_switches(shown, decided(view, anywhere, NOW)) == {}, f"{name}: decide says otherwise"
+        for device in policy.devices.values():
+            if device.person == name:
+                found = find_device(view.rulesets, device.id)
+                assert found is not None
+                assert false_switches(shown, decided(view, found, NOW), device.id) == {}, f"{device.id}: decide says otherwise"
+    return pages
+
+
+def false_switches(shown: ShownSwitches, verdicts: dict[str, bool], device: str | None = None) -> dict[str, object]:
+    return {id: (shown.by_id[id], shown.closures) for id, is_open in verdicts.items() if shown.is_open(id, device) is not is_open}
+
+
+@pytest.fixture
+def browser(web: Web) -> Any:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}) as client:
+        yield client
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(policies(), grants, pauses, budgets, taps)
+def test_switches_tell_what_decide_enforces(
+    web: Web, browser: httpx.Client, policy: dict[str, Any], given: list[Any], paused: list[Any], spent: list[Any], taps: list[Any]
+) -> None:
+    if not load(web, policy):
+        return
+    set_up(web, given, paused, spent)
+    pages = assert_pages_are_true(web, browser)
+    for name, item, how_long in taps:
+        before = pages[name].by_id[item]
+        answer = browser.post(f"/people/{name}/switch", data={before.button: item, "sure": "yes", "for": how_long})
+        assert answer.status_code == 303, answer.text
+        pages = assert_pages_are_true(web, browser)
+        after = pages[name].by_id[item]
+        if before.button == "open" and how_long != "good":
+            assert pages[name].is_open(item) or pages[name].is_closed() or after.notes, "an hour opens it, or the page says why not"
+        else:
+            assert after.is_on is not before.is_on or after.notes, "a tap has an effect, or the page says why not"
+
+
+def test_a_change_is_confirmed_beside_the_switch_with_the_state_of_the_enforcement_points(web: Web, browser: httpx.Client) -> None:
+    answer = browser.post("/people/tom/switch", data={"close": "youtube"})
+    page = browser.get(answer.headers["location"]).text
+    beside = page.partition('id="switch-youtube"')[2].partition("</li>")[0]
+    assert "In force on DNS and proxy." in beside
+    assert page.count("In force on DNS and proxy.") == 2, "at the top too"
+    web.control.enforced = Enforcement(("proxy",))
+    page = browser.get(answer.headers["location"]).text
+    assert "Saved, but not in force yet: the proxy has not taken it over." in page
+    web.control.enforced = dataclasses.replace(web.control.enforced, problem="No space left on device")
+    page = browser.get(answer.headers["location"]).text
+    assert "Saved, but not in force yet: it cannot be written (No space left on device)." in page
