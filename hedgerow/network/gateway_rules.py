@@ -62,8 +62,13 @@ IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
 MAX_PING_BYTES = 128  # the whole packet; people and games send 60 to 104
 NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
 NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
+PING_RATE, PING_BURST = 20, 60  # likewise, of echo requests
+ECHO_REQUESTS = ((ICMP, "icmp", "echo-request", "echo-reply"), (ICMP6, "icmpv6", "echo-request", "echo-reply"))
+WATCH_TIMEOUT_S = 60
 CUT_TIMEOUT_S = 10
 IP_VERSIONS = ((4, "ip"), (6, "ip6"))
+DYNAMIC_SETS = ("cut", "watched")
+"""Sets that packets fill: addresses whose incoming packets are dropped, and those whose NTP and echo replies are limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +152,8 @@ def table_fingerprint(listing: Iterable[NftCommand]) -> str:
         if kind == "rule":
             body["expr"] = [None if "counter" in expression else expression for expression in body.get("expr", ())]
         if kind == "set":
-            is_cut = body["name"].startswith("cut_")
-            body["elem"] = [] if is_cut else sorted(json.dumps(element) for element in body.get("elem", ()))
+            is_dynamic = body["name"].partition("_")[0] in DYNAMIC_SETS
+            body["elem"] = [] if is_dynamic else sorted(json.dumps(element) for element in body.get("elem", ()))
         stable.append({kind: body})
     return json.dumps(stable, sort_keys=True)
 
@@ -172,7 +177,8 @@ def _state_sets() -> list[tuple[str, str]]:
 def _sets() -> list[NftCommand]:
     commands = [add_set(name, kind, interval=kind != "ether_addr") for name, kind in _state_sets()]
     commands += [add_set(f"encrypted_dns_v{version}", f"ipv{version}_addr", interval=True) for version, _ in IP_VERSIONS]
-    commands += [add_set(f"cut_v{version}", f"ipv{version}_addr", interval=False, dynamic=True) for version, _ in IP_VERSIONS]
+    for name in DYNAMIC_SETS:
+        commands += [add_set(f"{name}_v{version}", f"ipv{version}_addr", interval=False, dynamic=True) for version, _ in IP_VERSIONS]
     for version, _ in IP_VERSIONS:
         addresses = [network for network in encrypted_dns_addresses() if network.version == version]
         commands += add_elements(f"encrypted_dns_v{version}", addresses)
@@ -217,12 +223,35 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
         add_rule(FORWARD_CHAIN, match(payload(ip, "daddr"), f"@cut_v{version}"), not_ntp, COUNTER, DROP, comment="cut")
         for version, ip in IP_VERSIONS
     ]
+    rules += _limits_of_replies()
     rules.append(add_rule(FORWARD_CHAIN, meta("iifname", gateway.lan, "!="), ACCEPT))
     if gateway.one_armed:
         # Answers from the internet come in by the same interface, from the router's MAC address.
         rules.append(add_rule(FORWARD_CHAIN, match({"ct": {"key": "direction"}}, "reply"), ACCEPT))
     targets = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
     return rules + _dispatch_by_state(FORWARD_CHAIN, targets, FORWARD_OTHERS_CHAIN)
+
+
+def _limits_of_replies() -> list[NftCommand]:
+    """Limit what NTP and echo replies bring to devices that are not open: a server of somebody's own may send anything."""
+    is_ntp = [protocol("udp"), match(payload("th", "sport"), NTP_PORT)]
+    small_ntp = [match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)}), _limit(NTP_RATE, NTP_BURST)]
+    rules = []
+    for version, ip in IP_VERSIONS:
+        is_watched = match(payload(ip, "daddr"), f"@watched_v{version}")
+        rules += [add_rule(FORWARD_CHAIN, is_watched, *is_ntp, *small_ntp, ACCEPT)]
+        rules += [add_rule(FORWARD_CHAIN, is_watched, *is_ntp, COUNTER, DROP, comment="tunnel")]
+    for (number, icmp, _, reply), (version, ip) in zip(ECHO_REQUESTS, IP_VERSIONS, strict=True):
+        is_reply = [protocol(number), match(payload(ip, "daddr"), f"@watched_v{version}"), match(payload(icmp, "type"), reply)]
+        small = [match({"meta": {"key": "length"}}, MAX_PING_BYTES, "<="), _limit(PING_RATE, PING_BURST)]
+        rules += [add_rule(FORWARD_CHAIN, *is_reply, *small, ACCEPT)]
+        rules += [add_rule(FORWARD_CHAIN, *is_reply, COUNTER, DROP, comment="tunnel")]
+    return rules
+
+
+def _limit(rate: int, burst: int, *, exceeded: bool = False) -> NftExpression:
+    """Return the condition that packets come no faster than this, or faster if `exceeded`. All packets of a rule count together."""
+    return {"limit": {"rate": rate, "burst": burst, "per": "second"} | ({"inv": True} if exceeded else {})}
 
 
 def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str) -> list[NftCommand]:
@@ -256,11 +285,17 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     if gateway.redirect_ports.redirected_ports:
         refused.append(("page round the proxy", [protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports)]))
     rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
+    for (number, icmp, request, _), (version, ip) in zip(ECHO_REQUESTS, IP_VERSIONS, strict=True):
+        is_request = [protocol(number), match(payload(icmp, "type"), request)]
+        rules.append(add_rule(GUARDED_CHAIN, *is_request, _add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S)))
+        rules.append(add_rule(GUARDED_CHAIN, *is_request, _limit(PING_RATE, PING_BURST, exceeded=True), COUNTER, DROP, comment="tunnel"))
+    rules += _time_and_errors(GUARDED_CHAIN)
+    rules.append(_refusal(GUARDED_CHAIN, "tunnel", protocol("udp"), destination_port(NTP_PORT)))
     return rules + (_strict_rules(gateway) if gateway.strict else [])
 
 
 def _strict_rules(gateway: Gateway) -> list[NftCommand]:
-    rules = _time_and_errors(GUARDED_CHAIN)
+    rules: list[NftCommand] = []
     if gateway.allow_ipsec:
         rules += [add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in _ipsec()]
     if not gateway.redirect_ports.redirected_ports:
@@ -271,7 +306,8 @@ def _strict_rules(gateway: Gateway) -> list[NftCommand]:
 def _closed_rules() -> list[NftCommand]:
     """Let only NTP pass. DNS and web traffic has been redirected before, so helplines are open."""
     cut = [
-        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), _add_source_to_set(f"cut_v{version}", ip)) for version, ip in IP_VERSIONS
+        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), _add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S))
+        for version, ip in IP_VERSIONS
     ]
     return [*_time_and_errors(CLOSED_CHAIN), *cut, _refusal(CLOSED_CHAIN, "closed")]
 
@@ -283,10 +319,14 @@ def _reject_rules() -> list[NftCommand]:
 
 def _time_and_errors(chain: str) -> list[NftCommand]:
     """Let NTP pass, and the ICMP errors of allowed connections, without which path MTU discovery fails."""
+    is_ntp = (protocol("udp"), destination_port(NTP_PORT))
     lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
-    limit = {"limit": {"rate": NTP_RATE, "burst": NTP_BURST, "per": "second"}}
     return [
-        add_rule(chain, protocol("udp"), destination_port(NTP_PORT), lengths, limit, ACCEPT),
+        *(
+            add_rule(chain, meta("nfproto", [f"ipv{version}"]), *is_ntp, _add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S))
+            for version, ip in IP_VERSIONS
+        ),
+        add_rule(chain, *is_ntp, lengths, _limit(NTP_RATE, NTP_BURST), ACCEPT),
         add_rule(chain, protocol(ICMP, ICMP6), connection_state("related"), ACCEPT),
     ]
 
@@ -295,8 +335,8 @@ def _ipsec() -> list[list[NftExpression]]:
     return [[protocol(*IPSEC_PROTOCOLS)], [protocol("udp"), destination_port(*IPSEC_PORTS)]]
 
 
-def _add_source_to_set(name: str, ip: str) -> NftExpression:
-    element = {"elem": {"val": payload(ip, "saddr"), "timeout": CUT_TIMEOUT_S}}
+def _add_source_to_set(name: str, ip: str, timeout: int) -> NftExpression:
+    element = {"elem": {"val": payload(ip, "saddr"), "timeout": timeout}}
     return {"set": {"op": "update", "elem": element, "set": f"@{name}"}}
 
 

@@ -58,9 +58,12 @@ PROTOCOL_SIGNATURES = (
     # The same with tls-crypt, and with tls-auth by SHA-1, SHA-256 and SHA-512, whose digests come before the counter.
     *(_openvpn(_RESET_V2, offset, length) for offset, length in ((9, 54), (29, 42), (41, 54), (73, 86))),
     _openvpn(_RESET_V3, 9, at_least=54),
-    # QUIC's Initial packet of versions 1 and 2 (RFC 9000 §17.2.2, RFC 9369), which is padded to at least 1,200 bytes.
-    *(ProtocolSignature("quic", ((1, 4, version),), at_least=1200) for version in (0x00000001, 0x6B3343CF)),
+    # The same over TCP, where each packet follows its length.
+    *(ProtocolSignature("tunnel", ((0, 2, (14, 255)), (2, 1, operation)), over=TCP) for operation in (_RESET_V2, _RESET_V3)),
+    # QUIC's Initial packet of versions 1 and 2 and of drafts (RFC 9000 §17.2.2, RFC 9369), which is padded to at least 1,200 bytes.
+    *(ProtocolSignature("quic", ((1, 4, version),), at_least=1200) for version in (0x00000001, 0x6B3343CF, (0xFF000001, 0xFF0000FF))),
     # Requests that only a proxy gets: CONNECT, or a whole URL in place of a path (RFC 9110 §9.3.6, RFC 9112 §3.2.2).
-    *(_text("web proxy", start) for start in ("CONNECT ", "GET http", "HEAD htt", "POST htt")),
+    # Servers ignore an empty line before a request (RFC 9112 §2.2).
+    *(_text("web proxy", start) for start in ("CONNECT ", "\r\nCONNEC", "\nCONNECT", "GET http", "HEAD htt", "POST htt")),
 )
-SSH_SIGNATURE = _text("ssh", "SSH-2.0-")  # RFC 4253 §4.2
+SSH_SIGNATURE = _text("ssh", "SSH-")  # RFC 4253 §4.2 and 5.1: SSH-2.0- or SSH-1.99-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,29 @@ peer.setsockopt(socket.IPPROTO_IPV6, 59, bytes([0, 0, 1, 4, 0, 0, 0, 0]))  # IPV
 peer.connect((sys.argv[1], int(sys.argv[2])))
 peer.send(bytes(100))
 sys.exit(len(peer.recv(65536)) != 100)
+"""
+FLOOD = """
+import contextlib, socket, sys, time
+address, port, data, count = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3]), int(sys.argv[4])
+peer, octets = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM), 0
+peer.settimeout(1)
+peer.connect((address, port))
+for _ in range(count):
+    with contextlib.suppress(OSError):  # refused
+        peer.send(data)
+    time.sleep(0.001)
+with contextlib.suppress(OSError):
+    while data := peer.recv(65536):
+        octets += len(data)
+print(octets)
+"""
+SAYS = """
+import socket, sys
+data = bytes.fromhex(sys.argv[3])
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)
+peer.settimeout(2)
+peer.sendall(data)
+sys.exit(peer.recv(len(data)) != data)
 """
 FRAGMENTS = """
 import socket, struct, sys
@@ -149,6 +173,32 @@ def wireguard(address: str, port: int) -> Aim:
 def datagram(address: str, port: int, size: int = 148) -> Aim:
     """True if a datagram of `size` bytes comes back."""
     return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
+
+
+def floods(address: str, port: int, data: bytes, *, count: int = 400, enough: int = 10_000) -> Aim:
+    """True if `enough` bytes come back within a second or two, which is worth a tunnel."""
+
+    def aim(_house: House, device: Space) -> bool:
+        octets = device.run(sys.executable, "-c", FLOOD, address, str(port), data.hex(), str(count), seconds=20).stdout.strip()
+        return int(octets or 0) >= enough
+
+    return aim
+
+
+def floods_pings(address: str) -> Aim:
+    """True if most of a thousand small echo requests within a few seconds are answered."""
+
+    def aim(_house: House, device: Space) -> bool:
+        output = device.run("ping", "-f", "-q", "-c", "1000", "-s", "56", "-w", "5", address, seconds=20).stdout
+        found = re.search(r"(\d+) received", output)
+        return found is not None and int(found[1]) > 500
+
+    return aim
+
+
+def says(address: str, port: int, data: bytes) -> Aim:
+    """True if a server gets these first bytes of a connection, and answers."""
+    return lambda _house, device: device.run(sys.executable, "-c", SAYS, address, str(port), data.hex()).returncode == 0
 
 
 def stream(address: str, port: int) -> Aim:

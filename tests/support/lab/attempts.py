@@ -17,6 +17,8 @@ from lab.aims import (
     browser_with_secure_dns,
     datagram,
     datagram_with_options,
+    floods,
+    floods_pings,
     in_pieces,
     lies_about_the_name,
     noise,
@@ -24,6 +26,7 @@ from lab.aims import (
     pings,
     raw,
     reads,
+    says,
     second_request,
     stream,
     through_socks,
@@ -66,6 +69,7 @@ _JUDGED = "redirected to the proxy, which checks the name and resolves it itself
 _HANDSHAKE = "its first message is refused at any port"
 _TRICKLE = "ordinary DNS queries, limited to two kilobytes per second; above that, the domain is blocked for that device for an hour"
 _PROXIED = "requests that only a proxy gets are refused at any port"
+_TIME = "requests and replies have the usual size, and are limited to five per second"
 _UNLISTED = "looks like other traffic; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
@@ -178,8 +182,15 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("OpenVPN at another port", "openvpn", openvpn(PEER4, OWN_PORT), _HANDSHAKE),
     Attempt("OpenVPN at another port, tls-crypt", "openvpn", openvpn(PEER4, CRYPT_PORT), _HANDSHAKE),
     Attempt("OpenVPN at another port, tls-auth", "openvpn", openvpn(PEER4, AUTH_PORT), _HANDSHAKE),
+    Attempt("OpenVPN over TCP at another port", "a connection", says(PEER4, 5222, b"\0\x0e\x38" + bytes(13)), _HANDSHAKE),
+    Attempt("QUIC of a draft at another port", "a datagram", floods(PEER4, 27015, b"\xc3\xff\0\0\x1d" + bytes(1195)), _HANDSHAKE),
     Attempt("A tunnel in pings", "ping -s 1000", pings(PEER4, 1000), "echo requests may have the usual size only"),
     Attempt("A tunnel in pings, IPv6", "ping -s 1000", pings(PEER6, 1000), "echo requests may have the usual size only"),
+    Attempt("A tunnel in small pings", "ping -f", floods_pings(PEER4), "echo requests and replies are limited to 20 per second"),
+    Attempt("A tunnel in small pings, IPv6", "ping -f", floods_pings(PEER6), "echo requests and replies are limited to 20 per second"),
+    Attempt("A tunnel at the port of the time", "datagrams", floods(PEER4, 123, bytes(48)), _TIME),
+    Attempt("A tunnel at the port of the time, with long replies", "datagrams", floods(PEER4, 123, b"more" + bytes(44)), _TIME),
+    Attempt("A tunnel at the port of the time, IPv6", "datagrams", floods(PEER6, 123, b"more" + bytes(44)), _TIME),
     Attempt("A tunnel in DNS queries", "kdig TXT", tunnels_in_names, _TRICKLE, True, True),
     Attempt("IP over DNS queries", "iodine", tunnels_by_iodine, _TRICKLE, True, True),
     Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless allowed with --allow-ipsec"),
@@ -203,12 +214,18 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("Random bytes over UDP, as by an obfuscated WireGuard", "a datagram", datagram(PEER4, 27015), _UNLISTED, normally=True),
     Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
     Attempt("SSH at another port", "ssh -W", through_ssh(PEER4, SSH_PORT), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
+    Attempt(
+        "SSH of an older version", "a connection", says(PEER4, 5222, b"SSH-1.99-x\r\n"), f"{_HANDSHAKE}, unless allowed with --allow-ssh"
+    ),
     Attempt("SSH at port 443", "ssh -W", through_ssh(PEER4, 443), "redirected to the proxy, which accepts only HTTP and TLS", pages=True),
     Attempt("A web proxy", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/"), _PROXIED),
     Attempt("A web proxy, for an HTTPS page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/"), _PROXIED),
     Attempt(*("A web proxy at port 80", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/", 80), _JUDGED), pages=True),
     Attempt(
         *("A web proxy at port 80, for an HTTPS page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/", 80), _JUDGED), pages=True
+    ),
+    Attempt(
+        "A web proxy, after an empty line", "a connection", says(PEER4, 5222, b"\r\nCONNECT adult.example:443 HTTP/1.1\r\n\r\n"), _PROXIED
     ),
     Attempt("A web proxy, IPv6", "curl -x", through_web_proxy(PEER6, f"https://{CLOSED}/"), _PROXIED),
     Attempt("DNS over TLS at port 5222", "kdig +tls", asks(OWN4, "+tls", "-p", str(ODD_PORT)), _UNLISTED, normally=True),

@@ -9,6 +9,9 @@ import asyncio
 import socket
 import sys
 
+MORE = b"more"
+"""The beginning of a datagram that is answered with much more, as by the far end of a tunnel."""
+
 
 class Echo(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -16,7 +19,8 @@ class Echo(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._transport.sendto(data, addr)
+        for _ in range(20 if data.startswith(MORE) else 1):
+            self._transport.sendto(data + bytes(1000) if data.startswith(MORE) else data, addr)
 
 
 async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

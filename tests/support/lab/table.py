@@ -26,9 +26,10 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 
 ## What stays open
 
-- **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet, and NTP passes with five packets
-  per second for the whole network. If queries and answers for one domain exceed 128 KB per minute on one device (some 700 ordinary names),
-  the domain is blocked for that device for an hour and the journal records it. `allow` in the policy opens the domain.
+- **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet. NTP passes with five packets per
+  second for the whole network, and pings with twenty, in both directions. If queries and answers for one domain exceed 128 KB per minute
+  on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal records it. `allow` in the
+  policy opens the domain.
 - **Non-standard ports, except in strict mode.** A SOCKS proxy, a site or a resolver behind TLS at such a port looks like a game or a mail
   program. SSH and web proxies are recognised by the first bytes that the client sends, unless these come in pieces or inside TLS. `ports`
   in the policy names more ports that are redirected like 80 and 443: `ports: [80, 443, 8080, 8443]`. Anything but HTTP and TLS then fails
