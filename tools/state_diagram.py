@@ -9,9 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-from hedgerow.proxy.gate.states import TRANSITIONS, State
+from hedgerow.proxy.gate.commands import TRANSITIONS, State
 
-_BEGIN, _END = "<!-- generated from proxy/gate/states.py: begin -->", "<!-- end -->"
+_BEGIN, _END = "<!-- generated from proxy/gate/commands.py: begin -->", "<!-- end -->"
 _STARTS = {State.PROXY_REQUEST: "explicit", State.DETECTING: "redirected"}
 
 

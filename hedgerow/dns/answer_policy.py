@@ -9,9 +9,8 @@ from typing import Final
 
 from hedgerow.blocklists.address_ranges import is_private, unwrap_ipv4
 from hedgerow.dns.cache import Resolution
-from hedgerow.dns.ddr import DesignatedResolver
 from hedgerow.dns.private_networks import AddressGuard
-from hedgerow.dns.special_names import LocalNames
+from hedgerow.dns.special_names import DesignatedResolver, LocalNames
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.network import LocalRecord, NetworkSettings, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset

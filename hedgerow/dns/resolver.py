@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple, assert_never
 
-from hedgerow.dns import answers, ddr, wire
+from hedgerow.dns import answers, wire
 from hedgerow.dns.answer_cache import Answer, AnswerCache, Clocks, QueryContext
 from hedgerow.dns.answer_policy import TRUSTED, AnswerPolicy, Decide
 from hedgerow.dns.answers import Draft
@@ -17,7 +17,7 @@ from hedgerow.dns.metrics import type_name
 from hedgerow.dns.pending_query import Failed, Fresh, Outcome, PendingQuery, Stale
 from hedgerow.dns.private_networks import private_zone
 from hedgerow.dns.rewriter import AnswerCallback, Rewriter, internal_error
-from hedgerow.dns.special_names import SpecialUse, special_use, special_use_answer
+from hedgerow.dns.special_names import DDR_NAME, SpecialUse, special_use, special_use_answer
 from hedgerow.dns.tunnel_detector import TunnelDetector
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool
@@ -197,7 +197,7 @@ class Resolver:
         reserved = special_use(host)
         if reserved is not None:
             context = QueryContext(ruleset, device, query, host, transport, _SPECIAL_USE, prefix, policy)
-            if host == ddr.DDR_NAME and policy.ddr is not None:
+            if host == DDR_NAME and policy.ddr is not None:
                 return build(context, _SPECIAL_USE, policy.ddr.answer(query))
             return build(context, _CANARY if reserved is SpecialUse.CANARY else _SPECIAL_USE, special_use_answer(query, reserved))
         decision = decided or policy.decide(ruleset, Request(device, RequestKind.DNS, host, dns_type=type_name(query.qtype)))

@@ -11,8 +11,8 @@ from pathlib import Path
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
-from hedgerow.dns.ddr import DesignatedResolver
 from hedgerow.dns.metrics import Histogram
+from hedgerow.dns.special_names import DesignatedResolver
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.pool import AttemptObserver, UpstreamPool
 from hedgerow.dns.upstreams.trust import TrustStore

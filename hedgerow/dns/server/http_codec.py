@@ -15,7 +15,7 @@ import h2.settings
 import h11
 
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
-from hedgerow.http2.frame_budget import FrameBudget
+from hedgerow.frame_budget import FrameBudget
 
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
 MAX_STREAMS: Final = 100

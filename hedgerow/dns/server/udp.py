@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hedgerow.dns.server.clients import ClientEntry, ClientKey, RawQueryEntry
-from hedgerow.dns.server.fair_queue import FairQueue
+from hedgerow.dns.server.rate_limits import FairQueue
 from hedgerow.dns.server.responder import DEFERRED, DROPPED_METRIC, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,

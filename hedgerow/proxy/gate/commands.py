@@ -1,11 +1,14 @@
-"""Commands of the gate's protocol: all that a connection may be told to do.
+"""Commands of the gate's protocol, all that a connection may be told to do, and the table of states in which each may be given.
 
-A command that names no state in `states.TRANSITIONS` leaves the state as it is.
+A client of the explicit proxy begins in `PROXY_REQUEST`, a redirected one in `DETECTING`. Each row of `TRANSITIONS` maps the commands
+that may be given in a state to the state that follows; a command in no row leaves the state as it is. `tools/state_diagram.py` draws it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from hedgerow.policies.model import Decision, Device, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
@@ -171,3 +174,51 @@ type Command = (
 
 type Commands = tuple[Command, ...]
 """Commands in the order in which they are to be carried out."""
+
+
+class State(Enum):
+    """State of a connection; the value describes it in the diagram."""
+
+    PROXY_REQUEST = "reading a request to the proxy"
+    SIGNING_IN = "checking a password"
+    TUNNEL_HELLO = "reading the ClientHello after a CONNECT"
+    DETECTING = "telling TLS from HTTP"
+    ORIGIN_HELLO = "reading a redirected ClientHello"
+    ORIGIN_REQUEST = "reading a redirected request"
+    RESOLVING = "resolving the host"
+    DIALLING = "connecting to the server"
+    HANDING_OVER = "finding an inspector"
+    DISCARDING = "discarding what is still sent"
+    TUNNELLED = "a tunnel has taken over"
+    INSPECTED = "an inspector has taken over"
+    CLOSED = "closed"
+
+    __hash__ = object.__hash__  # members are unique objects, and Enum's own hash is slow
+
+
+type _Row = dict[type[Command], State]
+
+_REFUSED: _Row = {Refuse: State.DISCARDING, Close: State.CLOSED}
+_DENIED: _Row = {Deny: State.DISCARDING, Close: State.CLOSED}
+_REQUEST: _Row = {**_REFUSED, HandOver: State.HANDING_OVER}
+_HELLO: _Row = {**_DENIED, HandOver: State.HANDING_OVER, Resolve: State.RESOLVING, Dial: State.DIALLING}
+_SIGNED_IN: _Row = {**_REQUEST, AcceptConnect: State.TUNNEL_HELLO}
+
+TRANSITIONS: Mapping[State, _Row] = {
+    State.PROXY_REQUEST: {**_SIGNED_IN, ServePac: State.DISCARDING, CheckPassword: State.SIGNING_IN},
+    State.SIGNING_IN: _SIGNED_IN,
+    State.TUNNEL_HELLO: _HELLO,
+    State.DETECTING: {AwaitHello: State.ORIGIN_HELLO, AwaitRequest: State.ORIGIN_REQUEST, Close: State.CLOSED},
+    State.ORIGIN_HELLO: _HELLO,
+    State.ORIGIN_REQUEST: _REQUEST,
+    State.RESOLVING: {**_DENIED, Dial: State.DIALLING},
+    State.DIALLING: {Join: State.TUNNELLED, Close: State.CLOSED},
+    State.HANDING_OVER: {**_REFUSED, Release: State.INSPECTED},
+    State.DISCARDING: {Close: State.CLOSED},
+    State.TUNNELLED: {},
+    State.INSPECTED: {},
+    State.CLOSED: {},
+}
+
+WAITING = frozenset({State.SIGNING_IN, State.RESOLVING, State.DIALLING, State.HANDING_OVER})
+"""States in which the client waits for us; what it sends meanwhile is kept."""

@@ -1,7 +1,7 @@
 """The protocol of a client connection at the gate, from its first byte until it is refused, tunnelled or handed to an inspector.
 
-No sockets, clock, files or logs: events go in as method calls, commands come out (`commands.py`), and the states and their transitions
-are a table (`states.py`). `decide` is pure, so the protocol calls it; whatever waits for something is a command, and its outcome an event.
+No sockets, clock, files or logs: events go in as method calls, commands come out (`commands.py`, with
+the table of states). `decide` is pure, so the protocol calls it; whatever waits for something is a command, and its outcome an event.
 The protocol ends where a tunnel or an inspector takes over.
 """
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate import commands, explicit, transparent
-from hedgerow.proxy.gate.commands import Command, Commands, GateClient
+from hedgerow.proxy.gate.commands import TRANSITIONS, WAITING, Command, Commands, GateClient, State
 from hedgerow.proxy.gate.lanes import refuse
 from hedgerow.proxy.gate.rules import GateRules
-from hedgerow.proxy.gate.states import TRANSITIONS, WAITING, State
 from hedgerow.proxy.http_head import Authority, HeadError, HeadReader, RequestHead
 from hedgerow.proxy.policy import ResolvedHost
 

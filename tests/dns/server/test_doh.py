@@ -23,7 +23,7 @@ from hedgerow.dns.server.http_codec import MAX_STREAMS
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
-from hedgerow.http2.frame_budget import MAX_TOKENS
+from hedgerow.frame_budget import MAX_TOKENS
 from hedgerow.sockets import open_socket
 
 from ..conftest import Running, ask, running

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from hedgerow.dns.server import fair_queue
-from hedgerow.dns.server.fair_queue import FairQueue
+from hedgerow.dns.server import rate_limits
+from hedgerow.dns.server.rate_limits import FairQueue
 
 
 def test_clients_are_served_in_turn() -> None:
@@ -33,8 +33,8 @@ def test_clients_are_served_in_turn() -> None:
 
 
 def test_queues_are_bounded_and_new_clients_still_get_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_queue, "MAX_PER_CLIENT", 5)
-    monkeypatch.setattr(fair_queue, "MAX_QUEUED", 8)
+    monkeypatch.setattr(rate_limits, "MAX_PER_CLIENT", 5)
+    monkeypatch.setattr(rate_limits, "MAX_QUEUED", 8)
     away: list[None] = []
     held: FairQueue[int] = FairQueue(lambda _: None, lambda: away.append(None))
     for number in range(10):

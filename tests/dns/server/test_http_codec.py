@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from hedgerow.dns.server.http_codec import DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
-from hedgerow.http2.frame_budget import MAX_TOKENS
+from hedgerow.frame_budget import MAX_TOKENS
 
 REQUEST = [(":method", "GET"), (":path", "/dns-query"), (":scheme", "https"), (":authority", "dns.home.example")]
 

@@ -14,6 +14,7 @@ from hedgerow.policies.network import ProxySignIn
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.gate.commands import (
+    TRANSITIONS,
     AcceptConnect,
     AwaitHello,
     AwaitRequest,
@@ -32,11 +33,11 @@ from hedgerow.proxy.gate.commands import (
     Release,
     Resolve,
     ServePac,
+    State,
     SwitchClient,
 )
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.rules import GateRules
-from hedgerow.proxy.gate.states import TRANSITIONS, State
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy, ResolvedHost

@@ -21,7 +21,7 @@ from mitmproxy.proxy.layers.http import _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseProtocolError
 
-from hedgerow.http2.frame_budget import FrameBudget
+from hedgerow.frame_budget import FrameBudget
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, may_forward_interim
 from hedgerow.proxy.pages.response import ProxyResponse
 

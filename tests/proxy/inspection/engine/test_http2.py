@@ -17,7 +17,7 @@ from proxy_stand import Stand
 from small_internet.clients import curl
 from small_internet.whole import SmallInternet
 
-from hedgerow.http2.frame_budget import MAX_TOKENS, OCTETS_PER_UPDATE
+from hedgerow.frame_budget import MAX_TOKENS, OCTETS_PER_UPDATE
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from state_diagram import state_diagram, with_diagram
 
-from hedgerow.proxy.gate.commands import Close
-from hedgerow.proxy.gate.states import TRANSITIONS, WAITING, State
+from hedgerow.proxy.gate.commands import TRANSITIONS, WAITING, Close, State
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "proxy.md"
 FINAL = {State.TUNNELLED, State.INSPECTED, State.CLOSED}

@@ -7,7 +7,7 @@ from hyperframe import frame
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hedgerow.http2.frame_budget import (
+from hedgerow.frame_budget import (
     MAX_TOKENS,
     MAX_UPDATES,
     OCTETS_PER_UPDATE,
