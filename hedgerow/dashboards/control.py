@@ -12,6 +12,7 @@ from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
 from hedgerow.policies.person_access import PersonAccess
+from hedgerow.policies.times.closing import Closure
 
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
@@ -219,6 +220,9 @@ class Control(Protocol):
 
     def enforcement(self) -> Enforcement:
         """Return the enforcement points that apply the newest rules."""
+
+    def closures(self) -> Mapping[str, Closure]:
+        """Return the pause, bedtime or other closing in force, by person. Those whose internet is open are left out."""
 
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""

@@ -41,6 +41,11 @@ class CounterPages(PageGroup):
         vouchers = await self._context.vouchers.open() if self._context.vouchers is not None else ()
         return self._page(request, "counter.html", tiles=tiles, free=free, vouchers=vouchers)
 
+    @get(f"{COUNTER_PATH}/seats", OPERATE, READ)
+    async def seats(self, request: Request) -> Response:
+        """Return the tiles alone, for `live.js`."""
+        return self._page(request, "counter_seats.html", tiles=self._tiles())
+
     @post(f"{COUNTER_PATH}/open", OPERATE)
     async def open(self, request: Request, seat: Seat, band: AgeBand, minutes: Minutes) -> Response:
         """Open a session for a guest."""

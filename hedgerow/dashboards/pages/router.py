@@ -12,6 +12,7 @@ from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.guide import GuidePages
 from hedgerow.dashboards.pages.lists import ListPages
+from hedgerow.dashboards.pages.live import LivePages
 from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
@@ -25,29 +26,12 @@ from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
 ICON_PATH = "/static/hedgerow.svg"
 _STATIC = (
-    ("hedgerow.css", "text/css"),
-    ("hedgerow.js", "text/javascript"),
-    ("guide.css", "text/css"),
-    ("guide.js", "text/javascript"),
-    ("icons.svg", "image/svg+xml"),
+    *(("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("live.js", "text/javascript")),
+    *(("guide.css", "text/css"), ("guide.js", "text/javascript"), ("icons.svg", "image/svg+xml")),
 )
 _GROUPS = (
-    *(
-        TodayPages,
-        CounterPages,
-        PeoplePages,
-        PersonRulePages,
-        SwitchPages,
-        PersonDataPages,
-        DevicePages,
-        LogPages,
-        ListPages,
-        SettingsPages,
-        AccountPages,
-        SignInPages,
-        GuidePages,
-    ),
-    *(OwnDevicePages, CertificatePages, CheckPages, NoticePages),
+    *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, DevicePages, LogPages, ListPages),
+    *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 
 

@@ -1,10 +1,10 @@
-"""Today: devices online, requests, pauses and today's blocks, with buttons to answer, pause and resume; access codes."""
+"""Today: a card for each child, requests, pauses, devices online and today's blocks; access codes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
@@ -13,12 +13,14 @@ from starlette.responses import Response
 from hedgerow.dashboards.api.codes import CodeOrder
 from hedgerow.dashboards.control import InvalidInput, Spared, spared_by
 from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to, referring_page
+from hedgerow.dashboards.pages.children import DaySoFar, child_cards, children_of, devices_of, shows_sites, subject_of
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
 from hedgerow.dashboards.pages.devices import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
+from hedgerow.journal.visits import VisitReader
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Verdict
 
@@ -26,6 +28,7 @@ ONLINE_S = 900.0
 _ROWS, _ROWS_READ = 8, 200
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
+type Part = Literal["children", "requests", "pauses", "devices", "blocked"]
 type FormText = Annotated[str, Form(max_length=253)]
 
 
@@ -39,10 +42,15 @@ class _Today:
     pauses: tuple[Pause, ...]
     bars: BarChart
     days: tuple[PersonDay, ...]
+    so_far: DaySoFar
 
 
 class TodayPages(PageGroup):
     """`/`, its buttons, and the forms for access codes."""
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._visits = VisitReader(context.reader.store, subject_of)
 
     @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
@@ -50,25 +58,37 @@ class TodayPages(PageGroup):
         policy, status = context.policy(), context.control.status()
         if not context.accounts.has_any and not policy.people and ADMIN in principal_of(request).scopes:
             return redirect_to("/start")
+        return self._page(request, "today.html", status=status, has_password=context.accounts.has_any, **await self._values())
+
+    @get("/today/{part}", OPERATE, READ)
+    async def part(self, request: Request, part: Part) -> Response:
+        """Return a part of the page, for `live.js`."""
+        return self._page(request, f"today_{part}.html", **await self._values())
+
+    async def _values(self) -> dict[str, Any]:
+        """Return the values of the page and its parts."""
+        context = self._context
+        policy, status = context.policy(), context.control.status()
         now = context.clock()
         midnight = labels.midnight_before(now, labels.zone(status.timezone))
         today = await run_in_threadpool(self._read, midnight, now)
+        budgets = context.budgets()
+        cards = child_cards(policy, today.so_far, context.control.closures(), budgets, midnight, now)
+        on_cards = {request.id for card in cards for request in card.requests}
         unnamed = unnamed_devices(policy, today.devices)
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
-        return self._page(
-            request,
-            "today.html",
-            status=status,
-            today=today,
-            people=sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
-            online=[device for device in devices if now - device.last_seen < ONLINE_S],
-            devices=devices,
-            unnamed=unnamed,
-            has_password=context.accounts.has_any,
-            budgets=context.budgets(),
-            dues=[due for due in expiring_rules(policy) if due.is_notable(now)],
-        )
+        return {
+            "today": today,
+            "people": sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
+            "online": [device for device in devices if now - device.last_seen < ONLINE_S],
+            "devices": devices,
+            "unnamed": unnamed,
+            "cards": cards,
+            "others": [request for request in today.requests if request.id not in on_cards],
+            "budgets": [row for row in budgets if row.whose not in {card.name for card in cards}],
+            "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
+        }
 
     @post("/requests/{request_id}/approve", OPERATE)
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
@@ -133,17 +153,19 @@ class TodayPages(PageGroup):
         return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 
     def _read(self, midnight: float, now: float) -> _Today:
-        reader = self._context.reader
-        hours = reader.hours(midnight)
+        reader, policy = self._context.reader, self._context.policy()
+        hours, devices, requests, pauses = reader.hours(midnight), reader.devices(midnight), reader.requests(), reader.pauses(now)
+        named = [device for person in children_of(policy) if shows_sites(policy, person) for device in devices_of(policy, person.name)]
         return _Today(
-            devices=reader.devices(midnight),
+            devices=devices,
             blocked=merge_similar(reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows)[:_ROWS],
             reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
-            requests=reader.requests(),
+            requests=requests,
             grants=reader.grants(now),
-            pauses=reader.pauses(now),
+            pauses=pauses,
             bars=blocked_by_hour(hours, midnight, now),
-            days=person_days(self._context.policy(), hours, midnight, now),
+            days=person_days(policy, hours, midnight, now),
+            so_far=DaySoFar(devices, requests, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
         )
 
 

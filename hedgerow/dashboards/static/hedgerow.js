@@ -1,5 +1,5 @@
 "use strict";
-// Makes the forms of a week into grids to drag on, keeps the counter's tiles fresh, and knows the browser's time zone. Without this file the forms do the same.
+// Makes the forms of a week into grids to drag on, and knows the browser's time zone. Without this file the forms do the same.
 
 const SNAP = 15;
 const DAY = 24 * 60;
@@ -322,14 +322,4 @@ for (const form of document.querySelectorAll("form[data-week]")) {
 for (const input of document.querySelectorAll("[data-own-zone]")) {
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   if ([...input.form.querySelectorAll("datalist option")].some((option) => option.value === timeZone)) input.value = timeZone;
-}
-
-// Whoever is choosing minutes at a seat is not disturbed.
-for (const list of document.querySelectorAll("[data-refresh]")) {
-  let touched = 0;
-  list.addEventListener("input", () => { touched = Date.now(); });
-  const wait = Number(list.dataset.refresh) * 1000;
-  setInterval(() => {
-    if (document.visibilityState === "visible" && Date.now() - touched > wait) location.reload();
-  }, wait);
 }

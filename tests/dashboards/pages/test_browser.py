@@ -131,6 +131,7 @@ def test_result_pages_are_accessible(chromium, web):
 
     guide(page, web)
     page.goto(web.url)
+    page.get_by_text("Other answers").first.click()
     page.get_by_role("button", name="Code to read out").first.click()
     look("a code")
     page.goto(f"{web.url}/counter")
@@ -432,8 +433,8 @@ def test_answering_pausing_and_filtering_without_scripts(chromium, filled):
     expect(page.get_by_text("No requests are waiting.")).to_be_visible()
     expect(page.get_by_role("button", name="End the permission for scratch.example")).to_be_visible()
     page.get_by_label("Who").select_option("mia")
-    page.get_by_role("button", name="Pause").click()
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Pause the internet").click()
+    page.get_by_role("button", name="Resume").first.click()
     expect(page.get_by_role("button", name="Resume")).to_have_count(0)
     page.get_by_role("link", name="Log", exact=True).click()
     page.get_by_label("Site").fill("www.bet.example")
@@ -451,7 +452,7 @@ def test_the_keyboard_reaches_the_content_first_and_every_answer(chromium, fille
     for _ in range(16):
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
-    assert {"Allow an hour", "For today", "Permanently", "Deny scratch.example"} <= set(names)
+    assert {"Allow an hour", "Deny scratch.example", "Other answers: scratch.example", "Pause mia"} <= set(names)
     page.close()
 
 
@@ -516,6 +517,7 @@ def test_ask_and_answer_across_two_browsers(chromium, filled):
     theirs.goto(f"{filled.url}/device")
     expect(theirs.get_by_text("waiting for an answer")).to_be_visible()
     mine.goto(filled.url)
+    mine.get_by_text("Other answers").click()
     mine.get_by_role("button", name="For today").click()
     theirs.reload()
     expect(theirs.get_by_text("yes", exact=True)).to_be_visible()

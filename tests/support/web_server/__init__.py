@@ -50,11 +50,12 @@ from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
-from hedgerow.policies.expiry import UpcomingEnd
+from hedgerow.policies.expiry import UpcomingEnd, device_of_person
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import Bonus, SpentBudget
+from hedgerow.policies.times.closing import Closure
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 _NOBODY = Spared()
@@ -143,6 +144,12 @@ class LedgerControl:
 
     def enforcement(self) -> Enforcement:
         return self.enforced
+
+    def closures(self) -> dict[str, Closure]:
+        policy = self.policy()
+        view = view_of(policy, self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
+        found = {name: view.rulesets.ruleset(device_of_person(person), NOW).closed for name, person in policy.people.items()}
+        return {name: closed for name, closed in found.items() if closed is not None}
 
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)

@@ -1,0 +1,182 @@
+"""Today's card of each child: what holds now, the time left, and the use so far. Pure, except for reading the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.pages.graphics import UseBar, use_bar
+from hedgerow.dashboards.words.rules import privacy_of, rule_layers
+from hedgerow.journal.reader import DeviceRow, RequestRow, UsageCount
+from hedgerow.policies.host_facts import HostFactIndex, is_background, parents_of
+from hedgerow.policies.model import Pause, Person, Policy, Privacy, Reason
+from hedgerow.policies.times.closing import Closure
+
+ONLINE_NOW_S = 300.0
+"""Age of the last request of a device that is in use."""
+
+_MINUTES_NOW = 5
+_SUBJECTS_NOW, _SUBJECTS_SHOWN = 2, 5
+_SECOND_LEVEL_LETTERS = 3
+
+
+class ChildState(StrEnum):
+    """The first of these that holds is shown."""
+
+    PAUSED = "paused"
+    CLOSED = "closed"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNSEEN = "unseen"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCard:
+    """A child on the page. `now_on` and `use` name services and sites, or only topics where the log is private.
+
+    `closure` is a pause, bedtime or other closing in force, `pause` what the button *Resume* ends. `seen` is the last request. `left` is
+    the budget that ends first.
+    """
+
+    name: str
+    state: ChildState
+    seen: float | None
+    now_on: tuple[str, ...]
+    is_private: bool
+    closure: Closure | None
+    pause: Pause | None
+    left: BudgetRow | None
+    budgets: tuple[BudgetRow, ...]
+    minutes: int
+    use: UseBar
+    devices: tuple[DeviceRow, ...]
+    requests: tuple[RequestRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DaySoFar:
+    """What the cards are made of. `minutes` holds the minutes of the day by device and subject, a bit for each (`VisitReader`)."""
+
+    devices: tuple[DeviceRow, ...]
+    requests: tuple[RequestRow, ...]
+    pauses: tuple[Pause, ...]
+    usage: tuple[UsageCount, ...]
+    minutes: Mapping[str, Mapping[str, int]]
+
+
+@lru_cache(4096)
+def subject_of(host: str) -> str | None:
+    """Return the service or the site of a host, or None for background traffic.
+
+    >>> subject_of("i.ytimg.com"), subject_of("www.bbc.co.uk"), subject_of("en.wikipedia.org")
+    ('youtube', 'bbc.co.uk', 'wikipedia.org')
+    """
+    if is_background(host):
+        return None
+    services = HostFactIndex.load().services_of(host)
+    if services:
+        return services[0]
+    above = list(parents_of(host))
+    if len(above) < 3:
+        return host
+    return above[-3] if len(above[-2].partition(".")[0]) <= _SECOND_LEVEL_LETTERS else above[-2]
+
+
+def children_of(policy: Policy) -> list[Person]:
+    """Return the people whose profile is for children, in the order of the file."""
+    return [person for person in policy.people.values() if policy.profiles[person.profile].is_for_children]
+
+
+def devices_of(policy: Policy, person: str) -> list[str]:
+    """Return the devices that belong to one person alone."""
+    return [device.id for device in policy.devices.values() if device.person == person]
+
+
+def shows_sites(policy: Policy, person: Person) -> bool:
+    """Tell whether the person's privacy lets the log name sites."""
+    return privacy_of(rule_layers(policy, person.profile, person.name, None)) in (Privacy.FULL, Privacy.DOMAIN)
+
+
+def child_cards(
+    policy: Policy, day: DaySoFar, closures: Mapping[str, Closure], budgets: Iterable[BudgetRow], midnight: float, now: float
+) -> list[ChildCard]:
+    """Return a card for each child. All pictures have the same scale."""
+    budgets = tuple(budgets)
+    children = children_of(policy)
+    use = {person.name: _use(policy, person, day) for person in children}
+    totals = [max(total, sum(shown.values())) for total, shown in use.values()]
+    limits = [row.limit for row in budgets if row.limit and not row.subject]
+    scale = max([60, *totals, *limits])
+    return [_card(policy, person, day, closures.get(person.name), budgets, use[person.name], scale, midnight, now) for person in children]
+
+
+def _card(
+    policy: Policy, person: Person, day: DaySoFar, closure: Closure | None, budgets: tuple[BudgetRow, ...],
+    use: tuple[int, dict[str, int]], scale: int, midnight: float, now: float,
+) -> ChildCard:  # fmt: skip
+    own = tuple(row for row in budgets if row.whose == person.name)
+    ids = set(devices_of(policy, person.name))
+    devices = tuple(row for row in day.devices if row.device in ids or row.person == person.name)
+    seen = max((row.last_seen for row in devices), default=None)
+    pause = next((each for each in day.pauses if each.person == person.name), None)
+    return ChildCard(
+        name=person.name,
+        state=_state(closure, seen, now),
+        seen=seen,
+        now_on=_now_on(day, ids, midnight, now) if shows_sites(policy, person) else (),
+        is_private=not shows_sites(policy, person),
+        closure=closure,
+        pause=pause,
+        left=min(own, key=lambda row: (bool(row.subject), row.left or 0), default=None),
+        budgets=own,
+        minutes=use[0],
+        use=use_bar(use[1], use[0], scale),
+        devices=devices,
+        requests=tuple(row for row in day.requests if row.person == person.name or row.device in ids),
+    )
+
+
+def _state(closure: Closure | None, seen: float | None, now: float) -> ChildState:
+    if closure is not None:
+        return ChildState.PAUSED if closure.reason is Reason.PAUSE else ChildState.CLOSED
+    if seen is None:
+        return ChildState.UNSEEN
+    return ChildState.ONLINE if now - seen < ONLINE_NOW_S else ChildState.OFFLINE
+
+
+def _now_on(day: DaySoFar, devices: set[str], midnight: float, now: float) -> tuple[str, ...]:
+    """Return the subjects of the last minutes, the latest first."""
+    oldest = int(now // 60 - midnight // 60) - _MINUTES_NOW
+    latest: dict[str, int] = {}
+    for device in devices:
+        for subject, bits in day.minutes.get(device, {}).items():
+            latest[subject] = max(latest.get(subject, -1), bits.bit_length() - 1)
+    fresh = [(minute, subject) for subject, minute in latest.items() if minute >= oldest]
+    return tuple(subject for _, subject in sorted(fresh, reverse=True)[:_SUBJECTS_NOW])
+
+
+def _use(policy: Policy, person: Person, day: DaySoFar) -> tuple[int, dict[str, int]]:
+    """Return the minutes of the day in all, and by service and site, or by topic where the log is private. The longest come first."""
+    account = f"person:{person.name}"
+    total = sum(row.minutes for row in day.usage if row.account == account and not row.subject)
+    found: dict[str, int] = {}
+    if shows_sites(policy, person):
+        bits: dict[str, int] = {}
+        for device in devices_of(policy, person.name):
+            for subject, minutes in day.minutes.get(device, {}).items():
+                bits[subject] = bits.get(subject, 0) | minutes
+        found = {subject: minutes.bit_count() for subject, minutes in bits.items()}
+        everything = 0
+        for minutes in bits.values():
+            everything |= minutes
+        total = max(total, everything.bit_count())
+    else:
+        for row in day.usage:
+            if row.account == account and row.subject.startswith("category:"):
+                subject = row.subject.partition(":")[2]
+                found[subject] = found.get(subject, 0) + row.minutes
+    longest = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return total, dict(longest[:_SUBJECTS_SHOWN])

@@ -1,0 +1,120 @@
+"use strict";
+// Keeps the parts of a page up to date: the server names those that changed, and only these are fetched. Also searches long lists.
+// Without this file the page stays as it was loaded.
+
+const BUSY_MS = 20000;  // a part is left alone for so long after somebody chose or typed something in it
+const HIDDEN_MS = 60000;  // a page that nobody sees stops listening after so long
+
+const parts = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.dataset.live, part]));
+const waiting = new Set();
+const touched = new Map();
+let fetching = false;
+let source = null;
+
+for (const [name, part] of parts) {
+  part.addEventListener("input", () => touched.set(name, Date.now()));
+}
+
+// What identifies a button or link across two versions of a part.
+const keyOf = (element) => JSON.stringify([
+  element.id, element.tagName, element.name || "", element.value || "", element.getAttribute("href") || "",
+  element.getAttribute("aria-label") || element.textContent.trim(), element.form?.getAttribute("action") || "",
+]);
+
+const isBusy = (name) => {
+  const focused = document.activeElement;
+  const isTyping = parts.get(name).contains(focused) && focused.matches("input:not([type=hidden]), select, textarea");
+  return isTyping && Date.now() - (touched.get(name) ?? 0) < BUSY_MS;
+};
+
+const replace = (part, text) => {
+  const fresh = new DOMParser().parseFromString(text, "text/html").body;
+  const open = new Set([...part.querySelectorAll("details[open][id]")].map((each) => each.id));
+  for (const each of fresh.querySelectorAll("details[id]")) {
+    if (open.has(each.id)) each.open = true;
+  }
+  const values = new Map([...part.querySelectorAll("input[id]")].map((each) => [each.id, each.value]));
+  const focused = part.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  part.replaceChildren(...fresh.childNodes);
+  for (const [id, value] of values) {
+    const input = document.getElementById(id);
+    if (input) input.value = value;
+  }
+  if (focused !== null) {
+    [...part.querySelectorAll("button, a, summary, input, select")].find((each) => keyOf(each) === focused)?.focus({ preventScroll: true });
+  }
+  showSearches(part);
+  tell(part);
+};
+
+// The number of requests in the title, and in words for those who listen to the page.
+const tell = (part) => {
+  const counted = part.querySelector("[data-count]");
+  if (!counted) return;
+  const before = Number(/^\((\d+)\) /.exec(document.title)?.[1] ?? 0);
+  const now = Number(counted.dataset.count);
+  document.title = (now ? `(${now}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+  if (now > before) document.getElementById("live-status").textContent = counted.dataset.says;
+};
+
+const refresh = async () => {
+  if (fetching) return;
+  fetching = true;
+  try {
+    for (const name of [...waiting]) {
+      if (isBusy(name)) continue;
+      waiting.delete(name);
+      const part = parts.get(name);
+      const answer = await fetch(part.dataset.source ?? `/today/${name}`, { redirect: "error" });
+      if (answer.ok) replace(part, await answer.text());
+    }
+  } catch {
+    // The server is away; the stream connects again and then everything is fetched.
+  } finally {
+    fetching = false;
+  }
+};
+
+const want = (names) => {
+  for (const name of names) if (parts.has(name)) waiting.add(name);
+  refresh();
+};
+
+const listen = () => {
+  let isFirst = source === null;  // the page has just been made; what matters may have changed since
+  source = new EventSource("/events");
+  source.addEventListener("open", () => {
+    want(isFirst ? ["children", "requests", "seats"] : parts.keys());
+    isFirst = false;
+  });
+  source.addEventListener("changed", (event) => want(event.data.split(" ")));
+  source.addEventListener("signed-out", () => { source.close(); location.reload(); });
+};
+
+let hiding = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.visibilityState === "hidden") hiding = setTimeout(() => source?.close(), HIDDEN_MS);
+  else if (source?.readyState === EventSource.CLOSED) listen();
+});
+addEventListener("pagehide", () => source?.close());
+addEventListener("pageshow", (event) => { if (event.persisted && parts.size) listen(); });
+
+const showSearches = (part) => {
+  for (const input of part.querySelectorAll("[data-filter]")) {
+    const rows = [...document.getElementById(input.dataset.filter).children];
+    const search = () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    };
+    input.closest("[hidden]")?.removeAttribute("hidden");
+    input.addEventListener("input", search);
+    search();
+  }
+};
+
+showSearches(document);
+if (parts.size) {
+  listen();
+  setInterval(refresh, BUSY_MS);
+}

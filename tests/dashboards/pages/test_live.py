@@ -1,0 +1,177 @@
+"""Pages that bring themselves up to date: the stream of changes, its bounds, and the page in a browser."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import threading
+
+import httpx
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from web_server import NOW
+from web_server.household import fill
+
+from hedgerow.dashboards.pages.live import MAX_STREAMS_PER_SESSION, ChangeFeed
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.model import AccessRequest, DeviceId
+
+CHROMIUM = shutil.which("chromium")
+MIA = DeviceId("mia-tablet")
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+expect.set_options(timeout=30_000)
+
+
+def test_nothing_is_looked_at_while_nobody_listens():
+    looks, state = [], {"requests": 0, "pauses": 0}
+
+    async def look():
+        looks.append(1)
+        return dict(state)
+
+    async def run():
+        feed = ChangeFeed(look, interval=0)
+        await asyncio.sleep(0)
+        assert not looks
+        first, second = feed.changes(), feed.changes()
+        assert await anext(first) == await anext(second) == frozenset()
+        state["requests"] = 1
+        while not (names := await anext(first)):
+            pass
+        assert names == {"requests"}
+        while not (names := await anext(second)):
+            pass
+        assert names == {"requests"}, "each listener is told"
+        await first.aclose()
+        assert feed.is_watching
+        await second.aclose()
+        assert not feed.is_watching
+        before = len(looks)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(looks) == before
+
+    asyncio.run(run())
+
+
+def test_a_listener_that_is_slow_gets_all_changes_at_once():
+    state = {"requests": 0, "pauses": 0}
+
+    async def look():
+        return dict(state)
+
+    async def run():
+        feed = ChangeFeed(look, interval=0)
+        async with contextlib.aclosing(feed.changes()) as changes:
+            await anext(changes)
+            for _ in range(3):
+                state["requests"] += 1
+                state["pauses"] += 1
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert await anext(changes) == {"requests", "pauses"}
+
+    asyncio.run(run())
+
+
+@contextlib.contextmanager
+def signed_in(web):
+    """Return a client with a session."""
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
+        client.post("/start/password", data={"name": "Ana", "password": "four words and more", "again": "four words and more"})
+        assert client.cookies
+        yield client
+
+
+def test_the_stream_names_what_changed_and_ends_with_the_session(web):
+    with signed_in(web) as browser, browser.stream("GET", "/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = stream.iter_lines()
+        assert next(lines) == ": listening"
+        web.ledger.pause("Ana", person="mia")
+        assert "data: children pauses" in (line for line in lines)
+        web.recorder.add([AccessRequest(NOW, MIA, "mia", "scratch.example")])
+        web.recorder.flush()
+        assert "data: children requests" in (line for line in lines)
+        threading.Thread(target=lambda: httpx.post(f"{web.url}/sign-out", cookies=browser.cookies, headers={"origin": web.url})).start()
+        assert "event: signed-out" in (line for line in lines)
+        assert [line for line in lines if line not in ("", "data:")] == [], "the server ends the stream"
+
+
+def test_the_streams_of_a_session_are_bounded(web):
+    with signed_in(web) as browser, contextlib.ExitStack() as streams:
+        kept = [streams.enter_context(browser.stream("GET", "/events")).iter_lines() for _ in range(MAX_STREAMS_PER_SESSION)]
+        assert [next(lines) for lines in kept] == [": listening"] * MAX_STREAMS_PER_SESSION
+        assert browser.get("/events").status_code == 503
+        assert browser.get("/").status_code == 200
+        assert httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False).status_code == 303, "nobody else may listen"
+
+
+@pytest.mark.parametrize("part", ["children", "requests", "pauses", "devices", "blocked"])
+def test_a_part_is_what_the_page_has(web, part):
+    fill(web)
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as browser:
+        page, fragment = browser.get("/").text, browser.get(f"/today/{part}").text
+
+    def words(text):
+        return re.sub(r"\s+", " ", text).strip()
+
+    assert len(words(fragment)) > 100
+    assert words(fragment) in words(page)
+
+
+@pytest.fixture
+def page():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page(viewport={"width": 390, "height": 844})
+        browser.close()
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_a_request_appears_without_a_reload_and_disturbs_nothing(web, page):
+    fill(web)
+    web.recorder.add([DeviceSeen(NOW, MIA, "192.168.1.31", None, "mia", "child-8-12")])
+    web.recorder.flush()
+    with page.expect_response("**/events"):
+        page.goto(web.url)
+    page.evaluate("window.notReloaded = true")
+    page.locator("#child-1-day summary").click()
+    page.get_by_role("button", name="Pause tom").focus()
+    web.recorder.add([AccessRequest(NOW, MIA, "mia", "new.example")])
+    web.recorder.flush()
+    expect(page.get_by_role("button", name="Deny new.example")).to_be_visible()
+    expect(page).to_have_title(re.compile(r"^\(3\) "))
+    expect(page.get_by_text("3 requests are waiting")).to_have_count(1)
+    expect(page.locator("#child-1-day")).to_have_attribute("open", "")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Pause tom"
+    web.ledger.pause("Ana", person="tom", ends=NOW + 600)
+    expect(page.get_by_text("Paused until 21:36", exact=True)).to_be_visible()
+    assert page.evaluate("window.notReloaded")
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_long_lists_are_searched(web, page):
+    fill(web)
+    page.goto(web.url)
+    search = page.get_by_role("searchbox", name="Search devices")
+    search.fill("tom")
+    expect(page.locator("#devices-rows li:visible")).to_have_count(1)
+    search.fill("")
+    expect(page.locator("#devices-rows li:visible")).to_have_count(3)
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_the_counter_shows_a_session_that_somebody_else_ends(web, page):
+    fill(web)
+    with page.expect_response("**/events"):
+        page.goto(f"{web.url}/counter")
+    tile = page.locator(".seat").filter(has_text="seat-1")
+    expect(tile.locator(".tag")).to_have_text("child")
+    page.evaluate("window.notReloaded = true")
+    del web.time.seated["seat-1"]
+    expect(tile.locator(".tag")).to_have_text("free")
+    assert page.evaluate("window.notReloaded")

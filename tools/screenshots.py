@@ -1,0 +1,107 @@
+"""Take pictures of all pages of an invented household: `python tools/screenshots.py FOLDER [--only NAME …]`.
+
+A server runs on a loopback port with five children, sixty devices, requests and a pause, and once more with the seats of a café. Each page
+is taken at the width of a phone and of a desktop, in the light and the dark theme, by Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from web_server import Web, running_web
+from web_server.big_family import fill_big
+
+SIZES = {"phone": (390, 844), "desktop": (1440, 900)}
+THEMES = ("light", "dark")
+PAGES = {
+    "today": "/", "people": "/people", "child": "/people/Mia", "teenager": "/people/Tom", "devices": "/devices", "log": "/log",
+    "why": "/why?device=mia-tablet&target=www.tiktok.com", "lists": "/lists", "settings": "/settings", "notices": "/settings/notices",
+    "changes": "/changes", "change": "/changes/1", "account": "/account", "more": "/more", "certificate": "/certificate",
+    "check": "/check", "device": "/device", "guide-place": "/start?step=2", "guide-people": "/start?step=3",
+    "guide-devices": "/start?step=4", "guide-end": "/start?step=5", "missing": "/nowhere",
+}  # fmt: skip
+CAFE_PAGES = {"cafe-today": "/", "cafe-counter": "/counter"}
+SIGNED_OUT_PAGES = {"sign-in": "/sign-in"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of pages, such as today")
+    parser.add_argument("--full", action="store_true", help="the whole page, not only the first screen")
+    parser.add_argument("--language", default="en")
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        for seats, pages in ((0, PAGES), (12, CAFE_PAGES)):
+            wanted = {name: path for name, path in pages.items() if not options.only or name in options.only}
+            with tempfile.TemporaryDirectory() as state:
+                if wanted or (not seats and (not options.only or "sign-in" in options.only)):
+                    with running_web(Path(state)) as web:
+                        fill_big(web, seats)
+                        _take_all(browser, web, wanted, options)
+        browser.close()
+
+
+def _take_all(browser: Browser, web: Web, pages: dict[str, str], options: argparse.Namespace) -> None:
+    password = "four words and more"  # noqa: S105  of a server that ends with this program
+    for number, ((size, (width, height)), theme) in enumerate(itertools.product(SIZES.items(), THEMES)):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if theme == "dark" else "light", locale=options.language
+        )
+        page = context.new_page()
+        if number == 0:
+            _set_password(page, web, password)
+            if not options.only or "sign-in" in options.only:
+                context.clear_cookies()
+        else:
+            _sign_in(page, web, password)
+        if not options.only or "sign-in" in options.only:
+            context.clear_cookies()
+            for name, path in SIGNED_OUT_PAGES.items():
+                _take(page, web.url + path, options, f"{name}-{size}-{theme}")
+            _sign_in(page, web, password)
+        for name, path in pages.items():
+            _take(page, web.url + path, options, f"{name}-{size}-{theme}")
+        context.close()
+
+
+def _set_password(page: Page, web: Web, password: str) -> None:
+    page.goto(f"{web.url}/start")
+    for name in ("password", "again"):
+        page.locator(f"[name={name}]").fill(password)
+    page.locator("main button").last.click()
+    page.wait_for_url("**/start?step=2")
+    page.goto(f"{web.url}/people/Mia")
+    page.locator("[role=switch]").first.click()
+    page.wait_for_url("**saved=*")
+
+
+def _sign_in(page: Page, web: Web, password: str) -> None:
+    page.goto(f"{web.url}/sign-in")
+    page.locator("[name=name]").fill("parent")
+    page.locator("[name=password]").fill(password)
+    page.locator("main button").last.click()
+    page.wait_for_url(web.url + "/")
+
+
+def _take(page: Page, url: str, options: argparse.Namespace, name: str) -> None:
+    page.goto(url)
+    page.screenshot(path=options.folder / f"{name}.png", full_page=options.full)
+    print(name)
+
+
+if __name__ == "__main__":
+    main()
