@@ -12,10 +12,12 @@ from playwright.sync_api import expect, sync_playwright
 from web_server import NOW
 from web_server.household import fill
 
+from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.pages.live import MAX_STREAMS_PER_SESSION, ChangeFeed
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import AccessRequest, DeviceId
 
+PASSWORD = "four words and more"
 CHROMIUM = shutil.which("chromium")
 MIA = DeviceId("mia-tablet")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
@@ -78,7 +80,8 @@ def test_a_listener_that_is_slow_gets_all_changes_at_once():
 def signed_in(web):
     """Return a client with a session."""
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
-        client.post("/start/password", data={"name": "Ana", "password": "four words and more", "again": "four words and more"})
+        asyncio.run(web.accounts.create("Ana", Role.ADMIN, PASSWORD))
+        client.post("/sign-in", data={"name": "Ana", "password": PASSWORD})
         assert client.cookies
         yield client
 
