@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hedgerow.blocklists.categories import builtin_categories
+
 
 @dataclass(frozen=True, slots=True)
 class ListHealth:
@@ -90,18 +92,20 @@ class FetchProgress:
 def coverage_by_category(
     lists: Sequence[ListHealth], names: Mapping[str, int], wanted: Collection[str]
 ) -> tuple[CategoryCoverage, ...]:  # fmt: skip
-    """Return the coverage of each category that has a list, in the order of the lists.
+    """Return the coverage of each category that has a list, in the taxonomy's order.
 
     `names` are the distinct names per category; a category that is not in it gets the sum over its lists.
     """
-    categories = dict.fromkeys(item.category for item in lists)
+    known = [category.name for category in builtin_categories()]
+    used = dict.fromkeys(item.category for item in lists)
+    categories = [*(each for each in known if each in used), *(each for each in used if each not in known)]
     return tuple(_coverage(each, [item for item in lists if item.category == each], names, each in wanted) for each in categories)
 
 
 def _coverage(category: str, lists: Sequence[ListHealth], names: Mapping[str, int], wanted: bool) -> CategoryCoverage:
     in_force = [item for item in lists if item.is_in_force]
     others = [item for item in in_force if not item.starter]
-    missing = tuple(item.source for item in lists if not item.is_in_force and not item.starter and not item.waiting)
+    missing = tuple(item.source for item in lists if not item.is_in_force and not (item.starter or item.waiting or item.dead))
     dead = tuple(item.source for item in lists if item.dead)
     if not others:
         state = CoverageState.FETCHING if any(item.waiting for item in lists) else CoverageState.STARTER
@@ -135,9 +139,10 @@ def coverage_text(coverage: CategoryCoverage, now: float) -> str:
     """
     match coverage.state:
         case CoverageState.STARTER:
-            text = f"only the starter list ({coverage.names:,} names)"
+            text = f"only the starter list ({coverage.names:,} names)" if coverage.lists else "no list in force"
         case CoverageState.FETCHING:
-            text = f"only the starter list so far ({coverage.names:,} names), the others are being fetched"
+            first = f"only the starter list so far ({coverage.names:,} names)" if coverage.lists else "no list so far"
+            text = f"{first}, the others are being fetched"
         case CoverageState.FULL | CoverageState.MISSING | CoverageState.DEAD:
             text = f"{coverage.names:,} names from {coverage.lists} list{'s' if coverage.lists != 1 else ''}"
             if coverage.updated is not None:

@@ -108,7 +108,8 @@ class GuidePages(PageGroup):
 
     async def _done(self, request: Request) -> dict[str, Any]:
         place = self._context.control.reached_at(local_address(request.scope))
-        return {"named": list(self._context.policy().devices.values()), "check": f"http://{place}/check"}
+        named = list(self._context.policy().devices.values())
+        return {"named": named, "check": f"http://{place}/check", "status": self._context.control.status()}
 
     @post("/start/password", SETUP, MANAGE)
     async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:

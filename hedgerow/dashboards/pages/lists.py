@@ -43,7 +43,8 @@ class ListPages(PageGroup):
         chosen = None if lists is ListSelection.RECOMMENDED else lists.value
         summary = message("Use the public lists") if chosen is None else message("Stay with the starter list")
         change = await self._change(request, summary, put(("network", "lists"), chosen))
-        return redirect_after_save(referring_page(request), change)
+        page = referring_page(request)
+        return redirect_to("/start?step=done") if page == "/start" else redirect_after_save(page, change)
 
     @post("/lists/accept", MANAGE)
     async def accept(self, name: FormText) -> Response:

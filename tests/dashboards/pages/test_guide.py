@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -9,10 +10,12 @@ from web_server import SETUP_CODE, TOKEN
 
 from hedgerow.dashboards.accounts import SignInRefused
 from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.dashboards.setup_code import FREE_TRIES, SECONDS_PER_TRY, SetupCode
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import DeviceId
+from hedgerow.policies.network import ListSelection
 from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
@@ -193,3 +196,34 @@ def test_a_device_that_may_not_manage_learns_how_to_go_on(house):
     with browser(house, OUTSIDER) as client:
         stranger = client.get("/")
         assert (stranger.status_code, OUTSIDER in stranger.text, "116 111" in stranger.text) == (403, False, False)
+
+
+def test_the_last_step_shows_the_public_lists_and_the_choice(house):
+    """The guide says that Hedgerow is set up only when more than the starter list filters."""
+    starter = ListHealth("starter/adult", "adult", 117, starter=True)
+    public = ListHealth("hagezi-nsfw", "adult", 0, is_remote=True, waiting=True)
+
+    def lists(*rows, starter_only=False):
+        coverage = coverage_by_category(rows, {}, {"adult"})
+        house.change_status(lists=rows, coverage=coverage, recommended=("hagezi-nsfw", "oisd-nsfw"), starter_only=starter_only)
+
+    with browser(house) as client:
+        password(client)
+        lists(starter, public)
+        page = client.get("/start?step=done").text
+        assert "Almost set up" in page
+        assert "Public lists: 0 of 1 in force. The others are being fetched." in page
+        assert 'data-reload="3"' in page, "the page keeps up with the downloads"
+        assert [licence in page for licence in ("GPL-3.0", "https://oisd.nl/", "https://github.com/hagezi/dns-blocklists")] == [True] * 3
+        chosen = client.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{house.url}/start?step=done"})
+        assert chosen.headers["location"] == "/start?step=done"
+        assert load_policy(house.policy_path).network.lists is ListSelection.STARTER
+        lists(starter, starter_only=True)
+        page = client.get("/start?step=done").text
+        assert "by choice" in page
+        assert "GPL-3.0" in page, "licences are shown before the first download too"
+        assert 'value="recommended"' in page
+        lists(starter, replace(public, domains=111_000, waiting=False))
+        page = client.get("/start?step=done").text
+        assert "Hedgerow is set up" in page
+        assert "data-reload" not in page
