@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from ipaddress import ip_network
 
 from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers
 from hedgerow.policies.model import Device, DeviceId, Policy
@@ -76,7 +77,7 @@ class DeviceLookup:
                 return device
         if not any(parsed in network for network in self._network.lan):
             return None
-        return self._unknown(mac or str(parsed), self._names.get(mac or "") or self._names.get(str(parsed), ""))
+        return self._unknown(mac or _link_of(parsed), self._names.get(mac or "") or self._names.get(str(parsed), ""))
 
     def _unknown(self, id: str, name: str) -> Device:
         """Return the device with this MAC or IP address, which claims the host name `name`."""
@@ -84,6 +85,20 @@ class DeviceLookup:
         if claimed is None:
             return Device(DeviceId(id), self._network.unknown_devices, known=False)
         return as_claimed(claimed, DeviceId(id))
+
+
+def _link_of(address: IpAddress) -> str:
+    """Return what a stranger without a MAC address is known by: an IPv4 address, or the IPv6 network of its link.
+
+    A device takes any number of IPv6 addresses, and each would be a stranger with limits of its own.
+
+    >>> from ipaddress import ip_address
+    >>> _link_of(ip_address("192.168.1.9")), _link_of(ip_address("fd00::9")), _link_of(ip_address("::1"))
+    ('192.168.1.9', 'fd00::/64', '::1')
+    """
+    if address.version == 4 or address.is_loopback:
+        return str(address)
+    return str(ip_network((int(address) >> 64 << 64, 64)))
 
 
 def honours_host_name(policy: Policy, device: Device) -> bool:

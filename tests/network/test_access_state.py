@@ -81,10 +81,14 @@ def test_a_pause_for_everybody_spares_an_unknown_device(catalogue: Catalogue) ->
 
 
 def test_an_unknown_device_is_paused_by_mac_or_ip_address(catalogue: Catalogue) -> None:
-    ids = ("02:00:00:00:00:99", "192.168.1.9", "fd00::9", "gone-from-the-policy", "10.9.9.9")
+    ids = ("02:00:00:00:00:99", "192.168.1.9", "fd00::/64", "gone-from-the-policy", "10.9.9.9")
     pauses = tuple(Pause(id, "ana", NOON - 1, device=DeviceId(id)) for id in ids)
     found = device_states(catalogue, NOON, pauses=pauses)
-    assert shown(found, AccessState.CLOSED) == ["02:00:00:00:00:99", "192.168.1.9/32", "fd00::9/128"]
+    assert shown(found, AccessState.CLOSED)[:2] == ["02:00:00:00:00:99", "192.168.1.9/32"]
+    closed = [network for network, state in found.networks if state is AccessState.CLOSED]
+    assert [any(ip_address(each) in network for network in closed) for each in ("fd00::9", "fd00::70")] == [True, False], (
+        "a link but its desk"
+    )
 
 
 def test_a_spent_budget_closes_an_unknown_device(catalogue: Catalogue) -> None:

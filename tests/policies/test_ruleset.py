@@ -87,7 +87,14 @@ def test_unknown_devices(catalogue: Catalogue) -> None:
 
 def test_link_local_addresses_can_have_a_zone(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue, policy=b"")
-    assert _at(rulesets, "fe80::1%eth0").id == "fe80::1"
+    assert _at(rulesets, "fe80::1%eth0").id == "fe80::/64"
+
+
+def test_ipv6_addresses_without_a_mac_are_one_stranger_per_link(catalogue: Catalogue) -> None:
+    """A device takes any number of addresses, each of which would have limits of its own."""
+    rulesets = _rulesets(catalogue)
+    assert {_at(rulesets, f"fd12:3456::{number:x}").id for number in range(1, 3000)} == {"fd12:3456::/64"}
+    assert _at(rulesets, "fd12:3456::1", "02:00:00:00:00:07").id == "02:00:00:00:00:07"
 
 
 def test_a_future_grant_is_a_boundary_for_its_person_only(catalogue: Catalogue) -> None:
