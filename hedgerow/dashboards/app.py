@@ -37,6 +37,7 @@ from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.expiry import WARN_MINUTES
+from hedgerow.policies.model import AccessRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class AppDependencies:
     codes: CodeControl | None = None
     vouchers: VoucherControl | None = None
     notices: NoticeDispatcher | None = None
+    request_access: Callable[[AccessRequest], None] = lambda _request: None
 
 
 def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -63,7 +65,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     context = PageContext(
         parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, parts.time, parts.codes, parts.vouchers,
-        parts.notices,
+        parts.notices, parts.request_access,
     )  # fmt: skip
     routers = (_api(parts, clock), make_pages(context), _machine_routes(parts, clock))
     for router in routers:

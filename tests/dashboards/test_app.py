@@ -1,5 +1,6 @@
 """The web application over a real socket, used by browsers, scripts and filtered devices."""
 
+import asyncio
 import json
 import re
 import socket
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.api.time import BudgetRow
 from hedgerow.dashboards.control import DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
@@ -279,6 +281,7 @@ def test_a_helpline_without_a_url_is_not_a_link(web):
 
 
 def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
+    asyncio.run(web.accounts.create("ana", Role.ADMIN, "four words and more"))
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (HELPLINE,), "Bedtime", NOW + 3600)
     write(
         web, seen(), seen("toms.example", DeviceId("tom-laptop"), "tom"), seen("fine.example", verdict=Verdict.ALLOW, reason=Reason.DEFAULT)
@@ -349,7 +352,7 @@ def raw(web, request, source="127.0.0.2"):
 )
 def test_a_filtered_device_finds_no_other_spelling_of_a_path(web, target):
     answer = raw(web, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-    assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 "))
+    assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ", b"HTTP/1.1 303 "))  # 303: to the guide
     assert b"hedgerow_build_info" not in answer
 
 

@@ -24,7 +24,7 @@ MACHINE_PATHS = (
     *("/device/time", "/device/kept", "/captive-portal"),
 )
 FILES = ("/counter/audit.csv", "/people/mia/kept")
-OWN_FORMS = ("/device/code", "/device/conduct", "/device/voucher", "/language")
+OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/voucher", "/language")
 """Forms of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
@@ -37,6 +37,7 @@ FORMS = {
     "/device/voucher": {"code": "ABCD-EFGH"},
     "/counter/vouchers": {"count": "5", "minutes": "60", "band": "child"},
     "/counter/vouchers/withdraw": {},
+    "/device/ask": {"site": "asked.example"},
     "/device/code": {"code": "123456"},
     "/codes": {"person": "mia", "minutes": "15"},
     "/grants/g/revoke": {},

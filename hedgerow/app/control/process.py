@@ -239,7 +239,8 @@ class ControlProcess:
     async def _serve_web(self) -> None:
         services = (self.time, self.codes, self.vouchers, self.notices)
         parts = AppDependencies(
-            self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services
+            *(self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services),
+            request_access=lambda asked: self._remember([asked]),
         )
         app = create_app(parts)
         server = web_server(app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket))

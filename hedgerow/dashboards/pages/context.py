@@ -34,7 +34,7 @@ from hedgerow.dashboards.words.enforcement import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import AccessRequest, Policy
 from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
 
 STATIC = pathlib.Path(__file__).parents[1] / "static"
@@ -85,6 +85,7 @@ class PageContext:
     codes: CodeControl | None = None
     vouchers: VoucherControl | None = None
     notices: NoticeDispatcher | None = None
+    request_access: Callable[[AccessRequest], None] = lambda _request: None
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """Return all budgets with a limit today."""

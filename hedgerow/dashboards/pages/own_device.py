@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from fastapi import Form, HTTPException, Request
+from fastapi import Form, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
+from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, WrongCode
-from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.guard import PORTAL_PATH
-from hedgerow.dashboards.pages.context import LOCAL_PATH, PageGroup, Renderer, redirect_to
+from hedgerow.dashboards.pages.ask import meant_host, request_of
+from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, redirect_to
+from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm, keeps_input
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of
@@ -24,6 +27,7 @@ from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rule
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.proxy.limits import AttemptLimiter
 
 _YEAR_S = 365 * 86400
 
@@ -39,8 +43,15 @@ class _OwnDeviceData:
 class OwnDevicePages(PageGroup):
     """`/device` and below, and the captive portal."""
 
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._ask_limit = AttemptLimiter()
+
     @get("/device", DEVICES)
-    async def device(self, request: Request) -> Response:
+    async def device(self, request: Request, asked: Annotated[str, Query(max_length=253)] = "") -> Response:
+        return await self._show(request, asked=asked)
+
+    async def _show(self, request: Request, typed: TypedForm = NOTHING_TYPED, asked: str = "") -> Response:
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
         mine = await run_in_threadpool(self._read, view.device, view.person)
@@ -49,6 +60,9 @@ class OwnDevicePages(PageGroup):
         return self._page(
             request,
             "device.html",
+            UNPROCESSABLE if typed.problem else 200,
+            typed=typed,
+            asked=parse_host(asked) or "",
             view=view,
             mine=mine,
             rules=rules,
@@ -58,6 +72,20 @@ class OwnDevicePages(PageGroup):
             dues=[due for due in expiring_rules(policy) if due.whose in owners and due.until > now],
             left=labels.minutes_left(view.session_ends, now),
         )
+
+    @post("/device/ask", DEVICES)
+    @keeps_input("ask", "site", lambda pages, request, typed, _values: pages._show(request, typed))
+    async def ask(
+        self, request: Request, site: Annotated[str, Form(max_length=300)] = "", note: Annotated[str, Form(max_length=300)] = ""
+    ) -> Response:
+        """Ask for a site or a service."""
+        view, context = self._device(request), self._context
+        host = meant_host(site)
+        asked = request_of(view, host, note, await context.control.explain(view.device, host), context.clock())
+        if not self._ask_limit.allows(view.device, context.clock()):
+            raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
+        context.request_access(asked)
+        return redirect_to(f"/device?asked={host}#ask")
 
     @get("/device/time", DEVICES)
     async def time(self, request: Request) -> Response:

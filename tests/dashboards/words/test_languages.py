@@ -5,7 +5,7 @@ import io
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
 import pytest
@@ -226,6 +226,7 @@ def test_every_text_of_the_pages_is_in_the_catalogue(web, monkeypatch):
     services = [service.title for service in Services.load().by_id.values()]
     words = "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und example org games"
     words += " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin"
+    words += " " + " ".join(zone.replace("_", " ").replace("/", " ") for zone in available_timezones())
     data = {*days, *LANGUAGES.values(), *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
     pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
     with browser(web, **{"accept-language": "de"}) as person:

@@ -308,7 +308,20 @@ def running_web(
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
     app = create_app(
-        AppDependencies(reader, control, metrics, accounts, editor, kept, token, counted, vouchers=Printed(), notices=notices), clock
+        AppDependencies(
+            reader,
+            control,
+            metrics,
+            accounts,
+            editor,
+            kept,
+            token,
+            counted,
+            vouchers=Printed(),
+            notices=notices,
+            request_access=lambda asked: recorder.add([asked]),
+        ),
+        clock,
     )
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:

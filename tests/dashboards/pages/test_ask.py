@@ -1,0 +1,95 @@
+"""Asking for a site on a device's own page."""
+
+import httpx
+import pytest
+from web_server import NOW
+
+from hedgerow.dashboards.control import DeviceView, ExplanationView
+from hedgerow.policies.model import Decision, DeviceId, Reason, RequestKind, Verdict
+
+TABLET, STRANGE, OUTSIDER = "127.0.0.22", "127.0.0.23", "127.0.0.99"
+
+
+@pytest.fixture
+def home(web):
+    web.control.devices[TABLET] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
+    web.control.devices[STRANGE] = DeviceView(DeviceId(STRANGE), None, "child-8-12")
+    return web
+
+
+def browser(web, address):
+    transport = httpx.HTTPTransport(local_address=address)
+    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url})
+
+
+def requests(web):
+    web.recorder.flush()
+    with browser(web, "127.0.0.1") as desk:
+        return desk.get("/api/v1/requests").json()
+
+
+@pytest.mark.parametrize(
+    ("site", "host"),
+    [("https://Scratch.mit.edu/ideas?x=1", "scratch.mit.edu"), ("scratch.mit.edu", "scratch.mit.edu"), ("  TikTok ", "tiktok.com")],
+)
+def test_a_request_shows_on_today_with_its_note(home, site, host):
+    with browser(home, TABLET) as tablet:
+        answer = tablet.post("/device/ask", data={"site": site, "note": "for\nschool"})
+        assert answer.headers["location"] == f"/device?asked={host}#ask"
+        assert host in tablet.get("/device", params={"asked": host}).text
+    (found,) = requests(home)
+    assert (found["device"], found["person"], found["host"], found["note"]) == ("mia-tablet", "mia", host, "for school")
+    assert found["reason"] == "category: gambling"
+    with browser(home, "127.0.0.1") as desk:
+        assert "for school" in desk.get("/").text
+
+
+def test_a_device_without_a_name_may_ask(home):
+    with browser(home, STRANGE) as phone:
+        assert phone.post("/device/ask", data={"site": "chess.example"}).status_code == 303
+    assert [row["device"] for row in requests(home)] == [STRANGE]
+
+
+@pytest.mark.parametrize("site", ["", "the game with the blocks", "http://", "a" * 300, "javascript:alert(1)", "<b>x</b>", "localhost"])
+def test_what_is_no_site_stays_in_the_form_beside_a_sentence(home, site):
+    with browser(home, TABLET) as tablet:
+        answer = tablet.post("/device/ask", data={"site": site, "note": "kept words"})
+    assert answer.status_code == 422
+    assert 'aria-invalid="true"' in answer.text
+    assert 'value="kept words"' in answer.text
+    assert "<b>x" not in answer.text
+    assert requests(home) == []
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Decision(Verdict.ALLOW, Reason.DEFAULT),
+        Decision(Verdict.ALLOW, Reason.LIFELINE),
+        Decision(Verdict.BLOCK, Reason.CATEGORY, "illegal"),
+        Decision(Verdict.BLOCK, Reason.BYPASS, "vpn"),
+    ],
+)
+def test_what_is_open_or_must_not_be_asked_for_is_not_recorded(home, decision, monkeypatch):
+    async def explain(device, target, at=None):
+        return (ExplanationView(DeviceId(device), "mia", "child-8-12", NOW, RequestKind.DNS, target, None, decision),)
+
+    monkeypatch.setattr(home.control, "explain", explain)
+    with browser(home, TABLET) as tablet:
+        assert tablet.post("/device/ask", data={"site": "site.example"}).status_code == 422
+    assert requests(home) == []
+
+
+def test_requests_are_limited_per_device(home):
+    with browser(home, TABLET) as tablet, browser(home, STRANGE) as other:
+        statuses = [tablet.post("/device/ask", data={"site": f"s{number}.example"}).status_code for number in range(8)]
+        assert statuses == [303] * 5 + [422] * 3
+        assert other.post("/device/ask", data={"site": "x.example"}).status_code == 303
+
+
+def test_strangers_and_other_sites_cannot_ask(home):
+    with browser(home, OUTSIDER) as client:
+        assert client.post("/device/ask", data={"site": "x.example"}).status_code == 403
+    with browser(home, TABLET) as tablet:
+        assert tablet.post("/device/ask", data={"site": "x.example"}, headers={"origin": "http://evil.example"}).status_code == 403
+    assert requests(home) == []
