@@ -225,7 +225,7 @@ def test_every_text_of_the_pages_is_in_the_catalogue(web, monkeypatch):
     days = [marked.day(day, width) for day in range(7) for width in ("wide", "abbreviated")]
     services = [service.title for service in Services.load().by_id.values()]
     words = "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und example org games"
-    words += " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin"
+    words += " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin scratch.mit.edu"
     words += " " + " ".join(zone.replace("_", " ").replace("/", " ") for zone in available_timezones())
     data = {*days, *LANGUAGES.values(), *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
     pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
