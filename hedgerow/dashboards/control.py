@@ -9,10 +9,11 @@ from typing import Protocol
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHealth, fetch_progress
 from hedgerow.journal.recorder import RESERVED_BYTES
+from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
 from hedgerow.policies.person_access import PersonAccess
-from hedgerow.policies.times.closing import Closure
+from hedgerow.policies.time_model import PauseKind
 
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
@@ -221,8 +222,11 @@ class Control(Protocol):
     def enforcement(self) -> Enforcement:
         """Return the enforcement points that apply the newest rules."""
 
-    def closures(self) -> Mapping[str, Closure]:
-        """Return the pause, bedtime or other closing in force, by person. Those whose internet is open are left out."""
+    def person_times(self) -> Mapping[str, PersonTimes]:
+        """Return the closure in force and tonight's bedtime of each person, from memory."""
+
+    async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
+        """Lift tonight's bedtime, or what is left of it, by some minutes more. Raises `InvalidInput` for a person without one."""
 
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""
@@ -242,7 +246,8 @@ class Control(Protocol):
         """End a grant now. Raises `journal.access_store.NoSuchEntry`."""
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = Spared()
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = Spared(),
+        kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         """Pause a device, a person or everybody except `spared` until `ends` or until resumed.
 

@@ -19,6 +19,7 @@ from hedgerow.journal.reader import RequestRow, is_running_pause
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
+from hedgerow.policies.time_model import PauseKind
 
 OPEN_REQUESTS_LIMIT = 50
 """Open requests per device. More of them would only bury those of others."""
@@ -103,11 +104,10 @@ class GrantStore:
 
     def pause(
         self, actor: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None,
-        spared_person: str | None = None, spared_device: DeviceId | None = None,
+        spared_person: str | None = None, spared_device: DeviceId | None = None, kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         """Pause a device, a person or (with neither) everybody, until `ends` or until resumed. It replaces an earlier pause."""
-        spared = {"spared_person": spared_person, "spared_device": spared_device}
-        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person, **spared)  # type: ignore[arg-type]
+        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person, "", spared_person, spared_device, kind)
         with self._store.begin() as connection:
             self._end_pauses(connection, actor, device, person)
             connection.execute(self._store.insert(pauses).values(asdict(pause)))

@@ -29,6 +29,7 @@ from hedgerow.journal.tables import (
     usage,
 )  # fmt: skip
 from hedgerow.policies.model import DeviceId, Grant, Pause, Reason, RequestKind, Verdict
+from hedgerow.policies.time_model import PauseKind
 
 PAGE_LIMIT = 1000
 """Rows per page at most."""
@@ -261,7 +262,10 @@ class JournalReader(SightingReader):
         """Return the pauses that hold at `now` or later."""
         rows = self.store.rows(self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
         return tuple(
-            Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note, row.spared_person, row.spared_device)
+            Pause(
+                *(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note, row.spared_person, row.spared_device),
+                kind=PauseKind(row.kind),
+            )
             for row in rows
         )
 

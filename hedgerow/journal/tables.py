@@ -105,6 +105,7 @@ pauses = _state(
     "pauses", *_key("id"), _site(), *_text("giver", "note"), *_instant("starts"),
     *_optional_text("device", "person", "ended_by"),  # neither device nor person: everybody
     *_optional_text("spared_person", "spared_device"),
+    Column("kind", String, nullable=False, server_default="all"),
     *_optional_instant("ends", "ended_at"),
 )  # fmt: skip
 events = _log("events", *_instant("at"), *_text("kind", "subject", "detail"), Index("events_kind", "kind", "id"))

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from hedgerow.policies.model import Device, DeviceId, Person, Policy, Reason, Rules, Target
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.time_model import LATER_BEDTIME
 from hedgerow.policies.times.budget import BudgetBalance
+from hedgerow.policies.times.closing import Closure, applies_to, bedtime_of
+from hedgerow.policies.times.schedule import state_at
 
 SHOWN_BEFORE_S = 86_400.0
 SHOWN_AFTER_S = 7 * 86_400.0
@@ -76,6 +79,38 @@ def upcoming_ends(rulesets: Rulesets, device: Device, balances: Iterable[BudgetB
     accounts = {user.budget[0] for user in users}
     found = [*_closing(rulesets, device, now), *_budgets((each for each in balances if each.account in accounts), now)]
     return tuple(sorted(found, key=lambda ending: ending.minutes))
+
+
+TONIGHT_S = 18 * 3600.0
+"""Seconds ahead of now in which a bedtime is tonight's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonTimes:
+    """The times of a person now: a closure of the internet, and tonight's bedtime (seconds since the epoch).
+
+    `bedtime` is in the past while it is bedtime, and includes the time by which somebody put it off. None: no bedtime tonight.
+    """
+
+    closed: Closure | None
+    bedtime: float | None
+
+
+def person_times(rulesets: Rulesets, person: Person, now: float) -> PersonTimes:
+    """Return what holds for a person's devices at `now`."""
+    device = device_of_person(person)
+    (user,) = rulesets.effective_users_of(device, now)
+    _, bedtime = bedtime_of(user.layers)
+    begins = None
+    if bedtime is not None:
+        state = state_at(bedtime, user.zone, now, user.free)
+        begins = now if state.active else state.until
+    if begins is not None and begins <= now + TONIGHT_S:
+        put_off = [grant.ends for grant in rulesets.grants if grant.subject == LATER_BEDTIME and applies_to(grant, user)]
+        begins = max([begins, *(ends for ends in put_off if ends is not None)])
+    else:
+        begins = None
+    return PersonTimes(rulesets.ruleset(device, now).closed, begins)
 
 
 def device_of_person(person: Person) -> Device:

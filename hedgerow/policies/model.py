@@ -16,7 +16,7 @@ from hedgerow.policies.content import ContentRules
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
-from hedgerow.policies.time_model import Allowance, Schedule
+from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
 
 DeviceId = NewType("DeviceId", str)
 """A device's name in the policy file. For a device without one: its MAC address if known, else its IP address."""
@@ -124,8 +124,7 @@ class GrantDuration(StrEnum):
             case GrantDuration.HOUR:
                 return now + 3600
             case GrantDuration.TODAY:
-                tomorrow = datetime.fromtimestamp(now, zone).date() + timedelta(days=1)
-                return datetime.combine(tomorrow, time(), zone).timestamp()
+                return datetime.combine(datetime.fromtimestamp(now, zone).date() + timedelta(days=1), time(), zone).timestamp()
             case GrantDuration.GOOD:
                 return None
 
@@ -398,3 +397,4 @@ class Pause:
     note: str = ""
     spared_person: str | None = None
     spared_device: DeviceId | None = None
+    kind: PauseKind = PauseKind.ALL

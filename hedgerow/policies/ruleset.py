@@ -89,7 +89,7 @@ class Rulesets:
         self._host_facts = HostFactIndex.load()
         self.devices = DeviceLookup(policy, names)
         self._effective_users = EffectiveUsers(policy)
-        self._time_rules = TimeRules(self.pauses, tuple(spent))
+        self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants)
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 
 from hedgerow.blocklists.rules import Origin
 
@@ -102,3 +103,14 @@ class ActiveMinute:
     minute: int
     account: str
     subject: str
+
+
+class PauseKind(StrEnum):
+    """The part of the internet that a pause stops: all of it, or for homework what distracts (`closing.DISTRACTIONS`)."""
+
+    ALL = "all"
+    HOMEWORK = "homework"
+
+
+LATER_BEDTIME = "bedtime"
+"""Subject of a grant that lifts a person's bedtime until it ends."""

@@ -5,9 +5,23 @@ import pytest
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies import identity
 from hedgerow.policies import ruleset as ruleset_module
-from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Privacy, SafeSearch
+from hedgerow.policies.decide import decide
+from hedgerow.policies.expiry import PersonTimes, person_times
+from hedgerow.policies.model import (
+    Device,
+    DeviceId,
+    Grant,
+    Pause,
+    Privacy,
+    Reason,
+    Request,
+    RequestKind,
+    SafeSearch,
+    Verdict,
+)
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 POLICY = b"""
@@ -183,3 +197,62 @@ devices:
         for name, device in rulesets.policy.devices.items()
     }
     assert named == {"pc": {"pc.example", "mia.example"}, "tablet": {"mia.example"}, "phone": {"tom.example"}, "watch": {"kim.example"}}
+
+
+def _verdict(rulesets: Rulesets, catalogue: Catalogue, host: str, now: float) -> tuple[Verdict, Reason]:
+    device = _at(rulesets, "192.168.1.9")
+    decision = decide(rulesets.ruleset(device, now), catalogue, Request(device.id, RequestKind.DNS, host))
+    return decision.verdict, decision.reason
+
+
+def test_homework_closes_what_distracts_until_it_ends(catalogue: Catalogue) -> None:
+    """Services that the policy allows are closed too; other sites stay open, and so does what somebody grants meanwhile."""
+    homework = Pause("p1", "Ana", NOON, NOON + 3600, person="mia", kind=PauseKind.HOMEWORK)
+    policy = POLICY.replace(b"{age: 9, devices: [tablet", b"{age: 9, allow: [netflix, scratch.mit.edu], devices: [tablet")
+    rulesets = _rulesets(catalogue, homework, policy=policy)
+    ruleset = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON)
+    assert ruleset.closed is None
+    assert ruleset.until == NOON + 3600
+    assert _verdict(rulesets, catalogue, "www.netflix.com", NOON) == (Verdict.BLOCK, Reason.SERVICE)
+    assert _verdict(rulesets, catalogue, "minecraft.net", NOON) == (Verdict.BLOCK, Reason.SERVICE)
+    for host in ("de.wikipedia.org", "scratch.mit.edu"):
+        assert _verdict(rulesets, catalogue, host, NOON)[0] is Verdict.ALLOW
+    assert _verdict(rulesets, catalogue, "www.netflix.com", NOON + 3600) == (Verdict.ALLOW, Reason.EXCEPTION)
+    granted = _rulesets(catalogue, homework, Grant("g1", "netflix", "Ana", NOON, NOON + 600, person="mia"), policy=policy)
+    assert _verdict(granted, catalogue, "www.netflix.com", NOON) == (Verdict.ALLOW, Reason.GRANT)
+    phone = _at(rulesets, "192.168.1.17")
+    assert rulesets.ruleset(phone, NOON).until is None, "tom has no homework"
+
+
+def test_a_later_bedtime_lifts_bedtime_until_it_ends_and_nothing_else(catalogue: Catalogue) -> None:
+    bed = NOON + 8.5 * 3600
+    later = Grant("g1", LATER_BEDTIME, "Ana", NOON, bed + 1800, person="mia")
+    rulesets = _rulesets(catalogue, later)
+    tablet = _at(rulesets, "192.168.1.9")
+    assert rulesets.ruleset(tablet, bed).closed is None
+    assert rulesets.ruleset(tablet, bed).until == bed + 1800
+    closed = rulesets.ruleset(tablet, bed + 1800).closed
+    assert closed is not None
+    assert closed.reason is Reason.BEDTIME
+    tomorrow = rulesets.ruleset(tablet, bed + 86400).closed
+    assert tomorrow is not None
+    assert _verdict(rulesets, catalogue, "pornhub.com", bed)[0] is Verdict.BLOCK
+    paused = _rulesets(catalogue, later, Pause("p1", "Ana", NOON, None, person="mia"))
+    assert paused.ruleset(tablet, bed).closed is not None
+    other = _rulesets(catalogue, Grant("g1", LATER_BEDTIME, "Ana", NOON, bed + 1800, person="tom"))
+    assert other.ruleset(tablet, bed).closed is not None
+
+
+def test_tonights_bedtime_is_the_next_one_and_includes_what_was_put_off(catalogue: Catalogue) -> None:
+    bed = NOON + 8.5 * 3600
+    rulesets = _rulesets(catalogue)
+    mia, tom = rulesets.policy.people["mia"], rulesets.policy.people["tom"]
+    assert person_times(rulesets, mia, NOON) == PersonTimes(None, bed)
+    assert person_times(rulesets, tom, NOON) == PersonTimes(None, None)
+    in_bed = person_times(rulesets, mia, bed + 60)
+    assert in_bed.bedtime == bed + 60
+    assert in_bed.closed is not None
+    put_off = _rulesets(catalogue, Grant("g1", LATER_BEDTIME, "Ana", NOON, bed + 1800, person="mia"))
+    assert person_times(put_off, mia, NOON).bedtime == bed + 1800
+    morning = bed + 11 * 3600
+    assert person_times(rulesets, mia, morning) == PersonTimes(None, morning + 13 * 3600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from zoneinfo import ZoneInfo
@@ -11,10 +12,13 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput, Spared
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import DeviceId, Grant, GrantDuration, Pause
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
 
 _NOBODY = Spared()
 
@@ -62,7 +66,8 @@ class AccessControl:
         await self._publisher.put_in_force()
 
     async def pause(
-        self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY
+        self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY,
+        kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         self.check_target(device, person)
         self.check_target(spared.device, spared.person)
@@ -74,11 +79,31 @@ class AccessControl:
         spared_id = DeviceId(spared.device) if spared.device else None
         pause = await asyncio.to_thread(
             lambda: self._publisher.ledger.pause(
-                giver, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id
+                giver, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id, kind=kind
             )
         )
         await self._publisher.put_in_force()
         return pause
+
+    def person_times(self) -> dict[str, PersonTimes]:
+        view, now = self._view(), time.time()
+        return {name: person_times(view.rulesets, person, now) for name, person in view.policy.people.items()}
+
+    async def postpone_bedtime(self, person: str, minutes: int, giver: str) -> Grant:
+        """Grant the time until the bedtime that holds now and `minutes` more. It takes the place of an earlier such grant."""
+        self.check_target(None, person)
+        view, now = self._view(), time.time()
+        bedtime = person_times(view.rulesets, view.policy.people[person], now).bedtime
+        if bedtime is None:
+            raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
+        grant = Grant(secrets.token_hex(6), LATER_BEDTIME, giver, now, max(bedtime, now) + minutes * 60, person=person)
+        earlier = [each.id for each in view.rulesets.grants if each.subject == LATER_BEDTIME and each.person == person]
+        await asyncio.to_thread(self._publisher.ledger.give, grant)
+        for grant_id in earlier:
+            with contextlib.suppress(NoSuchEntry):  # it is over
+                await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
+        await self._publisher.put_in_force()
+        return grant
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         self.check_target(device, person)

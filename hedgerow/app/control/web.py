@@ -30,12 +30,10 @@ from hedgerow.journal.recorder import Recorder
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.decide import WELCOME_REASONS
-from hedgerow.policies.expiry import device_of_person
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
-from hedgerow.policies.times.closing import Closure
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
     CertificateAuthorityError,
@@ -123,11 +121,6 @@ class WebControl(EnforcedRules):
         if not ipaddress.ip_address(address).is_loopback:
             return address
         return lan_address(own_addresses(), self.policy().network.lan) or address
-
-    def closures(self) -> dict[str, Closure]:
-        view, now = self._view(), time.time()
-        found = {name: view.rulesets.ruleset(device_of_person(person), now).closed for name, person in view.policy.people.items()}
-        return {name: closed for name, closed in found.items() if closed is not None}
 
     async def accept_list(self, name: str) -> None:
         try:

@@ -24,6 +24,7 @@ from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
+from hedgerow.policies.time_model import PauseKind
 
 MAX_EVENT_STREAMS = 20
 """Each open stream of events queries the journal once per second."""
@@ -61,12 +62,14 @@ class PauseOrder(GrantTarget):
     """Target of a pause and its minutes; without minutes it lasts until resumed.
 
     A pause for everybody spares the account's person and the device that sends the order unless `me_too`, and the named exceptions.
+    `kind` is `homework` for a pause of what distracts only.
     """
 
     minutes: float | None = Field(None, gt=0, le=60 * 24 * 365)
     me_too: bool = False
     except_person: str | None = Field(None, max_length=253)
     except_device: str | None = Field(None, max_length=253)
+    kind: PauseKind = PauseKind.ALL
 
 
 class GrantOrder(GrantTarget, Approval):
@@ -161,7 +164,7 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
         spared = Spared(target.except_person, target.except_device)
         if spared == Spared() and not (target.me_too or target.device or target.person):
             spared = spared_by(control, actor, peer_address(request.scope))
-        return await control.pause(actor, device=target.device, person=target.person, ends=ends, spared=spared)
+        return await control.pause(actor, device=target.device, person=target.person, ends=ends, spared=spared, kind=target.kind)
 
     @api.serve("POST", "/resume", OPERATE, status_code=204)
     async def resume(actor: Actor, target: GrantTarget) -> None:

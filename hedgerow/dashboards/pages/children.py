@@ -11,8 +11,10 @@ from hedgerow.dashboards.api.time import BudgetRow
 from hedgerow.dashboards.pages.graphics import UseBar, use_bar
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
 from hedgerow.journal.reader import DeviceRow, RequestRow, UsageCount
+from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import HostFactIndex, is_background, parents_of
 from hedgerow.policies.model import Pause, Person, Policy, Privacy, Reason
+from hedgerow.policies.time_model import PauseKind
 from hedgerow.policies.times.closing import Closure
 
 ONLINE_NOW_S = 300.0
@@ -28,6 +30,7 @@ class ChildState(StrEnum):
 
     PAUSED = "paused"
     CLOSED = "closed"
+    HOMEWORK = "homework"
     ONLINE = "online"
     OFFLINE = "offline"
     UNSEEN = "unseen"
@@ -37,8 +40,8 @@ class ChildState(StrEnum):
 class ChildCard:
     """A child on the page. `now_on` and `use` name services and sites, or only topics where the log is private.
 
-    `closure` is a pause, bedtime or other closing in force, `pause` what the button *Resume* ends. `seen` is the last request. `left` is
-    the budget that ends first.
+    `closure` is a pause, bedtime or other closing in force, `bedtime` tonight's, `pause` what the button *Resume* ends. `seen` is the last
+    request. `left` is the budget that ends first.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ChildCard:
     now_on: tuple[str, ...]
     is_private: bool
     closure: Closure | None
+    bedtime: float | None
     pause: Pause | None
     left: BudgetRow | None
     budgets: tuple[BudgetRow, ...]
@@ -58,7 +62,7 @@ class ChildCard:
 
 @dataclass(frozen=True, slots=True)
 class DaySoFar:
-    """What the cards are made of. `minutes` holds the minutes of the day by device and subject, a bit for each (`VisitReader`)."""
+    """Data of the journal for the cards. `minutes` holds the minutes of the day by device and subject, a bit for each (`VisitReader`)."""
 
     devices: tuple[DeviceRow, ...]
     requests: tuple[RequestRow, ...]
@@ -101,7 +105,7 @@ def shows_sites(policy: Policy, person: Person) -> bool:
 
 
 def child_cards(
-    policy: Policy, day: DaySoFar, closures: Mapping[str, Closure], budgets: Iterable[BudgetRow], midnight: float, now: float
+    policy: Policy, day: DaySoFar, times: Mapping[str, PersonTimes], budgets: Iterable[BudgetRow], midnight: float, now: float
 ) -> list[ChildCard]:
     """Return a card for each child. All pictures have the same scale."""
     budgets = tuple(budgets)
@@ -110,11 +114,11 @@ def child_cards(
     totals = [max(total, sum(shown.values())) for total, shown in use.values()]
     limits = [row.limit for row in budgets if row.limit and not row.subject]
     scale = max([60, *totals, *limits])
-    return [_card(policy, person, day, closures.get(person.name), budgets, use[person.name], scale, midnight, now) for person in children]
+    return [_card(policy, person, day, times[person.name], budgets, use[person.name], scale, midnight, now) for person in children]
 
 
 def _card(
-    policy: Policy, person: Person, day: DaySoFar, closure: Closure | None, budgets: tuple[BudgetRow, ...],
+    policy: Policy, person: Person, day: DaySoFar, times: PersonTimes, budgets: tuple[BudgetRow, ...],
     use: tuple[int, dict[str, int]], scale: int, midnight: float, now: float,
 ) -> ChildCard:  # fmt: skip
     own = tuple(row for row in budgets if row.whose == person.name)
@@ -124,11 +128,12 @@ def _card(
     pause = next((each for each in day.pauses if each.person == person.name), None)
     return ChildCard(
         name=person.name,
-        state=_state(closure, seen, now),
+        state=_state(times.closed, pause, seen, now),
         seen=seen,
         now_on=_now_on(day, ids, midnight, now) if shows_sites(policy, person) else (),
         is_private=not shows_sites(policy, person),
-        closure=closure,
+        closure=times.closed,
+        bedtime=times.bedtime,
         pause=pause,
         left=min(own, key=lambda row: (bool(row.subject), row.left or 0), default=None),
         budgets=own,
@@ -139,9 +144,11 @@ def _card(
     )
 
 
-def _state(closure: Closure | None, seen: float | None, now: float) -> ChildState:
+def _state(closure: Closure | None, pause: Pause | None, seen: float | None, now: float) -> ChildState:
     if closure is not None:
         return ChildState.PAUSED if closure.reason is Reason.PAUSE else ChildState.CLOSED
+    if pause is not None and pause.kind is PauseKind.HOMEWORK:
+        return ChildState.HOMEWORK
     if seen is None:
         return ChildState.UNSEEN
     return ChildState.ONLINE if now - seen < ONLINE_NOW_S else ChildState.OFFLINE

@@ -130,16 +130,17 @@ class LivePages(PageGroup):
         is_due, self._looks = self._looks % _LOOKS_PER_ACTIVITY == 0, self._looks + 1
         requests, grants, pauses, newest = await run_in_threadpool(self._read, context.clock(), is_due)
         self._newest = newest if newest is not None else self._newest
-        closures, budgets = tuple(context.control.closures().items()), context.budgets()
+        now, budgets = context.clock(), context.budgets()
+        people = context.control.person_times().items()
+        times = [(name, each.closed, each.bedtime if (each.bedtime or 0) > now else 0) for name, each in people]
         sessions = context.time.sessions() if context.time is not None else ()
-        minute = int(context.clock() // 60)
         return {
-            "children": (requests, pauses, grants, closures, budgets, self._newest),
+            "children": (requests, pauses, grants, times, budgets, self._newest),
             "requests": (requests, grants),
             "pauses": pauses,
             "devices": self._newest,
             "blocked": self._newest,
-            "seats": (sessions, minute),
+            "seats": (sessions, int(now // 60)),
         }
 
     def _read(self, now: float, with_newest: bool) -> tuple[object, object, object, int | None]:

@@ -23,6 +23,7 @@ from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, Reas
 from hedgerow.journal.visits import VisitReader
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Verdict
+from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ = 8, 200
@@ -73,7 +74,7 @@ class TodayPages(PageGroup):
         midnight = labels.midnight_before(now, labels.zone(status.timezone))
         today = await run_in_threadpool(self._read, midnight, now)
         budgets = context.budgets()
-        cards = child_cards(policy, today.so_far, context.control.closures(), budgets, midnight, now)
+        cards = child_cards(policy, today.so_far, context.control.person_times(), budgets, midnight, now)
         on_cards = {request.id for card in cards for request in card.requests}
         unnamed = unnamed_devices(policy, today.devices)
         known = [device for device in today.devices if device.device in policy.devices]
@@ -113,13 +114,19 @@ class TodayPages(PageGroup):
         device: FormText = "",
         person: FormText = "",
         me_too: FormText = "",
+        kind: Annotated[PauseKind, Form()] = PauseKind.ALL,
     ) -> Response:
         """Pause a device, a person or everybody. A pause for everybody spares whoever ordered it unless the form says `me_too`."""
         name, control = principal_of(request).name, self._context.control
         ends = None if minutes is None else self._context.clock() + minutes * 60
         is_for_all = not (device or person or me_too)
         spared = spared_by(control, name, peer_address(request.scope)) if is_for_all else Spared()
-        await control.pause(name, device=device or None, person=person or None, ends=ends, spared=spared)
+        await control.pause(name, device=device or None, person=person or None, ends=ends, spared=spared, kind=kind)
+        return redirect_to(referring_page(request))
+
+    @post("/bedtime/later", OPERATE)
+    async def later_bedtime(self, request: Request, person: FormText, minutes: Annotated[int, Form(ge=1, le=480)]) -> Response:
+        await self._context.control.postpone_bedtime(person, minutes, principal_of(request).name)
         return redirect_to(referring_page(request))
 
     @post("/resume", OPERATE)

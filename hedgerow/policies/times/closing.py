@@ -7,10 +7,23 @@ from dataclasses import dataclass, field
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.effective_users import EffectiveUser, RulesByScope
-from hedgerow.policies.model import Grant, Pause, Reason, Session, TimedRules, Verdict
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import (
+    Grant,
+    Pause,
+    Reason,
+    Session,
+    Target,
+    TargetKind,
+    TimedRules,
+    Verdict,
+)
 from hedgerow.policies.rule_index import RuleScope, ScopeLayer
-from hedgerow.policies.time_model import Schedule, SpentBudget
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, Schedule, SpentBudget
 from hedgerow.policies.times.schedule import ScheduleState, state_at
+
+DISTRACTIONS = ("games", "social", "video", "messaging", "random-chat", "dating", "forums", "shopping")
+"""Topics that a pause for homework closes, with the services of these groups. Grants and the sites that a policy allows stay open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +58,9 @@ class TimeEffects:
 class TimeRules:
     """Computes the effects of time, and caches the state of each schedule until it changes, because devices share schedules."""
 
-    def __init__(self, pauses: Sequence[Pause], spent: Sequence[SpentBudget]) -> None:
+    def __init__(self, pauses: Sequence[Pause], spent: Sequence[SpentBudget], grants: Sequence[Grant] = ()) -> None:
         self._pauses, self._spent = pauses, spent
+        self._later_bedtimes = [grant for grant in grants if grant.subject == LATER_BEDTIME]
         self._states: dict[tuple[int, str | None], tuple[float, ScheduleState]] = {}
 
     def effects(self, user: EffectiveUser, now: float) -> TimeEffects:
@@ -68,7 +82,9 @@ class TimeRules:
     def _paused(self, user: EffectiveUser, now: float, effects: TimeEffects) -> Iterable[Closure]:
         concerned = [pause for pause in self._pauses if applies_to(pause, user) and not spares(pause, user)]
         effects.edges += boundaries_after(concerned, now)
-        holding = [pause for pause in concerned if is_in_force(pause, now)]
+        in_force = [pause for pause in concerned if is_in_force(pause, now)]
+        effects.layers += (_homework_layer(pause) for pause in in_force if pause.kind is PauseKind.HOMEWORK)
+        holding = [pause for pause in in_force if pause.kind is PauseKind.ALL]
         if holding:
             longest = max(holding, key=lambda pause: float("inf") if pause.ends is None else pause.ends)
             yield Closure(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
@@ -100,7 +116,10 @@ class TimeRules:
             state = self.state(bedtime, user, now)
             if state.until is not None:
                 effects.edges.append(state.until)
-            if state.active and (opened is None or opened > scope):
+            later = [grant for grant in self._later_bedtimes if applies_to(grant, user)]
+            effects.edges += boundaries_after(later, now)
+            is_lifted = any(is_in_force(grant, now) for grant in later)
+            if state.active and not is_lifted and (opened is None or opened > scope):
                 yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, state.until)
         for scope, rules, state in timed:
             closes = rules.internet is Verdict.BLOCK if state.active else rules.closed_otherwise
@@ -119,6 +138,15 @@ class TimeRules:
                 effects.used_up.append(SpentSubject(spent.subject, spent.until, spent.origin))
             else:
                 yield Closure(Reason.BUDGET, "", spent.origin, spent.until)
+
+
+def _homework_layer(pause: Pause) -> ScopeLayer:
+    """Return the rules of a pause for homework. They are nearer than all but grants."""
+    origin = Origin(f"homework by {pause.giver}")
+    targets = [Target(TargetKind.CATEGORY, name, origin) for name in DISTRACTIONS]
+    services = [id for id, service in Services.load().by_id.items() if service.group in DISTRACTIONS]
+    targets += [Target(TargetKind.SERVICE, id, origin) for id in services]
+    return ScopeLayer(RuleScope.DEVICE, block=tuple(targets), until=pause.ends, schedule=PauseKind.HOMEWORK)
 
 
 def bedtime_of(layers: RulesByScope) -> tuple[RuleScope, Schedule | None]:

@@ -166,3 +166,27 @@ def test_a_large_family_fits_a_small_page(web, browser):
     page = browser.get("/")
     assert len(page.content) < 100_000
     assert len(re.findall(r'<section class="card child', page.text)) == 5
+
+
+def test_homework_for_an_hour_from_the_card(web, browser):
+    assert browser.post("/pause", data={"person": "mia", "kind": "homework", "minutes": "60"}).status_code == 303
+    mia = cards(browser)["mia"]
+    assert "Homework until 22:26" in mia
+    assert "End homework" in mia
+    browser.post("/pause", data={"person": "mia"})
+    mia = cards(browser)["mia"]
+    assert "Paused" in mia, "a pause of everything takes its place"
+    assert "End homework" not in mia
+    browser.post("/resume", data={"person": "mia"})
+    assert "Homework until" not in cards(browser)["mia"]
+    assert browser.post("/pause", data={"person": "mia", "kind": "nonsense"}).status_code == 422
+
+
+def test_a_later_bedtime_tonight_from_the_card(web, browser):
+    assert "Bed +30" not in cards(browser)["mia"], "she has no bedtime"
+    assert browser.post("/bedtime/later", data={"person": "mia", "minutes": "30"}).status_code == 422
+    web.policy_path.write_text(HOUSE.replace("age: 9", "age: 9, bedtime: '22:00-07:00'"))
+    assert "Bedtime tonight: 22:00" in cards(browser)["mia"]
+    assert browser.post("/bedtime/later", data={"person": "mia", "minutes": "30"}).status_code == 303
+    assert "Bedtime tonight: 22:30" in cards(browser)["mia"]
+    assert "Later bedtime" in browser.get("/").text

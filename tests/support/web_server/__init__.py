@@ -50,12 +50,22 @@ from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
-from hedgerow.policies.expiry import UpcomingEnd, device_of_person
-from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
+from hedgerow.policies.model import (
+    Decision,
+    DeviceId,
+    Grant,
+    GrantDuration,
+    Pause,
+    Policy,
+    Reason,
+    RequestKind,
+    Session,
+    Verdict,
+)
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.policies.time_model import Bonus, SpentBudget
-from hedgerow.policies.times.closing import Closure
+from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 _NOBODY = Spared()
@@ -145,11 +155,18 @@ class LedgerControl:
     def enforcement(self) -> Enforcement:
         return self.enforced
 
-    def closures(self) -> dict[str, Closure]:
+    def person_times(self) -> dict[str, PersonTimes]:
         policy = self.policy()
         view = view_of(policy, self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
-        found = {name: view.rulesets.ruleset(device_of_person(person), NOW).closed for name, person in policy.people.items()}
-        return {name: closed for name, closed in found.items() if closed is not None}
+        return {name: person_times(view.rulesets, person, NOW) for name, person in policy.people.items()}
+
+    async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
+        bedtime = self.person_times()[person].bedtime
+        if bedtime is None:
+            raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
+        grant = Grant(secrets.token_hex(4), LATER_BEDTIME, actor, NOW, bedtime + minutes * 60, person=person)
+        await asyncio.to_thread(self.ledger.give, grant)
+        return grant
 
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)
@@ -175,13 +192,16 @@ class LedgerControl:
         await asyncio.to_thread(self.ledger.revoke, grant_id, actor)
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY,
+        kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         if person == "nobody":
             raise InvalidInput("there is no person nobody")
         ids = [DeviceId(each) if each else None for each in (device, spared.device)]
         return await asyncio.to_thread(
-            lambda: self.ledger.pause(actor, device=ids[0], person=person, ends=ends, spared_person=spared.person, spared_device=ids[1])
+            lambda: self.ledger.pause(
+                actor, device=ids[0], person=person, ends=ends, spared_person=spared.person, spared_device=ids[1], kind=kind
+            )
         )
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
