@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
+from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
@@ -309,14 +310,12 @@ class Device:
     proxy_users: tuple[str, ...] = ()
     proxy_password: str | None = field(default=None, repr=False)
     claims: DeviceId | None = None
+    kind: DeviceKind | None = None  # as pages show it; None: not said
 
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """A list that the policy names, by absolute `path` or by `url`. `format` None: detected from the text.
-
-    `refresh` is the age in seconds at which a copy is too old, None if unset.
-    """
+    """A list by absolute `path` or by `url`. `format` None: detected. `refresh`: the age in seconds at which a copy is too old."""
 
     name: str
     category: str

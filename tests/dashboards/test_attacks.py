@@ -67,6 +67,7 @@ FORMS = {
     "/settings/notices/test": {"name": "mother"},
     "/settings/notices/remove": {"name": "mother"},
     "/devices/name": {"device": "192.168.1.9", "name": "mine"},
+    "/devices/change": {"device": "mia-tablet", "name": "mine", "owner": "person:tom"},
     "/devices/give": {"device": "mia-tablet", "person": "tom"},
     "/devices/remove": {"device": "mia-tablet"},
     "/devices/seat": {"seat": "seat-9", "place": "192.168.1.59"},

@@ -106,9 +106,10 @@ class AccessControl:
         return grant
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
-        self.check_target(device, person)
         device_id = DeviceId(device) if device else None
-        await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
+        ended = await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
+        if not ended:  # whoever was paused may have been renamed or removed since
+            self.check_target(device, person)
         await self._publisher.put_in_force()
 
     def end_of(self, now: float, how_long: GrantDuration) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
 from pydantic import Field
@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 from hedgerow.dashboards.api.schema import Actor, LanguageCode, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.coverage import ListHealth
+from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owner_of, owners_edits, rename_device_edits
 from hedgerow.dashboards.edits.household import (
     add_list_edit,
     assign_device_edits,
@@ -35,6 +36,7 @@ from hedgerow.dashboards.words.labels import zone
 from hedgerow.dashboards.words.languages import language, language_of
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
+from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy
 
@@ -132,11 +134,16 @@ class NetworkView:
 
 @dataclass(frozen=True, slots=True)
 class NamedDevice:
-    """A device named in the policy. `trusts_ca`: its pages may be inspected."""
+    """A device named in the policy. `trusts_ca`: its pages may be inspected.
+
+    `owner` is `person:NAME`, `shared` for several people, `profile:NAME`, or empty for nobody. `kind` is null where the policy has none.
+    """
 
     device: str
     person: str | None
     trusts_ca: bool
+    owner: str = ""
+    kind: DeviceKind | None = None
 
 
 class NetworkChange(StrictModel):
@@ -156,10 +163,24 @@ class NewDevice(StrictModel):
 
 
 class DeviceChange(StrictModel):
-    """Settings to change; others stay. An empty `person` takes the device from its owner."""
+    """Settings to change; others stay. An empty `person` takes the device from its owner, and an empty `kind` leaves it to a guess.
+
+    `owner` says more than `person`: `person:NAME`, `everybody`, `profile:NAME` for a device without a person, or empty for nobody. Grants
+    and pauses of the old `name` do not follow the new one.
+    """
 
     person: str | None = Field(None, max_length=60)
     trusts_ca: bool | None = None
+    owner: str | None = Field(None, max_length=80)
+    kind: DeviceKind | Literal[""] | None = None
+    name: str | None = Field(None, min_length=1, max_length=40)
+
+
+class DevicesOwner(StrictModel):
+    """Devices to give to an owner, as in `DeviceChange`."""
+
+    devices: list[Annotated[str, Field(max_length=253)]] = Field(min_length=1, max_length=500)
+    owner: str = Field(max_length=80)
 
 
 class NewList(StrictModel):
@@ -283,7 +304,7 @@ def _add_settings(api: ScopedRouter, control: Control, editor: PolicyEditor) -> 
 def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
     def view(name: str) -> NamedDevice:
         device = find_device(control.policy(), name)
-        return NamedDevice(name, device.person, device.trusts_ca)
+        return NamedDevice(name, device.person, device.trusts_ca, owner_of(device), device.kind)
 
     @api.serve("POST", "/devices", MANAGE, status_code=201)
     async def name_device(actor: Actor, new: NewDevice) -> NamedDevice:
@@ -296,10 +317,18 @@ def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> N
         policy = control.policy()
         find_device(policy, device)
         edits = assign_device_edits(policy, device, change.person) if change.person is not None else []
+        edits += owner_edits(policy, device, change.owner) if change.owner is not None else []
+        edits += kind_edits(policy, device, change.kind) if change.kind is not None else []
         if change.trusts_ca is not None:
             edits.append(trust_ca_edit(policy, device, change.trusts_ca))
-        await editor.change(actor, f"Change {device}", *edits)
-        return view(device)
+        name = " ".join(change.name.split()) if change.name is not None else device
+        await editor.change(actor, f"Change {device}", *edits, *rename_device_edits(policy, device, name))
+        return view(name)
+
+    @api.serve("POST", "/devices/owner", MANAGE)
+    async def give_devices(actor: Actor, change: DevicesOwner) -> tuple[NamedDevice, ...]:
+        await editor.change(actor, f"Assign {', '.join(change.devices)}", *owners_edits(control.policy(), change.devices, change.owner))
+        return tuple(view(device) for device in change.devices)
 
     @api.serve("DELETE", "/devices/{device}", MANAGE, status_code=204)
     async def forget_device(actor: Actor, device: DeviceName) -> None:

@@ -146,22 +146,23 @@ def exclude(path: tuple[str, ...], item: object) -> Edit:
     return Edit(path, edit)
 
 
-def replace(path: tuple[str, ...], item: object, new: object) -> Edit:
-    """Put `new` in the place of an item of the list at `path`; append it if the list has no such item."""
+def replace(path: tuple[str, ...], item: object, new: object, *, adds: bool = True) -> Edit:
+    """Put `new` in the place of an item of the list at `path`. With `adds`, append it if the list has no such item."""
 
     def edit(document: CommentedMap) -> None:
-        holder = _find_mapping(document, path[:-1], make=True)
-        assert holder is not None
+        holder = _find_mapping(document, path[:-1], make=adds)
+        if holder is None or (not adds and holder.get(path[-1]) is None):
+            return
         items = _as_list(holder, path[-1])
         places = [index for index, each in enumerate(items) if _matches_item(each, item)]
         if not places:
-            items.append(_to_yaml_node(new))
+            items.extend([_to_yaml_node(new)] if adds else [])
         elif items[places[0]] != new:
             items[places[0]] = _to_yaml_node(new)
         for index in places[:0:-1]:
             del items[index]
 
-    return Edit(path, edit, adds=True)
+    return Edit(path, edit, adds=adds)
 
 
 def rename(path: tuple[str, ...], new: str) -> Edit:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Form, Request
+from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owners_edits, rename_device_edits
 from hedgerow.dashboards.edits.household import (
     add_seat_edits,
-    assign_device_edits,
     can_be_inspected,
     find_device,
     name_device_edits,
@@ -22,65 +20,117 @@ from hedgerow.dashboards.edits.household import (
     trust_ca_edit,
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, remove, rename
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
+from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
+from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter, page_of
+from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm, at_field, keeps_input
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.journal.reader import DeviceRow
-from hedgerow.policies.identity import DeviceLookup
-from hedgerow.policies.model import Device, Policy
-from hedgerow.policies.text.addresses import parse_mac
+from hedgerow.network.discovery import VendorLookup
+from hedgerow.policies.device_kinds import DeviceKind
+from hedgerow.policies.model import Policy
 
 type FormText = Annotated[str, Form(max_length=300)]
+type FormTexts = Annotated[list[str] | None, Form(max_length=300)]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceEntry:
-    """A device with its entry in the policy and its last activity, as far as there is one."""
-
-    id: str
-    known: Device | None
-    seen: DeviceRow | None
+async def _again(group: DevicePages, request: Request, typed: TypedForm, _values: dict[str, Any]) -> Response:
+    return await group.show(request, DeviceFilter(), typed)
 
 
 class DevicePages(PageGroup):
     """`/devices` and its forms."""
 
+    _vendors = VendorLookup()
+
     @get("/devices", OPERATE, READ)
-    async def devices(self, request: Request) -> Response:
-        context = self._context
+    async def devices(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
+        return await self.show(request, DeviceFilter(q.strip(), page))
+
+    async def show(self, request: Request, wanted: DeviceFilter, typed: TypedForm = NOTHING_TYPED) -> Response:
+        """Show the devices that match, with a form as it was typed if that could not be saved."""
+        context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
-        midnight = labels.midnight_before(now, labels.zone(policy.network.timezone))
-        seen = {row.device: row for row in await run_in_threadpool(context.reader.devices, midnight)}
+        asking = context.control.device_at(peer_address(request.scope))
+        cards = await run_in_threadpool(
+            DeviceCards.load, policy, context.reader, self._vendors,
+            since=labels.midnight_before(now, labels.zone(policy.network.timezone)), has_gateway=context.control.status().has_gateway,
+        )  # fmt: skip
         pauses = await run_in_threadpool(context.reader.pauses, now)
-        known = [DeviceEntry(name, device, seen.get(device.id)) for name, device in policy.devices.items()]
-        new = [DeviceEntry(row.device, None, row) for row in unnamed_devices(policy, seen.values())]
+        if typed.form.startswith("device-"):  # a page that shows the form
+            wanted = cards.place_of(typed.form.removeprefix("device-"))
         return self._page(
             request,
             "devices.html",
-            known=known,
-            new=new[:100],
+            UNPROCESSABLE if typed.problem else 200,
+            typed=typed,
+            found=page_of(cards.matching(wanted.text), wanted.page),
+            filter=wanted,
+            total=len(cards.known),
+            new=cards.new[:100],
+            seats=[card.id for card in cards.known if card.device.is_seat],
+            own_device=asking.device if asking is not None else "",
             people=list(policy.people),
+            owners=[name for name in policy.profiles if not name.startswith("seat-")],
+            kinds=list(DeviceKind),
             paused={pause.device for pause in pauses if pause.device},
             can_be_inspected=can_be_inspected,
             closes_unopened=policy.closes_unopened is not None,
-            unknown_profile=language_of(request).gettext(policy.profiles[policy.network.unknown_devices].title),
+            unknown_profile=reader.gettext(policy.profiles[policy.network.unknown_devices].title),
         )
 
     @post("/devices/name", MANAGE)
-    async def name(self, request: Request, device: FormText, name: FormText, person: FormText = "") -> Response:
+    @keeps_input("new", "name", _again)
+    async def name(self, request: Request, device: FormText, name: FormText = "", person: FormText = "") -> Response:
         """Name a device that was seen, and assign it to a person if one is chosen."""
         edits = name_device_edits(self._context.policy(), device, name, person)
         text = message("Name a device: %(name)s, of %(person)s") if person else message("Name a device: %(name)s")
         return await self._save(request, text, *edits, name=name, person=person)
 
-    @post("/devices/give", MANAGE)
-    async def give(self, request: Request, device: FormText, person: FormText = "") -> Response:
-        """Assign a device to a person, or to nobody."""
+    @post("/devices/change", MANAGE)
+    @keeps_input("device", "name", _again)
+    async def change(
+        self, request: Request, device: FormText, name: FormText = "", kind: FormText = "", owner: FormText = "shared"
+    ) -> Response:
+        """Change a device's name, kind and owner. Grants and pauses follow the new name."""
         policy = self._context.policy()
-        find_device(policy, device)
-        text = message("Assign %(device)s to %(person)s") if person else message("%(device)s belongs to nobody")
-        return await self._save(request, text, *assign_device_edits(policy, device, person), device=device, person=person)
+        with at_field("owner"):
+            edits = owner_edits(policy, device, owner) if owner != "shared" else []
+        with at_field("kind"):
+            edits += kind_edits(policy, device, kind)
+        renames = rename_device_edits(policy, device, name)
+        text = message("Change %(device)s, now %(name)s") if renames else message("Change %(device)s")
+        response = await self._save(request, text, *edits, *renames, device=device, name=name)
+        if renames and can_be_inspected(find_device(policy, device)):
+            await self._carry_over(principal_of(request).name, device, " ".join(name.split()))
+        return response
+
+    async def _carry_over(self, actor: str, old: str, new: str) -> None:
+        """Let grants and pauses of a device hold under its new name."""
+        control, reader, now = self._context.control, self._context.reader, self._context.clock()
+        pauses = [each for each in await run_in_threadpool(reader.pauses, now) if each.device == old]
+        for pause in pauses[:1]:
+            await control.pause(actor, device=new, ends=pause.ends)
+        if pauses:
+            await control.resume(actor, device=old)
+        for grant in await run_in_threadpool(reader.grants, now):
+            if grant.device == old:
+                await control.give(grant.subject, actor, device=new, ends=grant.ends, note=grant.note)
+                await control.revoke(grant.id, actor)
+
+    @post("/devices/give", MANAGE)
+    @keeps_input("many", "owner", _again)
+    async def give(self, request: Request, device: FormTexts = None, owner: FormText = "", person: FormText = "") -> Response:
+        """Give devices to a person, to everybody or to nobody, or let them follow a profile."""
+        chosen = device or []
+        owner = owner or (f"person:{person}" if person else "")
+        edits = owners_edits(self._context.policy(), chosen, owner)
+        kind, _, name = owner.partition(":")
+        text = message("Assign %(device)s to %(person)s") if kind in ("person", "everybody") else message("%(device)s belongs to nobody")
+        reader = language_of(request)
+        whom = name if kind == "person" else reader.gettext(message("everybody"))
+        return await self._save(request, text, *edits, device=reader.listed(chosen), person=whom)
 
     @post("/devices/look", MANAGE)
     async def look(self, request: Request, device: FormText, on: FormText = "") -> Response:
@@ -94,9 +144,13 @@ class DevicePages(PageGroup):
         return await self._save(request, message("Remove the device %(device)s"), *edits, device=device)
 
     @post("/devices/seat", MANAGE)
-    async def add_seat(self, request: Request, seat: FormText, place: FormText) -> Response:
+    @keeps_input("seat-new", "seat", _again)
+    async def add_seat(self, request: Request, seat: FormText = "", place: FormText = "") -> Response:
         """Add a seat by its IP address, network or MAC."""
-        edits = add_seat_edits(self._context.policy(), seat, place.strip())
+        policy = self._context.policy()
+        parse_name(seat, policy.devices)
+        with at_field("place"):
+            edits = add_seat_edits(policy, seat, place.strip())
         return await self._save(request, message("Add the seat %(seat)s"), *edits, seat=seat)
 
     @post("/devices/seat/rename", MANAGE)
@@ -122,14 +176,3 @@ class DevicePages(PageGroup):
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:
         return redirect_after_save("/devices", await self._change(request, summary, *edits, **values))
-
-
-def unnamed_devices(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
-    """Return the rows of devices without a name. Rows from before a device was named are left out."""
-    find = DeviceLookup(policy).find
-    unnamed = []
-    for row in rows:
-        device = find(row.address or row.device, row.mac or parse_mac(row.device))
-        if row.device not in policy.devices and (device is None or not device.known):
-            unnamed.append(row)
-    return unnamed

@@ -15,7 +15,7 @@ from hedgerow.dashboards.control import InvalidInput, Spared, spared_by
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.children import DaySoFar, child_cards, children_of, devices_of, shows_sites, subject_of
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
-from hedgerow.dashboards.pages.devices import unnamed_devices
+from hedgerow.dashboards.pages.device_cards import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels

@@ -110,7 +110,7 @@ class DevicesReader:
             DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
             origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
             has_profile=is_seat or raw.profile is not None, client_id=next(iter(client_id), None),
-            hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section),
+            hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section), kind=raw.kind,
         )  # fmt: skip
 
     def _has_identifier(self, name: str, section: str) -> bool:

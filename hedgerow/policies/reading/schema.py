@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, create_model, model_validator
 
+from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
 from hedgerow.policies.network import BlockedAnswer, DnssecMode, ListSelection, ProxySignIn, UnopenedSeatAccess, UpstreamStrategy
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
@@ -207,6 +208,7 @@ class RawDevice(RawRules):
     hostname: Texts = Field([], description="Host names that the device gives itself; they only restrict.")
     proxy_user: Texts = Field([], description="User names under which the device signs in to the proxy.")
     proxy_password: str | None = Field(None, description="Hash of the password with which the device signs in to the proxy.")
+    kind: DeviceKind | None = Field(None, description="Kind of the device, for its icon on the pages; by default a guess.")
     profile: str | None = Field(None, description="Profile of the device; by default its person's, for a seat a child's.")
     trusts_ca: Switch = Field(False, description="The device trusts Hedgerow's certificate, so that its HTTPS can be inspected.")
     never_inspect: Switch = Field(False, description="Never decrypt HTTPS of this device.")

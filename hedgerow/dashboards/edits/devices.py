@@ -1,0 +1,101 @@
+"""Edits of named devices: their owner, name and kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.household import (
+    assign_device_edits,
+    can_be_inspected,
+    find_device,
+    find_person,
+    name_device_edits,
+    parse_name,
+)
+from hedgerow.dashboards.edits.yaml_text import Edit, include, put, rename, replace
+from hedgerow.policies.device_kinds import DeviceKind
+from hedgerow.policies.model import Device, Policy
+
+EVERYBODY, NOBODY = "everybody", ""
+"""Owners that are not a person: shared by all people, or without rules of its own."""
+
+
+def owner_of(device: Device) -> str:
+    """Return the owner as forms and the API name it: `person:NAME`, `everybody`, `profile:NAME`, or empty for nobody.
+
+    A device shared by some of the people is `shared`, which cannot be chosen.
+    """
+    if device.person is not None:
+        return f"person:{device.person}"
+    if device.sharers:
+        return "shared"
+    return f"profile:{device.profile}" if device.has_profile else NOBODY
+
+
+def has_owner(policy: Policy, device: Device, owner: str) -> bool:
+    """Tell whether an owner has the device already."""
+    return owner == owner_of(device) or (owner == EVERYBODY and set(device.sharers) == set(policy.people) and len(policy.people) > 1)
+
+
+def owner_edits(policy: Policy, device: str, owner: str) -> list[Edit]:
+    """Give a device to a person, to everybody or to nobody, or let it follow a profile without a person. Raises `InvalidInput`."""
+    known = find_device(policy, device)
+    if known.is_seat:
+        raise InvalidInput("%(device)s is a seat: its guests use it in turn.", device=device)
+    kind, _, name = owner.partition(":")
+    if has_owner(policy, known, owner):
+        return []
+    if kind == "profile":
+        return _profile_edits(policy, known, name)
+    path = ("devices", device, "profile")
+    without = [put(path, None)] if known.has_profile else []
+    if owner == NOBODY:
+        return [*assign_device_edits(policy, device, ""), *without]
+    if owner == EVERYBODY and policy.people:
+        return [*(include(("people", person, "devices"), device) for person in policy.people), *without]
+    if kind != "person":
+        raise InvalidInput("Choose to whom the device belongs.")
+    find_person(policy, name)
+    return [*assign_device_edits(policy, device, name), *without]
+
+
+def _profile_edits(policy: Policy, device: Device, profile: str) -> list[Edit]:
+    if profile not in policy.profiles:
+        raise InvalidInput("There is no profile '%(profile)s'.", profile=profile)
+    if not can_be_inspected(device):
+        raise InvalidInput("Give the device a name first.")
+    return [*assign_device_edits(policy, device.id, ""), put(("devices", device.id, "profile"), profile)]
+
+
+def owners_edits(policy: Policy, devices: Iterable[str], owner: str) -> list[Edit]:
+    """Give several devices the same owner. Raises `InvalidInput`, also if there are none."""
+    chosen = list(dict.fromkeys(devices))
+    if not chosen:
+        raise InvalidInput("Choose at least one device.")
+    return [edit for device in chosen for edit in owner_edits(policy, device, owner)]
+
+
+def rename_device_edits(policy: Policy, device: str, name: str) -> list[Edit]:
+    """Rename a device, also where people list it; a device known by its address only gets an entry. Raises `InvalidInput`."""
+    known = find_device(policy, device)
+    if known.is_seat:
+        raise InvalidInput("%(device)s is a seat: its guests use it in turn.", device=device)
+    if " ".join(name.split()) == device:
+        return []
+    if not can_be_inspected(known):
+        return name_device_edits(policy, device, name, known.person or "")
+    name = parse_name(name, policy.devices)
+    return [rename(("devices", device), name), *(replace(("people", user, "devices"), device, name, adds=False) for user in policy.people)]
+
+
+def kind_edits(policy: Policy, device: str, kind: str) -> list[Edit]:
+    """Set the kind that pages show for a device; empty for a guess. Raises `InvalidInput`."""
+    if kind not in {"", *DeviceKind}:
+        raise InvalidInput("Choose what kind of device it is.")
+    known = find_device(policy, device)
+    if kind == (known.kind or ""):
+        return []
+    if not can_be_inspected(known):
+        raise InvalidInput("Give the device a name first.")
+    return [put(("devices", device, "kind"), str(kind) or None)]

@@ -1,0 +1,144 @@
+"""Cards of devices: what each is, whose it is, which protections are live on it, and when it was last seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hedgerow.dashboards.edits.devices import owner_of
+from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
+from hedgerow.journal.reader import DeviceRow, JournalReader
+from hedgerow.network.discovery import VendorLookup, is_randomised_mac
+from hedgerow.policies.device_kinds import DeviceKind, guess_kind
+from hedgerow.policies.identity import DeviceLookup
+from hedgerow.policies.model import Device, Policy
+from hedgerow.policies.text.addresses import parse_mac
+
+PAGE_SIZE = 24
+"""Devices on a page, so that it stays small with hundreds of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """A search in names, owners, makers and addresses, and a page of its results, counted from 1."""
+
+    text: str = ""
+    page: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCard:
+    """A device of the policy. `kind` is the policy's or a guess; `maker` is empty if unknown, or for an address that the device made up."""
+
+    id: str
+    device: Device
+    seen: DeviceRow | None
+    kind: DeviceKind | None
+    maker: str
+    mac: str
+    protections: DeviceProtections
+    owner: str
+
+    @property
+    def has_random_mac(self) -> bool:
+        return bool(self.mac) and is_randomised_mac(self.mac)
+
+    @property
+    def group(self) -> str:
+        """The people who use it, or an empty text for a device without a person."""
+        return self.device.person or ", ".join(self.device.sharers)
+
+    def matches(self, words: Sequence[str]) -> bool:
+        """Tell whether each word occurs in what the card shows."""
+        seen = (self.seen.address, self.seen.name) if self.seen else ()
+        text = " ".join((self.id, self.group, self.maker, self.mac, self.kind or "", *seen)).casefold()
+        return all(word in text for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeviceCard:
+    """A device without a name in the policy, that was seen on the network."""
+
+    id: str
+    seen: DeviceRow
+    kind: DeviceKind | None
+    maker: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardPage:
+    """Cards of one page by the people who use the devices. `number` counts from 1."""
+
+    groups: list[tuple[str, list[DeviceCard]]]
+    number: int
+    pages: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCards:
+    """All devices: those of the policy by owner and name, and new ones, the latest first."""
+
+    known: list[DeviceCard]
+    new: list[NewDeviceCard]
+
+    @classmethod
+    def load(cls, policy: Policy, reader: JournalReader, vendors: VendorLookup, *, since: float, has_gateway: bool) -> DeviceCards:
+        """Read what is known of each device. Reads the journal, and the registers of makers once: call it from a thread."""
+        rows = reader.devices(since)
+        find, seen = DeviceLookup(policy).find, dict[str, DeviceRow]()
+        for row in rows:
+            # A device that was renamed just now is still in the journal under its old name.
+            device = policy.devices.get(row.device) or find(row.address or row.device, row.mac or parse_mac(row.device))
+            if device is not None and device.known:
+                seen.setdefault(device.id, row)
+        protections = protections_by_device(policy.devices.values(), reader.protections(), has_gateway=has_gateway)
+        known = [_card(device, seen.get(name), vendors, protections[name]) for name, device in policy.devices.items()]
+        new = [_new_card(row, vendors) for row in unnamed_devices(policy, rows)]
+        places = {name: place for place, name in enumerate(policy.people)}
+        known.sort(key=lambda card: (card.device.is_seat, not card.group, places.get(card.group, len(places)), card.group, card.id.lower()))
+        return cls(known, new)
+
+    def matching(self, text: str) -> list[DeviceCard]:
+        """Return the devices of the policy in which every word of a text occurs."""
+        words = text.casefold().split()
+        return [card for card in self.known if card.matches(words)]
+
+    def place_of(self, device: str) -> DeviceFilter:
+        """Return the page that shows a device."""
+        place = next((place for place, card in enumerate(self.known) if card.id == device), 0)
+        return DeviceFilter("", place // PAGE_SIZE + 1)
+
+
+def page_of(cards: Sequence[DeviceCard], number: int) -> CardPage:
+    """Return a page of cards, or the nearest one."""
+    pages = max(1, -(-len(cards) // PAGE_SIZE))
+    number = min(max(1, number), pages)
+    groups: dict[str, list[DeviceCard]] = {}
+    for card in cards[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]:
+        groups.setdefault("seat:" if card.device.is_seat else card.group, []).append(card)
+    return CardPage(list(groups.items()), number, pages, len(cards))
+
+
+def _card(device: Device, seen: DeviceRow | None, vendors: VendorLookup, protections: DeviceProtections) -> DeviceCard:
+    mac = next(iter(device.macs), None) or parse_mac(seen.mac or "" if seen else "") or ""
+    maker = vendors.vendor(mac) if mac else ""
+    names = (device.id, seen.name if seen else "", *device.hostnames)
+    return DeviceCard(device.id, device, seen, device.kind or guess_kind(*names, vendor=maker), maker, mac, protections, owner_of(device))
+
+
+def _new_card(row: DeviceRow, vendors: VendorLookup) -> NewDeviceCard:
+    mac = parse_mac(row.mac or row.device)
+    maker = vendors.vendor(mac) if mac else ""
+    return NewDeviceCard(row.device, row, guess_kind(row.name, vendor=maker), maker)
+
+
+def unnamed_devices(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
+    """Return the rows of devices without a name. Rows from before a device was named are left out."""
+    find = DeviceLookup(policy).find
+    unnamed = []
+    for row in rows:
+        device = find(row.address or row.device, row.mac or parse_mac(row.device))
+        if row.device not in policy.devices and (device is None or not device.known):
+            unnamed.append(row)
+    return unnamed
