@@ -1,0 +1,159 @@
+"""The guide on a phone: a family of three with three devices, from the QR code to Today, with its taps and keystrokes counted."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from lab.spaces import Space, connect, spaces
+from playwright.sync_api import Locator, Page, sync_playwright
+from small_internet.running import executable, setup_code, wait_until, without_internet
+
+from hedgerow.policies.reading.load import load_policy
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.browser,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
+]
+
+MAX_TAPS, MAX_KEYSTROKES = 14, 45
+SERVER = "192.168.77.1"
+DEVICES = {"phone": 10, "tablet": 11, "laptop": 12}
+PASSWORD = "quiet hedgehog"
+SHOTS = Path(__file__).parents[2] / "artefacts" / "guide"
+SMALL = """[...document.querySelectorAll('button, select, summary, input:not([type=hidden], [type=checkbox], [type=radio]), a.button')]
+  .filter(each => each.offsetParent && each.getBoundingClientRect().height < 44).map(each => each.outerHTML.slice(0, 120))"""
+
+
+@dataclass
+class Hand:
+    """A thumb on the screen: every tap and every key counts."""
+
+    page: Page
+    taps: int = 0
+    keystrokes: int = 0
+
+    def tap(self, place: Locator) -> None:
+        place.tap()
+        self.taps += 1
+
+    def type(self, place: Locator, text: str) -> None:
+        self.tap(place)
+        self.page.keyboard.type(text)
+        self.keystrokes += len(text)
+
+
+@pytest.fixture
+def home() -> Iterator[dict[str, Space]]:
+    """Machines on one network: a server and three devices that nobody has named."""
+    with spaces("server", *DEVICES) as made:
+        named = dict(zip(("server", *DEVICES), made, strict=True))
+        server = named["server"]
+        server.ip("link", "add", "br0", "type", "bridge")
+        server.ip("link", "set", "br0", "up")
+        server.ip("address", "add", f"{SERVER}/24", "dev", "br0")
+        for name, number in DEVICES.items():
+            connect(server, name, named[name], "eth0", f"02:00:00:00:77:{number:02x}")
+            server.ip("link", "set", name, "master", "br0")
+            named[name].ip("address", "add", f"192.168.77.{number}/24", "dev", "eth0")
+            named[name].files = {}
+        yield named
+
+
+def is_blocked(space: Space, name: str) -> bool:
+    return space.run("kdig", f"@{SERVER}", "+short", "+timeout=5", "+retry=0", name).stdout.strip() == "0.0.0.0"
+
+
+def test_a_family_is_protected_within_a_few_taps(home: dict[str, Space], tmp_path: Path) -> None:
+    state, errors = tmp_path / "state", tmp_path / "stderr"
+    environment = [f"{key}={value}" for key, value in without_internet({}).items()]
+    addresses = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", "0.0.0.0:8053")
+    command = ("env", "-C", str(tmp_path), *environment, executable(), "up", "--state", str(state), *addresses)
+    process = home["server"].start(*command, stderr=errors)
+    assert process.stdout
+    assert "ready" in process.stdout.readline(), errors.read_text()
+    for device in (home["tablet"], home["laptop"]):
+        wait_until(functools.partial(is_blocked, device, "www.pornhub.com"), 30, "filtered before anybody set it up")
+    browser = tmp_path / "chromium"
+    browser.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{home["phone"].name} {CHROMIUM} "$@"\n')
+    browser.chmod(0o755)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(browser), args=["--no-sandbox", "--disable-gpu"])
+        phone = playwright.devices["Pixel 5"]["user_agent"]
+        touch = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "user_agent": phone}
+        context = chromium.new_context(**touch, locale="pt-PT", timezone_id="Europe/Lisbon")
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda said: complaints.append(said.text))
+        hand = Hand(page)
+        do_the_guide(hand, f"http://{SERVER}:8053/start#{setup_code(state)}")
+        # Browsers say that they ignore this header of pages without TLS.
+        assert [text for text in complaints if "Cross-Origin-Opener-Policy" not in text] == []
+        context.close()
+        chromium.close()
+    policy = load_policy(tmp_path / "hedgerow.yaml")
+    assert (policy.network.country, policy.network.timezone) == ("PT", "Europe/Lisbon")
+    assert {name: person.profile for name, person in policy.people.items()} == {"Ana": "adult", "Mia": "child-8-12", "Tom": "teen-13-15"}
+    assert sorted((device.person or "", device.macs) for device in policy.devices.values()) == [
+        ("Ana", ("02:00:00:00:77:0a",)),
+        ("Mia", ("02:00:00:00:77:0b",)),
+        ("Tom", ("02:00:00:00:77:0c",)),
+    ]
+    assert is_blocked(home["tablet"], "www.tiktok.com")
+    (SHOTS / "counts.txt").write_text(f"{hand.taps} taps, {hand.keystrokes} keystrokes\n")
+    assert hand.taps <= MAX_TAPS
+    assert hand.keystrokes <= MAX_KEYSTROKES
+
+
+def do_the_guide(hand: Hand, url: str) -> None:
+    """Go from the QR code's address to Today, with a screenshot of each step in both themes."""
+    page = hand.page
+
+    def look(step: str) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, step
+        assert page.evaluate(SMALL) == [], f"{step}: a thumb needs 44 pixels"
+        for theme in ("dark", "light"):
+            page.emulate_media(color_scheme=theme)
+            page.screenshot(path=SHOTS / f"{step}-{theme}.png", full_page=True)
+
+    go_on = page.locator("main form button.yes").last
+    page.goto(url)
+    assert page.url.endswith("/start"), "the code has left the address"
+    look("password")
+    hand.type(page.locator("[name=name]"), "Ana")
+    hand.type(page.locator("[name=password]"), PASSWORD)
+    hand.tap(go_on)
+    page.wait_for_url("**step=place")
+    assert page.locator("[name=country]").input_value() == "PT"
+    look("place")
+    hand.tap(go_on)
+    page.wait_for_url("**step=people")
+    look("people")
+    for row, (name, age) in enumerate((("Mia", "9"), ("Tom", "15")), 1):
+        hand.type(page.locator(f"[name=name-{row}]"), name)
+        hand.type(page.locator(f"[name=age-{row}]"), age)
+    hand.tap(go_on)
+    page.wait_for_url("**step=devices")
+    page.locator("fieldset.belongs").nth(2).wait_for()
+    look("devices")
+    assert page.locator("fieldset.belongs").first.locator("input:checked").input_value() == "Ana"
+    for number, owner in ((11, "Mia"), (12, "Tom")):
+        field = page.locator("fieldset.belongs", has_text=re.compile(rf"192\.168\.77\.{number}|:77:0{number:x}"))
+        hand.tap(field.locator(".owners label", has_text=owner))
+    hand.tap(go_on)
+    page.wait_for_url("**step=done")
+    look("done")
+    hand.tap(page.locator("main a.button", has_text=re.compile("Hoje|Today")))
+    page.wait_for_url(re.compile(r":8053/$"))
+    page.goto(f"http://{SERVER}:8053/start/children")
+    look("children")
