@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
+.PHONY: help up test setup check fix lock docs screenshots walk bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -41,6 +41,9 @@ fix: setup  ## Mend what ruff can mend
 # Needs Chromium.
 screenshots: setup  ## Take pictures of all pages of an invented family into build/screenshots
 	$(BIN)/python tools/screenshots.py build/screenshots $(ARGS)
+
+walk: setup  ## Tap 2,000 times at random on all pages; TAPS and SEED choose others
+	TAPS=$(or $(TAPS),2000) SEED=$(or $(SEED),14) $(BIN)/pytest tests/e2e/test_random_walk.py -q
 
 bench-lists: setup  ## Measure compilation and URL look-ups
 	$(BIN)/python bench/lists.py --write

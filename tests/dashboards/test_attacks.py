@@ -21,7 +21,7 @@ CHILD = "127.0.0.2"
 
 MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
-    *("/device/time", "/device/kept", "/captive-portal"),
+    *("/device/time", "/device/state", "/device/kept", "/captive-portal"),
 )
 FILES = ("/counter/audit.csv", "/people/mia/kept")
 OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/voucher", "/language")
@@ -42,6 +42,7 @@ FORMS = {
     "/codes": {"person": "mia", "minutes": "15"},
     "/grants/g/revoke": {},
     "/grants/new": {"subject": "x.example", "for": "good", "device": "mia-tablet"},
+    "/openings/always": {"subject": "x.example", "for": "hour", "person": "mia"},
     "/people": {"name": "eve", "age": "40"},
     "/people/mia/age": {"age": "40"},
     "/people/mia/switch": {"open": "tiktok"},

@@ -76,7 +76,7 @@ def test_a_code_opens_its_site_once_over_dns_and_proxy(running: Hedgerow, intern
     url = internet.url("news.example", scheme="http")
     wait_until(lambda: curl(url, proxy=running.proxy, source=TABLET).status == 200, 30, "the proxy")
     assert _is_blocked(running, "news.example", OTHER)
-    assert _type_at_own_page(running, digits)[0] == 403, "a code is for one use"
+    assert _type_at_own_page(running, digits)[0] == 422, "a code is for one use"
 
 
 def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) -> None:
@@ -104,7 +104,8 @@ def test_minutes_over_the_phone_and_guessing(running: Hedgerow, internet: SmallI
     right = _make(running, "tom", "--open", "news.example")
     wrong = [f"{(int(right) + n) % 10**6:06}" for n in range(1, 6)]
     answers = [_type_at_own_page(running, each, OTHER) for each in wrong]
-    assert {status for status, _ in answers} == {403}
+    assert {status for status, _ in answers} == {422}
+    assert f'value="{wrong[0]}"' in answers[0][1], "what was typed is kept"
     assert "Too many codes" in _type_at_own_page(running, right, OTHER)[1], "even the right one has to wait now"
     assert _is_blocked(running, "news.example", OTHER)
     del internet

@@ -75,7 +75,7 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
 
     first, second = vouchers(cafe, 2, 60, "child")
     status, text = type_code(cafe, "AAAA-AAAA", SEAT)
-    assert status == 403
+    assert status == 422
     assert "This voucher is not valid" in text
     assert type_code(cafe, f" {first.lower().replace('-', chr(0x2013))} ", SEAT)[0] == 303
     wait_until(lambda: is_open(cafe, "school.example", SEAT), 30, "the seat is open")
@@ -85,7 +85,7 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     assert not facts["captive"]
     assert 3500 < int(str(facts["seconds-remaining"])) <= 3600
 
-    assert type_code(cafe, first, OTHER)[0] == 403, "it was used"
+    assert type_code(cafe, first, OTHER)[0] == 422, "it was used"
     assert type_code(cafe, second, SEAT)[0] == 303, "more time"
     wait_until(lambda: 7100 < int(str(portal(cafe, SEAT)[1]["seconds-remaining"])) <= 7200, 30)
     (adults,) = vouchers(cafe, 1, 60, "adult")
@@ -100,8 +100,8 @@ def test_guessing_vouchers_is_limited(cafe: Hedgerow) -> None:
     answers = [type_code(cafe, f"GUESS{number:03}", OTHER)[1] for number in range(6)]
     assert "Too many codes were tried here" in answers[-1]
     (good,) = vouchers(cafe, 1, 60, "adult")
-    assert type_code(cafe, good, OTHER)[0] == 403
-    assert type_code(cafe, good, COUNTER)[0] == 403, "that is no seat"
+    assert type_code(cafe, good, OTHER)[0] == 422
+    assert type_code(cafe, good, COUNTER)[0] == 422, "that is no seat"
     seat_command(cafe, "end", "seat-2")
     wait_until(lambda: portal(cafe, OTHER)[1]["captive"], 30, "the guest has left")
     assert type_code(cafe, good, OTHER)[0] == 303, "the next guest has tried nothing yet"

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
 from hedgerow.dashboards.routes import OPERATE, READ, get, post
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.reader import DecisionFilter
@@ -84,16 +85,19 @@ class LogPages(PageGroup):
     ) -> Response:
         """Allow a site for an hour or today with a grant, or permanently in the policy file if the device has an owner."""
         context = self._context
+        opening = Opening(subject.strip(), person or None, None if person else device or None)
+        if (question := await ask_before(context, request, opening)) is not None:
+            return question
         if how_long == "policy":
             if person not in context.policy().people:
                 raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
             edits = exclude(("people", person, "block"), subject), include(("people", person, "allow"), subject)
             change = await self._change(request, message("Allow %(what)s for %(name)s"), *edits, what=subject, name=person)
             return redirect_to(f"/log?{urlencode({'host': subject, 'saved': change.id if change else 0})}")
-        ends = _parse_duration(how_long).end(context.clock(), ZoneInfo(context.control.status().timezone))
-        target = {"person": person} if person else {"device": device or None}
-        await context.control.give(subject, principal_of(request).name, **target, ends=ends)
-        return redirect_to("/#grants-title")
+        duration = _parse_duration(how_long)
+        ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
+        await context.control.give(subject, principal_of(request).name, person=opening.person, device=opening.device, ends=ends)
+        return await tell_obstacle(context, request, opening, duration) or redirect_to("/?saved=done#grants-title")
 
 
 def _parse_duration(text: str) -> GrantDuration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -63,6 +64,8 @@ class OwnDevicePages(PageGroup):
             UNPROCESSABLE if typed.problem else 200,
             typed=typed,
             asked=parse_host(asked) or "",
+            used=request.query_params.get("used", ""),
+            state=_state(view, mine),
             view=view,
             mine=mine,
             rules=rules,
@@ -86,6 +89,12 @@ class OwnDevicePages(PageGroup):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
         return redirect_to(f"/device?asked={host}#ask")
+
+    @get("/device/state", DEVICES)
+    async def state(self, request: Request) -> Response:
+        """Return a text that changes with the page's parts that are kept up to date."""
+        view = self._device(request)
+        return JSONResponse({"state": _state(view, await run_in_threadpool(self._read, view.device, view.person))})
 
     @get("/device/time", DEVICES)
     async def time(self, request: Request) -> Response:
@@ -111,24 +120,25 @@ class OwnDevicePages(PageGroup):
         return redirect_to("/device")
 
     @post("/device/code", DEVICES)
-    async def code(self, request: Request, code: Annotated[str, Form(max_length=20)]) -> Response:
+    async def code(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
         """Redeem an access code."""
-        return await self._redeem(request, self._context.codes, code)
+        return await self._redeem(request, self._context.codes, "code", code)
 
     @post("/device/voucher", DEVICES)
-    async def voucher(self, request: Request, code: Annotated[str, Form(max_length=30)]) -> Response:
+    async def voucher(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
         """Redeem a voucher."""
-        return await self._redeem(request, self._context.vouchers, code)
+        return await self._redeem(request, self._context.vouchers, "voucher", code)
 
-    async def _redeem(self, request: Request, service: CodeControl | VoucherControl | None, typed: str) -> Response:
+    async def _redeem(self, request: Request, service: CodeControl | VoucherControl | None, form: str, typed: str) -> Response:
         view = self._device(request)
         if service is None:
             raise HTTPException(404)
         try:
             await service.redeem(view.device, typed)
         except WrongCode as wrong:
-            return self._context.renderer.error(request, 403, str(wrong))
-        return redirect_to("/device")
+            problem = language_of(request).gettext(str(wrong))
+            return await self._show(request, TypedForm(form, {"code": (typed,)}, "code", problem))
+        return redirect_to(f"/device?used={form}")
 
     @get(PORTAL_PATH, DEVICES)
     async def portal(self, request: Request) -> Response:
@@ -168,6 +178,13 @@ class OwnDevicePages(PageGroup):
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
         )
+
+
+def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
+    """Return a digest of what the page keeps up to date: the answers to requests, permissions, and a closure of the internet."""
+    answers = [(each.id, each.state, each.last_at) for each in mine.requests]
+    parts = (answers, [grant.id for grant in mine.grants], view.held, view.held_until)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def near_lifelines(view: DeviceView, policy: Policy) -> list[Lifeline]:

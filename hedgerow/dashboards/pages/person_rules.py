@@ -30,6 +30,7 @@ from hedgerow.dashboards.edits.times import (
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.forms import TypedForm, at_field, keeps_input
+from hedgerow.dashboards.pages.openings import Opening, ask_before
 from hedgerow.dashboards.pages.people import form_fields, person_page, person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
@@ -40,6 +41,9 @@ from hedgerow.policies.model import Person, TimedRules
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
+
+
+_ALLOW = {"allow": message("Allow it")}
 
 
 async def _again(group: PersonRulePages, request: Request, typed: TypedForm, values: dict[str, Any]) -> Response:
@@ -60,6 +64,8 @@ class PersonRulePages(PageGroup):
         if stance not in ("allow", "block"):
             raise InvalidInput("Choose whether to allow or block it.")
         item = parse_subject(policy, site, reader)
+        if stance == "allow" and (question := await ask_before(self._context, request, Opening(item, name), _ALLOW, field="stance")):
+            return question
         with at_field("until"):
             until = parse_until(until, self._context.clock(), labels.zone(policy.network.timezone))
         with at_field("note"):

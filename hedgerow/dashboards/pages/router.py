@@ -15,6 +15,7 @@ from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.live import LivePages
 from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.notices import NoticePages
+from hedgerow.dashboards.pages.openings import OpeningPages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
 from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
 from hedgerow.dashboards.pages.person_rules import PersonRulePages
@@ -26,11 +27,11 @@ from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
 ICON_PATH = "/static/hedgerow.svg"
 _STATIC = (
-    *(("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("live.js", "text/javascript")),
+    *(("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("live.js", "text/javascript"), ("device.js", "text/javascript")),
     *(("guide.css", "text/css"), ("guide.js", "text/javascript"), ("icons.svg", "image/svg+xml")),
 )
 _GROUPS = (
-    *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, DevicePages, LogPages, ListPages),
+    *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages, LogPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 

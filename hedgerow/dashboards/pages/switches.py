@@ -11,8 +11,8 @@ from starlette.responses import Response
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import find_person
 from hedgerow.dashboards.edits.rules import switch_edits
-from hedgerow.dashboards.pages.confirmation import HOW_LONG, Opening, ask_before
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
 from hedgerow.dashboards.pages.people import person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
@@ -41,12 +41,13 @@ class SwitchPages(PageGroup):
         access = self._context.control.person_access(name).subjects.get(item)
         if access is None:
             raise InvalidInput("There is no service or topic '%(item)s'.", item=item)
-        if wanted and (question := await ask_before(self._context, request, Opening(item, name), HOW_LONG)) is not None:
+        if wanted and (question := await ask_before(self._context, request, Opening(item, name))) is not None:
             return question
         if wanted and how_long is not GrantDuration.GOOD:
             ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
             await self._context.control.give(item, principal_of(request).name, person=name, ends=ends)
-            return _back(name, item, wanted, "done")
+            obstacle = await tell_obstacle(self._context, request, Opening(item, name), how_long)
+            return obstacle or _back(name, item, wanted, "done")
         edits = switch_edits(policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item))
         text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
         change = await self._change(request, text, *edits, name=name, what=title_of(item, language_of(request)))

@@ -17,6 +17,7 @@ from hedgerow.dashboards.pages.children import DaySoFar, child_cards, children_o
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
+from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
@@ -93,8 +94,13 @@ class TodayPages(PageGroup):
 
     @post("/requests/{request_id}/approve", OPERATE)
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
+        asked = next((each for each in await run_in_threadpool(self._context.reader.requests) if each.id == request_id), None)
+        opening = None if asked is None else Opening(asked.host, None, asked.device)
+        if opening is not None and (question := await ask_before(self._context, request, opening)) is not None:
+            return question
         await self._context.control.approve(request_id, how_long, principal_of(request).name)
-        return redirect_to("/")
+        obstacle = await tell_obstacle(self._context, request, opening, how_long) if opening is not None else None
+        return obstacle or redirect_to("/")
 
     @post("/requests/{request_id}/deny", OPERATE)
     async def deny(self, request: Request, request_id: RequestId) -> Response:
@@ -151,7 +157,10 @@ class TodayPages(PageGroup):
         self, request: Request, person: FormText, subject: FormText = "", how_long: GrantDuration = GrantDuration.HOUR,
         minutes: Annotated[int | None, Form(ge=1, le=1440)] = None,
     ) -> Response:  # fmt: skip
-        return await self._show_code(request, CodeOrder(person=person, subject=subject.strip(), how_long=how_long, minutes=minutes))
+        opening = Opening(subject.strip(), person)
+        if subject and minutes is None and (question := await ask_before(self._context, request, opening, field="how_long")) is not None:
+            return question
+        return await self._show_code(request, CodeOrder(person=person, subject=opening.subject, how_long=how_long, minutes=minutes))
 
     async def _show_code(self, request: Request, order: CodeOrder) -> Response:
         if self._context.codes is None:

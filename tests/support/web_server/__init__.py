@@ -116,6 +116,7 @@ class LedgerControl:
     devices: dict[str, DeviceView] = field(default_factory=dict)
     view: LoadedSnapshot | None = None
     spent: tuple[SpentBudget, ...] = ()
+    explained: Decision | None = None
     enforced: Enforcement = field(default_factory=Enforcement)
 
     def status(self) -> Status:
@@ -214,7 +215,7 @@ class LedgerControl:
         self.state = replace(self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists))
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
+        decision = self.explained or Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
         return (ExplanationView(DeviceId(device), "mia", "child-8-12", at or NOW, RequestKind.DNS, target, None, decision),)
 
 

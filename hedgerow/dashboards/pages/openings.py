@@ -1,0 +1,164 @@
+"""Openings: the question before a dangerous one, and what to say when something stays closed all the same. No JavaScript is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.yaml_text import exclude, include
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, referring_page
+from hedgerow.dashboards.routes import MANAGE, post
+from hedgerow.dashboards.words import labels
+from hedgerow.dashboards.words.labels import reason_text, title_of
+from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS
+from hedgerow.policies.model import GrantDuration, Reason, Verdict
+
+SURE = "sure"
+"""The field by which a form says that somebody was asked."""
+HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good": message("Permanently")}
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Something that a form opens, for `person`, for `device`, or for everybody without them."""
+
+    subject: str
+    person: str | None = None
+    device: str | None = None
+
+    @property
+    def whose(self) -> str:
+        return self.person or self.device or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """The reason why something stays closed, and the instant until which it does (None: no end is set)."""
+
+    reason: Reason
+    what: str
+    until: float | None
+
+    @property
+    def yields_to_always(self) -> bool:
+        return self.reason in LIFTED_BY_ALWAYS
+
+
+async def ask_before(
+    context: PageContext, request: Request, opening: Opening, choices: Mapping[str, str] = HOW_LONG, *, field: str = "for"
+) -> Response | None:
+    """Return a page that asks before a dangerous opening, or None if it is harmless or somebody was asked.
+
+    Arguments:
+        choices: titles of the durations by the value of the form's field `field`.
+    """
+    form = [(key, str(value)) for key, value in (await request.form()).multi_items()]
+    if any(key == SURE for key, _ in form):
+        return None
+    dangers = context.control.dangers(opening.subject, person=opening.person, device=opening.device)
+    if not dangers:
+        return None
+    reader = language_of(request)
+    return context.renderer.page(
+        request,
+        "confirm.html",
+        opening=opening,
+        title=title_of(opening.subject, reader),
+        topics=[title_of(name, reader) for name in dangers],
+        fields=[(key, value) for key, value in form if key != field],
+        field=field,
+        choices=[(value, reader.gettext(title)) for value, title in choices.items()],
+        action=request.url.path,
+        before=referring_page(request),
+    )
+
+
+async def tell_obstacle(context: PageContext, request: Request, opening: Opening, how_long: GrantDuration) -> Response | None:
+    """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it is open."""
+    obstacle = await _obstacle(context, opening)
+    if obstacle is None:
+        return None
+    reader, now = language_of(request), context.clock()
+    policy = context.policy()
+    where = labels.zone(policy.network.timezone)
+    return context.renderer.page(
+        request,
+        "still_closed.html",
+        opening=opening,
+        obstacle=obstacle,
+        title=title_of(opening.subject, reader),
+        why=reason_text(obstacle.reason, "" if obstacle.what == obstacle.reason.value else obstacle.what, reader),
+        until=None if obstacle.until is None else reader.clock(obstacle.until, now, where),
+        pause=await _pause_of(context, opening) if obstacle.reason is Reason.PAUSE else None,
+        can_be_always=obstacle.yields_to_always and (opening.person in policy.people or opening.device in policy.devices),
+        how_long=how_long.value,
+        before=referring_page(request),
+    )
+
+
+async def _obstacle(context: PageContext, opening: Opening) -> Obstacle | None:
+    control, policy = context.control, context.policy()
+    if opening.person is not None:
+        access = control.person_access(opening.person)
+        if opening.subject in access.subjects:
+            decision = access.subjects[opening.subject].now.decision
+            if access.is_open(opening.subject):
+                return None
+            if access.closed is not None:
+                return Obstacle(access.closed.reason, access.closed.what, access.closed.until)
+            return Obstacle(decision.reason, decision.what, access.subjects[opening.subject].now.until)
+    devices = [opening.device] if opening.device else [each.id for each in policy.devices.values() if each.person == opening.person]
+    for device in devices:
+        try:
+            explained = await control.explain(device, opening.subject)
+        except InvalidInput:
+            continue  # a service or topic for a single device: its sites differ
+        if explained[-1].decision.verdict is Verdict.BLOCK:
+            decision = explained[-1].decision
+            return Obstacle(decision.reason, decision.what, decision.until)
+    return None
+
+
+async def _pause_of(context: PageContext, opening: Opening) -> dict[str, str]:
+    """Return the fields of the form that ends the pause in force: of the person, the device, or everybody."""
+    owner = context.policy().devices[opening.device].person if opening.device in context.policy().devices else None
+    for pause in await run_in_threadpool(context.reader.pauses, context.clock()):
+        if pause.device is not None and pause.device == opening.device:
+            return {"device": pause.device}
+        if pause.person is not None and pause.person in (opening.person, owner):
+            return {"person": pause.person}
+    return {}
+
+
+class OpeningPages(PageGroup):
+    """The form that opens something at bedtime too."""
+
+    @post("/openings/always", MANAGE)
+    async def open_always(
+        self, request: Request, subject: Annotated[str, Form(max_length=300)], how_long: Annotated[GrantDuration, Form(alias="for")],
+        person: Annotated[str, Form(max_length=60)] = "", device: Annotated[str, Form(max_length=253)] = "",
+    ) -> Response:  # fmt: skip
+        """Open something for a while even where bedtime, a schedule or a spent budget closes the internet."""
+        context, policy = self._context, self._context.policy()
+        if person in policy.people:
+            path, name, zone = ("people", person), person, policy.people[person].timezone or policy.network.timezone
+        elif device in policy.devices:
+            path, name, zone = ("devices", device), device, policy.network.timezone
+        else:
+            raise InvalidInput("Choose a person or a device of the policy.")
+        where = labels.zone(zone)
+        ends = how_long.end(context.clock(), where)
+        until = {} if ends is None else {"until": f"{datetime.fromtimestamp(ends + 59, where):%Y-%m-%d %H:%M}"}
+        item = {"what": subject, **until} if until else subject
+        edits = [exclude((*path, key), subject) for key in ("always", "block")]
+        text = message("Open %(what)s for %(name)s at bedtime too")
+        change = await self._change(request, text, *edits, include((*path, "always"), item), name=name, what=subject)
+        return redirect_after_save("/", change)
