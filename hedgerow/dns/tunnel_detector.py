@@ -29,7 +29,9 @@ _MAX_ENTRIES: Final = 4096
 @cache
 def trusted_domains() -> frozenset[str]:
     """Return the domains that carry no tunnel, whatever goes through them."""
-    return popular_hosts() | essential_hosts() | background_hosts()
+    # Anybody who holds addresses has a part of in-addr.arpa.
+    background = {host for host, kind in background_hosts().items() if kind != "lookups"}
+    return popular_hosts() | essential_hosts() | background
 
 
 type _Pair = tuple[DeviceId, str]

@@ -102,7 +102,8 @@ class ActivityReader:
     def find_hosts(self, text: str, domains: Iterable[str] = ()) -> tuple[str, ...]:
         """Return recorded hosts whose name contains `text`, and those of these domains; at most `HOSTS_FOUND` of each."""
         host, key = hosts_seen.c.host, hosts_seen.c.host_key
-        conditions = [host.contains(text, autoescape=True)] if text else []
+        # SQLite's LIKE takes a NUL for the end of the pattern.
+        conditions = [host.contains(text, autoescape=True)] if text and text.isprintable() else []
         conditions += [or_(key == domain, is_below(key, domain)) for domain in map(reversed_labels, domains)]
         found: dict[str, None] = {}
         for condition in conditions:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.safe_search import SearchEngines
 from hedgerow.policies.text.data_files import names_in, read_data
 
@@ -24,9 +23,9 @@ def parents_of(host: str) -> Iterator[str]:
 
 
 @cache
-def background_hosts() -> frozenset[str]:
-    """Return the domains of updates, push messages, telemetry and the like."""
-    return frozenset(host for group in read_data("background.yaml").values() for host in group)
+def background_hosts() -> dict[str, str]:
+    """Return the domains of updates, push messages, telemetry and the like, with the kind of each."""
+    return {host: kind for kind, hosts in read_data("background.yaml").items() for host in hosts}
 
 
 @cache
@@ -37,7 +36,17 @@ def connectivity_checks() -> frozenset[str]:
 
 def is_background(host: str) -> bool:
     """Return whether devices ask for this host without anybody using them."""
-    return is_beneath(host, background_hosts())
+    return background_kind(host) is not None
+
+
+def background_kind(host: str) -> str | None:
+    """Return why devices ask for this host without anybody using them, such as `updates`; None if they do not.
+
+    >>> background_kind("au.download.windowsupdate.com"), background_kind("example.org")
+    ('updates', None)
+    """
+    kinds = background_hosts()
+    return next((kinds[name] for name in parents_of(host) if name in kinds), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def test_only_the_newest_are_counted_beyond_the_limit(reader: ActivityReader, mo
         ("", ("youtube.com",), {"www.youtube.com", "m.youtube.com"}),
         ("nothing", ("m.youtube.com",), {"m.youtube.com"}),
         ("' OR 1=1 --", (), set()),
+        ("\0", (), set()),
         ("", (), set()),
     ],
 )

@@ -17,6 +17,7 @@ from hedgerow.app.control.lists import coverage_of
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
+from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
@@ -159,21 +160,7 @@ class WebControl(EnforcedRules):
         )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        view = self._view()
-        found = find_device(view.rulesets, device)
-        if found is None:
-            raise InvalidInput("There is no device '%(device)s', and it is not an address of this network.", device=device)
-        try:
-            explanation = explain(view.rulesets, view.catalogue, found, target, time.time() if at is None else at)
-        except ValueError as error:
-            raise InvalidInput(f"{error}.") from None
-        return tuple(
-            ExplanationView(
-                *(found.id, found.person, explanation.profile, explanation.at),
-                *(point.request.kind, point.request.host, point.request.url, point.decision),
-            )
-            for point in explanation.points
-        )
+        return explain_views(self._view(), device, target, time.time() if at is None else at)
 
     def _authority_end(self) -> dict[str, float]:
         """The CA's expiry; empty if the CA can't be used, which `hedgerow doctor` reports."""
@@ -185,6 +172,24 @@ class WebControl(EnforcedRules):
     def _authority(self) -> CertificateAuthority:
         """Load the CA anew, since `hedgerow ca rotate` may have replaced it."""
         return load_ca(self._settings.authority)
+
+
+def explain_views(view: LoadedSnapshot, device: str, target: str, at: float) -> tuple[ExplanationView, ...]:
+    """The decision of each enforcement point for a host or URL at `at`. Raises `InvalidInput`."""
+    found = find_device(view.rulesets, device)
+    if found is None:
+        raise InvalidInput("There is no device '%(device)s', and it is not an address of this network.", device=device)
+    try:
+        explanation = explain(view.rulesets, view.catalogue, found, target, at)
+    except ValueError as error:
+        raise InvalidInput(f"{error}.") from None
+    return tuple(
+        ExplanationView(
+            *(found.id, found.person, explanation.profile, explanation.at),
+            *(point.request.kind, point.request.host, point.request.url, point.decision),
+        )
+        for point in explanation.points
+    )
 
 
 def _worker_health(row: WorkerRow) -> WorkerHealth:

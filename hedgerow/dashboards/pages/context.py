@@ -32,8 +32,10 @@ from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.enforcement import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
+from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.policies.model import AccessRequest, Policy
 from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
 
@@ -50,7 +52,7 @@ _NAV = (
     (COUNTER_PATH, message("Counter"), "counter", frozenset({OPERATE})),
     ("/people", message("People"), "people", frozenset({READ})),
     ("/devices", message("Devices"), "devices", frozenset({OPERATE, READ})),
-    ("/log", message("Log"), "log", frozenset({READ})),
+    ("/log", message("Activity"), "log", frozenset({READ})),
     ("/lists", message("Lists"), "lists", frozenset({READ})),
     ("/settings", message("Settings"), "settings", frozenset({READ})),
 )
@@ -86,6 +88,14 @@ class PageContext:
     vouchers: VoucherControl | None = None
     notices: NoticeDispatcher | None = None
     request_access: Callable[[AccessRequest], None] = lambda _request: None
+
+    @property
+    def activity(self) -> ActivityReader:
+        return ActivityReader(self.reader.store)
+
+    @property
+    def rule_versions(self) -> RuleVersions:
+        return RuleVersions(self.reader.store)
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """Return all budgets with a limit today."""

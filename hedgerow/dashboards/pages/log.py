@@ -1,4 +1,4 @@
-"""The log with its filters, and the explanation of a decision."""
+"""Activity by service and site, the raw log, and permissions given from both."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
+from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
 from hedgerow.dashboards.routes import OPERATE, READ, get, post
+from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import message
-from hedgerow.journal.reader import DecisionFilter
-from hedgerow.policies.model import GrantDuration, Verdict
+from hedgerow.journal.activity import Activity, ActivityFilter
+from hedgerow.journal.reader import DecisionFilter, DeviceRow
+from hedgerow.policies.model import GrantDuration, Policy, Verdict
 
 _ROWS = 50
+_GROUPS, _ALL_GROUPS = 40, 400
 _DAYS = {"": None, "1": 1, "7": 7, "30": 30}
 
 type Short = Annotated[str, Query(max_length=253)]
@@ -28,9 +32,59 @@ type FormText = Annotated[str, Form(max_length=2048)]
 
 
 class LogPages(PageGroup):
-    """`/log`, `/why` and `/grants/new`."""
+    """`/log`, `/log/raw` and `/grants/new`."""
 
     @get("/log", READ)
+    async def activity(
+        self,
+        request: Request,
+        device: Short = "",
+        person: Short = "",
+        verdict: Short = "",
+        host: Short = "",
+        day: Short = "",
+        every: Annotated[bool, Query(alias="all")] = False,
+    ) -> Response:
+        """Show what was done in a period, by service and site. `host` is a part of a name, a service or a site."""
+        context = self._context
+        choices = periods(context.clock(), labels.zone(context.control.status().timezone))
+        period = next((each for each in choices if each.value == day), choices[0])
+        filters = {"person": person, "device": device, "verdict": verdict, "host": host.strip(), "day": period.value}
+        devices = await run_in_threadpool(context.reader.devices, context.clock())
+        activity = await run_in_threadpool(self._read, filters, period, devices)
+        grouped = group_activity(activity.hosts, context.control.names().known)
+        return self._page(
+            request,
+            "activity.html",
+            grouped=grouped,
+            shown=grouped.groups[: _ALL_GROUPS if every else _GROUPS],
+            is_complete=activity.is_complete,
+            periods=choices,
+            period=period,
+            filters=filters,
+            devices=devices,
+            people=sorted(context.policy().people),
+            owners=owners_of(context.policy(), devices),
+        )
+
+    def _read(self, filters: dict[str, str], period: Period, devices: tuple[DeviceRow, ...]) -> Activity:
+        reader, text = self._context.activity, filters["host"].lower().strip(".")
+        hosts = None
+        if text:
+            domains = [domain for service in services_named(text) for domain in service.domains]
+            hosts = reader.find_hosts(text, dict.fromkeys(domains))
+        return reader.activity(
+            ActivityFilter(
+                period.since,
+                period.before,
+                _devices_of(filters["person"], filters["device"], devices, self._context.policy()),
+                filters["person"] or None,
+                Verdict(filters["verdict"]) if filters["verdict"] in set(Verdict) else None,
+                hosts,
+            )
+        )
+
+    @get("/log/raw", READ)
     async def log(
         self,
         request: Request,
@@ -41,6 +95,7 @@ class LogPages(PageGroup):
         days: Short = "",
         cursor: Cursor = None,
     ) -> Response:
+        """Show each decision as it was recorded."""
         context, number = self._context, _DAYS.get(days)
         filters = {"device": device, "person": person, "verdict": verdict, "host": host}
         wanted = DecisionFilter(
@@ -66,14 +121,6 @@ class LogPages(PageGroup):
             export=export,
         )
 
-    @get("/why", READ)
-    async def why(
-        self, request: Request, device: Short, target: Annotated[str, Query(max_length=8192)], at: float | None = None
-    ) -> Response:
-        """Explain the decision of every enforcement point, now or at an instant in the past."""
-        explanations = await self._context.control.explain(device, target, at)
-        return self._page(request, "why.html", told=explanations, device=device, target=target, at=at)
-
     @post("/grants/new", OPERATE)
     async def allow(
         self,
@@ -82,22 +129,40 @@ class LogPages(PageGroup):
         how_long: Annotated[str, Form(alias="for", max_length=10)],
         device: FormText = "",
         person: FormText = "",
+        target: FormText = "",
+        who: FormText = "",
     ) -> Response:
-        """Allow a site for an hour or today with a grant, or permanently in the policy file if the device has an owner."""
+        """Allow a site for an hour or today with a grant, or permanently in the policy file if the device has an owner.
+
+        Ask first before something dangerous. With `target` and `who`, the explanation of what holds then is shown.
+        """
         context = self._context
         opening = Opening(subject.strip(), person or None, None if person else device or None)
         if (question := await ask_before(context, request, opening)) is not None:
             return question
+        then = {"who": who, "target": target}
         if how_long == "policy":
             if person not in context.policy().people:
                 raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
             edits = exclude(("people", person, "block"), subject), include(("people", person, "allow"), subject)
             change = await self._change(request, message("Allow %(what)s for %(name)s"), *edits, what=subject, name=person)
-            return redirect_to(f"/log?{urlencode({'host': subject, 'saved': change.id if change else 0})}")
+            saved = {"saved": change.id if change else 0}
+            return redirect_to(f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}")
         duration = _parse_duration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
         await context.control.give(subject, principal_of(request).name, person=opening.person, device=opening.device, ends=ends)
-        return await tell_obstacle(context, request, opening, duration) or redirect_to("/?saved=done#grants-title")
+        done = f"/why?{urlencode(then)}" if who else "/?saved=done#grants-title"
+        return await tell_obstacle(context, request, opening, duration) or redirect_to(done)
+
+
+def _devices_of(person: str, device: str, seen: tuple[DeviceRow, ...], policy: Policy) -> tuple[str, ...] | None:
+    """Return the devices whose decisions are wanted, None for all."""
+    if device:
+        return (device,)
+    if not person:
+        return None
+    owned = (each.id for each in policy.devices.values() if each.person == person)
+    return tuple(dict.fromkeys((*owned, *(row.device for row in seen if row.person == person))))
 
 
 def _parse_duration(text: str) -> GrantDuration:

@@ -23,15 +23,17 @@ from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
 from hedgerow.dashboards.pages.sign_in import SignInPages
 from hedgerow.dashboards.pages.switches import SwitchPages
 from hedgerow.dashboards.pages.today import TodayPages
+from hedgerow.dashboards.pages.why import WhyPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
 ICON_PATH = "/static/hedgerow.svg"
 _STATIC = (
     *(("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("live.js", "text/javascript"), ("device.js", "text/javascript")),
-    *(("guide.css", "text/css"), ("guide.js", "text/javascript"), ("icons.svg", "image/svg+xml")),
+    *(("activity.css", "text/css"), ("guide.css", "text/css"), ("guide.js", "text/javascript"), ("icons.svg", "image/svg+xml")),
 )
 _GROUPS = (
-    *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages, LogPages, ListPages),
+    *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages),
+    *(LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 

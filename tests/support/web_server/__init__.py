@@ -16,6 +16,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from hedgerow.app.control.enforced import access_of, dangers_for, default_of
+from hedgerow.app.control.web import explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
@@ -51,18 +52,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
-from hedgerow.policies.model import (
-    Decision,
-    DeviceId,
-    Grant,
-    GrantDuration,
-    Pause,
-    Policy,
-    Reason,
-    RequestKind,
-    Session,
-    Verdict,
-)
+from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
@@ -139,12 +129,15 @@ class LedgerControl:
         return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
 
     def person_access(self, person: str) -> PersonAccess:
+        return access_of(self._view(), person, NOW)
+
+    def _view(self) -> LoadedSnapshot:
         """Keep one view while policy, grants and pauses are unchanged, as the running Hedgerow does."""
         policy, parts = self.policy(), (self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
         now = self.view and (self.view.policy, self.view.snapshot.grants, self.view.snapshot.pauses, self.view.snapshot.spent)
         if self.view is None or now != (policy, *parts):
             self.view = view_of(policy, *parts)
-        return access_of(self.view, person, NOW)
+        return self.view
 
     def is_open_by_default(self, person: str, subject: str) -> bool:
         view = view_of(self.policy())
@@ -215,8 +208,9 @@ class LedgerControl:
         self.state = replace(self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists))
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        decision = self.explained or Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
-        return (ExplanationView(DeviceId(device), "mia", "child-8-12", at or NOW, RequestKind.DNS, target, None, decision),)
+        if self.explained is not None:
+            return (ExplanationView(DeviceId(device), "mia", "child-8-12", NOW, RequestKind.DNS, target, None, self.explained),)
+        return explain_views(self._view(), device, target, NOW if at is None else at)
 
 
 @dataclass

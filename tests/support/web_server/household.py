@@ -43,10 +43,23 @@ lists:
 """
 
 PAGES = (
-    *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/settings/notices", "/changes", "/changes/1"),
+    *(
+        "/",
+        "/counter",
+        "/people",
+        "/people/mia",
+        "/devices",
+        "/log",
+        "/log/raw",
+        "/lists",
+        "/settings",
+        "/settings/notices",
+        "/changes",
+        "/changes/1",
+    ),
     *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
     *(f"/start?step={step}" for step in ("place", "people", "devices", "done")),
-    *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example"),
+    *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1", "/log/raw"),
 )
 """All pages for people."""
 
