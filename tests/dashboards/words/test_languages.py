@@ -50,14 +50,14 @@ def test_a_language_is_one_file_and_shows_english_for_the_rest(tmp_path, monkeyp
     monkeypatch.setattr("hedgerow.policies.text.catalogues.CATALOGUES_DIR", tmp_path)
     entries = ['msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"']
     entries += ['msgctxt "language"\nmsgid "English"\nmsgstr "Nederlands"', 'msgid "Today"\nmsgstr "Vandaag"', 'msgid "People"\nmsgstr ""']
-    entries += ['msgctxt "block page"\nmsgid "It is bedtime"\nmsgstr "Het is bedtijd"', '#, fuzzy\nmsgid "Log"\nmsgstr "Blok"']
+    entries += ['msgctxt "block page"\nmsgid "It is bedtime"\nmsgstr "Het is bedtijd"', '#, fuzzy\nmsgid "Lists"\nmsgstr "Blok"']
     (tmp_path / "nl.po").write_text("\n\n".join(entries), encoding="utf-8")
     assert native_names() == {"en": "English", "nl": "Nederlands"}
     translations = read_translations.__wrapped__("nl")
-    assert [translations.gettext(text) for text in ("Today", "People", "Log", "Settings")] == ["Vandaag", "People", "Log", "Settings"]
+    assert [translations.gettext(text) for text in ("Today", "People", "Lists", "Settings")] == ["Vandaag", "People", "Lists", "Settings"]
     assert translations.pgettext("block page", "It is bedtime") == "Het is bedtijd"
     kept = updated("nl")
-    assert {each.id for each in kept if each.id} == {"English", "Today", "People", "It is bedtime", "Log"}, "others add nothing to it"
+    assert {each.id for each in kept if each.id} == {"English", "Today", "People", "It is bedtime", "Lists"}, "others add nothing to it"
     assert len(missing(updated("nl", fill=True))) > 500
 
 
