@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
+.PHONY: help up test setup check fix lock docs screenshots walk bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -48,6 +48,10 @@ walk: setup  ## Tap 2,000 times at random on all pages; TAPS and SEED choose oth
 bench-lists: setup  ## Measure compilation and URL look-ups
 	$(BIN)/python bench/lists.py --write
 	$(BIN)/python bench/urls.py --write
+
+# Needs stored copies of public lists (ARGS="--data FOLDER").
+bench-first-day: setup  ## Measure how many adult sites are blocked after the guide
+	$(BIN)/python bench/first_day.py --write $(ARGS)
 
 # Needs squid-openssl, e2guardian, nginx, hey, curl and Chromium.
 bench-proxy: setup  ## Measure tunnels, inspection, bodies and pages beside the peers

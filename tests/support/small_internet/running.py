@@ -153,13 +153,15 @@ def running_hedgerow(
     prepare: Callable[[Path], None] | None = None,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    publishers: Mapping[str, str] | None = None,
 ) -> Iterator[Hedgerow]:
     """Starts `hedgerow up` in a temporary directory, waits for the ready line, and ends it with SIGTERM.
 
     In a `directory` that the test gives, a second start goes on with the state of the first.
 
     `lists` are files written beside the policy, by relative path; a policy names them as `path: lists/x.txt`. `prepare` may change
-    the directory before the start. `upstream_authority` is the CA that origins' certificates are checked against.
+    the directory before the start. `upstream_authority` is the CA that origins' certificates are checked against. `publishers` is the
+    environment of a `ListMirror`, without which no publisher of lists is reached.
     Raises StartFailure; on leaving, AssertionError if it does not end within 10 s or leaves a process behind.
     """
     with contextlib.ExitStack() as stack:
@@ -176,8 +178,9 @@ def running_hedgerow(
         command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
         with (directory / "stderr.txt").open("w") as errors:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=without_internet(environment)
-            )
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory,
+                env=without_internet(environment) | dict(publishers or {}),
+            )  # fmt: skip
         with process:
             yield from _supervised(process, directory)
 

@@ -1,0 +1,89 @@
+"""The first day: a family that follows the guide is protected, with its publishers of lists played on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from list_mirror import ListMirror
+from small_internet import SmallInternet
+from small_internet.clients import kdig
+from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
+
+from hedgerow.blocklists.sources import public_sources
+
+CHILD = "127.0.0.31"
+STEPS: Mapping[str, Mapping[str, str]] = {
+    "password": {"name": "Ana", "password": "four words and more"},
+    "place": {"country": "PT", "zone": "Europe/Lisbon"},
+    "people": {"name-0": "Ana", "adult-0": "yes", "name-1": "Mia", "age-1": "9"},
+    "devices": {"device-0": CHILD, "called-0": "tablet", "person-0": "Mia"},
+}
+
+
+def new_machine(internet: SmallInternet) -> str:
+    """The policy of a machine on which nobody has set anything, with the small internet's nameserver."""
+    return network_section(internet).replace("  lists: starter\n", "")
+
+
+@contextlib.contextmanager
+def parent_after_the_guide(running: Hedgerow) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.web, trust_env=False, timeout=30, headers={"origin": running.web}) as parent:
+        for step, form in STEPS.items():
+            answer = parent.post(f"/start/{step}", data={**form, **({"code": running.setup_code} if step == "password" else {})})
+            assert answer.status_code == 303, (step, answer.text)
+        yield parent
+
+
+def adult_coverage(parent: httpx.Client) -> dict[str, Any]:
+    status = parent.get("/api/v1/status").json()
+    return next(row for row in status["coverage"] if row["category"] == "adult")
+
+
+def is_blocked(running: Hedgerow, name: str) -> bool:
+    answer = kdig(running.dns, name, source=CHILD)
+    assert answer is not None
+    return answer.data("A") == ["0.0.0.0"]
+
+
+def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, tmp_path: Path) -> None:
+    sources = public_sources()
+    lists = {name: "".join(f"{name}-{number}.example\n" for number in range(300)).encode() for name in ("hagezi-nsfw", "oisd-nsfw")}
+    mirror = ListMirror({sources[name].url: content for name, content in lists.items()}, tmp_path)
+    with (
+        mirror.serving(),
+        running_hedgerow(new_machine(internet), publishers=mirror.environment) as running,
+        parent_after_the_guide(running) as parent,
+    ):
+        coverage = wait_until(lambda: (row := adult_coverage(parent))["lists"] == 3 and row, 60, "both lists in force")
+        assert (coverage["state"], coverage["names"], coverage["missing"]) == ("missing", 117 + 600, ["stevenblack-porn"])
+        for name in lists:
+            wait_until(lambda: is_blocked(running, f"{name}-7.example"), 10, name)  # noqa: B023 (called at once)
+        assert "Hedgerow is set up" in parent.get("/start?step=done").text
+        assert "Most adult sites are open" not in parent.get("/").text
+        assert {url for url in mirror.asked if "nsfw" in url} == {sources[name].url for name in lists}
+
+        parent.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{running.web}/lists"})
+        wait_until(lambda: not is_blocked(running, "oisd-nsfw-8.example"), 30, "the starter list alone")
+        coverage = adult_coverage(parent)
+        assert (coverage["state"], coverage["names"], coverage["lists"]) == ("starter", 117, 1)
+        assert "Most adult sites are open" in parent.get("/").text
+
+
+def test_without_internet_the_start_is_quiet_and_the_pages_are_loud(internet: SmallInternet) -> None:
+    with running_hedgerow(new_machine(internet)) as running, parent_after_the_guide(running) as parent:
+        wait_until(lambda: adult_coverage(parent)["state"] == "starter", 60, "the downloads have failed")
+        warnings = [line for line in running.stderr.splitlines() if "lists could not be fetched" in line]
+        assert len(warnings) == 1, running.stderr
+        assert is_blocked(running, "www.pornhub.com"), "the starter list is in force"
+        assert "lists can be fetched" in parent.get("/").text
+        assert "Almost set up" in parent.get("/start?step=done").text
+        findings = {row["what"]: row for row in json.loads(running.run("doctor", "--json").stdout)}
+        assert findings["adult lists"]["health"] == "bad"
+        assert "most adult sites are open" in findings["adult lists"]["found"]
+        shown = hedgerow_command("lists", "status", "--state", str(running.state)).stdout
+        assert "only the starter list (117 names)" in " ".join(shown.split())
