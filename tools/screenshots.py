@@ -7,11 +7,12 @@ is taken at the width of a phone and of a desktop, in the light and the dark the
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -21,16 +22,21 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from web_server import Web, running_web
 from web_server.big_family import fill_big
 
+from hedgerow.dashboards.accounts import Role
+
 SIZES = {"phone": (390, 844), "desktop": (1440, 900)}
 THEMES = ("light", "dark")
 PAGES = {
     "today": "/", "people": "/people", "child": "/people/Mia", "teenager": "/people/Tom", "devices": "/devices", "log": "/log",
     "why": "/why?device=mia-tablet&target=www.tiktok.com", "lists": "/lists", "settings": "/settings", "notices": "/settings/notices",
     "changes": "/changes", "change": "/changes/1", "account": "/account", "more": "/more", "certificate": "/certificate",
-    "check": "/check", "device": "/device", "guide-place": "/start?step=2", "guide-people": "/start?step=3",
-    "guide-devices": "/start?step=4", "guide-end": "/start?step=5", "missing": "/nowhere",
+    "check": "/check", "device": "/device", "guide-place": "/start?step=place", "guide-people": "/start?step=people",
+    "guide-devices": "/start?step=devices", "guide-end": "/start?step=done", "for-children": "/start/children", "missing": "/nowhere",
 }  # fmt: skip
 CAFE_PAGES = {"cafe-today": "/", "cafe-counter": "/counter"}
+_PASSWORD = "four words and more"  # noqa: S105  of a server that ends with this program
+_CHANGE = {"country": "US", "zone": "America/New_York", "unknown": "child-under-8"}
+"""A form that changes the policy, for the pages about changes."""
 SIGNED_OUT_PAGES = {"sign-in": "/sign-in"}
 
 
@@ -43,56 +49,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--language", default="en")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        for seats, pages in ((0, PAGES), (12, CAFE_PAGES)):
-            wanted = {name: path for name, path in pages.items() if not options.only or name in options.only}
-            with tempfile.TemporaryDirectory() as state:
-                if wanted or (not seats and (not options.only or "sign-in" in options.only)):
-                    with running_web(Path(state)) as web:
-                        fill_big(web, seats)
-                        _take_all(browser, web, wanted, options)
-        browser.close()
+
+    def wanted(pages: dict[str, str]) -> dict[str, str]:
+        return {name: path for name, path in pages.items() if not options.only or name in options.only}
+
+    for seats, pages, signed_out in ((0, wanted(PAGES), wanted(SIGNED_OUT_PAGES)), (12, wanted(CAFE_PAGES), {})):
+        if not pages and not signed_out:
+            continue
+        with tempfile.TemporaryDirectory() as state, running_web(Path(state)) as web:
+            fill_big(web, seats)
+            asyncio.run(web.accounts.create("parent", Role.ADMIN, _PASSWORD))
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+                _take_all(browser, web, pages, signed_out, options)
+                browser.close()
 
 
-def _take_all(browser: Browser, web: Web, pages: dict[str, str], options: argparse.Namespace) -> None:
-    password = "four words and more"  # noqa: S105  of a server that ends with this program
-    for number, ((size, (width, height)), theme) in enumerate(itertools.product(SIZES.items(), THEMES)):
+def _take_all(browser: Browser, web: Web, pages: Mapping[str, str], signed_out: Mapping[str, str], options: argparse.Namespace) -> None:
+    for (size, (width, height)), theme in itertools.product(SIZES.items(), THEMES):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if theme == "dark" else "light", locale=options.language
         )
         page = context.new_page()
-        if number == 0:
-            _set_password(page, web, password)
-            if not options.only or "sign-in" in options.only:
-                context.clear_cookies()
-        else:
-            _sign_in(page, web, password)
-        if not options.only or "sign-in" in options.only:
-            context.clear_cookies()
-            for name, path in SIGNED_OUT_PAGES.items():
-                _take(page, web.url + path, options, f"{name}-{size}-{theme}")
-            _sign_in(page, web, password)
+        for name, path in signed_out.items():
+            _take(page, web.url + path, options, f"{name}-{size}-{theme}")
+        _sign_in(page, web)
+        page.request.post(f"{web.url}/settings/network", form=_CHANGE, headers={"origin": web.url})
         for name, path in pages.items():
             _take(page, web.url + path, options, f"{name}-{size}-{theme}")
         context.close()
 
 
-def _set_password(page: Page, web: Web, password: str) -> None:
-    page.goto(f"{web.url}/start")
-    for name in ("password", "again"):
-        page.locator(f"[name={name}]").fill(password)
-    page.locator("main button").last.click()
-    page.wait_for_url("**/start?step=2")
-    page.goto(f"{web.url}/people/Mia")
-    page.locator("[role=switch]").first.click()
-    page.wait_for_url("**saved=*")
-
-
-def _sign_in(page: Page, web: Web, password: str) -> None:
+def _sign_in(page: Page, web: Web) -> None:
     page.goto(f"{web.url}/sign-in")
     page.locator("[name=name]").fill("parent")
-    page.locator("[name=password]").fill(password)
+    page.locator("[name=password]").fill(_PASSWORD)
     page.locator("main button").last.click()
     page.wait_for_url(web.url + "/")
 

@@ -40,6 +40,10 @@ class BarChart:
     width: int = BAR_CHART_WIDTH
     height: int = BAR_CHART_HEIGHT
 
+    @property
+    def highest(self) -> int:
+        return max((bar.count for bar in self.bars), default=0)
+
 
 def blocked_by_hour(hours: Iterable[HourlyCount], midnight: float, now: float) -> BarChart:
     """Return a chart of blocked requests per hour of the day that began at `midnight`."""

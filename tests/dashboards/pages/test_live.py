@@ -9,7 +9,8 @@ import threading
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from web_server import NOW
+from web_server import NOW, TOKEN
+from web_server.big_family import fill_big
 from web_server.household import fill
 
 from hedgerow.dashboards.accounts import Role
@@ -152,6 +153,30 @@ def test_a_request_appears_without_a_reload_and_disturbs_nothing(web, page):
     web.ledger.pause("Ana", person="tom", ends=NOW + 600)
     expect(page.get_by_text("Paused until 21:36", exact=True)).to_be_visible()
     assert page.evaluate("window.notReloaded")
+
+
+@pytest.mark.browser
+@in_a_browser
+@pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt"])
+def test_the_controls_of_five_children_are_on_a_phones_first_screen(web, page, reader):
+    """With sixty devices at home. Texts of the buttons are whole, and a thumb needs 44 pixels."""
+    fill_big(web)
+    web.ledger.deny(1, "Ana")
+    adding = threading.Thread(target=lambda: asyncio.run(web.accounts.create("Ana", Role.ADMIN, PASSWORD)))
+    adding.start()
+    adding.join()
+    page.set_extra_http_headers({"accept-language": reader, "authorization": f"Bearer {TOKEN}"})
+    page.goto(web.url)
+    bar = page.evaluate("document.querySelector('.top nav').getBoundingClientRect().top")
+    boxes = page.evaluate("[...document.querySelectorAll('.child .tile')].map(each => each.getBoundingClientRect().toJSON())")
+    assert len(boxes) == 18
+    assert max(box["bottom"] for box in boxes) <= bar
+    assert min(min(box["height"], box["width"]) for box in boxes) >= 44
+    assert page.locator("#devices-rows li:visible").count() == 0
+    page.set_viewport_size({"width": 320, "height": 640})
+    cut = "[...document.querySelectorAll('.tile')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"
+    assert page.evaluate(cut) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
 @pytest.mark.browser
