@@ -35,7 +35,7 @@ PAGES = {
 }  # fmt: skip
 CAFE_PAGES = {"cafe-today": "/", "cafe-counter": "/counter"}
 _PASSWORD = "four words and more"  # noqa: S105  of a server that ends with this program
-_CHANGE = {"country": "US", "zone": "America/New_York", "unknown": "child-under-8"}
+_CHANGE: dict[str, str | float | bool] = {"country": "US", "zone": "America/New_York", "unknown": "child-under-8"}
 """A form that changes the policy, for the pages about changes."""
 SIGNED_OUT_PAGES = {"sign-in": "/sign-in"}
 
