@@ -156,6 +156,11 @@ class Settings:
     def event_socket(self) -> Path:
         return self.run / "events.sock"
 
+    @property
+    def pages_socket(self) -> Path:
+        """The socket on which the pages take requests that the gates relay."""
+        return self.run / "pages.sock"
+
     def inspector_socket(self, index: int) -> Path:
         """The socket on which one inspector takes connections from the gates."""
         return self.run / f"inspector-{index}.sock"

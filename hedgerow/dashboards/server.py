@@ -30,6 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from hedgerow.dashboards.guard import LOCAL
+from hedgerow.dashboards.relay import RelayedProtocol, with_relayed_client
 
 log = logging.getLogger(__name__)
 
@@ -300,11 +301,12 @@ class WebServer(uvicorn.Server):
 
     def __init__(
         self, config: uvicorn.Config, local: uvicorn.Config, tls: TlsContextProvider, prepare: Callable[[], None],
-        prepared: asyncio.Event, unix_socket: socket.socket | None,
+        prepared: asyncio.Event, unix_socket: socket.socket | None, relayed: uvicorn.Config, relay_socket: socket.socket | None,
     ) -> None:  # fmt: skip
         check_uvicorn()
         super().__init__(config)
         self._local, self._tls, self._prepare, self._prepared, self._unix_socket = local, tls, prepare, prepared, unix_socket
+        self._relayed, self._relay_socket = relayed, relay_socket
         self._preparing: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
@@ -323,6 +325,11 @@ class WebServer(uvicorn.Server):
             self._local.load()
             protocol = functools.partial(UnixSocketProtocol, self._protocol(self._local))
             self.servers.append(await asyncio.get_running_loop().create_unix_server(protocol, sock=self._unix_socket))
+        if self._relay_socket is not None:
+            self._relayed.load()
+            introduced = functools.partial(RelayedProtocol, functools.partial(self._protocol, self._relayed))
+            protocol = functools.partial(UnixSocketProtocol, introduced)
+            self.servers.append(await asyncio.get_running_loop().create_unix_server(protocol, sock=self._relay_socket))
         self._preparing = asyncio.ensure_future(self._run_preparation())
 
     async def _run_preparation(self) -> None:
@@ -331,24 +338,25 @@ class WebServer(uvicorn.Server):
         finally:
             self._prepared.set()
 
-    def _protocol(self, config: uvicorn.Config) -> ProtocolFactory:
+    def _protocol(self, config: uvicorn.Config, state: dict[str, Any] | None = None) -> ProtocolFactory:
         http_class: Any = config.http_protocol_class
-        return functools.partial(http_class, config=config, server_state=self.server_state, app_state={})
+        return functools.partial(http_class, config=config, server_state=self.server_state, app_state=state or {})
 
 
 def web_server(
     app: ASGIApp, *, connections: int = 200, tls: TlsContextProvider = lambda: None, prepare: Callable[[], None] = lambda: None,
-    request_timeout: float = REQUEST_TIMEOUT_S, unix_socket: socket.socket | None = None,
+    request_timeout: float = REQUEST_TIMEOUT_S, unix_socket: socket.socket | None = None, relay_socket: socket.socket | None = None,
 ) -> WebServer:  # fmt: skip
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
 
     `prepare` runs in a thread once the server accepts connections; requests wait for its end. The limit of connections does not count for
-    `unix_socket`, which `listen_locally` returns.
+    `unix_socket`, which `listen_locally` returns. On `relay_socket`, another of its kind, the proxy relays requests of devices.
     """
     prepared = asyncio.Event()
     app = hold_requests(app, prepared)
     remote, local = _config(app, connections, request_timeout), _config(mark_local(app), None, request_timeout)
-    return WebServer(remote, local, tls, prepare, prepared, unix_socket)
+    relayed = _config(with_relayed_client(app), connections, request_timeout)
+    return WebServer(remote, local, tls, prepare, prepared, unix_socket, relayed, relay_socket)
 
 
 def _config(app: ASGIApp, connections: int | None, request_timeout: float) -> uvicorn.Config:

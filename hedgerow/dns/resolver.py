@@ -17,7 +17,7 @@ from hedgerow.dns.metrics import type_name
 from hedgerow.dns.pending_query import Failed, Fresh, Outcome, PendingQuery, Stale
 from hedgerow.dns.private_networks import private_zone
 from hedgerow.dns.rewriter import AnswerCallback, Rewriter, internal_error
-from hedgerow.dns.special_names import DDR_NAME, SpecialUse, special_use, special_use_answer
+from hedgerow.dns.special_names import DDR_NAME, OWN_NAME_TTL, SpecialUse, special_use, special_use_answer
 from hedgerow.dns.tunnel_detector import TunnelDetector
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool
@@ -200,6 +200,9 @@ class Resolver:
             if host == DDR_NAME and policy.ddr is not None:
                 return build(context, _SPECIAL_USE, policy.ddr.answer(query))
             return build(context, _CANARY if reserved is SpecialUse.CANARY else _SPECIAL_USE, special_use_answer(query, reserved))
+        if policy.pages is not None and host == policy.pages.host:
+            context = QueryContext(ruleset, device, query, host, transport, _SPECIAL_USE, prefix, policy)
+            return build(context, _SPECIAL_USE, answers.addresses(query, policy.pages.addresses, OWN_NAME_TTL))
         decision = decided or policy.decide(ruleset, Request(device, RequestKind.DNS, host, dns_type=type_name(query.qtype)))
         context = QueryContext(ruleset, device, query, host, transport, decision, prefix, policy)
         if decision.verdict is Verdict.BLOCK:

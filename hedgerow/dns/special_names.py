@@ -93,7 +93,7 @@ def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
 
 
 _LOCAL_TTL: Final = 300
-_SERVER_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to other networks
+OWN_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to other networks
 # Suffixes that no public zone has: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and those that routers make up.
 _LOCAL_SUFFIXES: Final = frozenset(("local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"))
 
@@ -119,7 +119,7 @@ class LocalNames:
                 return answers.minimal_any() if query.qtype == wire.ANY else answers.negative()
             return answers.pointer(wire.name_of(self._owners[host]), _LOCAL_TTL)
         if self._own is not None and self._own.host in (host, host.partition(".")[2]):
-            return answers.addresses(query, self._own.addresses, _SERVER_NAME_TTL)
+            return answers.addresses(query, self._own.addresses, OWN_NAME_TTL)
         return None
 
     def zone_of(self, host: str) -> str | None:

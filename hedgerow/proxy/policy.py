@@ -11,6 +11,7 @@ from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.own_pages import OwnPages
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.sign_in import SignInRules
 
@@ -88,7 +89,7 @@ class ProxyPolicy:
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy tunnel each time the gate sweeps.
-    - `phrase_lists` are files of weighted phrases, in addition to ours.
+    - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
     """
 
     find_client: Callable[[str], tuple[Device, Ruleset] | None]
@@ -104,6 +105,7 @@ class ProxyPolicy:
     apply_pass_through: Callable[[Ruleset, Request, Decision], Decision] = lambda _ruleset, _request, decision: decision
     sign_in: SignInRules = field(default_factory=SignInRules)
     phrase_lists: tuple[str, ...] = ()
+    pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -17,21 +16,14 @@ from cryptography import x509
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
-from hedgerow.blocklists.names import parse_host
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.network import CertificateFiles, NetworkSettings
 from hedgerow.proxy.certificate_authority import SERVER_VALIDITY, CertificateAuthorityError, issue_server_certificate, load_ca
+from hedgerow.proxy.own_pages import web_host_names
 
 log = logging.getLogger("hedgerow.web")
 
 _RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
-
-
-def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
-    """The host names of the web pages: the machine's name, alone and under `.local`, and the policy's `server_name`."""
-    name = (parse_host(socket.gethostname()) or "localhost").partition(".")[0]
-    own = [network.server_name] if network.server_name is not None else []
-    return tuple(dict.fromkeys(["localhost", name, f"{name}.local", *own]))
 
 
 class WebCertificates:

@@ -243,7 +243,10 @@ class ControlProcess:
             request_access=lambda asked: self._remember([asked]),
         )
         app = create_app(parts)
-        server = web_server(app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket))
+        server = web_server(
+            app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket),
+            relay_socket=listen_locally(self.settings.pages_socket),
+        )  # fmt: skip
         sockets = [endpoint.bind(socket.SOCK_STREAM) for endpoint in self.settings.web.every_family()]
         for bound in sockets:
             bound.listen(128)

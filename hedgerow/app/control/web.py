@@ -8,7 +8,7 @@ import shutil
 import time
 
 from hedgerow import __version__
-from hedgerow.app.control.certificates import WebCertificates, web_host_names
+from hedgerow.app.control.certificates import WebCertificates
 from hedgerow.app.control.enforced import EnforcedRules
 from hedgerow.app.control.gateway import config_file
 from hedgerow.app.control.health import WorkerMonitor
@@ -43,6 +43,7 @@ from hedgerow.proxy.certificate_authority import (
     load_ca,
 )
 from hedgerow.proxy.http_head import Authority as HttpAuthority
+from hedgerow.proxy.own_pages import web_host_names
 from hedgerow.proxy.pac import pac_response
 
 

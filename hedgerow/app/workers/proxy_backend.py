@@ -14,6 +14,7 @@ from hedgerow.network.own_addresses import OwnAddresses, lan_address, own_addres
 from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.own_pages import OwnPages, web_host_names
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 from hedgerow.proxy.sign_in import USER_PREFIX, SignInRules
@@ -45,7 +46,7 @@ class ProxyBackend:
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         conduct = view.policy.conduct.text if view.policy.conduct else ""
         page = BlockPage(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
-        worker, phrases = self._worker, view.policy.phrase_lists
+        worker, phrases, settings = self._worker, view.policy.phrase_lists, self._worker.settings
         passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
         sign_in = SignInRules(network.proxy_sign_in, passwords)
         return ProxyPolicy(
@@ -63,6 +64,7 @@ class ProxyBackend:
             ),
             sign_in=sign_in,
             phrase_lists=phrases,
+            pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own),
             report_protection=worker.sightings.report_protection,
         )
 

@@ -20,6 +20,7 @@ from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import DnssecMode, LocalRecord, NetworkSettings
 from hedgerow.policies.ruleset import can_block_or_rewrite, has_address_rules
+from hedgerow.proxy.own_pages import PAGES_NAME
 
 log = logging.getLogger("hedgerow.resolvers")
 
@@ -63,9 +64,10 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
     """Make the answer policy of a worker's resolver from a snapshot."""
     policy = view.policy
     own = own_record(policy.network, settings) if settings is not None else None
+    pages = pages_record(policy.network, settings) if settings is not None else None
     found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own)
     ddr = _ddr_of(policy, settings) if settings is not None else None
-    return replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr)
+    return replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr, pages=pages)
 
 
 def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
@@ -79,6 +81,18 @@ def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | No
     everywhere = any(ip_address(place.host).is_unspecified for place in places)
     addresses = [text for text in own_addresses() if _is_in_lan(text, network)] if everywhere else [place.host for place in places]
     return LocalRecord(name, tuple(dict.fromkeys(addresses))) if addresses else None
+
+
+def pages_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
+    """The record of the well-known name of our pages, unless the policy defines the name or forwards it."""
+    resolver = network.resolver
+    if any(record.host == PAGES_NAME for record in resolver.records):
+        return None
+    if any(zone.zone == PAGES_NAME or PAGES_NAME.endswith(f".{zone.zone}") for zone in resolver.forward):
+        return None
+    web = settings.web
+    addresses = [text for text in own_addresses() if _is_in_lan(text, network)] if web.is_everywhere else [web.host]
+    return LocalRecord(PAGES_NAME, tuple(dict.fromkeys(addresses))) if addresses else None
 
 
 def _is_in_lan(text: str, network: NetworkSettings) -> bool:

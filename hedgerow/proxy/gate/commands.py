@@ -124,6 +124,13 @@ class ServePac:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenPages:
+    """Relay a request to our own pages; `head` is its head in origin form."""
+
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
     """Send the TLS alert access_denied and discard what the client still sends."""
 
@@ -169,7 +176,7 @@ class ExtendDeadline:
 
 type Command = (
     AwaitHello | AwaitRequest | AcceptConnect | CheckPassword | Resolve | Dial | Join | HandOver | Release
-    | Refuse | ServePac | Deny | Close | SwitchClient | RecordDecision | PauseReading | ExtendDeadline
+    | Refuse | ServePac | OpenPages | Deny | Close | SwitchClient | RecordDecision | PauseReading | ExtendDeadline
 )  # fmt: skip
 
 type Commands = tuple[Command, ...]
@@ -205,7 +212,7 @@ _HELLO: _Row = {**_DENIED, HandOver: State.HANDING_OVER, Resolve: State.RESOLVIN
 _SIGNED_IN: _Row = {**_REQUEST, AcceptConnect: State.TUNNEL_HELLO}
 
 TRANSITIONS: Mapping[State, _Row] = {
-    State.PROXY_REQUEST: {**_SIGNED_IN, ServePac: State.DISCARDING, CheckPassword: State.SIGNING_IN},
+    State.PROXY_REQUEST: {**_SIGNED_IN, ServePac: State.DISCARDING, OpenPages: State.DIALLING, CheckPassword: State.SIGNING_IN},
     State.SIGNING_IN: _SIGNED_IN,
     State.TUNNEL_HELLO: _HELLO,
     State.DETECTING: {AwaitHello: State.ORIGIN_HELLO, AwaitRequest: State.ORIGIN_REQUEST, Close: State.CLOSED},

@@ -22,6 +22,7 @@ from hedgerow.proxy.gate.table import GateTable
 from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 from hedgerow.proxy.handover import HandoverSender, encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
+from hedgerow.proxy.own_pages import relay_line
 from hedgerow.proxy.pac import pac_response
 from hedgerow.proxy.policy import Counters
 
@@ -165,6 +166,8 @@ class GateConnection(asyncio.Protocol):
                 own = self._transport.get_extra_info("sockname")
                 proxy = proxy_authority(host, Authority(own[0].partition("%")[0], own[1]))
                 self._refuse(pac_response(proxy).to_bytes(head_only=head_only))
+            case commands.OpenPages(head):
+                self._start(self._open_pages(head))
             case commands.Deny(cause):
                 self._refuse(ACCESS_DENIED_ALERT, cause)
             case commands.Close(cause):
@@ -262,6 +265,24 @@ class GateConnection(asyncio.Protocol):
         if not isinstance(emitted[-1], commands.Join):
             transport.abort()
         return emitted
+
+    async def _open_pages(self, head: bytes) -> Commands:
+        client, pages = self._protocol.client, self._gate.rules.policy.pages
+        assert client is not None
+        assert pages is not None
+        tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, (), self._transport)
+        try:
+            made = await asyncio.get_running_loop().create_unix_connection(lambda: TunnelEnd.towards_server(tunnel), pages.socket)
+        except OSError:
+            return self._protocol.not_dialled()
+        transport, server = made
+        if self._is_gone or self._transport.is_closing() or server.closed:
+            transport.abort()
+            return self._protocol.not_dialled()
+        own = str(self._transport.get_extra_info("sockname")[0]).partition("%")[0]
+        transport.write(relay_line(client.address, own, pages.port) + head)
+        self._opened = (tunnel, server)
+        return self._protocol.pages_opened()
 
     def _join(self, ruleset: Ruleset) -> None:
         assert self._opened is not None

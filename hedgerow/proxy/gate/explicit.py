@@ -11,6 +11,7 @@ from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, refuse
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestTarget, forward_head, parse_authority, parse_target
+from hedgerow.proxy.own_pages import relayed_head
 from hedgerow.proxy.pac import PAC_PATHS
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.sign_in import USER_PREFIX
@@ -22,6 +23,8 @@ def answer_request(rules: GateRules, client: GateClient, head: RequestHead, now:
     """Answer the first request of a connection. Raises HeadError."""
     if head.target in PAC_PATHS and head.method in {"GET", "HEAD"}:
         return (commands.ServePac(head.get("host"), head.method == "HEAD"),)
+    if (pages := own_pages_request(rules, head)) is not None:
+        return (pages,)
     sign_in = rules.policy.sign_in
     credentials = head.get("proxy-authorization") if sign_in.passwords else ""
     user = rules.cached_user(credentials) if credentials else None
@@ -34,6 +37,15 @@ def answer_request(rules: GateRules, client: GateClient, head: RequestHead, now:
         _named_host(head)  # a malformed target is refused before a password is checked
         return (commands.CheckPassword(credentials),)
     return (ask_to_sign_in(rules, client, head),) if must_sign_in else _serve(rules, client, head, now)
+
+
+def own_pages_request(rules: GateRules, head: RequestHead) -> commands.OpenPages | None:
+    """The command for a request for our own pages, which every device may reach whatever its rules; None for any other request."""
+    pages = rules.policy.pages
+    if pages is None or not head.target.startswith("http://"):
+        return None
+    target = parse_target(head.target)
+    return commands.OpenPages(relayed_head(head, target)) if pages.serves(target.authority) else None
 
 
 def serve_user(rules: GateRules, user: str, head: RequestHead, now: float) -> Commands:

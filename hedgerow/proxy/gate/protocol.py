@@ -130,6 +130,11 @@ class GateProtocol:
             ruleset = found
         return self._emit(commands.Join(ruleset))
 
+    def pages_opened(self) -> Commands:
+        """Start the relay of a request to our own pages."""
+        assert self.client is not None
+        return self._emit(commands.Join(self.client.ruleset))
+
     def not_dialled(self) -> Commands:
         """Close the connection, because no address of the server answered."""
         return self._emit(commands.Close("dial"))

@@ -110,7 +110,8 @@ class Gate:
                 self.counters.add("hedgerow_proxy_dropped_total", "timeout", count=count)
             self._cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel))
             for tunnel in self._busy.busy(tuple(self._table.tunnels), now):
-                self._rules.policy.report_use(tunnel.ruleset, tunnel.requests[-1])
+                if tunnel.requests:  # none: our own pages, whose use is not counted
+                    self._rules.policy.report_use(tunnel.ruleset, tunnel.requests[-1])
             self.counters["hedgerow_proxy_open_tunnels",] = len(self._table.tunnels)
         except Exception:
             log.exception("the sweep of the gate failed")

@@ -18,7 +18,7 @@ from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection import search_forms
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
-from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, request_of, to_mitmproxy_response
+from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, request_of, to_mitmproxy_response, url_of
 from hedgerow.proxy.page_forms import MAX_FORM_BYTES, issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
@@ -49,6 +49,10 @@ class RequestJudge:
         fields = flow.request.headers
         fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _HOP_BY_HOP)
         authorities = named_authorities(flow)
+        pages = self._clients.policy.pages
+        if pages is not None and flow.request.scheme == "http" and all(pages.serves(each) for each in authorities):
+            answer(flow, _to_the_gate(url_of("http", authorities[-1], flow.request.path)))
+            return
         if any(each.port not in self._clients.policy.guard.ports for each in authorities):
             raise HeadError(403, "this port is not served")
         if flow.request.path.startswith(ASK_PATH):
@@ -141,6 +145,11 @@ class RequestJudge:
 def answer(flow: http.HTTPFlow, response: ProxyResponse) -> None:
     """Answer a request in place of its origin."""
     flow.response = to_mitmproxy_response(response, head_only=flow.request.method == "HEAD")
+
+
+def _to_the_gate(url: str) -> ProxyResponse:
+    """Send a request for our own pages back to the gate, which relays them: a new connection begins there."""
+    return ProxyResponse(307, (("Location", url), ("Connection", "close"), ("Cache-Control", "no-store")), b"")
 
 
 def _limit_form(flow: http.HTTPFlow) -> None:

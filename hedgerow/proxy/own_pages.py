@@ -1,0 +1,60 @@
+"""Requests for Hedgerow's own pages through the proxy. Pure.
+
+The gate relays each of them, with the address of its client, to the process that serves the pages: over a Unix socket, since what came
+from the proxy's own address would count as this machine. They never leave the machine, whatever the policy blocks.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.network import NetworkSettings
+from hedgerow.proxy.http_head import Authority, RequestHead, RequestTarget
+
+PAGES_NAME = "hedgerow.internal"
+"""A name for the pages under which every device that uses the proxy finds them, at port 80 too (.internal: ICANN, reserved 2024)."""
+
+_REPLACED = frozenset({"host", "connection", "proxy-connection", "proxy-authorization", "keep-alive", "via", "upgrade"})
+
+
+def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
+    """The host names of the pages: this machine's name, alone and under `.local`, `PAGES_NAME`, and the policy's `server_name`."""
+    name = (parse_host(socket.gethostname()) or "localhost").partition(".")[0]
+    own = [network.server_name] if network.server_name is not None else []
+    return tuple(dict.fromkeys(["localhost", name, f"{name}.local", PAGES_NAME, *own]))
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPages:
+    """The place of the pages: their `port`, their host `names`, this machine's addresses, and the Unix socket of the relay."""
+
+    socket: str
+    port: int
+    names: frozenset[str]
+    own: Callable[[], frozenset[str]]
+
+    def serves(self, authority: Authority) -> bool:
+        """True if a request to `authority` is for the pages."""
+        if authority.host == PAGES_NAME:
+            return authority.port in (80, self.port)
+        return authority.port == self.port and (authority.host in self.names or authority.host in self.own())
+
+
+def relay_line(client: str, own: str, port: int) -> bytes:
+    """The line that introduces a client to the pages: its address, the address of ours that it reached, and the port of the pages."""
+    return f"{client} {own} {port}\r\n".encode("ascii")
+
+
+def relayed_head(head: RequestHead, target: RequestTarget) -> bytes:
+    """The request head in origin form. The connection ends with the response, since the next request may be for another host.
+
+    A Via field keeps the request from counting as one of this machine itself.
+    """
+    authority = target.authority
+    host = authority.host if authority.port == 80 else str(authority)
+    lines = [f"{head.method} {target.path} HTTP/1.1", f"Host: {host}", "Connection: close", "Via: 1.1 hedgerow"]
+    lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in _REPLACED]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
