@@ -11,6 +11,7 @@ from jinja2.bccache import Bucket
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language
+from hedgerow.proxy.pages.translations import page_words
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
@@ -57,6 +58,7 @@ def make_environment(reader: Language) -> Environment:
         "public_list": lambda name: public_sources()[name],
         "title_of": lambda name: labels.title_of(name, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
+        "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),
         "iso": labels.iso_timestamp,
     }
     return environment

@@ -111,7 +111,10 @@ INTERNATIONAL = "int"
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all countries; `hosts` cover the names beneath them."""
+    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all countries; `hosts` cover the names beneath them.
+
+    A reporting body has the kind `report`, an emergency number `emergency`, with neither URL nor hosts.
+    """
 
     name: str
     country: str
@@ -122,6 +125,7 @@ class Lifeline:
     chat: str = ""
     text: str = ""
     purpose: str = ""  # the file's `for`: children, everyone, abuse, suicide, …
+    kinds: tuple[str, ...] = ("talk",)
 
 
 class Lifelines:
@@ -138,18 +142,24 @@ class Lifelines:
         return Lifelines(_lifeline(entry) for entry in read_data("lifelines.yaml"))
 
     def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
-        """Return the helplines of a country, then the international ones; those for children first in each group."""
+        """Return the entries of a country, then the international ones; those for children first in each group."""
         local = [lifeline for lifeline in self.all if country and lifeline.country == country.lower()]
         abroad = [lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL]
         return tuple(lifeline for group in (local, abroad) for lifeline in sorted(group, key=lambda each: each.purpose != "children"))
 
 
 def _lifeline(entry: dict[str, object]) -> Lifeline:
-    hosts = entry["hosts"]
+    hosts, kinds = entry.get("hosts") or [], entry.get("kind") or ["talk"]
     assert isinstance(hosts, list)
-    details = {key: str(entry.get(key) or "") for key in ("source", "phone", "chat", "text")}
-    purpose = str(entry.get("for") or "")
-    return Lifeline(str(entry["name"]), str(entry["country"]), str(entry["url"]), tuple(map(str, hosts)), **details, purpose=purpose)
+    details = {key: str(entry.get(key) or "") for key in ("url", "source", "phone", "chat", "text")}
+    return Lifeline(
+        name=str(entry["name"]),
+        country=str(entry["country"]),
+        hosts=tuple(map(str, hosts)),
+        purpose=str(entry.get("for") or ""),
+        kinds=tuple(map(str, kinds)) if isinstance(kinds, list) else (str(kinds),),
+        **details,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def every_name() -> dict[str, list[str]]:
         found[f"service {service.id}"] = list(service.domains)
         found[f"shared by {service.id}"] = list(service.shared)
     for index, entry in enumerate(LIFELINES):
-        found[f"lifeline {index} {entry['name']}"] = entry["hosts"]
+        found[f"lifeline {index} {entry['name']}"] = entry.get("hosts", [])
     for group, names in NEVER_INSPECT.items():
         found[f"never_inspect {group}"] = names
     for engine in SearchEngines.load().by_id.values():
@@ -166,7 +166,7 @@ def test_no_name_of_a_list_is_covered_by_another_of_it(name: str) -> None:
 def test_a_block_category_touches_nothing_good_and_no_lifeline(category: str) -> None:
     blocked = set(STARTER_LISTS[category])
     good = {host for name in GOOD for host in STARTER_LISTS[name]}
-    helping = {host for entry in LIFELINES for host in entry["hosts"]}
+    helping = {host for entry in LIFELINES for host in entry.get("hosts", ())}
     assert [host for host in sorted(good | helping) if covered(host, blocked)] == []
     assert [host for host in sorted(blocked) if covered(host, helping)] == []
 
@@ -225,15 +225,33 @@ def test_url_patterns_of_services_are_a_host_and_a_path() -> None:
 
 def test_lifelines_are_many_and_say_what_they_rest_on() -> None:
     assert len({entry["country"] for entry in LIFELINES}) >= 60
-    allowed = {"name", "country", "url", "phone", "chat", "text", "for", "hosts", "source", "knowledge", "checked"}
-    purposes = {"children", "everyone", "abuse", "suicide", "eating", "lgbt", "abuse-images"}
+    allowed = {"name", "country", "url", "phone", "chat", "text", "for", "kind", "hosts", "source", "knowledge", "checked"}
+    purposes = {
+        "children",
+        "everyone",
+        "abuse",
+        "suicide",
+        "eating",
+        "lgbt",
+        "abuse-images",
+        "grooming",
+        "online",
+        "missing",
+        "own-thoughts",
+    }
     for entry in LIFELINES:
+        assert entry["country"] in COUNTRIES | {"int"}, entry
+        if entry.get("kind") == "emergency":
+            assert entry.keys() == {"name", "country", "phone", "kind", "source", "checked"}, entry
+            continue
         assert entry.keys() <= allowed, entry
         assert {"name", "country", "url", "for", "hosts", "source"} <= entry.keys(), entry
-        assert entry["country"] in COUNTRIES | {"int"}, entry
         assert entry["for"] in purposes, entry
+        assert entry.get("kind", "talk") in ("talk", "report", ["talk", "report"]), entry
+        # Reporting is offered for pictures, for people and for harm on the internet only.
+        assert "report" not in entry.get("kind", ()) or entry["for"] in {"abuse-images", "grooming", "online", "abuse", "children"}, entry
         assert ("knowledge" in entry) != ("checked" in entry), entry
-        assert all(isinstance(entry.get(key, ""), str) for key in allowed - {"hosts", "checked"}), entry
+        assert all(isinstance(entry.get(key, ""), str) for key in allowed - {"hosts", "checked", "kind"}), entry
 
 
 def test_every_address_of_a_lifeline_is_one_of_its_hosts() -> None:
@@ -247,7 +265,7 @@ def test_every_address_of_a_lifeline_is_one_of_its_hosts() -> None:
 
 
 def test_lifelines_without_https_are_few_and_known() -> None:
-    plain = {urlsplit(entry["url"]).hostname for entry in LIFELINES if not entry["url"].startswith("https://")}
+    plain = {urlsplit(entry["url"]).hostname for entry in LIFELINES if not entry.get("url", "https://").startswith("https://")}
     assert plain == {
         "suicide-help.gr",
         "www.aasra.info",
@@ -281,11 +299,11 @@ def test_phone_numbers_are_dialled_and_the_best_known_are_right() -> None:
 
 def test_no_lifeline_lives_on_a_platform() -> None:
     platforms = PLATFORMS | {"facebook.com", "instagram.com", "youtube.com", "twitter.com", "x.com", "tiktok.com", "wikipedia.org"}
-    assert {host for entry in LIFELINES for host in entry["hosts"]} & platforms == set()
+    assert {host for entry in LIFELINES for host in entry.get("hosts", ())} & platforms == set()
 
 
 def test_no_service_takes_a_lifeline_with_it() -> None:
-    helping = {host for entry in LIFELINES for host in entry["hosts"]}
+    helping = {host for entry in LIFELINES for host in entry.get("hosts", ())}
     for service in SERVICES.values():
         assert [host for host in helping if covered(host, service.domains)] == [], service.id
 

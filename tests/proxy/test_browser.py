@@ -61,6 +61,33 @@ def test_the_block_page_and_its_button(browser: Browser, stand: Stand, net: Smal
     assert [(each.url, each.note) for each in asked] == [(net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")]
 
 
+def test_the_button_for_worries_opens_without_a_script_and_tells_nobody(browser: Browser, stand: Stand, net: SmallInternet) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(net.url("adult.example", "/", "http"))
+        stand.wait_for(lambda told: any(each.request and each.request.host == "adult.example" for each in told))
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.get_by_text("Somebody or something worries me").click()
+        for choice, found in (
+            ("I want to talk to someone", "childline.org.uk"),
+            ("I want to report a person or a picture", "ceop.police.uk"),
+            ("I am in danger now", "Call 999"),
+        ):
+            page.get_by_text(choice).click()
+            sync_api.expect(page.locator(".choice", has_text=choice).get_by_text(found).first).to_be_visible()
+        assert requests == []
+        # Chromium asks for things of its own meanwhile.
+        assert {each.request.host for each in stand.reported() if each.request} & {
+            "adult.example",
+            "childline.org.uk",
+            "ceop.police.uk",
+        } == set()
+    finally:
+        context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_block_page_is_accessible(browser: Browser, scheme: Scheme) -> None:
     """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""

@@ -25,6 +25,7 @@ from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
+from hedgerow.policies.help_choices import help_choices
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import DeviceId, Person, Policy
 
@@ -183,9 +184,8 @@ class GuidePages(PageGroup):
         young = [person for person in policy.people.values() if person.profile in policy.profiles and person.profile != "adult"]
         rules = [(person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young]
         place = context.control.reached_at(local_address(request.scope))
-        helplines = Lifelines.load().for_country(policy.network.country)
-        near = [line for line in helplines if line.country == (policy.network.country or "").lower()] or list(helplines)
-        return self._page(request, "children.html", rules=rules, own=f"http://{place}/device", near=near[:6])
+        near = help_choices(Lifelines.load().for_country(policy.network.country)).talk
+        return self._page(request, "children.html", rules=rules, own=f"http://{place}/device", near=near)
 
     async def _save(self, request: Request, step: str, summary: str, *edits: Edit, wrong: str) -> Response:
         """Edit the policy and go on to the next step, or show this one again with the problem."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from fastapi import Form, HTTPException, Query, Request
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
@@ -21,14 +22,16 @@ from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup
 from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm, keeps_input
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of
+from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, ReasonCount, RequestRow
 from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rules
-from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.help_choices import help_choices
 from hedgerow.policies.model import Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.proxy.limits import AttemptLimiter
+from hedgerow.proxy.pages.help import render_help
+from hedgerow.proxy.pages.translations import is_young, page_words
 
 _YEAR_S = 365 * 86400
 
@@ -71,7 +74,7 @@ class OwnDevicePages(PageGroup):
             rules=rules,
             budgets=[row for row in context.budgets() if row.whose in (view.person, view.device)],
             endings=[labels.ending_text(ending, reader) for ending in self._endings(view)],
-            near=near_lifelines(view, policy),
+            help=help_section(view, policy, reader),
             dues=[due for due in expiring_rules(policy) if due.whose in owners and due.until > now],
             left=labels.minutes_left(view.session_ends, now),
         )
@@ -187,9 +190,11 @@ def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def near_lifelines(view: DeviceView, policy: Policy) -> list[Lifeline]:
-    """Return the helplines of the network's own country."""
-    return [line for line in view.lifelines if line.country == (policy.network.country or "").lower()]
+def help_section(view: DeviceView, policy: Policy, reader: Language) -> Markup:
+    """Return the section with helplines in words for the age of the device's owner, or nothing if there are no helplines."""
+    age = policy.people[view.person].age if view.person in policy.people else None
+    words, young = page_words(reader.code), is_young(age, view.profile)
+    return render_help(words, help_choices(view.lifelines), young=young) if view.lifelines else Markup()
 
 
 def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: DeviceView, policy: Policy) -> Response:
@@ -198,5 +203,5 @@ def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: Device
     return renderer.refusal(
         request, "not_in_charge.html", 403, view=view, is_named=view.device in policy.devices,
         profile=language_of(request).gettext(profile.title) if profile is not None else view.profile,
-        near=near_lifelines(view, policy) or list(view.lifelines),
+        help=help_section(view, policy, language_of(request)),
     )  # fmt: skip

@@ -6,76 +6,25 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS
-from hedgerow.policies.host_facts import INTERNATIONAL, Lifeline, Lifelines, Services, connectivity_checks
+from hedgerow.policies.help_choices import help_choices
+from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
+from hedgerow.proxy.pages.help import page_environment, render_help
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
-from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language
-
-_FIRST_VIEW = (frozenset({"children"}), frozenset({"children"}), frozenset({"everyone", "suicide"}), frozenset({"abuse"}))
-"""Purposes of the helplines that are shown at once: two for children, one for anybody, one for victims of abuse."""
-_REPORT_VIEW = (frozenset({"abuse-images"}), frozenset({"children"}), frozenset({"everyone", "suicide"}))
-"""The same for a page about illegal material, where the country's hotline comes first."""
-_MIN_FIRST_VIEW = 3
-
-
-@dataclass(frozen=True, slots=True)
-class HelplineEntry:
-    """A helpline as a page shows it. `dial` and `text_to` are numbers without spaces. `site` is the text of its link."""
-
-    name: str
-    phone: str
-    dial: str
-    text: str
-    text_to: str
-    chat: str
-    url: str
-    site: str
-
-
-def choose_helplines(lifelines: Sequence[Lifeline], to_report: bool = False) -> tuple[tuple[HelplineEntry, ...], tuple[HelplineEntry, ...]]:
-    """The three or four helplines that fit a child best, and all others, which the page shows on demand.
-
-    `lifelines` are those of a country and the international ones. `to_report`: the blocked material is illegal, and the first helpline
-    is one to which it can be reported.
-    """
-    # Sorting is stable, so equal ones stay in the order of the file.
-    ordered = sorted(lifelines, key=lambda each: not (each.phone or each.text or each.chat))
-    local = [each for each in ordered if each.country != INTERNATIONAL]
-    first: list[Lifeline] = []
-    for purposes in _REPORT_VIEW if to_report else _FIRST_VIEW:
-        first += [each for each in (ordered if to_report else local) if each.purpose in purposes and each not in first][:1]
-    abroad = [each for each in ordered if each.country == INTERNATIONAL and each.purpose in {"children", "everyone"}]
-    if len(first) < _MIN_FIRST_VIEW:
-        first += abroad[: _MIN_FIRST_VIEW - len(first)]
-    rest = sorted((each for each in ordered if each not in first), key=lambda each: each.country == INTERNATIONAL)
-    return tuple(map(_helpline_entry, first)), tuple(map(_helpline_entry, rest))
-
-
-def _helpline_entry(line: Lifeline) -> HelplineEntry:
-    chat = line.chat if line.chat.startswith("https://") else ""
-    url = line.url if line.url.startswith(("https://", "http://")) else ""
-    site = (urlsplit(url).hostname or "").removeprefix("www.")
-    return HelplineEntry(line.name, line.phone, _dial_number(line.phone), line.text, _dial_number(line.text), chat, url, site)
-
-
-def _dial_number(number: str) -> str:
-    return "".join(character for character in number if character.isdigit() or character == "+")
-
+from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language, is_young
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
@@ -95,8 +44,6 @@ _NO_PARTS = {
 }  # fmt: skip
 """The parts that a page may do without."""
 
-_YOUNG_BELOW_AGE = 8
-_YOUNG_PROFILE = "child-under-8"
 _DEFAULT_READER = PageReader()
 
 
@@ -110,11 +57,11 @@ class BlockPage:
     def __init__(
         self, country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = "", portal: str = ""
     ) -> None:  # fmt: skip
-        environment, style = _environment(), (PAGES / "page.css").read_text(encoding="utf-8")
+        style = (PAGES / "page.css").read_text(encoding="utf-8")
         categories, lifelines = builtin_categories(), Lifelines.load().for_country(country)
         titles = {category.name: category.title for category in categories}
         titles |= {service.id: service.title for service in Services.load().by_id.values()}
-        self._template, self._care_template = environment.get_template("page.html"), environment.get_template("care.html")
+        self._template = page_environment().get_template("page.html")
         self._style = Markup(style)  # noqa: S704  our own file
         self._translations = PageTranslations(titles, ZoneInfo(timezone))
         self._abouts = {category.name: category.description for category in categories}  # in English
@@ -126,14 +73,12 @@ class BlockPage:
         # Random, so that no URL contains them.
         self._url_placeholder, self._ticket_placeholder = secrets.token_hex(16), secrets.token_hex(16)
         self._page_cache: dict[tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
-        self._lifelines = lifelines
+        self._help = help_choices(lifelines)
         self._care_cache: dict[tuple[PageReader, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
         """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""
-        age = self._ages.get(ruleset.person or "")
-        young = age < _YOUNG_BELOW_AGE if age is not None else ruleset.profile == _YOUNG_PROFILE
-        return PageReader(choose_language(accept_language), young)
+        return PageReader(choose_language(accept_language), is_young(self._ages.get(ruleset.person or ""), ruleset.profile))
 
     def blocked(
         self,
@@ -250,10 +195,8 @@ class BlockPage:
         """The section with helplines, the longest part of every page, rendered once for every kind of reader."""
         key = (reader, to_report)
         if key not in self._care_cache:
-            first, more = choose_helplines(self._lifelines, to_report)
             words = self._translations[reader.language].words
-            care = self._care_template.render(words=words, young=reader.young, first=first, more=more)
-            self._care_cache[key] = Markup(care)  # noqa: S704  escaped there
+            self._care_cache[key] = render_help(words, self._help, young=reader.young, to_report=to_report)
         return self._care_cache[key]
 
     def _answer(
@@ -271,11 +214,6 @@ class BlockPage:
             *extra,
         )
         return ProxyResponse(status, headers, body.encode())
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
 
 def _frame(heading: str, translation: PageTranslation) -> Markup:

@@ -29,6 +29,8 @@ PAGE_CONTEXT, TOPIC_CONTEXT = "block page", "topic"
 
 _LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9-]*)?|\*)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
 _MAX_RANGES = 20
+_YOUNG_BELOW_AGE = 8
+_YOUNG_PROFILE = "child-under-8"
 _MOST_SUBTAGS = 4
 _BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
 _PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanner for words writes it
@@ -40,6 +42,11 @@ class PageReader:
 
     language: str = "en"
     young: bool = False
+
+
+def is_young(age: int | None, profile: str) -> bool:
+    """True if a page has simpler words: by a person's age, else by the device's profile."""
+    return age < _YOUNG_BELOW_AGE if age is not None else profile == _YOUNG_PROFILE
 
 
 def choose_language(accept: str) -> str:
@@ -133,6 +140,11 @@ def category_titles(language: str) -> Mapping[str, str]:
     """The titles of categories in a language. Missing ones are in English."""
     translations = read_translations(language)
     return {category.name: translations.pgettext(TOPIC_CONTEXT, category.title) for category in builtin_categories()}
+
+
+def page_words(language: str) -> Mapping[str, Any]:
+    """The texts of `en.yaml` in a language, with its `lang` and `dir`."""
+    return _load_words(language)
 
 
 def page_messages() -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 from web_server import NOW, SETUP_CODE
@@ -15,7 +16,7 @@ from web_server.household import PAGES, POLICY, fill
 from hedgerow.dashboards.control import DeviceView, WorkerHealth
 from hedgerow.dashboards.pages.device_setup import BYPASS_PROBES
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.host_facts import Lifeline, Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 CHROMIUM = shutil.which("chromium")
@@ -116,6 +117,42 @@ def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, web,
     assert all(url.startswith(web.url) or any(way in url for way in ways_home) for url in asked)
     assert [text for text in complaints if not re.search("404|422|trusted.svg|ERR_", text)] == []
     context.close()
+
+
+@pytest.mark.parametrize("held", ["", "pause", "bedtime", "budget"])
+@pytest.mark.parametrize(("person", "words"), [("mia", "I want to talk to someone"), ("zoe", "I want to talk to somebody kind")])
+def test_the_button_for_worries_leaves_no_trace(chromium, filled, caplog, held, person, words):
+    """Opened without a script at every age, also while nothing else is open: no request, no row, no counter and no line of a log."""
+    lifelines = Lifelines.load().for_country("GB")
+    filled.control.devices["127.0.0.1"] = DeviceView(DeviceId("tablet"), person, "child-8-12", lifelines, held=held)
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{filled.url}/device")
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    before = traces(filled)
+    caplog.clear()
+    page.get_by_text("Somebody or something worries me").click()
+    page.get_by_text(words).click()
+    expect(page.get_by_role("link", name="Call Childline: 0800 1111").first).to_be_visible()
+    page.locator(".choice summary").nth(2).click()
+    expect(page.get_by_role("link", name="ceop.police.uk").first).to_be_visible()
+    page.locator(".choice > summary").last.click()
+    assert page.get_by_role("link", name="Call 999").get_attribute("href") == "tel:999"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert [url for url in requests if "/static/" not in url] == []  # the icon may come late
+    assert traces(filled) == before
+    assert caplog.records == []
+    context.close()
+
+
+def traces(web):
+    """Return all that could note a visit: every row of the database, and the metrics but for those of the process itself."""
+    with web.engine.engine.connect() as connection:
+        tables = sqlalchemy.inspect(connection).get_table_names()
+        rows = {name: connection.execute(sqlalchemy.text(f'SELECT * FROM "{name}"')).all() for name in tables}
+    metrics = httpx.get(f"{web.url}/metrics", trust_env=False).text
+    return rows, [line for line in metrics.splitlines() if not re.match(r"(# |process_|python_)", line)]
 
 
 def test_result_pages_are_accessible(chromium, web):

@@ -19,15 +19,16 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import FILE_KINDS
 from hedgerow.policies.decide import HIDDEN_HOST, IP_ADDRESS
+from hedgerow.policies.help_choices import HelpChoices, help_choices
 from hedgerow.policies.host_facts import INTERNATIONAL, Lifelines
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.text.catalogues import read_translations
 from hedgerow.policies.text.locales import LANGUAGES
-from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage, choose_helplines
+from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
-from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language, page_messages
+from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language, page_messages, page_words
 
 NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
 PAGE = BlockPage("PT", "Europe/Lisbon")
@@ -243,7 +244,7 @@ def test_small_forms_are_small() -> None:
     in_german = PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, ResponseForm.FRAME, PageReader("de")).body.decode()
     assert '<html lang="de" dir="ltr">' in in_german, "it is read out as German"
     assert '<meta name="color-scheme" content="light dark">' in in_german, "no white hole in a dark page"
-    assert sizes[ResponseForm.PAGE] < 16_000
+    assert sizes[ResponseForm.PAGE] < 24_000
 
 
 def test_all_reasons_that_block_have_words() -> None:
@@ -331,31 +332,69 @@ class Nothing:
 # Lifelines.
 
 
+def help_of(country: str | None) -> HelpChoices:
+    return help_choices(Lifelines.load().for_country(country))
+
+
 @pytest.mark.parametrize(("country", "first"), [
     ("GB", ["Childline", "Runaway Helpline (Missing People)", "Samaritans", "NSPCC helpline"]),
     ("DE", ["Nummer gegen Kummer", "krisenchat", "TelefonSeelsorge", "Hilfe-Telefon Sexueller Missbrauch"]),
     ("US", ["Boys Town National Hotline", "Teen Line", "988 Suicide & Crisis Lifeline", "Childhelp National Child Abuse Hotline"]),
     ("PT", ["SOS-Criança (Instituto de Apoio à Criança)", "SNS 24", "APAV"]),
-    (None, ["Child Helpline International", "Insafe: helplines for young people online",
-            "116 000 hotline for missing children (Missing Children Europe)"]),
+    (None, ["Child Helpline International", "Insafe: helplines for young people online", "Find A Helpline"]),
 ])  # fmt: skip
 def test_helplines_for_children_come_first(country: str | None, first: list[str]) -> None:
-    at_once, more = choose_helplines(Lifelines.load().for_country(country))
-    assert [line.name for line in at_once] == first
-    assert len(at_once) + len(more) == len(Lifelines.load().for_country(country))
+    assert [line.name for line in help_of(country).talk] == first
 
 
-def test_every_country_shows_three_or_four_helplines_at_once() -> None:
+@pytest.mark.parametrize(("country", "first"), [
+    ("GB", ["CEOP Safety Centre", "Report Harmful Content", "Internet Watch Foundation", "Report Remove"]),
+    ("DE", ["internet-beschwerdestelle.de", "jugendschutz.net"]),
+    ("NO", ["Kripos: tips om seksuell utnyttelse av barn på internett", "Slettmeg"]),
+    (None, ["INHOPE: report abuse images in any country", "Take It Down: have your own pictures removed"]),
+])  # fmt: skip
+def test_people_who_approach_children_are_reported_first(country: str | None, first: list[str]) -> None:
+    assert [line.name for line in help_of(country).report][: len(first)] == first
+
+
+@pytest.mark.parametrize(("country", "number"), [
+    ("GB", "999"), ("PT", "112"), ("US", "911"), ("AU", "000"), ("JP", "110"), ("UA", "102"), ("TR", "112"), ("BR", "190"), (None, None),
+])  # fmt: skip
+def test_the_emergency_number_is_that_of_the_country(country: str | None, number: str | None) -> None:
+    assert [line.phone for line in help_of(country).emergency] == ([number] if number else [])
+    html = BlockPage(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
+    assert f'class="emergency" href="tel:{number}"' in html if number else "Call the police of your country" in html
+
+
+def test_112_stands_where_it_is_true() -> None:
+    """In all countries of the European Union, and nowhere as a guess."""
+    union = set(re.findall("..", "atbebghrcyczdkeefifrdegrhuieitlvltlumtnlplptrosksiese"))
+    numbers = {line.country: line.phone for line in Lifelines.load().all if "emergency" in line.kinds}
+    assert {country for country in union if numbers.get(country) != "112"} == set()
+    assert "int" not in numbers
+
+
+def test_every_country_has_all_three_kinds_of_help() -> None:
     for country in {each.country for each in Lifelines.load().all} - {INTERNATIONAL}:
-        at_once, more = choose_helplines(Lifelines.load().for_country(country))
-        assert 3 <= len(at_once) <= 4
-        names = [line.name for line in (*at_once, *more)]
-        assert sorted(names) == sorted(each.name for each in Lifelines.load().for_country(country))
+        choices, everything = help_of(country), Lifelines.load().for_country(country)
+        assert 3 <= len(choices.talk) <= 4, country
+        assert 2 <= len(choices.report) <= 4, country
+        assert len(choices.emergency) <= 1, country
+        assert {*choices.talk, *choices.more, *choices.emergency} == set(everything)
+        assert not [line for line in choices.talk if line.purpose in {"own-thoughts", "missing", "grooming", "abuse-images"}]
         html = BlockPage(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
-        shown, _, hidden = html.partition("<details>")
-        assert shown.count("<li>") == len(at_once)
-        assert hidden.count("<li>") == len(more)
-        assert len(html) < 40_000
+        assert len(html) < 48_000
+
+
+@pytest.mark.parametrize("reader", [PageReader(), PageReader("en", young=True), PageReader("de")])
+@pytest.mark.parametrize("reason", [Reason.RULE, Reason.PAUSE, Reason.BEDTIME, Reason.BYPASS, Reason.BUDGET, Reason.NO_SESSION])
+def test_the_button_for_worries_is_on_every_page_at_every_age(reader: PageReader, reason: Reason) -> None:
+    words = page_words(reader.language)
+    worry = words["young"]["worry"] if reader.young else words["worry"]
+    for page in (PAGE.blocked(decision(reason), "a.example", "", NOW, reader=reader), PAGE.short_page("busy", 503, reader=reader)):
+        text = Text(page.body.decode()).text
+        assert words["worry"]["button"] in text
+        assert all(worry[choice] in text for choice in ("talk", "report", "danger"))
 
 
 def test_a_helpline_with_text_messages_has_a_link() -> None:
@@ -375,9 +414,9 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
     text = BlockPage(country).blocked(given, "x.example", "https://x.example/secret", NOW).body.decode()
     assert "<form" not in text
     assert "secret" not in text
-    at_once, _ = choose_helplines(Lifelines.load().for_country(country), to_report=True)
-    assert at_once[0].url in text
-    assert hotline in at_once[0].url
+    opened = text.partition('<details class="worry" open>')[2].partition('<details class="choice" open>')[2]
+    assert all(line.url in opened for line in help_of(country).report)
+    assert hotline in opened
 
 
 def test_a_cached_page_has_the_url_of_the_request() -> None:
