@@ -166,10 +166,11 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     if status["policy_problems"]:
         path = status["policy"]
         yield Finding("policy", Health.BAD, f"{path} has mistakes; the last good policy stays in force", f"hedgerow check {path}")
-    yield from _lists(status)
+    yield from list_findings(status)
 
 
-def _lists(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+def list_findings(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+    """Report the coverage of each category, and lists that are waited for, dead, failing or old."""
     lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
     waiting = [str(row["source"]) for row in lists if row["waiting"]]
     dead = [str(row["source"]) for row in lists if row["dead"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.time import BudgetRow
 from hedgerow.dashboards.control import DeviceView, WorkerHealth
-from hedgerow.dashboards.coverage import ListHealth
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -112,11 +112,19 @@ def fill(web: Web) -> None:
         "seat-1": Session("s1", DeviceId("seat-1"), "Ana", NOW - 3000, NOW + 240, profile="seat-child"),
         "seat-3": Session("s3", DeviceId("seat-3"), "Ana", NOW - 600, NOW + 4000, profile="seat-adult"),
     }
-    web.change_status(
-        lists=(
-            ListHealth("starter/gambling", "gambling", 312, NOW - 7200),
-            ListHealth("https://lists.example/adult.txt", "adult", 4600123, NOW - 86400 * 9, "the server answers 404 since 8 days"),
+    lists = (
+        ListHealth("starter/gambling", "gambling", 312, NOW - 7200, starter=True),
+        ListHealth("starter/adult", "adult", 117, NOW - 7200, starter=True),
+        ListHealth("hagezi-nsfw", "adult", 126_000, NOW - 7200, is_remote=True),
+        ListHealth(
+            "https://lists.example/adult.txt", "adult", 4600123, NOW - 86400 * 9, "the server answers 404 since 8 days", is_remote=True,
+            failed=True, dead=True,
         ),
+    )  # fmt: skip
+    web.change_status(
+        lists=lists,
+        coverage=coverage_by_category(lists, {}, {"adult", "gambling"}),
+        recommended=("hagezi-nsfw", "oisd-nsfw", "hagezi-gambling-mini"),
         list_problems=(Problem("https://lists.example/adult.txt", 7, 1, "'||' is no host"),),
         workers=(WorkerHealth("dns-0", "dns", "running", NOW - 7000), WorkerHealth("gate-0", "gate", "running", NOW - 7000)),
         people=("mia", "tom", "Ana"),

@@ -1,0 +1,61 @@
+"""Findings of `hedgerow doctor` about lists."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from hedgerow.app.doctor.checks import Health, list_findings
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+
+NOW = time.time()
+STARTER = ListHealth("starter/adult", "adult", 117, NOW - 9e6, starter=True)
+WAITING = ListHealth("hagezi-nsfw", "adult", 0, is_remote=True, waiting=True)
+FAILED = replace(WAITING, waiting=False, failed=True, problem="the server answered 404")
+FETCHED = replace(WAITING, waiting=False, domains=126_000, fetched=NOW - 10_800)
+
+
+def status_of(lists: list[ListHealth], *, starter_only: bool = False) -> dict[str, Any]:
+    coverage = [asdict(row) for row in coverage_by_category(lists, {}, {"adult"})]
+    return {"lists": [asdict(row) for row in lists], "coverage": coverage, "starter_only": starter_only}
+
+
+@pytest.mark.parametrize(
+    ("lists", "starter_only", "expected"),
+    [
+        ([STARTER, FETCHED], False, [
+            (Health.GOOD, "126,117 names from 2 lists, updated 3 hours ago"),
+            (Health.GOOD, "2 in force"),
+        ]),
+        ([STARTER, WAITING], False, [
+            (Health.UNSURE, "only the starter list so far (117 names), the others are being fetched: only the starter lists block"),
+            (Health.UNSURE, "1 of 1 public lists are still being fetched"),
+        ]),
+        ([STARTER, FAILED], False, [
+            (Health.BAD, "only the starter list (117 names); missing: hagezi-nsfw: only the starter lists block adult sites"),
+            (Health.UNSURE, "problems with hagezi-nsfw"),
+        ]),
+        ([STARTER], True, [
+            (Health.UNSURE, "only the starter list (117 names): only the starter lists block adult sites"),
+            (Health.GOOD, "1 in force"),
+        ]),
+        ([STARTER, replace(FETCHED, fetched=NOW - 8 * 86400, failed=True, dead=True, problem="not sent for 8 days")], False, [
+            (Health.UNSURE, "126,117 names from 2 lists, updated 8 days ago; not sent for a week: hagezi-nsfw"),
+            (Health.UNSURE, "dead, not sent for a week: hagezi-nsfw; their last good copies stay in use"),
+        ]),
+        ([STARTER, replace(FETCHED, fetched=NOW - 4 * 86400)], False, [
+            (Health.GOOD, "126,117 names from 2 lists, updated 4 days ago"),
+            (Health.UNSURE, "not updated for three days: hagezi-nsfw"),
+        ]),
+    ],
+)  # fmt: skip
+def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple[Health, str]]) -> None:
+    """A list that nobody could have fetched yet is no problem; the starter list alone is one."""
+    found = list(list_findings(status_of(lists, starter_only=starter_only)))
+    assert [finding.health for finding in found] == [health for health, _text in expected]
+    assert [finding.found[: len(text)] for finding, (_health, text) in zip(found, expected, strict=True)] == [
+        text for _health, text in expected
+    ]
