@@ -250,7 +250,7 @@ def guide(page, web):
     page.goto(f"{web.url}/start#{SETUP_CODE}")
     page.locator("[name=name]").fill("parent")
     page.locator("[name=password]").fill("four words and more")
-    page.locator("main button").click()
+    page.locator("main button.yes").click()
     page.wait_for_url("**/start?step=place")
     page.goto(web.url + "/people")
     page.locator("[name=name]").fill("zoe")
