@@ -154,7 +154,7 @@ class Accounts:
             raise SignInRefused(
                 "Too many wrong tries from this device. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait))
             )
-        account = self._accounts.get(name)
+        account = self._accounts.get(self._spelling(name))
         is_right = await self._is_password(account.password if account else self._dummy, password)
         if account is None or not is_right:
             self._count_failure(tries, address)
@@ -167,9 +167,16 @@ class Accounts:
         self._tries.pop(_attempt_key(address), None)
         return await self._begin_session(account.name, address, agent)
 
+    def _spelling(self, name: str) -> str:
+        """Return a name as its account is spelled: phones begin a field with a capital letter."""
+        same = [each for each in self._accounts if each.casefold() == name.casefold()]
+        return same[0] if name not in self._accounts and len(same) == 1 else name
+
     async def create(self, name: str, role: Role, password: str) -> None:
         """Create an account. The first one revokes all tokens, which were made without a password. Raises `InvalidInput`."""
         check_account_name(name)
+        if self._spelling(name) in self._accounts:
+            raise InvalidInput("There is an account called '%(name)s' already.", name=self._spelling(name))
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
         try:
             is_first = await run_in_threadpool(self.store.add_account, row)

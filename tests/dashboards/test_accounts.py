@@ -228,3 +228,24 @@ def test_many_simultaneous_sign_ins_are_refused_without_hashing(accounts):
     statuses = [refused.status for refused in asyncio.run(storm())]
     assert statuses.count(429) > 150
     assert sign_in(accounts)
+
+
+@pytest.mark.parametrize("name", ["ana", "Ana", "ANA"])
+def test_the_case_of_a_name_does_not_matter(accounts, name):
+    assert accounts.principal_of_session(sign_in(accounts, name=name)).name == "ana"
+
+
+def test_two_accounts_do_not_differ_by_case_only(accounts):
+    with pytest.raises(InvalidInput, match="'ana'"):
+        asyncio.run(accounts.create("Ana", Role.PARENT, GOOD))
+    assert [row.name for row in accounts.accounts()] == ["ana"]
+
+
+def test_names_of_before_that_differ_by_case_only_stay_apart(engine, clock, accounts):
+    with engine.begin() as connection:
+        row = "SELECT 'Ana', role, 1, password, totp, recovery FROM accounts"
+        connection.exec_driver_sql(f"INSERT INTO accounts (name, role, created_at, password, totp, recovery) {row}")
+    both = made(engine, clock)
+    assert both.principal_of_session(sign_in(both, name="Ana")).name == "Ana"
+    assert both.principal_of_session(sign_in(both, name="ana")).name == "ana"
+    assert refusal(both, name="ANA").text == "Wrong name or password."

@@ -16,6 +16,7 @@ from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
 from hedgerow.dashboards.pages.context import MORE_PATH, PageGroup, countries_by_name, principal_of, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
+from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
 
@@ -66,12 +67,15 @@ class SettingsPages(PageGroup):
 
     @get("/changes", READ)
     async def changes(self, request: Request) -> Response:
-        return self._page(request, "changes.html", changes=await run_in_threadpool(self._context.editor.store.latest))
+        reader, changes = language_of(request), await run_in_threadpool(self._context.editor.store.latest)
+        told = await run_in_threadpool(lambda: [(each, change_sentences(each.giver, each.before, each.after, reader)) for each in changes])
+        return self._page(request, "changes.html", changes=told)
 
     @get("/changes/{change_id}", READ)
     async def change(self, request: Request, change_id: ChangeId) -> Response:
         change = await run_in_threadpool(self._context.editor.store.change, change_id)
-        return self._page(request, "change.html", change=change, lines=diff_of_files(change.before, change.after))
+        told = change_sentences(change.giver, change.before, change.after, language_of(request))
+        return self._page(request, "change.html", change=change, told=told, lines=diff_of_files(change.before, change.after))
 
     @post("/changes/{change_id}/undo", MANAGE)
     async def undo(self, request: Request, change_id: ChangeId) -> Response:

@@ -22,6 +22,7 @@ from hedgerow.dashboards.words.languages import language_of
 from hedgerow.journal.activity import ActivityFilter, HostActivity
 from hedgerow.journal.reader import DecisionRow
 from hedgerow.journal.rule_versions import ListVersion, RuleVersion
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS
 from hedgerow.policies.host_facts import Service
 from hedgerow.policies.model import Decision, Grant, Pause, Person, Policy, Privacy, Reason, RequestKind, Verdict
 from hedgerow.policies.targets import ILLEGAL
@@ -46,7 +47,7 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is asked about: a service or a site, and the hosts or URLs by which it is reached."""
+    """The subject of a question: a service or a site, and the hosts or URLs by which it is reached."""
 
     name: str
     target: str
@@ -56,7 +57,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Who is asked about: a person with devices, or a device alone. `is_private`: the log keeps no sites."""
+    """The owner that a question is about: a person with devices, or a device alone. `is_private`: the log keeps no sites."""
 
     value: str
     name: str
@@ -215,7 +216,9 @@ def _final(told: Sequence[ExplanationView]) -> ExplanationView:
 
 
 def _can_be_allowed(decision: Decision) -> bool:
-    return decision.verdict is Verdict.BLOCK and decision.what != ILLEGAL and decision.reason not in _CLOSED
+    """Return whether a permission opens it, or leads to one that does."""
+    is_held = decision.reason in _CLOSED and decision.reason not in LIFTED_BY_ALWAYS
+    return decision.verdict is Verdict.BLOCK and decision.what != ILLEGAL and not is_held
 
 
 def _newest(parts: Iterable[HostActivity]) -> tuple[HostActivity, ...]:
