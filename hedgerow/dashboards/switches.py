@@ -10,7 +10,7 @@ from hedgerow.dashboards.protections import DeviceProtections
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Reason
+from hedgerow.policies.model import Reason, Target, TargetKind
 from hedgerow.policies.person_access import Access, PersonAccess, SubjectAccess
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.closing import Closure
@@ -47,6 +47,12 @@ class SwitchGroup:
     @property
     def noted(self) -> tuple[Switch, ...]:
         return tuple(each for each in self.switches if each.notes)
+
+
+def needs_pages(target: Target) -> bool:
+    """Return whether a rule is about parts of a site, so that it works only where pages are inspected."""
+    service = Services.load().by_id.get(target.name) if target.kind is TargetKind.SERVICE else None
+    return target.kind is TargetKind.URL or (service is not None and not service.domains)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def browsers(home: Hedgerow) -> Iterator[list[httpx.Client]]:
 def ask_names(home: Hedgerow, chance: random.Random) -> None:
     """Let a device ask for a few names, so that the log and the list of devices have something to show."""
     for address in ADDRESSES:
-        name = chance.choice(("roblox.com", "tiktok.com", site_of("adult"), site_of("gambling"), "wikipedia.org"))
+        name = chance.choice(("roblox.com", "tiktok.com", "pornhub.com", "pokerstars.com", "wikipedia.org"))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(TimeoutError):
             sock.bind((address, 0))
             sock.settimeout(0.2)

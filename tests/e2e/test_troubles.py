@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import re
 import subprocess
@@ -16,6 +17,8 @@ from small_internet import SmallInternet
 from small_internet.clients import kdig_addresses
 from small_internet.family import LISTS, OWN_LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
+
+from hedgerow.app.snapshot import Snapshot
 
 
 def troubles(running: Hedgerow) -> dict[str, str]:
@@ -98,3 +101,40 @@ def test_a_full_disk_is_shown_and_filtering_goes_on(internet: SmallInternet, tmp
         filler.unlink()
         wait_until(lambda: troubles(running) == {}, 60, "there is room again")
         assert is_filtering(running)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_path: Path) -> None:
+    headers = {"accept-language": "en"}
+    with (
+        small_disk(tmp_path / "disk", 256) as disk,
+        running_hedgerow(family_policy(internet), lists=LISTS, directory=disk) as running,
+        httpx.Client(base_url=running.web, trust_env=False, timeout=60, headers=headers | {"origin": running.web}) as browser,
+    ):
+
+        def closes(item: str) -> bool:
+            return item in [target.name for target in Snapshot.load(running.state).policy.people["tom"].rules.block]
+
+        def tap(item: str) -> str:
+            answer = browser.post("/people/tom/switch", data={"close": item}, follow_redirects=True)
+            return html.unescape(answer.text)
+
+        assert "In force on DNS and proxy." in tap("youtube")
+        assert closes("youtube")
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+        said = {item: tap(item) for item in ("twitch", "netflix", "reddit")}
+        for item, page in said.items():
+            is_written = item in running.policy_path.read_text()
+            assert ("In force on DNS and proxy." in page) is closes(item), (item, page)
+            assert ("Saved, but not in force yet" in page) is (is_written and not closes(item)), (item, page)
+            assert ("Nothing was changed" in page) is not is_written, (item, page)
+        filler.unlink()
+        wait_until(
+            lambda: all(closes(item) is (item in running.policy_path.read_text()) for item in said), 30, "what was saved is in force"
+        )
+        assert "In force on DNS and proxy." in tap("pinterest")
+        assert closes("pinterest")

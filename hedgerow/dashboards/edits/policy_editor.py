@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.control import InvalidInput
@@ -70,7 +71,10 @@ class PolicyEditor:
             messages = "; ".join(problem.message for problem in error.problems[:3])
             raise InvalidInput("The policy would be invalid: %(problems)s", problems=messages) from None
         # Recorded first: a change in the file without a record could not be undone.
-        change = await run_in_threadpool(self.store.add, self._clock(), actor, summary, before, after, undoes)
+        try:
+            change = await run_in_threadpool(self.store.add, self._clock(), actor, summary, before, after, undoes)
+        except DatabaseError as error:
+            raise InvalidInput("The change cannot be recorded: %(why)s. Nothing was changed.", why=error.orig) from None
         try:
             await run_in_threadpool(self._replace, before, after)
         except InvalidInput:

@@ -26,7 +26,7 @@ from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_a
 from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm
 from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
-from hedgerow.dashboards.switches import SwitchWords
+from hedgerow.dashboards.switches import SwitchWords, needs_pages
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.enforcement import enforcement_text
 from hedgerow.dashboards.words.languages import language_of, message
@@ -136,6 +136,8 @@ async def _switch_values(context: PageContext, request: Request, person: Person,
         "topics": topics,
         "services": services,
         "closures": words.closures(access),
+        "page_rules": {target.name for _, target in own_targets(person) if needs_pages(target)},
+        "page_gap": words.uninspected(),
         "sharing": [device.id for device in policy.devices.values() if person.name in device.sharers],
         "switched": {"id": changed.id if changed else "", "text": text},
         "subjects": [(each.id, each.title) for each in every if each.is_open],  # what is closed needs no budget

@@ -16,8 +16,10 @@ from web_server.switches import SUBJECTS, ShownSwitches, decided, worker_view
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import Enforcement
+from hedgerow.journal.messages import ProtectionSeen
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import Device, DeviceId, Grant
+from hedgerow.policies.protection import Protection
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.time_model import SpentBudget
 
@@ -163,3 +165,23 @@ def test_a_change_is_confirmed_beside_the_switch_with_the_state_of_the_enforceme
     web.control.enforced = dataclasses.replace(web.control.enforced, problem="No space left on device")
     page = browser.get(answer.headers["location"]).text
     assert "Saved, but not in force yet: it cannot be written (No space left on device)." in page
+
+
+def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx.Client) -> None:
+    policy = {
+        "network": {"timezone": "Europe/Lisbon"},
+        "people": {"mia": {"age": 9, "devices": ["tablet", "laptop"], "block": ["youtube-shorts", "example.org/games", "new-domains"]}},
+        "devices": {"tablet": {"ip": "192.168.1.31"}, "laptop": {"ip": "192.168.1.32", "trusts_ca": True}},
+    }
+    assert load(web, policy)
+    missing = "does not work yet on tablet and laptop: it needs the proxy and the certificate"
+    page = browser.get("/people/mia").text
+    shown = ShownSwitches.read(page)
+    assert missing in shown.by_id["youtube-shorts"].notes
+    assert "blocks nothing yet: no list says which sites these are" in shown.by_id["new-domains"].notes
+    rule = page.partition('id="sites"')[2].partition("example.org/games")[2].partition("</li>")[0]
+    assert f'<a href="/certificate">{missing}</a>' in rule
+    web.recorder.add([ProtectionSeen(NOW, DeviceId("laptop"), each) for each in (Protection.PROXY, Protection.CERTIFICATE)])
+    web.recorder.flush()
+    page = browser.get("/people/mia").text
+    assert "does not work yet on tablet: it needs the proxy and the certificate" in ShownSwitches.read(page).by_id["youtube-shorts"].notes
