@@ -123,6 +123,27 @@ def set_bedtime(hand: Hand) -> None:
     assert load_policy(hand.web.policy_path).people["tom"].rules.bedtime is not None
 
 
+@job("An hour of a game", "Activity")
+def open_a_game(hand: Hand) -> None:
+    hand.web.policy_path.write_text(hand.policy.replace("20:30-07:00", "23:30-07:00"))  # it is 21:26
+    hand.go("Activity")
+    hand.unfold("Roblox")
+    hand.tap(hand.page.locator("summary", has_text="Allow this").locator("visible=true").first)
+    hand.tap(hand.page.get_by_role("button", name="An hour").locator("visible=true").first)
+    hand.page.wait_for_url(re.compile("grant|saved|allowed|/$"))
+    grants = hand.web.control.reader.grants(NOW)
+    assert any(grant.subject in {"roblox", "roblox.com"} and grant.person == "mia" for grant in grants), grants
+
+
+@job("Find out why a site does not work", "Activity, why it does not work")
+def explain_a_site(hand: Hand) -> None:
+    hand.go("Activity")
+    hand.enter(hand.page.get_by_label("Site, service or app"), "tiktok.com")
+    hand.choose(hand.page.get_by_label("Person or device"), "mia")
+    hand.button("Explain")
+    hand.said("Blocked lately")
+
+
 @job("TikTok closed until Christmas", "People, the child, own rules")
 def close_until_christmas(hand: Hand) -> None:
     hand.go("People", "tom")
@@ -252,6 +273,8 @@ def measured() -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize("name", JOBS)
 def test_job(chromium: Browser, web: Web, measured: dict[str, tuple[int, int]], name: str) -> None:
     fill(web)
+    home, _, rest = web.policy_path.read_text().partition("seats:")
+    web.policy_path.write_text(f"{home}notices:{rest.partition('notices:')[2]}")  # a home has no seats
     context = chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True, locale="en")  # type: ignore[arg-type]
     page = context.new_page()
     page.set_default_timeout(30_000)
