@@ -156,3 +156,15 @@ def test_every_file_in_the_documents_for_developers_exists(path: Path) -> None:
     named = {found[0] for span in spans if (found := _FILE.fullmatch(span)) and not re.search(r"\b(?:test_)?(?:NAME|CODE)\b", span)}
     missing = [name for name in sorted(named) if not any([*top.glob(name)] for top in (ROOT, ROOT / "hedgerow"))]
     assert missing == []
+
+
+def test_there_is_one_logo() -> None:
+    """The pages, the block page and the documentation show the same shape."""
+    files = (
+        "hedgerow/dashboards/static/hedgerow.svg",
+        "hedgerow/proxy/pages/page.html",
+        "docs/images/logo.svg",
+        "docs/images/logo-white.svg",
+    )
+    shapes = {re.findall(r'<path [^>]*d="([^"]+)"', (ROOT / file).read_text(encoding="utf-8"))[0] for file in files}
+    assert len(shapes) == 1
