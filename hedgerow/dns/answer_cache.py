@@ -107,12 +107,13 @@ class AnswerCache(ClockCache[CacheEntry]):
 
     def build_blocked(self, context: QueryContext, decision: Decision, lifetime: float | None = None) -> Answer:
         """Build the answer to a blocked query, as the policy wants it. `lifetime` is in seconds, None: the usual one."""
-        settings = context.answer_policy.settings
+        policy = context.answer_policy
+        settings = policy.settings
         kind = settings.blocked_answer
         if context.host in NXDOMAIN_WHEN_BLOCKED:
             kind = BlockedAnswer.NXDOMAIN
-        elif kind is BlockedAnswer.PAGE and not context.ruleset.trusts_ca and decision.reason not in WELCOME_REASONS:
-            kind = BlockedAnswer.ZERO  # a certificate warning would only frighten; the welcome page is served over HTTP too
+        elif kind is BlockedAnswer.PAGE and not (policy.serves_page or context.ruleset.trusts_ca or decision.reason in WELCOME_REASONS):
+            kind = BlockedAnswer.ZERO  # another server's certificate warning would only frighten
         draft = answers.blocked(context.query, decision, kind, settings.block_page)
         return self.build(context, decision, draft if lifetime is None else draft._replace(lifetime=lifetime))
 

@@ -45,6 +45,7 @@ class AnswerPolicy:
     has_address_rules: Callable[[Ruleset], bool] = _never
     lists_addresses: bool = False
     ddr: DesignatedResolver | None = None  # our own encrypted resolver, if there is one
+    serves_page: bool = False  # the block page's ports are ours: HTTPS ends there with an alert, without a certificate to warn of
     pages: LocalRecord | None = None  # the well-known name of our pages, which resolves whatever is blocked
 
     @classmethod

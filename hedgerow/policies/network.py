@@ -17,7 +17,7 @@ class BlockedAnswer(StrEnum):
 
     ZERO = "zero"  # 0.0.0.0 and ::
     NXDOMAIN = "nxdomain"
-    PAGE = "page"  # `block_page` for devices that trust the CA, zero for others
+    PAGE = "page"  # the block page: at `block_page` or, without it, at this machine's address
 
 
 class UpstreamStrategy(StrEnum):

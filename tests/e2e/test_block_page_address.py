@@ -53,8 +53,12 @@ def test_a_blocked_name_leads_to_the_page(home: Hedgerow, scheme: str) -> None:
     assert b"not open here" in found.body
 
 
-def test_a_device_without_the_ca_gets_no_page(home: Hedgerow) -> None:
-    assert resolved(home, "adult.example", LAPTOP) == ["0.0.0.0"]
+def test_a_device_without_the_ca_gets_the_page_over_http_and_no_certificate(home: Hedgerow) -> None:
+    assert resolved(home, "adult.example", LAPTOP) == [PAGE]
+    lead = [f"adult.example:{port}:{PAGE}" for port in (80, 443)]
+    assert curl("http://adult.example/", source=LAPTOP, resolve=lead).status == 403
+    refused = curl("https://adult.example/", source=LAPTOP, ca=home.authority, resolve=lead)
+    assert (refused.status, refused.exit_code) == (0, 35), "a TLS alert: no certificate to warn of"
 
 
 def test_the_address_serves_the_block_page_only(home: Hedgerow, whole_internet: SmallInternet) -> None:

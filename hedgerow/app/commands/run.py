@@ -19,8 +19,9 @@ from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, exec_supervisor, prepare_run
+from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.model import Policy
-from hedgerow.policies.network import BlockedAnswer, ResolverSettings
+from hedgerow.policies.network import BlockedAnswer, NetworkSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
@@ -106,7 +107,7 @@ def up(
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,
             transparent=parse_endpoint(found) if (found := transparent or listen.get("transparent")) else None,
             encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
-            page=_page_places(network.resolver),
+            page=_page_places(network),
             **chosen,
         )
         settings, lock = prepare_run(settings)
@@ -123,9 +124,12 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
     return Endpoint("0.0.0.0", privileged if can_bind_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
 
 
-def _page_places(resolver: ResolverSettings) -> tuple[Endpoint, ...]:
-    """The addresses of the block page, for HTTP and HTTPS."""
-    addresses = resolver.block_page if resolver.blocked_answer is BlockedAnswer.PAGE else ()
+def _page_places(network: NetworkSettings) -> tuple[Endpoint, ...]:
+    """The addresses of the block page, for HTTP and HTTPS: those of the policy, or this machine's in the network."""
+    if network.resolver.blocked_answer is not BlockedAnswer.PAGE:
+        return ()
+    own = lan_address(own_addresses(), network.lan)
+    addresses = network.resolver.block_page or ((own,) if own is not None else ())
     return tuple(Endpoint(address, port) for address in addresses for port in (80, 443))
 
 

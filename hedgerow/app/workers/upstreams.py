@@ -18,7 +18,7 @@ from hedgerow.dns.upstreams.pool import AttemptObserver, UpstreamPool
 from hedgerow.dns.upstreams.trust import TrustStore
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.model import Policy
-from hedgerow.policies.network import DnssecMode, LocalRecord, NetworkSettings
+from hedgerow.policies.network import BlockedAnswer, DnssecMode, LocalRecord, NetworkSettings
 from hedgerow.policies.ruleset import can_block_or_rewrite, has_address_rules
 from hedgerow.proxy.own_pages import PAGES_NAME
 
@@ -67,7 +67,20 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
     pages = pages_record(policy.network, settings) if settings is not None else None
     found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own)
     ddr = _ddr_of(policy, settings) if settings is not None else None
-    return replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr, pages=pages)
+    found = replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr, pages=pages)
+    return found if settings is None else _with_block_page(found, settings)
+
+
+def _with_block_page(found: AnswerPolicy, settings: Settings) -> AnswerPolicy:
+    """Lead blocked names to the addresses at which this run serves the block page, if the policy names none."""
+    resolver = found.settings
+    if resolver.blocked_answer is not BlockedAnswer.PAGE:
+        return found
+    hosts = dict.fromkeys(place.host for place in settings.page)
+    served = tuple(host for host in hosts if {place.port for place in settings.page if place.host == host} == {80, 443})
+    page = resolver.block_page or served
+    kind = BlockedAnswer.PAGE if page else BlockedAnswer.ZERO  # without a page that is ours, names lead nowhere
+    return replace(found, settings=replace(resolver, block_page=page, blocked_answer=kind), serves_page=set(page) <= set(served))
 
 
 def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:

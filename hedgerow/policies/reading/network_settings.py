@@ -38,8 +38,6 @@ _LONGEST_SUBNET = {4: 24, 6: 56}
 def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
     """Read the settings of the resolver. Mistakes become problems of the tree."""
     page = _addresses(tree, ("network", "block_page"), raw.block_page)
-    if raw.blocked_answer is BlockedAnswer.PAGE and not page:
-        tree.add_problem(("network", "blocked_answer"), "'page' needs the address of the block page: add block_page")
     if raw.dnssec is DnssecMode.VALIDATE and not any(map(_is_encrypted_upstream, raw.upstream)):
         message = "'validate' needs an encrypted upstream that validates: add one, such as tls://dns.quad9.net, under upstream"
         tree.add_problem(("network", "dnssec"), message)

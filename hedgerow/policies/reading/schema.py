@@ -182,7 +182,7 @@ class RawNetwork(RawModel):
     forward: TextsByName = Field({}, description="Resolvers of a domain or a network's reverse zone, by its name.")
     records: TextsByName = Field({}, description="Addresses of local names, by name.")
     blocked_answer: BlockedAnswer | None = Field(None, description="The answer to a query for a blocked name.")
-    block_page: Texts = Field([], description="Addresses of the block page, for `blocked_answer: page`.")
+    block_page: Texts = Field([], description="Addresses of the block page, for `blocked_answer: page` (default: this machine's).")
     dnssec: DnssecMode | None = Field(None, description="`validate` accepts encrypted upstreams that validate only.")
     client_subnet: str | None = Field(None, description="Network that is sent to public upstreams with every query (RFC 7871).")
     forwarders: Texts = Field([], description="Addresses of resolvers that may name the client for whom they ask.")
