@@ -52,6 +52,8 @@ FETCH_INTERVAL_S = 24 * 3600.0
 FETCH_RETRY_S = 60.0
 """Pause after the first failure of a list; it doubles with each further failure."""
 FETCH_AGAIN_AT_MOST_S = 3600.0
+FETCH_FIRST_AT_MOST_S = 600.0
+"""Bound of the pause while there is no copy of any list: on the first day the internet often comes later than Hedgerow."""
 COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
 PAUSE_JITTER = 0.25
 """Part of a pause that is left to chance, so that many installations do not come back in the same second."""
@@ -72,10 +74,9 @@ class _Failure:
     problem: Problem
     luck: float
 
-    @property
-    def pause(self) -> float:
-        """Seconds until the next attempt: twice as many after each failure, up to a bound."""
-        longest = min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S)
+    def pause(self, bound: float) -> float:
+        """Seconds until the next attempt: twice as many after each failure, up to `bound`."""
+        longest = min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), bound)
         return float(longest * (1 - PAUSE_JITTER * self.luck))
 
 
@@ -165,7 +166,9 @@ class ListUpdater:
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
         """Download the lists that are due, or `every` list with a URL."""
-        wanted = tuple(source for source in sources_of(policy) if source.url and (every or self._is_due(source)))
+        remote = [source for source in sources_of(policy) if source.url]
+        bound = FETCH_AGAIN_AT_MOST_S if any(self._copies.status(source).path for source in remote) else FETCH_FIRST_AT_MOST_S
+        wanted = tuple(source for source in remote if every or self._is_due(source, bound))
         if not wanted:
             return
         job = FetchJob(wanted, self._folders.state)
@@ -218,10 +221,10 @@ class ListUpdater:
         if self._progress is None:
             log.error("%s", self.problem)
 
-    def _is_due(self, source: Source) -> bool:
+    def _is_due(self, source: Source, bound: float) -> bool:
         copy = self._copies.status(source)
         if source in self._failed and not copy.held:
-            return time.monotonic() - self._failed[source].at > self._failed[source].pause
+            return time.monotonic() - self._failed[source].at > self._failed[source].pause(bound)
         every = min(FETCH_INTERVAL_S, REFRESH_FRACTION * source.refresh) if source.refresh else FETCH_INTERVAL_S
         return copy.checked is None or time.time() - copy.checked > every
 
