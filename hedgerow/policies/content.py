@@ -62,6 +62,7 @@ FILE_KINDS = ("executables", "archives", "torrents", "macros")
 class ContentRules:
     """The content rules of one scope; None leaves a setting to the wider scope. A `page_limit` of 0 turns off the scanning of pages.
 
+    `youtube_only`: the channels and videos of YouTube that are open, as `youtube.parse_youtube_item` returns them; empty for all of it.
     `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that are decrypted for another reason.
     """
 
@@ -71,6 +72,7 @@ class ContentRules:
     searches: tuple[str, ...] = ()
     files: tuple[str, ...] | None = None
     tenants: Tenants | None = None
+    youtube_only: tuple[str, ...] | None = None
 
     def over(self, wider: ContentRules) -> ContentRules:
         """Return these rules, completed by those of a wider scope; blocked searches add up."""

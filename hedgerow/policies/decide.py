@@ -24,10 +24,13 @@ from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
 HIDDEN_HOST = "ech"
 """`what` of a BYPASS decision without a list: the host is a bare address, or the client hides it."""
+YOUTUBE_CHOSEN = "youtube_only"
+"""`what` of a RULE decision about films of YouTube that are not of chosen channels."""
 WELCOME_REASONS = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
 """Reasons why a café's seat is closed before a guest can begin."""
 LIFTED_BY_ALWAYS = frozenset((Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET))
@@ -75,6 +78,15 @@ def _grant(context: RequestContext) -> Decision | None:
     if rule is None or rule.scope is not RuleScope.GRANT:
         return None
     return Decision(Verdict.ALLOW, Reason.GRANT, rule.target.name, rule.target.origin, context.ruleset.until)
+
+
+def _youtube(context: RequestContext) -> Decision | None:
+    """Close what does not belong to the chosen channels and videos. Devices that are not inspected get nothing of YouTube."""
+    chosen, request = context.ruleset.content.youtube_only, context.request
+    if not chosen or not is_youtube(request.host):
+        return None
+    is_open = context.is_surely_inspected if request.url is None else access_to(request.url, chosen) is not YouTubeAccess.CLOSED
+    return None if is_open else Decision(Verdict.BLOCK, Reason.RULE, YOUTUBE_CHOSEN)
 
 
 def _exception(context: RequestContext) -> Decision | None:
@@ -224,6 +236,7 @@ STEPS: tuple[Step, ...] = (
     Step("closed", _closed, frozenset({"kind", "host"})),  # pause, bedtime: before grants, or "ten more minutes" would undo the night
     Step("budget", _budget, frozenset({"host"})),  # of a category or a service; before grants too: extra time is given as a bonus
     Step("grant", _grant),
+    Step("youtube", _youtube, frozenset({"host", "url"})),  # before exceptions: they open the site, not every film on it
     Step("exception", _exception),  # before the blocks, so that one site of a blocked service or category can be allowed
     Step("rule", _explicit_block),
     Step("bypass", _bypass, frozenset({"kind", "host", "hides_host"})),  # before services: a VPN service is reported as a bypass
@@ -294,8 +307,20 @@ def _enforce_safe_search(context: RequestContext, engine: SearchEngine, allowed:
             return Decision(Verdict.ALLOW, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
 
 
+def is_granted(ruleset: Ruleset, host: str) -> bool:
+    """Tell whether a grant names a host, a domain above it or its service. The decision then may be one about safe search."""
+    services = ruleset.host_facts.services_of(host)
+    rules = [ruleset.rules.services.get(service) for service in services]
+    while host:
+        rules.append(ruleset.rules.hosts.get(host))
+        host = host.partition(".")[2]
+    return any(rule is not None and rule.scope is RuleScope.GRANT for rule in rules)
+
+
 def _has_url_rules(context: RequestContext) -> bool:
     """Return whether the verdict depends on more than the host's name: on URLs, search terms or sign-ins."""
+    if context.ruleset.content.youtube_only and is_youtube(context.request.host):
+        return True
     if context.urls or context.names_tenants or (context.ruleset.content.searches and context.engine is not None):
         return True
     rules = context.ruleset.rules

@@ -178,7 +178,15 @@ def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
         tuple(dict.fromkeys(term for each in found for term in each.searches)),
         tuple(dict.fromkeys(kind for each in found for kind in each.files or ())),
         next((each.tenants for each in found if each.tenants is not None), None),
+        _chosen_by_all([each.youtube_only for each in found if each.youtube_only]),
     )
+
+
+def _chosen_by_all(several: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Return the items that every restriction leaves open. If they have none in common, one that no video is."""
+    if not several:
+        return None
+    return tuple(each for each in several[0] if all(each in other for other in several)) or ("nothing",)
 
 
 def _settings(layers: RulesByScope) -> tuple[SafeSearch, SafeSearch, Privacy]:

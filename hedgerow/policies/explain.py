@@ -128,7 +128,7 @@ def _explain_point(
     steps = []
     for step in STEPS:
         decision = step.judge(context)
-        steps.append(StepExplanation(step.name, decision is not None, sentences.of(step.name, decision)))
+        steps.append(StepExplanation(step.name, decision is not None, _sentence(sentences, step.name, decision)))
         if decision is not None:
             final = decide(ruleset, catalogue, request)
             carried = decision if decision.verdict is Verdict.BLOCK else apply_allowed(context, decision)
@@ -152,10 +152,6 @@ class _StepSentences:
     rulesets: Rulesets
     device: Device
     at: float
-
-    def of(self, step: str, decision: Decision | None) -> str:
-        sentence: str = getattr(self, step.replace("-", "_"))(decision)
-        return sentence + ("" if decision is None or decision.rule is None else f" ({decision.rule})")
 
     def time(self, preposition: str, instant: float | None, otherwise: str = "") -> str:
         if instant is None:
@@ -193,6 +189,15 @@ class _StepSentences:
 
     def grant(self, decision: Decision | None) -> str:
         return f"{decision.what} was granted" if decision else "no grant names it"
+
+    def youtube(self, decision: Decision | None) -> str:
+        if not self.context.ruleset.content.youtube_only:
+            return "no restriction to chosen channels of YouTube"
+        if decision is None:
+            return "not part of YouTube, or a page that the inspector compares with the chosen channels and videos"
+        if self.context.request.url is None:
+            return "only chosen channels of YouTube are open, which needs the certificate on this device: all of YouTube is closed here"
+        return "only chosen channels and videos of YouTube are open, and this page is none of theirs"
 
     def exception(self, decision: Decision | None) -> str:
         rule = self.context.rule
@@ -246,6 +251,11 @@ class _StepSentences:
         if decision is None or decision.reason is Reason.DEFAULT:
             return "nothing blocks it"
         return f"open only because {decision.what} was allowed"
+
+
+def _sentence(sentences: _StepSentences, step: str, decision: Decision | None) -> str:
+    sentence: str = getattr(sentences, step.replace("-", "_"))(decision)
+    return sentence + ("" if decision is None or decision.rule is None else f" ({decision.rule})")
 
 
 def _scope(rule: Rule | None) -> str:

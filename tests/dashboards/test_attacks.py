@@ -50,6 +50,8 @@ FORMS = {
     "/people/mia/site/remove": {"site": "x.example"},
     "/people/mia/nights": {},
     "/people/mia/schedule": {"schedule": "homework", "what": "games", "mon": "15:00-16:00"},
+    "/people/mia/youtube": {"item": "@name"},
+    "/people/mia/youtube/remove": {"item": "@name"},
     "/people/mia/preset": {"preset": "dinner"},
     "/people/mia/holidays": {"first": "2026-12-24"},
     "/people/mia/schedule/remove": {"schedule": "homework"},

@@ -15,6 +15,7 @@ from hedgerow.dashboards.words.languages import Language, language
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Person, Policy, Target
 from hedgerow.policies.targets import ILLEGAL, parse_target
+from hedgerow.policies.youtube import parse_youtube_item
 
 NOTE_LENGTH = 120
 RULE_KEYS = ("always", "allow", "block")
@@ -117,6 +118,45 @@ def own_targets(person: Person) -> list[tuple[bool, Target]]:
     """Return all targets of a person's own rules with True for those that are allowed, the ones that end first."""
     both = [(True, target) for target in person.rules.allow] + [(False, target) for target in person.rules.block]
     return sorted(both, key=lambda pair: (pair[1].until is None, pair[1].until or 0.0))
+
+
+def is_inspected(policy: Policy, person: str) -> bool:
+    """Tell whether pages are inspected on a device of a person, as chosen channels of YouTube need it."""
+    devices = [each for each in policy.devices.values() if person == each.person or person in each.sharers]
+    return any(device.trusts_ca and not device.never_inspect for device in devices)
+
+
+def choose_youtube_edits(policy: Policy, person: str, text: str) -> list[Edit]:
+    """Open a channel or a video of YouTube for a person, and close all others. Raises `InvalidInput`."""
+    try:
+        item = parse_youtube_item(text)
+    except ValueError:
+        raise InvalidInput("Enter a channel such as @name, or the address of a channel or video of YouTube.") from None
+    if not is_inspected(policy, person):
+        raise InvalidInput("This needs a device whose pages are inspected: install the certificate, then switch it on at Devices.")
+    video = item.removeprefix("video:")
+    written = item if video == item else f"https://www.youtube.com/watch?v={video}"
+    return [replace(("people", person, "youtube_only"), _YouTubeEntry(item), written)]
+
+
+def drop_youtube_edits(person: str, item: str) -> list[Edit]:
+    """Remove a channel or video by its name in the policy. Without any, all of YouTube is open again."""
+    return [exclude(("people", person, "youtube_only"), _YouTubeEntry(item))]
+
+
+class _YouTubeEntry:
+    """Equal to any entry that means this channel or video."""
+
+    def __init__(self, item: str) -> None:
+        self._item = item
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            return parse_youtube_item(str(other)) == self._item
+        except ValueError:
+            return False
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class _EntryAbout:

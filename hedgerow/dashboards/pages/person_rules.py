@@ -16,7 +16,15 @@ from hedgerow.dashboards.edits.household import (
     parse_minutes,
     parse_name,
 )
-from hedgerow.dashboards.edits.rules import parse_note, parse_subject, parse_until, remove_rule_edits, rule_edits
+from hedgerow.dashboards.edits.rules import (
+    choose_youtube_edits,
+    drop_youtube_edits,
+    parse_note,
+    parse_subject,
+    parse_until,
+    remove_rule_edits,
+    rule_edits,
+)
 from hedgerow.dashboards.edits.times import (
     ScheduleEffect,
     ScheduleItems,
@@ -79,6 +87,20 @@ class PersonRulePages(PageGroup):
         self._person(name)
         edits, reader = remove_rule_edits(self._context.policy(), name, site), language_of(request)
         return await self._save(request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=title_of(site, reader))
+
+    @post("/people/{name}/youtube", MANAGE)
+    @keeps_input("youtube", "item", _again)
+    async def choose_youtube(self, request: Request, name: PersonName, item: FormText = "") -> Response:
+        """Open a channel or video of YouTube. With the first, all others close."""
+        self._person(name)
+        edits = choose_youtube_edits(self._context.policy(), name, item)
+        return await self._save(request, name, "youtube", message("Open %(what)s at YouTube for %(name)s"), *edits, what=item)
+
+    @post("/people/{name}/youtube/remove", MANAGE)
+    async def drop_youtube(self, request: Request, name: PersonName, item: FormText) -> Response:
+        self._person(name)
+        edits = drop_youtube_edits(name, item)
+        return await self._save(request, name, "youtube", message("Remove %(what)s at YouTube for %(name)s"), *edits, what=item)
 
     @post("/people/{name}/nights", MANAGE)
     @keeps_input("nights", "mon-from", _again)

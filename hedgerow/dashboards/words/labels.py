@@ -14,12 +14,15 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
 from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
+from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Reason, Verdict
 
 _PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
 _REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")
+
+_NOT_CHOSEN = message("not one of the chosen YouTube channels")
 
 # Each reason alone, and with the deciding rule, topic or service.
 _REASONS: dict[Reason, tuple[str, str]] = {
@@ -63,6 +66,8 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
         return reader.gettext(_PASSED_THROUGH)
     if what == CERTIFICATE_REFUSED:
         return reader.gettext(_REFUSED)
+    if what == YOUTUBE_CHOSEN:
+        return reader.gettext(_NOT_CHOSEN)
     alone, with_what = _REASONS[reason]
     return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from hedgerow.policies.targets import INTERNET, check_allowable, parse_target
 from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.suggestions import did_you_mean, meant_date, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import YamlTree
+from hedgerow.policies.youtube import parse_youtube_item
 
 _DIRECTORY = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -31,11 +32,20 @@ def read_content(tree: YamlTree, raw: RawRules, path: yaml_tree.KeyPath) -> Cont
         if kind not in FILE_KINDS:
             message = f"unknown kind of file '{kind}'.{suggest(kind, FILE_KINDS)} Kinds: {', '.join(FILE_KINDS)}."
             tree.add_problem((*path, "block_files", index), message)
+    chosen = None if raw.youtube_only is None else tuple(_youtube_items(tree, raw.youtube_only, (*path, "youtube_only")))
     scan = raw.page_scan
     limit = None if scan is None else 0 if scan.limit is None and scan.everywhere is None else scan.limit
     everywhere = None if scan is None else scan.everywhere
     files = None if raw.block_files is None else tuple(raw.block_files)
-    return ContentRules(raw.pass_through, limit, everywhere, tuple(raw.block_searches), files, _tenants(tree, raw.tenants, path))
+    return ContentRules(raw.pass_through, limit, everywhere, tuple(raw.block_searches), files, _tenants(tree, raw.tenants, path), chosen)
+
+
+def _youtube_items(tree: YamlTree, texts: list[str], path: yaml_tree.KeyPath) -> Iterator[str]:
+    for index, text in enumerate(texts):
+        try:
+            yield parse_youtube_item(text)
+        except ValueError as error:
+            tree.add_problem((*path, index), str(error))
 
 
 def _tenants(tree: YamlTree, raw: RawTenants | None, path: yaml_tree.KeyPath) -> Tenants | None:

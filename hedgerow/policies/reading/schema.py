@@ -136,6 +136,9 @@ class RawRules(RawModel):
     )
     block_searches: Texts = Field([], description="Whole words that no search may have, in addition to those of wider scopes.")
     block_files: Texts | None = Field(None, description="Kinds of files that are blocked: `executables`, `archives`, `torrents`, `macros`.")
+    youtube_only: Texts | None = Field(
+        None, description="Channels and videos of YouTube that are open, on inspected devices; all else of it is closed."
+    )
     tenants: RawTenants | None = Field(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
 
 

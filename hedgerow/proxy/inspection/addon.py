@@ -135,8 +135,6 @@ class InspectionAddon:
         if flow.response is None or active is None:
             return
         flow.response.stream = True
-        if active.is_explicitly_allowed:
-            return
 
         def refuse(decision: Decision) -> ProxyResponse:
             found = self.clients.policy.find_client(active.address)

@@ -20,7 +20,8 @@ class ClientRejected(Exception):
 class ActiveRequest:
     """A request that was let through and is not over. It is judged again when the policy changes.
 
-    `is_explicitly_allowed`: somebody opened it by name, so its content is not scanned.
+    `is_explicitly_allowed`: somebody opened it by name, so its content is not scanned, except that YouTube shows chosen channels only.
+    `is_granted`: somebody opened that too.
     """
 
     client: Client
@@ -28,6 +29,7 @@ class ActiveRequest:
     ruleset: Ruleset
     requests: tuple[Request, ...]
     is_explicitly_allowed: bool = False
+    is_granted: bool = False
 
 
 class ClientRegistry:

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from mitmproxy import http
 
+from hedgerow.policies.decide import is_granted
 from hedgerow.policies.model import Decision, Device, Reason, Request, SafeSearch, Verdict
 from hedgerow.policies.privacy import is_private_search
 from hedgerow.policies.ruleset import Ruleset
@@ -81,7 +82,8 @@ class RequestJudge:
                 self._apply_safe_search(flow, ruleset, each, verdict, is_form=form is not None)
         _prepare(flow, ruleset)
         client, is_explicit = flow.client_conn, decision.reason in _EXPLICITLY_ALLOWED
-        self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit)
+        granted = bool(ruleset.content.youtube_only) and all(is_granted(ruleset, each.host) for each in requests)
+        self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted)
         flow.request.stream = True
 
     def take_form(self, flow: http.HTTPFlow) -> str | None:
@@ -179,7 +181,8 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
         for host in {flow.request.host, flow.request.pretty_host}:
             for name, value in ruleset.content.tenants.fields_for(host.lower().rstrip(".")):
                 fields[name] = value
-    codings = fields.get("accept-encoding", "")
-    if codings and (ruleset.content.files or (ruleset.content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME})):
+    codings, content = fields.get("accept-encoding", ""), ruleset.content
+    scans_page = content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
+    if codings and (content.files or content.youtube_only or scans_page):
         readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
         fields["Accept-Encoding"] = ", ".join(readable) or "identity"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from mitmproxy import http
 
+from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
+from hedgerow.policies.youtube import is_youtube
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
 from hedgerow.proxy.inspection.engine.messages import is_document
@@ -39,11 +42,18 @@ class ResponseScanning:
     def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:
         """Scan the response to a request that was let through. `refuse` renders and records the answer to a blocked one."""
         rules, response = active.ruleset.content, flow.response
-        if response is None or not (rules.page_limit or rules.files) or response.status_code in _BODILESS or response.status_code < 200:
+        if active.is_explicitly_allowed:  # nothing else is scanned where the policy makes an exception
+            rules = ContentRules(youtube_only=rules.youtube_only)
+        if active.is_granted or (response is not None and _is_redirect(response)):
+            rules = replace(rules, youtube_only=None)
+        if response is None or response.status_code in _BODILESS or response.status_code < 200:
+            return
+        if not (rules.page_limit or rules.files or rules.youtube_only):
             return
         fields = response.headers
         head = Head(
-            active.requests[0].url or "", fields.get("content-type", ""), fields.get("content-disposition", ""),
+            next((each.url for each in active.requests if each.url and is_youtube(each.host)), active.requests[0].url) or "",
+            fields.get("content-type", ""), fields.get("content-disposition", ""),
             fields.get("content-encoding", ""), is_document(flow.request.headers),
         )  # fmt: skip
         scanner = BodyScanner(head, ScanRules(rules, self._phrase_lists()), self._pool, refuse, self._count)
@@ -68,3 +78,8 @@ class ResponseScanning:
             if problems:
                 log.warning("%d lines of the phrase lists are invalid. The first: %s", len(problems), problems[0])
         return self._lists
+
+
+def _is_redirect(response: http.Response) -> bool:
+    """Tell whether browsers follow the response instead of showing it: what it leads to is judged by itself."""
+    return 300 <= response.status_code < 400 and bool(response.headers.get("location"))

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_beneath
-from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS
+from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS, YOUTUBE_CHOSEN
 from hedgerow.policies.help_choices import help_choices
 from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks
 from hedgerow.policies.model import Decision, Reason
@@ -259,6 +259,6 @@ def forbids_access_request(decision: Decision) -> bool:
 def _rule_words(decision: Decision) -> str:
     """The words of the rule that blocks, where they say more than the reason. Its place is for admins, who find it with `explain`."""
     if decision.reason is Reason.RULE:
-        return decision.what
+        return "" if decision.what == YOUTUBE_CHOSEN else decision.what
     # A whole line of a file may hold other rules too, and the people they are about.
     return decision.rule.text if decision.rule is not None and decision.rule.line is None else ""

@@ -87,8 +87,8 @@ class PageTranslation:
         """The heading and the sentence for a blocked request."""
         reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
         detail = (
-            reasons.get(decision.what) if decision.reason is Reason.BYPASS else None
-        )  # the way round the filter, if it has its own words
+            reasons.get(decision.what) if decision.reason in (Reason.BYPASS, Reason.RULE) else None
+        )  # the way round the filter, or the setting, if it has its own words
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
         title = self._titles.get(decision.what, decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)

@@ -11,8 +11,9 @@ from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
 from hedgerow.proxy.scanners.words import WordScanner
+from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
-SCANNERS: tuple[type[Scanner], ...] = (FileKindScanner, MacroScanner, WordScanner)
+SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, WordScanner)
 """The scanners, in the order in which they decide. Add a check here."""
 
 PORTION = 64 * 1024
@@ -33,8 +34,9 @@ class BodyScan:
         self._in_worker = in_worker
         self._decoder = ContentDecoder(head.encoding)
         self.is_unreadable = not self._decoder.is_known
-        is_scanned = self.refusal is None and not self.is_unreadable and not head.is_stream
-        self._active = [each for each in wanted if not isinstance(each, Decision)] if is_scanned else []
+        is_scanned = self.refusal is None and not self.is_unreadable
+        scanners = [each for each in wanted if not isinstance(each, Decision)] if is_scanned else []
+        self._active = [each for each in scanners if each.checks_streams or not head.is_stream]
         self._packed: deque[bytes] = deque()
         self._pieces: Iterator[bytes] | None = None
 

@@ -88,6 +88,9 @@ class Scanner(Protocol):
     unchecked: ClassVar[Decision] = Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed")
     """The decision on a body that could not be checked, since it takes too much memory or time."""
 
+    checks_streams: ClassVar[bool] = False
+    """The check applies to sequences of messages too, and holds them back."""
+
     is_done: bool
     """No further byte can change the outcome."""
 

@@ -134,6 +134,25 @@ def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, brow
     assert web.policy_path.read_text() == HOUSE
 
 
+YOUTUBE = HOUSE.replace("tablet: {ip: 192.168.1.31}", "tablet: {ip: 192.168.1.31, trusts_ca: true}")
+
+
+def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
+    refused = browser.post("/people/mia/youtube", data={"item": "@clay.films"})
+    assert refused.status_code == 422
+    assert "needs a device whose pages are inspected" in refused.text
+    assert web.policy_path.read_text() == HOUSE
+    web.policy_path.write_text(YOUTUBE)
+    for item in ("@clay.films", "https://youtu.be/some-video1?si=x", "https://www.youtube.com/@Clay.Films"):
+        assert browser.post("/people/mia/youtube", data={"item": item}).status_code == 303
+    assert load_policy(web.policy_path).people["mia"].rules.content.youtube_only == ("@clay.films", "video:some-video1")
+    wrong = browser.post("/people/mia/youtube", data={"item": "clay films"})
+    assert (wrong.status_code, "Enter a channel such as @name" in wrong.text, 'value="clay films"' in wrong.text) == (422, True, True)
+    for item in ("@clay.films", "video:some-video1"):
+        browser.post("/people/mia/youtube/remove", data={"item": item})
+    assert web.policy_path.read_text() == YOUTUBE
+
+
 def test_the_api_sets_rules_with_an_end_and_a_note(web):
     web.policy_path.write_text(HOUSE)
     with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as api:

@@ -175,7 +175,7 @@ async def _page(request: Request, exchange: Exchange, rest: str) -> None:
 async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
     """Answers with what the query says: `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`.
 
-    `coding` is an encoding that the data has already.
+    `coding` is an encoding that the data has already, `to` the place to which a `status` redirects.
     """
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     data = base64.urlsafe_b64decode(query["data"])
@@ -186,7 +186,8 @@ async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
         headers.append(("Content-Encoding", encoding))
         data = PACKERS[encoding](data)
     headers += [("Content-Encoding", query["coding"])] if "coding" in query else []
-    await exchange.start(200, headers, len(data))
+    headers += [("Location", query["to"])] if "to" in query else []
+    await exchange.start(int(query.get("status", "200")), headers, len(data))
     await exchange.write(data)
     await exchange.finish()
 
@@ -277,6 +278,9 @@ _PAGES: dict[str, Callable[[Request, Exchange, str], Awaitable[None]]] = {
     "status": _status,
     "page": _page,
     "mirror": _mirror,
+    "youtubei": _mirror,
+    "watch": _mirror,
+    "shorts": _mirror,
     "talk": _talk,
     "go-on": _go_on,
     "trailers": _trailers,

@@ -1,0 +1,52 @@
+"""Check of pages and calls of YouTube where only chosen channels and videos are open."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
+
+from hedgerow.policies.decide import YOUTUBE_CHOSEN
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.youtube import YouTubeAccess, access_to, is_chosen, is_youtube
+from hedgerow.proxy.scanners.decoding import ContentDecoder, Excessive
+from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of a response. A page with its film's data has about 1.5 MB."""
+
+_INLINE = 256 * 1024
+_CLOSED = Decision(Verdict.BLOCK, Reason.RULE, YOUTUBE_CHOSEN)
+
+
+class YouTubeScanner(Scanner):
+    """Holds a response back until it is known to be of a chosen channel or video."""
+
+    unchecked: ClassVar[Decision] = _CLOSED
+    checks_streams = True
+
+    def __init__(self, url: str, chosen: tuple[str, ...]) -> None:
+        self.is_done = False
+        self._url, self._chosen = url, chosen
+        self._body = bytearray()
+
+    @classmethod
+    def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
+        chosen = rules.content.youtube_only
+        if not chosen or not is_youtube(urlsplit(head.url).hostname or "") or access_to(head.url, chosen) is not YouTubeAccess.VERIFY:
+            return None
+        return cls(head.url, chosen) if ContentDecoder(head.encoding).is_known else _CLOSED
+
+    def feed(self, data: bytes) -> Outcome:
+        if len(self._body) + len(data) > MAX_BODY:
+            raise Excessive
+        self._body += data
+        return None
+
+    def release(self) -> Decision | None:
+        return self.work()
+
+    def end(self) -> Outcome:
+        return PENDING if len(self._body) > _INLINE else self.work()
+
+    def work(self) -> Decision | None:
+        return None if is_chosen(self._url, bytes(self._body), self._chosen) else _CLOSED
