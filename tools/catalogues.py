@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 
 from babel import Locale
@@ -28,8 +29,9 @@ COMPLETE = ("de", "fr", "es", "pt", "pt-BR")
 """Languages in which no message may be missing. The others have at least the messages of `REQUIRED`."""
 
 REQUIRED = (
-    "templates/device.html", "templates/layout.html", "templates/parts.html", "templates/start.html", "templates/error.html",
-    "words/labels.py", "words/rules.py", "pages/own_device.py", "pages/start.py",
+    "templates/device.html", "templates/ask_site.html", "templates/layout.html", "templates/parts.html", "templates/error.html",
+    "templates/start.html", "templates/guide_*.html", "templates/not_in_charge.html", "templates/children.html", "words/labels.py",
+    "words/rules.py", "pages/own_device.py", "pages/ask.py", "pages/guide.py",
 )  # fmt: skip
 """The child's own page and the guide, with what they include. The block page is required too."""
 
@@ -55,7 +57,7 @@ def messages(*, required_only: bool = False) -> Catalog:
     catalogue = Catalog(project="Hedgerow", creation_date=_CREATED, fuzzy=False)
     for folder in (PACKAGE / "dashboards", PACKAGE / "app"):
         for file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
-            if not required_only or file in REQUIRED:
+            if not required_only or any(fnmatch(file, pattern) for pattern in REQUIRED):
                 catalogue.add(text, context=context)
     for context, text in _in_data():
         catalogue.add(text, context=context)
