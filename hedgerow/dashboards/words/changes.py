@@ -45,6 +45,7 @@ _TIMES = {
     "school-nights": message("school nights"), "school-days": message("school days"), "weekend": message("weekend"),
     "every-day": message("every day"), "holidays": message("holidays"),
 }  # fmt: skip
+_THIS_MACHINE = message("Somebody at this machine")
 _SET = message("%(who)s set %(key)s of %(name)s to %(now)s.")
 _SET_AGAIN = message("%(who)s changed %(key)s of %(name)s from %(before)s to %(now)s.")
 _RULE_REMOVED = message("%(who)s removed the rule for %(what)s of %(name)s.")
@@ -74,7 +75,7 @@ def change_sentences(who: str, before: Mapping[str, str], after: Mapping[str, st
 @functools.lru_cache(maxsize=256)
 def _sentences(who: str, before: tuple[tuple[str, str], ...], after: tuple[tuple[str, str], ...], code: str) -> tuple[str, ...]:
     olds, news = dict(before), dict(after)
-    teller = _Teller(who, language(code))
+    teller = _Teller(language(code).gettext(_THIS_MACHINE) if who == "this machine" else who, language(code))
     told: dict[str, None] = {}
     for name in dict.fromkeys((*olds, *news)):
         told |= dict.fromkeys(teller.document(_read(olds.get(name, "")), _read(news.get(name, ""))))

@@ -96,6 +96,11 @@ _YAML = st.recursive(
 _POLICY = st.dictionaries(st.sampled_from(["people", "devices", "network", "lists", "allow", "schedules", "notices"]), _YAML, max_size=4)
 
 
+def test_the_machine_itself_is_somebody() -> None:
+    told = change_sentences("this machine", {"h": ""}, {"h": "people: {mia: {}}"}, language("en"))
+    assert told == ("Somebody at this machine added mia.",)
+
+
 @settings(max_examples=150, deadline=None)
 @given(_POLICY, _POLICY)
 def test_any_two_files_are_compared_without_an_error(before: dict[str, object], after: dict[str, object]) -> None:

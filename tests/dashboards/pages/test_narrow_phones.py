@@ -1,0 +1,47 @@
+"""Names of days and times on the narrowest phone, in every language: nothing breaks in two and nothing is cut off."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+from web_server import Web
+from web_server.household import fill
+
+from hedgerow.policies.text.locales import LANGUAGES
+
+CHROMIUM = shutil.which("chromium")
+
+# Names of days and instants on more than one line, and times that are wider than the span in which they stand.
+BROKEN = """() => {
+  const broken = [];
+  for (const each of document.querySelectorAll('table.week tbody th, .weekrow .label, time, .track .times')) {
+    if (!each.offsetParent) continue;
+    const range = document.createRange();
+    range.selectNodeContents(each);
+    const text = range.getBoundingClientRect(), around = each.parentElement.getBoundingClientRect();
+    const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top))).size;
+    if (lines > 1 || text.left < around.left - 1 || text.right > around.right + 1) broken.push(each.textContent.trim());
+  }
+  return broken;
+}"""
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"), pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_days_and_times_are_whole(web: Web, has_scripts: bool) -> None:
+    fill(web)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        for code in LANGUAGES:
+            context = browser.new_context(viewport={"width": 320, "height": 800}, locale=code, java_script_enabled=has_scripts)
+            page = context.new_page()
+            for path in ("/people/mia", "/log", "/log/raw", "/changes", "/why?row=1"):
+                page.goto(web.url + path)
+                assert page.evaluate("document.documentElement.lang") == code
+                assert page.evaluate(BROKEN) == [], (code, path)
+                assert page.evaluate("document.documentElement.scrollWidth") <= 320, (code, path)
+            context.close()
+        browser.close()
