@@ -39,14 +39,15 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class SwitchGroup:
-    """Switches of services of one kind. `noted` are those with a remark."""
+    """Switches of services of one kind."""
 
     title: str
     switches: tuple[Switch, ...]
 
     @property
     def noted(self) -> tuple[Switch, ...]:
-        return tuple(each for each in self.switches if each.notes)
+        """Switches that are otherwise at this moment, without those that lack something."""
+        return tuple(each for each in self.switches if each.notes and not each.notes[0].href)
 
 
 def needs_pages(target: Target) -> bool:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import dnslib
 import httpx
 import pytest
-from small_internet.running import Hedgerow, running_hedgerow
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
 from web_server.switches import TOPICS, ShownSwitches, decided, site_of
 from web_server.walking import PageReader, Walker, without_times
 
@@ -98,6 +98,14 @@ def ask_names(home: Hedgerow, chance: random.Random) -> None:
             sock.recv(4096)
 
 
+def bring_back_people(home: Hedgerow, original: str) -> None:
+    """Put the first policy back once the walk has removed a child or their devices."""
+    policy = in_force(home).policy
+    if not {"mia", "tom"} <= policy.people.keys() or not {"mia-tablet", "tom-laptop"} <= policy.devices.keys():
+        home.edit_policy(original)
+        wait_until(lambda: {"mia", "tom"} <= in_force(home).policy.people.keys(), 30)
+
+
 def in_force(home: Hedgerow) -> LoadedSnapshot:
     return LoadedSnapshot(Snapshot.load(home.state))
 
@@ -131,6 +139,7 @@ def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> 
 def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counter[str]:
     """Tap `TAPS` times, mostly in the parent's browser. Returns counts of what was done."""
     counted: Counter[str] = Counter()
+    original = home.policy_path.read_text()
     for place, walker in enumerate(walkers):
         walker.open("/device" if place else "/")
     for number in range(TAPS):
@@ -138,6 +147,7 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
         walker = walkers[place]
         if number % 15 == 0:
             ask_names(home, chance)
+            bring_back_people(home, original)
         if chance.random() < 0.2 or not walker.page:
             walker.open(chance.choice(("/people/mia", "/people/tom", "/", "/log", "/devices")) if place == 0 else "/device")
         before = PageReader(walker.page)

@@ -144,7 +144,9 @@ class Walker:
         if not buttons or (links and self.chance.random() < 0.35):
             self.tapped = self.chance.choice(links) if links else "/"
             return self.open(self.tapped), False
-        form, button = self.chance.choice(buttons)
+        # A page has hundreds of switches and one form for the nights: each address is as likely as any other.
+        action = self.chance.choice(sorted({form.action for form, _ in buttons}))
+        form, button = self.chance.choice([pair for pair in buttons if pair[0].action == action])
         data = [(each.name, self._filled(each)) for each in form.fields]
         data = [(name, value) for name, value in data if value or self.chance.random() < 0.9]
         data += [button] if button[0] else []

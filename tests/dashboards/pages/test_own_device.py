@@ -1,0 +1,80 @@
+"""A device's own page: codes that are confirmed or kept as typed, and answers that appear by themselves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+from web_server import NOW, Web
+
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.policies.model import AccessRequest, DeviceId
+
+CHROMIUM = shutil.which("chromium")
+CHILD = "127.0.0.2"
+TABLET = DeviceId("mia-tablet")
+
+
+@pytest.fixture
+def child(web: Web) -> Iterator[httpx.Client]:
+    web.control.devices[CHILD] = DeviceView(TABLET, "mia", "child-8-12", is_seat=True)
+    transport = httpx.HTTPTransport(local_address=CHILD)
+    headers = {"origin": web.url, "accept-language": "en"}
+    with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60, headers=headers) as client:
+        yield client
+
+
+def test_a_wrong_code_is_kept_with_its_problem_beside_it(child: httpx.Client) -> None:
+    answer = child.post("/device/voucher", data={"code": "ABCD <efgh>"})
+    assert answer.status_code == 422
+    assert "mia-tablet knows no voucher" in answer.text
+    field = re.search(r'<input name="code"[^>]*value="ABCD &lt;efgh&gt;"[^>]*>', answer.text)
+    assert field is not None, "what was typed is kept"
+    assert 'aria-invalid="true" aria-describedby="mistake"' in field[0]
+    assert "What I asked for" in answer.text, "it is the whole page, not an error alone"
+    assert child.post("/device/voucher", data={"code": "x" * 250}).status_code == 422
+    assert child.post("/device/voucher").status_code == 422
+
+
+def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
+    assert "The code worked. Your time has begun." in child.get("/device?used=voucher").text
+    assert "The code worked." not in child.get("/device").text
+
+
+def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: httpx.Client) -> None:
+    def state() -> Any:
+        return child.get("/device/state").json()["state"]
+
+    before = state()
+    assert state() == before
+    id = web.ledger.file(AccessRequest(NOW, TABLET, "mia", "news.example"))
+    assert id is not None
+    asked = state()
+    web.ledger.deny(id, "ana")
+    assert len({before, asked, state()}) == 3
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+def test_a_denial_appears_by_itself_and_leaves_what_is_being_typed(web: Web) -> None:
+    web.control.devices["127.0.0.1"] = DeviceView(TABLET, "mia", "child-8-12")
+    id = web.ledger.file(AccessRequest(NOW, TABLET, "mia", "news.example"))
+    assert id is not None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(locale="en", viewport={"width": 390, "height": 844}).new_page()
+        page.goto(f"{web.url}/device")
+        asked = page.locator('[data-fresh="asked"]')
+        expect(asked).to_contain_text("waiting for an answer")
+        page.get_by_label("Which site or app?").fill("scratch.mit.edu")
+        web.ledger.deny(id, "ana")
+        expect(asked.locator(".tag.block")).to_have_text("no", timeout=20_000)
+        assert page.get_by_label("Which site or app?").input_value() == "scratch.mit.edu"
+        assert Axe().run(page).response["violations"] == []
+        browser.close()
