@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import httpx
 
+from hedgerow.app.ipc import WorkersFile
 from hedgerow.app.settings import Settings
+
+
+def problem_of_control(settings: Settings) -> str:
+    """Why control does not run, as far as the supervisor knows; else empty."""
+    try:
+        rows = WorkersFile.load(settings.workers_file).workers
+    except (OSError, ValueError):
+        return ""
+    return next((row.problem for row in rows if row.role == "control"), "")
 
 
 def control_client(settings: Settings, timeout: float) -> httpx.Client:

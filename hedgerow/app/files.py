@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -50,11 +51,18 @@ def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def make_private_folder(path: Path) -> None:
-    """Create `path` and its parents. `path` becomes private to its owner, unless it belongs to another user."""
+def make_private_folder(path: Path) -> Path:
+    """Create `path` and its parents, and return it. `path` becomes private to its owner, unless it belongs to another user."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.stat().st_uid == os.geteuid():
+    status = path.stat()
+    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o700:  # on a read-only file system, any chmod fails
         path.chmod(0o700)
+    return path
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Return True if a write failed because of the disk: it is full, read-only or broken."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def error_text(error: Exception) -> str:
@@ -76,17 +84,27 @@ class FolderLock:
         self._descriptor = -1
 
     def acquire(self) -> int | None:
-        """Take the lock. Returns None on success, else the process id of the holder (0 if unknown)."""
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """Take the lock. Returns None on success, else the process id of the holder (0 if unknown). Raises OSError."""
+        self._descriptor = self._open()
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(self._descriptor, 20).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             return int(owner) if owner.isdigit() else 0
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, str(os.getpid()).encode())
+        with contextlib.suppress(OSError):  # on a full or read-only disk, the lock holds without the process id
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, str(os.getpid()).encode())
         return None
+
+    def _open(self) -> int:
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(self._path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if not is_disk_error(error) or not self._path.exists():
+                raise
+            return os.open(self._path, flags | os.O_RDONLY)
 
     def keep_across_exec(self) -> None:
         """Let the program that replaces this process by execve keep the lock until its end."""

@@ -26,13 +26,23 @@ BEAT = b".\n"
 BEAT_EVERY_S = 1.0
 """Seconds between two `BEAT`s of a child."""
 
+PROBLEM = b"problem "
+"""From a child that can't serve and ends: the reason follows, as one line of UTF-8."""
+
 RETIRE = b"retire\n"
 """To a child: its successor serves, so it should end with its last connection."""
 
 
+class StartProblem(Exception):
+    """A child can't serve. The text says why, for people; it is logged and sent to the supervisor."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """One child: `since` is its start in seconds since the epoch. `pid` is None before the first start."""
+    """One child: `since` is its start in seconds since the epoch. `pid` is None before the first start.
+
+    `problem` says why it can't serve, as far as it said so.
+    """
 
     role: str
     index: int
@@ -41,6 +51,7 @@ class WorkerRow:
     ready: bool
     restarts: int
     renewals: int
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

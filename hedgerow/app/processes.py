@@ -11,16 +11,18 @@ import gc
 import logging
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvloop
 
-from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, READY, RENEW, RETIRE
+from hedgerow.app.files import error_text
+from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, StartProblem
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import SnapshotWatch
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch
 from hedgerow.app.workers.worker import Worker
 from hedgerow.internals import IncompatibleLibraryError
 
@@ -90,12 +92,25 @@ async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
 
 
 def make_worker(role: str, index: int, settings: Settings) -> Worker:
-    """Return a worker with the snapshot in force. Exits if there is none, which only a wrong state directory can cause."""
+    """Return a worker with the snapshot in force or, if that can't be used, with one of last resort. Raises StartProblem."""
     watch = SnapshotWatch(settings.state)
-    view = watch.open_if_new()
-    if view is None:
-        sys.exit(f"There is no usable snapshot in {settings.state}.")
+    view = watch.open_if_new() or open_fallback(settings)
     return Worker(role, index, settings, view, watch)
+
+
+def open_fallback(settings: Settings) -> LoadedSnapshot:
+    """Make and open the snapshot of last resort. Raises StartProblem. A process makes it, since the compiler needs much memory."""
+    command = (sys.executable, "-P", "-m", "hedgerow.app.fallback", str(settings.state))
+    made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        if made.returncode != 0:
+            raise OSError(made.stderr.strip().rpartition("\n")[2])
+        view = LoadedSnapshot(Snapshot.load(Path(made.stdout.removesuffix("\n"))))
+    except (OSError, ValueError) as error:
+        raise StartProblem(f"There is no usable snapshot in {settings.state}, and none can be made: {error_text(error)}") from None
+    policy = f"the policy {view.policy.path}" if view.policy.path else "the built-in policy for children"
+    log.error("There is no usable snapshot in %s: %s is in force with the lists %s.", settings.state, policy, view.catalogue.version)
+    return view
 
 
 async def run_control(settings: Settings, _index: int) -> None:
@@ -105,10 +120,17 @@ async def run_control(settings: Settings, _index: int) -> None:
         # The migration tools would stay in memory for months, so this program replaces itself.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
-    from hedgerow.app.control.process import ControlProcess
+    from sqlalchemy.exc import DatabaseError
 
-    control = ControlProcess(settings)
-    await control.start()
+    from hedgerow.app.control.list_jobs import CompileError
+    from hedgerow.app.control.process import ControlProcess
+    from hedgerow.policies.reading.load import PolicyError
+
+    try:
+        control = ControlProcess(settings)
+        await control.start()
+    except (CompileError, DatabaseError, PolicyError) as error:
+        raise StartProblem(str(getattr(error, "orig", None) or error)) from error
     async with run_in_background(control.run()):
         notify_ready()
         await wait_for_message()
@@ -184,8 +206,14 @@ def main() -> None:
         beating.cancel()
 
     os.set_blocking(sys.stdout.fileno(), False)
-
-    uvloop.run(run())
+    try:
+        uvloop.run(run())
+    except (StartProblem, OSError) as error:
+        text = " ".join(error_text(error).split())
+        log.error("can't serve: %s", text)
+        with contextlib.suppress(OSError):
+            notify_supervisor(PROBLEM + text[:500].encode() + b"\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

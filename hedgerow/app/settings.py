@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import ipaddress
 import os
+import shutil
 import socket
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,6 +130,8 @@ class Settings:
     profile: str = "standard"
     encrypted: dict[str, Endpoint] = field(default_factory=dict)  # by the names of `ENCRYPTED_TRANSPORTS`
     page: tuple[Endpoint, ...] = ()  # addresses that blocked names resolve to
+    run_folder: Path | None = None  # the directory of `run` if the state directory can't be written
+    problem: str = ""  # the reason, as one sentence
     transparent: Endpoint | None = None  # target of web connections that the network redirects
 
     @property
@@ -141,7 +147,7 @@ class Settings:
     @property
     def run(self) -> Path:
         """Files that live no longer than the run: sockets, keys, process ids."""
-        return self.state / "run"
+        return self.run_folder or self.state / "run"
 
     @property
     def journal(self) -> Path:
@@ -208,4 +214,42 @@ class Settings:
     @staticmethod
     def load(state: Path) -> Settings:
         """Read the settings of the run on this state directory. Raises OSError if there was none."""
-        return decode(Settings, (state / "run" / "settings.json").read_bytes())
+        memory = memory_folder(state)
+        folder = memory if _is_trusted(memory, state) else state / "run"
+        return decode(Settings, (folder / "settings.json").read_bytes())
+
+
+def memory_folder(state: Path) -> Path:
+    """The directory in memory for the files of a run whose state directory can't be written."""
+    return Path("/dev/shm") / f"hedgerow-{hashlib.sha256(os.fsencode(os.path.realpath(state))).hexdigest()[:16]}"  # noqa: S108 (owner is checked)
+
+
+def make_memory_folder(state: Path) -> Path:
+    """Create the directory in memory. Raises OSError, also if another user made it."""
+    folder = memory_folder(state)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if _owner_of(folder) != os.geteuid():
+        raise PermissionError(errno.EACCES, "it belongs to another user", str(folder))
+    return folder
+
+
+def remove_memory_folder(state: Path) -> None:
+    """Remove the directory in memory if it is ours."""
+    folder = memory_folder(state)
+    if _owner_of(folder) == os.geteuid():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_trusted(folder: Path, state: Path) -> bool:
+    """Return True if Hedgerow made a directory in memory, where any user could have made one of that name."""
+    owner = _owner_of(folder)
+    return owner is not None and owner in {os.geteuid(), _owner_of(state)} and (folder / "settings.json").exists()
+
+
+def _owner_of(folder: Path) -> int | None:
+    """The owner of a directory; None if there is none, or another kind of file."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return None
+    return status.st_uid if stat.S_ISDIR(status.st_mode) else None

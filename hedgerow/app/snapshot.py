@@ -91,5 +91,5 @@ class SnapshotWatch:
         try:
             return LoadedSnapshot(Snapshot.load(self._state))
         except (OSError, ValueError) as error:
-            log.error("Can't use the new snapshot, the last one stays in force: %s", error)
+            log.error("Can't use the snapshot %s: %s", self._state / FILE_NAME, error)
             return None

@@ -10,10 +10,11 @@ import secrets
 import socket
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
-from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
-from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
+from hedgerow.app.files import FolderLock, error_text, is_disk_error, make_private_folder, write_atomically
+from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
 from hedgerow.policies.transports import LISTENERS, shared_ports
 from hedgerow.sockets import raise_descriptor_limit
 
@@ -27,20 +28,16 @@ class StartError(Exception):
 
 
 def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
-    """Create the state directory, take its lock and choose every port. Raises StartError."""
+    """Create the state directory, take its lock and choose every port.
+
+    If the disk is full, read-only or broken, the files of the run lie in memory, so that filtering goes on. Raises StartError.
+    """
     _refuse_shared_ports(settings.listeners)
     try:
-        make_private_folder(settings.state)
-        make_private_folder(settings.run)
-        lock = FolderLock(settings.state)
-        owner = lock.acquire()
-        if owner is not None:
-            raise StartError(f"Another Hedgerow (process {owner}) already uses the state directory {settings.state}.")
-        write_atomically(settings.pass_key, secrets.token_bytes(32))
+        lock = _lock(settings, make_private_folder(settings.state))
     except OSError as error:
-        raise StartError(
-            f"Can't write to the state directory {settings.state}: {error.strerror}. Choose another with --state DIR."
-        ) from None
+        settings = _in_memory(settings, error)
+        lock = _lock(settings, settings.run)
     claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name]) for name, endpoint in settings.listeners.items()}
     settings = replace(
         settings,
@@ -51,8 +48,42 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
         transparent=claimed.get("transparent"),
         page=tuple(place for place in settings.page if _is_free_for_page(place, settings)),
     )
-    settings.save()
-    return settings, lock
+    return _write_run_files(settings), lock
+
+
+def _lock(settings: Settings, folder: Path) -> FolderLock:
+    """Take the lock in `folder`. Raises OSError and StartError."""
+    lock = FolderLock(folder)
+    owner = lock.acquire()
+    if owner is not None:
+        raise StartError(f"Another Hedgerow (process {owner}) already uses the state directory {settings.state}.")
+    return lock
+
+
+def _write_run_files(settings: Settings) -> Settings:
+    """Write the files of the run: below the state directory or, if that can't be written, in memory. Raises StartError."""
+    try:
+        make_private_folder(settings.run)
+        write_atomically(settings.pass_key, secrets.token_bytes(32))
+        settings.save()
+    except OSError as error:
+        return _write_run_files(_in_memory(settings, error))
+    if settings.run_folder is None:
+        remove_memory_folder(settings.state)
+    return settings
+
+
+def _in_memory(settings: Settings, error: OSError) -> Settings:
+    """Return the settings with the files of the run in memory. Raises StartError if the disk is not to blame for `error`."""
+    reason = f"Can't write to the state directory {settings.state}: {error.strerror}."
+    if not is_disk_error(error) or settings.run_folder is not None:
+        raise StartError(f"{reason} Choose another with --state DIR.") from None
+    try:
+        folder = make_memory_folder(settings.state)
+    except OSError as worse:
+        raise StartError(f"{reason} Its place can't be taken by memory: {error_text(worse)}.") from None
+    log.error("%s Filtering goes on with the last snapshot, and nothing can be saved.", reason)
+    return replace(settings, run_folder=folder, problem=reason)
 
 
 def exec_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:

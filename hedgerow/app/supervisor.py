@@ -24,9 +24,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from hedgerow.app.files import write_atomically
-from hedgerow.app.ipc import BEAT_EVERY_S, READY, RENEW, RETIRE, WorkerRow, WorkersFile
+from hedgerow.app.ipc import BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, WorkerRow, WorkersFile
 from hedgerow.app.logs import start_logs
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
 from hedgerow.codec import encode
 from hedgerow.network.own_addresses import own_addresses
 
@@ -35,6 +35,13 @@ log = logging.getLogger("hedgerow.supervisor")
 STOP_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 60.0
 MAX_RESTART_DELAY_S = 1.0
+MAX_FIRST_DELAY_S = 30.0
+"""The same for a process that has never served: its cause is probably the disk, and each attempt takes the processor from the others."""
+ATTEMPTS = 2
+"""Failed attempts after which the others start, or are announced, without a process."""
+CONTROL_PATIENCE_S = 20.0
+"""Seconds for which the workers wait for control's snapshot, if there is an earlier one."""
+ENFORCING = {"dns", "gate"}
 STEADY_AFTER_S = 5.0
 PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 15, "control": 15}
 """Seconds without a beat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
@@ -54,6 +61,8 @@ class ManagedProcess:
     is_serving: bool = False
     is_starting: bool = True  # refers to the newest process
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # set once the first process serves
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # set once one serves, or `ATTEMPTS` have failed
+    problem: str = ""
     renewals: int = 0
     # Processes that served here before and end by themselves.
     predecessors: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
@@ -61,13 +70,16 @@ class ManagedProcess:
     @property
     def row(self) -> WorkerRow:
         pid = self.process.pid if self.process else None
-        return WorkerRow(self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals)
+        return WorkerRow(self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals, self.problem)
 
 
 class Supervisor:
-    """Runs control first, then the workers; `run` returns the exit status."""
+    """Runs control first, then the workers; `run` returns the exit status.
 
-    def __init__(self, settings: Settings, on_ready: Callable[[], None], *, has_terminal: bool = False) -> None:
+    `on_ready` is called once all serve. Before that, it may be called with sentences that say which do not, while DNS or the proxy does.
+    """
+
+    def __init__(self, settings: Settings, on_ready: Callable[[Sequence[str]], None], *, has_terminal: bool = False) -> None:
         self._settings = settings
         self._on_ready = on_ready
         self._has_terminal = has_terminal
@@ -86,19 +98,20 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         watchdog = asyncio.create_task(self._watch_beats())
         supervising = [asyncio.create_task(self._supervise(self._control))]
-        if await self._all_ready([self._control]):
+        has_snapshot = (self._settings.state / "snapshot.json").exists()
+        await self._wait_settled([self._control], CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
+        if not self._stopping.is_set():
             supervising += [asyncio.create_task(self._supervise(managed)) for managed in self._workers]
-            if await self._all_ready(self._workers):
-                self._on_ready()
-                notify_systemd("READY=1")
-                if self._has_terminal:
-                    supervising.append(asyncio.create_task(_show_welcome(self._settings, self._stopping)))
-        await self._stopping.wait()
+            await self._wait_settled([self._control, *self._workers], START_TIMEOUT_S)
+            announcing = asyncio.create_task(self._announce())
+            await self._stopping.wait()
+            announcing.cancel()
         notify_systemd("STOPPING=1")
         watchdog.cancel()
         # Workers first: their last reports go to control, which ends last.
         for group in (self._workers, [self._control]):
-            await asyncio.gather(*(self._end(managed) for managed in group))
+            processes = [(managed, process) for managed in group for process in (managed.process, *managed.predecessors)]
+            await asyncio.gather(*(_end_process(managed, process) for managed, process in processes))
         await asyncio.gather(*supervising)
         return self._status
 
@@ -106,24 +119,37 @@ class Supervisor:
         if self._control.process is not None and self._control.process.returncode is None:
             self._control.process.send_signal(signal.SIGHUP)
 
-    async def _all_ready(self, processes: list[ManagedProcess]) -> bool:
-        """Wait until all serve. Returns False if the run ends before, or if one of them can't start at all."""
+    async def _wait_settled(self, processes: Sequence[ManagedProcess], seconds: float) -> None:
+        """Wait until each of them serves or has failed, until the run ends, or for this many seconds."""
 
-        async def wait_ready() -> None:
+        async def wait() -> None:
             for managed in processes:
-                await managed.ready.wait()
+                await managed.settled.wait()
 
-        ready = asyncio.create_task(wait_ready())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({ready, stopping}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if ready.done():
-            return True
-        ready.cancel()
-        if not self._stopping.is_set():
-            late = ", ".join(managed.role for managed in processes if not managed.ready.is_set())
-            self._fail(f"not ready after {START_TIMEOUT_S:.0f} seconds: {late}")
-        return False
+        waits = {asyncio.create_task(wait()), asyncio.create_task(self._stopping.wait())}
+        _, left = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+
+    async def _announce(self) -> None:
+        """Report that the processes serve, with problems as long as some don't. Ends the run if no DNS and no proxy does."""
+        everything = (self._control, *self._workers)
+        late = [managed for managed in everything if not managed.ready.is_set()]
+        if late and not any(managed.role in ENFORCING and managed.ready.is_set() for managed in self._workers):
+            self._fail(f"can't start: {' '.join(map(_problem_of, late))}")
+            return
+        if late:
+            problems = tuple(map(_problem_of, late))
+            for problem in problems:
+                log.error("Filtering with limits: %s", problem)
+            self._on_ready(problems)
+            notify_systemd(f"READY=1\nSTATUS=Filtering with limits: {' '.join(problems)}")
+            for managed in late:
+                await managed.ready.wait()
+        self._on_ready(())
+        notify_systemd(f"READY=1\nSTATUS={self._settings.problem}" if late or self._settings.problem else "READY=1")
+        if self._has_terminal:
+            await _show_welcome(self._settings)
 
     async def _watch_beats(self) -> None:
         """Kill children whose event loops are silent, and feed systemd's watchdog, until cancelled."""
@@ -175,9 +201,12 @@ class Supervisor:
                 self._stopping.set()
                 return
             managed.restarts += 1
+            if managed.restarts >= ATTEMPTS:
+                managed.settled.set()
             self._write_workers()
             steady = time.monotonic() - started > STEADY_AFTER_S
-            pause = 0.0 if steady else min(MAX_RESTART_DELAY_S, pause * 2 + 0.05)
+            longest = MAX_RESTART_DELAY_S if managed.ready.is_set() else MAX_FIRST_DELAY_S
+            pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); restarting it", managed.role, managed.index, _exit_text(status))
             await asyncio.sleep(pause)
 
@@ -198,14 +227,17 @@ class Supervisor:
         managed.is_starting, self._silent[process] = True, 0
         while line := await self._read_message(process):
             if line == READY:
-                managed.is_serving, managed.is_starting = True, False
+                managed.is_serving, managed.is_starting, managed.problem = True, False, ""
                 managed.ready.set()
+                managed.settled.set()
                 self._write_workers()
                 for predecessor in managed.predecessors:
                     if predecessor.stdin is not None:
                         predecessor.stdin.write(RETIRE)
             elif line == RENEW:
                 return None
+            elif line.startswith(PROBLEM):
+                managed.problem = line.removeprefix(PROBLEM).decode(errors="replace").strip()
         managed.is_serving = any(predecessor.returncode is None for predecessor in managed.predecessors)
         return await process.wait()
 
@@ -232,9 +264,6 @@ class Supervisor:
         while await self._read_message(predecessor):
             pass
         return await predecessor.wait()
-
-    async def _end(self, managed: ManagedProcess) -> None:
-        await asyncio.gather(*(_end_process(managed, process) for process in (managed.process, *managed.predecessors)))
 
     def _write_workers(self) -> None:
         """List the processes for control's status page and for people who look for a process id."""
@@ -266,27 +295,36 @@ def notify_systemd(state: str) -> None:
         notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
-async def _show_welcome(settings: Settings, stopping: asyncio.Event) -> None:
-    """Show addresses, QR code and setup code to whoever looks at the terminal; a log that is kept never holds the code."""
+async def _show_welcome(settings: Settings) -> None:
+    """Show addresses, QR code and setup code to whoever looks at the terminal; a log that is kept never holds the code.
+
+    Killed if cancelled.
+    """
     command = (sys.executable, "-P", "-m", "hedgerow.app.cli", "setup", "--state", str(settings.state))
     welcome = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
-    waits = [asyncio.create_task(welcome.wait()), asyncio.create_task(stopping.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    if welcome.returncode is None:
+    try:
+        await welcome.wait()
+    except asyncio.CancelledError:
         welcome.kill()
-    await waits[0]
-    waits[1].cancel()
+        await welcome.wait()
+        raise
+
+
+def _problem_of(managed: ManagedProcess) -> str:
+    return f"{managed.role} does not run: {managed.problem or 'see the log'}."
 
 
 def _exit_text(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
-def ready_lines(settings: Settings, addresses: Sequence[str]) -> list[str]:
+def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence[str] = ()) -> list[str]:
     """The ready line, whose web address opens in a browser on this machine, and one with the addresses for other devices, if any.
 
-    `addresses` are this machine's own.
+    `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A problem is a line.
     """
+    if problems:
+        return [f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy}", *filter(None, [settings.problem]), *problems]
     optional = {"transparent": settings.transparent} if settings.transparent else {}
     others = "".join(f" {name}={place}" for name, place in (optional | settings.encrypted).items())
     ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{others}"
@@ -294,7 +332,7 @@ def ready_lines(settings: Settings, addresses: Sequence[str]) -> list[str]:
     versions = {ip_address(place.host).version for place in settings.web.every_family()}
     near = sorted((each for each in own if each.is_private and not each.is_loopback and each.version in versions), key=_family_order)
     urls = [f"http://{Endpoint(str(address), settings.web.port)}" for address in near]
-    return [ready, f"from other devices: {' '.join(urls)}"] if urls else [ready]
+    return [ready, *([f"from other devices: {' '.join(urls)}"] if urls else []), *filter(None, [settings.problem])]
 
 
 def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
@@ -305,9 +343,13 @@ def main() -> None:
     settings = Settings.load(Path(sys.argv[1]))
     start_logs("supervisor", settings.log_level, settings.log_json)
     supervisor = Supervisor(
-        settings, lambda: print(*ready_lines(settings, own_addresses()), sep="\n", flush=True), has_terminal=sys.stdout.isatty()
+        settings,
+        lambda problems: print(*ready_lines(settings, own_addresses(), problems), sep="\n", flush=True),
+        has_terminal=sys.stdout.isatty(),
     )
-    sys.exit(asyncio.run(supervisor.run()))
+    status = asyncio.run(supervisor.run())
+    remove_memory_folder(settings.state)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

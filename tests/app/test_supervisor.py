@@ -47,7 +47,7 @@ def run_supervisor(tmp_path: Path, script: str, seconds: float, held: float = 0.
     settings, lock = prepare_run(replace(settings_in(tmp_path), workers=1))
 
     async def main() -> int:
-        supervisor = ScriptSupervisor(settings, lambda: None)
+        supervisor = ScriptSupervisor(settings, lambda _: None)
         supervisor.script = script
         asyncio.get_running_loop().call_later(seconds, os.kill, os.getpid(), signal.SIGTERM)
         asyncio.get_running_loop().call_later(1.0, time.sleep, held)
@@ -122,7 +122,7 @@ class BeatingSupervisor(supervisor.Supervisor):
         )
         self._write_workers()
 
-sys.exit(asyncio.run(BeatingSupervisor(settings, lambda: print("ready", flush=True)).run()))
+sys.exit(asyncio.run(BeatingSupervisor(settings, lambda _: print("ready", flush=True)).run()))
 """
 
 

@@ -6,14 +6,13 @@ import contextlib
 import html
 import os
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from list_server import ListServer, send, text
 from small_internet import SmallInternet
+from small_internet.broken_disk import fill, small_disk
 from small_internet.clients import kdig_addresses
 from small_internet.family import LISTS, OWN_LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
@@ -69,19 +68,6 @@ def test_lists_that_all_fail_are_shown_with_the_copies_in_force(internet: SmallI
             wait_until(lambda: "lists" not in troubles(running), 100, "one list is enough")
 
 
-@contextlib.contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a file system of this size."""
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_shown_and_filtering_goes_on(internet: SmallInternet, tmp_path: Path) -> None:
@@ -90,10 +76,7 @@ def test_a_full_disk_is_shown_and_filtering_goes_on(internet: SmallInternet, tmp
         running_hedgerow(family_policy(internet), lists=LISTS, directory=disk) as running,
     ):
         assert troubles(running) == {}
-        filler = disk / "filler"
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 65536)
+        filler = fill(disk)
         assert is_filtering(running)
         shown = wait_until(lambda: troubles(running).get("disk", ""), 60, "the full disk is shown")
         assert "Filtering goes on" in shown

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import httpx
 import typer
 
-from hedgerow.app.control_client import control_client
+from hedgerow.app.control_client import control_client, problem_of_control
 from hedgerow.app.settings import Settings, default_state
 
 PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
@@ -78,7 +78,8 @@ def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.R
         with control_client(settings, _REQUEST_TIMEOUT_S) as client:
             answer = client.request(method, f"/api/v1{path}", params=query, json=None if method == "GET" else body)
     except httpx.HTTPError:
-        fail(f"Hedgerow does not answer at {settings.control_socket}: is it running?")
+        problem = problem_of_control(settings)
+        fail(f"Hedgerow does not answer at {settings.control_socket}: {problem or 'is it running?'}")
     if answer.is_error:
         fail(_error_detail(answer))
     return answer

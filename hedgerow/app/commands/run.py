@@ -108,7 +108,9 @@ def up(
             transparent=parse_endpoint(found) if (found := transparent or listen.get("transparent")) else None,
             encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
             page=_page_places(network),
-            **chosen,
+            dns=chosen["dns"],
+            proxy=chosen["proxy"],
+            web=chosen["web"],
         )
         settings, lock = prepare_run(settings)
     except (StartError, ValueError) as error:

@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from hedgerow.app.ipc import StartProblem
 from hedgerow.journal.database import dialect_of, migrate_journal, open_journal
 from hedgerow.journal.store import DamagedJournalError, JournalError
 
@@ -16,8 +17,7 @@ log = logging.getLogger("hedgerow.control")
 def prepare_journal(path: Path) -> bool:
     """Create or migrate the journal. Returns True if there was something to do.
 
-    A damaged journal is renamed and replaced by a new one, so that filtering continues. Raises SystemExit, with the reason in the log,
-    if that fails too.
+    A damaged journal is renamed and replaced by a new one, so that filtering continues. Raises StartProblem if that fails too.
     """
     try:
         return migrate_journal(path)
@@ -25,12 +25,10 @@ def prepare_journal(path: Path) -> bool:
         try:
             _replace_damaged(path, error)
         except (JournalError, OSError) as worse:
-            log.error("%s; it can't be renamed either: %s", error, worse)
-            raise SystemExit(1) from worse
+            raise StartProblem(f"{error}; it can't be renamed either: {worse}") from worse
         return True
     except JournalError as error:
-        log.error("%s", error)
-        raise SystemExit(1) from error
+        raise StartProblem(str(error)) from error
 
 
 def _replace_damaged(path: Path, error: DamagedJournalError) -> None:

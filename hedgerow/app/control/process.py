@@ -30,6 +30,7 @@ from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.files import error_text, write_atomically
+from hedgerow.app.ipc import StartProblem
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
@@ -99,18 +100,17 @@ class ControlProcess:
     async def start(self) -> None:
         """Publish the first snapshot.
 
-        Raises OSError, CompileError if there are no lists to filter with, and SystemExit, with the reason in the log, for an unusable CA.
+        Raises OSError, CompileError if there are no lists to filter with, and StartProblem for an unusable CA.
         """
         try:
             ensure_ca(self.settings.authority)
         except (CertificateAuthorityError, OSError) as error:
-            log.error("Can't use the certificate authority: %s", error_text(error))
-            raise SystemExit(1) from error
+            raise StartProblem(f"can't use the certificate authority: {error_text(error)}") from error
         await self._events.start()
         await self._follow_policy()
         self._dns_certificate.issue_if_due()
         await self._publisher.lists.load_first_generation(self._publisher.policy, self._publisher.last_generation())
-        await self._publisher.publish()
+        await self._publisher.publish_first()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
 
     async def run(self) -> None:

@@ -79,6 +79,20 @@ class SnapshotPublisher:
                 raise
             self.problem = ""
 
+    async def publish_first(self) -> None:
+        """Publish or, if the disk fails, go on with the last snapshot and retry. Raises OSError if there is none."""
+        try:
+            await self.publish()
+        except OSError:
+            try:
+                self.view = LoadedSnapshot(Snapshot.load(self._state))
+            except ValueError:
+                pass
+            if self.view is None:
+                raise
+            log.error("The snapshot can't be written, the last one stays in force: %s", self.problem)
+            self._wanted.set()
+
     async def put_in_force(self) -> None:
         """Publish, and wait for a moment until every worker applies it. If the disk is full, it is published once there is room."""
         try:
@@ -92,10 +106,12 @@ class SnapshotPublisher:
     async def publish_with_retry(self) -> None:
         """Publish, and retry while the disk is full. Meanwhile the last snapshot stays in force."""
         while True:
+            before = self.problem
             try:
                 return await self.publish()
-            except OSError as error:
-                log.error("The snapshot can't be written, the last one stays in force: %s", error)
+            except OSError:
+                if self.problem != before:
+                    log.error("The snapshot can't be written, the last one stays in force: %s", self.problem)
                 await asyncio.sleep(2)
 
     async def publish_on_request(self) -> None:

@@ -23,7 +23,7 @@ import httpx
 from hedgerow.app.control.discovery import unreadable_lease_files
 from hedgerow.app.control.gateway import GatewayConfig, is_unmodified
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
-from hedgerow.app.control_client import control_client
+from hedgerow.app.control_client import control_client, problem_of_control
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, accepts_connections, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
@@ -110,6 +110,8 @@ def check_running(installation: Installation) -> Iterator[Finding]:
             mend = "hedgerow up, or systemctl start hedgerow; if it runs as a service, run hedgerow doctor as root"
             yield Finding("running", Health.BAD, f"no Hedgerow has run with the state directory {installation.state}", mend)
         return
+    if settings.problem:
+        yield Finding("state directory", Health.BAD, settings.problem, "remove the cause, then systemctl restart hedgerow")
     restart = "see the log (journalctl -u hedgerow) and restart it: systemctl restart hedgerow, or hedgerow up"
     for kind, how in ((socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")):
         answers = query_resolver(settings.dns, kind)
@@ -154,7 +156,9 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     try:
         status = _status(settings)
     except httpx.HTTPError:
-        yield Finding("control", Health.BAD, "does not answer", "systemctl restart hedgerow")
+        problem = problem_of_control(settings)
+        found = f"does not run: {problem}; filtering goes on with the last snapshot" if problem else "does not answer"
+        yield Finding("control", Health.BAD, found, "remove the cause" if problem else "systemctl restart hedgerow")
         return
     late = [str(row["name"]) for row in status["workers"] if row["state"] != "running"]
     if late:

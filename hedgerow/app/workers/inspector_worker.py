@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from hedgerow.app.files import error_text
+from hedgerow.app.ipc import StartProblem
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
@@ -50,14 +51,13 @@ def resident_bytes() -> int:
 
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
-    """Run the inspector on its socket. Raises InspectorError, and SystemExit, with the reason in the log, without a usable CA."""
+    """Run the inspector on its socket. Raises InspectorError, and StartProblem without a usable CA."""
     settings = worker.settings
     backend = ProxyBackend(worker)
     try:
         authority = load_ca(settings.authority)
     except (CertificateAuthorityError, OSError) as error:
-        log.error("Can't use the certificate authority: %s", error_text(error))
-        raise SystemExit(1) from error
+        raise StartProblem(f"can't use the certificate authority: {error_text(error)}") from error
     inspector = Inspector(
         backend.proxy_policy(worker.view),
         load_handover_key(settings.pass_key),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.journal_setup import prepare_journal
+from hedgerow.app.ipc import StartProblem
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.tables import accounts, events
 
@@ -48,13 +49,12 @@ def test_a_damaged_journal_is_renamed_and_replaced(
     engine.dispose()
 
 
-def test_a_newer_journal_stays_where_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_newer_journal_stays_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     prepare_journal(path)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    with pytest.raises(SystemExit):
+    with pytest.raises(StartProblem, match="a newer Hedgerow wrote it"):
         prepare_journal(path)
-    assert "a newer Hedgerow wrote it" in caplog.text
     assert [each.name for each in tmp_path.iterdir() if "damaged" in each.name] == []

@@ -28,6 +28,7 @@ _NO_INTERNET = {
 """Sends what would leave this machine to a port at which nobody listens: whoever publishes lists is never asked by a test."""
 ROLES = ("dns", "gate", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
+_READY_OR_LIMITED = re.compile(r"hedgerow (?:ready|filters with limits) dns=(\S+) proxy=(\S+)(?: web=)?(\S*)(?: \w+=\S+)*\s*")
 
 
 class StartFailure(Exception):
@@ -39,10 +40,10 @@ class StartFailure(Exception):
 
 
 class Hedgerow:
-    """A running `hedgerow up`. Made by `running_hedgerow(...)`."""
+    """A running `hedgerow up`. Made by `running_hedgerow(...)`. `web` is empty if it runs with limits, without pages."""
 
-    def __init__(self, process: subprocess.Popen[str], ready: re.Match[str], directory: Path) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[str], ready: re.Match[str], directory: Path, log: Path) -> None:
+        self.process, self._log = process, log
         self.ready_line = ready[0].strip()
         self.dns, self.proxy = parse_address(ready[1]), parse_address(ready[2])
         self.web = ready[3]
@@ -53,7 +54,7 @@ class Hedgerow:
     @property
     def stderr(self) -> str:
         """All that was logged so far."""
-        return (self.directory / "stderr.txt").read_text(errors="replace")
+        return self._log.read_text(errors="replace")
 
     @property
     def setup_code(self) -> str:
@@ -182,13 +183,23 @@ def running_hedgerow(
                 env=without_internet(environment) | dict(publishers or {}),
             )  # fmt: skip
         with process:
-            yield from _supervised(process, directory)
+            yield from _supervised(process, directory, directory / "stderr.txt", _READY)
 
 
-def _supervised(process: subprocess.Popen[str], directory: Path) -> Iterator[Hedgerow]:
-    stderr = directory / "stderr.txt"
+@contextlib.contextmanager
+def hedgerow_again(directory: Path, log: Path) -> Iterator[Hedgerow]:
+    """Starts Hedgerow on what an earlier run left in `directory`, also with limits. Its log goes to the file `log`."""
+    command = [executable(), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
+    command += [word for name in ("dns", "proxy", "web") for word in (f"--{name}", "127.0.0.1:0")]
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=without_internet())
+    with process:
+        yield from _supervised(process, directory, log, _READY_OR_LIMITED)
+
+
+def _supervised(process: subprocess.Popen[str], directory: Path, stderr: Path, awaited: re.Pattern[str]) -> Iterator[Hedgerow]:
     try:
-        running = Hedgerow(process, _wait_for_ready(process, stderr), directory)
+        running = Hedgerow(process, _wait_for_ready(process, stderr, awaited), directory, stderr)
         yield running
     except BaseException as error:
         error.add_note(f"--- hedgerow's standard error ---\n{stderr.read_text(errors='replace')[-6000:]}")
@@ -199,14 +210,14 @@ def _supervised(process: subprocess.Popen[str], directory: Path) -> Iterator[Hed
     assert process.returncode == 0, f"hedgerow up ended with status {process.returncode}\n{stderr.read_text()[-6000:]}"
 
 
-def _wait_for_ready(process: subprocess.Popen[str], stderr: Path) -> re.Match[str]:
+def _wait_for_ready(process: subprocess.Popen[str], stderr: Path, awaited: re.Pattern[str]) -> re.Match[str]:
     assert process.stdout
     # A silent program must fail the test rather than hang it, and reading a line cannot time out.
     watchdog = threading.Timer(START_SECONDS, process.kill)
     watchdog.start()
     try:
         for line in process.stdout:
-            if ready := _READY.fullmatch(line):
+            if ready := awaited.fullmatch(line):
                 return ready
     finally:
         watchdog.cancel()
