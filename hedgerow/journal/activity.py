@@ -42,7 +42,10 @@ class ActivityFilter:
 
 @dataclass(frozen=True, slots=True)
 class HostActivity:
-    """Decisions that differ in their time only, counted. `last` is the instant of the latest, `id` its row."""
+    """Decisions that differ in their time only, counted. `last` is the instant of the latest, `id` its row.
+
+    `device` is empty where there is a person.
+    """
 
     host: str
     person: str | None
@@ -70,15 +73,15 @@ class ActivityReader:
         self._store = store
 
     def activity(self, wanted: ActivityFilter) -> Activity:
-        """Count the decisions that match by host, person, device, verdict and reason."""
+        """Count the decisions that match by host, person (or device without one), verdict and reason."""
         if wanted.hosts == () or wanted.devices == ():
             return Activity((), is_complete=True)
         with self._store.connect() as connection:
             rows = connection.execute(self.activity_query(connection, wanted)).all()
         # Counted here, since SQLite would sort the rows by all of these columns.
         counted: dict[tuple[Any, ...], list[Any]] = {}
-        for id, at, count, *key in rows:
-            known = counted.setdefault(tuple(key), [0, at, id])
+        for id, at, count, host, person, device, *reason in rows:
+            known = counted.setdefault((host, person, device if person is None else "", *reason), [0, at, id])
             known[0] += count
             if id > known[2]:
                 known[1:] = at, id
