@@ -22,6 +22,7 @@ from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import install_handlers, problem
+from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import api_router
 from hedgerow.dashboards.api.time import BudgetRow, TimeControl, add_time_routes
 from hedgerow.dashboards.control import Control, Status
@@ -99,6 +100,7 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
     api, reader, control = api_router(), parts.reader, parts.control
     add_access_routes(api, reader, control, clock)
     add_policy_routes(api, reader, control, parts.editor, clock)
+    add_rule_routes(api, control, parts.editor)
     add_audit_routes(api, reader, control.policy, clock)
     add_account_routes(api, parts.accounts, control)
     if parts.time is not None:

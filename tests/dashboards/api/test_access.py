@@ -60,7 +60,8 @@ def test_settings_devices_lists_and_receivers_are_changed(web, script):
     assert script.put("/settings", json={"country": "FR", "unknown_devices": "teen-13-15"}).json()["country"] == "FR"
     assert "country: FR          # whose helplines are shown" in web.policy_path.read_text()
     named = script.post("/devices", json={"seen_as": "192.168.1.9", "name": "telly", "person": "tom"})
-    assert (named.status_code, named.json()) == (201, {"device": "telly", "person": "tom", "trusts_ca": False})
+    assert named.status_code == 201
+    assert named.json() == {"device": "telly", "person": "tom", "trusts_ca": False, "owner": "person:tom", "kind": None}
     assert script.put("/devices/telly", json={"person": "mia", "trusts_ca": True}).json()["person"] == "mia"
     assert load_policy(web.policy_path).devices["telly"].trusts_ca
     assert script.put("/devices/telly", json={"person": "", "trusts_ca": False}).json()["person"] is None

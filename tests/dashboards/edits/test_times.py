@@ -6,6 +6,7 @@ from html import unescape
 
 import httpx
 import pytest
+from web_server import TOKEN
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.times import (
@@ -150,3 +151,26 @@ def test_a_schedule_about_nothing_is_refused(web, browser):
     answer = browser.post("/people/mia/schedule", data={"form": "schedule-new", "schedule": "x", "effect": "only", "mon": "15:00-16:00"})
     assert answer.status_code == 422
     assert "Choose what the schedule is about." in answer.text
+
+
+def test_the_api_sets_times_and_channels(web):
+    web.policy_path.write_text(HOUSE.replace("{age: 9}", "{age: 9, devices: [pc]}") + "devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}\n")
+    with httpx.Client(base_url=f"{web.url}/api/v1/people/mia", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as api:
+        api.put("/bedtime", json={"when": {"school-nights": "20:00-07:00"}}).raise_for_status()
+        items = {"effect": "block", "items": ["games", "tiktok"], "when": {"mon-thu": ["15:00-16:00"]}}
+        view = api.put("/schedules/homework", json=items).json()
+        assert view["schedules"] == [{"name": "homework", "effect": "block", "items": ["games", "tiktok"]}]
+        assert api.put("/schedules/homework", json=items | {"items": ["robloxx"]}).status_code == 422
+        assert len(api.post("/presets", json={"preset": "dinner"}).json()["schedules"]) == 2
+        assert api.post("/presets", json={"preset": "school-nights"}).status_code == 422
+        assert len(api.delete("/schedules/dinner").json()["schedules"]) == 1
+        api.post("/holidays", json={"days": "2026-12-21..2026-12-23"}).raise_for_status()
+        assert len(load_policy(web.policy_path).network.holidays) == 3
+        api.delete("/holidays/2026-12-21..2026-12-23").raise_for_status()
+        assert load_policy(web.policy_path).network.holidays == ()
+        assert api.put("/youtube", json={"items": ["@clay.films", "youtu.be/some-video1"]}).json()["youtube"] == [
+            "@clay.films",
+            "video:some-video1",
+        ]
+        assert api.put("/youtube", json={"items": []}).json() == api.get("/times").json()
+        assert api.get("/times").json()["has_bedtime"] is True

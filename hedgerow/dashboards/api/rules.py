@@ -1,0 +1,143 @@
+"""API of a person's times and of chosen channels: bedtime, schedules, presets, days without school, and YouTube."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import Field
+
+from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.control import Control, InvalidInput
+from hedgerow.dashboards.edits.household import find_person, parse_name
+from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.rules import choose_youtube_edits, drop_youtube_edits
+from hedgerow.dashboards.edits.times import (
+    PresetName,
+    ScheduleEffect,
+    ScheduleItems,
+    holiday_edits,
+    preset_edits,
+    presets,
+    remove_schedule_edit,
+    schedule_edits,
+    schedule_items,
+)
+from hedgerow.dashboards.edits.yaml_text import Edit, put_times
+from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
+from hedgerow.dashboards.words.languages import language
+
+type PersonName = Annotated[str, Path(max_length=60)]
+type ScheduleName = Annotated[str, Path(max_length=60)]
+type Text = Annotated[str, Field(min_length=1, max_length=300)]
+type When = Text | list[Text] | dict[Text, Text | list[Text]]
+"""Times as in the policy: `15:00-17:00`, a list, or a mapping of days to either."""
+
+
+class NewBedtime(StrictModel):
+    """Times at which the internet is closed at night. Null removes them; holidays and dates in the policy stay."""
+
+    when: When | None = None
+
+
+class NewSchedule(StrictModel):
+    """A schedule of services, categories, sites or `internet`. `only`: open at these times and closed at all others."""
+
+    effect: ScheduleEffect = ScheduleEffect.BLOCK
+    items: list[Text] = Field(min_length=1, max_length=100)
+    when: When
+
+
+class PresetChoice(StrictModel):
+    preset: PresetName
+
+
+class Holidays(StrictModel):
+    """Days without school: `2026-12-24`, or `2026-12-24..2027-01-03`."""
+
+    days: Text
+
+
+class ChosenChannels(StrictModel):
+    """Channels and videos of YouTube that are open; none for all of YouTube."""
+
+    items: list[Text] = Field(max_length=200)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A schedule. `effect` is null if it both opens and closes."""
+
+    name: str
+    effect: ScheduleEffect | None
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimesView:
+    """A person's own schedules, and the channels and videos of YouTube that are open; none for all."""
+
+    name: str
+    has_bedtime: bool
+    schedules: tuple[ScheduleView, ...]
+    youtube: tuple[str, ...]
+
+
+def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    """Add the routes."""
+
+    def view(name: str) -> TimesView:
+        rules = find_person(control.policy(), name).rules
+        items = ((each.name, schedule_items(each)) for each in rules.schedules)
+        schedules = tuple(ScheduleView(schedule, found.effect, found.names) for schedule, found in items)
+        return TimesView(name, rules.bedtime is not None, schedules, rules.content.youtube_only or ())
+
+    async def change(actor: str, name: str, summary: str, *edits: Edit) -> TimesView:
+        await editor.change(actor, f"{summary} for {name}", *edits)
+        return view(name)
+
+    @api.serve("GET", "/people/{name}/times", READ)
+    async def times(name: PersonName) -> TimesView:
+        return view(name)
+
+    @api.serve("PUT", "/people/{name}/bedtime", MANAGE)
+    async def set_bedtime(actor: Actor, name: PersonName, bedtime: NewBedtime) -> TimesView:
+        find_person(control.policy(), name)
+        return await change(actor, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
+
+    @api.serve("PUT", "/people/{name}/schedules/{schedule}", MANAGE)
+    async def set_schedule(actor: Actor, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:
+        person, items = find_person(control.policy(), name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
+        return await change(actor, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
+
+    @api.serve("DELETE", "/people/{name}/schedules/{schedule}", MANAGE)
+    async def remove_schedule(actor: Actor, name: PersonName, schedule: ScheduleName) -> TimesView:
+        return await change(actor, name, f"Without {schedule}", remove_schedule_edit(find_person(control.policy(), name), schedule))
+
+    @api.serve("POST", "/people/{name}/presets", MANAGE)
+    async def use_preset(actor: Actor, name: PersonName, choice: PresetChoice) -> TimesView:
+        """Put a common arrangement in force that is not yet: nights before school, homework or dinner."""
+        person = find_person(control.policy(), name)
+        chosen = next((each for each in presets(person, language("en")) if each.name is choice.preset), None)
+        if chosen is None:
+            raise InvalidInput("This is in force already.")
+        return await change(actor, name, chosen.title, *preset_edits(person, chosen))
+
+    @api.serve("POST", "/people/{name}/holidays", MANAGE)
+    async def add_holidays(actor: Actor, name: PersonName, new: Holidays) -> TimesView:
+        """Add days without school: for everybody, unless the person has holidays of their own."""
+        return await change(actor, name, f"No school: {new.days}", *holiday_edits(find_person(control.policy(), name), new.days))
+
+    @api.serve("DELETE", "/people/{name}/holidays/{days}", MANAGE)
+    async def remove_holidays(actor: Actor, name: PersonName, days: Annotated[str, Path(max_length=60)]) -> TimesView:
+        edits = holiday_edits(find_person(control.policy(), name), days, add=False)
+        return await change(actor, name, f"School after all: {days}", *edits)
+
+    @api.serve("PUT", "/people/{name}/youtube", MANAGE)
+    async def set_channels(actor: Actor, name: PersonName, chosen: ChosenChannels) -> TimesView:
+        policy = control.policy()
+        before = find_person(policy, name).rules.content.youtube_only or ()
+        edits = [edit for item in before for edit in drop_youtube_edits(name, item)]
+        edits += [edit for item in chosen.items for edit in choose_youtube_edits(policy, name, item)]
+        return await change(actor, name, "Channels of YouTube", *edits)
