@@ -13,7 +13,7 @@ from pathlib import Path
 from hedgerow.app.files import write_atomically
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.codec import decode, encode
-from hedgerow.policies.model import Grant, Pause, Policy, Session
+from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import SpentBudget
 
@@ -27,7 +27,8 @@ class Snapshot:
     """`generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
 
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
-    which the journal describes the policy and the lists, 0 if it does not.
+    which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
+    last request for a host was denied, for some time.
     """
 
     serial: int
@@ -40,6 +41,7 @@ class Snapshot:
     sessions: tuple[Session, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
     version: int = 0
+    denied: dict[str, float] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
         write_atomically(state / FILE_NAME, encode(self))
@@ -58,6 +60,11 @@ class Snapshot:
         if encode(snapshot) != data:
             raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: its fields differ")
         return snapshot
+
+
+def denial_key(device: DeviceId, host: str) -> str:
+    """Return the key of a denied request in `Snapshot.denied`."""
+    return f"{device} {host}"
 
 
 class LoadedSnapshot:

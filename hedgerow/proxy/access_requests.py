@@ -18,10 +18,12 @@ from hedgerow.proxy.page_forms import (
     accepts_ticket,
     is_from_same_origin,
     is_navigation,
+    issue_ticket,
     parse_ask_form,
     parse_code,
     parse_poll_count,
     read_ticket,
+    ticket_time,
 )
 from hedgerow.proxy.pages.block_page import forbids_access_request
 from hedgerow.proxy.pages.response import ProxyResponse
@@ -30,6 +32,9 @@ from hedgerow.proxy.policy import Counters, ProxyPolicy
 
 _POLLS, _POLL_SECONDS = 25, 0.1
 """Checks whether control's answer has come with a snapshot, and seconds between them."""
+
+_ANSWER_POLLS = 90
+"""Checks whether somebody has answered a request, until the waiting page is loaded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +84,23 @@ class AccessRequestHandler:
         is_ours = is_poll or is_from_same_origin(request.scheme, authority.host, authority.port, field)
         if not is_ours or not accepts_ticket(self._key, request.ticket, authority.host, request.device.id, self._clock()):
             return page.short_page("not-from-here", 403, reader=PageReader(reader.language))  # does not tell a child from an adult
-        return self._poll(request, reader) if is_poll else await self._handle_post(request, reader)
+        return await self._poll(request, reader) if is_poll else await self._handle_post(request, reader)
 
-    def _poll(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
+    async def _poll(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
+        """Wait for an answer for some seconds, so that the page shows it at once without being loaded all the time."""
         url = parse_ask_form(request.query.encode(), request.authority.host, request.fallback)[0]
-        if self._decide(request, url).verdict is not Verdict.BLOCK:
-            return self._open(url, reader)
+        for _ in range(_ANSWER_POLLS):
+            if self._decide(request, url).verdict is not Verdict.BLOCK:
+                return self._open(url, reader)
+            if self._is_denied(request):
+                return self._policy().page.short_page("denied", 200, reader=reader)
+            await asyncio.sleep(_POLL_SECONDS)
         return self._policy().page.waiting(url, parse_poll_count(request.query), reader, request.ticket)
+
+    def _is_denied(self, request: BlockPageRequest) -> bool:
+        """True if the request that got this ticket was denied, not an earlier one."""
+        denied = self._policy().denied_at(request.device.id, request.authority.host)
+        return denied is not None and denied >= ticket_time(request.ticket)
 
     async def _handle_post(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
         url, note = parse_ask_form(request.body, request.authority.host, request.fallback)
@@ -107,7 +122,8 @@ class AccessRequestHandler:
             return policy.page.short_page("too-often", 429, reader=reader)
         reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
         policy.request_access(AccessRequest(now, device, request.ruleset.person, request.authority.host, url, reason, note))
-        return policy.page.waiting(url, 0, reader, request.ticket)
+        ticket = issue_ticket(self._key, request.authority.host, device, now)
+        return policy.page.waiting(url, 0, reader, ticket)
 
     async def _take_code(self, request: BlockPageRequest, url: str, digits: str, reader: PageReader) -> ProxyResponse:
         """Send a code to control. If it is right, the URL is open under the next snapshot."""

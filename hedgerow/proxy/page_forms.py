@@ -34,6 +34,11 @@ def issue_ticket(key: bytes, host: str, device: DeviceId, now: float) -> str:
     return f"{expires}-{_sign(key, host, device, expires)}"
 
 
+def ticket_time(ticket: str) -> float:
+    """The instant at which an accepted ticket was issued, in whole seconds."""
+    return float(ticket.partition("-")[0]) - TICKET_LIFETIME
+
+
 def accepts_ticket(key: bytes, ticket: str, host: str, device: DeviceId, now: float) -> bool:
     """True if a block page for this host and device was given the ticket, and it has not expired."""
     expires, _, signature = ticket.partition("-")

@@ -87,6 +87,7 @@ class ProxyPolicy:
     - `decide` judges a request with the snapshot's catalogue; `resolve` looks a host up.
     - `apply_pass_through` adapts the decision on a tunnel whose host is passed through to the device at the moment.
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
+    - `denied_at` returns the instant at which a device's last request for a host was denied, None if it was not or long ago.
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy tunnel each time the gate sweeps.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
@@ -107,6 +108,7 @@ class ProxyPolicy:
     phrase_lists: tuple[str, ...] = ()
     pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
+    denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _host: None
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}

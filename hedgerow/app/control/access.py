@@ -49,6 +49,7 @@ class AccessControl:
 
     async def deny(self, request_id: int, giver: str) -> None:
         await asyncio.to_thread(self._publisher.ledger.deny, request_id, giver)
+        await self._publisher.put_in_force()  # a block page may be waiting for the answer
 
     async def give(
         self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""

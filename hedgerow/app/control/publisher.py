@@ -16,7 +16,7 @@ from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, denial_key
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
@@ -29,6 +29,9 @@ from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.time_model import ActiveMinute, SpentBudget
 
 log = logging.getLogger("hedgerow.control")
+
+DENIALS, DENIAL_SHOWN_S = 100, 1800.0
+"""Denied requests in a snapshot, at most, and seconds for which block pages that wait are told."""
 
 
 class SnapshotPublisher:
@@ -146,7 +149,8 @@ class SnapshotPublisher:
         version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
         state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))
-        snapshot = Snapshot(self._serial, now, policy, generation, *state, version)
+        denied = await asyncio.to_thread(self._denied, now)
+        snapshot = Snapshot(self._serial, now, policy, generation, *state, version, denied)
         view = LoadedSnapshot(snapshot)
         await asyncio.to_thread(snapshot.save, self._state)
         self.view = view
@@ -165,6 +169,12 @@ class SnapshotPublisher:
         except DatabaseError as error:
             log.warning("The version of the rules can't be recorded: %s", error.orig)
             return 0
+
+    def _denied(self, now: float) -> dict[str, float]:
+        """Return the denials that a child may still be waiting for. A newer request for the same host is told by its newer ticket."""
+        rows = self.reader.requests("denied", limit=DENIALS)
+        recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
+        return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}
 
     def _policy_host_names(self, policy: Policy) -> dict[str, str]:
         wanted = {name for device in policy.devices.values() for name in device.hostnames}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
-from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.app.snapshot import LoadedSnapshot, denial_key
 from hedgerow.app.workers.upstreams import WorkerUpstreams, answer_policy
 from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.host_resolver import HostLookup, HostResolver
@@ -66,6 +66,7 @@ class ProxyBackend:
             phrase_lists=phrases,
             pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own),
             report_protection=worker.sightings.report_protection,
+            denied_at=lambda device, host: view.snapshot.denied.get(denial_key(device, host)),
         )
 
     def find_client(self, address: str) -> tuple[Device, Ruleset] | None:

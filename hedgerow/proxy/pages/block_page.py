@@ -28,7 +28,7 @@ from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
-REFRESH_SECONDS = 10
+REFRESH_SECONDS = 1
 _MAX_REFRESHES = 180
 _MAX_CACHED_PAGES = 128
 """Rendered pages in the cache, at some 15 kB each."""
@@ -124,7 +124,7 @@ class BlockPage:
         return self._answer(403, f"{text}\n", "text/plain", (("X-Hedgerow-Reason", decision.reason.value),))
 
     def short_page(self, key: str, status: int, link: str = "", reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
-        """A short page, by its key in the translations: `asked`, `open`, `too-often`, `not-from-here`, or a failure."""
+        """A short page, by its key in the translations: `asked`, `denied`, `open`, `too-often`, `not-from-here`, or a failure."""
         words = self._translations[reader.language].words
         own = (words["young"].get(key) if reader.young else None) or words[key]
         label = own.get("link", "")

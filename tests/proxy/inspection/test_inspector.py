@@ -395,7 +395,7 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
 
     def refreshed(answer: HttpAnswer) -> HttpAnswer:
         seconds, _, path = answer.headers["refresh"][0].partition("; url=")
-        assert seconds == "10"
+        assert seconds == "1"
         return curl(origin + path, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
 
     answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
