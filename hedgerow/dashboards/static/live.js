@@ -8,6 +8,8 @@ const HIDDEN_MS = 60000;  // a page that nobody sees stops listening after so lo
 const parts = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.dataset.live, part]));
 const waiting = new Set();
 const touched = new Map();
+const shown = new Map([...parts].map(([name, part]) => [name, part.innerHTML]));
+let isPressed = false;  // replacing a button under a finger would lose the tap
 let fetching = false;
 let source = null;
 
@@ -21,14 +23,21 @@ const keyOf = (element) => JSON.stringify([
   element.getAttribute("aria-label") || element.textContent.trim(), element.form?.getAttribute("action") || "",
 ]);
 
+for (const [type, pressed] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]]) {
+  addEventListener(type, () => { isPressed = pressed; if (!pressed && waiting.size) setTimeout(refresh, 300); });
+}
+
 const isBusy = (name) => {
+  if (isPressed) return true;
   const focused = document.activeElement;
   const isTyping = parts.get(name).contains(focused) && focused.matches("input:not([type=hidden]), select, textarea");
   return isTyping && Date.now() - (touched.get(name) ?? 0) < BUSY_MS;
 };
 
-const replace = (part, text) => {
+const replace = (name, part, text) => {
   const fresh = new DOMParser().parseFromString(text, "text/html").body;
+  if (fresh.innerHTML.trim() === shown.get(name).trim()) return;
+  shown.set(name, fresh.innerHTML);
   const open = new Set([...part.querySelectorAll("details[open][id]")].map((each) => each.id));
   for (const each of fresh.querySelectorAll("details[id]")) {
     if (open.has(each.id)) each.open = true;
@@ -66,7 +75,9 @@ const refresh = async () => {
       waiting.delete(name);
       const part = parts.get(name);
       const answer = await fetch(part.dataset.source ?? `/today/${name}`, { redirect: "error" });
-      if (answer.ok) replace(part, await answer.text());
+      const text = answer.ok ? await answer.text() : null;
+      if (text !== null && !isBusy(name)) replace(name, part, text);
+      else if (text !== null) waiting.add(name);
     }
   } catch {
     // The server is away; the stream connects again and then everything is fetched.
