@@ -18,6 +18,7 @@ from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Priv
 from hedgerow.policies.reading.load import load_policy, parse_policy
 from hedgerow.policies.request_context import build_context
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.times.closing import is_in_force
 from hedgerow.policies.times.schedule import state_at
 
 RELAXED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -173,7 +174,7 @@ def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iter
     schedules = [bedtime for rules in user.layers.values() if (bedtime := rules.bedtime) is not None][:1]
     schedules += [timed.when for rules in user.layers.values() for timed in rules.schedules]
     both: tuple[Grant | Pause, ...] = (*given_grants, *given_pauses)
-    given = [each.starts <= now < (each.ends or float("inf")) for each in both]
+    given = [is_in_force(each, now) for each in both]
     return [state_at(each, user.zone, now).active for each in schedules] + given
 
 

@@ -22,6 +22,7 @@ from hedgerow.policies.model import (
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
+from hedgerow.policies.times.closing import is_in_force
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 POLICY = b"""
@@ -256,3 +257,13 @@ def test_tonights_bedtime_is_the_next_one_and_includes_what_was_put_off(catalogu
     assert person_times(put_off, mia, NOON).bedtime == bed + 1800
     morning = bed + 11 * 3600
     assert person_times(rulesets, mia, morning) == PersonTimes(None, morning + 13 * 3600)
+
+
+def test_nothing_open_ended_depends_on_the_clock(catalogue: Catalogue) -> None:
+    """A machine without a clock boots in 1970, or with the time of its last shutdown."""
+    clocks = (NOON, NOON - 3600, NOON - 30 * 86_400, 60.0)
+    paused = _rulesets(catalogue, Pause("p", "parent", NOON, None, person="tom"))
+    assert [_closed(paused, "192.168.1.16", at) for at in clocks] == ["pause"] * 4
+    assert all(is_in_force(Grant("g", "x.example", "parent", NOON, None), at) for at in clocks)
+    bounded = Grant("g", "x.example", "parent", NOON, NOON + 60)
+    assert [is_in_force(bounded, at) for at in clocks] == [True, False, False, False], "a wrong clock opens nothing"

@@ -165,9 +165,19 @@ def spares(pause: Pause, user: EffectiveUser) -> bool:
 
 
 def is_in_force(given: Grant | Pause | Session, now: float) -> bool:
-    return given.starts <= now and (given.ends is None or now < given.ends)
+    """Return whether it holds at `now`.
+
+    A grant or a pause begins when it is given. An open-ended one therefore holds at every instant, also if the clock was set back or
+    stands at 1970 on a machine without one.
+    """
+    return (given.starts <= now or _has_always_begun(given)) and (given.ends is None or now < given.ends)
+
+
+def _has_always_begun(given: Grant | Pause | Session) -> bool:
+    return given.ends is None and not isinstance(given, Session)
 
 
 def boundaries_after(given: Iterable[Grant | Pause | Session], now: float) -> list[float]:
     """Return the instants after `now` at which any of these begins or ends."""
-    return [edge for each in given for edge in (each.starts, each.ends) if edge is not None and edge > now]
+    edges = (edge for each in given for edge in (None if _has_always_begun(each) else each.starts, each.ends))
+    return [edge for edge in edges if edge is not None and edge > now]
