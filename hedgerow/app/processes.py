@@ -204,6 +204,9 @@ def main() -> None:
         beating = asyncio.create_task(beat())
         await ROLES[role](settings, index)
         beating.cancel()
+        # All is closed and saved. Only threads may be left, such as one that waits for a silent resolver, and Python would wait for them.
+        logging.shutdown()
+        os._exit(0)
 
     os.set_blocking(sys.stdout.fileno(), False)
     try:

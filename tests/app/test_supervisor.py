@@ -142,3 +142,36 @@ def test_a_stepping_wall_clock_kills_nobody(tmp_path: Path) -> None:
     lock.release()
     rows = json.loads(settings.workers_file.read_bytes())["workers"]
     assert [row["restarts"] for row in rows] == [0] * len(rows)
+
+
+WAITING = """
+import asyncio, sys, threading
+from hedgerow.app import processes
+
+async def wait(_settings, _index):
+    waiting = threading.Event()
+    asyncio.get_running_loop().run_in_executor(None, lambda: (waiting.set(), threading.Event().wait()))
+    await asyncio.to_thread(waiting.wait)
+    processes.notify_ready()
+    await processes.wait_for_message()
+
+processes.ROLES["dns"] = wait
+sys.argv = ["", "dns", "0", sys.argv[1]]
+processes.main()
+"""
+
+
+def test_a_process_ends_although_a_thread_waits_for_ever(tmp_path: Path) -> None:
+    """As for a resolver that does not answer."""
+    settings, lock = prepare_run(settings_in(tmp_path))
+    words = [sys.executable, "-P", "-c", WAITING, str(settings.state)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != b"ready\n":
+            assert process.poll() is None
+        process.terminate()
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    lock.release()
