@@ -241,6 +241,40 @@ def undo(hand: Hand) -> None:
     hand.taps, hand.keys = hand.taps - taps, hand.keys - keys
 
 
+@job("Rename a device", "Devices, the card")
+def rename_a_device(hand: Hand) -> None:
+    hand.go("Devices")
+    card = hand.page.locator("#device-console")
+    hand.tap(card.locator("summary"))
+    hand.enter(card.get_by_label("Name"), "playroom")
+    hand.tap(card.get_by_role("button", name="Save"))
+    hand.said("Saved to the policy file")
+    assert load_policy(hand.web.policy_path).devices["playroom"].person == "mia"
+
+
+@job("Make a device a guest's", "Devices, the card")
+def make_a_guest(hand: Hand) -> None:
+    hand.go("Devices")
+    card = hand.page.locator("#device-console")
+    hand.tap(card.locator("summary"))
+    hand.choose(card.get_by_label("Belongs to"), "Guest with their own device")
+    hand.tap(card.get_by_role("button", name="Save"))
+    hand.said("Saved to the policy file")
+    device = load_policy(hand.web.policy_path).devices["console"]
+    assert (device.profile, device.person) == ("guest", None)
+
+
+@job("Only one YouTube channel", "People, the child, YouTube")
+def choose_a_channel(hand: Hand) -> None:
+    hand.web.policy_path.write_text(hand.policy.replace("{ip: 192.168.1.31}", "{ip: 192.168.1.31, trusts_ca: true}"))
+    hand.go("People", "mia")
+    hand.unfold("Only chosen YouTube channels")
+    hand.enter(hand.page.get_by_label("Channel, or address of a channel or video"), "@clay.films")
+    hand.tap(hand.page.locator("#youtube").get_by_role("button", name="Add"))
+    hand.said("Saved to the policy file")
+    assert load_policy(hand.web.policy_path).people["mia"].rules.content.youtube_only == ("@clay.films",)
+
+
 @job("Find out how to install the certificate", "More")
 def find_the_certificate(hand: Hand) -> None:
     hand.go("More", "Certificate")
