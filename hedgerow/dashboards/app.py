@@ -82,7 +82,8 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
             return problem(admission.status, admission.why)
         view = control.device_at(peer_address(scope)) if admission.why == NOT_IN_CHARGE else None
         if view is not None:
-            return not_in_charge_page(renderer, HTTPConnection(scope), view, control.policy())
+            here = f"http://127.0.0.1:{control.reached_at('127.0.0.1').rpartition(':')[2]}"
+            return not_in_charge_page(renderer, HTTPConnection(scope), view, control.policy(), here)
         return renderer.error(HTTPConnection(scope), admission.status, admission.why)
 
     def may_sign_in(address: str) -> bool:

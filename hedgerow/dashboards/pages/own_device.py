@@ -197,11 +197,14 @@ def help_section(view: DeviceView, policy: Policy, reader: Language) -> Markup:
     return render_help(words, help_choices(view.lifelines), young=young) if view.lifelines else Markup()
 
 
-def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: DeviceView, policy: Policy) -> Response:
-    """Return the page for a device that may not open a page of the people in charge. It says how to go on."""
+def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: DeviceView, policy: Policy, here: str) -> Response:
+    """Return the page for a device that may not open a page of the people in charge. It says how to go on.
+
+    `here` is the address of the pages at the machine itself.
+    """
     profile = policy.profiles.get(view.profile)
     return renderer.refusal(
-        request, "not_in_charge.html", 403, view=view, is_named=view.device in policy.devices,
+        request, "not_in_charge.html", 403, view=view, is_named=view.device in policy.devices, here=here,
         profile=language_of(request).gettext(profile.title) if profile is not None else view.profile,
         help=help_section(view, policy, language_of(request)),
     )  # fmt: skip
