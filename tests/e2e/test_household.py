@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -50,7 +51,7 @@ def test_a_switch_on_a_page_changes_answers_and_undo_reverts(house: Hedgerow, wh
         saved = post(page, "/people/mia/switch", open="social").headers["location"]
         wait_until(lambda: told(house, "chat.example", TABLET) == there, PATIENCE, "the switch at the resolver")
         assert "allow: [social]" in house.policy_path.read_text()
-        post(page, f"/changes/{saved.partition('saved=')[2].partition('#')[0]}/undo")
+        post(page, f"/changes/{parse_qs(urlsplit(saved).query)['saved'][0]}/undo")
     wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "the undoing at the resolver")
 
 
@@ -67,7 +68,9 @@ def test_allowing_a_site_from_the_log(house: Hedgerow, whole_internet: SmallInte
     with browser(house.web) as page:
         wait_until(lambda: "gambling.example" in page.get("/log?person=mia").text, PATIENCE, "the row")
         assert "topic: Gambling" in page.get("/why", params={"device": "mia-tablet", "target": "gambling.example"}).text
-        post(page, "/grants/new", subject="gambling.example", device="mia-tablet", person="mia", **{"for": "hour"})
+        form = {"subject": "gambling.example", "device": "mia-tablet", "person": "mia", "for": "hour"}
+        assert page.post("/grants/new", data=form).status_code == 200, "it asks first"
+        post(page, "/grants/new", **form, sure="1")
     wait_until(lambda: told(house, "gambling.example", TABLET) != ["0.0.0.0"], PATIENCE, "the permission")
 
 
