@@ -201,6 +201,9 @@ class Supervisor:
                 self._status = 2
                 self._stopping.set()
                 return
+            if not self._settings.run.exists():
+                self._fail(f"{self._settings.run} was removed, without which no process can start: start Hedgerow again.")
+                return
             managed.restarts += 1
             if managed.restarts >= ATTEMPTS:
                 managed.settled.set()

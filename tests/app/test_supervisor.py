@@ -58,6 +58,15 @@ def run_supervisor(tmp_path: Path, script: str, seconds: float, held: float = 0.
     return status, json.loads(settings.workers_file.read_bytes())["workers"]
 
 
+def test_a_removed_state_directory_ends_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings, lock = prepare_run(settings_in(tmp_path / "state"))
+    supervisor = ScriptSupervisor(settings, lambda _: None)
+    supervisor.script = f"echo ready; rm -rf {settings.state}; exit 3"
+    assert asyncio.run(supervisor.run()) == 1
+    lock.release()
+    assert "start Hedgerow again" in caplog.text
+
+
 def test_a_dead_process_is_restarted(tmp_path: Path) -> None:
     status, rows = run_supervisor(tmp_path, "echo ready; exit 3", 2.0)
     assert status == 0
@@ -152,8 +161,10 @@ async def wait(_settings, _index):
     waiting = threading.Event()
     asyncio.get_running_loop().run_in_executor(None, lambda: (waiting.set(), threading.Event().wait()))
     await asyncio.to_thread(waiting.wait)
+    message = asyncio.create_task(processes.wait_for_message())
+    await asyncio.sleep(0)  # its handler of SIGTERM is there
     processes.notify_ready()
-    await processes.wait_for_message()
+    await message
 
 processes.ROLES["dns"] = wait
 sys.argv = ["", "dns", "0", sys.argv[1]]
