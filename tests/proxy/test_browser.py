@@ -76,7 +76,7 @@ def test_the_button_for_worries_opens_without_a_script_and_tells_nobody(browser:
             ("I am in danger now", "Call 999"),
         ):
             page.get_by_text(choice).click()
-            sync_api.expect(page.locator(".choice", has_text=choice).get_by_text(found).first).to_be_visible()
+            sync_api.expect(page.locator(".kind-of-help", has_text=choice).get_by_text(found).first).to_be_visible()
         assert requests == []
         # Chromium asks for things of its own meanwhile.
         assert {each.request.host for each in stand.reported() if each.request} & {

@@ -135,9 +135,9 @@ def test_the_button_for_worries_leaves_no_trace(chromium, filled, caplog, held, 
     page.get_by_text("Somebody or something worries me").click()
     page.get_by_text(words).click()
     expect(page.get_by_role("link", name="Call 0800 1111, Childline").first).to_be_visible()
-    page.locator(".choice summary").nth(2).click()
+    page.locator(".kind-of-help summary").nth(2).click()
     expect(page.get_by_role("link", name="ceop.police.uk").first).to_be_visible()
-    page.locator(".choice > summary").last.click()
+    page.locator(".kind-of-help > summary").last.click()
     assert page.get_by_role("link", name="Call 999").get_attribute("href") == "tel:999"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert [url for url in requests if "/static/" not in url] == []  # the icon may come late

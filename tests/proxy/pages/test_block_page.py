@@ -414,7 +414,7 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
     text = BlockPage(country).blocked(given, "x.example", "https://x.example/secret", NOW).body.decode()
     assert "<form" not in text
     assert "secret" not in text
-    opened = text.partition('<details class="worry" open>')[2].partition('<details class="choice" open>')[2]
+    opened = text.partition('<details class="worry" open>')[2].partition('<details class="kind-of-help" open>')[2]
     assert all(line.url in opened for line in help_of(country).report)
     assert hotline in opened
 
