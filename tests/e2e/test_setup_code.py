@@ -35,7 +35,7 @@ def test_a_terminal_shows_addresses_and_the_code(whole_internet: SmallInternet, 
     command = [executable(), "up", "--state", str(state), "--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=subprocess.DEVNULL, env=without_internet()) as process:
         try:
-            shown = read_until(ours, "setup code: ") + read_until(ours, "\n")
+            shown = read_until(ours, "until the first password is set")
             code = setup_code(state)
             found = re.search(r"on this machine:  (http://\S+)/start#(\S+)", shown)
             assert found, shown
