@@ -23,12 +23,15 @@ MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
     *("/device/time", "/device/state", "/device/kept", "/captive-portal"),
 )
-FILES = ("/counter/audit.csv", "/people/mia/kept")
+FILES = ("/counter/audit.csv", "/people/mia/kept", "/counter/seats", "/today/children")
+STREAMS = ("/events",)
+"""Without an end: tests of live parts read them."""
 OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/voucher", "/language")
 """Forms of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
     "/resume": {"person": "mia"},
+    "/bedtime/later": {"person": "mia", "minutes": "30"},
     "/bonus": {"name": "mia", "minutes": "15"},
     "/requests/1/approve": {"for": "good"},
     "/requests/1/deny": {},
@@ -137,7 +140,7 @@ def test_every_page_and_form_is_in_the_tables_here(web):
         return re.sub(r"\{[^}]+\}", "[^/?]+", path)
 
     for method, path in routes(web):
-        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + [*MACHINE_PATHS, *FILES]
+        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + [*MACHINE_PATHS, *FILES, *STREAMS]
         assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
 
 
@@ -175,7 +178,7 @@ def test_markup_from_outside_is_text_on_every_page(web, signed_in):
         assert page.status_code == 200, path
         for tag, attributes in Tags(page.text).tags:
             assert tag not in {"iframe", "embed", "base", "style"}, path
-            assert tag != "script" or re.fullmatch(r"/static/(check|guide|hedgerow)\.js(\?\w+)?", attributes.get("src", "")), path
+            assert tag != "script" or re.fullmatch(r"/static/[a-z]+\.js(\?\w+)?", attributes.get("src", "")), path
             assert tag != "object" or attributes["data"].startswith(own) or re.fullmatch(sign, attributes["data"]), path
             assert tag != "img", path
             assert not any(name.startswith("on") or name == "style" for name in attributes), (path, attributes)
