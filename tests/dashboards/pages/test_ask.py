@@ -2,16 +2,16 @@
 
 import httpx
 import pytest
-from web_server import NOW
 
-from hedgerow.dashboards.control import DeviceView, ExplanationView
-from hedgerow.policies.model import Decision, DeviceId, Reason, RequestKind, Verdict
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
 
 TABLET, STRANGE, OUTSIDER = "127.0.0.22", "127.0.0.23", "127.0.0.99"
 
 
 @pytest.fixture
 def home(web):
+    web.control.explained = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
     web.control.devices[TABLET] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     web.control.devices[STRANGE] = DeviceView(DeviceId(STRANGE), None, "child-8-12")
     return web
@@ -70,11 +70,8 @@ def test_what_is_no_site_stays_in_the_form_beside_a_sentence(home, site):
         Decision(Verdict.BLOCK, Reason.BYPASS, "vpn"),
     ],
 )
-def test_what_is_open_or_must_not_be_asked_for_is_not_recorded(home, decision, monkeypatch):
-    async def explain(device, target, at=None):
-        return (ExplanationView(DeviceId(device), "mia", "child-8-12", NOW, RequestKind.DNS, target, None, decision),)
-
-    monkeypatch.setattr(home.control, "explain", explain)
+def test_what_is_open_or_must_not_be_asked_for_is_not_recorded(home, decision):
+    home.control.explained = decision
     with browser(home, TABLET) as tablet:
         assert tablet.post("/device/ask", data={"site": "site.example"}).status_code == 422
     assert requests(home) == []
