@@ -222,7 +222,7 @@ def test_invalid_addresses_are_refused(make: Make, name: str, address: str) -> N
         ("{mother: {digest: sun 18:00}}", "is not a time of day"),
         ("{mother: {digest: 25:00}}", "the time 25:00 does not exist"),
         ("{mother: {url: x}}", "url"),
-        ("{mother: {language: nl}}", "'nl' is not a language of Hedgerow. Languages: en, de, fr, es, pt, pt-BR."),
+        ("{mother: {language: nl}}", "'nl' is not a language of Hedgerow. Languages: en, id, de, es, fr, it, pl, pt-BR, pt, tr,"),
     ],
 )
 def test_mistakes_are_named(text: str, said: str) -> None:

@@ -593,7 +593,7 @@ def test_the_end_of_a_ruleset_cuts_without_a_swap(stand: Stand, net: SmallIntern
     """A pause that begins in two seconds: nobody tells the gate, it must look at the clock."""
     begins = time.time() + 2.0
     try:
-        stand.swap(pauses=(Pause("p", "ana", begins, device=DeviceId("mia-phone")),))
+        stand.swap(pauses=(Pause("p", "ana", begins, begins + 600, device=DeviceId("mia-phone")),))
         with connected(stand) as client:
             open_tunnel(client, "news.example", net.origins.https_port)
             with client_context(net.authority.root).wrap_socket(client, server_hostname="news.example") as tls:
