@@ -94,5 +94,6 @@ def test_a_first_start_on_a_full_disk_filters_and_control_follows(internet: Smal
             ready = wait_until(running.process.stdout.readline, 60, "the next line")
             while not ready.startswith("hedgerow ready"):
                 ready = wait_until(running.process.stdout.readline, 60, "the next line")
-            assert curl(f"{ready.partition('web=')[2].strip()}/healthz").status == 200
+            health = f"{ready.partition('web=')[2].strip()}/healthz"
+            wait_until(lambda: curl(health).status == 200, 60, "the pages")
             assert_filtering(running)

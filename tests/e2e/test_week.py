@@ -32,6 +32,7 @@ def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: Sma
         page.get_by_text("Add another").click()
         form = page.locator("form[action$='/schedule']").last
         form.get_by_role("textbox", name="Name").fill("camping")
+        form.get_by_role("checkbox", name="the internet").check()
         form.get_by_role("button", name="Clear all").scroll_into_view_if_needed()
         first, last = (form.get_by_role("group", name=day, exact=True).bounding_box() for day in ("Monday", "Sunday"))
         page.mouse.move(first["x"] + 1, first["y"] + first["height"] / 2)
