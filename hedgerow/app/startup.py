@@ -89,6 +89,7 @@ def _in_memory(settings: Settings, error: OSError) -> Settings:
 def exec_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
     """Replace this program with the supervisor, which keeps the process id, standard streams, umask and lock."""
     raise_descriptor_limit()
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
     lock.keep_across_exec()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
 

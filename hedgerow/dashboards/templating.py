@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import pathlib
-from functools import cache
 
-from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
-from jinja2.bccache import Bucket
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.languages import Language
+from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
+from hedgerow.proxy.pages.help import page_environment
 from hedgerow.proxy.pages.translations import page_words
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
 
-class _SharedBytecodeCache(BytecodeCache):
-    """Shares compiled templates between languages. Compiling takes twenty times as long as rendering."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self._compiled:
-            bucket.bytecode_from_string(self._compiled[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._compiled[bucket.key] = bucket.bytecode_to_string()
+def load_templates(environment: Environment) -> None:
+    """Load all templates. Those that are not compiled yet are compiled into files beside them."""
+    for name in environment.list_templates(extensions=("html", "txt")):
+        environment.get_template(name)
 
 
-@cache
-def _bytecode_cache() -> _SharedBytecodeCache:
-    return _SharedBytecodeCache()
+def compile_templates() -> None:
+    """Compile the templates of all pages, as an installation does that its user can't write to."""
+    load_templates(make_environment(language("en")))
+    load_templates(page_environment())
 
 
 def make_environment(reader: Language) -> Environment:
@@ -44,7 +37,7 @@ def make_environment(reader: Language) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
-        bytecode_cache=_bytecode_cache(),
+        bytecode_cache=CompiledTemplates(TEMPLATES),
     )
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]

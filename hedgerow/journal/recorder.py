@@ -1,6 +1,7 @@
 """Writing decisions and events in batches, without ever blocking their sender.
 
-`Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it twice a second in a thread.
+`Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it in a thread twice a second, or
+earlier when many observations are waiting, since each takes a kilobyte of memory.
 When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and requests and events wait. `problem` says so
 until the journal can be written again.
 """
@@ -33,6 +34,8 @@ RESERVED_BYTES = 32 * 1024 * 1024
 """Bytes kept free on the disk: enough for SQLite's files while rows are deleted, and for control's other small files."""
 
 _CHUNK = 1000  # rows per statement
+_MANY = 2000  # observations that do not wait for the end of the interval
+_LOOKS = 10  # per interval
 _MAX_REPORT_DELAY_S = 600.0  # longer than any worker holds a report back
 _LINK_LOCAL = "fe80:"  # every device has such an address besides its others
 
@@ -137,11 +140,14 @@ class Recorder:
         return prune(self._store, self._retention, self._clock(), self._writing)
 
     async def run(self, interval: float = 0.5) -> None:
-        """Flush every `interval` seconds and prune every hour, in threads, until cancelled; then flush once more."""
+        """Flush at least every `interval` seconds and prune every hour, in threads, until cancelled; then flush once more."""
         pruning = asyncio.create_task(self._prune_hourly())
         try:
             while True:
-                await asyncio.sleep(interval)
+                for _ in range(_LOOKS):
+                    await asyncio.sleep(interval / _LOOKS)
+                    if len(self._observations) >= _MANY:
+                        break
                 await asyncio.to_thread(self.flush)
         finally:
             pruning.cancel()

@@ -1,10 +1,16 @@
-"""Templates are compiled once for all languages and translated in each."""
+"""Templates are compiled once, for all languages and all later starts, and translated in each language."""
+
+import subprocess
+import sys
 
 import httpx
+import pytest
+from jinja2 import Environment, FileSystemLoader
 from web_server import running_web
 
-from hedgerow.dashboards.templating import make_environment
+from hedgerow.dashboards.templating import TEMPLATES, make_environment
 from hedgerow.dashboards.words.languages import language
+from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
 
 
 def test_languages_share_compiled_templates():
@@ -34,3 +40,58 @@ def test_warming_leaves_nothing_to_compile(tmp_path, monkeypatch):
         monkeypatch.setattr("jinja2.Environment.compile", compile_counted)
         assert httpx.get(f"{web.url}/start", trust_env=False).status_code == 200
     assert compiled == []
+
+
+@pytest.fixture
+def template(tmp_path):
+    (tmp_path / "page.html").write_text("Hello {{ name }}")
+    return tmp_path / "page.html"
+
+
+def rendered(template):
+    folder = template.parent
+    return Environment(loader=FileSystemLoader(folder), autoescape=True, bytecode_cache=CompiledTemplates(folder)).get_template(
+        template.name
+    ).render(name="Ana")  # fmt: skip
+
+
+def compiled_file(template):
+    (file,) = (template.parent / "__pycache__").iterdir()
+    return file
+
+
+def test_a_second_start_loads_what_the_first_compiled(template, monkeypatch):
+    assert rendered(template) == "Hello Ana"
+    assert compiled_file(template).stat().st_mode & 0o777 == 0o644
+
+    def refuse(*_given, **_more):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr("jinja2.Environment.compile", refuse)
+    assert rendered(template) == "Hello Ana"
+
+
+def test_a_changed_template_is_compiled_again(template):
+    rendered(template)
+    template.write_text("Goodbye {{ name }}")
+    assert rendered(template) == "Goodbye Ana"
+
+
+def test_a_damaged_file_is_compiled_again(template):
+    rendered(template)
+    file, whole = compiled_file(template), compiled_file(template).read_bytes()
+    for size in (*range(0, len(whole), 7), len(whole) - 1):
+        file.write_bytes(whole[:size])
+        assert rendered(template) == "Hello Ana"
+        assert file.read_bytes() == whole
+
+
+def test_a_directory_that_cant_be_written_does_no_harm(template):
+    (template.parent / "__pycache__").write_text("not a directory")
+    assert rendered(template) == "Hello Ana"
+
+
+def test_an_installation_compiles_the_templates_of_all_pages():
+    code = "from hedgerow.dashboards.templating import compile_templates; compile_templates()"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+    assert len(list(TEMPLATES.glob("__pycache__/*.jinja"))) >= len(list(TEMPLATES.glob("*.html")))

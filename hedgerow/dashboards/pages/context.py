@@ -28,7 +28,7 @@ from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.forms import NOTHING_TYPED
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
-from hedgerow.dashboards.templating import make_environment
+from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.enforcement import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
@@ -154,11 +154,9 @@ class Renderer:
         self._templates: dict[str, Environment] = {}
 
     def warm(self) -> None:
-        """Compile the templates and load locale data, so that first requests are fast. Takes half a second; call it from any thread."""
+        """Load the templates and locale data, so that first requests are fast. Call it from any thread."""
         english = language("en")
-        environment = self._environment(english)
-        for name in environment.list_templates():
-            environment.get_template(name)
+        load_templates(self._environment(english))
         now = self._clock()
         for age in (0.0, _LONG_AGO_S):
             english.clock(now - age, now, labels.zone("UTC"))

@@ -18,7 +18,7 @@ SOURCE_LANGUAGE, SOURCE_NAME = "en", "English"
 NAME_CONTEXT = "language"
 """Context of the message `English`, whose translation is the language's own name for itself."""
 
-_NATIVE_NAME = re.compile(rf'^msgctxt "{NAME_CONTEXT}"\nmsgid "{SOURCE_NAME}"\nmsgstr "([^"\n]+)"$', re.MULTILINE)
+_NATIVE_NAME = re.compile(f'^msgctxt "{NAME_CONTEXT}"\nmsgid "{SOURCE_NAME}"\nmsgstr "([^"\n]+)"$'.encode(), re.MULTILINE)
 _STRING = re.compile(r'^(msgctxt|msgid_plural|msgid|msgstr(?:\[\d\])?)?[ \t]*"(.*)"[ \t\r]*$', re.MULTILINE)
 _FUZZY = re.compile(r"^#,.*\bfuzzy\b", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(.)")
@@ -33,9 +33,13 @@ def catalogue_path(code: str) -> Path:
 
 def native_names() -> dict[str, str]:
     """Return the languages by BCP 47 tag with their own names, English first, then in the order of their names."""
-    found = {path.stem.replace("_", "-"): path.read_text(encoding="utf-8") for path in CATALOGUES_DIR.glob("*.po")}
-    named = {code: match[1] if (match := _NATIVE_NAME.search(text)) else code for code, text in found.items()}
+    named = {(code := path.stem.replace("_", "-")): _native_name(path) or code for path in CATALOGUES_DIR.glob("*.po")}
     return {SOURCE_LANGUAGE: SOURCE_NAME} | dict(sorted(named.items(), key=lambda item: item[1].casefold()))
+
+
+def _native_name(path: Path) -> str:
+    match = _NATIVE_NAME.search(path.read_bytes())
+    return match[1].decode() if match else ""
 
 
 @cache

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from hedgerow.policies.help_choices import HelpChoices
 from hedgerow.policies.host_facts import Lifeline
+from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
 from hedgerow.proxy.pages.translations import PAGES
 
 
@@ -37,7 +38,13 @@ class HelplineEntry:
 @cache
 def page_environment() -> Environment:
     """Return the environment of the templates in this package. All values are escaped."""
-    return Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        bytecode_cache=CompiledTemplates(PAGES),
+    )
 
 
 def render_help(words: Mapping[str, Any], choices: HelpChoices, *, young: bool = False, to_report: bool = False) -> Markup:
