@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
+.PHONY: help up test setup check fix lock docs screenshots walk fuzz bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -45,6 +45,13 @@ screenshots: setup  ## Take pictures of all pages of an invented family into bui
 walk: setup  ## Tap 2,000 times at random on all pages; TAPS and SEED choose others
 	TAPS=$(or $(TAPS),2000) SEED=$(or $(SEED),14) $(BIN)/pytest tests/e2e/test_random_walk.py -q
 
+# Atheris stays apart from .venv, which needs no compiler's run-time libraries.
+fuzz: setup  ## Fuzz the parsers of strangers' bytes; MINUTES and TARGETS choose how long and which
+	@test build/fuzz-tools/.installed -nt tests/fuzz/requirements.lock || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes --upgrade \
+			--target build/fuzz-tools -r tests/fuzz/requirements.lock && touch build/fuzz-tools/.installed; }
+	PYTHONPATH=build/fuzz-tools $(BIN)/python tools/fuzz.py --minutes $(or $(MINUTES),10) $(TARGETS)
+
 bench-lists: setup  ## Measure compilation and URL look-ups
 	$(BIN)/python bench/lists.py --write
 	$(BIN)/python bench/urls.py --write
@@ -64,6 +71,7 @@ bench-proxy: setup  ## Measure tunnels, inspection, bodies and pages beside the 
 lock:  ## Write the lock files anew
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header docs/requirements.in -o docs/requirements.lock
+	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header tests/fuzz/requirements.in -o tests/fuzz/requirements.lock
 
 # MkDocs stays apart from .venv, whose versions it would change.
 docs: setup  ## Build the documentation site into build/site

@@ -14,6 +14,7 @@ import io
 import json
 import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +38,10 @@ _DOCUMENT_PREFIXES = ("global_usage", "README", "LICENSE", "CATEGORIES", ".")
 
 _SQUIDGUARD_FORMATS = {"domains": "plain", "urls": "urls", "expressions": "expressions"}
 _INCLUDE = re.compile(r"include:(\S+)(.*)")
-_DAMAGE_ERRORS = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+_DAMAGE_ERRORS = (
+    EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, TarError, zipfile.BadZipFile, struct.error, ValueError, OverflowError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 _MAX_ZIP_DIRECTORY = 1 << 20
 """Bytes of a zip's directory, which is read whole."""
 _MAX_JSON = 32 << 20
@@ -83,6 +87,8 @@ def unpack(path: Path, out: Path, wanted_format: str = "auto", is_allowlist: boo
             else:
                 limit = min(MAX_UNPACKED_BYTES, max(MIN_CHECKED_BYTES, MAX_RATIO * path.stat().st_size))
                 _write_file(path, BoundedWriter(file, limit), result)
+        except UnpackError:
+            raise
         except (*_DAMAGE_ERRORS, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk failed, not the archive
@@ -152,6 +158,7 @@ def _tar_members(path: Path, limit: int, result: UnpackResult) -> Iterator[_Memb
 
 def _zip_members(path: Path, result: UnpackResult) -> Iterator[_Member]:
     _check_zip_directory(path)
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
         if len(files) > MAX_FILES:
@@ -162,6 +169,8 @@ def _zip_members(path: Path, result: UnpackResult) -> Iterator[_Member]:
             elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise UnpackError("is a zip with another compression than deflate")  # Python unpacks others without a bound
             else:
+                if not 0 <= info.header_offset < size:
+                    raise UnpackError("is damaged: a file of it stands beyond its end")
                 with archive.open(info) as file:
                     yield _Member(info.filename, file)
 

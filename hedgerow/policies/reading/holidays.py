@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from icalendar import Event
 
 YEARS_REPEATED = 20
+MAX_DAYS = 100_000
+"""Days of all events of a calendar."""
 MAX_CALENDAR_BYTES = 4 * 1024 * 1024
 _FORMS = "use a date, a range such as 2026-12-19..2027-01-03, a calendar file that ends in .ics, or the URL of one"
 
@@ -93,8 +96,12 @@ def days_of_calendar(file: Path) -> Iterator[date]:
         raise ValueError(f"'{file}' is not a calendar: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
     if not events:
         raise ValueError(f"'{file}' is not a calendar with events")
+    days = 0
     for event in events:
-        yield from _days_of(event, file)
+        for day in _days_of(event, file):
+            if (days := days + 1) > MAX_DAYS:
+                raise ValueError(f"'{file}' has more days than a calendar of holidays")
+            yield day
 
 
 def _days_of(event: Event, file: Path) -> Iterator[date]:
@@ -107,8 +114,11 @@ def _days_of(event: Event, file: Path) -> Iterator[date]:
         raise ValueError(f"an event of '{file}' has no valid date: {error}") from None
     if length > MAX_RANGE_DAYS:
         raise ValueError(f"the event '{event.get('SUMMARY', '')}' of '{file}' is longer than a year")
-    for begin in _recurrences(event, first):
-        yield from (begin + timedelta(days=step) for step in range(length))
+    try:
+        for begin in _recurrences(event, first):
+            yield from (begin + timedelta(days=step) for step in range(length))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"'{file}': {error}") from None
 
 
 def _duration(event: Event) -> int:
@@ -117,18 +127,25 @@ def _duration(event: Event) -> int:
 
 
 def _recurrences(event: Event, first: date) -> Iterator[date]:
+    """Yield the first days of an event for some years (RFC 5545, section 3.8.5.3). Raises ValueError."""
     rule = event.get("RRULE")
     if rule is None:
         yield first
         return
-    from dateutil.rrule import rrulestr  # type: ignore[import-untyped]
+    from dateutil.rrule import DAILY, rrulestr  # type: ignore[import-untyped]
 
     begin = datetime(first.year, first.month, first.day)
-    last = begin.replace(year=first.year + YEARS_REPEATED, day=min(first.day, 28))
-    for moment in rrulestr(rule.to_ical().decode(), dtstart=begin, ignoretz=True):
-        if moment > last:
-            return
-        yield moment.date()
+    try:
+        last = begin.replace(year=first.year + YEARS_REPEATED, day=min(first.day, 28))
+        parsed = rrulestr(rule.to_ical().decode(), dtstart=begin, ignoretz=True)
+        is_bounded = parsed._freq <= DAILY  # a rule by seconds that no date fits takes hours
+        until, count = parsed._until, parsed._count
+        moments = parsed.replace(until=min(until or last, last), count=None) if is_bounded else ()
+    except Exception as error:  # the library raises various exceptions for what is not a rule
+        raise ValueError(f"an event repeats by a rule that can't be read: {error}") from None
+    if not is_bounded:
+        raise ValueError("an event repeats more often than daily")
+    yield from (moment.date() for moment in islice(moments, count))
 
 
 def _day(moment: object) -> date:
