@@ -29,6 +29,7 @@ LARGE_CLASSES: dict[str, str] = {
     "HeldStream": "one method for each event of an HTTP stream in both directions",
     "ClientHandshake": "asyncio's protocol, and one method for each step of the handshake",
     "Inspector": "composition root of the inspection lane, and its limits",
+    "_StepSentences": "one method for each step of `decide`",
     "Stream": "asyncio's transport and protocol interfaces, over TLS",
 }
 

@@ -8,9 +8,13 @@ from ipaddress import ip_address
 from typing import Final
 
 from hedgerow.blocklists.address_ranges import is_private, unwrap_ipv4
+from hedgerow.blocklists.names import is_beneath
 from hedgerow.dns.cache import Resolution
 from hedgerow.dns.private_networks import AddressGuard
 from hedgerow.dns.special_names import DesignatedResolver, LocalNames
+from hedgerow.dns.tunnel_detector import trusted_domains
+from hedgerow.policies.decide import IP_ADDRESS
+from hedgerow.policies.mirrored_sites import names_an_address
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.network import LocalRecord, NetworkSettings, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
@@ -19,6 +23,14 @@ type Decide = Callable[[Ruleset, Request], Decision]
 
 # A parent who allows a name has allowed whatever it resolves to.
 TRUSTED: Final = (Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION)
+
+
+_NUMBER: Final = Decision(Verdict.BLOCK, Reason.BYPASS, IP_ADDRESS)
+
+
+def _is_known(ruleset: Ruleset, host: str) -> bool:
+    """Return whether the name is of a well-known site or service, which may number its machines."""
+    return is_beneath(host, trusted_domains()) or bool(ruleset.host_facts.services_of(host))
 
 
 def _always(_ruleset: Ruleset) -> bool:
@@ -75,6 +87,8 @@ class AnswerPolicy:
             judged = self.decide(ruleset, Request(device, RequestKind.DNS, target, dns_type=dns_type))
             if judged.verdict in (Verdict.BLOCK, Verdict.REWRITE):
                 return judged
+        if ruleset.rules.bypass and names_an_address(host, resolution.addresses) and not _is_known(ruleset, host):
+            return _NUMBER
         judged_address = self._judge_addresses(ruleset, device, resolution.addresses) if resolution.addresses else None
         if judged_address is not None:
             return judged_address

@@ -32,12 +32,13 @@ _REASON_TEXTS: Final = {
     Reason.BYPASS: "a way round the filter, which is not open here",
     Reason.SERVICE: "service",
     Reason.CATEGORY: "category",
+    Reason.RECOGNISED: "looks like",
     Reason.SEARCH: "blocked words of a search",
     Reason.SAFE_SEARCH: "safe search cannot be had from",
     Reason.PAGE: "the words of a page",
     Reason.FILE: "the kind of a file",
 }
-_REASONS_WITH_DETAIL: Final = (Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.SAFE_SEARCH)  # followed by `what`
+_REASONS_WITH_DETAIL: Final = (Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH)  # followed by `what`
 _DETAIL_TEXTS: Final = {
     PRIVATE_ADDRESS: "the name points into this network, as in an attack",
     UPSTREAM_BLOCKS: "blocked by the upstream resolver",

@@ -18,9 +18,10 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.activity import matches_subject
 from hedgerow.policies.content import blocked_search_term, search_words
 from hedgerow.policies.host_facts import connectivity_checks
+from hedgerow.policies.mirrored_sites import front_end_of, is_search_front_end
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context
-from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, RuleScope
+from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
@@ -148,6 +149,19 @@ def _category(context: RequestContext) -> Decision | None:
     return _by_list_rule(context, ruling, rules.blocked | rules.bypass)
 
 
+def _recognised(context: RequestContext) -> Decision | None:
+    """Block instances of front ends that no list has, by their names."""
+    ruleset, host = context.ruleset, context.request.host
+    if (service := front_end_of(host)) is not None:
+        topic, own = ruleset.rules.categories.get(MIRRORS), ruleset.rules.services.get(service)
+        rule = own if own is not None and (topic is None or own.rank <= topic.rank) else topic
+        if rule is not None and not rule.allow:
+            return Decision(Verdict.BLOCK, Reason.RECOGNISED, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
+    if ruleset.safe_search is not SafeSearch.OFF and not ruleset.rules.unsafe_lifted and is_search_front_end(host):
+        return Decision(Verdict.BLOCK, Reason.RECOGNISED, UNSAFE_SEARCH)
+    return None
+
+
 def _by_list_rule(context: RequestContext, ruling: DnsRuleMatch, mask: int) -> Decision | None:
     """Decide by a list's rule about the URL or about DNS questions; the latter may also answer with another address."""
     request, match = context.request, None
@@ -188,6 +202,8 @@ def _safe_search(context: RequestContext) -> Decision | None:
     """Block engines that cannot be held to safe search. `apply_allowed` enforces it on the others."""
     ruleset = context.ruleset
     engine = context.engine
+    if context.pictures is not None and context.request.url is not None and context.pictures.matches(context.request.url):
+        return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, context.pictures.engine)
     if engine is not None:
         if context.level is SafeSearch.OFF or context.is_surely_inspected or engine.dns_target(context.level):
             return None
@@ -215,7 +231,8 @@ def _default(context: RequestContext) -> Decision | None:
 
 def _list_origin(context: RequestContext, category: str) -> Origin | None:
     """Return the list that puts the host into a category. Only `explain` looks up the line."""
-    return context.catalogue.hosts.origin(context.request.host, category)
+    origin = context.catalogue.hosts.origin(context.request.host, category)
+    return context.catalogue.hosts.origin(context.mirrored, category) if origin is None and context.mirrored else origin
 
 
 class Step(NamedTuple):
@@ -243,7 +260,8 @@ STEPS: tuple[Step, ...] = (
     Step("service", _service),
     Step("category", _category, _LIST_READS),
     Step("search", _search, frozenset({"url"})),
-    Step("safe-search", _safe_search, frozenset({"host"})),  # last of the blocks: a blocked engine needs no safe mode
+    Step("recognised", _recognised, frozenset({"host"})),  # after the lists, which know more
+    Step("safe-search", _safe_search, frozenset({"host", "url"})),  # last of the blocks: a blocked engine needs no safe mode
     Step("default", _default),
 )
 _JUDGES = tuple(step.judge for step in STEPS)
@@ -321,7 +339,9 @@ def _has_url_rules(context: RequestContext) -> bool:
     """Return whether the verdict depends on more than the host's name: on URLs, search terms or sign-ins."""
     if context.ruleset.content.youtube_only and is_youtube(context.request.host):
         return True
-    if context.urls or context.names_tenants or (context.ruleset.content.searches and context.engine is not None):
+    if context.urls or context.names_tenants or (context.pictures is not None and context.engine is None):
+        return True
+    if context.ruleset.content.searches and context.engine is not None:
         return True
     rules = context.ruleset.rules
     if rules.illegal and context.catalogue.has_url_rules(context.request.host, rules.illegal):

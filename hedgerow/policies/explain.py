@@ -226,8 +226,11 @@ class _StepSentences:
         if decision is not None and decision.verdict is Verdict.REWRITE:
             return f"a rule of {decision.what} answers with {decision.target}"
         if decision is not None:
-            return f"{decision.what} is blocked"
+            shown = f", and this name shows {self.context.mirrored}" if self.context.mirrored else ""
+            return f"{decision.what} is blocked{shown}"
         names = self.context.catalogue.names_of(self.context.mask)
+        if self.context.mirrored:
+            return f"shows {self.context.mirrored}, which is not blocked for this device"
         return f"in {', '.join(names)}, not blocked for this device" if names else "in no list"
 
     def search(self, decision: Decision | None) -> str:
@@ -236,6 +239,11 @@ class _StepSentences:
         if not self.context.ruleset.content.searches:
             return "no search terms are blocked"
         return "not a search for blocked terms" if self.context.request.url else "search terms are visible in a URL only"
+
+    def recognised(self, decision: Decision | None) -> str:
+        if decision is not None:
+            return f"in no list, but its name looks like a site of {decision.what}"
+        return "not recognised as something that is blocked"
 
     def safe_search(self, decision: Decision | None) -> str:
         context = self.context

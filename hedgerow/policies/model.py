@@ -54,6 +54,7 @@ class Reason(StrEnum):
     BYPASS = "bypass"  # a way around the filter
     SERVICE = "service"
     CATEGORY = "category"
+    RECOGNISED = "recognised"  # in no list, but it looks like something that is blocked
     SEARCH = "search"  # the terms of a search
     SAFE_SEARCH = "safe-search"
     PAGE = "page"  # the words of a page: decided by the inspector, after `decide` has allowed the request

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.host_facts import HostFacts
+from hedgerow.policies.host_facts import HostFacts, parents_of
+from hedgerow.policies.mirrored_sites import mirrored_host
 from hedgerow.policies.model import Request, RequestKind, SafeSearch, TargetKind
 from hedgerow.policies.rule_index import PathRule, Rule
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.safe_search import SearchEngine
+from hedgerow.policies.safe_search import PictureSearch, SearchEngine
 from hedgerow.policies.targets import comparable_path
 
 CONTEXT_READS = frozenset({"host", "url"})
@@ -32,7 +33,8 @@ class RequestContext:
     `lifeline` and `unsafe_engine` hold the domain that makes the host one. `rule` is the strongest allow or block that names the host,
     its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the level of safe
     search for `engine`, OFF without one. `inspectable`: this device's HTTPS to this host can be decrypted. `names_tenants`: the policy
-    restricts the accounts that can sign in there. `always`: an allow that names the host also holds at bedtime.
+    restricts the accounts that can sign in there. `always`: an allow that names the host also holds at bedtime. `mirrored` is the site that
+    the host's name says it shows, and `pictures` a search for pictures that the engine's safe mode does not reach.
     """
 
     ruleset: Ruleset
@@ -48,6 +50,8 @@ class RequestContext:
     inspectable: bool = False
     names_tenants: bool = False
     always: bool = False
+    mirrored: str = ""
+    pictures: PictureSearch | None = None
 
     def keep_strongest(self, rule: Rule) -> None:
         """Keep `rule` if it outranks the one found so far."""
@@ -95,6 +99,8 @@ def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> R
                 _match_services(context, facts)
         domain = domain.partition(".")[2]
     context.mask = catalogue.host_mask(host)
+    if (mirrored := mirrored_host(host)) is not None:
+        _match_mirrored(context, mirrored)
     never_inspect = never_inspect or bool(context.mask & rules.never_inspect)
     # Restricting accounts means changing the sign-in pages, which are otherwise never inspected.
     context.names_tenants = ruleset.content.tenants is not None and bool(ruleset.content.tenants.fields_for(host))
@@ -104,7 +110,22 @@ def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> R
     context.engine = host_facts.engines.engine_of(host)
     if context.engine is not None:
         context.level = ruleset.youtube if context.engine.youtube else ruleset.safe_search
+    if ruleset.safe_search is not SafeSearch.OFF:
+        context.pictures = host_facts.engines.pictures_of(host)
     return context
+
+
+def _match_mirrored(context: RequestContext, mirrored: str) -> None:
+    """Apply what blocks the site that a cache or a translator shows. What allows it does not open the cache."""
+    rules, facts_by_host = context.ruleset.rules, context.ruleset.host_facts.by_host
+    context.mirrored = mirrored
+    context.mask |= context.catalogue.host_mask(mirrored) & (rules.illegal | rules.blocked | rules.bypass)
+    for domain in parents_of(mirrored):
+        facts = facts_by_host.get(domain)
+        found = [rules.hosts.get(domain), *(rules.services.get(id) for id in (facts.services if facts else ()))]
+        for rule in found:
+            if rule is not None and not rule.allow:
+                context.keep_strongest(rule)
 
 
 def _match_services(context: RequestContext, facts: HostFacts) -> None:

@@ -20,6 +20,7 @@ _TIMED_RANK = 8192  # more than any specificity
 BYPASS = "bypass"
 UNSAFE_SEARCH = "unsafe-search"
 NEVER_INSPECT = "never-inspect"
+MIRRORS = "mirrors"
 
 
 class RuleScope(IntEnum):

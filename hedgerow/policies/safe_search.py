@@ -24,6 +24,30 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class PictureSearch:
+    """Single pictures by search words, which an engine serves at `path` of other `hosts` too. Its safe mode does not reach them."""
+
+    engine: str
+    hosts: tuple[str, ...]
+    path: str
+    words: str
+
+    def matches(self, url: str) -> bool:
+        """Return whether a URL asks for a picture by words.
+
+        >>> SearchEngines.load().pictures_of("th.bing.com").matches("https://th.bing.com/th?q=cats")
+        True
+        >>> SearchEngines.load().pictures_of("th.bing.com").matches("https://th.bing.com/th?id=OIP.1")
+        False
+        """
+        parts = urlsplit(parse_url(url) or url)
+        path = _SLASHES.sub("/", parts.path.lower())
+        if self.path not in (path, path.rstrip("/"), _AFTER_NAMES.sub("", path)):
+            return False
+        return any(parameter_name(part).lower() == self.words and part.partition("=")[2] for part in parts.query.split("&"))
+
+
+@dataclass(frozen=True, slots=True)
 class SearchEngine:
     """A search engine. `dns`, `parameters` and `headers` are by level. `youtube`: the policy's `youtube` sets its level."""
 
@@ -37,6 +61,7 @@ class SearchEngine:
     parameters: Mapping[SafeSearch, Mapping[str, str]] = field(default_factory=dict)
     headers: Mapping[SafeSearch, Mapping[str, str]] = field(default_factory=dict)
     words: str = ""
+    pictures: PictureSearch | None = None
 
     def dns_target(self, level: SafeSearch) -> str:
         """Return the name whose addresses DNS answers for the engine's hosts; empty if DNS cannot enforce its safe mode."""
@@ -51,6 +76,12 @@ class SearchEngines:
         self.without_safe_mode = frozenset(without_safe_mode)
         self.by_host = {host: engine for engine in self.by_id.values() for host in engine.hosts if not host.startswith("*.")}
         self.by_suffix = {host[2:]: engine for engine in self.by_id.values() for host in engine.hosts if host.startswith("*.")}
+        self.pictures = {
+            host.removeprefix("*."): engine.pictures
+            for engine in self.by_id.values()
+            if engine.pictures is not None
+            for host in (*engine.hosts, *engine.pictures.hosts)
+        }
 
     @staticmethod
     @cache
@@ -58,6 +89,10 @@ class SearchEngines:
         """Load the engines that ship with Hedgerow."""
         data = read_data("safe_search.yaml")
         return SearchEngines((_search_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
+
+    def pictures_of(self, host: str) -> PictureSearch | None:
+        """Return the search for pictures that a canonical host offers, or None."""
+        return self.pictures.get(host) or self.pictures.get(host.partition(".")[2])
 
     def engine_of(self, host: str) -> SearchEngine | None:
         """Return the engine that a canonical host belongs to, or None."""
@@ -83,7 +118,14 @@ def _search_engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> Sear
         parameters=by_level("set"),
         headers=by_level("headers"),
         words=str(entry.get("words", "")),
+        pictures=_picture_search(id, entry.get("pictures", {})),
     )
+
+
+def _picture_search(id: str, entry: Mapping[str, object]) -> PictureSearch | None:
+    hosts = entry.get("hosts", ())
+    assert isinstance(hosts, list | tuple)
+    return PictureSearch(id, tuple(map(str, hosts)), str(entry["path"]), str(entry["words"])) if entry else None
 
 
 def apply_safe_search(engine: SearchEngine, level: SafeSearch, url: str, headers: Headers) -> tuple[str, Headers]:

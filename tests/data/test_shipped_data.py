@@ -352,7 +352,7 @@ def test_engines_are_regular() -> None:
     data = read_yaml("policies", "safe_search.yaml")
     assert isinstance(data, dict)
     levels = {str(level) for level in SafeSearch} - {"off"}
-    keys = {"title", "setting", "hosts", "dns", "paths", "remove", "set", "headers", "words"}
+    keys = {"title", "setting", "hosts", "dns", "paths", "remove", "set", "headers", "words", "pictures"}
     for id, entry in data["engines"].items():
         assert entry.keys() <= keys, id
         assert entry["setting"] in {"safe_search", "youtube"}, id
@@ -361,6 +361,7 @@ def test_engines_are_regular() -> None:
         assert entry.get("dns") or entry.get("set") or entry.get("headers"), f"{id} has no safe mode at all"
         assert all(path.startswith("/") for path in entry.get("paths", [])), id
         assert bool(entry.get("paths")) == bool(entry.get("set")), id
+        assert entry.get("pictures", {}).keys() in (set(), {"hosts", "path", "words"}), id
         for parameters in [*entry.get("set", {}).values(), *entry.get("headers", {}).values()]:
             assert all(isinstance(part, str) for pair in parameters.items() for part in pair), id
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import dnslib
 import pytest
 from small_internet import SmallInternet
+from small_internet.records import parse_zone
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
@@ -93,6 +94,38 @@ def test_each_device_is_answered_by_its_own_rules(internet: SmallInternet, catal
         (child, "mask.icloud.com"): ["NXDOMAIN"],
     }
     assert dict(zip(expected, asked(internet, catalogue, policy, *expected), strict=True)) == expected
+
+
+NUMBERED = """
+45-55-10-13        60 A 45.55.10.13
+app.45.55.10.13    60 A 45.55.10.13
+2d370a0d           60 A 45.55.10.13
+13-10-55-45.static 60 A 45.55.10.13
+2620-fe--fe        60 AAAA 2620:fe::fe
+45-55-10-99        60 A 45.55.10.13
+www                60 A 45.55.10.13
+13.10.55.45.bl     60 A 127.0.0.2
+"""
+
+
+def test_a_number_in_a_name_counts_as_a_bare_address(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
+    """A name that spells the address that it leads to is closed for a child, whoever offers it; a blocklist's answers by DNS are not."""
+    internet.nameserver.add_zone(parse_zone("numbers.example", NUMBERED))
+    internet.nameserver.add_zone(parse_zone("plex.direct", "45-55-10-13.family 60 A 45.55.10.13\n"))
+    (tmp_path / "hedgerow.yaml").write_text(f"{POLICY}lists: []\n".replace("timezone:", "reachable: [127.0.0.0/8], timezone:"))
+    child, adult, numbered = "127.0.0.2", "127.0.0.3", ["45.55.10.13"]
+    expected = {
+        (child, "45-55-10-13.numbers.example"): ["0.0.0.0"],
+        (child, "app.45.55.10.13.numbers.example"): ["0.0.0.0"],
+        (child, "2d370a0d.numbers.example"): ["0.0.0.0"],
+        (child, "13-10-55-45.static.numbers.example"): ["0.0.0.0"],
+        (child, "45-55-10-99.numbers.example"): numbered,
+        (child, "www.numbers.example"): numbered,
+        (child, "13.10.55.45.bl.numbers.example"): ["127.0.0.2"],
+        (child, "45-55-10-13.family.plex.direct"): numbered,
+        (adult, "45-55-10-13.numbers.example"): numbered,
+    }
+    assert dict(zip(expected, asked(internet, catalogue, tmp_path / "hedgerow.yaml", *expected), strict=True)) == expected
 
 
 OPEN_AND_GUARDED = """

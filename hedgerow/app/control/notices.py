@@ -34,7 +34,7 @@ _PROBLEMS = {
     UNKNOWN: message("The address does not belong to a supported service."),
     REFUSED: message("The service could not be reached or did not accept it."),
 }
-_NOTIFIED_REASONS = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.SAFE_SEARCH})
+_NOTIFIED_REASONS = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH})
 """Reasons worth a notice among connections refused without a page. Time limits and pauses are known to everybody."""
 
 _TIMED_OUT = message("The service did not answer in time.")

@@ -39,6 +39,7 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.BYPASS: (message("a way round the filter"), message("a way round the filter")),
     Reason.SERVICE: (message("a service"), message("service: %(what)s")),
     Reason.CATEGORY: (message("a topic"), message("topic: %(what)s")),
+    Reason.RECOGNISED: (message("recognised"), message("looks like: %(what)s")),
     Reason.SAFE_SEARCH: (message("safe search"), message("safe search: %(what)s")),
     Reason.SEARCH: (message("search words"), message("search words: %(what)s")),
     Reason.PAGE: (message("words on the page"), message("words on the page: %(what)s")),

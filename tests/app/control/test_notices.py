@@ -49,6 +49,7 @@ def test_refused_tunnels_become_notices_with_the_reason_only() -> None:
         "mia (tablet): a site was blocked without a page to say why: blocked by the policy.",
         "mia (tablet): a site was blocked without a page to say why: service: Gambling.",
         "mia (tablet): a site was blocked without a page to say why: topic: Gambling.",
+        "mia (tablet): a site was blocked without a page to say why: recognised.",
         "mia (tablet): a site was blocked without a page to say why: safe search.",
     ]
     assert len({notice.key for notice in notices}) == 4
