@@ -8,7 +8,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from hedgerow.policies.model import Device, DeviceId
-from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.ruleset import Rulesets, is_held
 from hedgerow.policies.text.addresses import IpNetwork, parse_mac, parse_network
 
 _NO_DEVICE = DeviceId("")
@@ -19,6 +19,7 @@ class AccessState(StrEnum):
 
     OPEN = "open"  # forwards it: the device's rules do not block bypasses
     GUARDED = "guarded"  # redirects DNS and web traffic to Hedgerow, and refuses bypasses
+    HELD = "held"  # the same for a device that nobody has named, and refuses all other traffic
     CLOSED = "closed"  # refuses it: a pause, a bedtime, a used-up budget
 
 
@@ -56,7 +57,9 @@ def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceI
             boundaries.append(ruleset.until)
         if ruleset.closed is not None:
             return AccessState.CLOSED
-        return AccessState.GUARDED if ruleset.rules.bypass else AccessState.OPEN
+        if not ruleset.rules.bypass:
+            return AccessState.OPEN
+        return AccessState.HELD if is_held(policy, device) else AccessState.GUARDED
 
     macs: dict[str, AccessState] = {}
     networks: list[tuple[IpNetwork, AccessState]] = []

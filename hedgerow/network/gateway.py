@@ -14,6 +14,7 @@ from typing import Any
 from hedgerow.network.access_state import DeviceStates
 from hedgerow.network.gateway_rules import Gateway, packet_counters, render_removal, render_states, render_table, table_fingerprint
 from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
+from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCounters, parse_counters
 
 NFT_TIMEOUT_S = 20
 
@@ -70,6 +71,20 @@ def is_installed() -> bool:
     """Return True if there is a table, without reading it."""
     items: list[NftCommand] = json.loads(_nft("list", "tables", FAMILY) or '{"nftables": []}')["nftables"]
     return any(item["table"]["name"] == TABLE for item in items if "table" in item)
+
+
+def traffic_counters() -> TrafficCounters | None:
+    """Return the bytes that were forwarded per device, or None if there is no table."""
+    found = []
+    for names in ((SENT_SET,), RECEIVED_SETS):
+        counters: dict[str, int] = {}
+        for name in names:
+            output = _nft("list", "set", FAMILY, TABLE, name)
+            if output is None:
+                return None
+            counters |= parse_counters(json.loads(output)["nftables"])
+        found.append(counters)
+    return TrafficCounters(*found)
 
 
 def _apply(commands: list[NftCommand], *options: str) -> None:

@@ -1,10 +1,11 @@
 """The gateway's rules as commands of nftables' JSON. Pure: a gateway and the devices' states in, commands out.
 
-There is one table, `inet hedgerow`, so that the same rules hold for IPv4 and IPv6 and removing the table leaves no trace. It has two hooks:
+There is one table, `inet hedgerow`, so that the same rules hold for IPv4 and IPv6 and removing it leaves no trace. It has three hooks:
 
 - `steer` (nat, prerouting) redirects DNS and web traffic to Hedgerow.
 - `fence` (filter, forward) refuses what must not pass. Redirected traffic never gets there, so a packet for another resolver or web server
   that does has bypassed `steer` or belongs to a connection older than the table.
+- `account` (filter, forward) counts the bytes that pass (`traffic_rules`).
 
 The table opens nothing that the machine's own firewall closes: `accept` ends the evaluation of this table's chain only.
 """
@@ -44,12 +45,14 @@ from hedgerow.network.nft_expressions import (
     reject,
 )  # fmt: skip
 from hedgerow.network.protocol_signatures import PROTOCOL_SIGNATURES, SSH_SIGNATURE, TCP, UDP
+from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
 from hedgerow.policies.text.addresses import IpNetwork
 
 PREROUTING_PRIORITY = -105  # before dstnat (-100), so that the machine's own port forwards do not take DNS away
 FORWARD_PRIORITY = -10  # before filter (0), where a firewall accepts established connections
 
 PREROUTING_CHAIN, FORWARD_CHAIN, GUARDED_CHAIN, CLOSED_CHAIN, REJECT_CHAIN = "steer", "fence", "guarded", "closed", "refuse"
+HELD_CHAIN = "held"
 REDIRECT_CHAIN, PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN = "to_us", "steer_others", "fence_others"
 
 ENCRYPTED_DNS_PORTS = (853, 784, 8853)  # RFC 7858, RFC 9250; the last two are from drafts and still in use
@@ -67,6 +70,7 @@ ECHO_REQUESTS = ((ICMP, "icmp", "echo-request", "echo-reply"), (ICMP6, "icmpv6",
 WATCH_TIMEOUT_S = 60
 CUT_TIMEOUT_S = 10
 IP_VERSIONS = ((4, "ip"), (6, "ip6"))
+_CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
 DYNAMIC_SETS = ("cut", "watched")
 """Sets that packets fill: addresses whose incoming packets are dropped, and those whose NTP and echo replies are limited."""
 
@@ -111,7 +115,7 @@ def encrypted_dns_addresses() -> tuple[IpNetwork, ...]:
 
 def render_table(gateway: Gateway, device_states: DeviceStates) -> list[NftCommand]:
     """Return the commands that create or replace the table, in one transaction."""
-    chains = (REJECT_CHAIN, GUARDED_CHAIN, CLOSED_CHAIN, REDIRECT_CHAIN, PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN)
+    chains = (REJECT_CHAIN, GUARDED_CHAIN, HELD_CHAIN, CLOSED_CHAIN, REDIRECT_CHAIN, PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN)
     return [
         *render_removal(),
         {"add": {"table": own()}},
@@ -122,8 +126,10 @@ def render_table(gateway: Gateway, device_states: DeviceStates) -> list[NftComma
         *_prerouting_rules(gateway),
         *_forward_rules(gateway),
         *_guarded_rules(gateway),
+        *_held_rules(gateway),
         *_closed_rules(),
         *_reject_rules(),
+        *render_accounting(gateway.lan, gateway.redirect_ports.page_ports, one_armed=gateway.one_armed),
         *_state_contents(device_states),
     ]
 
@@ -152,7 +158,7 @@ def table_fingerprint(listing: Iterable[NftCommand]) -> str:
         if kind == "rule":
             body["expr"] = [None if "counter" in expression else expression for expression in body.get("expr", ())]
         if kind == "set":
-            is_dynamic = body["name"].partition("_")[0] in DYNAMIC_SETS
+            is_dynamic = body["name"] in TRAFFIC_SETS or body["name"].partition("_")[0] in DYNAMIC_SETS
             body["elem"] = [] if is_dynamic else sorted(json.dumps(element) for element in body.get("elem", ()))
         stable.append({kind: body})
     return json.dumps(stable, sort_keys=True)
@@ -192,7 +198,7 @@ def _state_contents(device_states: DeviceStates) -> list[NftCommand]:
         for version, _ in IP_VERSIONS:
             commands += add_elements(f"{access}_v{version}", device_states.networks_in(access, version))
     if device_states.others is not AccessState.OPEN:
-        chain = CLOSED_CHAIN if device_states.others is AccessState.CLOSED else GUARDED_CHAIN
+        chain = _CHAINS_BY_STATE[device_states.others]
         commands += [add_rule(PREROUTING_OTHERS_CHAIN, goto(REDIRECT_CHAIN)), add_rule(FORWARD_OTHERS_CHAIN, goto(chain))]
     return commands
 
@@ -200,7 +206,7 @@ def _state_contents(device_states: DeviceStates) -> list[NftCommand]:
 def _prerouting_rules(gateway: Gateway) -> list[NftCommand]:
     """Redirect the DNS of devices that are not open, and their web traffic if the proxy takes it."""
     ports = gateway.redirect_ports
-    targets = {AccessState.CLOSED: REDIRECT_CHAIN, AccessState.GUARDED: REDIRECT_CHAIN}
+    targets = dict.fromkeys(_CHAINS_BY_STATE, REDIRECT_CHAIN)
     rules = [
         add_rule(PREROUTING_CHAIN, meta("iifname", gateway.lan, "!="), ACCEPT),
         *_dispatch_by_state(PREROUTING_CHAIN, targets, PREROUTING_OTHERS_CHAIN),
@@ -228,8 +234,7 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
     if gateway.one_armed:
         # Answers from the internet come in by the same interface, from the router's MAC address.
         rules.append(add_rule(FORWARD_CHAIN, match({"ct": {"key": "direction"}}, "reply"), ACCEPT))
-    targets = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
-    return rules + _dispatch_by_state(FORWARD_CHAIN, targets, FORWARD_OTHERS_CHAIN)
+    return rules + _dispatch_by_state(FORWARD_CHAIN, _CHAINS_BY_STATE, FORWARD_OTHERS_CHAIN)
 
 
 def _limits_of_replies() -> list[NftCommand]:
@@ -260,7 +265,7 @@ def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str)
     rules = [
         add_rule(chain, match(key, f"@{access}_{suffix}"), goto(targets[access]) if access in targets else ACCEPT)
         for suffix, key in keys
-        for access in (AccessState.CLOSED, AccessState.GUARDED, AccessState.OPEN)
+        for access in (AccessState.CLOSED, AccessState.HELD, AccessState.GUARDED, AccessState.OPEN)
     ]
     return [*rules, add_rule(chain, goto(others))]
 
@@ -301,6 +306,15 @@ def _strict_rules(gateway: Gateway) -> list[NftCommand]:
     if not gateway.redirect_ports.redirected_ports:
         rules.append(add_rule(GUARDED_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT))
     return [*rules, _refusal(GUARDED_CHAIN, "anything else")]
+
+
+def _held_rules(gateway: Gateway) -> list[NftCommand]:
+    """Let NTP pass, and web pages if the proxy does not take them. DNS has been redirected before."""
+    rules = _time_and_errors(HELD_CHAIN)
+    if not gateway.redirect_ports.redirected_ports:
+        rules += [_refusal(HELD_CHAIN, "encrypted dns address", _to_encrypted_dns(version, ip)) for version, ip in IP_VERSIONS]
+        rules.append(add_rule(HELD_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT))
+    return [*rules, _refusal(HELD_CHAIN, "held")]
 
 
 def _closed_rules() -> list[NftCommand]:

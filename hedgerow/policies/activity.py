@@ -28,13 +28,22 @@ REPORT_TOPICS = ("education", "kids", "games", "video", "social", "messaging", "
 """Categories whose minutes the weekly report shows. Private ones (health, sexual education) are not among them."""
 
 MIN_NAMES_PER_MINUTE = 2
+MIN_BUSY_BYTES = 64 * 1024
+"""Bytes per minute, in both directions together, that are use. Less keeps connections alive, or brings push messages."""
+MIN_BUSY_BACKGROUND_BYTES = 4 * 1024**2
+"""The same for background hosts. An update that takes longer than a moment counts for the minutes that it takes."""
 REPEAT_REPORT_S = 10.0
 """Interval of repeated reports during use, because a report is lost if control ends."""
 
 
-def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision) -> Iterator[Meter]:
-    """Yield the meters that a request counts for: none if it is blocked, for a helpline or background traffic."""
-    if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE or is_background(request.host):
+def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, octets: int = 0) -> Iterator[Meter]:
+    """Yield the meters that a request counts for: none if it is blocked, for a helpline or little background traffic.
+
+    `octets` is what the device moved in this minute in connections to the host or, if it is a background host, to all background hosts.
+    """
+    if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE:
+        return
+    if octets < MIN_BUSY_BACKGROUND_BYTES and is_background(request.host):
         return
     mask = catalogue.host_mask(request.host)
     if mask & catalogue.mask_of(BACKGROUND_CATEGORIES):
@@ -46,6 +55,12 @@ def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision
         account = f"person:{ruleset.person}"
         yield Meter(account, "")
         yield from (Meter(account, f"category:{topic}") for topic in REPORT_TOPICS if mask & catalogue.mask_of((topic,)))
+
+
+def total_meters(ruleset: Ruleset) -> tuple[Meter, ...]:
+    """Return the meters of all use, for traffic of which nothing but its size is known."""
+    reported = (Meter(f"person:{ruleset.person}", ""),) if reports_topics(ruleset) else ()
+    return tuple(dict.fromkeys((*(meter for meter in ruleset.meters if not meter.subject), *reported)))
 
 
 def is_metered(ruleset: Ruleset) -> bool:
@@ -67,8 +82,8 @@ class ActivityLog:
         self._names: dict[DeviceId, set[str]] = {}
         self._reported_at: dict[Meter, float] = {}
 
-    def note(self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float) -> None:
-        """Count a request that was answered at `now` (seconds since the epoch)."""
+    def note(self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float, octets: int = 0) -> None:
+        """Count a request that was answered at `now` (seconds since the epoch). `octets` as in `meters_of`."""
         if not is_metered(ruleset):
             return
         minute = minute_of(now)
@@ -76,7 +91,7 @@ class ActivityLog:
             self._minute = minute
             self._names.clear()
             self._reported_at.clear()
-        for meter in meters_of(ruleset, catalogue, request, decision):
+        for meter in meters_of(ruleset, catalogue, request, decision, octets):
             if meter.subject or self._is_use(request):
                 self._report_minute(meter, minute, now)
 

@@ -98,7 +98,6 @@ class Rulesets:
             user for person in policy.people.values() if policy.profiles[person.profile].is_for_children
             if (user := self._effective_users.of_account(f"person:{person.name}")) is not None
         ]  # fmt: skip
-        self._closes_strangers = policy.profiles[policy.network.unknown_devices].is_for_children
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """Return the rules in force for `device` at `now` (seconds since the epoch); cached until the next boundary."""
@@ -156,7 +155,7 @@ class Rulesets:
         or guests.
         """
         effects = TimeEffects()
-        if device.known or device.is_seat or session is not None or not self._closes_strangers:
+        if session is not None or not is_held(self.policy, device):
             return effects
         is_spared = any(pause.spared_device == device.id and is_in_force(pause, now) for pause in self.pauses)
         for child in self._children:
@@ -260,6 +259,14 @@ class Rulesets:
             self._interned.clear()
         used = {key[1] for key in self._interned}
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
+
+
+def is_held(policy: Policy, device: Device) -> bool:
+    """Return whether a device gets names and pages only, because nobody has named it: it could be a child's with another MAC address.
+
+    It is not held if `unknown_devices` is a profile for adults or guests. A host name does not name a device.
+    """
+    return not device.known and not device.is_seat and policy.profiles[policy.network.unknown_devices].is_for_children
 
 
 def _timed_layers(all_effects: Sequence[TimeEffects]) -> list[ScopeLayer]:

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from hedgerow.policies.activity import MIN_BUSY_BYTES
+from hedgerow.policies.host_facts import is_background
+from hedgerow.policies.model import DeviceId, Request
+from hedgerow.policies.ruleset import Ruleset
 from hedgerow.sockets import connect_first, interleave_families
-
-MIN_BUSY_BYTES = 64 * 1024
-"""Bytes per minute, in both directions together, that make a connection busy; less keeps it alive only."""
 
 
 async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresses: Sequence[str], port: int) -> tuple[asyncio.Transport, P]:
@@ -42,13 +43,29 @@ class BusyTracker[T: ByteCounted]:
         self._minute = 0
         self._begun: dict[T, int] = {}
 
-    def busy(self, connections: Iterable[T], now: float) -> Iterator[T]:
-        """The connections that are busy in this minute of the clock; `now` is in seconds since the epoch."""
+    def busy(self, connections: Iterable[T], now: float) -> Iterator[tuple[T, int]]:
+        """The connections that are or were busy in this minute of the clock, with the bytes that each has moved in it.
+
+        `now` is in seconds since the epoch. Connections that have ended since an earlier call in this minute still count.
+        """
         minute, before = int(now // 60), self._begun
         if minute != self._minute:
             self._minute, self._begun = minute, {}
         for each in connections:
-            bytes_moved = each.bytes_moved
-            begun = self._begun.setdefault(each, bytes_moved if each in before else 0)
-            if bytes_moved - begun >= MIN_BUSY_BYTES:
-                yield each
+            self._begun.setdefault(each, each.bytes_moved if each in before else 0)
+        for each, begun in self._begun.items():
+            if (moved := each.bytes_moved - begun) >= MIN_BUSY_BYTES:
+                yield each, moved
+
+
+type BusyRequest = tuple[Ruleset, Request, int]
+"""A request on a busy connection, with the bytes that the connection has moved in this minute."""
+
+
+def report_busy(requests: Iterable[BusyRequest], report: Callable[[Ruleset, Request, int], None]) -> None:
+    """Report the requests of busy connections. For background hosts, the bytes of a device are summed over its connections."""
+    background: dict[DeviceId, int] = {}
+    for ruleset, request, octets in requests:
+        if is_background(request.host):
+            octets = background[request.device] = background.get(request.device, 0) + octets
+        report(ruleset, request, octets)

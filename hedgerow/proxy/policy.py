@@ -89,7 +89,7 @@ class ProxyPolicy:
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
     - `denied_at` returns the instant at which a device's last request for a host was denied, None if it was not or long ago.
     - `report_protection` is called with each connection that shows which protections a device uses.
-    - `report_use` is called for a busy tunnel each time the gate sweeps.
+    - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this minute.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
     """
 
@@ -100,7 +100,7 @@ class ProxyPolicy:
     request_access: Callable[[AccessRequest], None]
     guard: DestinationGuard
     page: BlockPage
-    report_use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
+    report_use: Callable[[Ruleset, Request, int], None] = lambda _ruleset, _request, _octets: None
     submit_code: Callable[[CodeEntered], None] = lambda _code: None
     accept_conduct: Callable[[ConductAccepted], None] = lambda _accepted: None
     apply_pass_through: Callable[[Ruleset, Request, Decision], Decision] = lambda _ruleset, _request, decision: decision

@@ -125,13 +125,17 @@ def test_a_pause_cuts_the_connections_of_its_person_only(gateway: House) -> None
     wait_until(lambda: datagram(PEER4, 27015)(gateway, tablet), 20, "the resume")
 
 
-def test_an_unknown_device_can_be_paused(gateway: House) -> None:
+def test_an_unknown_device_is_held_and_can_be_paused(gateway: House) -> None:
     phone = gateway.devices["phone"]
     gateway.meet("phone")
-    assert reached(datagram(PEER4, 27015), gateway, phone, hoped=True)
+    page = reads("https://www.school.example/", page="www.school.example")
+    assert reached(page, gateway, phone, hoped=True)
+    for aim in (datagram(PEER4, 27015), datagram(PEER6, 27015)):
+        assert not reached(aim, gateway, phone, hoped=False), "names and pages only, until somebody names it"
+    assert reached(datagram(PEER4, 123, 48), gateway, phone, hoped=True), "the time"
     gateway.hedgerow("pause", f"{LAN4}.12")
     try:
-        wait_until(lambda: not datagram(PEER4, 27015)(gateway, phone), 20, "the pause of the phone")
+        wait_until(lambda: not page(gateway, phone), 20, "the pause of the phone")
         assert reached(datagram(PEER4, 27015), gateway, gateway.devices["tablet"], hoped=True)
     finally:
         gateway.hedgerow("resume", f"{LAN4}.12")

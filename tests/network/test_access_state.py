@@ -54,7 +54,7 @@ def test_states_by_day(catalogue: Catalogue) -> None:
     guarded = ["192.168.1.64/30", "192.168.1.68/31", "192.168.1.71/32", "192.168.1.72/29"]
     assert shown(found, AccessState.GUARDED) == ["02:00:00:00:00:01", "02:00:00:00:00:02", *guarded]
     assert shown(found, AccessState.CLOSED) == []
-    assert found.others is AccessState.GUARDED
+    assert found.others is AccessState.HELD
     assert found.until == NOON + 8 * 3600, "bedtime is a boundary"
 
 
@@ -98,7 +98,7 @@ def test_a_spent_budget_closes_an_unknown_device(catalogue: Catalogue) -> None:
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, spent)
     found = compute_device_states(rulesets, NOON, [unknown])
     assert shown(found, AccessState.CLOSED) == [unknown]
-    assert found.others is AccessState.GUARDED
+    assert found.others is AccessState.HELD
 
 
 def test_a_grant_for_bypasses_opens_a_device(catalogue: Catalogue) -> None:
@@ -142,5 +142,16 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
     assert night.macs == (("02:00:00:00:00:01", AccessState.CLOSED),)
     assert night.others is AccessState.CLOSED, "a child is in bed"
     day = compute_device_states(rulesets, NIGHT - 12 * 3600)
-    assert day.others is AccessState.GUARDED, "an adult's host name changes nothing"
+    assert day.others is AccessState.HELD, "an adult's host name changes nothing"
     assert night.networks == ((ip_network("192.168.1.40"), AccessState.CLOSED),)
+
+
+@pytest.mark.parametrize(
+    ("profile", "state"), [("child-8-12", AccessState.HELD), ("guest", AccessState.GUARDED), ("adult", AccessState.OPEN)]
+)
+def test_devices_without_a_name_are_held_unless_they_are_guests(catalogue: Catalogue, profile: str, state: AccessState) -> None:
+    policy = parse_policy(POLICY.replace(b"unknown_devices: child-8-12", f"unknown_devices: {profile}".encode()), None)
+    grant = Grant("g", "example.org", "ana", NOON, None, device=DeviceId("02:00:00:00:00:99"))
+    found = compute_device_states(Rulesets(policy, (grant,), (), catalogue), NOON)
+    assert found.others is state
+    assert dict(found.macs)["02:00:00:00:00:99"] is state, "a permission does not name it"

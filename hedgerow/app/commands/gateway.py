@@ -188,7 +188,7 @@ def _description(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]
     ports = ", ".join(map(str, gateway.redirect_ports.redirected_ports))
     traffic = f"DNS and web (ports {ports})" if ports else "DNS"
     yield f"On {', '.join(gateway.lan)}{' (which also leads to the internet)' if gateway.one_armed else ''}, in the table inet hedgerow:"
-    yield f"  guarded and closed devices: {traffic} is redirected to Hedgerow, whatever its destination"
+    yield f"  guarded, held and closed devices: {traffic} is redirected to Hedgerow, whatever its destination"
     yield "  guarded devices: other resolvers, encrypted DNS (port 853, known addresses), QUIC, web proxies and tunnels are refused"
     if gateway.allow_ipsec:
         yield "  guarded devices: IPsec is allowed, for Wi-Fi calling"
@@ -196,6 +196,7 @@ def _description(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]
         yield "  guarded devices: SSH is allowed, tunnels included"
     if gateway.strict:
         yield "  guarded devices: everything but DNS, the web and NTP is refused"
+    yield "  held devices (nobody has named them): everything but DNS, the web and NTP is refused"
     yield "  closed devices: nothing passes, and open connections are cut"
     yield "  open devices: untouched"
     yield from _access_lines(device_states)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.publisher import SnapshotPublisher
@@ -17,17 +18,19 @@ from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import DeviceId, Grant, GrantDuration, Pause
+from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
+from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
 
 _NOBODY = Spared()
 
 
 class AccessControl:
-    """Changes what people may access. Each change is written to the journal and published."""
+    """Changes what people may access. Each change is written to the journal and published. `mac_of` returns the MAC of an IP address."""
 
-    def __init__(self, publisher: SnapshotPublisher) -> None:
-        self._publisher = publisher
+    def __init__(self, publisher: SnapshotPublisher, mac_of: Callable[[str], str | None] = lambda _address: None) -> None:
+        self._publisher, self._mac_of = publisher, mac_of
         self._services = Services.load()
 
     async def approve(self, request_id: int, how_long: GrantDuration, giver: str) -> Grant:
@@ -57,7 +60,16 @@ class AccessControl:
         """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
         self.check_target(device, person)
         subject, ends = self.check_subject(subject), self.within_session(device, ends)
-        grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person, note)
+        grant = Grant(
+            secrets.token_hex(6),
+            subject,
+            giver,
+            time.time(),
+            ends,
+            identify_device(self._view().rulesets, device, self._mac_of),
+            person,
+            note,
+        )
         await asyncio.to_thread(self._publisher.ledger.give, grant)
         await self._publisher.put_in_force()
         return grant
@@ -76,8 +88,7 @@ class AccessControl:
             raise InvalidInput("Only a pause for everybody can spare somebody.")
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
-        device_id = DeviceId(device) if device else None
-        spared_id = DeviceId(spared.device) if spared.device else None
+        device_id, spared_id = (identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device))
         pause = await asyncio.to_thread(
             lambda: self._publisher.ledger.pause(
                 giver, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id, kind=kind
@@ -107,7 +118,7 @@ class AccessControl:
         return grant
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
-        device_id = DeviceId(device) if device else None
+        device_id = identify_device(self._view().rulesets, device, self._mac_of)
         ended = await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
         if not ended:  # whoever was paused may have been renamed or removed since
             self.check_target(device, person)
@@ -151,3 +162,14 @@ class AccessControl:
         if view is None:
             raise InvalidInput("Hedgerow is still starting.")
         return view
+
+
+def identify_device(rulesets: Rulesets, device: str | None, mac_of: Callable[[str], str | None]) -> DeviceId | None:
+    """Return the id of a device that is given by its name, or by its MAC or IP address at the moment; None for none."""
+    if not device:
+        return None
+    mac = parse_mac(device)
+    if device in rulesets.policy.devices or mac is not None:
+        return DeviceId(mac or device)
+    found = rulesets.devices.find(device, mac_of(device))
+    return found.id if found is not None else DeviceId(device)

@@ -59,7 +59,7 @@ class WebControl(EnforcedRules):
         neighbours: Neighbours,
         tls: WebCertificates,
     ) -> None:
-        super().__init__(publisher)
+        super().__init__(publisher, neighbours.mac_of)
         self._settings, self._workers, self._recorder = settings, workers, recorder
         self._neighbours, self._tls = neighbours, tls
         self._started = time.time()

@@ -160,9 +160,9 @@ class Worker:
         if seen is not None:
             self.send(seen)
 
-    def use(self, ruleset: Ruleset, request: Request) -> None:
-        """Count an open tunnel that transfers data as use."""
-        self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time())
+    def use(self, ruleset: Ruleset, request: Request, octets: int) -> None:
+        """Count an open connection that transfers data as use. `octets` as in `meters_of`."""
+        self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time(), octets)
 
     def _report_snapshot(self) -> None:
         self.send(GaugeLevel(SNAPSHOT_LEVEL, (), float(self.view.snapshot.serial)))

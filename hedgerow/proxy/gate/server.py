@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hedgerow.policies.protection import Protection
-from hedgerow.proxy.connections import BusyTracker
+from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.connection import GateConnection, GateResources
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
 from hedgerow.proxy.gate.rules import GateRules
@@ -109,9 +109,12 @@ class Gate:
             if count := self._table.cut(lambda tunnel: self._has_timed_out(tunnel, now)):
                 self.counters.add("hedgerow_proxy_dropped_total", "timeout", count=count)
             self._cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel))
-            for tunnel in self._busy.busy(tuple(self._table.tunnels), now):
-                if tunnel.requests:  # none: our own pages, whose use is not counted
-                    self._rules.policy.report_use(tunnel.ruleset, tunnel.requests[-1])
+            busy = self._busy.busy(tuple(self._table.tunnels), now)
+            # A tunnel without requests is to our own pages, whose use is not counted.
+            report_busy(
+                ((tunnel.ruleset, tunnel.requests[-1], octets) for tunnel, octets in busy if tunnel.requests),
+                self._rules.policy.report_use,
+            )
             self.counters["hedgerow_proxy_open_tunnels",] = len(self._table.tunnels)
         except Exception:
             log.exception("the sweep of the gate failed")

@@ -21,7 +21,7 @@ from mitmproxy import connection
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy import handover
 from hedgerow.proxy.certificate_authority import CertificateAuthority, LeafCertificates
-from hedgerow.proxy.connections import BusyTracker
+from hedgerow.proxy.connections import BusyRequest, BusyTracker, report_busy
 from hedgerow.proxy.handover import parse_handover_header
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.clients import ActiveRequest
@@ -242,9 +242,11 @@ class Inspector:
     def _note_use(self, now: float) -> None:
         """Report the use of connections that long responses keep busy. Each request was observed when it came."""
         clients = self.inspection.clients
-        for inspected in self._use.busy(tuple(self._by_client.values()), now):
-            for active in clients.active_of(inspected.client):
-                clients.policy.report_use(active.ruleset, active.requests[-1])
+        requests: list[BusyRequest] = []
+        for inspected, octets in self._use.busy(tuple(self._by_client.values()), now):
+            by_host = {active.requests[-1].host: active for active in clients.active_of(inspected.client)}
+            requests += ((active.ruleset, active.requests[-1], octets) for active in by_host.values())
+        report_busy(requests, clients.policy.report_use)
 
     def _enforce_deadlines(self, now: float) -> None:
         """Close connections without a complete head or handshake, idle ones, and those past their lifetime. `now` is in the loop's time."""

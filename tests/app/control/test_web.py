@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from hedgerow.app.control.access import identify_device
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
@@ -17,6 +18,10 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.ruleset import Rulesets
+
+STRANGER = "02:00:00:00:00:09"
+MACS = {"192.168.1.5": "02:00:00:00:00:05", "192.168.1.9": STRANGER, "fd00::9": STRANGER}
 
 
 @pytest.fixture
@@ -28,7 +33,8 @@ def control(tmp_path: Path) -> WebControl:
     policy = parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None)
     ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note=""))
     publisher: Any = SimpleNamespace(view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
-    return WebControl(*cast(Any, (None, publisher, None, None, None, None)))
+    neighbours: Any = SimpleNamespace(mac_of=MACS.get)
+    return WebControl(*cast(Any, (None, publisher, None, None, neighbours, None)))
 
 
 @pytest.mark.parametrize("subject", ["illegal", "bad.example", "www.bad.example", "bad.example/page", "sealed.example"])
@@ -46,3 +52,14 @@ def test_other_subjects_are_accepted(control: WebControl, subject: str) -> None:
 def test_a_request_for_an_illegal_site_is_refused(control: WebControl) -> None:
     with pytest.raises(InvalidInput, match=r"bad\.example is on a list of illegal material"):
         asyncio.run(control.approve(1, GrantDuration.HOUR, "ana"))
+
+
+@pytest.mark.parametrize(
+    ("given", "known_as"),
+    [("tablet", "tablet"), ("192.168.1.5", "tablet"), ("192.168.1.9", STRANGER), ("fd00::9", STRANGER), ("02-00-00-00-00-09", STRANGER),
+     ("192.168.1.10", "192.168.1.10"), ("unknown", "unknown"), ("", None), (None, None)],
+)  # fmt: skip
+def test_a_device_is_identified_by_its_name_or_its_addresses(control: WebControl, given: str | None, known_as: str | None) -> None:
+    """A pause for an IP address must hold for the device, which DNS and proxy know by its MAC address."""
+    policy = parse_policy(b"network: {lan: [192.168.1.0/24, 'fd00::/64']}\ndevices: {tablet: {mac: '02:00:00:00:00:05'}}", None)
+    assert identify_device(Rulesets(policy, (), (), control._view().catalogue), given, MACS.get) == known_as

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.activity import ActivityLog
+from hedgerow.policies.activity import MIN_BUSY_BACKGROUND_BYTES, ActivityLog
 from hedgerow.policies.decide import decide
 from hedgerow.policies.host_facts import is_background
 from hedgerow.policies.model import DeviceId, Request, RequestKind
@@ -75,13 +75,13 @@ class _Stand:
         self._log, self._catalogue = ActivityLog(self.reported.append), catalogue
         self._rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
 
-    def ask(self, host: str, kind: RequestKind = RequestKind.DNS, at: float = NOON) -> list[str]:
-        """The subjects that were told for one request."""
+    def ask(self, host: str, kind: RequestKind = RequestKind.DNS, at: float = NOON, octets: int = 0) -> list[str]:
+        """The subjects that were told for one request on a connection that has moved `octets` in this minute."""
         device = self._rulesets.devices.find("192.168.1.9")
         assert device is not None
         ruleset, request = self._rulesets.ruleset(device, at), Request(DeviceId(device.id), kind, host, 443)
         before = len(self.reported)
-        self._log.note(ruleset, self._catalogue, request, decide(ruleset, self._catalogue, request), at)
+        self._log.note(ruleset, self._catalogue, request, decide(ruleset, self._catalogue, request), at, octets)
         return [each.subject for each in self.reported[before:] if each.subject in self.subjects]
 
 
@@ -95,6 +95,13 @@ def test_a_minute_of_dns_counts_from_the_second_name(catalogue: Catalogue) -> No
     assert stand.ask("en.wikipedia.org", at=NOON + 60) == [], "a new minute"
     assert {each.minute for each in stand.reported if each.subject == ""} == {NOON // 60}
     assert {each.account for each in stand.reported} == {"person:mia"}
+
+
+def test_background_hosts_count_above_a_size(catalogue: Catalogue) -> None:
+    stand = _Stand(catalogue)
+    for host in ("dl.google.com", "mtalk.google.com"):
+        assert stand.ask(host, RequestKind.TUNNEL, octets=MIN_BUSY_BACKGROUND_BYTES - 1) == []
+    assert stand.ask("dl.google.com", RequestKind.TUNNEL, octets=MIN_BUSY_BACKGROUND_BYTES) == [""]
 
 
 def test_topics_are_reported_unless_privacy_is_none(catalogue: Catalogue) -> None:

@@ -23,6 +23,7 @@ SITES = {
     "www.google.com": 20,
     "forcesafesearch.google.com": 21,
     "captive.apple.com": 22,
+    "dl.google.com": 23,
 }
 RESOLVER = "cloudflare-dns.com"
 """The name of a well-known resolver, at `KNOWN4` and `KNOWN6`."""

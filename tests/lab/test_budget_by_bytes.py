@@ -1,0 +1,97 @@
+"""Minutes of use by bytes: games past the proxy, and large downloads from background hosts. Push messages do not count."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from lab import House, Space
+from lab.internet import BIG_FILE, PEER4, PEER6
+
+pytestmark = pytest.mark.root
+
+GAME = """
+import socket, sys, time
+peer = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+peer.settimeout(0.5)
+peer.connect((sys.argv[1], 27015))
+moved = 0
+for _ in range(int(sys.argv[2])):
+    peer.send(bytes(1000))
+    try:
+        moved += len(peer.recv(2000))
+    except OSError:
+        pass
+print(moved)
+"""
+"""Datagrams of 1,000 bytes to an echo server. Prints the bytes that came back."""
+PUSH = """
+import socket
+peer = socket.create_connection(("%s", 5222), 2)
+for _ in range(5):
+    peer.sendall(bytes(4000))
+    left = 4000
+    while left:
+        left -= len(peer.recv(left))
+"""
+"""Five messages of 4,000 bytes, back and forth, over a connection that stays open."""
+
+
+@pytest.fixture
+def budgets(house: House) -> Iterator[House]:
+    """The gateway, and two children whose minutes nobody has used yet."""
+    before = house.policy.read_text()
+    named = before.replace("mia: {age: 9,", "kim: {age: 9, budget: 2h,").replace("tom: {age: 15,", "lee: {age: 15, budget: 2h,")
+    house.policy.write_text(named)
+    house.hedgerow("gateway", "apply", "--no-strict")
+    try:
+        until(lambda: used(house).keys() == {"kim", "lee"}, "the policy is in force")
+        yield house
+    finally:
+        house.policy.write_text(before)
+        house.hedgerow("gateway", "remove")
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 45) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+def used(house: House) -> dict[str, int]:
+    return {row["whose"]: row["used"] for row in json.loads(house.hedgerow("budgets", "--json").stdout)}
+
+
+def plays(device: Space, address: str, count: int) -> int:
+    return int(device.must(sys.executable, "-c", GAME, address, str(count)))
+
+
+def test_a_game_uses_minutes_and_push_messages_do_not(budgets: House) -> None:
+    tablet, laptop = budgets.devices["tablet"], budgets.devices["laptop"]
+    for who in ("tablet", "laptop"):
+        budgets.meet(who)
+    laptop.must(sys.executable, "-c", PUSH % PEER4)
+
+    def play() -> bool:
+        assert plays(tablet, PEER6, 200) > 100_000, "the game does not pass"
+        return used(budgets)["kim"] >= 1
+
+    until(play, "the game has used a minute")
+    assert used(budgets)["lee"] == 0, "push messages have used a minute"
+
+
+def test_a_large_download_of_a_background_host_uses_minutes(budgets: House) -> None:
+    laptop = budgets.devices["laptop"]
+    budgets.meet("laptop")
+    until(lambda: used(budgets)["lee"] == 0, "nothing is used")
+    for octets, uses in ((1_000_000, False), (10_000_000, True)):
+        url = f"https://dl.google.com{BIG_FILE}"
+        done = laptop.run("curl", "-sk", "-r", f"0-{octets - 1}", "--limit-rate", "3M", "-o", "/dev/null", "-w", "%{size_download}", url)
+        assert done.stdout == str(octets), done
+        if uses:
+            until(lambda: used(budgets)["lee"] >= 1, "the download has used a minute")
+        assert (used(budgets)["lee"] >= 1) == uses
