@@ -63,7 +63,7 @@ def sizes(running: Hedgerow) -> Sizes:
     found = Sizes({"shared with the bench": shared_with_us()})
     for pid in running.all_pids():
         words = command_of(pid)
-        role = next((role for role in ROLES if role in words[-3:]), "fetching and compiling")
+        role = next((role for role in ROLES if role in words[-4:]), "fetching and compiling")
         found["supervisor" if pid == running.process.pid else role] += memory_of(pid)["Pss"]
     return found
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, Final
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried beside those that have not answered yet (RFC 8305, section 5)."""
 
 
 MAX_DESCRIPTORS = 65_536
+
+IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
+"""From linux/in.h. Python names it since 3.14."""
+
+_UDP_BUFFER: Final = 4 << 20
+# Answers are never fragmented, whatever ICMP messages say (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel then
+# needs no random identification per datagram either. Python has no names for these constants of linux/in.h and linux/in6.h.
+_NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 
 
 def raise_descriptor_limit() -> None:
@@ -56,6 +66,39 @@ def open_socket(host: str, port: int, kind: socket.SocketKind, *, reuse_port: bo
         sock.close()
         raise
     return sock
+
+
+def open_udp_socket(host: str, port: int) -> socket.socket:
+    """Return a bound socket with large buffers that never fragments and shares its port with other workers. Raises OSError.
+
+    It tells our address of each datagram if it has several.
+    """
+    sock = open_socket(host, port, socket.SOCK_DGRAM)
+    _enlarge_buffers(sock)
+    if sys.platform == "linux":
+        sock.setsockopt(*_NEVER_FRAGMENT[sock.family])
+    enable_packet_info(sock)
+    return sock
+
+
+def enable_packet_info(sock: socket.socket) -> bool:
+    """Have the kernel tell our address of each datagram, from which the answer must come, if the socket has several."""
+    if sock.getsockname()[0] not in ("0.0.0.0", "::"):  # noqa: S104
+        return False
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    return True
+
+
+def _enlarge_buffers(sock: socket.socket) -> None:
+    """Let bursts of queries wait in the kernel, within its limits, or beyond them with CAP_NET_ADMIN (SO_RCVBUFFORCE)."""
+    for option, forced in ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32)):
+        sock.setsockopt(socket.SOL_SOCKET, option, _UDP_BUFFER)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, forced, _UDP_BUFFER)
 
 
 def is_own_address(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""Messages between the supervisor and its children, and the file in which it lists them.
+"""Messages between the supervisor and its children, the sockets that these inherit, and the file in which it lists them.
 
 Messages are lines on a child's standard output and input.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.settings import Settings
+from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.codec import decode
 
 READY = b"ready\n"
@@ -31,6 +33,46 @@ PROBLEM = b"problem "
 
 RETIRE = b"retire\n"
 """To a child: its successor serves, so it should end with its last connection."""
+
+
+class InheritedSockets:
+    """The listening sockets that a child inherits, each to be taken once. `text` holds their descriptors, such as `5,6`.
+
+    A slot whose sockets the supervisor has given up gets none: its processes open their own.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        self._sockets = [socket.socket(fileno=int(number)) for number in text.split(",") if number]
+        for each in self._sockets:
+            each.setblocking(False)
+
+    def take(self, endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket | None:
+        """Return the socket that is bound to an endpoint, or None."""
+        host = endpoint.host.partition("%")[0]
+        for each in self._sockets:
+            if each.family != socket.AF_UNIX and each.type == kind:
+                own_host, port = each.getsockname()[:2]
+                if (own_host.partition("%")[0], port) == (host, endpoint.port):
+                    return self._remove(each)
+        return None
+
+    def take_local(self) -> socket.socket | None:
+        """Return the Unix socket, or None."""
+        return next((self._remove(each) for each in self._sockets if each.family == socket.AF_UNIX), None)
+
+    def close(self) -> None:
+        """Close those that nobody took."""
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def _remove(self, sock: socket.socket) -> socket.socket:
+        self._sockets.remove(sock)
+        return sock
+
+
+def format_descriptors(sockets: Iterable[socket.socket]) -> str:
+    """Return the text for `InheritedSockets`."""
+    return ",".join(str(each.fileno()) for each in sockets)
 
 
 class StartProblem(Exception):

@@ -1,6 +1,7 @@
-"""The entry of every child of the supervisor: `python -m hedgerow.app.processes ROLE INDEX STATE`.
+"""The entry of every child of the supervisor: `python -m hedgerow.app.processes ROLE INDEX STATE [DESCRIPTORS]`.
 
-A child ends on SIGTERM, and when its standard input closes, which means that the supervisor is gone.
+A child ends on SIGTERM, and when its standard input closes, which means that the supervisor is gone. The descriptors, such as `5,6`, are
+those of the listening sockets that it inherits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import uvloop
 
 from hedgerow.app.files import error_text
-from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, StartProblem
+from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, InheritedSockets, StartProblem
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch
@@ -37,6 +38,14 @@ def notify_ready() -> None:
     gc.collect()
     gc.freeze()
     notify_supervisor(READY)
+
+
+async def serve_until_message() -> bytes:
+    """Tell the supervisor that this process serves, and return its next message."""
+    message = asyncio.ensure_future(wait_for_message())
+    await asyncio.sleep(0)  # its handler of SIGTERM is there before anybody can know that this process serves
+    notify_ready()
+    return await message
 
 
 def notify_supervisor(message: bytes) -> None:
@@ -91,11 +100,11 @@ async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
                 task.cancel()
 
 
-def make_worker(role: str, index: int, settings: Settings) -> Worker:
+def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSockets) -> Worker:
     """Return a worker with the snapshot in force or, if that can't be used, with one of last resort. Raises StartProblem."""
     watch = SnapshotWatch(settings.state)
     view = watch.open_if_new() or open_fallback(settings)
-    return Worker(role, index, settings, view, watch)
+    return Worker(role, index, settings, view, watch, sockets)
 
 
 def open_fallback(settings: Settings) -> LoadedSnapshot:
@@ -113,7 +122,7 @@ def open_fallback(settings: Settings) -> LoadedSnapshot:
     return view
 
 
-async def run_control(settings: Settings, _index: int) -> None:
+async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:
     from hedgerow.app.control.journal_setup import prepare_journal
 
     if prepare_journal(settings.journal):
@@ -127,34 +136,32 @@ async def run_control(settings: Settings, _index: int) -> None:
     from hedgerow.policies.reading.load import PolicyError
 
     try:
-        control = ControlProcess(settings)
+        control = ControlProcess(settings, sockets)
         await control.start()
     except (CompileError, DatabaseError, PolicyError) as error:
         raise StartProblem(str(getattr(error, "orig", None) or error)) from error
     async with run_in_background(control.run()):
-        notify_ready()
-        await wait_for_message()
+        await control.serving.wait()
+        await serve_until_message()
     await control.close()
 
 
-async def run_dns(settings: Settings, index: int) -> None:
+async def run_dns(settings: Settings, index: int, sockets: InheritedSockets) -> None:
     from hedgerow.app.workers.dns_worker import serve_dns
 
-    worker = make_worker("dns", index, settings)
+    worker = make_worker("dns", index, settings, sockets)
     with _ending_on_incompatible_library():
         async with serve_dns(worker), run_in_background(worker.run()):
             tune_garbage_collector()
-            notify_ready()
-            await wait_for_message()
+            await serve_until_message()
 
 
-async def run_gate(settings: Settings, index: int) -> None:
+async def run_gate(settings: Settings, index: int, sockets: InheritedSockets) -> None:
     from hedgerow.app.workers.gate_worker import serve_gate
 
-    worker = make_worker("gate", index, settings)
+    worker = make_worker("gate", index, settings, sockets)
     async with serve_gate(worker), run_in_background(worker.run()):
-        notify_ready()
-        await wait_for_message()
+        await serve_until_message()
 
 
 @contextlib.contextmanager
@@ -166,7 +173,7 @@ def _ending_on_incompatible_library() -> Iterator[None]:
         sys.exit(2)  # at which the supervisor ends: another attempt would fail alike
 
 
-async def run_inspector(settings: Settings, index: int) -> None:
+async def run_inspector(settings: Settings, index: int, sockets: InheritedSockets) -> None:
     from hedgerow.proxy.inspection.engine import patches
 
     with _ending_on_incompatible_library():
@@ -174,11 +181,10 @@ async def run_inspector(settings: Settings, index: int) -> None:
 
     from hedgerow.app.workers.inspector_worker import request_successor, serve_inspector
 
-    worker = make_worker("inspector", index, settings)
+    worker = make_worker("inspector", index, settings, sockets)
     async with serve_inspector(worker) as inspector, run_in_background(worker.run()):
-        notify_ready()
         async with run_in_background(request_successor(lambda: notify_supervisor(RENEW), settings.footprint.inspector_growth)):
-            message = await wait_for_message()
+            message = await serve_until_message()
         if message == RETIRE:
             stopped, retired = asyncio.create_task(wait_for_message()), asyncio.create_task(inspector.retire())
             await asyncio.wait({stopped, retired}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,7 +192,7 @@ async def run_inspector(settings: Settings, index: int) -> None:
                 task.cancel()
 
 
-ROLES: dict[str, Callable[[Settings, int], Awaitable[None]]] = {
+ROLES: dict[str, Callable[[Settings, int, InheritedSockets], Awaitable[None]]] = {
     "control": run_control,
     "dns": run_dns,
     "gate": run_gate,
@@ -196,13 +202,14 @@ ROLES: dict[str, Callable[[Settings, int], Awaitable[None]]] = {
 
 def main() -> None:
     role, index, state = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    sockets = InheritedSockets("".join(sys.argv[4:5]))
     os.umask(UMASK)
     settings = Settings.load(state)
     start_logs(role, settings.log_level, settings.log_json)
 
     async def run() -> None:
         beating = asyncio.create_task(beat())
-        await ROLES[role](settings, index)
+        await ROLES[role](settings, index, sockets)
         beating.cancel()
         # All is closed and saved. Only threads may be left, such as one that waits for a silent resolver, and Python would wait for them.
         logging.shutdown()

@@ -9,11 +9,14 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, error_text, is_disk_error, make_private_folder, write_atomically
+from hedgerow.app.ipc import format_descriptors
+from hedgerow.app.listening import open_listeners
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
 from hedgerow.policies.transports import LISTENERS, shared_ports
 from hedgerow.sockets import raise_descriptor_limit
@@ -86,12 +89,23 @@ def _in_memory(settings: Settings, error: OSError) -> Settings:
     return replace(settings, run_folder=folder, problem=reason)
 
 
-def exec_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
-    """Replace this program with the supervisor, which keeps the process id, standard streams, umask and lock."""
+def open_sockets(settings: Settings) -> dict[str, list[socket.socket]]:
+    """Open the listening sockets of all processes. Raises StartError."""
+    try:
+        return open_listeners(settings)
+    except OSError as error:
+        raise StartError(f"Can't listen: {error_text(error)}.") from None
+
+
+def exec_supervisor(settings: Settings, lock: FolderLock, sockets: Mapping[str, Sequence[socket.socket]]) -> NoReturn:
+    """Replace this program with the supervisor, which keeps the process id, standard streams, umask, lock and `sockets`."""
     raise_descriptor_limit()
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
     lock.keep_across_exec()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
+    for each in (each for of_slot in sockets.values() for each in of_slot):
+        each.set_inheritable(True)
+    slots = [f"{slot}={format_descriptors(of_slot)}" for slot, of_slot in sockets.items()]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state), *slots])  # noqa: S606
 
 
 def claim_endpoint(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:

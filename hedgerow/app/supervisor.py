@@ -1,7 +1,8 @@
 """The supervisor of `hedgerow up`: starts the processes, restarts what dies, and reports when all are ready.
 
 The command line claims the ports (`startup`) and then becomes the supervisor (`python -m hedgerow.app.supervisor STATE`), a program
-that has imported nothing but this module: it runs for months and should not carry what start-up needed for a second.
+that has imported nothing but this module: it runs for months and should not carry what start-up needed for a second. It holds the
+listening sockets, of which each child inherits those of its slot, so that nothing is lost between a child and its successor.
 
 A child writes "ready" to its standard output once it serves, and ends when its standard input closes, so no child outlives the
 supervisor. Its event loop also writes a beat once a second; a child that falls silent is killed and restarted. The supervisor reports
@@ -15,18 +16,17 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
+from hedgerow.app.announcements import notify_systemd, ready_lines, show_welcome
 from hedgerow.app.files import write_atomically
 from hedgerow.app.ipc import BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, WorkerRow, WorkersFile
 from hedgerow.app.logs import start_logs
-from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
+from hedgerow.app.settings import Settings, remove_memory_folder
 from hedgerow.codec import encode
 from hedgerow.network.own_addresses import own_addresses
 
@@ -40,10 +40,13 @@ MAX_FIRST_DELAY_S = 30.0
 """The same for a process that has never served: its cause is probably the disk, and each attempt takes the processor from the others."""
 ATTEMPTS = 2
 """Failed attempts after which the others start, or are announced, without a process."""
+GIVE_UP_SOCKETS_AFTER = 5
+"""Failed attempts in a row after which an inspector's socket is closed."""
 CONTROL_PATIENCE_S = 20.0
 """Seconds for which the workers wait for control's snapshot, if there is an earlier one."""
 ENFORCING = {"dns", "gate"}
-STEADY_AFTER_S = 5.0
+STEADY_AFTER_S = 0.5
+"""Seconds of serving after which a process that ends is restarted at once, since clients wait."""
 PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 15, "control": 15}
 """Seconds without a beat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
 START_PATIENCE_S = {"dns": 60, "gate": 60, "inspector": 60, "control": 600}
@@ -61,12 +64,18 @@ class ManagedProcess:
     since: float = 0.0
     is_serving: bool = False
     is_starting: bool = True  # refers to the newest process
+    failures: int = 0  # processes since the last one that served
+    serving_since: float = 0.0  # monotonic, of the newest process
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # set once the first process serves
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set once one serves, or `ATTEMPTS` have failed
     problem: str = ""
     renewals: int = 0
     # Processes that served here before and end by themselves.
     predecessors: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
+
+    @property
+    def slot(self) -> str:
+        return f"{self.role}-{self.index}"
 
     @property
     def row(self) -> WorkerRow:
@@ -78,10 +87,19 @@ class Supervisor:
     """Runs control first, then the workers; `run` returns the exit status.
 
     `on_ready` is called once all serve. Before that, it may be called with sentences that say which do not, while DNS or the proxy does.
+    `sockets` are the descriptors of the listening sockets by slot.
     """
 
-    def __init__(self, settings: Settings, on_ready: Callable[[Sequence[str]], None], *, has_terminal: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_ready: Callable[[Sequence[str]], None],
+        *,
+        has_terminal: bool = False,
+        sockets: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self._settings = settings
+        self._sockets = dict(sockets or {})
         self._on_ready = on_ready
         self._has_terminal = has_terminal
         self._control = ManagedProcess("control", 0)
@@ -145,12 +163,12 @@ class Supervisor:
                 log.error("Filtering with limits: %s", problem)
             self._on_ready(problems)
             notify_systemd(f"READY=1\nSTATUS=Filtering with limits: {' '.join(problems)}")
-            for managed in late:
-                await managed.ready.wait()
+        while not all(managed.is_serving for managed in everything):  # noqa: ASYNC110 (each of them may also end again meanwhile)
+            await asyncio.sleep(0.05)
         self._on_ready(())
         notify_systemd(f"READY=1\nSTATUS={self._settings.problem}" if late or self._settings.problem else "READY=1")
         if self._has_terminal:
-            await _show_welcome(self._settings)
+            await show_welcome(self._settings)
 
     async def _watch_beats(self) -> None:
         """Kill children whose event loops are silent, and feed systemd's watchdog, until cancelled."""
@@ -186,10 +204,9 @@ class Supervisor:
         self._stopping.set()
 
     async def _supervise(self, managed: ManagedProcess) -> None:
-        """Restart the child whenever it ends: at once the first time, then with growing pauses while it keeps failing."""
+        """Restart the child whenever it ends: at once if it served for a while, else with growing pauses."""
         pause = 0.0
         while not self._stopping.is_set():
-            started = time.monotonic()
             await self._start(managed)
             status = await self._wait(managed)
             if self._stopping.is_set():
@@ -204,21 +221,32 @@ class Supervisor:
             if not self._settings.run.exists():
                 self._fail(f"{self._settings.run} was removed, without which no process can start: start Hedgerow again.")
                 return
-            managed.restarts += 1
-            if managed.restarts >= ATTEMPTS:
-                managed.settled.set()
-            self._write_workers()
-            steady = time.monotonic() - started > STEADY_AFTER_S
+            self._note_end(managed)
+            steady = not managed.is_starting and time.monotonic() - managed.serving_since > STEADY_AFTER_S
             longest = MAX_RESTART_DELAY_S if managed.ready.is_set() else MAX_FIRST_DELAY_S
             pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); restarting it", managed.role, managed.index, _exit_text(status))
             await asyncio.sleep(pause)
 
+    def _note_end(self, managed: ManagedProcess) -> None:
+        managed.restarts += 1
+        managed.failures = managed.failures + 1 if managed.is_starting else 0
+        if managed.restarts >= ATTEMPTS:
+            managed.settled.set()
+        if managed.failures >= GIVE_UP_SOCKETS_AFTER and managed.role == "inspector":
+            # The clients in its socket would wait for ever, and the gates would not learn that nobody serves.
+            for descriptor in self._sockets.pop(managed.slot, ()):
+                os.close(descriptor)
+        self._write_workers()
+
     async def _start(self, managed: ManagedProcess) -> None:
+        descriptors = self._sockets.get(managed.slot, ())
         managed.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "hedgerow.app.processes", managed.role, str(managed.index), str(self._settings.state)),
+            ",".join(map(str, descriptors)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=descriptors,
             process_group=0,  # Ctrl-C reaches the supervisor alone, which ends the others in order.
         )
         managed.since = time.time()
@@ -232,6 +260,7 @@ class Supervisor:
         while line := await self._read_message(process):
             if line == READY:
                 managed.is_serving, managed.is_starting, managed.problem = True, False, ""
+                managed.serving_since = time.monotonic()
                 managed.ready.set()
                 managed.settled.set()
                 self._write_workers()
@@ -291,30 +320,6 @@ async def _end_process(managed: ManagedProcess, process: asyncio.subprocess.Proc
         await process.wait()
 
 
-def notify_systemd(state: str) -> None:
-    """Send a line of sd_notify(3) if systemd, or another service manager, asked for it."""
-    place = os.environ.get("NOTIFY_SOCKET", "")
-    if not place:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
-        notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
-
-
-async def _show_welcome(settings: Settings) -> None:
-    """Show addresses, QR code and setup code to whoever looks at the terminal; a log that is kept never holds the code.
-
-    Killed if cancelled.
-    """
-    command = (sys.executable, "-P", "-m", "hedgerow.app.cli", "setup", "--state", str(settings.state))
-    welcome = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
-    try:
-        await welcome.wait()
-    except asyncio.CancelledError:
-        welcome.kill()
-        await welcome.wait()
-        raise
-
-
 def _problem_of(managed: ManagedProcess) -> str:
     return f"{managed.role} does not run: {managed.problem or 'see the log'}."
 
@@ -323,25 +328,10 @@ def _exit_text(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
-def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence[str] = ()) -> list[str]:
-    """The ready line, whose web address opens in a browser on this machine, and one with the addresses for other devices, if any.
-
-    `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A problem is a line.
-    """
-    if problems:
-        return [f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy}", *filter(None, [settings.problem]), *problems]
-    optional = {"transparent": settings.transparent} if settings.transparent else {}
-    others = "".join(f" {name}={place}" for name, place in (optional | settings.encrypted).items())
-    ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{others}"
-    own = [ip_address(address) for address in addresses] if settings.web.is_everywhere else []
-    versions = {ip_address(place.host).version for place in settings.web.every_family()}
-    near = sorted((each for each in own if each.is_private and not each.is_loopback and each.version in versions), key=_family_order)
-    urls = [f"http://{Endpoint(str(address), settings.web.port)}" for address in near]
-    return [ready, *([f"from other devices: {' '.join(urls)}"] if urls else []), *filter(None, [settings.problem])]
-
-
-def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
-    return address.version, int(address)
+def _parse_sockets(words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Parse words such as `dns-0=5,6`."""
+    slots = (word.partition("=") for word in words)
+    return {slot: tuple(int(number) for number in numbers.split(",") if number) for slot, _, numbers in slots}
 
 
 def main() -> None:
@@ -351,6 +341,7 @@ def main() -> None:
         settings,
         lambda problems: print(*ready_lines(settings, own_addresses(), problems), sep="\n", flush=True),
         has_terminal=sys.stdout.isatty(),
+        sockets=_parse_sockets(sys.argv[2:]),
     )
     status = asyncio.run(supervisor.run())
     remove_memory_folder(settings.state)

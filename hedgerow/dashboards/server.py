@@ -302,11 +302,12 @@ class WebServer(uvicorn.Server):
     def __init__(
         self, config: uvicorn.Config, local: uvicorn.Config, tls: TlsContextProvider, prepare: Callable[[], None],
         prepared: asyncio.Event, unix_socket: socket.socket | None, relayed: uvicorn.Config, relay_socket: socket.socket | None,
+        on_listening: Callable[[], None],
     ) -> None:  # fmt: skip
         check_uvicorn()
         super().__init__(config)
         self._local, self._tls, self._prepare, self._prepared, self._unix_socket = local, tls, prepare, prepared, unix_socket
-        self._relayed, self._relay_socket = relayed, relay_socket
+        self._relayed, self._relay_socket, self._on_listening = relayed, relay_socket, on_listening
         self._preparing: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
@@ -331,6 +332,7 @@ class WebServer(uvicorn.Server):
             protocol = functools.partial(UnixSocketProtocol, introduced)
             self.servers.append(await asyncio.get_running_loop().create_unix_server(protocol, sock=self._relay_socket))
         self._preparing = asyncio.ensure_future(self._run_preparation())
+        self._on_listening()
 
     async def _run_preparation(self) -> None:
         try:
@@ -346,17 +348,19 @@ class WebServer(uvicorn.Server):
 def web_server(
     app: ASGIApp, *, connections: int = 200, tls: TlsContextProvider = lambda: None, prepare: Callable[[], None] = lambda: None,
     request_timeout: float = REQUEST_TIMEOUT_S, unix_socket: socket.socket | None = None, relay_socket: socket.socket | None = None,
+    on_listening: Callable[[], None] = lambda: None,
 ) -> WebServer:  # fmt: skip
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
 
-    `prepare` runs in a thread once the server accepts connections; requests wait for its end. The limit of connections does not count for
-    `unix_socket`, which `listen_locally` returns. On `relay_socket`, another of its kind, the proxy relays requests of devices.
+    `prepare` runs in a thread once the server accepts connections and has called `on_listening`; requests wait for its end. The limit of
+    connections does not count for `unix_socket`, which `listen_locally` returns. On `relay_socket`, another of its kind, the proxy relays
+    requests of devices.
     """
     prepared = asyncio.Event()
     app = hold_requests(app, prepared)
     remote, local = _config(app, connections, request_timeout), _config(mark_local(app), None, request_timeout)
     relayed = _config(with_relayed_client(app), connections, request_timeout)
-    return WebServer(remote, local, tls, prepare, prepared, unix_socket, relayed, relay_socket)
+    return WebServer(remote, local, tls, prepare, prepared, unix_socket, relayed, relay_socket, on_listening)
 
 
 def _config(app: ASGIApp, connections: int | None, request_timeout: float) -> uvicorn.Config:

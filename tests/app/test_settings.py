@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from hedgerow.app.announcements import ready_lines
 from hedgerow.app.settings import Endpoint, Settings, has_ipv6, parse_endpoint
-from hedgerow.app.supervisor import ready_lines
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:53", "0.0.0.0:5300", "[::1]:8053", "[::]:53"])

@@ -157,14 +157,11 @@ WAITING = """
 import asyncio, sys, threading
 from hedgerow.app import processes
 
-async def wait(_settings, _index):
+async def wait(_settings, _index, _sockets):
     waiting = threading.Event()
     asyncio.get_running_loop().run_in_executor(None, lambda: (waiting.set(), threading.Event().wait()))
     await asyncio.to_thread(waiting.wait)
-    message = asyncio.create_task(processes.wait_for_message())
-    await asyncio.sleep(0)  # its handler of SIGTERM is there
-    processes.notify_ready()
-    await message
+    await processes.serve_until_message()
 
 processes.ROLES["dns"] = wait
 sys.argv = ["", "dns", "0", sys.argv[1]]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app import processes
+from hedgerow.app.ipc import InheritedSockets
 from hedgerow.app.settings import Settings, parse_endpoint
 from hedgerow.journal.database import migrate_journal
 
@@ -63,6 +64,6 @@ def test_control_replaces_itself_after_a_migration(tmp_path: Path, monkeypatch: 
     anywhere = parse_endpoint("127.0.0.1:0")
     settings = Settings(tmp_path, None, anywhere, anywhere, anywhere)
     with pytest.raises(BegunAgain) as begun:
-        asyncio.run(processes.run_control(settings, 0))
+        asyncio.run(processes.run_control(settings, 0, InheritedSockets()))
     assert begun.value.args == ([sys.executable, *sys.orig_argv[1:]],)
     assert not migrate_journal(settings.journal), "it would begin again for ever"

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import dnslib
 import pytest
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig
@@ -65,21 +66,21 @@ def answers_names(house: Hedgerow, _internet: SmallInternet) -> bool:
     return kdig(house.dns, "bank.example", source=TABLET, timeout=1) is not None
 
 
-def opens_sites(house: Hedgerow, internet: SmallInternet) -> bool:
-    return curl(internet.url("bank.example", "/open"), proxy=house.proxy, source=TABLET, insecure=True, timeout=2).status == 200
+def opens_sites(house: Hedgerow, internet: SmallInternet, timeout: float = 2) -> bool:
+    return curl(internet.url("bank.example", "/open"), proxy=house.proxy, source=TABLET, insecure=True, timeout=timeout).status == 200
 
 
-def inspects(house: Hedgerow, internet: SmallInternet) -> bool:
+def inspects(house: Hedgerow, internet: SmallInternet, timeout: float = 2) -> bool:
     url = internet.url("www.school.example", "/secret/x")
-    return curl(url, proxy=house.proxy, source=COMPUTER, ca=house.authority, timeout=2).status == 403
+    return curl(url, proxy=house.proxy, source=COMPUTER, ca=house.authority, timeout=timeout).status == 403
 
 
-def is_healthy(house: Hedgerow, _internet: SmallInternet | None = None) -> bool:
-    return health(house) == 200
+def is_healthy(house: Hedgerow, _internet: SmallInternet | None = None, timeout: float = 2) -> bool:
+    return health(house, timeout) == 200
 
 
-def health(house: Hedgerow) -> int:
-    return curl(f"{house.web}/healthz", timeout=2).status
+def health(house: Hedgerow, timeout: float = 2) -> int:
+    return curl(f"{house.web}/healthz", timeout=timeout).status
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,29 @@ def test_a_stopped_process_is_replaced(house: Hedgerow, internet: SmallInternet,
     counted = f'hedgerow_worker_restarts_total{{role="{role}"}} 1.0'
     wait_until(lambda: counted in curl(f"{house.web}/metrics").text, PATIENCE, "it is counted")
     assert house.pids(role) != [stopped]
+
+
+def test_what_arrives_between_two_processes_is_answered_by_the_second(house: Hedgerow, internet: SmallInternet) -> None:
+    """The listening sockets outlive each process, so nothing is refused or lost, however many ask."""
+    wait_until(lambda: is_healthy(house), PATIENCE, "all is well before")
+    killed = {role: house.pids(role) for role in ("dns", "gate", "inspector", "control")}
+    for pid in killed["dns"]:
+        os.kill(pid, signal.SIGKILL)
+    askers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
+    for number, asker in enumerate(askers):
+        asker.settimeout(PATIENCE)
+        asker.bind((TABLET, 0))
+        asker.sendto(dnslib.DNSRecord(dnslib.DNSHeader(id=number, rd=1), q=dnslib.DNSQuestion("bank.example")).pack(), house.dns)
+    answers = [dnslib.DNSRecord.parse(asker.recv(4096)) for asker in askers]
+    assert [answer.header.id for answer in answers] == list(range(100))
+    assert {str(answer.a.rdata) for answer in answers} == {internet.address_of("bank.example")}
+    for asker in askers:
+        asker.close()
+    for role, serves in (("gate", opens_sites), ("inspector", inspects), ("control", is_healthy)):
+        for pid in killed[role]:
+            os.kill(pid, signal.SIGKILL)
+        assert serves(house, internet, 20), f"the next {role} serves who came before it"
+    assert all(house.pids(role) != pids for role, pids in killed.items())
 
 
 def test_processes_stopped_together_with_the_supervisor_survive(house: Hedgerow, internet: SmallInternet) -> None:

@@ -18,7 +18,7 @@ from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.app.startup import StartError, exec_supervisor, prepare_run
+from hedgerow.app.startup import StartError, exec_supervisor, open_sockets, prepare_run
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BlockedAnswer, NetworkSettings
@@ -113,9 +113,10 @@ def up(
             web=chosen["web"],
         )
         settings, lock = prepare_run(settings)
+        sockets = open_sockets(settings)
     except (StartError, ValueError) as error:
         fail(str(error))
-    exec_supervisor(settings, lock)
+    exec_supervisor(settings, lock, sockets)
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:

@@ -31,7 +31,7 @@ from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.traffic import count_traffic
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.files import error_text, write_atomically
-from hedgerow.app.ipc import StartProblem
+from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
@@ -69,8 +69,11 @@ PRUNE_INTERVAL_S = 3600.0
 class ControlProcess:
     """Composes the parts of control; `run` serves until cancelled."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sockets: InheritedSockets) -> None:
         self.settings = settings
+        self._sockets = sockets
+        self.serving = asyncio.Event()
+        """Set once the web pages answer."""
         self._token = make_token(settings.admin_token)
         self._store = store = open_journal(settings.journal)
         self._publisher = SnapshotPublisher(settings, store)
@@ -247,9 +250,10 @@ class ControlProcess:
         app = create_app(parts)
         server = web_server(
             app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket),
-            relay_socket=listen_locally(self.settings.pages_socket),
+            relay_socket=listen_locally(self.settings.pages_socket), on_listening=self.serving.set,
         )  # fmt: skip
-        sockets = [endpoint.bind(socket.SOCK_STREAM) for endpoint in self.settings.web.every_family()]
+        endpoints = self.settings.web.every_family()
+        sockets = [self._sockets.take(each, socket.SOCK_STREAM) or each.bind(socket.SOCK_STREAM) for each in endpoints]
         for bound in sockets:
             bound.listen(128)
         await server.serve(sockets=sockets)

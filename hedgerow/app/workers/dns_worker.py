@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping
 
 from hedgerow.app.snapshot import LoadedSnapshot
@@ -65,7 +66,11 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
     dns = DnsWorker(worker)
     try:
         for endpoint in worker.settings.dns.every_family():
-            await dns.server.listen(endpoint.host, endpoint.port)
+            datagrams, streams = (worker.sockets.take(endpoint, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+            if datagrams is not None and streams is not None:
+                await dns.server.serve(datagrams, streams)
+            else:
+                await dns.server.listen(endpoint.host, endpoint.port)
         async with _encrypted(worker, dns.server):
             yield
     finally:

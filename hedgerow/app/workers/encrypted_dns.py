@@ -45,7 +45,8 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
     try:
         for name, place in worker.settings.encrypted.items():
             for endpoint in place.every_family():
-                await servers[name].listen(open_socket(endpoint.host, endpoint.port, ENCRYPTED_TRANSPORTS[name].socket_kind))
+                kind = ENCRYPTED_TRANSPORTS[name].socket_kind
+                await servers[name].listen(worker.sockets.take(endpoint, kind) or open_socket(endpoint.host, endpoint.port, kind))
         yield
     finally:
         watching.cancel()

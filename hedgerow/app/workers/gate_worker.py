@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from hedgerow.app.settings import Endpoint
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
 from hedgerow.proxy.gate.server import Gate
@@ -31,13 +33,21 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     gate = Gate(with_pass_through(backend.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)
     worker.on_swap = lambda view: gate.swap(with_pass_through(backend.swap(view)))
     worker.counters = lambda: backend.counters(gate.counters)
+
+    async def listen(endpoint: Endpoint, *, transparent: bool = False, page: bool = False) -> None:
+        listener = worker.sockets.take(endpoint, socket.SOCK_STREAM)
+        if listener is not None:
+            await gate.serve(listener, transparent=transparent, page=page)
+        else:
+            await gate.listen(endpoint.host, endpoint.port, transparent=transparent, page=page)
+
     try:
         for endpoint in settings.proxy.every_family():
-            await gate.listen(endpoint.host, endpoint.port)
+            await listen(endpoint)
         for endpoint in settings.transparent.every_family() if settings.transparent else ():
-            await gate.listen(endpoint.host, endpoint.port, transparent=True)
+            await listen(endpoint, transparent=True)
         for endpoint in settings.page:
-            await gate.listen(endpoint.host, endpoint.port, page=True)
+            await listen(endpoint, page=True)
         yield
     finally:
         await gate.close()

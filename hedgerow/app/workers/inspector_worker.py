@@ -69,7 +69,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     worker.on_swap = lambda view: inspector.swap(backend.swap(view))
     worker.counters = lambda: backend.counters(inspector.counters)
     listening = asyncio.Event()
-    running = asyncio.create_task(inspector.run(settings.inspector_socket(worker.index), listening.set))
+    running = asyncio.create_task(inspector.run(worker.sockets.take_local() or settings.inspector_socket(worker.index), listening.set))
     waiting = asyncio.create_task(_until(listening))
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
+from hedgerow.app.ipc import InheritedSockets
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.workers.upstreams import system_resolv_conf
@@ -82,8 +83,17 @@ SYSTEM_CHECK_INTERVAL_S = 2.0
 class Worker:
     """The state of one worker process. `on_swap` is called with a new snapshot, `on_forget` when clients may have other rulesets."""
 
-    def __init__(self, role: str, index: int, settings: Settings, view: LoadedSnapshot, watch: SnapshotWatch) -> None:
+    def __init__(
+        self,
+        role: str,
+        index: int,
+        settings: Settings,
+        view: LoadedSnapshot,
+        watch: SnapshotWatch,
+        sockets: InheritedSockets,
+    ) -> None:
         self.role = role
+        self.sockets = sockets
         self.index = index
         self.settings = settings
         self.view = view

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import sys
 from typing import Final
 
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
@@ -16,12 +14,8 @@ from hedgerow.dns.server.stream import StreamServer
 from hedgerow.dns.server.udp import UdpListener, open_udp_listener
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.policies.network import QueryLimit
-from hedgerow.sockets import open_socket
+from hedgerow.sockets import open_socket, open_udp_socket
 
-_SOCKET_BUFFER: Final = 4 << 20
-# Answers are never fragmented, whatever ICMP messages say (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel then
-# needs no random identification per datagram either. Python has no names for these constants of linux/in.h and linux/in6.h.
-_NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 _SWEEP_STEPS: Final = 250
 _REPORT_INTERVAL: Final = 0.002  # seconds between two calls of `_report`
 
@@ -40,7 +34,10 @@ class DnsServer:
 
     async def listen(self, host: str, port: int) -> int:
         """Serve UDP and TCP at an address. Port 0 takes a free one. Returns the port. Raises OSError."""
-        datagrams, streams = open_udp_tcp_pair(host, port)
+        return await self.serve(*open_udp_tcp_pair(host, port))
+
+    async def serve(self, datagrams: socket.socket, streams: socket.socket) -> int:
+        """Serve on bound sockets for UDP and TCP, which the server closes. Returns the port."""
         await self.streams.listen(streams)
         self._datagrams.append(open_udp_listener(self.responder, datagrams))
         return int(datagrams.getsockname()[1])
@@ -109,21 +106,3 @@ def open_udp_tcp_pair(host: str, port: int, tries: int = 20) -> tuple[socket.soc
             tries -= 1
             if port or not tries:
                 raise
-
-
-def open_udp_socket(host: str, port: int) -> socket.socket:
-    """Return a bound socket with large buffers that never fragments and shares its port with the other workers. Raises OSError."""
-    sock = open_socket(host, port, socket.SOCK_DGRAM)
-    _enlarge_buffers(sock)
-    if sys.platform == "linux":
-        sock.setsockopt(*_NEVER_FRAGMENT[sock.family])
-    return sock
-
-
-def _enlarge_buffers(sock: socket.socket) -> None:
-    """Let bursts of queries wait in the kernel, within its limits, or beyond them with CAP_NET_ADMIN (SO_RCVBUFFORCE)."""
-    for option, forced in ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32)):
-        sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, forced, _SOCKET_BUFFER)

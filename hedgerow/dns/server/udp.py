@@ -26,7 +26,6 @@ from hedgerow.dns.server.responder import DEFERRED, DROPPED_METRIC, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,
     CONTROL_OCTETS,
-    IP_PKTINFO,
     LENGTH_OFFSETS,
     SLOT_OCTETS,
     SLOT_OFFSETS,
@@ -36,6 +35,7 @@ from hedgerow.dns.server.udp_batch import (
     supports_udp_gso,
 )
 from hedgerow.dns.wire import EDE_OPTION_PREFIX, SUFFIX_OCTETS
+from hedgerow.sockets import enable_packet_info
 
 log = logging.getLogger(__name__)
 
@@ -65,17 +65,6 @@ def open_udp_listener(responder: Responder, sock: socket.socket) -> UdpListener:
     except (OSError, AttributeError, NotImplementedError) as reason:
         log.info("Datagrams are received one by one: %s", reason)
         return SimpleUdpListener(responder, sock)
-
-
-def enable_packet_info(sock: socket.socket) -> bool:
-    """Have the kernel tell our address of each datagram, from which the answer must come, if the socket has several."""
-    if sock.getsockname()[0] not in ("0.0.0.0", "::"):  # noqa: S104
-        return False
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-    return True
 
 
 class UdpListener:

@@ -13,13 +13,13 @@ from itertools import chain
 from typing import Final
 
 from hedgerow.dns.server.clients import ClientKey
+from hedgerow.sockets import IP_PKTINFO
 
 BATCH_SIZE: Final = 128  # datagrams received at once
 SLOT_OCTETS: Final = 1232  # of a datagram's memory: the longest answer, and no sensible query is longer
 CONTROL_OCTETS: Final = 64  # room for one packet-info message
 SLOT_OFFSETS: Final = tuple(SLOT_OCTETS * index for index in range(BATCH_SIZE))
 LENGTH_OFFSETS: Final = tuple(2 * index + 1 for index in range(BATCH_SIZE))  # of iovecs, in words
-IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
 _SOCKADDR_OCTETS: Final = 28  # struct sockaddr_in6, the longer of the two
 _SOCKADDR_STRIDE: Final = 32
 _MAX_SEGMENTS: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram

@@ -57,14 +57,22 @@ class Gate:
         A `transparent` port takes connections that the network redirects here, one for the `page` those to the address that blocked names
         resolve to, any other those of clients that know the proxy.
         """
-        destination_of = own_address if page else original_destination if transparent else None
-        protection = None if page else Protection.GATEWAY if transparent else Protection.PROXY
-        loop = asyncio.get_running_loop()
         listener = new_socket(host, socket.SOCK_STREAM)
         try:
             if transparent and not enable_ip_transparent(listener):
                 log.warning("the transparent port accepts REDIRECT only: TPROXY needs the capability CAP_NET_ADMIN")
             listener.bind((host, port))
+        except BaseException:
+            listener.close()
+            raise
+        return await self.serve(listener, transparent=transparent, page=page)
+
+    async def serve(self, listener: socket.socket, *, transparent: bool = False, page: bool = False) -> int:
+        """Accept connections on a bound socket, as `listen` does. The gate closes it."""
+        destination_of = own_address if page else original_destination if transparent else None
+        protection = None if page else Protection.GATEWAY if transparent else Protection.PROXY
+        loop = asyncio.get_running_loop()
+        try:
             server = await loop.create_server(
                 lambda: GateConnection(self._resources, destination_of, protection), sock=listener, backlog=1024
             )

@@ -102,15 +102,16 @@ class Inspector:
         self._drained = asyncio.Event()
         self._listener: socket.socket | None = None
 
-    async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve on the Unix socket `path` until `stop`, instead of a predecessor. `ready` is called once it listens.
+    async def run(self, place: Path | socket.socket, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve on a Unix socket until `stop`. `ready` is called once it listens.
 
+        `place` is a socket that a predecessor may share, or a path at which this inspector takes the predecessor's place.
         Raises InspectorError.
         """
         http_layer.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
             self.origins = OriginPool(trust)
-            self._listen(path)
+            self._listen(place)
             sweeping = asyncio.create_task(self._sweep())
             try:
                 ready()
@@ -140,11 +141,11 @@ class Inspector:
 
     # Handover.
 
-    def _listen(self, path: Path) -> None:
+    def _listen(self, place: Path | socket.socket) -> None:
         try:
-            self._listener = listener = handover.listen(path)
+            self._listener = listener = handover.listen(place) if isinstance(place, Path) else place
         except OSError as error:
-            raise InspectorError(f"the inspector cannot listen on {path}: {error.strerror or error}") from error
+            raise InspectorError(f"the inspector cannot listen on {place}: {error.strerror or error}") from error
         asyncio.get_running_loop().add_reader(listener, self._take_over, listener)
 
     def _stop_listening(self) -> None:

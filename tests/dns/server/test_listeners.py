@@ -18,10 +18,11 @@ from small_internet import Fault, SmallInternet
 
 from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.server import clients as client_tables
-from hedgerow.dns.server import listeners, responder, stream
+from hedgerow.dns.server import responder, stream
 from hedgerow.dns.server.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.sockets import open_udp_socket
 
 from ..conftest import ALLOW, BLOCK, Running, ask, rules, running
 
@@ -522,7 +523,7 @@ def test_fragments_and_responses_are_not_answered(internet: SmallInternet, data:
 def test_workers_share_a_port(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            other = listeners.open_udp_socket("127.0.0.1", server.port)
+            other = open_udp_socket("127.0.0.1", server.port)
             other.close()
             with pytest.raises(OSError, match="assign"):
                 await server.server.listen("192.0.2.1", 0)
@@ -607,6 +608,6 @@ def test_broken_observer_is_logged_once_and_filtering_continues(internet: SmallI
 @pytest.mark.parametrize(("host", "level", "option"), [("127.0.0.1", socket.IPPROTO_IP, 10), ("::1", socket.IPPROTO_IPV6, 23)])
 def test_udp_socket_has_large_buffers_and_never_fragments(host: str, level: int, option: int) -> None:
     """By SO_RCVBUFFORCE, past what net.core.rmem_max allows; IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE."""
-    with listeners.open_udp_socket(host, 0) as sock:
+    with open_udp_socket(host, 0) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 4 << 20
         assert sock.getsockopt(level, option) == 3

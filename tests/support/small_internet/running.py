@@ -78,7 +78,7 @@ class Hedgerow:
     def pids(self, role: str) -> list[int]:
         """The processes of one role ("dns", "gate", "inspector", "control") that live now, as the process table shows them."""
         assert role in ROLES, role
-        return [pid for pid, words in _descendants(self.process.pid) if role in words[-3:]]
+        return [pid for pid, words in _descendants(self.process.pid) if role in words[-4:]]
 
     def all_pids(self) -> list[int]:
         return [self.process.pid, *(pid for pid, _ in _descendants(self.process.pid))]

@@ -1,0 +1,58 @@
+"""The supervisor's words about a run: to systemd, on standard output, and to whoever looks at the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from hedgerow.app.settings import Endpoint, Settings
+
+
+def notify_systemd(state: str) -> None:
+    """Send a line of sd_notify(3) if systemd, or another service manager, asked for it."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
+        notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
+
+
+async def show_welcome(settings: Settings) -> None:
+    """Show addresses, QR code and setup code to whoever looks at the terminal; a log that is kept never holds the code.
+
+    Killed if cancelled.
+    """
+    command = (sys.executable, "-P", "-m", "hedgerow.app.cli", "setup", "--state", str(settings.state))
+    welcome = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+    try:
+        await welcome.wait()
+    except asyncio.CancelledError:
+        welcome.kill()
+        await welcome.wait()
+        raise
+
+
+def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence[str] = ()) -> list[str]:
+    """The ready line, whose web address opens in a browser on this machine, and one with the addresses for other devices, if any.
+
+    `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A problem is a line.
+    """
+    if problems:
+        return [f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy}", *filter(None, [settings.problem]), *problems]
+    optional = {"transparent": settings.transparent} if settings.transparent else {}
+    others = "".join(f" {name}={place}" for name, place in (optional | settings.encrypted).items())
+    ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{others}"
+    own = [ip_address(address) for address in addresses] if settings.web.is_everywhere else []
+    versions = {ip_address(place.host).version for place in settings.web.every_family()}
+    near = sorted((each for each in own if each.is_private and not each.is_loopback and each.version in versions), key=_family_order)
+    urls = [f"http://{Endpoint(str(address), settings.web.port)}" for address in near]
+    return [ready, *([f"from other devices: {' '.join(urls)}"] if urls else []), *filter(None, [settings.problem])]
+
+
+def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
+    return address.version, int(address)

@@ -1,0 +1,93 @@
+"""Listening sockets of a run: opened once, handed to each process by descriptor, and found there by their address."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.ipc import InheritedSockets, format_descriptors
+from hedgerow.app.listening import open_listeners
+from hedgerow.app.settings import Endpoint, Settings, has_ipv6
+from hedgerow.app.startup import prepare_run
+
+ANY = Endpoint("127.0.0.1", 0)
+DATAGRAMS, STREAMS = socket.SOCK_DGRAM, socket.SOCK_STREAM
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    chosen = Settings(tmp_path, None, ANY, ANY, ANY, workers=2, inspectors=2, encrypted={"doq": ANY, "dot": ANY}, log_level="error")
+    settings, lock = prepare_run(chosen)
+    lock.release()
+    return settings
+
+
+@contextlib.contextmanager
+def inherited(sockets: list[socket.socket]) -> Iterator[InheritedSockets]:
+    """As in a child, which has descriptors of its own."""
+    copies = [each.dup() for each in sockets]
+    found = InheritedSockets(format_descriptors(copies))
+    for each in copies:
+        each.detach()
+    yield found
+    found.close()
+    for each in sockets:
+        each.close()
+
+
+def take(sockets: InheritedSockets, endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
+    found = sockets.take(endpoint, kind)
+    assert found is not None
+    return found
+
+
+def test_each_process_finds_its_own_sockets(settings: Settings) -> None:
+    slots = open_listeners(settings)
+    assert set(slots) == {"control-0", "dns-0", "dns-1", "gate-0", "gate-1", "inspector-0", "inspector-1"}
+    places = [
+        (settings.dns, DATAGRAMS),
+        (settings.dns, STREAMS),
+        (settings.encrypted["doq"], DATAGRAMS),
+        (settings.encrypted["dot"], STREAMS),
+    ]
+    with inherited(slots.pop("dns-0")) as first, inherited(slots.pop("dns-1")) as second:
+        for endpoint, kind in places:
+            with take(first, endpoint, kind) as one, take(second, endpoint, kind) as other:
+                assert one.getsockname() == other.getsockname() == (endpoint.host, endpoint.port)
+                assert first.take(endpoint, kind) is None, "each is taken once"
+        assert first.take(settings.web, STREAMS) is None
+    with socket.socket(socket.AF_UNIX, DATAGRAMS) as gate:
+        gate.sendto(b"a client", str(settings.inspector_socket(1)))
+    with inherited(slots.pop("inspector-1")) as inspector:
+        local = inspector.take_local()
+        assert local is not None
+        with local:
+            assert local.recv(100) == b"a client", "which came before there was an inspector"
+    close(slots)
+
+
+def close(slots: dict[str, list[socket.socket]]) -> None:
+    for each in (each for sockets in slots.values() for each in sockets):
+        each.close()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_every_family_is_listened_on(settings: Settings) -> None:
+    slots = open_listeners(replace(settings, dns=Endpoint("0.0.0.0", settings.dns.port), workers=1, encrypted={}))
+    assert [each.family for each in slots["dns-0"]] == [socket.AF_INET] * 2 + [socket.AF_INET6] * 2
+    with inherited(slots.pop("dns-0")) as dns:
+        take(dns, Endpoint("::", settings.dns.port), DATAGRAMS).close()
+    close(slots)
+
+
+def test_nothing_stays_open_if_one_port_is_taken(settings: Settings) -> None:
+    with settings.web.bind(STREAMS) as other:
+        other.listen()
+        with pytest.raises(OSError, match="in use"):
+            open_listeners(settings)
+    close(open_listeners(settings))
