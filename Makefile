@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk fuzz bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
+.PHONY: help up test setup check fix lock docs screenshots walk fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -44,6 +44,10 @@ screenshots: setup  ## Take pictures of all pages of an invented family into bui
 
 walk: setup  ## Tap 2,000 times at random on all pages; TAPS and SEED choose others
 	TAPS=$(or $(TAPS),2000) SEED=$(or $(SEED),14) $(BIN)/pytest tests/e2e/test_random_walk.py -q
+
+# Needs root, and what the laboratory needs.
+redteam: setup  ## Try every way round the filter in network namespaces, and write docs/ways-round.md
+	HEDGEROW_WRITE_DOCS=1 $(BIN)/pytest -q tests/lab/test_ways_round.py
 
 # Atheris stays apart from .venv, which needs no compiler's run-time libraries.
 fuzz: setup  ## Fuzz the parsers of strangers' bytes; MINUTES and TARGETS choose how long and which

@@ -13,8 +13,10 @@ Hedgerow with `hedgerow gateway apply`, in network namespaces. “Closed” and 
 
 *Strict* is `hedgerow gateway apply --strict`: only DNS, web pages and the time pass, so there are no calls and no online games.
 
-| Bypass | Tried with | Normal | Strict | What Hedgerow does |
-|---|---|---|---|---|
+*Paused* is the same device after `hedgerow pause`, without strict mode: only helplines and the time pass then.
+
+| Bypass | Tried with | Normal | Strict | Paused | What Hedgerow does |
+|---|---|---|---|---|---|
 """
 
 FOOT = """
@@ -71,11 +73,11 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
 """
 
 
-def render(normal: Mapping[Attempt, bool], strict: Mapping[Attempt, bool]) -> str:
+def render(normal: Mapping[Attempt, bool], strict: Mapping[Attempt, bool], paused: Mapping[Attempt, bool]) -> str:
     """Return the whole document. The mappings are True for attempts that succeeded."""
     words = {True: "**open**", False: "closed"}
     rows = []
     for each in ATTEMPTS:
         why = "web traffic is not redirected; only devices that use the proxy are filtered" if each.pages and normal[each] else each.why
-        rows.append(f"| {each.what} | {each.tool} | {words[normal[each]]} | {words[strict[each]]} | {why} |")
+        rows.append(f"| {each.what} | {each.tool} | {words[normal[each]]} | {words[strict[each]]} | {words[paused[each]]} | {why} |")
     return HEAD + "\n".join(rows) + "\n" + FOOT
