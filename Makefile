@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
+.PHONY: help up test setup check fix lock docs screenshots walk fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -101,6 +101,10 @@ bench-policy: setup  ## Measure decide and policy changes
 # Needs root, and what the laboratory needs.
 bench-gateway: setup  ## Measure forwarding through the gateway
 	$(BIN)/python bench/gateway.py --write $(ARGS)
+
+# Needs nginx.
+bench-abuse: setup  ## Attack the inspector and measure another device's requests
+	$(BIN)/python bench/abuse.py --write $(ARGS)
 
 # Needs dnsperf and curl.
 bench-memory: setup  ## Measure the memory of all processes

@@ -1,8 +1,9 @@
-"""Budget of one client's HTTP/2 frames, charged by their headers before h2 parses them (RFC 9113, sections 4.1 and 10.5).
+"""Budgets of clients' HTTP/2 frames, charged by their headers before h2 parses them (RFC 9113, sections 4.1 and 10.5).
 
 Frames without data cost the server far more than their sender: PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames, requests that are
 cancelled at once (CVE-2023-44487), and empty DATA frames. Each costs tokens. Time and answered requests restore tokens, and octets sent to
-the client pay for its WINDOW_UPDATE frames. The caller closes the connection of a client without tokens with ENHANCE_YOUR_CALM.
+the client pay for its WINDOW_UPDATE frames. The caller closes the connection of a client without tokens with ENHANCE_YOUR_CALM. All
+connections of a client may share its tokens, so that connecting again gains nothing.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 MAX_TOKENS: Final = 2000
-"""Tokens of a new connection, and its maximum: enough to cancel two pages of a hundred requests each at once."""
+"""Tokens of a new client, and the maximum: enough to cancel two pages of a hundred requests each at once."""
 
 TOKENS_PER_SECOND: Final = 20
 
@@ -41,8 +42,53 @@ _PADDED: Final = 0x8
 _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
 
 
+class FrameTokens:
+    """Tokens for `connections` that use up theirs. `now` is in seconds of any steady clock, the same in all calls.
+
+    Those of one connection may be part of its device's: what is taken from or added to them is so for the `device` too.
+    """
+
+    __slots__ = ("_at", "_connections", "_device", "left")
+
+    def __init__(self, connections: int = 1, device: FrameTokens | None = None) -> None:
+        self.left = float(connections * MAX_TOKENS)
+        self._connections = connections
+        self._device = device
+        self._at: float | None = None
+
+    @property
+    def is_overspent(self) -> bool:
+        return self.left < 0 or (self._device is not None and self._device.left < 0)
+
+    @property
+    def is_full(self) -> bool:
+        """Nothing is missing: new tokens are the same."""
+        return self.left >= self._connections * MAX_TOKENS
+
+    def charge(self, tokens: float) -> None:
+        self.left -= tokens
+        if self._device is not None:
+            self._device.charge(tokens)
+
+    def refill(self, now: float) -> None:
+        """Add the tokens of the time since the last call."""
+        if self._at is not None:
+            self._add(max(now - self._at, 0.0) * TOKENS_PER_SECOND * self._connections)
+        self._at = now
+        if self._device is not None:
+            self._device.refill(now)
+
+    def add(self, tokens: float) -> None:
+        self._add(tokens)
+        if self._device is not None:
+            self._device.add(tokens)
+
+    def _add(self, tokens: float) -> None:
+        self.left = min(self.left + tokens, self._connections * MAX_TOKENS)
+
+
 class FrameBudget:
-    """Tokens of one connection to a client.
+    """The frames of one connection, charged to its client's `tokens`. A connection that has overspent stays so.
 
     >>> budget = FrameBudget()
     >>> pings = bytes(24) + b"\\0\\0\\x08\\x06\\0\\0\\0\\0\\0pingpong" * 500
@@ -50,30 +96,26 @@ class FrameBudget:
     (True, False)
     """
 
-    __slots__ = ("_header", "_left", "_now", "_tokens", "_updates")
+    __slots__ = ("_header", "_left", "_tokens", "_updates", "is_spent")
 
-    def __init__(self) -> None:
-        self._tokens = float(MAX_TOKENS)
+    def __init__(self, tokens: FrameTokens | None = None) -> None:
+        self._tokens = tokens or FrameTokens()
         self._updates = 0.0
-        self._now: float | None = None
         self._left = _PREFACE  # octets still missing of the preface or a frame's payload
         self._header = b""
+        self.is_spent = False  # the client has sent more than its budget allows
 
-    @property
-    def is_spent(self) -> bool:
-        """The client has sent more than its budget allows."""
-        return self._tokens < 0
-
-    def take(self, data: bytes | bytearray, now: float) -> int:
+    def take(self, data: bytes | bytearray, now: float, most: int = TURN_TOKENS) -> int:
         """Charge for the frames in `data`. Return the number of octets to process in this turn of the event loop.
+
+        The turn ends with the frame that costs the last of `most` tokens.
 
         The caller passes the rest again in a later turn, with octets received since. `now` is in seconds of any steady clock.
         """
-        if self._now is not None:
-            self._add((now - self._now) * TOKENS_PER_SECOND)
-        self._now = now
+        if not self.is_spent:
+            self._tokens.refill(now)
         at, end, cost = 0, min(len(data), TURN_OCTETS), 0.0
-        while at < end and cost < TURN_TOKENS and not self.is_spent:
+        while at < end and cost < most and not self.is_spent:
             if self._left:
                 passed = min(self._left, end - at)
                 self._left -= passed
@@ -90,7 +132,8 @@ class FrameBudget:
 
     def answered(self) -> None:
         """Record an answered request."""
-        self._add(ANSWER_TOKENS)
+        if not self.is_spent:
+            self._tokens.add(ANSWER_TOKENS)
 
     def sent(self, octets: int) -> None:
         """Record octets sent to the client."""
@@ -104,9 +147,6 @@ class FrameBudget:
         if kind == _WINDOW_UPDATE and self._updates >= 1:
             self._updates -= 1
         else:
-            self._tokens -= cost
+            self._tokens.charge(cost)
+            self.is_spent = self._tokens.is_overspent
         return cost
-
-    def _add(self, tokens: float) -> None:
-        if not self.is_spent:
-            self._tokens = min(self._tokens + tokens, MAX_TOKENS)

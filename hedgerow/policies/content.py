@@ -55,6 +55,9 @@ PASS_THROUGH = "pass-through"  # noqa: S105  (no password)
 CERTIFICATE_REFUSED = "certificate-refused"
 """`what` of a decision to block a connection whose client refuses our certificate, where the host must not pass unread."""
 
+CLIENT_CERTIFICATE = "client-certificate"
+"""`what` of a decision about a host that asks for a certificate of the device's own, which only the device can show."""
+
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 

@@ -7,15 +7,17 @@ and other control characters, spaces around field names.
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
 from hedgerow.blocklists.names import host_of_url, parse_host
 
-MAX_HEAD = 32 * 1024
-MAX_TARGET = 16 * 1024
-MAX_FIELDS = 128
+MAX_HEAD = 64 * 1024
+MAX_TARGET = 32 * 1024
+MAX_FIELDS = 1024
 _MAX_CACHED_HEAD = 1024
 
 CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -27,7 +29,7 @@ _FIELD = re.compile(rf"({_TCHAR}):[ \t]*(.*?)[ \t]*")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\]+)(?::([0-9]{1,5}))?")
-_ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(?:#.*)?")
+_ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([A-Za-z0-9._~!$&'()*+,;=:%-]*)@)?([^/?#]*)([^#]*)(?:#.*)?")
 _HOP_BY_HOP = frozenset({"proxy-connection", "proxy-authorization", "keep-alive"})
 
 
@@ -79,15 +81,16 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
-    """An absolute-form request target."""
+    """An absolute-form request target. `userinfo` is the user name and password in it, if any."""
 
     scheme: str
     authority: Authority
     path: str
+    userinfo: str | None = None
 
     @property
     def url(self) -> str:
-        """The URL in canonical form, without a default port."""
+        """The URL in canonical form, without a default port and without user name and password."""
         host = f"[{self.authority.host}]" if ":" in self.authority.host else self.authority.host
         port = "" if self.authority.port == _DEFAULT_PORTS[self.scheme] else f":{self.authority.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
@@ -220,19 +223,31 @@ def parse_authority(text: str, default_port: int | None = None) -> Authority:
 
 
 def parse_target(target: str) -> RequestTarget:
-    """Parse an absolute-form target with the scheme http. User names in URLs are refused. Raises HeadError."""
+    """Parse an absolute-form target with the scheme http. Raises HeadError."""
     if target.startswith("/") or target == "*":
         raise HeadError(400, "this is a proxy: the request must name the whole URL")
     match = _ABSOLUTE.fullmatch(target)
     if match is None or match[1].lower() != "http":
         raise HeadError(400, "a request through the proxy must be for http, or CONNECT")
-    path = match[3]
-    return RequestTarget("http", parse_authority(match[2], 80), path if path.startswith("/") else "/" + path)
+    path = match[4]
+    return RequestTarget("http", parse_authority(match[3], 80), path if path.startswith("/") else "/" + path, match[2])
 
 
-def forward_head(head: RequestHead, target: str, host: str) -> bytes:
+def basic_credentials(userinfo: str) -> str:
+    """The value of an Authorization field for the user name and password of a URL (RFC 3986, section 3.2.1; RFC 7617).
+
+    >>> basic_credentials("ana:a%20b")
+    'Basic YW5hOmEgYg=='
+    """
+    user, _, password = userinfo.partition(":")
+    return "Basic " + base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
+
+
+def forward_head(head: RequestHead, target: str, host: str, userinfo: str | None = None) -> bytes:
     """The head as it is forwarded: `target` and Host replaced, and fields that are for the proxy removed."""
     dropped = _HOP_BY_HOP | {"host"}
     lines = [f"{head.method} {target} HTTP/1.{head.minor}", f"Host: {host}"]
+    if userinfo is not None and not head.get("authorization"):
+        lines.append(f"Authorization: {basic_credentials(userinfo)}")
     lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in dropped]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

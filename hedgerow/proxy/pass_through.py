@@ -1,5 +1,7 @@
 """Pass-through: hosts that are tunnelled to a device for a while, instead of inspected, after it refused our certificate.
 
+So are hosts that ask for a certificate of the device's own, as schools and electronic identity cards do.
+
 An app that is pinned to its own certificate, or a browser without our CA, would otherwise never reach them. Inspectors notice refusals
 and append a line to a small file; gates check the file's identity before they read it again. A blocked host is never passed through, nor
 one of which only a part is open: by rules about URLs, blocked searches, tenants, or a safe search that only inspection enforces. There
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.policies.content import PASS_THROUGH
+from hedgerow.policies.content import CLIENT_CERTIFICATE, PASS_THROUGH
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -30,6 +32,7 @@ _ACCEPTED_SECONDS = 600.0
 _REPORT_AGAIN_SECONDS = 600.0
 _MAX_FILE_BYTES = 256 * 1024
 _MAX_ENTRIES = 4096
+_ASKED = "+asked"  # after the time: because the host asks for a certificate of the device's own
 
 
 class Outcome(Enum):
@@ -68,6 +71,16 @@ class CertificateRefusals:
         if may_pass and not is_trusting:
             self._write(f"{now + PASS_THROUGH_SECONDS:.0f} {host} {device}\n")
             return Outcome.PASSED
+        return self._fails(key, now)
+
+    def asked(self, device: DeviceId, host: str, now: float, *, may_pass: bool) -> Outcome:
+        """Note that a host asks for a certificate of the device's own, which no inspector can show. Returns the consequence."""
+        if may_pass:
+            self._write(f"{now + PASS_THROUGH_SECONDS:.0f}{_ASKED} {host} {device}\n")
+            return Outcome.PASSED
+        return self._fails((device, host), now)
+
+    def _fails(self, key: tuple[DeviceId, str], now: float) -> Outcome:
         if now - self._reported.get(key, -_REPORT_AGAIN_SECONDS) < _REPORT_AGAIN_SECONDS:
             return Outcome.IGNORED
         _make_room(self._reported)
@@ -99,10 +112,10 @@ class PassThrough:
         self._path = os.fspath(path)  # text is faster, and the file is checked for every tunnel
         self._clock = clock
         self._identity: tuple[int, int, int] | None = None
-        self._until: dict[tuple[str, str], float] = {}
+        self._until: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def holds(self, device: DeviceId, host: str) -> bool:
-        """True if `host` is passed through to `device` at this moment."""
+    def cause(self, device: DeviceId, host: str) -> str:
+        """The `what` of a decision to pass `host` through to `device` at this moment, or ''."""
         try:
             status = os.stat(self._path)  # noqa: PTH116  a third of the cost
             identity = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -110,14 +123,15 @@ class PassThrough:
                 self._until = dict(map(_parse, Path(self._path).read_text(encoding="utf-8").splitlines()))
                 self._identity = identity
         except (OSError, ValueError):
-            return False
-        return self._until.get((device, host), 0.0) > self._clock()
+            return ""
+        until, cause = self._until.get((device, host), (0.0, ""))
+        return cause if until > self._clock() else ""
 
     def apply(self, ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
         """The decision on a tunnel, with INSPECT turned into ALLOW if its host is passed through."""
         may_pass = decision.verdict is Verdict.INSPECT and may_pass_through(ruleset, decision)
-        if may_pass and self.holds(request.device, request.host):
-            return replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH)
+        if may_pass and (cause := self.cause(request.device, request.host)):
+            return replace(decision, verdict=Verdict.ALLOW, what=cause)
         return decision
 
 
@@ -142,8 +156,9 @@ def is_certificate_alert(reason: str | None) -> bool | None:
     return any(sign in reason for sign in ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN"))
 
 
-def _parse(line: str) -> tuple[tuple[str, str], float]:
+def _parse(line: str) -> tuple[tuple[str, str], tuple[float, str]]:
     until, host, device = line.split(" ", 2)
     if parse_host(host) is None:
         raise ValueError(f"not a host: {host}")
-    return (device, host), float(until)
+    cause = CLIENT_CERTIFICATE if until.endswith(_ASKED) else PASS_THROUGH
+    return (device, host), (float(until.removesuffix(_ASKED)), cause)

@@ -83,10 +83,10 @@ def handshake_alone(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> 
 def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(forgetful: Stand, net: SmallInternet) -> None:
     host = "scratch.mit.edu"  # which no other test has been to: who went on once is trusted for a while
     for _ in range(3):
-        assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host) is False
+        assert PassThrough(forgetful.world.state / "pass-through").cause(MIA, host) == ""
         handshake_alone(forgetful, net, host)
     forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASS_THROUGH for each in found))
-    assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+    assert PassThrough(forgetful.world.state / "pass-through").cause(MIA, host)
 
 
 def test_unused_connections_of_a_browser_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
@@ -95,7 +95,7 @@ def test_unused_connections_of_a_browser_are_not_refusals(forgetful: Stand, net:
     for _ in range(4):
         handshake_alone(forgetful, net, "h2.example")
     wait_until(lambda: forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused + 4, 5)
-    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, "h2.example")
+    assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, "h2.example")
 
 
 def test_late_resets_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
@@ -110,7 +110,7 @@ def test_late_resets_are_not_refusals(forgetful: Stand, net: SmallInternet) -> N
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] == 0, 20, "all are gone")
     assert forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused
-    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+    assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, host)
 
 
 def test_a_blocked_host_is_not_passed_through(forgetful: Stand, net: SmallInternet) -> None:
@@ -138,7 +138,7 @@ def test_a_host_with_blocked_pages_is_not_passed_through(forgetful: Stand, net: 
     assert [fetch(forgetful, net, WITH_BLOCKED_PAGES, path).status for path in ("/open", "/secret", "/secret")] == [0, 0, 0]
     assert not any(each.requests for each in net.origins.connections())
     assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, WITH_BLOCKED_PAGES)
-    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, WITH_BLOCKED_PAGES)
+    assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, WITH_BLOCKED_PAGES)
 
 
 def test_a_host_that_was_passed_through_before_a_page_of_it_was_blocked_is_inspected_again(forgetful: Stand, net: SmallInternet) -> None:
@@ -164,26 +164,26 @@ def test_a_host_that_needs_inspection_is_not_passed_through(
     forgetful.swap(policy=scanned(policy, rules))
     assert [fetch(forgetful, net, host, "/search?q=vape").status for _ in range(3)] == [0, 0, 0]
     assert not any(each.requests for each in net.origins.connections())
-    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+    assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, host)
 
 
 def test_a_device_that_accepted_the_certificate_does_not_get_past_it_by_refusing(forgetful: Stand, net: SmallInternet) -> None:
     host = "en.wikipedia.org"
     assert curl(net.url(host, "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
     assert [fetch(forgetful, net, host).status for _ in range(3)] == [0, 0, 0]
-    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+    assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, host)
     assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, host)
 
 
 def test_pass_through_expires_and_is_for_one_device(tmp_path: Path) -> None:
     now = [1000.0]
     passes = PassThrough(tmp_path / "file", lambda: now[0])
-    assert not passes.holds(MIA, INSPECTED)
+    assert not passes.cause(MIA, INSPECTED)
     assert CertificateRefusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], with_alert=True, may_pass=True) is Outcome.PASSED
-    assert passes.holds(MIA, INSPECTED)
-    assert not passes.holds(DeviceId("tom-phone"), INSPECTED)
+    assert passes.cause(MIA, INSPECTED)
+    assert not passes.cause(DeviceId("tom-phone"), INSPECTED)
     now[0] += PASS_THROUGH_SECONDS
-    assert not passes.holds(MIA, INSPECTED)
+    assert not passes.cause(MIA, INSPECTED)
 
 
 def test_a_silent_refusal_counts_the_third_time(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_repeated_failures_are_reported_once_in_ten_minutes(tmp_path: Path) -> N
 
 def test_a_malformed_file_passes_nothing_through(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("soon example.com mia\n")
-    assert not PassThrough(tmp_path / "file").holds(DeviceId("mia"), "example.com")
+    assert not PassThrough(tmp_path / "file").cause(DeviceId("mia"), "example.com")
 
 
 def test_the_file_is_bounded(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
-from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
+from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
 from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
@@ -21,6 +21,7 @@ from hedgerow.policies.model import Reason, Verdict
 
 _PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
 _REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")
+_ASKED = message("the site asks for a certificate of the device's own, which the filter cannot show")
 
 _NOT_CHOSEN = message("not one of the chosen YouTube channels")
 
@@ -65,6 +66,8 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
     reader = reader or language("en")
     if what == PASS_THROUGH:
         return reader.gettext(_PASSED_THROUGH)
+    if what == CLIENT_CERTIFICATE:
+        return reader.gettext(_ASKED)
     if what == CERTIFICATE_REFUSED:
         return reader.gettext(_REFUSED)
     if what == YOUTUBE_CHOSEN:

@@ -103,7 +103,8 @@ def _answer_http(rules: GateRules, client: GateClient, head: RequestHead, now: f
         return refusals
     # The inspector judges this request again, as it does all that follow on the connection, and reports it to the journal.
     host = str(authority).removesuffix(":80") if authority.port == 80 else str(authority)
-    return (commands.HandOver(HandoverHeader(client.address, None), "http", Verdict.ALLOW, forward_head(head, target.url, host)),)
+    forwarded = forward_head(head, target.url, host, target.userinfo)
+    return (commands.HandOver(HandoverHeader(client.address, None), "http", Verdict.ALLOW, forwarded),)
 
 
 def _named_host(head: RequestHead) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection.certificates import CertificateReactions
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry, ClientRejected
 from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, url_of
-from hedgerow.proxy.inspection.failures import failure_key
+from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
+from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy
 from hedgerow.proxy.inspection.request import RequestJudge, answer
 from hedgerow.proxy.inspection.response import ResponseScanning
@@ -62,7 +64,7 @@ class InspectionAddon:
         self._key = key
         self._counters = counters
         self._clock = clock
-        self._close = close
+        self.close = close
         self._judge = RequestJudge(self.clients, key, counters, clock)
         self._scanning = ResponseScanning(self.clients, counters, self.scans)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
@@ -81,7 +83,7 @@ class InspectionAddon:
 
     def recheck_requests(self, is_due: Callable[[ActiveRequest], bool]) -> int:
         """Judge the active requests that are due again, and close those that are not allowed. Return their number."""
-        return self.clients.recheck(is_due, self._close)
+        return self.clients.recheck(is_due, self.close)
 
     def run_hook(self, hook: str, arguments: Sequence[Any]) -> Coroutine[Any, Any, None] | None:
         """Run a hook by its name; unknown ones are ignored. The result, if any, must be awaited."""
@@ -135,6 +137,8 @@ class InspectionAddon:
         if flow.response is None or active is None:
             return
         flow.response.stream = True
+        if VIA_KEY in flow.metadata:
+            add_via(flow.response)
 
         def refuse(decision: Decision) -> ProxyResponse:
             found = self.clients.policy.find_client(active.address)
@@ -173,7 +177,10 @@ class InspectionAddon:
             return page.error(status, message)
         found = self.clients.find(client)
         reader = page.reader_of(found[1], language) if found is not None else PageReader(choose_language(language))
-        return page.short_page(failure_key(status, message), status, reader=reader)
+        shown = page.short_page(failure_key(status, message), status, reader=reader)
+        if CERTIFICATE_ASKED in message:
+            return replace(shown, headers=(*shown.headers, ("Refresh", "1")))
+        return shown
 
     def _end(self, flow: http.HTTPFlow, error: Exception) -> None:
         if isinstance(error, ClientRejected):
@@ -184,4 +191,4 @@ class InspectionAddon:
         self.clients.active.pop(flow.id, None)
         if flow.killable:
             flow.kill()
-        self._close(flow.client_conn)
+        self.close(flow.client_conn)

@@ -9,9 +9,10 @@ from typing import assert_never
 
 from mitmproxy.connection import Client
 
-from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
-from hedgerow.policies.model import Request, RequestKind, Verdict
+from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
+from hedgerow.policies.model import Decision, Device, Request, RequestKind, Verdict
 from hedgerow.policies.protection import Protection
+from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.inspection.clients import ClientRegistry
 from hedgerow.proxy.pass_through import CertificateRefusals, Outcome, is_certificate_alert, may_pass_through
 from hedgerow.proxy.policy import Counters
@@ -62,11 +63,7 @@ class CertificateReactions:
             return
         device, ruleset = found
         policy = self._clients.policy
-        requests = [Request(device.id, RequestKind.TUNNEL, host, target[1]) for host in sorted({target[0], client.sni or target[0]})]
-        judged = [(each, policy.decide(ruleset, each)) for each in requests]
-        for request, decision in judged:
-            if decision.verdict is not Verdict.INSPECT:
-                continue
+        for request, decision in self._inspected(device, ruleset, client, target):
             passes = may_pass_through(ruleset, decision)
             match refusals.refused(device.id, request.host, self._clock(), with_alert=with_alert, may_pass=passes):
                 case Outcome.PASSED:
@@ -78,3 +75,31 @@ class CertificateReactions:
                     pass
                 case other:
                     assert_never(other)
+
+    def asked(self, client: Client, target: tuple[str, int]) -> bool:
+        """An origin asks for a certificate of the client. Return True if the client reaches it through a tunnel from now on.
+
+        Where a rule depends on URLs, the connection goes on without a certificate, as that of a client that has none.
+        """
+        found = self._clients.find(client.id)
+        if found is None or self._refusals is None:
+            return False
+        device, ruleset = found
+        inspected = self._inspected(device, ruleset, client, target)
+        passes = bool(inspected) and all(may_pass_through(ruleset, decision) for _, decision in inspected)
+        for request, decision in inspected:
+            outcome = self._refusals.asked(device.id, request.host, self._clock(), may_pass=passes)
+            if outcome is Outcome.IGNORED:
+                continue
+            log.info("%s asks for a client certificate, and is %s", request.host, "passed through" if passes else "inspected without it")
+            verdict = Verdict.ALLOW if passes else Verdict.INSPECT
+            self._clients.policy.observe(device, ruleset, request, replace(decision, verdict=verdict, what=CLIENT_CERTIFICATE))
+        if passes:
+            self._counters.add("hedgerow_proxy_passed_through_total")
+        return passes
+
+    def _inspected(self, device: Device, ruleset: Ruleset, client: Client, target: tuple[str, int]) -> list[tuple[Request, Decision]]:
+        """The names of a connection that are inspected, each with its decision."""
+        requests = [Request(device.id, RequestKind.TUNNEL, host, target[1]) for host in sorted({target[0], client.sni or target[0]})]
+        judged = [(each, self._clients.policy.decide(ruleset, each)) for each in requests]
+        return [(each, decision) for each, decision in judged if decision.verdict is Verdict.INSPECT]

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
+from time import perf_counter
 from typing import Any
 
 from mitmproxy.connection import Connection, ConnectionState
@@ -21,6 +22,7 @@ from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode, htt
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origins import PendingStream
+from hedgerow.proxy.inspection.shares import TURN_SECONDS, Turn
 from hedgerow.proxy.inspection.streams import Stream
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class InspectedConnection:
         self._bytes_moved = 0
         self._has_spoken = False
         self._inspector = inspector
+        self._share = inspector.share_of(context.client)
         self._context = context
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._driver = LayerDriver(
@@ -58,14 +61,15 @@ class InspectedConnection:
         self._congested: frozenset[Connection] = frozenset()
         self._is_upload_congested = False
         self._held = bytearray()
-        self._turn: asyncio.Handle | None = None  # the next turn of the bytes that are held
+        self._turn: Turn | None = None  # the next turn of the bytes that are held
+        self._is_in_turn = False
         inspector.register(self)
 
     def begin(self, mode: HTTPMode) -> None:
         """Take requests."""
         self._driver.mode = mode
         if mode is not HTTPMode.transparent or self.client.alpn == b"h2":
-            self._driver.start()
+            self._driver.start().share(self._share.tokens)
 
     def abort(self) -> None:
         """End at once, and drop what is not sent."""
@@ -109,7 +113,10 @@ class InspectedConnection:
                 self._inspector.inspection.certificates.accepted(self.client, self._context.server.address)
         self._held += data
         if not self._must_hold:
-            self._take_turn()
+            if self._share.is_ahead(perf_counter()):
+                self._wait_for_turn()
+            else:
+                self._take_turn()
         if self._held:
             self._update_reading()
 
@@ -124,8 +131,8 @@ class InspectedConnection:
 
     def lost(self, stream: Stream) -> None:
         connection = self._streams.remove(stream)
-        if connection is not None and self._streams.note_closed(connection):
-            self._dispatch(events.ConnectionClosed(connection))
+        if connection is not None:
+            self._dispatch_end(stream, connection)
         self._write_paused.discard(stream)
         if stream is self.stream:
             if stream.was_reset:
@@ -149,8 +156,13 @@ class InspectedConnection:
         if connection is self.client:
             self._note_early_close()
         connection.state &= ~ConnectionState.CAN_READ
+        self._dispatch_end(stream, connection)
+
+    def _dispatch_end(self, stream: Stream, connection: Connection) -> None:
         if self._streams.note_closed(connection):
+            self._streams.is_origin_cut = stream is not self.stream and stream.is_cut
             self._dispatch(events.ConnectionClosed(connection))
+            self._streams.is_origin_cut = False
 
     def _note_early_close(self) -> None:
         """The client has left. If it sent nothing, it may have refused our certificate."""
@@ -193,26 +205,46 @@ class InspectedConnection:
 
     @property
     def _must_hold(self) -> bool:
-        """The client's bytes must wait: for an origin, an answer, the client's own reading, or the next turn."""
-        return bool(self._tasks) or self._turn is not None or self.stream in self._write_paused or self._is_answering
+        """The client's bytes must wait: for the next turn or the end of this one, or for what `_is_waiting` names."""
+        return self._turn is not None or self._is_in_turn or self._is_waiting
+
+    @property
+    def _is_waiting(self) -> bool:
+        """The client must wait for an origin, an answer, or its own reading."""
+        return bool(self._tasks) or self.stream in self._write_paused or self._is_answering
 
     @property
     def _is_answering(self) -> bool:
         return self._layer is not None and self._layer.is_answering
 
     def _take_turn(self) -> None:
-        """Process a portion of the client's bytes. Other connections have their turn before the rest."""
-        held = self._held
-        if held and self.stream.is_open:
-            size = self._layer.portion(held, self._loop.time()) if self._layer is not None else http1_portion(held)
-            data = bytes(held[:size])
-            del held[:size]
-            if self._layer is not None and self._layer.is_flooded:
-                self._inspector.counters.add("hedgerow_proxy_dropped_total", "flood")
-                held.clear()
-            if held:
-                self._turn = self._loop.call_soon(self._have_turn)
-            self._dispatch(events.DataReceived(self.client, data))
+        """Process the client's bytes for some milliseconds. Other connections have their turn before the rest."""
+        held, now = self._held, perf_counter()
+        began, ends = now, now + TURN_SECONDS
+        self._is_in_turn = True
+        while held and now < ends and self.stream.is_open and not self._is_waiting:
+            self._process_portion(held)
+            now = perf_counter()
+            if self.is_over:
+                break
+        self._is_in_turn = False
+        self._share.charge(now - began, now)
+        if held and not self.is_over and not self._is_waiting:
+            self._wait_for_turn()
+
+    def _process_portion(self, held: bytearray) -> None:
+        layer = self._layer
+        size = layer.portion(held, self._loop.time()) if layer is not None else http1_portion(held)
+        data = bytes(held[:size])
+        del held[:size]
+        if layer is not None and layer.is_flooded:
+            self._inspector.counters.add("hedgerow_proxy_dropped_total", "flood")
+            held.clear()
+        self._dispatch(events.DataReceived(self.client, data))
+
+    def _wait_for_turn(self) -> None:
+        if self._turn is None:
+            self._turn = self._inspector.shares.wait(self._share, self._have_turn)
 
     def _have_turn(self) -> None:
         self._turn = None
@@ -222,6 +254,8 @@ class InspectedConnection:
         if self._must_hold or self.is_over:
             return
         self._take_turn()
+        if self.is_over:
+            return
         self._update_reading()
         if self.stream.has_ended and not self._tasks and not self._held:
             self._end(self.stream)
@@ -229,7 +263,7 @@ class InspectedConnection:
     def _settle(self, layer: HttpLayer) -> None:
         """The layers have handled an event."""
         if self._held and not self._must_hold:
-            self._turn = self._loop.call_soon(self._have_turn)
+            self._wait_for_turn()
         if (congestion := (layer.congested_origins(), layer.is_upload_congested)) != (self._congested, self._is_upload_congested):
             self._congested, self._is_upload_congested = congestion
             self._update_reading()

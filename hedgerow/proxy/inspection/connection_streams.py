@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 from mitmproxy.connection import Client, Connection, ConnectionState, Server
 
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OriginServer
-from hedgerow.proxy.inspection.origins import OriginKey, PendingStream
+from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, CERTIFICATE_NEEDED
+from hedgerow.proxy.inspection.origins import OriginError, OriginKey, PendingStream
 from hedgerow.proxy.inspection.streams import Stream, StreamOwner
+
+_LAST_SECONDS = 0.5
 
 
 class ConnectionStreams:
@@ -25,6 +29,7 @@ class ConnectionStreams:
         self._origins: dict[Stream, OriginKey] = {}
         self._unsent: dict[Stream, None] = {}
         self._closed: set[Connection] = set()
+        self.is_origin_cut = False  # the event that is handled is the end of an origin that did not say so
         stream.owner = owner
 
     def connection(self, stream: Stream) -> Connection:
@@ -49,7 +54,15 @@ class ConnectionStreams:
         device, addresses = await inspector.inspection.origins.addresses_for(self._client, *address)
         alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self._client.alpn == b"h2" else ("http/1.1",)
         origin = OriginKey(device, *address, server.sni if server.tls else None, alpn)
-        stream, pending = await inspector.origins.open(origin, addresses)
+        try:
+            stream, pending = await inspector.origins.open(origin, addresses)
+        except OriginError as error:
+            if error.asks_for_certificate:
+                raise self._certificate_asked(address) or OriginError(CERTIFICATE_NEEDED) from error
+            raise
+        if stream.tls is not None and stream.tls.asks_for_certificate and (failure := self._certificate_asked(address)) is not None:
+            stream.abort()
+            raise failure
         assert self._owner is not None
         self._origins[stream] = origin
         self._streams[server], self._connections[stream] = stream, server
@@ -63,6 +76,15 @@ class ConnectionStreams:
         if isinstance(server, OriginServer):
             server.is_used_again = pending.is_used_again
         return pending
+
+    def _certificate_asked(self, address: tuple[str, int]) -> OriginError | None:
+        """The origin asks for a certificate, which only the device can have. Return the failure if it is passed through from now on."""
+        inspection, client = self._inspector.inspection, self._client
+        if not inspection.certificates.asked(client, address):
+            return None
+        # The next connection is a tunnel. This one ends once the answer is sent.
+        asyncio.get_running_loop().call_later(_LAST_SECONDS, inspection.close, client)
+        return OriginError(CERTIFICATE_ASKED)
 
     def put(self, connection: Connection, data: bytes) -> None:
         """Send with the next `flush`."""
@@ -96,7 +118,7 @@ class ConnectionStreams:
             if connection.state is not ConnectionState.CLOSED:
                 return False
         connection.state = ConnectionState.CLOSED
-        stream.close()
+        stream.close(is_whole=not self.is_origin_cut)
         return self.note_closed(connection)
 
     def note_closed(self, connection: Connection) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 NO_ADDRESS = "the name has no address"
 NOT_REACHABLE = "the address is not reachable through the proxy"
 NOT_SERVED = "this destination is not served"
+CERTIFICATE_ASKED = "the site asks for a client certificate: open it again, and it will not be inspected"
+CERTIFICATE_NEEDED = "the site needs a client certificate, and the rules do not let it pass uninspected"
 
 _BROKEN = ("tls", "ssl", "handshake", "parse", "protocol", "header", "unexpected", "received", "body", "head is")
 
@@ -17,6 +19,10 @@ def failure_key(status: int, message: str) -> str:
     """
     if status < 500:
         return "bad-request"
+    if CERTIFICATE_ASKED in message:
+        return "certificate-asked"
+    if CERTIFICATE_NEEDED in message:
+        return "certificate-needed"
     text = message.lower()
     if NO_ADDRESS in text:
         return "no-address"

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from itertools import count
+from time import perf_counter
 
 from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.proxy.context import Context
@@ -22,6 +23,7 @@ from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
+from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 _numbers = count(1)
@@ -69,6 +71,10 @@ class ClientHandshake:
         return now - self._began
 
     # Events of the stream.
+
+    @property
+    def share(self) -> DeviceShare:
+        return self._inspector.share_of(self.client)
 
     def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
         self._receive(self, data)
@@ -136,7 +142,7 @@ class ClientHandshake:
 
 
 class _HandshakeStream(Stream):
-    """Begins the handshake when it is connected: the bytes that the gate has read come first."""
+    """Begins the handshake when it is connected: the bytes that the gate has read come first. Its work is charged to the device."""
 
     __slots__ = ("_handshake_owner",)
 
@@ -148,4 +154,15 @@ class _HandshakeStream(Stream):
         super().connection_made(transport)
         handshake, self._handshake_owner = self._handshake_owner, None
         assert handshake is not None
+        share, began = handshake.share, perf_counter()
         handshake.begin()
+        share.charge((now := perf_counter()) - began, now)
+
+    def data_received(self, data: bytes) -> None:
+        owner = self.owner
+        if not isinstance(owner, ClientHandshake):
+            super().data_received(data)
+            return
+        share, began = owner.share, perf_counter()
+        super().data_received(data)
+        share.charge((now := perf_counter()) - began, now)

@@ -30,6 +30,7 @@ from hedgerow.proxy.inspection.context import InspectorSession
 from hedgerow.proxy.inspection.engine import http_layer
 from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.origins import OriginPool
+from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
@@ -94,6 +95,7 @@ class Inspector:
         self._hello_limit = hello_limit
         self._idle_limit = idle_limit
         self._life_limit = life_limit
+        self.shares = DeviceShares()
         self._by_device = DeviceConnectionLimit(device_limit)
         self._device_of: dict[str, DeviceId] = {}
         self._use = BusyTracker[InspectedConnection]()
@@ -173,15 +175,24 @@ class Inspector:
         if header is None or found is None or (header.target is not None and header.target.port not in policy.guard.ports):
             return self._turn_away(client, "inspector")
         device = found[0].id
+        share, loop = self.shares.of(device), asyncio.get_running_loop()
+        if share.tokens.are_spent(loop.time()):
+            return self._turn_away(client, "flood")
         if not self._by_device.enter(device):
             return self._turn_away(client, "device")
         handshake = ClientHandshake(self, header, first)
         self._device_of[handshake.client.id] = device
         self.inspection.clients.admit(handshake.client, header.address)
+        if share.is_ahead(time.perf_counter()):
+            self.shares.wait(share, lambda: self._begin(handshake, client))
+        else:
+            self._begin(handshake, client)
+        return None
+
+    def _begin(self, handshake: ClientHandshake, client: socket.socket) -> None:
         connecting = asyncio.get_running_loop().create_task(self._connect(handshake, client))
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
-        return None
 
     def _turn_away(self, client: socket.socket, cause: str) -> None:
         self.counters.add("hedgerow_proxy_dropped_total", cause)
@@ -213,6 +224,10 @@ class Inspector:
             lane = "inspect" if client.tls else "http"
             self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=session.stream.bytes_received)
             self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=session.stream.bytes_sent)
+
+    def share_of(self, client: connection.Client) -> DeviceShare:
+        """Return the share of a client's device."""
+        return self.shares.of(self._device_of[client.id])
 
     def _release(self, client: connection.Client) -> None:
         device = self._device_of.pop(client.id, None)

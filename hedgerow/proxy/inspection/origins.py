@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.connections import dial
-from hedgerow.proxy.inspection.streams import Stream, TlsSession
+from hedgerow.proxy.inspection.streams import Stream, TlsSession, note_certificate_requests
 
 DIAL_SECONDS = 15.0
 """Seconds for the connection and the TLS handshake."""
@@ -30,7 +30,12 @@ _MAX_SESSIONS = 512
 
 
 class OriginError(Exception):
-    """The origin cannot be reached, or its certificate is not valid. The text gives the reason."""
+    """The origin cannot be reached, or its certificate is not valid. The text gives the reason.
+
+    `asks_for_certificate`: the handshake failed after the origin had asked for a certificate of the client.
+    """
+
+    asks_for_certificate = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ class OriginPool:
                 stream.abort()
             if isinstance(error, asyncio.CancelledError):
                 raise
-            raise OriginError(_error_text(error)) from error
+            failure = OriginError(_error_text(error))
+            failure.asks_for_certificate = stream is not None and stream.tls is not None and stream.tls.asks_for_certificate
+            raise failure from error
 
     def keep(self, origin: OriginKey, stream: Stream) -> None:
         """Take an idle stream."""
@@ -143,6 +150,7 @@ class OriginPool:
         context.hostname_checks_common_name = False
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_verify_locations(self._trust)
+        note_certificate_requests(context)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         return context

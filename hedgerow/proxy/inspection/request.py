@@ -20,6 +20,7 @@ from hedgerow.proxy.inspection import search_forms
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
 from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, request_of, to_mitmproxy_response, url_of
+from hedgerow.proxy.inspection.hops import VIA_KEY, add_via, last_hop, strip_hop_fields
 from hedgerow.proxy.page_forms import MAX_FORM_BYTES, issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
@@ -27,7 +28,6 @@ from hedgerow.proxy.policy import Counters, strictest
 from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
 
 _EXPLICITLY_ALLOWED = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
-_HOP_BY_HOP = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
 _HELP_SEEN = "hedgerow-help=seen"
 
 
@@ -47,8 +47,7 @@ class RequestJudge:
 
         `form` is its search form once that has arrived: until then a request that carries one is not decided.
         """
-        fields = flow.request.headers
-        fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _HOP_BY_HOP)
+        strip_hop_fields(flow.request)
         authorities = named_authorities(flow)
         pages = self._clients.policy.pages
         if pages is not None and flow.request.scheme == "http" and all(pages.serves(each) for each in authorities):
@@ -80,6 +79,9 @@ class RequestJudge:
         for each, verdict in judged:
             if verdict.verdict is Verdict.REWRITE:
                 self._apply_safe_search(flow, ruleset, each, verdict, is_form=form is not None)
+        if (own := last_hop(flow.request)) is not None:
+            answer(flow, own)
+            return
         _prepare(flow, ruleset)
         client, is_explicit = flow.client_conn, decision.reason in _EXPLICITLY_ALLOWED
         granted = bool(ruleset.content.youtube_only) and all(is_granted(ruleset, each.host) for each in requests)
@@ -173,6 +175,9 @@ def _strip_help_mark(flow: http.HTTPFlow) -> bool:
 def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     """Ask the origin for codings that can be scanned, for safe content (RFC 8674), and for the allowed tenants."""
     fields = flow.request.headers
+    if flow.server_conn.address is None:  # the client sends whole URLs
+        flow.metadata[VIA_KEY] = True
+        add_via(flow.request)
     if ruleset.safe_search is not SafeSearch.OFF:
         preferences = fields.get("prefer", "")
         if "safe" not in [each.strip().lower() for each in preferences.split(",")]:

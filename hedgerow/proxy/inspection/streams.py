@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
+import contextlib
 import ssl
 from typing import Protocol
 
 _RECORD = 16 * 1024
+_CERTIFICATE_REQUEST = 13  # RFC 8446, section 4.3.2; RFC 5246, section 7.4.4
+
+
+def note_certificate_requests(context: ssl.SSLContext) -> None:
+    """Let `TlsSession.asks_for_certificate` tell of connections in this context. Python has no public way to learn it."""
+    callback = getattr(_ssl._SSLContext, "_msg_callback", None)  # ssl's own would make enumerations of all arguments
+    if callback is not None:
+        callback.__set__(context, _note_message)
+
+
+def _note_message(connection: ssl.SSLObject, direction: str, _version: int, _record: int, kind: int, _data: bytes) -> None:
+    if kind == _CERTIFICATE_REQUEST and direction == "read":
+        connection.asks_for_certificate = True  # type: ignore[attr-defined]
 
 
 class TlsSession:
@@ -53,6 +68,11 @@ class TlsSession:
         """Encrypt plaintext. Raises ssl.SSLError."""
         self._tls.write(data)
 
+    def end(self) -> None:
+        """Write close_notify, with which the peer knows that nothing is missing (RFC 8446, section 6.1)."""
+        with contextlib.suppress(ssl.SSLError):  # SSLWantReadError: the peer's own has not come, which we do not wait for
+            self._tls.unwrap()
+
     def take(self) -> bytes:
         """Return the bytes to send to the peer."""
         return self._outgoing.read()
@@ -70,6 +90,11 @@ class TlsSession:
     def certificate(self) -> bytes | None:
         """The peer's certificate in DER."""
         return self._tls.getpeercert(binary_form=True)
+
+    @property
+    def asks_for_certificate(self) -> bool:
+        """The server has asked for a certificate of the client."""
+        return getattr(self._tls, "asks_for_certificate", False)
 
     @property
     def session(self) -> ssl.SSLSession | None:
@@ -203,10 +228,18 @@ class Stream(asyncio.Protocol):
         if self.is_open:
             self.transport.write_eof()
 
-    def close(self) -> None:
-        """Close once everything is sent."""
+    def close(self, *, is_whole: bool = True) -> None:
+        """Close once everything is sent. Under TLS the peer can tell from the end whether what it got `is_whole`."""
         self.flush()
+        if is_whole and self.tls is not None and self.tls.is_established:
+            self.tls.end()
+            self._push(self.tls)
         self.transport.close()
+
+    @property
+    def is_cut(self) -> bool:
+        """The peer has ended without saying so."""
+        return self.was_reset or (self.tls is not None and not self.tls.is_closed)
 
     def abort(self) -> None:
         self.transport.abort()

@@ -52,6 +52,11 @@ class Authority:
         subject = _named(names[0])
         return self._write("self-signed", _build(subject, subject, key, key, names, (-1, 90)), key)
 
+    def client_leaf(self, name: str) -> Leaf:
+        """A certificate that somebody shows to a server."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return self._write("client", _build(_named(name), self._certificate.subject, key, self._key, [], (-1, 90)), key)
+
     def client_context(self) -> ssl.SSLContext:
         """For Python clients: trusts this root and nothing else."""
         return ssl.create_default_context(cafile=str(self.root))

@@ -9,6 +9,7 @@ Protocol code: no sockets, no clock, no files.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -42,6 +43,9 @@ _FORBIDDEN_TRAILERS = frozenset(
     b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
+
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
+"""The beginning of a chunk's size and extensions, without the end of the line (RFC 9112, section 7.1)."""
 
 layers: Any = _layers  # mitmproxy exports nothing explicitly
 
@@ -102,11 +106,18 @@ class _ChunkedReader(ChunkedReader):
 
     def __call__(self, buf: Any) -> Any:
         event = super().__call__(buf)
+        if event is None and not (self._bytes_in_chunk or self._bytes_to_discard or self._reading_trailer):
+            self._check_size(buf)
         if not isinstance(event, h11.EndOfMessage) or not event.headers:
             return event
         fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _FORBIDDEN_TRAILERS]
         self.trailers = http.Headers(fields) if fields else None
         return h11.EndOfMessage()
+
+    def _check_size(self, buf: Any) -> None:
+        """Refuse a chunk's size as soon as no continuation could be valid: h11 waits for the end of its line."""
+        if _CHUNK_SIZE.match(buf._data) is None:
+            raise h11.RemoteProtocolError("illegal chunk size")
 
 
 def make_body_reader(expected_size: int | None) -> Any:
@@ -137,6 +148,22 @@ def make_http1_server(render_error: ErrorRenderer) -> type[_http1.Http1Server]:
                 yield from self._send_error(400, fault)
                 return
             yield from super().read_headers(event)
+
+        def read_body(self, event: events.Event) -> Commands:
+            """Answer a malformed body with 400. mitmproxy closes the connection without an answer."""
+            closing: commands.CloseConnection | None = None
+            for command in super().read_body(event):
+                if isinstance(command, commands.CloseConnection):
+                    closing = command
+                    continue
+                fault = command.event if isinstance(command, ReceiveHttp) else None
+                if closing is not None and self.response is None and isinstance(fault, layers.RequestProtocolError):
+                    self.state = self.done
+                    yield from self._send_error(400, fault.message)
+                    closing = None
+                yield command
+            if closing is not None:
+                yield closing
 
         def send(self, event: Any) -> Commands:
             if isinstance(event, layers.ResponseTrailers):

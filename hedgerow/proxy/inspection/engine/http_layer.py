@@ -23,7 +23,9 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http1, _http2
 
+from hedgerow.frame_budget import FrameBudget, FrameTokens
 from hedgerow.proxy.inspection.engine import lean_messages
+from hedgerow.proxy.inspection.engine.framing import read_request_head, read_response_head
 from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING, Http1Client, make_body_reader, make_http1_server
 from hedgerow.proxy.inspection.engine.http2 import Http2Client, make_http2_server
 from hedgerow.proxy.inspection.engine.http_stream import HeldStream, WebSocketRelay
@@ -36,8 +38,11 @@ MAX_BACKLOG = 16 * 1024 * 1024
 MAX_CONNECTIONS_PER_ORIGIN = 6
 """Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers open. Further streams wait for a free one."""
 
-MOST_HEADS = 16
-"""Pipelined heads of an HTTP/1 client that are processed before other connections have their turn."""
+MOST_HEADS = 4
+"""Pipelined heads of an HTTP/1 client that are processed before its turn may end."""
+
+MOST_TOKENS = 40
+"""Tokens of an HTTP/2 client's frames that are processed before its turn may end: ten requests."""
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
@@ -117,7 +122,13 @@ class HttpLayer(_layers.HttpLayer):
     def portion(self, data: bytearray, now: float) -> int:
         """Return the number of octets of the client's `data` to process in this turn of the event loop."""
         server: Any = self.connections[self.context.client]
-        return http1_portion(data) if isinstance(server, _http1.Http1Server) else server.budget.take(data, now)
+        return http1_portion(data) if isinstance(server, _http1.Http1Server) else server.budget.take(data, now, MOST_TOKENS)
+
+    def share(self, device: FrameTokens) -> None:
+        """Charge the frames of an HTTP/2 client to the tokens of its device too."""
+        server: Any = self.connections[self.context.client]
+        if isinstance(server, _http2.Http2Server):
+            server.budget = FrameBudget(FrameTokens(device=device))  # type: ignore[attr-defined]
 
     @property
     def is_flooded(self) -> bool:
@@ -217,7 +228,7 @@ def http1_portion(data: bytes | bytearray) -> int:
     """Return the number of octets of an HTTP/1 client's `data` to process in this turn of the event loop.
 
     >>> http1_portion(b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n" * 1000)
-    432
+    108
     """
     at = 0
     for _ in range(MOST_HEADS):
@@ -251,6 +262,8 @@ def install(render_error: ErrorRenderer) -> None:
     classes |= {"Http2Server": make_http2_server(render_error), "Http2Client": Http2Client}
     for name, replacement in classes.items():
         replace(f"mitmproxy.proxy.layers.http:{name}", replacement)
+    replace("mitmproxy.net.http.http1:read_request_head", read_request_head)
+    replace("mitmproxy.net.http.http1:read_response_head", read_response_head)
     replace("mitmproxy.proxy.layers.http:websocket", SimpleNamespace(WebsocketLayer=WebSocketRelay))
     replace("mitmproxy.proxy.layers.http:validate_request", check_request)
     replace("mitmproxy.proxy.layers.http:validate_headers", check_headers)

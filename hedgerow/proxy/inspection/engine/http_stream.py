@@ -96,7 +96,16 @@ class HeldStream(_layers.HttpStream):
                 self._interim_left -= 1
                 yield layers.SendHttp(event, self.context.client)
             return
+        if isinstance(event, layers.ResponseHeaders) and event.response.status_code == 101 and not self._may_switch():
+            yield from self._leave_origin()
+            message = "unexpected response: the origin switches to a protocol that was not asked for"
+            event = ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR)
         yield from super()._handle_event(event)
+
+    def _may_switch(self) -> bool:
+        """Tell whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6)."""
+        request = self.flow.request
+        return request.is_http11 and "upgrade" in request.headers
 
     # Stale connections.
 

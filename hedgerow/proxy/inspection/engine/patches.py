@@ -38,6 +38,8 @@ REPLACED = {
     f"{_HTTP}:websocket": None,
     f"{_HTTP}:validate_request": "mode request validate_inbound_headers",
     f"{_HTTP}:validate_headers": "message",
+    "mitmproxy.net.http.http1:read_request_head": "lines",
+    "mitmproxy.net.http.http1:read_response_head": "lines",
     f"{_HTTP}._http1:make_body_reader": "expected_size",
     f"{_HTTP}._http1:make_error_response": "status_code message",
 }
@@ -88,6 +90,7 @@ ATTRIBUTES = {
     "h2.connection:H2Connection": "incoming_buffer highest_inbound_stream_id",
     "h2.stream:H2StreamStateMachine": "headers_sent",
     "h2.frame_buffer:FrameBuffer": "_data _headers_buffer",
+    "h11._readers:ChunkedReader": "_bytes_in_chunk _bytes_to_discard _reading_trailer",
     "h11._receivebuffer:ReceiveBuffer": "_data _multiple_lines_search",
 }
 """Attributes of instances that are read or set: the class's own code must use them."""

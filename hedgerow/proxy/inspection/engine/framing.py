@@ -1,0 +1,65 @@
+"""Heads of HTTP/1 messages with one meaning each: what RFC 9112, section 6.3 lets a proxy repair is repaired before anything reads it.
+
+Of a response: equal lengths are merged, chunks win over a length, and 204 has no length. A transfer coding that was not asked for is
+refused, since nobody after us would undo it. Of a request: a user name in the URL becomes a field.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+
+from mitmproxy import http
+from mitmproxy.net.http import http1
+
+from hedgerow.proxy.http_head import basic_credentials
+
+_read_request_head, _read_response_head = http1.read_request_head, http1.read_response_head
+_USERINFO = re.compile(rb"(?i:(\S+ http://))([A-Za-z0-9._~!$&'()*+,;=:%-]*)@(.*)", re.DOTALL)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_CLOSE = (b"Connection", b"close")
+
+
+def read_request_head(lines: list[bytes]) -> http.Request:
+    """Parse a request's head. Raises ValueError."""
+    found = _USERINFO.fullmatch(lines[0]) if b"@" in lines[0] else None
+    if found is None:
+        return _read_request_head(lines)
+    request = _read_request_head([found[1] + found[3], *lines[1:]])
+    if "authorization" not in request.headers:
+        request.headers["Authorization"] = basic_credentials(found[2].decode())
+    return request
+
+
+def read_response_head(lines: list[bytes]) -> http.Response:
+    """Parse a response's head. Raises ValueError."""
+    response = _read_response_head(lines)
+    framing = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _FRAMING]
+    if len(framing) > 1 or (framing and (response.data.status_code == 204 or not _is_plain(*framing[0]))):
+        _repair(response, framing)
+    return response
+
+
+def _is_plain(name: bytes, value: bytes) -> bool:
+    return value.isdigit() if name == b"content-length" else value.lower() == b"chunked"
+
+
+def _repair(response: http.Response, framing: list[tuple[bytes, bytes]]) -> None:
+    lengths = [each.strip() for name, value in framing if name == b"content-length" for each in value.split(b",")]
+    codings = [value.lower() for name, value in framing if name == b"transfer-encoding" and value.lower() != b"identity"]
+    if codings and codings != [b"chunked"]:
+        raise ValueError(f"the response has the transfer coding {b', '.join(codings).decode('latin-1')!r}, which was not asked for")
+    if codings and not response.is_http11:
+        return  # refused later: the message may have been forwarded by somebody who knows no chunks
+    kept = [(name, value) for name, value in response.data.headers.fields if name.lower() not in _FRAMING]
+    if codings:
+        kept.append((b"Transfer-Encoding", b"chunked"))
+        if lengths:
+            kept = [field for field in kept if field[0].lower() != b"connection"] + [_CLOSE]
+    elif len(set(lengths)) == 1 and response.data.status_code != 204:
+        kept.append((b"Content-Length", lengths[0]))
+    elif len(set(lengths)) > 1:
+        raise ValueError("the response has two lengths")
+    response.data.headers = http.Headers(kept)

@@ -1,0 +1,81 @@
+"""Fields that concern one hop of a request (RFC 9110, section 7.6): removed, counted down or added before the request goes on. Pure."""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from hedgerow.proxy.pages.response import ProxyResponse
+
+VIA_KEY = "hedgerow-via"
+"""Key of a flow's metadata: its client uses us as a proxy, and the messages of both directions say so in Via."""
+
+PSEUDONYM = "hedgerow"
+
+_HOP_BY_HOP = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
+_EXAMINED = frozenset({b"connection", b"te", b"upgrade", b"http2-settings", b"max-forwards"})
+_PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
+# What a client names in Connection is removed, but never what an origin needs in order to understand the request.
+_NEVER_NOMINATED = frozenset(
+    b"authorization content-encoding content-length content-type cookie close expect host keep-alive origin range referer "
+    b"te transfer-encoding upgrade".split()
+)
+_SECRETS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
+
+
+def strip_hop_fields(request: http.Request) -> None:
+    """Remove the fields that are for us. An upgrade is left only for WebSocket, and TE only for trailers."""
+    kept, is_examined = [], False
+    for field in request.headers.fields:
+        name = field[0].lower()
+        if name in _HOP_BY_HOP:
+            continue
+        kept.append(field)
+        if name in _EXAMINED and not (name == b"connection" and field[1].lower() in _PLAIN_OPTIONS):
+            is_examined = True
+    request.headers.fields = tuple(kept)
+    if is_examined:
+        _strip_nominated(request.headers)
+
+
+def _strip_nominated(fields: http.Headers) -> None:
+    options = [each.strip() for each in fields.get("connection", "").split(",") if each.strip()]
+    dropped = {each.lower().encode("utf-8", "surrogateescape") for each in options} - _NEVER_NOMINATED
+    if fields.get("upgrade", "").lower() != "websocket":
+        dropped |= {b"upgrade", b"http2-settings"}
+    if "trailers" in [each.strip().lower() for each in fields.get("te", "").split(",")]:
+        fields["te"] = "trailers"
+    else:
+        dropped.add(b"te")
+    fields.fields = tuple(field for field in fields.fields if field[0].lower() not in dropped)
+    if "connection" in fields:
+        others = [each for each in options if each.lower().encode("utf-8", "surrogateescape") not in dropped]
+        if others:
+            fields["connection"] = ", ".join(others)
+        else:
+            del fields["connection"]
+
+
+def last_hop(request: http.Request) -> ProxyResponse | None:
+    """Return our answer to a TRACE or OPTIONS that may be forwarded no further, None for any other. Counts Max-Forwards down."""
+    left = request.headers.get("max-forwards", "")
+    if request.method not in {"TRACE", "OPTIONS"} or not (left.isascii() and left.isdigit()):
+        return None
+    if int(left[:9]) > 0:
+        request.headers["max-forwards"] = str(int(left[:9]) - 1)
+        return None
+    if request.method == "OPTIONS":
+        return ProxyResponse(200, (("Allow", _METHODS),), b"")
+    lines = [b"TRACE %s %s" % (request.data.path, request.data.http_version)]
+    lines += [b"%s: %s" % field for field in request.headers.fields if field[0].lower() not in _SECRETS]
+    return ProxyResponse(200, (("Content-Type", "message/http"),), b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+def add_via(message: http.Message) -> None:
+    """Name us in Via (RFC 9110, section 7.6.3)."""
+    before = message.headers.get("via", "")
+    entry = f"{message.http_version.removeprefix('HTTP/')} {PSEUDONYM}"
+    message.headers["Via"] = f"{before}, {entry}" if before else entry

@@ -1,0 +1,148 @@
+"""Fair shares of an inspector's time: each device has an account of HTTP/2 frames and a place in the queue of turns.
+
+A device that lately used more than its part of the event loop's time waits for its turn. One such turn is run per round of the loop, so
+that devices with little to do are served between any two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from hedgerow.frame_budget import MAX_TOKENS, FrameTokens
+from hedgerow.policies.model import DeviceId
+
+TURN_SECONDS = 0.003
+"""Seconds of work after which a connection's turn ends."""
+
+FREE_SECONDS = 0.02
+"""Seconds of work beyond a device's part that it may do without waiting."""
+
+PART = 0.5
+"""Part of the loop's time that a device may use without waiting. Nobody waits for longer than others have work to do."""
+
+CONNECTIONS = 8
+"""Connections whose HTTP/2 frames a device's tokens pay for. Browsers open more, and get their answers."""
+
+_MAX_LEAD = 0.25
+_MAX_SHARES = 4096
+
+
+class DeviceTokens(FrameTokens):
+    """The tokens of a device's HTTP/2 frames, restored by time even if they are spent.
+
+    >>> tokens = DeviceTokens()
+    >>> tokens.charge(CONNECTIONS * MAX_TOKENS + 1)
+    >>> tokens.are_spent(now=1.0), tokens.are_spent(now=60.0)
+    (True, False)
+    """
+
+    __slots__ = ("_are_spent",)
+
+    def __init__(self) -> None:
+        super().__init__(CONNECTIONS)
+        self._are_spent = False
+
+    def are_spent(self, now: float) -> bool:
+        """Tell whether the device may open no connection: those before overspent, and few tokens are restored."""
+        was_spent = self._are_spent or self.left < 0
+        if was_spent:
+            self.refill(now)
+            self._are_spent = self.left < MAX_TOKENS / 2
+        return self._are_spent
+
+
+class Turn:
+    """A place in the queue; `run` is called once unless it is cancelled."""
+
+    __slots__ = ("is_cancelled", "run")
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run = run
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class DeviceShare:
+    """The share of one device, however many connections it has."""
+
+    __slots__ = ("_at", "_lead", "tokens", "turns")
+
+    def __init__(self) -> None:
+        self.tokens = DeviceTokens()
+        self.turns: deque[Turn] = deque()
+        self._lead = 0.0  # seconds of work beyond the device's part
+        self._at = 0.0
+
+    def is_ahead(self, now: float) -> bool:
+        """Tell whether the device has lately used more than its part. `now` is `time.perf_counter()`."""
+        return self._lead - (now - self._at) * PART > FREE_SECONDS
+
+    def charge(self, seconds: float, now: float) -> None:
+        """Record work for the device."""
+        self._lead = min(max(0.0, self._lead - (now - self._at) * PART) + seconds, _MAX_LEAD)
+        self._at = now
+
+    @property
+    def is_idle(self) -> bool:
+        """A new share is the same."""
+        return not self.turns and self.tokens.is_full
+
+
+class DeviceShares:
+    """The shares of all devices, and the queue of their turns."""
+
+    def __init__(self) -> None:
+        self._shares: dict[DeviceId, DeviceShare] = {}
+        self._waiting: OrderedDict[DeviceShare, None] = OrderedDict()
+        self._is_scheduled = False
+
+    def of(self, device: DeviceId) -> DeviceShare:
+        """Return a device's share. It outlives the device's connections."""
+        share = self._shares.get(device)
+        if share is None:
+            if len(self._shares) >= _MAX_SHARES:
+                self._shares = {each: kept for each, kept in self._shares.items() if not kept.is_idle}
+            self._shares[device] = share = DeviceShare()
+        return share
+
+    def wait(self, share: DeviceShare, run: Callable[[], None]) -> Turn:
+        """Call `run` in one of the next rounds of the event loop, in fair order."""
+        turn = Turn(run)
+        share.turns.append(turn)
+        self._waiting[share] = None
+        self._schedule()
+        return turn
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        """Run one turn of each device that is not ahead, or else of the device that has waited for longest."""
+        self._is_scheduled = False
+        now = time.perf_counter()
+        due = [share for share in self._waiting if not share.is_ahead(now)] or [next(iter(self._waiting))]
+        try:
+            for share in due:
+                self._run_one(share)
+        finally:
+            if self._waiting:
+                self._schedule()
+
+    def _run_one(self, share: DeviceShare) -> None:
+        del self._waiting[share]
+        while share.turns:
+            turn = share.turns.popleft()
+            if not turn.is_cancelled:
+                break
+        else:
+            return
+        if share.turns:
+            self._waiting[share] = None
+        turn.run()
