@@ -9,6 +9,9 @@ from ipaddress import ip_network
 
 from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
 
+WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
+"""Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation, “Network ports”)."""
+
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -132,7 +135,7 @@ class NetworkSettings:
     lan: tuple[IpNetwork, ...] = LOCAL_NETWORKS
     listen: dict[str, str] = field(default_factory=dict)  # ADDRESS:PORT by the keys of `transports.LISTENERS`
     reachable: tuple[IpNetwork, ...] = ()
-    ports: tuple[int, ...] = (80, 443)
+    ports: tuple[int, ...] = WEB_PORTS
     upstream: tuple[str, ...] = ()
     lists: ListSelection = ListSelection.RECOMMENDED
     resolver: ResolverSettings = field(default_factory=ResolverSettings)

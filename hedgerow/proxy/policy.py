@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_ipv4
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
+from hedgerow.policies.network import WEB_PORTS
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.own_pages import OwnPages
@@ -31,7 +32,7 @@ class DestinationGuard:
     """
 
     reachable: tuple[IpNetwork, ...] = ()
-    ports: frozenset[int] = frozenset({80, 443})
+    ports: frozenset[int] = frozenset(WEB_PORTS)
     house: tuple[IpNetwork, ...] = ()
     own: Callable[[], frozenset[str]] = frozenset
     _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)

@@ -31,7 +31,7 @@ def test_a_port_is_added_and_removed(house: House) -> None:
     house.meet("tablet")
     tablet, before = house.devices["tablet"], house.policy.read_text()
     until(lambda: at_8444(house, tablet, CLOSED), "the port is not redirected")
-    house.policy.write_text(before.replace("ports: [80, 443, 8443]", "ports: [80, 443, 8443, 8444]"))
+    house.policy.write_text(before.replace("  timezone: UTC\n", "  timezone: UTC\n  ports: [80, 443, 8443, 8444]\n"))
     try:
         until(lambda: not at_8444(house, tablet, CLOSED), "the blocked site is blocked there too")
         until(lambda: at_8444(house, tablet, OPEN_SITE), "an allowed site is allowed")

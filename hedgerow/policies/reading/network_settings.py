@@ -13,6 +13,7 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.model import Profile
 from hedgerow.policies.network import (
     LOCAL_NETWORKS,
+    WEB_PORTS,
     BlockedAnswer,
     CertificateFiles,
     DnssecMode,
@@ -177,7 +178,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         lan=lan,
         listen=listen,
         reachable=read_networks(tree, ("network", "reachable"), raw.reachable),
-        ports=(80, 443) if raw.ports is None else tuple(raw.ports),
+        ports=WEB_PORTS if raw.ports is None else tuple(raw.ports),
         upstream=tuple(raw.upstream),
         lists=raw.lists or ListSelection.RECOMMENDED,
         resolver=read_resolver(raw, tree),

@@ -179,7 +179,7 @@ class RawNetwork(RawModel):
         None, description="Certificate of the encrypted DNS server that other devices trust; by default one of our own CA."
     )
     reachable: Texts = Field([], description="Private addresses and networks that names may resolve to and the proxy opens.")
-    ports: list[StrictInt] | None = Field(None, description="Destination ports that the proxy opens; by default 80 and 443.")
+    ports: list[StrictInt] | None = Field(None, description="Destination ports that the proxy opens; by default Cloudflare's web ports.")
     upstream: Texts = Field([], description="Resolvers that are asked, such as `tls://dns.quad9.net`; by default the system's.")
     upstream_strategy: UpstreamStrategy | None = Field(None, description="The order in which upstreams are asked.")
     forward: TextsByName = Field({}, description="Resolvers of a domain or a network's reverse zone, by its name.")

@@ -52,7 +52,7 @@ def test_refused_tunnels_become_notices_with_the_reason_only() -> None:
         "mia (tablet): a site was blocked without a page to say why: recognised.",
         "mia (tablet): a site was blocked without a page to say why: safe search.",
     ]
-    assert len({notice.key for notice in notices}) == 4
+    assert len({notice.key for notice in notices}) == 5
     assert all("secret.example" not in text_of(notice, code) for notice in notices for code in LANGUAGES)
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import Policy, Privacy, SafeSearch, TargetKind
-from hedgerow.policies.network import LOCAL_NETWORKS
+from hedgerow.policies.network import LOCAL_NETWORKS, WEB_PORTS
 from hedgerow.policies.reading.load import PolicyError, load_policy, parse_policy
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
@@ -27,7 +27,7 @@ def test_an_empty_file_filters_everybody_as_a_child(tmp_path: Path) -> None:
         policy = load_policy(tmp_path / "hedgerow.yaml")
         assert policy.network.unknown_devices == "child-8-12"
         assert policy.network.lan == LOCAL_NETWORKS
-        assert policy.network.ports == (80, 443)
+        assert policy.network.ports == WEB_PORTS
         assert policy.network.reachable == ()
         assert tuple(policy.profiles) == BUILTIN_PROFILE_NAMES
 

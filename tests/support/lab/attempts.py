@@ -42,7 +42,23 @@ from lab.aims import (
     with_the_parents_mac,
 )
 from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
-from lab.internet import KNOWN4, KNOWN6, ODD_PORT, OWN4, OWN6, PEER4, PEER6, QUIC_PORT, RESOLVER, SITES, address4, address6
+from lab.internet import (
+    CLOUDFLARE_PORT,
+    KNOWN4,
+    KNOWN6,
+    NUMBERED,
+    ODD_PORT,
+    OWN4,
+    OWN6,
+    OWN_RESOLVER,
+    PEER4,
+    PEER6,
+    QUIC_PORT,
+    RESOLVER,
+    SITES,
+    address4,
+    address6,
+)
 from lab.tunnels import AUTH_PORT, CRYPT_PORT, OWN_PORT, PLAIN_PORT, SOCKS_PORT, SSH_PORT
 from lab.vpn import VPN4, VPN6
 
@@ -128,6 +144,17 @@ ATTEMPTS: tuple[Attempt, ...] = (
         reads("--resolve", f"{CLOSED}:8443:{address4(CLOSED)}", f"https://{CLOSED}:8443/"),
         f"{_JUDGED}, as for all of the policy's `ports`",
         pages=True,
+    ),
+    Attempt(
+        *("A blocked site at another port of Cloudflare, with secure DNS there by an unlisted name", "curl --doh-url"),
+        reads("--doh-insecure", "--doh-url", f"https://{OWN_RESOLVER}:{CLOUDFLARE_PORT}/dns-query", f"https://{CLOSED}:{CLOUDFLARE_PORT}/"),
+        f"{_JUDGED}, as at all ports of Cloudflare",
+        pages=True,
+    ),
+    Attempt(
+        *("A name with a number in it, and a blocked site's name inside", "curl -H Host"),
+        reads("-k", "-H", f"Host: {CLOSED}", f"https://{NUMBERED}/"),
+        "a name that spells its address counts as a bare address",
     ),
     Attempt(
         *("A blocked site that serves HTTPS at another port, by an edited hosts file", "curl --resolve"),

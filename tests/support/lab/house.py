@@ -31,7 +31,6 @@ network:
   lists: starter
   lan: [{LAN4}.0/24, "{LAN6}:/64", "fe80::/10"]
   upstream: [9.9.9.9]
-  ports: [80, 443, 8443]
 people:
   mia: {{age: 9, devices: [tablet]}}
   tom: {{age: 15, devices: [laptop]}}

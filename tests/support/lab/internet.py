@@ -25,6 +25,11 @@ SITES = {
     "captive.apple.com": 22,
     "dl.google.com": 23,
 }
+NUMBERED = f"45-55-10-{SITES['adult.example']}.numbers.example"
+"""A name for any address, at that of a blocked site."""
+OWN_RESOLVER = "names.numbers.example"
+"""The name of the unlisted resolver at `OWN4`, whose DNS over HTTPS is at `CLOUDFLARE_PORT` too."""
+CLOUDFLARE_PORT = 2053
 RESOLVER = "cloudflare-dns.com"
 """The name of a well-known resolver, at `KNOWN4` and `KNOWN6`."""
 PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
@@ -69,8 +74,9 @@ def internet(space: Space, folder: Path) -> Internet:
     for address in (*resolvers, *sites, PEER4, PEER6, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
-    leaf = authority.leaf(*SITES, RESOLVER, *sites, *resolvers)
-    hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6]}
+    leaf = authority.leaf(*SITES, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
+    hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
+    hosts |= {OWN_RESOLVER: [OWN4, OWN6]}
     hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
     (folder / "internet.resolv.conf").write_text(f"nameserver {UPSTREAM}\n")
     space.files["/etc/resolv.conf"] = folder / "internet.resolv.conf"
@@ -85,6 +91,7 @@ def internet(space: Space, folder: Path) -> Internet:
     assert echo.stdout
     assert echo.stdout.readline() == "ready\n", (folder / "echo.log").read_text()
     chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
+    chain += f" ip daddr {OWN4} tcp dport {CLOUDFLARE_PORT} dnat ip to {OWN4}:443;"
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
     assert done.returncode == 0, done.stderr
     _wait_for_servers(space, folder)
@@ -135,7 +142,9 @@ def _nginx(leaf: Leaf, folder: Path) -> str:
     for host in SITES:
         places = (address4(host), f"[{address6(host)}]")
         listens = [
-            f"listen {where}:{rest};" for where in places for rest in ("80", "443 ssl", "443 quic", "8443 ssl", "8443 quic", "8444 ssl")
+            f"listen {where}:{rest};"
+            for where in places
+            for rest in ("80", "443 ssl", "443 quic", "8443 ssl", "8443 quic", "8444 ssl", f"{CLOUDFLARE_PORT} ssl")
         ]
         page = f'location / {{ default_type text/plain; return 200 "page of {host}\\n"; }}'
         page += f" location = {BIG_FILE} {{ alias {folder}/big; }}"

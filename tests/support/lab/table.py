@@ -34,8 +34,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   policy opens the domain.
 - **Non-standard ports, except in strict mode.** A SOCKS proxy, a site or a resolver behind TLS at such a port looks like a game or a mail
   program. SSH and web proxies are recognised by the first bytes that the client sends, unless these come in pieces or inside TLS. `ports`
-  in the policy names more ports that are redirected like 80 and 443: `ports: [80, 443, 8080, 8443]`. Anything but HTTP and TLS then fails
-  there.
+  in the policy names the ports that are redirected; by default these are all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but
+  HTTP and TLS fails there.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
 - **Another internet connection**: mobile data, or a neighbour's Wi-Fi. Use the phone's own parental controls for those.
