@@ -43,7 +43,8 @@ def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence
     `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A problem is a line.
     """
     if problems:
-        return [f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy}", *filter(None, [settings.problem]), *problems]
+        limited = f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}"
+        return [limited, *filter(None, [settings.problem]), *problems]
     optional = {"transparent": settings.transparent} if settings.transparent else {}
     others = "".join(f" {name}={place}" for name, place in (optional | settings.encrypted).items())
     ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{others}"

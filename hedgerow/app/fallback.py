@@ -45,7 +45,7 @@ def _folder(settings: Settings) -> Path:
 
 def _last_state(settings: Settings) -> Snapshot:
     try:
-        return Snapshot.load(settings.state)
+        return Snapshot.in_force(settings.state)
     except (OSError, ValueError):
         pass
     try:

@@ -23,7 +23,7 @@ from hedgerow.app.files import error_text
 from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, InheritedSockets, StartProblem
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch, snapshot_folders
 from hedgerow.app.workers.worker import Worker
 from hedgerow.internals import IncompatibleLibraryError
 
@@ -102,7 +102,7 @@ async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
 
 def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSockets) -> Worker:
     """Return a worker with the snapshot in force or, if that can't be used, with one of last resort. Raises StartProblem."""
-    watch = SnapshotWatch(settings.state)
+    watch = SnapshotWatch(*snapshot_folders(settings.state))
     view = watch.open_if_new() or open_fallback(settings)
     return Worker(role, index, settings, view, watch, sockets)
 

@@ -2,15 +2,20 @@
 
 Control renames the file into place, and workers notice the new file. No message can be lost, and a restarted worker reads the same file.
 If a snapshot can't be read or its lists can't be opened, the last one stays in force.
+
+A copy lies in memory, so that a change also comes into force on a full disk, and a damaged file harms nothing while Hedgerow runs.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow.app.files import write_atomically
+from hedgerow.app.settings import memory_folder
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
@@ -61,6 +66,38 @@ class Snapshot:
             raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: its fields differ")
         return snapshot
 
+    @staticmethod
+    def in_force(state: Path) -> Snapshot:
+        """Read the snapshot or, if that is newer, its copy in memory. Raises as `load` does if there is neither."""
+        return load_newest(snapshot_folders(state))
+
+
+def snapshot_folders(state: Path) -> tuple[Path, Path]:
+    """The directories of the snapshot and of its copy in memory."""
+    return state, memory_folder(state)
+
+
+def load_newest(folders: Sequence[Path]) -> Snapshot:
+    """Return the newest usable snapshot. The first directory is the state's; a file in another counts only if its user owns that too.
+
+    Raises OSError or ValueError, as for the first directory, if there is none.
+    """
+    found: list[Snapshot] = []
+    failure: OSError | ValueError | None = None
+    for folder in folders:
+        try:
+            if folder is folders[0] or _is_trusted(folder / FILE_NAME, folders[0]):
+                found.append(Snapshot.load(folder))
+        except (OSError, ValueError) as error:
+            failure = failure or error
+    if not found:
+        raise failure or FileNotFoundError(folders[0] / FILE_NAME)
+    return max(found, key=lambda snapshot: snapshot.serial)
+
+
+def _is_trusted(file: Path, state: Path) -> bool:
+    return file.lstat().st_uid in {0, os.geteuid(), state.stat().st_uid}
+
 
 def denial_key(device: DeviceId, host: str) -> str:
     """Return the key of a denied request in `Snapshot.denied`."""
@@ -79,24 +116,34 @@ class LoadedSnapshot:
 
 
 class SnapshotWatch:
-    """Detects a new snapshot by the file's identity, which is cheap enough to check ten times a second."""
+    """Detects a new snapshot by the files' identities, which is cheap enough to check ten times a second."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
-        self._seen: tuple[int, int, int] | None = None
+    def __init__(self, *folders: Path) -> None:
+        self._folders = folders
+        self._seen: tuple[tuple[int, int, int] | None, ...] = (None,) * len(folders)
+        self._opened: tuple[int, float] | None = None
 
     def open_if_new(self) -> LoadedSnapshot | None:
         """Open the snapshot if it is new. Returns None if it is not, or can't be opened; then the last one stays in force."""
-        try:
-            status = (self._state / FILE_NAME).stat()
-        except OSError:
+        identities = tuple(_identity_of(folder / FILE_NAME) for folder in self._folders)
+        if identities == self._seen or not any(identities):
             return None
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if identity == self._seen:
-            return None
-        self._seen = identity
+        self._seen = identities
         try:
-            return LoadedSnapshot(Snapshot.load(self._state))
+            snapshot = load_newest(self._folders)
+            if (snapshot.serial, snapshot.published) == self._opened:
+                return None  # only its other copy is new
+            view = LoadedSnapshot(snapshot)
         except (OSError, ValueError) as error:
-            log.error("Can't use the snapshot %s: %s", self._state / FILE_NAME, error)
+            log.error("Can't use the snapshot %s: %s", self._folders[0] / FILE_NAME, error)
             return None
+        self._opened = (snapshot.serial, snapshot.published)
+        return view
+
+
+def _identity_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -105,6 +105,7 @@ class Supervisor:
         self._control = ManagedProcess("control", 0)
         self._workers = [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
+        self._trouble_page: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[asyncio.subprocess.Process, int] = {}
@@ -131,6 +132,7 @@ class Supervisor:
         for group in (self._workers, [self._control]):
             processes = [(managed, process) for managed in group for process in (managed.process, *managed.predecessors)]
             await asyncio.gather(*(_end_process(managed, process) for managed, process in processes))
+        await self._hide_trouble()
         await asyncio.gather(*supervising)
         return self._status
 
@@ -221,14 +223,14 @@ class Supervisor:
             if not self._settings.run.exists():
                 self._fail(f"{self._settings.run} was removed, without which no process can start: start Hedgerow again.")
                 return
-            self._note_end(managed)
+            await self._note_end(managed)
             steady = not managed.is_starting and time.monotonic() - managed.serving_since > STEADY_AFTER_S
             longest = MAX_RESTART_DELAY_S if managed.ready.is_set() else MAX_FIRST_DELAY_S
             pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); restarting it", managed.role, managed.index, _exit_text(status))
             await asyncio.sleep(pause)
 
-    def _note_end(self, managed: ManagedProcess) -> None:
+    async def _note_end(self, managed: ManagedProcess) -> None:
         managed.restarts += 1
         managed.failures = managed.failures + 1 if managed.is_starting else 0
         if managed.restarts >= ATTEMPTS:
@@ -238,6 +240,26 @@ class Supervisor:
             for descriptor in self._sockets.pop(managed.slot, ()):
                 os.close(descriptor)
         self._write_workers()
+        if managed.failures >= ATTEMPTS and managed is self._control:
+            await self._show_trouble()
+
+    async def _show_trouble(self) -> None:
+        """Have a page tell what is wrong where control's pages would be, unless one does."""
+        descriptors = self._sockets.get(self._control.slot, ())
+        if not descriptors or (self._trouble_page is not None and self._trouble_page.returncode is None):
+            return
+        self._trouble_page = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "hedgerow.app.trouble_page", str(self._settings.state), ",".join(map(str, descriptors))),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=descriptors,
+            process_group=0,
+        )
+
+    async def _hide_trouble(self) -> None:
+        process, self._trouble_page = self._trouble_page, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
 
     async def _start(self, managed: ManagedProcess) -> None:
         descriptors = self._sockets.get(managed.slot, ())
@@ -264,6 +286,8 @@ class Supervisor:
                 managed.ready.set()
                 managed.settled.set()
                 self._write_workers()
+                if managed is self._control:
+                    await self._hide_trouble()
                 for predecessor in managed.predecessors:
                     if predecessor.stdin is not None:
                         predecessor.stdin.write(RETIRE)

@@ -19,6 +19,7 @@ from hedgerow.dashboards.api.access import add_access_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
+from hedgerow.dashboards.api.enforcement import EnforcementHeaders
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import install_handlers, problem
@@ -90,6 +91,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
         device = control.device_at(address)
         return device is not None and device.may_sign_in
 
+    app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
     guard = RouteGuard(parts.token, parts.accounts, AccessTable(app.state.routes), lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure

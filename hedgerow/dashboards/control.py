@@ -56,8 +56,9 @@ class Status:
     `coverage` sums up `lists` by category. `recommended` are the names of the public lists for the profiles in use; with `starter_only`
     the policy does without them.
     `dropped` counts decisions that were not recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates`
-    are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists or
-    newer rules cannot be put into force. `has_gateway`: this machine forwards the network's traffic and redirects it.
+    are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists can't
+    be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `has_gateway`:
+    this machine forwards the network's traffic and redirects it.
     """
 
     version: str
@@ -80,6 +81,7 @@ class Status:
     state: str = ""
     lists_problem: str = ""
     publish_problem: str = ""
+    rules_in_force: bool = True
     has_gateway: bool = False
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
@@ -167,15 +169,18 @@ class ExplanationView:
 class Enforcement:
     """The state of the newest rules. `behind` are enforcement points, `dns` and `proxy`, that do not apply them all yet.
 
-    `problem` says why a newer snapshot cannot be written, so that the last one stays in force.
+    `problem` says why they cannot be saved on the disk. They are in force all the same if they are at least in memory, which is what
+    `is_written` tells; else the last ones are.
     """
 
     behind: tuple[str, ...] = ()
     problem: str = ""
+    is_written: bool = True
 
     @property
     def is_complete(self) -> bool:
-        return not self.behind and not self.problem
+        """True if DNS and proxy apply the newest rules."""
+        return not self.behind and self.is_written
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import shutil
 import weakref
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.lists import prepare_generation
-from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch
+from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch, load_newest
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import DeviceId, Grant, Pause, Request, RequestKind
 from hedgerow.policies.reading.load import parse_policy
@@ -124,3 +125,35 @@ def test_lists_of_another_format_leave_the_snapshot_in_force(tmp_path: Path, gen
     (other / "meta.json").write_text(json.dumps(kept | damage))
     make(other, 2).save(tmp_path)
     assert watch.open_if_new() is None
+
+
+def test_the_copy_in_memory_is_in_force_while_the_disk_has_an_older_or_damaged_one(tmp_path: Path, generation: Path) -> None:
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    disk.mkdir()
+    memory.mkdir()
+    watch = SnapshotWatch(disk, memory)
+    make(generation, 1).save(disk)
+    view = watch.open_if_new()
+    assert view is not None
+    make(generation, 2).save(memory)
+    view = watch.open_if_new()
+    assert view is not None
+    assert view.snapshot.serial == 2
+    make(generation, 2).save(disk)
+    assert watch.open_if_new() is None, "it is in force already"
+    (disk / FILE_NAME).write_bytes(b"damaged")
+    assert watch.open_if_new() is None
+    view = SnapshotWatch(disk, memory).open_if_new()
+    assert view is not None, "a process that starts uses the copy"
+    assert view.snapshot.serial == 2
+
+
+@pytest.mark.root
+def test_a_copy_of_another_user_is_not_used(tmp_path: Path, generation: Path) -> None:
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    disk.mkdir()
+    memory.mkdir()
+    make(generation, 1).save(disk)
+    make(generation, 2).save(memory)
+    os.chown(memory / FILE_NAME, 12345, 12345)
+    assert load_newest((disk, memory)).serial == 1

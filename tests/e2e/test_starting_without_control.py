@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import sqlite3
@@ -77,6 +78,12 @@ def test_filtering_starts_from_what_an_earlier_run_left(
             assert [each["health"] for each in doctor if each["what"] == finding and problem in each["found"]] == ["bad"]
             if harm is not make_full:
                 assert problem in hedgerow_command("devices", "--state", str(again.state)).stderr
+                page = curl(again.web, headers=["Accept-Language: de"])
+                assert page.status == 503
+                assert problem in html.unescape(page.text)
+                assert "DNS und Proxy wenden weiter die Regeln vom" in page.text
+                assert curl(f"{again.web}/healthz").status == 503
+                assert problem in curl(f"{again.web}/api/v1/status").json()["detail"]
 
 
 @pytest.mark.root
@@ -86,14 +93,13 @@ def test_a_first_start_on_a_full_disk_filters_and_control_follows(internet: Smal
         (disk / "hedgerow.yaml").write_text(family_policy(internet, lists=""))
         filler = fill(disk)
         with hedgerow_again(disk, tmp_path / "log") as running:
-            assert running.web == ""
             assert_filtering(running)
+            assert curl(f"{running.web}/healthz").status == 503
             assert kdig_addresses(running.dns, "pornhub.com", source=STRANGER) == BLOCKED, "by the lists that come with it"
             filler.unlink()
             assert running.process.stdout
             ready = wait_until(running.process.stdout.readline, 60, "the next line")
             while not ready.startswith("hedgerow ready"):
                 ready = wait_until(running.process.stdout.readline, 60, "the next line")
-            health = f"{ready.partition('web=')[2].strip()}/healthz"
-            wait_until(lambda: curl(health).status == 200, 60, "the pages")
+            assert curl(f"{running.web}/healthz").status == 200, "ready means that the pages answer"
             assert_filtering(running)

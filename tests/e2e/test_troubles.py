@@ -97,7 +97,7 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
     ):
 
         def closes(item: str) -> bool:
-            return item in [target.name for target in Snapshot.load(running.state).policy.people["tom"].rules.block]
+            return item in [target.name for target in Snapshot.in_force(running.state).policy.people["tom"].rules.block]
 
         def tap(item: str) -> str:
             answer = browser.post("/people/tom/switch", data={"close": item}, follow_redirects=True)
@@ -112,7 +112,7 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
         said = {item: tap(item) for item in ("twitch", "netflix", "reddit")}
         for item, page in said.items():
             is_written = item in running.policy_path.read_text()
-            assert ("In force on DNS and proxy." in page) is closes(item), (item, page)
+            assert ("In force on DNS and proxy" in page) is closes(item), (item, page)
             assert ("Saved, but not in force yet" in page) is (is_written and not closes(item)), (item, page)
             assert ("Nothing was changed" in page) is not is_written, (item, page)
         filler.unlink()

@@ -87,7 +87,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
 def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapshot]:
     """The snapshot in force in `state`. If another policy is asked for, or nothing has run, that policy over freshly compiled lists."""
     try:
-        snapshot = Snapshot.load(state)
+        snapshot = Snapshot.in_force(state)
     except (OSError, ValueError):
         snapshot = None
     if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):

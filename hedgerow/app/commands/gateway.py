@@ -181,7 +181,7 @@ def _load_gateway(config: GatewayConfig, state: Path) -> tuple[Gateway, DeviceSt
 
 
 def _view(state: Path) -> LoadedSnapshot:
-    return LoadedSnapshot(Snapshot.load(state))
+    return LoadedSnapshot(Snapshot.in_force(state))
 
 
 def _description(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]:

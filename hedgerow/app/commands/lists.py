@@ -354,7 +354,7 @@ def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
 def _generation_in_force(state: Path) -> Path:
     """The generation of the run on this state directory or, if none has run, of `hedgerow lists update`."""
     try:
-        return Snapshot.load(state).generation
+        return Snapshot.in_force(state).generation
     except (OSError, ValueError):
         found = newest_generation(ListFolders(state))
     return found or fail(f"The state directory {state} contains no compiled lists: name some with --index DIR.")

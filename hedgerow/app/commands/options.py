@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import unquote
 
 import httpx
 import typer
@@ -21,10 +22,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
 
-def fail(message: str) -> NoReturn:
-    """End the command with one sentence on standard error and exit status 2."""
+NOT_IN_FORCE = 3
+"""Exit status of a command whose change is saved, but not yet in force on DNS and proxy."""
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """End the command with one sentence on standard error and an exit status."""
     print(f"hedgerow: {message}", file=sys.stderr)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 def print_problems(problems: Iterable[object]) -> None:
@@ -82,6 +87,11 @@ def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.R
         fail(f"Hedgerow does not answer at {settings.control_socket}: {problem or 'is it running?'}")
     if answer.is_error:
         fail(_error_detail(answer))
+    problem = unquote(answer.headers.get("Hedgerow-Problem", ""))
+    if answer.headers.get("Hedgerow-In-Force") == "?0":
+        fail(problem, NOT_IN_FORCE)
+    if problem:
+        print(f"hedgerow: {problem}", file=sys.stderr)
     return answer
 
 

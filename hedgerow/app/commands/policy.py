@@ -69,7 +69,7 @@ def _counted(number: int, one: str, many: str = "") -> str:
 def _running(state: Path | None) -> Snapshot:
     folder = state_directory(state)
     try:
-        return Snapshot.load(folder)
+        return Snapshot.in_force(folder)
     except (OSError, ValueError) as error:
         fail(f"No Hedgerow has run with the state directory {folder}, so there is nothing to compare with: {error}.")
 

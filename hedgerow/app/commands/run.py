@@ -152,7 +152,7 @@ def _policy_in_force(path: Path | None, state: Path) -> Policy:
     except PolicyError as error:
         print_problems(error.problems)
         try:
-            last = Snapshot.load(state).policy
+            last = Snapshot.in_force(state).policy
         except (OSError, ValueError):
             fail(f"{path} has mistakes, and there is no earlier policy to use. Nothing was started.")
         if last.path != (str(path) if path else None):

@@ -28,7 +28,8 @@ class EnforcedRules(AccessControl):
 
     def enforcement(self) -> Enforcement:
         view, publisher = self._view(), self._publisher
-        return Enforcement(publisher.applied.points_behind(view.snapshot.serial), publisher.problem)
+        behind = publisher.applied.points_behind(view.snapshot.serial)
+        return Enforcement(behind, publisher.problem, is_written=publisher.is_enforced)
 
 
 def default_of(policy: Policy, catalogue: Catalogue, person: str, subject: str, now: float) -> bool:

@@ -141,6 +141,12 @@ class ListUpdater:
         """Compile the policy's lists. Returns False on failure; the generation in force then stays."""
         return await self._compile(self._copies.with_paths(sources_of(policy)))
 
+    async def repair(self, policy: Policy) -> bool:
+        """Compile the lists again if the files of the generation in force are damaged. Returns True if they were."""
+        if self.generation is None or await asyncio.to_thread(_is_usable, self.generation):
+            return False
+        return await self.compile(policy)
+
     async def _compile(self, sources: tuple[Source, ...]) -> bool:
         out = self._folders.generations / fingerprint(sources)
         started = time.monotonic()

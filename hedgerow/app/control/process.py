@@ -127,6 +127,7 @@ class ControlProcess:
             tasks.create_task(self._watch_policy())
             tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
+            tasks.create_task(publisher.keep_on_disk())
             tasks.create_task(self._delete_expired())
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._ending_notifier.run())
@@ -223,6 +224,8 @@ class ControlProcess:
                         self.metrics.add(name, labels, value)
                     case GaugeLevel(name, _, value) if name == SNAPSHOT_LEVEL:
                         self._publisher.applied.note(delivery.worker, int(value))
+                        if not value:  # that of last resort
+                            self._publisher.suspect()
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
                     case ActiveMinute():

@@ -15,8 +15,8 @@ from hedgerow.app.control.applied import AppliedSnapshots
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.files import error_text
-from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, denial_key
+from hedgerow.app.settings import Settings, make_memory_folder, memory_folder
+from hedgerow.app.snapshot import FILE_NAME, LoadedSnapshot, Snapshot, denial_key
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
@@ -33,11 +33,14 @@ log = logging.getLogger("hedgerow.control")
 DENIALS, DENIAL_SHOWN_S = 100, 1800.0
 """Denied requests in a snapshot, at most, and seconds for which block pages that wait are told."""
 
+_RETRY_S = 2.0
+_CHECK_INTERVAL_S = 1.0
+
 
 class SnapshotPublisher:
     """Holds all parts of a snapshot. `view` is the one in force, None before the first `publish`.
 
-    `problem` says why the last one could not be written, until one is.
+    `problem` says why the last one could not be written to the disk, until one is. `is_enforced` is False while it is not even in memory.
 
     Raises PolicyError if neither the policy file nor its last snapshot can be used.
     """
@@ -51,10 +54,13 @@ class SnapshotPublisher:
         self.policy_file, self._serial = _load_last_good(settings)
         self.view: LoadedSnapshot | None = None
         self.problem = ""
+        self.is_enforced = True
         self.applied = AppliedSnapshots(settings.workers_file)
         self._spent: tuple[SpentBudget, ...] = ()
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
+        self._written: tuple[int, int, int] | None = None
+        self._is_suspect = False
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
 
@@ -65,30 +71,32 @@ class SnapshotPublisher:
     def last_generation(self) -> Path | None:
         """The generation of the last snapshot, also that of an earlier run."""
         try:
-            return Snapshot.load(self._state).generation
+            return Snapshot.in_force(self._state).generation
         except (OSError, ValueError):
             return None
 
     async def publish(self) -> None:
-        """Publish the current state. Raises OSError if the disk fails.
+        """Publish the current state. If the disk fails, a copy in memory is in force, and the disk is tried again.
 
-        Calls run one after the other, so that serial numbers have the order of publication.
+        Raises OSError if there is no memory either. Calls run one after the other, so that serial numbers have the order of publication.
         """
         async with self._publishing:
             try:
-                await self._publish()
+                problem = await self._publish()
             except OSError as error:
-                self.problem = error_text(error)
+                self.problem, self.is_enforced = error_text(error), False
                 raise
-            self.problem = ""
+            if problem and problem != self.problem:
+                log.error("The snapshot is in force, but can't be saved: %s", problem)
+            self.problem, self.is_enforced = problem, True
 
     async def publish_first(self) -> None:
-        """Publish or, if the disk fails, go on with the last snapshot and retry. Raises OSError if there is none."""
+        """Publish or, if that fails, go on with the last snapshot and retry. Raises OSError if there is none."""
         try:
             await self.publish()
         except OSError:
             try:
-                self.view = LoadedSnapshot(Snapshot.load(self._state))
+                self.view = LoadedSnapshot(Snapshot.in_force(self._state))
             except ValueError:
                 pass
             if self.view is None:
@@ -97,7 +105,7 @@ class SnapshotPublisher:
             self._wanted.set()
 
     async def put_in_force(self) -> None:
-        """Publish, and wait for a moment until every worker applies it. If the disk is full, it is published once there is room."""
+        """Publish, and wait for a moment until every worker applies it. If it can't be written, it is published once it can."""
         try:
             await self.publish()
         except OSError as error:
@@ -107,7 +115,7 @@ class SnapshotPublisher:
         await self.applied.wait(self._serial)
 
     async def publish_with_retry(self) -> None:
-        """Publish, and retry while the disk is full. Meanwhile the last snapshot stays in force."""
+        """Publish, and retry while it can't be written. Meanwhile the last snapshot stays in force."""
         while True:
             before = self.problem
             try:
@@ -115,7 +123,36 @@ class SnapshotPublisher:
             except OSError:
                 if self.problem != before:
                     log.error("The snapshot can't be written, the last one stays in force: %s", self.problem)
-                await asyncio.sleep(2)
+                await asyncio.sleep(_RETRY_S)
+
+    async def keep_on_disk(self) -> None:
+        """Write the snapshot again whenever the disk does not have it as it was written, until cancelled. Repairs what `suspect` named."""
+        while True:
+            await asyncio.sleep(_CHECK_INTERVAL_S)
+            if self._is_suspect:
+                self._is_suspect = False
+                await self._repair()
+            if self.view is not None and self.is_enforced and _identity_of(self._state / FILE_NAME) != self._written:
+                await self._write_again(self.view.snapshot)
+
+    def suspect(self) -> None:
+        """Check the files of the lists soon: a worker could not use what lies there."""
+        self._is_suspect = True
+
+    async def _repair(self) -> None:
+        if await self.lists.repair(self.policy):
+            log.error("The compiled lists were damaged: they were compiled again")
+        self._wanted.set()
+
+    async def _write_again(self, snapshot: Snapshot) -> None:
+        async with self._publishing:
+            try:
+                await asyncio.to_thread(snapshot.save, self._state)
+            except OSError as error:
+                self.problem = error_text(error)
+                return
+            self.problem, self._written = "", _identity_of(self._state / FILE_NAME)
+        log.warning("snapshot %d was damaged, removed or not saved before: it is on the disk again", snapshot.serial)
 
     async def publish_on_request(self) -> None:
         """Runs until cancelled: for what `hear_names` and `count` find out."""
@@ -138,10 +175,11 @@ class SnapshotPublisher:
             self._wanted.set()
         await asyncio.to_thread(self.budgets.save)
 
-    async def _publish(self) -> None:
+    async def _publish(self) -> str:
+        """Publish. Returns the reason why it is only in memory, if it is; raises OSError if it is nowhere."""
         generation = self.lists.generation
         if generation is None:
-            generation = Snapshot.load(self._state).generation
+            generation = Snapshot.in_force(self._state).generation
         now = time.time()
         grants, pauses, sessions = await asyncio.to_thread(lambda: self._live_state(now))
         policy = self.policy
@@ -152,13 +190,32 @@ class SnapshotPublisher:
         denied = await asyncio.to_thread(self._denied, now)
         snapshot = Snapshot(self._serial, now, policy, generation, *state, version, denied)
         view = LoadedSnapshot(snapshot)
-        await asyncio.to_thread(snapshot.save, self._state)
+        problem = await asyncio.to_thread(self._save, snapshot)
         self.view = view
         log.info("snapshot %d published", snapshot.serial)
         if generation != self._generation:
             # A worker may still be opening the previous one.
             await asyncio.to_thread(self.lists.prune, {generation, self._generation})
             self._generation = generation
+        return problem
+
+    def _save(self, snapshot: Snapshot) -> str:
+        """Write to memory and to the disk. Returns why the disk failed, empty if it did not. Raises OSError if both failed."""
+        try:
+            snapshot.save(make_memory_folder(self._state))
+            is_in_memory = True
+        except OSError:
+            is_in_memory = False
+            with contextlib.suppress(OSError):  # an older copy would count as newer than what comes after a restart
+                (memory_folder(self._state) / FILE_NAME).unlink(missing_ok=True)
+        try:
+            snapshot.save(self._state)
+        except OSError as error:
+            if not is_in_memory:
+                raise
+            return error_text(error)
+        self._written = _identity_of(self._state / FILE_NAME)
+        return ""
 
     def _record_version(self, policy: Policy, generation: Path, now: float) -> int:
         """Describe the rules and lists in the journal. Returns the id of the description, 0 if the journal cannot be written."""
@@ -191,7 +248,7 @@ def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
     Raises PolicyError if neither can be used.
     """
     try:
-        snapshot = Snapshot.load(settings.state)
+        snapshot = Snapshot.in_force(settings.state)
     except (OSError, ValueError):
         policy = load_policy(settings.policy, settings.calendars)
         return PolicyFile(settings.policy, policy, time.time(), settings.calendars), 0

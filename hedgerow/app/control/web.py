@@ -89,6 +89,7 @@ class WebControl(EnforcedRules):
             state=str(self._settings.state),
             lists_problem=lists.problem,
             publish_problem=self._publisher.problem,
+            rules_in_force=self._publisher.is_enforced,
             has_gateway=config_file(self._settings.state).exists(),
         )
 

@@ -51,7 +51,7 @@ class CheckedDevice:
 
 def check_device(state: Path, name: str) -> list[Finding]:
     """Return the findings for one device. Raises UnknownDevice, and OSError or ValueError if no Hedgerow has run on `state`."""
-    view = LoadedSnapshot(Snapshot.load(state))
+    view = LoadedSnapshot(Snapshot.in_force(state))
     device = find_device(view.rulesets, name)
     if device is None:
         raise UnknownDevice(f"There is no device '{name}', and it is not an address of this network.")

@@ -24,7 +24,7 @@ from hedgerow.app.control.discovery import unreadable_lease_files
 from hedgerow.app.control.gateway import GatewayConfig, is_unmodified
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.control_client import control_client, problem_of_control
-from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, accepts_connections, query_resolver, try_encrypted_dns, try_upstream
+from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
@@ -74,7 +74,7 @@ class Installation:
         except (OSError, ValueError):
             settings = None
         try:
-            snapshot = Snapshot.load(state)
+            snapshot = Snapshot.in_force(state)
         except (OSError, ValueError):
             snapshot = None
         return Installation(state, settings, snapshot)
@@ -118,12 +118,12 @@ def check_running(installation: Installation) -> Iterator[Finding]:
         found = f"answers at {settings.dns}" if answers else f"no answer at {settings.dns}"
         yield Finding(f"dns over {how}", Health.GOOD if answers else Health.BAD, found, "" if answers else restart)
     for name, endpoint in (("proxy", settings.proxy), ("web", settings.web)):
-        opens = accepts_connections(endpoint)
+        answers = answers_http(endpoint)
         yield Finding(
             name,
-            Health.GOOD if opens else Health.BAD,
-            f"{'accepts' if opens else 'refuses'} connections at {endpoint}",
-            "" if opens else restart,
+            Health.GOOD if answers else Health.BAD,
+            f"{'answers' if answers else 'no answer'} at {endpoint}",
+            "" if answers else restart,
         )
 
 
@@ -167,6 +167,10 @@ def check_status(installation: Installation) -> Iterator[Finding]:
         yield good_finding("workers", f"{len(status['workers'])} running")
     if status["journal_problem"]:
         yield Finding("journal", Health.BAD, str(status["journal_problem"]), "free space on the disk, or move the state directory")
+    if status["publish_problem"]:
+        outcome = "in force until the next restart" if status["rules_in_force"] else "not in force"
+        found = f"the newest rules are {outcome}, since they can't be saved: {status['publish_problem']}"
+        yield Finding("rules", Health.BAD, found, "free space on the disk, or move the state directory")
     if status["policy_problems"]:
         path = status["policy"]
         yield Finding("policy", Health.BAD, f"{path} has mistakes; the last good policy stays in force", f"hedgerow check {path}")

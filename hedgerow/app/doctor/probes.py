@@ -29,10 +29,18 @@ CANARY = "use-application-dns.net"
 _CONNECT_TIMEOUT_S = 5.0
 
 
-def accepts_connections(endpoint: Endpoint) -> bool:
+def answers_http(endpoint: Endpoint) -> bool:
+    """Return True if a process serves at an address: it answers a request, or at least ends the connection.
+
+    That a connection opens says nothing, since the supervisor holds the listening sockets.
+    """
     local = endpoint.from_here
     try:
-        socket.create_connection((local.host, local.port), PROBE_TIMEOUT_S).close()
+        with socket.create_connection((local.host, local.port), PROBE_TIMEOUT_S) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            client.recv(1)
+    except ConnectionResetError:
+        return True
     except OSError:
         return False
     return True

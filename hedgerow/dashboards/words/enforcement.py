@@ -10,9 +10,13 @@ _BEHIND = {"dns": message("DNS has not taken it over"), "proxy": message("the pr
 
 def enforcement_text(enforcement: Enforcement, reader: Language) -> str:
     """Return a sentence about the newest rules."""
+    if enforcement.is_complete and enforcement.problem:
+        return reader.gettext(
+            "In force on DNS and proxy until the next restart: it cannot be saved (%(problem)s).", problem=enforcement.problem
+        )
     if enforcement.is_complete:
         return reader.gettext("In force on DNS and proxy.")
-    if enforcement.problem:
+    if not enforcement.is_written:
         why = reader.gettext("it cannot be written (%(problem)s)", problem=enforcement.problem)
     else:
         why = reader.listed(reader.gettext(_BEHIND[point]) for point in enforcement.behind)

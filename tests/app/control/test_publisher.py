@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.publisher import PolicyFile, SnapshotPublisher
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot
 from hedgerow.journal.database import open_journal
 from hedgerow.policies.model import Grant
@@ -67,7 +67,42 @@ def test_grants_and_pauses_survive_a_snapshot_of_another_version(tmp_path: Path,
 
     asyncio.run(start())
     store.dispose()
+    remove_memory_folder(tmp_path)
     snapshot = Snapshot.load(tmp_path)
     assert [grant.subject for grant in snapshot.grants] == ["chess.example"]
     assert [pause.person for pause in snapshot.pauses] == ["mia"]
     assert list(snapshot.policy.people) == ["mia"]
+
+
+def test_a_damaged_snapshot_is_written_again_and_a_failing_disk_leaves_the_change_in_memory(tmp_path: Path) -> None:
+    place = Endpoint("127.0.0.1", 0)
+    settings = Settings(tmp_path, None, place, place, place)
+    store = open_journal(settings.journal)
+
+    async def main() -> None:
+        publisher = SnapshotPublisher(settings, store)
+        assert await publisher.lists.load_first_generation(publisher.policy, None)
+        await publisher.publish()
+        keeping = asyncio.create_task(publisher.keep_on_disk())
+        (tmp_path / FILE_NAME).write_bytes(b"damaged")
+        while (tmp_path / FILE_NAME).read_bytes() == b"damaged":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert Snapshot.load(tmp_path).serial == 1
+        (tmp_path / FILE_NAME).unlink()
+        (tmp_path / FILE_NAME).mkdir()  # cannot be replaced by a file
+        publisher.ledger.pause("ana", person="mia")
+        await publisher.publish()
+        assert publisher.is_enforced
+        assert "directory" in publisher.problem
+        assert [pause.person for pause in Snapshot.in_force(tmp_path).pauses] == ["mia"]
+        (tmp_path / FILE_NAME).rmdir()
+        while publisher.problem:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        keeping.cancel()
+        assert [pause.person for pause in Snapshot.load(tmp_path).pauses] == ["mia"]
+
+    try:
+        asyncio.run(main())
+    finally:
+        store.dispose()
+        remove_memory_folder(tmp_path)

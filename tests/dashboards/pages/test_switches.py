@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import secrets
 from typing import Any
@@ -164,9 +163,12 @@ def test_a_change_is_confirmed_beside_the_switch_with_the_state_of_the_enforceme
     web.control.enforced = Enforcement(("proxy",))
     page = browser.get(answer.headers["location"]).text
     assert "Saved, but not in force yet: the proxy has not taken it over." in page
-    web.control.enforced = dataclasses.replace(web.control.enforced, problem="No space left on device")
+    web.control.enforced = Enforcement(("proxy",), "No space left on device", is_written=False)
     page = browser.get(answer.headers["location"]).text
     assert "Saved, but not in force yet: it cannot be written (No space left on device)." in page
+    web.control.enforced = Enforcement((), "No space left on device")
+    page = browser.get(answer.headers["location"]).text
+    assert "In force on DNS and proxy until the next restart: it cannot be saved (No space left on device)." in page
 
 
 def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx.Client) -> None:

@@ -40,7 +40,7 @@ class StartFailure(Exception):
 
 
 class Hedgerow:
-    """A running `hedgerow up`. Made by `running_hedgerow(...)`. `web` is empty if it runs with limits, without pages."""
+    """A running `hedgerow up`. Made by `running_hedgerow(...)`. `web` answers with 503 while it runs with limits, without pages."""
 
     def __init__(self, process: subprocess.Popen[str], ready: re.Match[str], directory: Path, log: Path) -> None:
         self.process, self._log = process, log
