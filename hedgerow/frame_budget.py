@@ -39,6 +39,7 @@ _PREFACE: Final = 24  # octets of "PRI * HTTP/2.0 ...", which come before the fi
 _HEADER: Final = 9
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE = 0, 1, 3, 4, 8
 _PADDED: Final = 0x8
+_FREE_SETTINGS: Final = 2  # the client's own and its acknowledgement of ours, which every connection has
 _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
 
 
@@ -96,11 +97,12 @@ class FrameBudget:
     (True, False)
     """
 
-    __slots__ = ("_header", "_left", "_tokens", "_updates", "is_spent")
+    __slots__ = ("_free_settings", "_header", "_left", "_tokens", "_updates", "is_spent")
 
     def __init__(self, tokens: FrameTokens | None = None) -> None:
         self._tokens = tokens or FrameTokens()
         self._updates = 0.0
+        self._free_settings = _FREE_SETTINGS
         self._left = _PREFACE  # octets still missing of the preface or a frame's payload
         self._header = b""
         self.is_spent = False  # the client has sent more than its budget allows
@@ -143,6 +145,9 @@ class FrameBudget:
         """Charge for a frame whose payload is still missing. Return the tokens."""
         if kind == _DATA and self._left >= SHORT_DATA and not flags & _PADDED:
             return 0
+        if kind == _SETTINGS and self._free_settings:
+            self._free_settings -= 1
+            return 1
         cost = _COSTS.get(kind, 1)
         if kind == _WINDOW_UPDATE and self._updates >= 1:
             self._updates -= 1

@@ -16,6 +16,7 @@ from hedgerow.frame_budget import (
     TURN_OCTETS,
     TURN_TOKENS,
     FrameBudget,
+    FrameTokens,
 )
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -24,9 +25,12 @@ UPDATE = frame.WindowUpdateFrame(0, window_increment=1).serialize()
 REQUEST = frame.HeadersFrame(1, b"\x82\x84", flags=["END_HEADERS", "END_STREAM"]).serialize()
 RESET = frame.RstStreamFrame(1, error_code=8).serialize()
 
+SETTINGS = frame.SettingsFrame(0, settings={4: 65535}).serialize()
+ACKNOWLEDGEMENT = frame.SettingsFrame(0, flags=["ACK"]).serialize()
+
 FLOODS = {
     "ping": (PING, 1),
-    "settings": (frame.SettingsFrame(0, settings={4: 65535}).serialize(), 10),
+    "settings": (SETTINGS, 10),
     "priority": (frame.PriorityFrame(1, stream_weight=3).serialize(), 1),
     "window update": (UPDATE, 1),
     "empty data": (frame.DataFrame(1).serialize(), 1),
@@ -48,7 +52,8 @@ def process(budget: FrameBudget, data: bytes, now: float = 0.0) -> int:
 
 def fresh() -> FrameBudget:
     budget = FrameBudget()
-    assert process(budget, PREFACE) == len(PREFACE)
+    start = PREFACE + SETTINGS + ACKNOWLEDGEMENT
+    assert process(budget, start) == len(start)
     return budget
 
 
@@ -118,6 +123,20 @@ def test_a_download_pays_for_its_window_updates() -> None:
     budget.sent(1 << 40)
     process(budget, UPDATE * (MAX_UPDATES + MAX_TOKENS + 1))
     assert budget.is_spent, "a long download pays for no flood after it"
+
+
+def test_connections_of_one_client_share_its_tokens() -> None:
+    tokens = FrameTokens()
+    for _ in range(4):
+        budget = FrameBudget(tokens)
+        assert process(budget, PREFACE + SETTINGS + ACKNOWLEDGEMENT + PING * (MAX_TOKENS // 4))
+        assert not budget.is_spent
+    again = FrameBudget(tokens)
+    process(again, PREFACE + SETTINGS + PING, 0.0)
+    assert again.is_spent, "a client that connects again has no new tokens"
+    later = FrameBudget(tokens)
+    process(later, PREFACE + SETTINGS + PING * TOKENS_PER_SECOND, 2.0)
+    assert not later.is_spent, "time restores them"
 
 
 @given(some.lists(some.sampled_from([PING, REQUEST, RESET, UPDATE, frame.DataFrame(1, bytes(300)).serialize()]), max_size=60), some.data())

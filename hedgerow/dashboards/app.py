@@ -154,7 +154,9 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
         media_type, script = control.proxy_config(local_address(request.scope))
         return Response(script, headers={"Content-Type": media_type, "Cache-Control": "max-age=300"})
 
-    @router.serve("GET", "/healthz", METRICS)
+    # Load balancers send any Host field or none, and no credentials.
+    @router.serve("HEAD", "/healthz", NETWORK)
+    @router.serve("GET", "/healthz", NETWORK)
     async def healthz() -> Response:
         is_well = all(worker.state == "running" for worker in control.status().workers)
         return PlainTextResponse("ok\n" if is_well else "some workers are not running\n", 200 if is_well else 503)

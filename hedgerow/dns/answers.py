@@ -6,13 +6,13 @@ An answer is drafted once per question (`Draft`), then rendered for each client:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
 from hedgerow.dns import wire
-from hedgerow.dns.extended_errors import NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, ExtendedError, block_error
+from hedgerow.dns.extended_errors import FILTERED, NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, ExtendedError, block_error
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.wire import Query, Record
@@ -31,8 +31,10 @@ _MAX_MESSAGE: Final = 65_535
 _EMPTY_OPT: Final = wire.opt_bytes(0, dnssec=False)
 _OPT_PREFIX: Final = _EMPTY_OPT[:5]  # name, type and our datagram size
 _SERVICES: Final = (wire.SVCB, wire.HTTPS)
+_EMPTY_KEEPALIVE: Final = wire.option_bytes(wire.KEEPALIVE, b"")
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
+_SIGNED_ECH: Final = ExtendedError(FILTERED, "ech would hide hosts from the filter, and can't be taken out of a signed record")
 
 # As RPZ resolvers have it. The owner is the asked name, so that the negative answer can be cached.
 _LOCAL_SOA: Final = b"\x09localhost\0" + b"\x06nobody\x07invalid\0" + pack("!IIIII", 1, 3600, 1200, 604800, BLOCKED_TTL)
@@ -183,8 +185,9 @@ def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, 
 def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, keep_ech: bool = False) -> Draft:
     """Draft an upstream's answer without records of other owners, the additional section, and `ech` unless `keep_ech`.
 
-    ECH would hide from the proxy which host a connection is for. Where nothing is taken out, the octets are kept as they are: compression
-    pointers stay right, since the question before them has the same length.
+    Aliases stand in the order in which they lead on. ECH would hide from the proxy which host a connection is for. It can't be taken out
+    of a signed record for a client that may validate it, so that such a record is blocked. Where nothing is taken out, the octets are kept
+    as they are: compression pointers stay right, since the question before them has the same length.
     """
     if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
         return Draft(response.rcode, lifetime=FAILURE_TTL)
@@ -192,11 +195,16 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     if wire.DNAME in response.rtypes:
         belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and _is_ancestor(record.owner, belongs)])
     answers = [record for record in response.answers if record.owner in belongs]
+    if targets:
+        answers.sort(key=partial(_alias_rank, (query.name, *targets)))
     wants_proof = query.edns is not None and query.edns.dnssec
+    strips_ech = not keep_ech and has_ech(response)
+    if strips_ech and wants_proof and wire.RRSIG in response.rtypes:
+        return negative(ede=_SIGNED_ECH)
     positive = query.qtype in [record.rtype for record in answers]
     authority = _in_bailiwick(response.authority, belongs) if wants_proof or not positive else ()
-    is_whole = response.is_whole and len(answers) == len(response.answers) and len(authority) in (0, len(response.authority))
-    untouched = is_whole and (keep_ech or not has_ech(response))
+    is_whole = response.is_whole and answers == list(response.answers) and len(authority) in (0, len(response.authority))
+    untouched = is_whole and not strips_ech
     longest = MAX_TTL if positive else _negative_ttl(response)
     if untouched:
         body, ttls = _copy_records(response, len(authority), longest)
@@ -206,6 +214,13 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     lifetime = min([ttl for _, ttl in ttls], default=0) if positive or has_soa else 0
     authentic = response.authentic and (untouched or keep_ech)
     return Draft(response.rcode, len(answers), len(authority), body, ttls, float(lifetime), authentic=authentic)
+
+
+def _alias_rank(chain: tuple[bytes, ...], record: Record) -> tuple[int, bool]:
+    """Return the sort key of a record: the place of its name in a chain of aliases. A DNAME precedes the CNAME that follows from it."""
+    if record.owner in chain:
+        return chain.index(record.owner), True
+    return next(index for index, name in enumerate(chain) if _is_ancestor(record.owner, (name,))), False
 
 
 def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
@@ -309,25 +324,42 @@ def _write_records(records: list[tuple[bytes, int, int, bytes]]) -> tuple[bytes,
 
 def wants_padding(query: bytes) -> bool:
     """Return whether a query holds the padding option; only then the answer may (RFC 7830, section 4)."""
-    if wire.PADDING.to_bytes(2) not in query:
-        return False
+    return wire.PADDING.to_bytes(2) in query and _query_option(query, wire.PADDING) is not None
+
+
+def asks_keepalive(query: bytes) -> bool:
+    """Return whether a query asks how long its connection is kept open, as it must without a value (RFC 7828, section 3.2.1)."""
+    return _EMPTY_KEEPALIVE in query and _query_option(query, wire.KEEPALIVE) == b""
+
+
+def _query_option(query: bytes, code: int) -> bytes | None:
+    """Return the content of an EDNS option of a query, found without parsing it whole; None without the option."""
     end = query.find(0, wire.HEADER) + 5
     at = end + len(_EMPTY_OPT)
     if query[end : end + 3] != _OPT_PREFIX[:3]:
-        return False
+        return None
     while at + 4 <= len(query):
-        code, size = unpack_from("!HH", query, at)
-        if code == wire.PADDING:
-            return True
+        found, size = unpack_from("!HH", query, at)
+        if found == code:
+            return query[at + 4 : at + 4 + size]
         at += 4 + size
-    return False
+    return None
+
+
+def with_keepalive(message: bytes, seconds: float) -> bytes:
+    """Tell the client in one of our answers how long its idle connection is kept open (RFC 7828, section 3.1)."""
+    return _with_option(message, wire.option_bytes(wire.KEEPALIVE, pack("!H", int(seconds * 10))))
 
 
 def pad(message: bytes) -> bytes:
     """Pad one of our answers behind its other options, so that its length says little. Unchanged without OPT record or room."""
+    return _with_option(message, wire.option_bytes(wire.PADDING, bytes(-(len(message) + 4) % PADDING_BLOCK)))
+
+
+def _with_option(message: bytes, option: bytes) -> bytes:
+    """Add an option behind the others of one of our answers. Unchanged without OPT record or room."""
     at = message.rfind(_OPT_PREFIX) + len(_EMPTY_OPT)
     size = int.from_bytes(message[at - 2 : at])
-    fill = -(len(message) + 4) % PADDING_BLOCK
-    if at < wire.HEADER or at + size != len(message) or len(message) + 4 + fill > _MAX_MESSAGE:
+    if at < wire.HEADER or at + size != len(message) or len(message) + len(option) > _MAX_MESSAGE:
         return message
-    return message[: at - 2] + (size + 4 + fill).to_bytes(2) + message[at:] + wire.option_bytes(wire.PADDING, bytes(fill))
+    return message[: at - 2] + (size + len(option)).to_bytes(2) + message[at:] + option

@@ -119,10 +119,11 @@ class Resolution:
     """An upstream's answer to one question: the draft made of it, and the CNAME targets and packed addresses to judge.
 
     It is fresh until `fresh_until`, and may be used for a day after that if no upstream answers. Until `recheck_at` the upstreams are known
-    not to answer and are not asked. `unfiltered` is the draft for clients without any filter, if it differs.
+    not to answer and are not asked. `is_slow`: they took long when it was last asked for after it had expired. `unfiltered` is the draft
+    for clients without any filter, if it differs.
     """
 
-    __slots__ = ("addresses", "created_at", "draft", "recheck_at", "seen", "targets", "unfiltered")
+    __slots__ = ("addresses", "created_at", "draft", "is_slow", "recheck_at", "seen", "targets", "unfiltered")
 
     def __init__(
         self,
@@ -134,6 +135,7 @@ class Resolution:
     ) -> None:
         self.draft, self.targets, self.addresses, self.created_at, self.unfiltered = draft, targets, addresses, created_at, unfiltered
         self.recheck_at = 0.0
+        self.is_slow = False
         self.seen = created_at
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from hedgerow.dns.aliases import start_following
 from hedgerow.dns.answers import STALE_TTL
 from hedgerow.dns.cache import Resolution
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle
@@ -14,6 +15,9 @@ from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import HEADER, Query
 
 STALE_ANSWER_DELAY: Final = 1.8  # seconds that a client waits for the upstreams while a stale answer is at hand (RFC 8767, section 5)
+
+OUTAGE_STALE_DELAY: Final = 0.1
+"""The same for upstreams that did not answer the last time: enough to notice that they are back."""
 
 
 class Fresh(NamedTuple):
@@ -40,7 +44,10 @@ type Outcome = Fresh | Stale | Failed
 
 
 class PendingQuery:
-    """A cache miss in flight. Calls `on_outcome` once; or first with `Stale`, when the upstreams are slow, then with a late `Fresh`."""
+    """A cache miss in flight. Calls `on_outcome` once; or first with `Stale`, when the upstreams are slow, then with a late `Fresh`.
+
+    Nobody waits long a second time for upstreams that were slow with the same question, or that do not answer anything.
+    """
 
     __slots__ = ("_clock", "_deadline", "_is_answered", "_on_outcome", "_stale", "_upstreams")
 
@@ -53,21 +60,23 @@ class PendingQuery:
 
     def start(self, query: Query) -> None:
         """Ask the upstreams, unless they failed to answer a moment ago."""
+        question = UpstreamQuestion.of(query)
         if self._stale is not None:
             if self._stale.recheck_at > self._clock():
                 self._on_outcome(Stale(self._stale, keep=True))
                 return
-            self._deadline = self._upstreams.deadlines.after(STALE_ANSWER_DELAY, self._on_stale_delay)
-        question = UpstreamQuestion.of(query)
+            is_down = self._stale.is_slow or self._upstreams.is_down(question.question)
+            delay = OUTAGE_STALE_DELAY if is_down else STALE_ANSWER_DELAY
+            self._deadline = self._upstreams.deadlines.after(delay, self._on_stale_delay)
         if self._upstreams.is_echo(question, query.data[HEADER : query.end]):
             self._finish(UpstreamError("this question came back to its sender: resolvers ask each other in a loop"))
         else:
-            self._upstreams.start(question, self._finish)
+            start_following(self._upstreams, question, self._finish)
 
     def _on_stale_delay(self) -> None:
         self._deadline = None
         if self._stale is not None:
-            self._is_answered = True
+            self._is_answered = self._stale.is_slow = True
             self._on_outcome(Stale(self._stale, keep=False))  # the upstreams may still answer
 
     def _finish(self, outcome: UpstreamOutcome) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final, NamedTuple, assert_never
 
 from hedgerow.dns import answers, wire
+from hedgerow.dns.aliases import start_following
 from hedgerow.dns.answer_cache import Answer, AnswerCache, Clocks, QueryContext
 from hedgerow.dns.answer_policy import TRUSTED, AnswerPolicy, Decide
 from hedgerow.dns.answers import Draft
@@ -135,7 +136,7 @@ class Resolver:
             if isinstance(outcome, Response) and upstreams is self.upstreams:
                 self.store_response(resolution_key(query), query, outcome)
 
-        upstreams.start(UpstreamQuestion.of(query), on_outcome)
+        start_following(upstreams, UpstreamQuestion.of(query), on_outcome)
 
     def store_response(self, key: bytes, query: Query, response: Response) -> Resolution:
         """Keep an upstream's answer under the query's `resolution_key`."""

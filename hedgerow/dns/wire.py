@@ -39,6 +39,7 @@ BADVERS: Final = 16
 HEADER: Final = 12
 QUESTION_POINTER: Final = b"\xc0\x0c"  # compression pointer to the name in the question
 EXTENDED_ERROR: Final = 15  # the EDNS option (RFC 8914)
+KEEPALIVE: Final = 11  # the EDNS option (RFC 7828)
 PADDING: Final = 12  # the EDNS option (RFC 7830)
 _EMPTY_ERROR: Final = (0, 2)  # octets of one without content, or with a code alone
 _MAC_OPTION: Final = 65_001  # the EDNS option for local use with which forwarders pass on the client's MAC address
@@ -271,7 +272,10 @@ def parse_query(data: bytes, transport: str = "udp") -> Query:
                 raise Malformed("two OPT records")
             edns = _read_edns(data, at)
             cacheable = cacheable and index == 0 and data.find(EDE_OPTION_PREFIX, end - 4 + SUFFIX_OCTETS) < 0
-        at = read_record(data, at).end
+        record = read_record(data, at)
+        if record.rtype == OPT and record.owner != b"\0":
+            raise Malformed("OPT record whose owner is not the root")
+        at = record.end
     if at != len(data):
         raise Malformed("octets after the end")
     if additional > 1 or (additional and edns is None) or (edns is not None and edns.version):

@@ -80,6 +80,7 @@ class ResolverSettings:
     dnssec: DnssecMode = DnssecMode.OFF
     limit: QueryLimit = field(default_factory=QueryLimit)
     forwarders: tuple[str, ...] = ()  # addresses of resolvers whose statements on the original client are trusted
+    proxy_protocol_from: tuple[IpNetwork, ...] = ()  # load balancers: their connections, to the proxy too, begin with the client's address
     client_subnet: IpNetwork | None = None  # sent to upstreams with every query (RFC 7871); None: nothing is sent
 
 

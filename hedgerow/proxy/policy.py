@@ -92,6 +92,7 @@ class ProxyPolicy:
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this minute.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
+    - `proxy_protocol_from` are the load balancers whose connections begin with the client's address.
     """
 
     find_client: Callable[[str], tuple[Device, Ruleset] | None]
@@ -110,6 +111,7 @@ class ProxyPolicy:
     pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
     denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _host: None
+    proxy_protocol_from: tuple[IpNetwork, ...] = ()
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}

@@ -214,6 +214,8 @@ def test_health(web):
         assert probe.get("/healthz").status_code == 200
         web.change_status(workers=(WorkerHealth("gate-0", "gate", "restarting", NOW),))
         assert probe.get("/healthz").status_code == 503
+    for head in (b"GET /healthz HTTP/1.0", b"HEAD /healthz HTTP/1.0", b"GET /healthz HTTP/1.0\r\nHost: pages.example"):
+        assert raw(web, head + b"\r\n\r\n").startswith(b"HTTP/1.1 503 "), "as HAProxy's `option httpchk` asks"
 
 
 def test_every_answer_carries_the_security_headers(web):
@@ -303,7 +305,6 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
             "/",
             "/?x",
             "/metrics",
-            "/healthz",
             "/api/v1/status",
             "/api/v1/decisions",
             "/api/v1/openapi.json",

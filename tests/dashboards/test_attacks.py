@@ -102,7 +102,7 @@ FORMS = {
 }
 API = (
     *("/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants", "/api/v1/openapi.json"),
-    *("/api/v1/explain?device=x&target=y", "/metrics", "/healthz"),
+    *("/api/v1/explain?device=x&target=y", "/metrics"),
     *FILES,
 )
 

@@ -121,7 +121,9 @@ CASES = [
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": "http://evil.example"}, 403, MANAGER),
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": f"http://{LAN}"}, 200, MANAGER),
     # a filtered device: its own page and nothing else
-    *(("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE) for path in ("/metrics", "/healthz", "/api/v1/status", "/api/v1/openapi.json")),
+    *(("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE) for path in ("/metrics", "/api/v1/status", "/api/v1/openapi.json")),
+    # a load balancer asks without a name and without credentials
+    *(("192.168.1.31", host, method, "/healthz", {}, 200, DEVICE) for host in (LAN, "pages.example") for method in ("GET", "HEAD")),
     # until the first password is set, its other pages are the guide, which needs the setup code
     ("192.168.1.31", LAN, "GET", "/start", {}, 200, DEVICE),
     ("192.168.1.31", LAN, "POST", "/start/password", {"origin": f"http://{LAN}"}, 200, DEVICE),
@@ -165,7 +167,7 @@ def test_an_adults_device_must_sign_in_first():
     assert admit(phone, LAN, "POST", "/sign-in", {"origin": f"http://{LAN}"}, **known)[0] == 200
     assert admit(phone, LAN, "POST", "/sign-in", {"origin": "http://evil.example"}, **known)[0] == 403
     assert admit(phone, LAN, path="/", **known)[0] == 303
-    for path in ("/api/v1/status", "/metrics", "/healthz"):
+    for path in ("/api/v1/status", "/metrics"):
         assert admit(phone, LAN, path=path, **known)[0] == 401
     assert admit(phone, LAN, "POST", "/pause", {"origin": f"http://{LAN}"}, **known)[0] == 401
 

@@ -99,6 +99,23 @@ def test_ech_is_removed_from_the_mandatory_keys(before: list[tuple[int, bytes]],
     assert responses.parse_svcb(answers.without_ech(rdata)) == (head, after)
 
 
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("dnssec", [True, False])
+def test_signed_record_with_ech_is_blocked_for_clients_that_may_validate(signed: bool, dnssec: bool) -> None:
+    """Without `ech` its signature would be wrong."""
+    asked = query("www.example", "HTTPS", edns=1232, dnssec=dnssec)
+    reply = dnslib.DNSRecord.parse(query("www.example", "HTTPS").data).reply()
+    reply.add_answer(*dnslib.RR.fromZone("www.example. 60 HTTPS 1 . alpn=h2 key5=AAAA"))
+    if signed:
+        signature = pack("!HBBIIIH", wire.HTTPS, 8, 2, 60, 2, 1, 7) + wire.name_of("example") + bytes(16)
+        reply.add_answer(dnslib.RR("www.example", wire.RRSIG, 1, 60, dnslib.RD(signature)))
+    found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+    draft = answers.forwarded(asked, found, ())
+    is_blocked = signed and dnssec
+    assert (draft.rcode, draft.answers > 0, draft.ede is not None and draft.ede.code == 17) == (0, not is_blocked, is_blocked)
+    assert answers.forwarded(asked, found, (), keep_ech=True).answers == len(found.answers)
+
+
 def test_negative_answers_live_as_long_as_their_soa() -> None:
     asked = query("no.example", "A")
     said = response(asked, authority="example. 900 SOA ns.example. me.example. 1 2 3 4 60", rcode=3)

@@ -1,4 +1,4 @@
-"""Padding of answers over encrypted transports."""
+"""Options that answers carry by transport: padding over encrypted ones, and how long an idle connection is kept open."""
 
 from __future__ import annotations
 
@@ -93,5 +93,44 @@ def test_only_encrypted_transports_are_padded(internet: SmallInternet, transport
                 assert message is not None
                 assert (len(message) % PADDING_BLOCK == 0) is wanted
                 assert len(dnslib.DNSRecord.parse(message).rr) == 1
+
+    asyncio.run(main())
+
+
+KEEPALIVE = dnslib.EDNSOption(11, b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "told"),
+    [
+        ((KEEPALIVE,), 15.0, True),
+        ((COOKIE, KEEPALIVE), 15.0, True),
+        ((KEEPALIVE, PADDING), 15.0, True),
+        ((KEEPALIVE,), 0.0, False),  # over a transport where it must not be sent
+        ((dnslib.EDNSOption(11, b"\0\1"),), 15.0, False),  # a client has no value to give
+        ((COOKIE,), 15.0, False),
+        ((dnslib.EDNSOption(10, b"\0\x0b\0\0abcd"),), 15.0, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["adult.example", "news.example"])
+def test_idle_time_is_told_to_clients_that_ask(
+    internet: SmallInternet, options: tuple[dnslib.EDNSOption, ...], seconds: float, told: bool, name: str
+) -> None:
+    """RFC 7828. The answer may come at once, later, or from the cache."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            here = server.server.responder
+            for _ in range(2):
+                known = here.client_for("127.0.0.1", "127.0.0.1", b"")
+                assert known is not None
+                later: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+                message = here.answer(known, query(*options, name=name), "dot", later.set_result, seconds)
+                if not isinstance(message, bytes):
+                    message = await later
+                assert message is not None
+                found = [bytes(option.data) for rr in dnslib.DNSRecord.parse(message).ar for option in rr.rdata if option.code == 11]
+                assert found == ([b"\0\x96"] if told else [])
+                assert len(message) % PADDING_BLOCK == 0 or PADDING not in options
 
     asyncio.run(main())

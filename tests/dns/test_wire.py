@@ -99,6 +99,8 @@ def test_malformed_names(message: bytes, at: int) -> None:
         lambda good: good + wire.opt_bytes(0, False),  # not counted
         lambda good: good[:10] + b"\0\2" + good[12:] + wire.opt_bytes(0, False) * 2,
         lambda good: good[:10] + b"\0\1" + good[12:] + wire.opt_bytes(0, False, b"\0\x0a\0\x08abc"),
+        lambda good: good[:10] + b"\0\1" + good[12:] + b"\1a" + wire.opt_bytes(0, False),  # its owner must be the root (RFC 6891, 6.1.2)
+        lambda good: good[:10] + b"\0\1" + good[12:] + b"\xc0\x0c" + wire.opt_bytes(0, False)[1:],
         lambda good: good[:12] + b"\xc0\x0c\0\1\0\1",
     ],
 )

@@ -66,6 +66,7 @@ class ProxyBackend:
             phrase_lists=phrases,
             pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own),
             report_protection=worker.sightings.report_protection,
+            proxy_protocol_from=network.resolver.proxy_protocol_from,
             denied_at=lambda device, host: view.snapshot.denied.get(denial_key(device, host)),
         )
 

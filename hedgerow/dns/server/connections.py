@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
+from hedgerow.dns.server.turns import TurnScheduler
+
 
 class ClientConnection(Protocol):
     """An entry of a `ClientConnectionTable`."""
@@ -97,16 +99,21 @@ class ClientConnectionTable[C: ClientConnection]:
 
 
 class StreamProtocol(asyncio.Protocol):
-    """A client's connection over TCP or TLS. It is not read while too much of it is unanswered or unsent."""
+    """A client's connection over TCP or TLS. It is not read while too much of it is unanswered, unsent or waits for its turn.
 
-    def __init__(self) -> None:
-        self.address = self.owner = ""
+    `address` is the client's, which is not the peer's behind a load balancer.
+    """
+
+    def __init__(self, turns: TurnScheduler, address: str) -> None:
+        self._turns = turns
+        self.address = address
+        self.owner = ""
         self.active_at = asyncio.get_running_loop().time()
         self.is_known = False
         self.outstanding = 0  # queries that wait for upstreams
         self._transport: asyncio.Transport | None = None
         self._write_paused = False
-        self._turn: asyncio.Handle | None = None
+        self._awaits_turn = False
 
     @property
     @abstractmethod
@@ -122,13 +129,9 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
-        if self._turn is not None:
-            self._turn.cancel()
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -136,7 +139,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        self._work()
+        self._work_soon()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -145,17 +148,26 @@ class StreamProtocol(asyncio.Protocol):
     def evict(self) -> None:
         self.abort()
 
+    def _work_soon(self) -> None:
+        """Call `_work` now, or once the connection has its turn."""
+        if not self._awaits_turn:
+            self._awaits_turn = True
+            self._turns.run(self.owner, self._take_turn)
+            if self._awaits_turn:
+                self._update_reading()
+
     def _yield_turn(self) -> None:
         """Go on with `_work` after other clients had their turn."""
-        self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+        self._awaits_turn = True
+        self._turns.queue(self.owner, self._take_turn)
 
     def _take_turn(self) -> None:
-        self._turn = None
+        self._awaits_turn = False
         self._work()
 
     def _has_room(self) -> bool:
         is_open = self._transport is not None and not self._transport.is_closing()
-        return is_open and not self._write_paused and self._turn is None and self.outstanding < self.max_outstanding
+        return is_open and not self._write_paused and not self._awaits_turn and self.outstanding < self.max_outstanding
 
     def _update_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -7,6 +7,7 @@ import base64
 import binascii
 import re
 import socket
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -41,7 +42,7 @@ class DohServer:
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     async def listen(self, sock: socket.socket) -> None:
-        await self.frontend.streams.serve(sock, lambda: DohConnection(self), self.tls.context)
+        self.frontend.streams.serve(sock, self.tls.context, partial(DohConnection, self))
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -57,8 +58,8 @@ class DohServer:
 class DohConnection(StreamProtocol):
     """A client's connection over HTTP/1.1 or HTTP/2."""
 
-    def __init__(self, server: DohServer) -> None:
-        super().__init__()
+    def __init__(self, server: DohServer, address: str) -> None:
+        super().__init__(server.frontend.streams.turns, address)
         self._server, self._frontend = server, server.frontend
         self._codec: HttpCodec | None = None
         self._client_id: str | None = None
@@ -81,7 +82,8 @@ class DohConnection(StreamProtocol):
             return
         self._client_id = self._frontend.client_id_of(self._transport, self._server.tls)
         protocol = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        self._codec = (Http2Codec if protocol == "h2" else Http1Codec)(self._unwritten.append)
+        tokens = self._frontend.frame_tokens(self.address)
+        self._codec = Http2Codec(self._unwritten.append, tokens) if protocol == "h2" else Http1Codec(self._unwritten.append)
         self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,7 +94,7 @@ class DohConnection(StreamProtocol):
     def data_received(self, data: bytes) -> None:
         if self._codec is not None:
             self._codec.feed(data)
-            self._work()
+            self._work_soon()
 
     def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -133,7 +135,7 @@ class DohConnection(StreamProtocol):
     def _answer_late(self, request: DohRequest, message: bytes | None) -> None:
         self.outstanding -= 1
         self._answer(request, message)
-        self._work()
+        self._work_soon()
 
     def _answer(self, request: DohRequest, message: bytes | None) -> None:
         if message is None:

@@ -20,10 +20,11 @@ from hedgerow.dns import wire
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnectionTable
 from hedgerow.dns.server.quic import MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
-from hedgerow.dns.server.rate_limits import MAX_UNSENT
+from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate
+from hedgerow.frame_budget import ANSWER_TOKENS, FrameTokens
 
 IDLE_SECONDS: Final = 30.0
 MAX_CONNECTIONS: Final = 128
@@ -32,7 +33,6 @@ MAX_HANDSHAKES: Final = 32
 HANDSHAKE_SECONDS: Final = 5.0
 UNKNOWN_CLIENT_SECONDS: Final = 10.0  # until a known client has asked something
 _SWEEP_SECONDS: Final = 1.0
-_KEEPALIVE: Final = 11  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
 
 NO_ERROR, INTERNAL_ERROR, PROTOCOL_ERROR, _CANCELLED, EXCESSIVE_LOAD = range(5)
 """Error codes (RFC 9250, section 4.3)."""
@@ -77,19 +77,41 @@ class DoqServer:
             MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, self._count_rejected
         )
         self._listening: list[QuicListener] = []
+        self.owner = frontend.owner
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     async def listen(self, sock: socket.socket) -> None:
-        listener = QuicListener(lambda: self.tls.configuration, self.admits, lambda quic: DoqConnection(self, quic))
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: listener, sock=sock)
-        self._listening.append(listener)
+        self._listening.append(QuicListener(sock, self, self.frontend.streams.turns))
 
-    def admits(self, address: str) -> bool:
-        """Return whether an address may begin a connection. Handshakes are bounded too."""
+    @property
+    def configuration(self) -> QuicConfiguration:
+        return self.tls.configuration
+
+    def admits(self, client: str) -> bool:
+        """Return whether an address may begin a connection. Handshakes are bounded too, and so are frames."""
         if sum(not connection.is_ready for connection in self.table.connections) >= MAX_HANDSHAKES:
             self._count_rejected()
             return False
-        return self.table.has_room(self.frontend.owner(address), evicts_own=True)
+        tokens = self.frontend.frame_tokens(client)
+        if tokens is not None:
+            tokens.refill(asyncio.get_running_loop().time())
+            if tokens.left <= 0:
+                self._count_rejected()
+                return False
+        if not self.frontend.responder.admits_handshake(client):
+            self.frontend.responder.count(DROPPED_METRIC, "handshakes")
+            return False
+        return self.table.has_room(self.owner(client), evicts_own=True)
+
+    def begin(self, client: str, quic: BoundedQuicConnection) -> DoqConnection:
+        return DoqConnection(self, client, quic)
+
+    def unwrap(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
+        responder = self.frontend.responder
+        return responder.without_proxy_header(peer, data) if responder.sends_proxy_header(peer) else (peer, data)
+
+    def reject(self) -> None:
+        self.frontend.responder.count(DROPPED_METRIC, "overload")
 
     def _count_rejected(self) -> None:
         self.frontend.responder.count(DROPPED_METRIC, "connections")
@@ -109,10 +131,11 @@ class DoqServer:
 class DoqConnection(QuicConnectionProtocol):
     """A client's connection."""
 
-    def __init__(self, server: DoqServer, quic: BoundedQuicConnection) -> None:
+    def __init__(self, server: DoqServer, address: str, quic: BoundedQuicConnection) -> None:
         super().__init__(quic)
         self._bounded = quic
-        self.address = self.owner = ""
+        self.address, self.owner = address, server.owner(address)
+        self._tokens = server.frontend.frame_tokens(address) or FrameTokens()
         self.active_at = asyncio.get_running_loop().time()
         self.is_known = self.is_ready = False
         self.outstanding = 0
@@ -120,6 +143,8 @@ class DoqConnection(QuicConnectionProtocol):
         self._key = ""
         self._partial: dict[int, bytearray] = {}
         self._unsent: dict[int, int] = {}
+        self._refused: set[int] = set()  # streams whose query is too long
+        server.table.add(self)
 
     @property
     def is_evictable(self) -> bool:
@@ -130,12 +155,16 @@ class DoqConnection(QuicConnectionProtocol):
         return IDLE_SECONDS if self.is_known else UNKNOWN_CLIENT_SECONDS if self.is_ready else HANDSHAKE_SECONDS
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        if not self.address:
-            self.address, self.owner = addr[0], self._frontend.owner(addr[0])
-            self._server.table.add(self)
+        if self._bounded.is_released:
+            return
+        self._tokens.refill(self._loop.time())
+        self._tokens.left -= 1
         super().datagram_received(data, addr)
         if self._bounded.is_ending:
             self._server.table.discard(self)
+        elif self._tokens.left < 0:
+            self._frontend.responder.count(DROPPED_METRIC, "flood")
+            self.close(EXCESSIVE_LOAD)
         elif self._bounded.is_flooding:
             self.close(PROTOCOL_ERROR)
         elif self._bounded.owes_stream_credit:
@@ -158,13 +187,25 @@ class DoqConnection(QuicConnectionProtocol):
 
     def _take(self, event: StreamDataReceived) -> None:
         """Collect a query. It is whole when the client has finished the stream (RFC 9250, section 4.2)."""
+        if event.stream_id in self._refused:
+            return
         buffer = self._partial.setdefault(event.stream_id, bytearray())
         buffer += event.data
         if not self.is_ready or len(buffer) > MAX_STREAM_OCTETS:
             self.close(PROTOCOL_ERROR)
+        elif len(buffer) >= 2 and int.from_bytes(buffer[:2]) > MAX_QUERY:
+            self._refuse(event.stream_id)
         elif event.end_stream:
             del self._partial[event.stream_id]
             self._serve(event.stream_id, bytes(buffer))
+
+    def _refuse(self, stream: int) -> None:
+        """Cancel a stream whose query is longer than any: its client would wait for credit, and then for an answer, forever."""
+        del self._partial[stream]
+        self._refused = {other for other in self._refused if self._bounded.is_open(other)} | {stream}
+        self._quic.stop_stream(stream, EXCESSIVE_LOAD)
+        self._quic.reset_stream(stream, EXCESSIVE_LOAD)
+        self._transmit_soon()
 
     def _serve(self, stream: int, data: bytes) -> None:
         query = data[2:]
@@ -185,6 +226,7 @@ class DoqConnection(QuicConnectionProtocol):
         if message is None:
             self._quic.reset_stream(stream, EXCESSIVE_LOAD)
         else:
+            self._tokens.add(ANSWER_TOKENS)
             self._quic.send_stream_data(stream, len(message).to_bytes(2) + message, end_stream=True)
             self._unsent = {other: size for other, size in self._unsent.items() if self._bounded.is_open(other)}
             self._unsent[stream] = len(message)
@@ -204,14 +246,20 @@ class DoqConnection(QuicConnectionProtocol):
     def close(self, error_code: int = NO_ERROR, reason_phrase: str = "") -> None:
         self._server.table.discard(self)
         self._partial.clear()
-        super().close(error_code, reason_phrase)
+        if not self._bounded.is_released:
+            super().close(error_code, reason_phrase)
+
+    def transmit(self) -> None:
+        if not self._bounded.is_released:
+            super().transmit()
 
 
 def _has_keepalive_option(query: bytes) -> bool:
-    if _KEEPALIVE.to_bytes(2) not in query:
+    """Return whether a query has the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)."""
+    if wire.KEEPALIVE.to_bytes(2) not in query:
         return False
     try:
         edns = wire.parse_query(query, "doq").edns
     except wire.Malformed:
         return False  # answered with FORMERR
-    return edns is not None and wire.option_of(edns.options, _KEEPALIVE) is not None
+    return edns is not None and wire.option_of(edns.options, wire.KEEPALIVE) is not None

@@ -15,7 +15,7 @@ import h2.settings
 import h11
 
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
-from hedgerow.frame_budget import FrameBudget
+from hedgerow.frame_budget import FrameBudget, FrameTokens
 
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
 MAX_STREAMS: Final = 100
@@ -123,9 +123,9 @@ class Http1Codec(HttpCodec):
 
 
 class Http2Codec(HttpCodec):
-    """HTTP/2: many requests at once. Answers keep to the client's windows."""
+    """HTTP/2: many requests at once. Answers keep to the client's windows. `tokens` are the client's for frames, None for new ones."""
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], tokens: FrameTokens | None = None) -> None:
         self._write = write
         self._connection = h2.connection.H2Connection(
             # Our own headers are valid. Few of the client's are read, and these are checked as octets.
@@ -141,7 +141,7 @@ class Http2Codec(HttpCodec):
         )
         self._requests: dict[int, DohRequest] = {}
         self._unsent: dict[int, bytearray] = {}
-        self._budget = FrameBudget()
+        self._budget = FrameBudget(tokens)
         self._unread = bytearray()
         self._connection.initiate_connection()
         self._flush()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from struct import pack
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
@@ -27,6 +28,8 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import pull_client_hello
+
+from hedgerow.dns.server.turns import TurnScheduler
 
 _TOKEN_SECONDS: Final = 10
 _TAG_OCTETS: Final = 16
@@ -87,7 +90,12 @@ class _ComputedLimit:
 
 
 class BoundedQuicConnection(QuicConnection):
-    """`server_name` is the SNI, once the ClientHello has come. `configuration` must allow `MAX_STREAM_OCTETS` per stream."""
+    """`server_name` is the SNI, once the ClientHello has come. `configuration` must allow `MAX_STREAM_OCTETS` per stream.
+
+    Once `is_released`, only `is_open` and `open_streams` may be asked.
+    """
+
+    is_released = False
 
     def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:
         super().__init__(configuration=configuration, **options)
@@ -144,49 +152,121 @@ class BoundedQuicConnection(QuicConnection):
 
         self.tls._server_handle_hello = note_name  # type: ignore[method-assign,assignment]
 
+    def release(self) -> None:
+        """Forget all state of a connection that is over.
+
+        Its parts refer to each other: left to the garbage collector, which rarely looks at what has lived for seconds, thousands of
+        connections would stay in memory.
+        """
+        if hasattr(self, "tls"):
+            vars(self.tls).clear()
+        ending = self._close_event
+        vars(self).clear()
+        self._close_event = ending
+        self._streams, self._streams_finished = {}, set()
+        self.is_released = True
+
 
 _MAX_IDS: Final = 4096  # connection ids, eight per connection, closing ones included
+_DATAGRAMS_PER_WAKEUP: Final = 64
+_MAX_DATAGRAM: Final = 4096  # octets; QUIC over the internet has up to 1,472, and a load balancer's header comes before it
+_MAX_WAITING: Final = 2048  # datagrams of all clients that wait for their turn
+_MAX_WAITING_PER_CLIENT: Final = 128
 
-type ConnectionFactory = Callable[[BoundedQuicConnection], QuicConnectionProtocol]
+type Address = tuple[str, int]
+"""A peer. For IPv6 it has two more elements."""
 
 
-class QuicListener(asyncio.DatagramProtocol):
-    """Receives datagrams of all connections of one socket. aioquic has such a class, whose connections cannot be bounded.
+class QuicService(Protocol):
+    """The server behind a `QuicListener`."""
 
-    `configuration` returns that of a new connection, `admits` whether an address may begin one, `begin` makes its protocol.
-    """
+    @property
+    def configuration(self) -> QuicConfiguration:
+        """The configuration of a new connection."""
 
-    def __init__(self, configuration: Callable[[], QuicConfiguration], admits: Callable[[str], bool], begin: ConnectionFactory) -> None:
-        self._configuration, self._admits, self._begin = configuration, admits, begin
+    def owner(self, client: str) -> str:
+        """Return the client that an address counts for."""
+
+    def admits(self, client: str) -> bool:
+        """Return whether an address may begin a connection, and count its handshake."""
+
+    def begin(self, client: str, quic: BoundedQuicConnection) -> QuicConnectionProtocol:
+        """Return the protocol of a new connection from an address."""
+
+    def unwrap(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
+        """Return the client's address and its datagram, which a load balancer may have introduced; None for a wrong introduction."""
+
+    def reject(self) -> None:
+        """Count a datagram that found no place."""
+
+
+class _DatagramSender(asyncio.DatagramTransport):
+    """Sends the datagrams of all connections of a socket. What does not fit into its buffer is lost, and QUIC sends it again."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket = sock
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        try:
+            self._socket.sendto(data, addr)
+        except OSError:
+            pass  # also BlockingIOError
+
+
+class QuicListener:
+    """Receives the datagrams of all connections of one socket, and serves clients in turn. `close` closes the socket."""
+
+    def __init__(self, sock: socket.socket, service: QuicService, turns: TurnScheduler) -> None:
+        self._socket, self._service, self._turns = sock, service, turns
         self._tokens = RetryTokens()
         self._connections: dict[bytes, QuicConnectionProtocol] = {}
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
+        self._transport = _DatagramSender(sock)
+        asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
         for connection in set(self._connections.values()):
             connection.close()
         self._connections.clear()
-        if self._transport is not None:
-            self._transport.close()
+        self._socket.close()
 
-    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        data = cast(bytes, data)
-        configuration = self._configuration()
+    def _drain(self) -> None:
+        """Receive what has come. The datagrams of one client never keep those of another out of the socket's buffer."""
+        service, turns = self._service, self._turns
+        for _ in range(_DATAGRAMS_PER_WAKEUP):
+            try:
+                data, addr = self._socket.recvfrom(_MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:  # an earlier datagram could not be delivered
+                continue
+            unwrapped = service.unwrap(addr[0], data)
+            if unwrapped is None:
+                continue
+            client, data = unwrapped
+            owner = service.owner(client)
+            if turns.all_waiting >= _MAX_WAITING or turns.waiting(owner) >= _MAX_WAITING_PER_CLIENT:
+                service.reject()
+            else:
+                turns.run(owner, partial(self._receive, data, addr, client))
+
+    def _receive(self, data: bytes, addr: Address, client: str) -> None:
+        if self._socket.fileno() < 0:
+            return
+        configuration = self._service.configuration
         try:
             header = pull_quic_header(Buffer(data=data), host_cid_length=configuration.connection_id_length)
         except ValueError:
             return
         connection = self._connections.get(header.destination_cid)
         if connection is None and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
-            connection = self._begin_connection(header, addr, configuration)
+            connection = self._begin_connection(header, addr, client, configuration)
         if connection is not None:
             connection.datagram_received(data, addr)
 
     def _begin_connection(
-        self, header: QuicHeader, addr: tuple[str, int], configuration: QuicConfiguration
+        self, header: QuicHeader, addr: Address, client: str, configuration: QuicConfiguration
     ) -> QuicConnectionProtocol | None:
         """Begin a connection if the datagram may; else tell the client what to send, in fewer octets than it sent."""
         if header.version is not None and header.version not in configuration.supported_versions:
@@ -197,22 +277,22 @@ class QuicListener(asyncio.DatagramProtocol):
         elif not header.token:
             self._send(self._retry(header, addr), addr)
         else:
-            return self._accept_validated(header, addr, configuration)
+            return self._accept_validated(header, addr, client, configuration)
         return None
 
     def _accept_validated(
-        self, header: QuicHeader, addr: tuple[str, int], configuration: QuicConfiguration
+        self, header: QuicHeader, addr: Address, client: str, configuration: QuicConfiguration
     ) -> QuicConnectionProtocol | None:
         try:
             original, retried = self._tokens.validate_token(addr, header.token)
         except ValueError:
             return None
-        if len(self._connections) >= _MAX_IDS or not self._admits(addr[0]):
+        if len(self._connections) >= _MAX_IDS or not self._service.admits(client):
             return None
         quic = BoundedQuicConnection(
             configuration=configuration, original_destination_connection_id=original, retry_source_connection_id=retried
         )
-        return self._start(header.destination_cid, quic)
+        return self._start(header.destination_cid, self._service.begin(client, quic), quic)
 
     def _retry(self, header: QuicHeader, addr: tuple[str, int]) -> bytes:
         assert header.version is not None
@@ -220,13 +300,11 @@ class QuicListener(asyncio.DatagramProtocol):
         token = self._tokens.create_token(addr, header.destination_cid, source)
         return encode_quic_retry(header.version, source, header.source_cid, header.destination_cid, token)
 
-    def _start(self, destination: bytes, quic: BoundedQuicConnection) -> QuicConnectionProtocol:
-        connection = self._begin(quic)
-        assert self._transport is not None
+    def _start(self, destination: bytes, connection: QuicConnectionProtocol, quic: BoundedQuicConnection) -> QuicConnectionProtocol:
         connection.connection_made(self._transport)
         connection._connection_id_issued_handler = partial(self._add, connection)
         connection._connection_id_retired_handler = partial(self._remove, connection)
-        connection._connection_terminated_handler = partial(self._forget, connection)
+        connection._connection_terminated_handler = partial(self._forget, connection, quic)
         self._connections[destination] = self._connections[quic.host_cid] = connection
         return connection
 
@@ -237,10 +315,24 @@ class QuicListener(asyncio.DatagramProtocol):
         if self._connections.get(number) is connection:
             del self._connections[number]
 
-    def _forget(self, connection: QuicConnectionProtocol) -> None:
+    def _forget(self, connection: QuicConnectionProtocol, quic: BoundedQuicConnection) -> None:
         for number in [number for number, other in self._connections.items() if other is connection]:
             del self._connections[number]
+        asyncio.get_running_loop().call_soon(self._release, connection, quic)  # aioquic still works on its events
 
-    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is not None:
-            self._transport.sendto(data, addr)
+    @staticmethod
+    def _release(connection: QuicConnectionProtocol, quic: BoundedQuicConnection) -> None:
+        connection._connection_id_issued_handler = connection._connection_id_retired_handler = _ignore
+        connection._connection_terminated_handler = _nothing
+        quic.release()
+
+    def _send(self, data: bytes, addr: Address) -> None:
+        self._transport.sendto(data, addr)
+
+
+def _ignore(_number: bytes) -> None:
+    return
+
+
+def _nothing() -> None:
+    return

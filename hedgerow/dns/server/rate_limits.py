@@ -1,8 +1,9 @@
 """Fair shares of the server: rate limits per client and for all clients, and a queue of cache misses.
 
 Limits are token buckets, refilled once per second. A bucket outlives its client's entry. The table of buckets is bounded: clients
-without a place in it share one bucket. A miss costs a hundred times as much as a hit, so that in a single queue the misses of one client
-could delay everybody else's: `FairQueue` has one FIFO per client, served in turn.
+without a place in it share one bucket. A handshake costs more than a query, and a frame without a query is none, so each has tokens of its
+own, which outlive the connections. A miss costs a hundred times as much as a hit, so that in a single queue the misses of one client could
+delay everybody else's: `FairQueue` has one FIFO per client, served in turn.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final
 
+from hedgerow.frame_budget import FrameTokens
 from hedgerow.policies.network import QueryLimit
 
 _MAX_BUCKETS: Final = 4096
@@ -20,19 +22,36 @@ MAX_PENDING_PER_CLIENT: Final = 512  # queries of one client that wait for upstr
 MAX_PENDING_PER_CLIENT_BUSY: Final = 32  # the same while many others' wait
 _REFUSALS_PER_SECOND: Final = 500  # beyond that it is an attack, which is not answered
 _CLIENT_ID_TRIES: Final = 60  # wrong client ids of all clients together; one more per second
+MAX_HANDSHAKES: Final = 60  # of one client at once, over TLS and QUIC; a phone that changes networks needs two or three
+HANDSHAKES_PER_SECOND: Final = 10
 _UNLIMITED: Final = 1 << 29  # Python counts faster below 2 ** 30
 MAX_QUERY: Final = 4096  # octets over a connection; a query with all known options has a few hundred
 MAX_UNSENT: Final = 256 << 10  # octets of answers that the client of one connection does not read
 
 
 class TokenBucket:
-    """The queries that a client has left in this second, and the number of its queries that wait for upstreams."""
+    """The queries and handshakes that a client has left, the tokens for its frames, and the number of its queries that wait for upstreams.
 
-    __slots__ = ("left", "waiting")
+    `frames` is None for clients without a limit: each of their connections has tokens of its own.
+    """
 
-    def __init__(self, left: int) -> None:
+    __slots__ = ("frames", "handshakes", "left", "waiting")
+
+    def __init__(self, left: int, handshakes: int = MAX_HANDSHAKES, frames: FrameTokens | None = None) -> None:
         self.left = left
         self.waiting = 0
+        self.handshakes = handshakes
+        self.frames = frames
+
+    @property
+    def is_out_of_frames(self) -> bool:
+        """True if the client has sent more frames than it may. Time has not restored any yet."""
+        return self.frames is not None and self.frames.left <= 0
+
+    def admits_handshake(self) -> bool:
+        """Take one handshake; False if none is left."""
+        self.handshakes -= 1
+        return self.handshakes >= 0
 
 
 class RateLimiter:
@@ -43,10 +62,10 @@ class RateLimiter:
     """
 
     def __init__(self, limit: QueryLimit | None = None) -> None:
-        self.free = TokenBucket(_UNLIMITED)
-        self.unknown_clients = TokenBucket(_REFUSALS_PER_SECOND)
+        self.free = TokenBucket(_UNLIMITED, _UNLIMITED)
+        self.unknown_clients = TokenBucket(_REFUSALS_PER_SECOND, frames=FrameTokens())
         self.client_ids = TokenBucket(_CLIENT_ID_TRIES)
-        self._overflow = TokenBucket(0)
+        self._overflow = TokenBucket(0, frames=FrameTokens())
         self._buckets: dict[str, TokenBucket] = {}
         self._may_have_full = True
         self.change(limit)
@@ -71,7 +90,7 @@ class RateLimiter:
                 self._drop_full()
             if len(self._buckets) >= _MAX_BUCKETS:
                 return self._overflow
-            bucket = self._buckets[owner] = TokenBucket(self._full)
+            bucket = self._buckets[owner] = TokenBucket(self._full, frames=FrameTokens())
         return bucket
 
     def left(self, bucket: TokenBucket) -> int:
@@ -86,12 +105,16 @@ class RateLimiter:
 
     def refill(self) -> None:
         """Refill all buckets. Call it once per second."""
+        self.free.handshakes = _UNLIMITED
         self.unknown_clients.left = _REFUSALS_PER_SECOND
+        _refill_handshakes(self.unknown_clients)
+        _refill_handshakes(self._overflow)
         self.client_ids.left = min(self.client_ids.left + 1, _CLIENT_ID_TRIES)
         self.total.left = min(max(self.total.left, 0) + self._total, self._total * _BURST_SECONDS)
         self._overflow.left = self._per_client
         for bucket in self._buckets.values():
             bucket.left = min(max(bucket.left, 0) + self._per_client, self._full)
+            _refill_handshakes(bucket)
         self._may_have_full = True
 
     @property
@@ -101,8 +124,14 @@ class RateLimiter:
     def _drop_full(self) -> None:
         """Forget clients that are quiet; at most once per second, since it costs as much as hundreds of answers."""
         self._may_have_full = False
-        for address in [address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting]:
-            del self._buckets[address]
+        quiet = [address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting]
+        for address in quiet:
+            if self._buckets[address].handshakes >= MAX_HANDSHAKES and not self._buckets[address].is_out_of_frames:
+                del self._buckets[address]
+
+
+def _refill_handshakes(bucket: TokenBucket) -> None:
+    bucket.handshakes = min(max(bucket.handshakes, 0) + HANDSHAKES_PER_SECOND, MAX_HANDSHAKES)
 
 
 def rate_limit_key(address: str, device: str) -> str:

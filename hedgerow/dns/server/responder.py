@@ -16,6 +16,7 @@ from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntr
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.wire import Malformed
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.proxy_protocol import ProxyProtocolError, is_sender, parse_header
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,19 @@ class Responder:
             address = address if mac is None else key
         return self.clients.known.get(key) or self.clients.find(key, address)
 
+    def sends_proxy_header(self, address: str) -> bool:
+        """Return whether connections and datagrams from an address begin with a header of the PROXY protocol."""
+        return is_sender(address, self.resolver.settings.proxy_protocol_from)
+
+    def without_proxy_header(self, address: str, data: bytes) -> tuple[str, bytes] | None:
+        """Return the client's address and the query of a datagram from a load balancer; None if it has no header."""
+        try:
+            header = parse_header(data)
+        except ProxyProtocolError:
+            self.count(DROPPED_METRIC, "proxy-header")
+            return None
+        return header.client or address, data[header.size :]
+
     def admits(self, client: ClientEntry) -> bool:
         """Take one query from the client's rate limit; False if it is used up. The UDP listeners count by themselves."""
         limits = self.clients.limits
@@ -75,16 +89,32 @@ class Responder:
         limits.take(client.bucket, 1)
         return True
 
-    def answer(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
-        """Return the answer to a query, None for no answer, or `DEFERRED` if `on_answer` will be called with either."""
-        if transport not in ENCRYPTED_TRANSPORTS or not answers.wants_padding(data):
+    def admits_handshake(self, address: str) -> bool:
+        """Take one handshake from the limit of the client at an address; False if it is used up. Strangers share one limit."""
+        client = self.client_for(address, address, b"")
+        return (self.clients.limits.unknown_clients if client is None else client.bucket).admits_handshake()
+
+    def answer(
+        self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback, idle_seconds: float = 0.0
+    ) -> bytes | Deferred | None:
+        """Return the answer to a query, None for no answer, or `DEFERRED` if `on_answer` will be called with either.
+
+        `idle_seconds` is how long an idle connection is kept open, for clients that ask; 0 for transports where they must not be told.
+        """
+        is_padded = transport in ENCRYPTED_TRANSPORTS and answers.wants_padding(data)
+        tells_idle = idle_seconds > 0 and answers.asks_keepalive(data)
+        if not (is_padded or tells_idle):
             return self.cached(client, data, transport) or self.miss(client, data, transport, on_answer)
 
-        def pad_late(late: bytes | None) -> None:
-            on_answer(None if late is None else answers.pad(late))
+        def finish(message: bytes) -> bytes:
+            message = answers.with_keepalive(message, idle_seconds) if tells_idle else message
+            return answers.pad(message) if is_padded else message
 
-        message = self.cached(client, data, transport) or self.miss(client, data, transport, pad_late)
-        return answers.pad(message) if isinstance(message, bytes) else message
+        def finish_late(late: bytes | None) -> None:
+            on_answer(None if late is None else finish(late))
+
+        message = self.cached(client, data, transport) or self.miss(client, data, transport, finish_late)
+        return finish(message) if isinstance(message, bytes) else message
 
     def look_up(self, client: ClientEntry, data: bytes, suffixes: dict[bytes, bytes], now: float) -> bytes | None:
         """Return the cached answer to a query, found by its bytes without parsing, and count it for the client.

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
@@ -13,7 +14,10 @@ from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTa
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
 from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred, MessageCallback, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
+from hedgerow.dns.server.turns import TurnScheduler
 from hedgerow.dns.wire import HEADER
+from hedgerow.frame_budget import FrameTokens
+from hedgerow.proxy_protocol import ProxyHeaderProtocol
 
 MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_PER_CLIENT: Final = 64
@@ -29,23 +33,29 @@ class StreamServer:
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
+        self.turns = TurnScheduler()
         self.table: ClientConnectionTable[StreamConnection] = ClientConnectionTable(
             MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, lambda: responder.count(DROPPED_METRIC, "connections")
         )
         self._listening: list[asyncio.Server] = []
-        self._acceptor = TlsAcceptor(lambda: responder.count(DROPPED_METRIC, "handshakes"))
+        self._acceptor = TlsAcceptor(
+            responder.admits_handshake, responder.sends_proxy_header, lambda: responder.count(DROPPED_METRIC, "handshakes")
+        )
 
     async def listen(self, sock: socket.socket) -> None:
         """Serve DNS over TCP on a bound socket."""
-        await self.serve(sock, lambda: StreamConnection(self))
+        sends, on_rejected = self.responder.sends_proxy_header, lambda: self.responder.count(DROPPED_METRIC, "proxy-header")
+        make = partial(StreamConnection, self)
+        self._listening.append(
+            await asyncio.get_running_loop().create_server(
+                lambda: ProxyHeaderProtocol(sends, make, on_rejected), sock=sock, backlog=_BACKLOG
+            )
+        )
 
-    async def serve(self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections of any protocol, over TLS if there is a context. They end with this server."""
-        if tls is None:
-            self._listening.append(await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=_BACKLOG))
-        else:
-            sock.listen(_BACKLOG)
-            self._acceptor.listen(sock, tls, protocol)
+    def serve(self, sock: socket.socket, tls: ssl.SSLContext, protocol: Callable[[str], asyncio.Protocol]) -> None:
+        """Accept TLS connections of any protocol, which is made with the client's address. They end with this server."""
+        sock.listen(_BACKLOG)
+        self._acceptor.listen(sock, tls, protocol)
 
     def admit(self, connection: StreamConnection) -> bool:
         """Add a connection to the table if there is room for it."""
@@ -59,6 +69,7 @@ class StreamServer:
         for listening in self._listening:
             listening.close()
         self.table.close()
+        self.turns.close()
         await self._acceptor.close()
         for listening in self._listening:
             await listening.wait_closed()
@@ -98,8 +109,8 @@ class StreamConnection(StreamProtocol):
     max_outstanding = MAX_OUTSTANDING
     idle_seconds = IDLE_SECONDS
 
-    def __init__(self, server: StreamServer) -> None:
-        super().__init__()
+    def __init__(self, server: StreamServer, address: str) -> None:
+        super().__init__(server.turns, address)
         self._server, self._responder = server, server.responder
         self._framer = QueryFramer()
 
@@ -119,10 +130,10 @@ class StreamConnection(StreamProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._framer.feed(data)
-        self._work()
+        self._work_soon()
 
     def eof_received(self) -> bool:
-        return self.outstanding > 0 or self._turn is not None  # a client that has closed its side still gets its answers
+        return self.outstanding > 0 or self._awaits_turn  # a client that has closed its side still gets its answers
 
     def _work(self) -> None:
         loop, left = asyncio.get_running_loop(), MOST_AT_ONCE
@@ -145,7 +156,7 @@ class StreamConnection(StreamProtocol):
         elif not responder.admits(client):
             self._finish()  # the peer's address is real, so the client may learn of its limit
         else:
-            message = responder.answer(client, data, self.transport_name, self._send_late)
+            message = responder.answer(client, data, self.transport_name, self._send_late, IDLE_SECONDS)
             if isinstance(message, bytes):
                 self._send(message)
             elif message is not None:
@@ -155,7 +166,7 @@ class StreamConnection(StreamProtocol):
         self.outstanding -= 1
         if message is not None:
             self._send(message)
-        self._work()
+        self._work_soon()
 
     def _send(self, message: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -209,6 +220,11 @@ class EncryptedFrontend:
         client = self.find(address)
         return address if client is None else rate_limit_key(address, client.client.device)
 
+    def frame_tokens(self, address: str) -> FrameTokens | None:
+        """Return the tokens for frames that all connections from an address share; None for clients without a limit."""
+        client = self.find(address)
+        return (self.responder.clients.limits.unknown_clients if client is None else client.bucket).frames
+
     def answer(
         self, connection: ClientConnection, key: str, data: bytes, transport: str, on_answer: MessageCallback
     ) -> bytes | Deferred | None:
@@ -234,8 +250,8 @@ class DotConnection(StreamConnection):
 
     transport_name = "dot"
 
-    def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
-        super().__init__(frontend.streams)
+    def __init__(self, frontend: EncryptedFrontend, tls: ServerTls, address: str) -> None:
+        super().__init__(frontend.streams, address)
         self._frontend, self._tls = frontend, tls
 
     def _client_key(self) -> str:
@@ -254,7 +270,7 @@ class DotServer:
         self._frontend = frontend
 
     async def listen(self, sock: socket.socket) -> None:
-        await self._frontend.streams.serve(sock, lambda: DotConnection(self._frontend, self.tls), self.tls.context)
+        self._frontend.streams.serve(sock, self.tls.context, partial(DotConnection, self._frontend, self.tls))
 
     def close(self) -> None:
         """Do nothing: `StreamServer.close` ends the connections."""

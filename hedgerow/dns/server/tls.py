@@ -14,7 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from hedgerow.proxy_protocol import HEADER_SECONDS, PREFIX_OCTETS, ProxyProtocolError, header_octets, parse_header
+
 log = logging.getLogger(__name__)
+
+type ProtocolFactory = Callable[[str], asyncio.Protocol]
+"""Makes the protocol of a connection for the client's address."""
 
 MAX_HANDSHAKES: Final = 128
 MAX_HANDSHAKES_PER_ADDRESS: Final = 16
@@ -27,18 +32,20 @@ _ACCEPT_RETRY_SECONDS: Final = 0.1  # if the system has no resources for another
 class TlsAcceptor:
     """Accepts TLS connections, with a limit on handshakes in time and number, in all and per address.
 
-    A handshake takes memory and computing before the client is known. `on_rejected` is called for each connection that is refused.
+    A handshake takes memory and computing before the client is known. `admits` returns whether the client at an address may begin one
+    more, `sends_proxy_header` whether connections from an address begin with the client's, and `on_rejected` is called for each
+    connection that is refused.
     """
 
-    def __init__(self, on_rejected: Callable[[], None]) -> None:
-        self._on_rejected = on_rejected
+    def __init__(self, admits: Callable[[str], bool], sends_proxy_header: Callable[[str], bool], on_rejected: Callable[[], None]) -> None:
+        self._admits, self._sends_proxy_header, self._on_rejected = admits, sends_proxy_header, on_rejected
         self._by_address: Counter[str] = Counter()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._listening: dict[asyncio.Task[None], socket.socket] = {}
 
-    def listen(self, sock: socket.socket, tls: ssl.SSLContext, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
-        """Accept connections on a listening socket, which `close` closes. `protocol_factory` makes the protocol of a secure one."""
-        self._listening[asyncio.get_running_loop().create_task(self._accept(sock, tls, protocol_factory))] = sock
+    def listen(self, sock: socket.socket, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+        """Accept connections on a listening socket, which `close` closes. `make` makes the protocol of a secure one."""
+        self._listening[asyncio.get_running_loop().create_task(self._accept(sock, tls, make))] = sock
 
     async def close(self) -> None:
         """Stop listening and end pending handshakes."""
@@ -50,7 +57,7 @@ class TlsAcceptor:
             sock.close()
         self._listening.clear()
 
-    async def _accept(self, sock: socket.socket, tls: ssl.SSLContext, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
+    async def _accept(self, sock: socket.socket, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -59,27 +66,68 @@ class TlsAcceptor:
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             address = peer[0]
-            if len(self._handshakes) >= MAX_HANDSHAKES or self._by_address[address] >= MAX_HANDSHAKES_PER_ADDRESS:
-                self._on_rejected()
-                connection.close()
+            if len(self._handshakes) >= MAX_HANDSHAKES:
+                self._reject(connection)
                 continue
-            self._by_address[address] += 1
-            task = loop.create_task(self._secure(connection, address, tls, protocol_factory))
+            if self._sends_proxy_header(address):
+                task = loop.create_task(self._secure_behind_proxy(connection, address, tls, make))
+            elif self._begins_handshake(address):
+                task = loop.create_task(self._secure(connection, address, tls, make))
+            else:
+                self._reject(connection)
+                continue
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
-    async def _secure(
-        self, connection: socket.socket, address: str, tls: ssl.SSLContext, protocol_factory: Callable[[], asyncio.Protocol]
-    ) -> None:
+    def _reject(self, connection: socket.socket) -> None:
+        self._on_rejected()
+        connection.close()
+
+    def _begins_handshake(self, address: str) -> bool:
+        """Count one more handshake of a client, which `_secure` ends. False if it may not begin one."""
+        if self._by_address[address] >= MAX_HANDSHAKES_PER_ADDRESS or not self._admits(address):
+            return False
+        self._by_address[address] += 1
+        return True
+
+    async def _secure_behind_proxy(self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+        try:
+            async with asyncio.timeout(HEADER_SECONDS):
+                client = await _read_proxy_header(connection) or peer
+            is_admitted = self._begins_handshake(client)
+        except (ProxyProtocolError, OSError):  # such as TimeoutError
+            is_admitted = False
+        except BaseException:
+            connection.close()
+            raise
+        if is_admitted:
+            await self._secure(connection, client, tls, make)
+        else:
+            self._reject(connection)
+
+    async def _secure(self, connection: socket.socket, address: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
         loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with contextlib.suppress(OSError):  # such as ssl.SSLError and ConnectionError: the client's fault
-                await loop.connect_accepted_socket(protocol_factory, connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
+                await loop.connect_accepted_socket(lambda: make(address), connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         finally:
             self._by_address[address] -= 1
             if self._by_address[address] <= 0:
                 del self._by_address[address]
+
+
+async def _read_proxy_header(connection: socket.socket) -> str | None:
+    """Read the header of the PROXY protocol, and no octet more. Raises ProxyProtocolError or OSError."""
+    loop, data, size = asyncio.get_running_loop(), b"", PREFIX_OCTETS
+    while len(data) < size:
+        more = await loop.sock_recv(connection, size - len(data))
+        if not more:
+            raise ProxyProtocolError("the header is cut short")
+        data += more
+        if len(data) == PREFIX_OCTETS:
+            size = header_octets(data)
+    return parse_header(data).client
 
 
 class ReloadableCertificate(ABC):

@@ -86,7 +86,14 @@ class UdpListener:
     def _answer_miss(self, data: bytes, key: ClientKey, client: ClientEntry | None, peer: Peer, ancillary: Ancillary) -> None:
         """Queue a query that the cache did not answer; answer it at once if only its client was unknown."""
         if client is None:
-            client = self._responder.client_for(key, peer[0], data)
+            address = peer[0]
+            if self._responder.sends_proxy_header(address):
+                unwrapped = self._responder.without_proxy_header(address, data)
+                if unwrapped is None:
+                    return
+                address, data = unwrapped
+                key = address
+            client = self._responder.client_for(key, address, data)
             if client is None:
                 self._send(peer, ancillary, self._responder.refuse(data))
                 return

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.health import UpstreamHealth
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle, Deadlines, RandomOctets
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.trust import ValidatingUpstreams
@@ -25,8 +26,7 @@ from hedgerow.policies.network import UpstreamStrategy
 log = logging.getLogger(__name__)
 
 _ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # together less than the five seconds that a stub resolver waits
-_MIN_BACKOFF_SECONDS: Final = 1.0  # after one failure, since one datagram may be lost
-_MAX_BACKOFF_SECONDS: Final = 60.0  # doubled with each failure up to this
+_OUTAGE_SECONDS: Final = 1.5  # until a client learns that no upstream answers, if that was so a moment ago
 _LOGGED_FAILURES: Final = 3  # in a row; fewer are normal
 _PROBE_INTERVAL: Final = 30.0  # seconds after which a slower upstream is measured again, beside the fastest
 _MAX_PARALLEL: Final = 3
@@ -43,35 +43,6 @@ class AsyncClosable(Protocol):
     """A resource that is closed with the upstreams."""
 
     async def close(self) -> None: ...
-
-
-class _UpstreamHealth:
-    """Recent successes and failures of a channel."""
-
-    __slots__ = ("asked_at", "backoff_until", "failed_at", "fails", "seconds")
-
-    def __init__(self) -> None:
-        self.fails = 0
-        self.backoff_until = 0.0
-        self.seconds = 0.0  # smoothed; 0 until it is known
-        self.asked_at = self.failed_at = float("-inf")
-
-    def asked(self, now: float, seconds: float) -> None:
-        """Note an attempt with so many seconds to answer. After a failure, other questions do not wait for its outcome."""
-        self.asked_at = now
-        if self.fails:
-            self.backoff_until = max(self.backoff_until, now + seconds)
-
-    def failed(self, now: float, began: float) -> None:
-        """Note that an attempt that `began` then failed. Older ones than the last noticed failure do not count again."""
-        if began >= self.failed_at:
-            self.failed_at = now
-            self.backoff_until = now + min(_MIN_BACKOFF_SECONDS * 2**self.fails, _MAX_BACKOFF_SECONDS)
-            self.fails = min(self.fails + 1, 10)
-
-    def answered(self, seconds: float) -> None:
-        self.fails, self.backoff_until = 0, 0.0
-        self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
 
 
 class UpstreamPool:
@@ -104,7 +75,7 @@ class UpstreamPool:
         self.count = count or _count_nothing
         self.deadlines = Deadlines()
         self.random = RandomOctets()
-        self.health = {channel.name: _UpstreamHealth() for channel in channels}
+        self.health = {channel.name: UpstreamHealth() for channel in channels}
         self._channels = tuple(channels)
         self._usable = () if secure_only else tuple(channels)
         self._bootstrap = bootstrap
@@ -112,6 +83,12 @@ class UpstreamPool:
         self._held: list[tuple[UpstreamQuestion, OutcomeCallback]] = []  # until the validating upstreams are known
         self._in_flight: dict[UpstreamQuestion, _UpstreamQuery] = {}
         self._idle: asyncio.Future[None] | None = None
+        self.has_outage = False
+
+    def is_down(self, question: bytes) -> bool:
+        """Return whether no upstream for a question answered the last one that was asked."""
+        pool = (self._zone_pool(question) if self.zones else None) or self
+        return pool.has_outage
 
     def start(self, question: UpstreamQuestion, callback: OutcomeCallback) -> None:
         """Call `callback` once with the first good answer or an UpstreamError, within the time of all attempts, perhaps at once."""
@@ -141,7 +118,9 @@ class UpstreamPool:
 
     def _start(self, question: UpstreamQuestion, callback: OutcomeCallback) -> None:
         query = self._in_flight.get(question)
-        if query is not None:
+        if query is not None and query.has_given_up:
+            callback(UpstreamError(self.no_answer))
+        elif query is not None:
             query.callbacks.append(callback)
         elif len(self._in_flight) >= _MAX_IN_FLIGHT:
             callback(UpstreamError("too many questions in flight"))
@@ -249,7 +228,7 @@ class UpstreamPool:
 class _UpstreamQuery:
     """One question: the rounds of channels still to ask, and the attempts in flight."""
 
-    __slots__ = ("callbacks", "late", "open", "question", "refusal", "round", "rounds", "upstreams", "written")
+    __slots__ = ("callbacks", "deadline", "has_given_up", "late", "open", "question", "refusal", "round", "rounds", "upstreams", "written")
 
     def __init__(self, upstreams: UpstreamPool, question: UpstreamQuestion, callback: OutcomeCallback, rounds: list[list[Channel]]) -> None:
         self.upstreams, self.question, self.rounds = upstreams, question, rounds
@@ -259,11 +238,16 @@ class _UpstreamQuery:
         self.late: list[_Attempt] = []  # timed out, but an answer still counts
         self.round = 0
         self.refusal: UpstreamError | None = None
+        self.has_given_up = False  # the callers know that no upstream answers; an answer still shows that the outage is over
+        self.deadline = upstreams.deadlines.after(_OUTAGE_SECONDS, self._give_up) if upstreams.has_outage else None
 
     def next_round(self) -> None:
         """Start the next round, or finish."""
-        while not self.open and self.callbacks:  # an attempt that fails at once calls this again, and may have finished the query
+        while not self.open and (
+            self.callbacks or self.has_given_up
+        ):  # an attempt that fails at once calls this again, and may have finished the query
             if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
+                self.upstreams.has_outage = self.refusal is None
                 self.finish(self.refusal or UpstreamError(self.upstreams.no_answer))
                 return
             channels = self.rounds.pop(0)
@@ -281,12 +265,24 @@ class _UpstreamQuery:
             self.rounds.append([attempt.channel])
         self.next_round()
 
+    def _give_up(self) -> None:
+        """Tell the callers that no upstream answers, and go on without them."""
+        self.deadline = None
+        self.has_given_up = True
+        self._report(UpstreamError(self.upstreams.no_answer))
+
     def finish(self, outcome: UpstreamOutcome) -> None:
+        if self.deadline is not None:
+            self.upstreams.deadlines.cancel(self.deadline)
+        self.has_given_up = False
         for attempt in (*self.open, *self.late):
             attempt.drop()
         self.open, self.late = [], []
         self.rounds = []
         self.upstreams.query_finished(self.question)
+        self._report(outcome)
+
+    def _report(self, outcome: UpstreamOutcome) -> None:
         callbacks, self.callbacks = self.callbacks, []
         for callback in callbacks:
             try:
@@ -347,6 +343,7 @@ class _Attempt:
             self._failed("error", str(fault), is_late=is_late)
             return
         upstreams, took = query.upstreams, query.upstreams.clock() - self.began
+        upstreams.has_outage = False
         if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
             health = upstreams.health[self.channel.name]
             if health.fails >= _LOGGED_FAILURES:

@@ -51,6 +51,7 @@ def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
         dnssec=raw.dnssec or DnssecMode.OFF,
         limit=_read_limit(raw.query_limit, tree),
         forwarders=_addresses(tree, ("network", "forwarders"), raw.forwarders),
+        proxy_protocol_from=read_networks(tree, ("network", "proxy_protocol_from"), raw.proxy_protocol_from),
         client_subnet=_read_subnet(raw, tree),
     )
 

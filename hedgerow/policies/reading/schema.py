@@ -189,6 +189,9 @@ class RawNetwork(RawModel):
     dnssec: DnssecMode | None = Field(None, description="`validate` accepts encrypted upstreams that validate only.")
     client_subnet: str | None = Field(None, description="Network that is sent to public upstreams with every query (RFC 7871).")
     forwarders: Texts = Field([], description="Addresses of resolvers that may name the client for whom they ask.")
+    proxy_protocol_from: Texts = Field(
+        [], description="Addresses of load balancers, whose connections begin with the client's address (PROXY protocol, version 2)."
+    )
     query_limit: RawQueryLimit = Field(RawQueryLimit(), description="Limits of queries per second.")
     lists: ListSelection | None = Field(None, description="The lists that are used in addition to those under `lists`.")
     holidays: Texts = Field([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")

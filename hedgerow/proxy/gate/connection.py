@@ -51,15 +51,20 @@ class GateConnection(asyncio.Protocol):
     """A client connection.
 
     `destination_of` gives the address to which a redirected client connected, and is None on explicit ports. `protection` is what a
-    client shows to use that is served here, if anything.
+    client shows to use that is served here, if anything. `address` is the client's behind a load balancer, None for the peer's.
     """
 
-    __slots__ = ("_destination_of", "_gate", "_is_gone", "_opened", "_protection", "_protocol", "_task", "_transport")
+    __slots__ = ("_address", "_destination_of", "_gate", "_is_gone", "_opened", "_protection", "_protocol", "_task", "_transport")
 
     def __init__(
-        self, gate: GateResources, destination_of: Callable[[socket.socket], Authority | None] | None, protection: Protection | None
+        self,
+        gate: GateResources,
+        destination_of: Callable[[socket.socket], Authority | None] | None,
+        protection: Protection | None,
+        address: str | None = None,
     ) -> None:
         self._gate = gate
+        self._address = address
         self._protection = protection
         self._destination_of = destination_of
         self._is_gone = False  # for the gate's table: closed, a tunnel's now, or an inspector's
@@ -73,7 +78,7 @@ class GateConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
-        address = peer[0].partition("%")[0] if peer else ""
+        address = (self._address or (peer[0] if peer else "")).partition("%")[0]
         destination = None
         if cause := self._admit(address):
             self._is_gone = True

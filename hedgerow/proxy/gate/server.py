@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hedgerow.policies.protection import Protection
@@ -23,6 +24,7 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import HandoverSender
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.sign_in import ProxyAuthenticator
+from hedgerow.proxy_protocol import ProxyHeaderProtocol, is_sender
 from hedgerow.sockets import new_socket
 
 log = logging.getLogger(__name__)
@@ -73,8 +75,9 @@ class Gate:
         protection = None if page else Protection.GATEWAY if transparent else Protection.PROXY
         loop = asyncio.get_running_loop()
         try:
+            make = partial(GateConnection, self._resources, destination_of, protection)
             server = await loop.create_server(
-                lambda: GateConnection(self._resources, destination_of, protection), sock=listener, backlog=1024
+                make if destination_of is not None else lambda: self._behind_load_balancer(make), sock=listener, backlog=1024
             )
         except BaseException:
             listener.close()
@@ -83,6 +86,14 @@ class Gate:
         if self._sweep is None:
             self._sweep = loop.call_later(_SWEEP_SECONDS, self._tick)
         return int(listener.getsockname()[1])
+
+    def _behind_load_balancer(self, make: Callable[[str | None], asyncio.Protocol]) -> asyncio.Protocol:
+        """Return the first protocol of a connection to the explicit proxy, which a load balancer may have passed on."""
+        senders = self._rules.policy.proxy_protocol_from
+        if not senders:
+            return make(None)
+        rejected = partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
+        return ProxyHeaderProtocol(lambda address: is_sender(address, senders), make, rejected)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""

@@ -27,7 +27,7 @@ from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy
 from hedgerow.proxy.inspection.request import RequestJudge, answer
-from hedgerow.proxy.inspection.response import ResponseScanning
+from hedgerow.proxy.inspection.response import ResponseScanning, remove_http3
 from hedgerow.proxy.page_forms import issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
@@ -139,6 +139,7 @@ class InspectionAddon:
         flow.response.stream = True
         if VIA_KEY in flow.metadata:
             add_via(flow.response)
+        remove_http3(flow.response)
 
         def refuse(decision: Decision) -> ProxyResponse:
             found = self.clients.policy.find_client(active.address)

@@ -24,6 +24,7 @@ from hedgerow.proxy.scanners.workers import ScanPool
 log = logging.getLogger(__name__)
 
 _BODILESS = frozenset({204, 304})
+_HTTP3 = ("h3", "quic")
 
 
 class ResponseScanning:
@@ -78,6 +79,23 @@ class ResponseScanning:
             if problems:
                 log.warning("%d lines of the phrase lists are invalid. The first: %s", len(problems), problems[0])
         return self._lists
+
+
+def remove_http3(response: http.Response) -> None:
+    """Remove HTTP/3 from the alternative services that a response names (RFC 7838): browsers would try UDP, which is not inspected."""
+    if "alt-svc" in response.headers:
+        kept = [each for value in response.headers.get_all("alt-svc") if (each := without_http3(value))]
+        response.headers.set_all("alt-svc", kept)
+
+
+def without_http3(services: str) -> str:
+    """Return the value of an Alt-Svc field without HTTP/3.
+
+    >>> without_http3('h3=":443"; ma=86400, h3-29=":443", h2="alt.example:443"'), without_http3('h3=":443"'), without_http3("clear")
+    ('h2="alt.example:443"', '', 'clear')
+    """
+    kept = (each.strip() for each in services.split(","))
+    return ", ".join(each for each in kept if each and not each.lower().startswith(_HTTP3))
 
 
 def _is_redirect(response: http.Response) -> bool:

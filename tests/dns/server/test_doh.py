@@ -20,10 +20,11 @@ from small_internet import SmallInternet
 
 from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.http_codec import MAX_STREAMS
-from hedgerow.dns.server.rate_limits import MAX_UNSENT
+from hedgerow.dns.server.rate_limits import HANDSHAKES_PER_SECOND, MAX_HANDSHAKES, MAX_UNSENT
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 from hedgerow.frame_budget import MAX_TOKENS
+from hedgerow.policies.network import QueryLimit
 from hedgerow.sockets import open_socket
 
 from ..conftest import Running, ask, running
@@ -143,6 +144,35 @@ def test_frame_flood_ends_its_connection_and_delays_nobody(internet: SmallIntern
             writer.close()
             assert said.endswith(b"\x07" + bytes(5) + said[-8:-4] + b"\0\0\0\x0b")  # GOAWAY with ENHANCE_YOUR_CALM
             assert server.server.responder.counters["hedgerow_dns_dropped_total", "flood"] == 1
+
+    uvloop.run(main())
+
+
+def test_client_that_connects_again_has_no_new_budget(internet: SmallInternet) -> None:
+    """Neither of frames nor of handshakes."""
+
+    async def main() -> None:
+        async with served(internet) as (server, port):
+            server.server.limit(QueryLimit(exempt=()))
+            accepted = ends = 0
+            client = h2.connection.H2Connection()
+            client.initiate_connection()
+            flood = client.data_to_send() + FLOODS["ping"][: MAX_TOKENS // 4 * 17]
+            for _ in range(MAX_HANDSHAKES + 10):
+                try:
+                    reader, writer = await connect(internet, port, "h2")
+                except OSError:
+                    continue
+                accepted += 1
+                with contextlib.suppress(OSError):
+                    writer.write(flood)
+                    if accepted > 4:
+                        async with asyncio.timeout(20):
+                            ends += (await reader.read(-1))[-4:] == b"\0\0\0\x0b"
+                writer.close()
+                assert await ask(server.port, QUERY, source="127.0.0.2") is not None
+            assert accepted <= MAX_HANDSHAKES + HANDSHAKES_PER_SECOND * 20
+            assert ends > accepted // 2, "the tokens are those of the client"
 
     uvloop.run(main())
 

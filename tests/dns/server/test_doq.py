@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
@@ -14,16 +16,19 @@ import pytest
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 from small_internet import SmallInternet
 
 from hedgerow.dns.server import doq
 from hedgerow.dns.server.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer, QuicTls
 from hedgerow.dns.server.quic import MAX_STREAMS, RetryTokens
+from hedgerow.dns.server.rate_limits import HANDSHAKES_PER_SECOND, MAX_HANDSHAKES
 from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.frame_budget import MAX_TOKENS
+from hedgerow.policies.network import QueryLimit
 from hedgerow.sockets import open_socket
 
-from ..conftest import running
+from ..conftest import Running, running
 
 LONG = 30.0
 
@@ -34,6 +39,7 @@ class Client(QuicConnectionProtocol):
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+        self.resets: asyncio.Queue[int] = asyncio.Queue()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._parts: dict[int, bytes] = {}
 
@@ -42,6 +48,8 @@ class Client(QuicConnectionProtocol):
             self._parts[event.stream_id] = self._parts.get(event.stream_id, b"") + event.data
             if event.end_stream:
                 self.answers.put_nowait(self._parts.pop(event.stream_id))
+        elif isinstance(event, StreamReset):
+            self.resets.put_nowait(event.error_code)
         elif isinstance(event, ConnectionTerminated):
             self.ended.set_result(event.error_code)
 
@@ -78,8 +86,8 @@ async def until(holds: Callable[[], bool]) -> None:
 class Stand:
     """A server for DoQ on loopback, and clients of it."""
 
-    def __init__(self, server: DoqServer, port: int) -> None:
-        self.server, self.port = server, port
+    def __init__(self, server: DoqServer, port: int, plain: Running) -> None:
+        self.server, self.port, self.plain = server, port, plain
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -96,7 +104,7 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
             sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
             await server.listen(sock)
             try:
-                await use(Stand(server, sock.getsockname()[1]))
+                await use(Stand(server, sock.getsockname()[1], plain))
             finally:
                 server.close()
                 await asyncio.sleep(0)
@@ -127,9 +135,8 @@ def test_each_query_is_answered_on_its_stream(internet: SmallInternet) -> None:
         framed()[:-1],
         b"\0\5abcde",
         framed(options=[dnslib.EDNSOption(11, b"")]),
-        b"\xff\xff" + bytes(4094),
     ],
-    ids=["an id", "two in a stream", "cut short", "no message", "a keepalive", "too long"],
+    ids=["an id", "two in a stream", "cut short", "no message", "a keepalive"],
 )
 def test_protocol_violation_ends_the_connection(internet: SmallInternet, data: bytes) -> None:
     async def use(stand: Stand) -> None:
@@ -139,6 +146,75 @@ def test_protocol_violation_ends_the_connection(internet: SmallInternet, data: b
         async with stand.client() as client:
             client.write(framed())
             assert await client.answer()
+
+    with_server(internet, use)
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_query_that_is_too_long_is_cancelled(internet: SmallInternet, end: bool) -> None:
+    """Its client would else wait for credit that never comes."""
+
+    async def use(stand: Stand) -> None:
+        async with stand.client() as client:
+            client.write((5000).to_bytes(2) + bytes(5000), end=end)
+            async with asyncio.timeout(LONG):
+                assert await client.resets.get() == EXCESSIVE_LOAD
+            client.write(framed())
+            assert await client.answer()
+
+    with_server(internet, use)
+
+
+def test_finished_connection_leaves_nothing_behind(internet: SmallInternet) -> None:
+    """Without the garbage collector, which rarely looks at objects that have lived for seconds."""
+
+    async def use(stand: Stand) -> None:
+        ended: list[weakref.ref[object]] = []
+        for _ in range(5):
+            async with stand.client() as client:
+                client.write(framed())
+                await client.answer()
+                (connection,) = stand.server.table.connections
+                ended += [weakref.ref(each) for each in (connection, connection._bounded, connection._bounded.tls)]
+            del connection, client
+        await until(lambda: not any(each() for each in ended))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with_server(internet, use)
+    finally:
+        gc.enable()
+
+
+def test_flood_of_packets_ends_the_connection_and_keeps_the_client_out(internet: SmallInternet) -> None:
+    async def use(stand: Stand) -> None:
+        stand.plain.server.limit(QueryLimit(exempt=()))
+        async with stand.client() as client:
+            sent = 0
+            while not client.ended.done():
+                client._quic.send_ping(sent)
+                client.transmit()
+                sent += 1
+                await asyncio.sleep(0)
+            assert await client.ending() == EXCESSIVE_LOAD
+            assert sent > MAX_TOKENS // 2
+        counted = stand.plain.server.responder.counters
+        assert counted["hedgerow_dns_dropped_total", "flood"] == 1
+        stand.plain.server.responder.clients.limits.bucket("127.0.0.1", "tablet").frames.left = -1000.0  # type: ignore[union-attr]
+        assert not stand.server.admits("127.0.0.1")
+        assert stand.server.admits("127.0.0.2")
+
+    with_server(internet, use)
+
+
+def test_handshakes_of_one_client_are_limited(internet: SmallInternet) -> None:
+    async def use(stand: Stand) -> None:
+        stand.plain.server.limit(QueryLimit(exempt=()))
+        assert sum(stand.server.admits("127.0.0.1") for _ in range(2 * MAX_HANDSHAKES)) == MAX_HANDSHAKES
+        assert stand.server.admits("127.0.0.2"), "another client is not affected"
+        stand.plain.server.responder.clients.limits.refill()
+        assert sum(stand.server.admits("127.0.0.1") for _ in range(2 * MAX_HANDSHAKES)) == HANDSHAKES_PER_SECOND
 
     with_server(internet, use)
 

@@ -119,6 +119,35 @@ def test_silent_upstreams_are_retried_once_per_half_minute(internet: SmallIntern
     asyncio.run(main())
 
 
+def test_outage_is_remembered(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first unknown name waits for all attempts. A known one is answered from the past before it is given up again."""
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.2, 0.2, 0.2))
+    monkeypatch.setattr(pool, "_OUTAGE_SECONDS", 0.1)
+    monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 5.0)
+    steady = Shifted()
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady)) as server:
+            upstreams = server.resolver.upstreams
+            for host in ("news.example", "www.school.example"):
+                assert (await answer(server, host))[0] == 0
+            steady.offset += 3600.0
+            with internet.nameserver.misbehaving(Fault.DEAD):
+                assert (await answer(server, "first.example"))[0] == 2
+                assert upstreams.has_outage
+                assert (await answer(server, "second.example"))[0] == 2
+                assert internet.nameserver.queries("second.example") == 1, "the client knows before the second attempt"
+                assert (await answer(server, "second.example"))[0] == 2
+                assert (await answer(server, "news.example"))[3] == 3
+                assert internet.nameserver.queries("news.example") == 1 + 1, "nor does it wait for the attempts here"
+            async with asyncio.timeout(30):
+                while upstreams.has_outage:  # what was given up towards the client still goes on
+                    await answer(server, "www.school.example")
+            assert (await answer(server, "www.school.example"))[3] is None
+
+    asyncio.run(main())
+
+
 def test_safe_search_works_from_stale_targets(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()

@@ -22,6 +22,7 @@ FULL = b"""network:
   dnssec: validate
   query_limit: {per_client: 50, total: 0, exempt: [192.168.1.9]}
   forwarders: [192.168.1.3, "FD00::3"]
+  proxy_protocol_from: [192.168.1.4, 10.9.0.0/24]
   client_subnet: 203.0.113.0/24
 """
 
@@ -37,6 +38,7 @@ def test_all_settings_are_read_and_survive_the_codec() -> None:
         DnssecMode.VALIDATE,
         QueryLimit(50, 0, (ip_network("192.168.1.9"),)),
         ("192.168.1.3", "fd00::3"),
+        (ip_network("192.168.1.4"), ip_network("10.9.0.0/24")),
         ip_network("203.0.113.0/24"),
     )
     assert decode(Policy, encode(policy)) == policy

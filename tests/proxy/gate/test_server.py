@@ -646,3 +646,29 @@ def test_bytes_are_counted(stand: Stand, net: SmallInternet, lane: str, host: st
 
 def test_the_alert_is_a_fatal_access_denied() -> None:
     assert ACCESS_DENIED_ALERT == b"\x15\x03\x03\x00\x02\x02\x31"
+
+
+def test_client_behind_a_load_balancer(net: SmallInternet, policy: str) -> None:
+    """The client's address comes in a header of the PROXY protocol, and both lanes know it."""
+    behind = policy.replace("network:\n", "network:\n  proxy_protocol_from: [127.0.0.21]\n", 1)
+    addresses = bytes(map(int, CHILD_WITH_CA.split("."))) + bytes([127, 0, 0, 1]) + b"\xd4\x31\x0c\x38"
+    header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + addresses
+    with proxy_stand(net, behind, {"adult": "adult.example\n"}) as stand:
+        head = b"GET http://adult.example/ HTTP/1.1\r\nHost: adult.example\r\nConnection: close\r\n\r\n"
+        for source, first, status in (
+            ("127.0.0.21", header, b"HTTP/1.1 403 "),
+            ("127.0.0.21", header[:7], b""),
+            ("127.0.0.21", b"", b""),
+            (CHILD, header, b"HTTP/1.1 400 "),
+            (CHILD, b"", b"HTTP/1.1 403 "),
+        ):
+            with connected(stand, source) as client:
+                client.sendall(first + head)
+                assert read_all(client)[: len(b"HTTP/1.1 403 ")] == status, (source, first)
+        with connected(stand, "127.0.0.21") as client:
+            client.sendall(header)
+            open_tunnel(client, "www.school.example", net.origins.https_port)
+            with client_context(stand.ca).wrap_socket(client, server_hostname="www.school.example") as tls:
+                tls.sendall(b"GET /secret HTTP/1.1\r\nHost: www.school.example\r\nConnection: close\r\n\r\n")
+                assert read_all(tls).startswith(b"HTTP/1.1 403 "), "the inspector's rules are those of the tablet"
+        assert {report.device for report in stand.reported()} == {"mia-tablet", "mia-phone"}

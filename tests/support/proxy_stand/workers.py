@@ -97,6 +97,7 @@ class Builder:
             request_access=lambda asked: self._report(world, Report(asked.device, None, None, asked)),
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
+            proxy_protocol_from=network.resolver.proxy_protocol_from,
             page=BlockPage(network.country, network.timezone, ages),
             report_protection=lambda device, protection: self.protections.add((device, protection)),
         )
