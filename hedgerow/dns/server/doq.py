@@ -107,8 +107,7 @@ class DoqServer:
         return DoqConnection(self, client, quic)
 
     def unwrap(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
-        responder = self.frontend.responder
-        return responder.without_proxy_header(peer, data) if responder.sends_proxy_header(peer) else (peer, data)
+        return self.frontend.responder.load_balancers.unwrap(peer, data)
 
     def reject(self) -> None:
         self.frontend.responder.count(DROPPED_METRIC, "overload")

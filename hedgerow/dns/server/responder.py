@@ -13,10 +13,10 @@ from hedgerow.dns.answers import Draft
 from hedgerow.dns.metrics import Histogram
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients, Observe
+from hedgerow.dns.server.load_balancers import LoadBalancers
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.wire import Malformed
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
-from hedgerow.proxy_protocol import ProxyProtocolError, is_sender, parse_header
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ class Responder:
         self.resolver = resolver
         self.counters: Counters = {}
         self.clients = Clients(find_client, resolver.answers.prefix, observe, self.counters, resolver.clocks, resolver.prefetch)
+        self.load_balancers = LoadBalancers(
+            lambda: resolver.settings.proxy_protocol_from, lambda: self.count(DROPPED_METRIC, "proxy-header")
+        )
         self._entries = resolver.answers.entries
         self._waiting = 0
         self._hit_seconds = Histogram("hedgerow_dns_answer_seconds", ("hit",), SECONDS_BUCKETS)
@@ -66,19 +69,6 @@ class Responder:
             key = f"{FORWARDER_PREFIX}{address}" if mac is None else f"{MAC_PREFIX}{mac}"
             address = address if mac is None else key
         return self.clients.known.get(key) or self.clients.find(key, address)
-
-    def sends_proxy_header(self, address: str) -> bool:
-        """Return whether connections and datagrams from an address begin with a header of the PROXY protocol."""
-        return is_sender(address, self.resolver.settings.proxy_protocol_from)
-
-    def without_proxy_header(self, address: str, data: bytes) -> tuple[str, bytes] | None:
-        """Return the client's address and the query of a datagram from a load balancer; None if it has no header."""
-        try:
-            header = parse_header(data)
-        except ProxyProtocolError:
-            self.count(DROPPED_METRIC, "proxy-header")
-            return None
-        return header.client or address, data[header.size :]
 
     def admits(self, client: ClientEntry) -> bool:
         """Take one query from the client's rate limit; False if it is used up. The UDP listeners count by themselves."""

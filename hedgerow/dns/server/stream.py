@@ -39,16 +39,15 @@ class StreamServer:
         )
         self._listening: list[asyncio.Server] = []
         self._acceptor = TlsAcceptor(
-            responder.admits_handshake, responder.sends_proxy_header, lambda: responder.count(DROPPED_METRIC, "handshakes")
+            responder.admits_handshake, responder.load_balancers.sends_header, lambda: responder.count(DROPPED_METRIC, "handshakes")
         )
 
     async def listen(self, sock: socket.socket) -> None:
         """Serve DNS over TCP on a bound socket."""
-        sends, on_rejected = self.responder.sends_proxy_header, lambda: self.responder.count(DROPPED_METRIC, "proxy-header")
-        make = partial(StreamConnection, self)
+        balancers, make = self.responder.load_balancers, partial(StreamConnection, self)
         self._listening.append(
             await asyncio.get_running_loop().create_server(
-                lambda: ProxyHeaderProtocol(sends, make, on_rejected), sock=sock, backlog=_BACKLOG
+                lambda: ProxyHeaderProtocol(balancers.sends_header, make, balancers.on_rejected), sock=sock, backlog=_BACKLOG
             )
         )
 

@@ -34,7 +34,7 @@ class TurnScheduler:
 
     @property
     def all_waiting(self) -> int:
-        """How many portions of all clients wait. Callers bound it."""
+        """The number of portions of all clients that wait. Callers bound it."""
         return self._count
 
     def run(self, client: Hashable, work: Work) -> None:

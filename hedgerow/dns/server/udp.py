@@ -87,8 +87,8 @@ class UdpListener:
         """Queue a query that the cache did not answer; answer it at once if only its client was unknown."""
         if client is None:
             address = peer[0]
-            if self._responder.sends_proxy_header(address):
-                unwrapped = self._responder.without_proxy_header(address, data)
+            if self._responder.load_balancers.sends_header(address):
+                unwrapped = self._responder.load_balancers.unwrap(address, data)
                 if unwrapped is None:
                     return
                 address, data = unwrapped

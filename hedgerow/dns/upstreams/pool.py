@@ -95,7 +95,7 @@ class UpstreamPool:
         if self.zones and (elsewhere := self._zone_pool(question.question)) is not None:
             elsewhere.start(question, callback)
             return
-        question = self._with_options(question)
+        question = _with_options(question, self._options)
         if self._validators is not None:
             question = question._replace(checking_disabled=False)  # unchecked answers are not available here
             if self._validators.is_due and len(self._held) < _MAX_IN_FLIGHT:
@@ -104,9 +104,6 @@ class UpstreamPool:
                     self._held.append((question, callback))
                     return
         self._start(question, callback)
-
-    def _with_options(self, question: UpstreamQuestion) -> UpstreamQuestion:
-        return question._replace(options=self._options) if self._options else question
 
     def _start_held(self) -> None:
         held, self._held = self._held, []
@@ -144,7 +141,7 @@ class UpstreamPool:
 
     def is_echo(self, question: UpstreamQuestion, written: bytes) -> bool:
         """Return whether this is a question of our own that came back, by its random spelling, if it has one."""
-        query = self._in_flight.get(self._with_options(question))
+        query = self._in_flight.get(_with_options(question, self._options))
         return query is not None and query.written == written != question.question
 
     @property
@@ -382,6 +379,10 @@ class _Attempt:
 def is_bogus(fault: UpstreamError) -> bool:
     """Return whether an upstream failed to validate the answer by DNSSEC."""
     return fault.ede in _BOGUS
+
+
+def _with_options(question: UpstreamQuestion, options: bytes) -> UpstreamQuestion:
+    return question._replace(options=options) if options else question
 
 
 def _upstream_refusal(response: Response) -> UpstreamError:
