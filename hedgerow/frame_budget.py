@@ -39,7 +39,6 @@ _PREFACE: Final = 24  # octets of "PRI * HTTP/2.0 ...", which come before the fi
 _HEADER: Final = 9
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE = 0, 1, 3, 4, 8
 _PADDED: Final = 0x8
-_FREE_SETTINGS: Final = 2  # the client's own and its acknowledgement of ours, which every connection has
 _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
 
 
@@ -91,6 +90,9 @@ class FrameTokens:
 class FrameBudget:
     """The frames of one connection, charged to its client's `tokens`. A connection that has overspent stays so.
 
+    `free_settings` SETTINGS frames cost nothing: where clients connect anew for each request, and new connections are limited otherwise,
+    2 spare them those that every connection begins with.
+
     >>> budget = FrameBudget()
     >>> pings = bytes(24) + b"\\0\\0\\x08\\x06\\0\\0\\0\\0\\0pingpong" * 500
     >>> budget.take(pings, now=0.0) < len(pings), budget.is_spent
@@ -99,10 +101,10 @@ class FrameBudget:
 
     __slots__ = ("_free_settings", "_header", "_left", "_tokens", "_updates", "is_spent")
 
-    def __init__(self, tokens: FrameTokens | None = None) -> None:
+    def __init__(self, tokens: FrameTokens | None = None, free_settings: int = 0) -> None:
         self._tokens = tokens or FrameTokens()
         self._updates = 0.0
-        self._free_settings = _FREE_SETTINGS
+        self._free_settings = free_settings
         self._left = _PREFACE  # octets still missing of the preface or a frame's payload
         self._header = b""
         self.is_spent = False  # the client has sent more than its budget allows

@@ -51,7 +51,7 @@ def process(budget: FrameBudget, data: bytes, now: float = 0.0) -> int:
 
 
 def fresh() -> FrameBudget:
-    budget = FrameBudget()
+    budget = FrameBudget(free_settings=2)
     start = PREFACE + SETTINGS + ACKNOWLEDGEMENT
     assert process(budget, start) == len(start)
     return budget
@@ -128,13 +128,13 @@ def test_a_download_pays_for_its_window_updates() -> None:
 def test_connections_of_one_client_share_its_tokens() -> None:
     tokens = FrameTokens()
     for _ in range(4):
-        budget = FrameBudget(tokens)
+        budget = FrameBudget(tokens, free_settings=2)
         assert process(budget, PREFACE + SETTINGS + ACKNOWLEDGEMENT + PING * (MAX_TOKENS // 4))
         assert not budget.is_spent
     again = FrameBudget(tokens)
     process(again, PREFACE + SETTINGS + PING, 0.0)
     assert again.is_spent, "a client that connects again has no new tokens"
-    later = FrameBudget(tokens)
+    later = FrameBudget(tokens, free_settings=2)
     process(later, PREFACE + SETTINGS + PING * TOKENS_PER_SECOND, 2.0)
     assert not later.is_spent, "time restores them"
 

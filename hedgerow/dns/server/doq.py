@@ -157,11 +157,11 @@ class DoqConnection(QuicConnectionProtocol):
         if self._bounded.is_released:
             return
         self._tokens.refill(self._loop.time())
-        self._tokens.left -= 1
+        self._tokens.charge(1)
         super().datagram_received(data, addr)
         if self._bounded.is_ending:
             self._server.table.discard(self)
-        elif self._tokens.left < 0:
+        elif self._tokens.is_overspent:
             self._frontend.responder.count(DROPPED_METRIC, "flood")
             self.close(EXCESSIVE_LOAD)
         elif self._bounded.is_flooding:

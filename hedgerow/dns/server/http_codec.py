@@ -141,7 +141,7 @@ class Http2Codec(HttpCodec):
         )
         self._requests: dict[int, DohRequest] = {}
         self._unsent: dict[int, bytearray] = {}
-        self._budget = FrameBudget(tokens)
+        self._budget = FrameBudget(tokens, free_settings=2)
         self._unread = bytearray()
         self._connection.initiate_connection()
         self._flush()
