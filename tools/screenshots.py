@@ -30,8 +30,8 @@ PAGES = {
     "today": "/", "people": "/people", "child": "/people/Mia", "teenager": "/people/Tom", "devices": "/devices", "log": "/log",
     "why": "/why?device=mia-tablet&target=www.tiktok.com", "lists": "/lists", "settings": "/settings", "notices": "/settings/notices",
     "changes": "/changes", "change": "/changes/1", "account": "/account", "more": "/more", "certificate": "/certificate",
-    "check": "/check", "device": "/device", "guide-place": "/start?step=place", "guide-people": "/start?step=people",
-    "guide-devices": "/start?step=devices", "guide-end": "/start?step=done", "for-children": "/start/children", "missing": "/nowhere",
+    "check": "/check", "device": "/device", "guide-place": "/start/place", "guide-people": "/start/people",
+    "guide-devices": "/start/devices", "guide-end": "/start/done", "for-children": "/start/children", "missing": "/nowhere",
 }  # fmt: skip
 CAFE_PAGES = {"cafe-today": "/", "cafe-counter": "/counter"}
 _PASSWORD = "four words and more"  # noqa: S105  of a server that ends with this program

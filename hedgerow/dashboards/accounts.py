@@ -80,13 +80,13 @@ class Principal:
     session: str = ""
 
 
-class SignInRefused(Exception):
+class SignInRefused(InvalidInput):
     """A refused sign-in, with a sentence for the person. `status` is 403 for wrong credentials and 429 for a delay."""
 
     def __init__(self, text: str, status: int = 403, needs_code: bool = False, **values: object) -> None:
-        super().__init__(text % values if values else text)
-        self.text, self.values = text, values
+        super().__init__(text, **values)
         self.status, self.needs_code = status, needs_code
+        self.field = "code" if needs_code else ""
 
 
 @dataclass(slots=True)

@@ -84,12 +84,12 @@ def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> 
     mailbox, server, to = mailbox.strip(), server.strip(), to.strip() or mailbox.strip()
     sender = _MAILBOX.fullmatch(mailbox)
     if sender is None or _MAILBOX.fullmatch(to) is None:
-        raise InvalidInput("Enter a mail address such as ana@mail.example.")
+        raise InvalidInput("Enter a mail address such as ana@mail.example.").at("to" if sender is not None else "mailbox")
     if not password:
-        raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.")
+        raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.").at("password")
     host = _SERVER.fullmatch(server) if server else None
     if server and host is None:
-        raise InvalidInput("Enter a mail server such as smtp.mail.example, or with its port smtp.mail.example:465.")
+        raise InvalidInput("Enter a mail server such as smtp.mail.example, or with its port smtp.mail.example:465.").at("server")
     fields = {"user": mailbox, "pass": password, "from": mailbox, "to": to}
     port = ""
     if host is not None:

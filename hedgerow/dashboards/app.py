@@ -34,6 +34,7 @@ from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware,
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.context import PageContext, Renderer
+from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
@@ -74,7 +75,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
         app.include_router(router)
     app.state.routes = tuple(route for router in routers for route in router.routes)
     app.state.warm = lambda: _warm(app, renderer)
-    install_handlers(app, renderer.error)
+    install_handlers(app, renderer.error, show_again, problem_of)
 
     def refuse(scope: Scope, admission: Admission) -> Response:
         if admission.status == 303:

@@ -23,8 +23,10 @@ class InvalidInput(ValueError):
     """A request that cannot be fulfilled, such as one for an unknown device or a malformed host.
 
     `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it. `field` is the form's field that it
-    is about, if known.
+    is about, if known. `status` is that of the HTTP response.
     """
+
+    status = 422
 
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text % values if values else text)

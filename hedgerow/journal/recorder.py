@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import batched
@@ -24,11 +24,12 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
+from hedgerow.journal.renaming import rename_devices
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.tables import daily, decisions, devices_seen, events, hosts_seen, hourly, protections_seen, reversed_labels
 from hedgerow.policies.expiry import UpcomingEnd
-from hedgerow.policies.model import AccessRequest, Observation
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation
 
 RESERVED_BYTES = 32 * 1024 * 1024
 """Bytes kept free on the disk: enough for SQLite's files while rows are deleted, and for control's other small files."""
@@ -37,6 +38,7 @@ _CHUNK = 1000  # rows per statement
 _MANY = 2000  # observations that do not wait for the end of the interval
 _LOOKS = 10  # per interval
 _MAX_REPORT_DELAY_S = 600.0  # longer than any worker holds a report back
+_RENAME_DELAY_S = 10.0  # longer than any worker takes to apply a new policy
 _LINK_LOCAL = "fe80:"  # every device has such an address besides its others
 
 
@@ -78,13 +80,14 @@ class Recorder:
         self._seen: dict[str, DeviceSeen] = {}
         self._protected: dict[tuple[str, str], ProtectionSeen] = {}
         self._erased: list[tuple[frozenset[str], float]] = []
+        self._renamed: dict[DeviceId, tuple[DeviceId, float]] = {}
         self.dropped = self.forgotten = 0
         self.problem = ""
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> None:
         """Buffer what the journal stores. Counters are ignored; decisions about lifelines are refused."""
         with self._buffering:
-            for message in messages:
+            for message in map(self._under_new_name, messages):
                 match message:
                     case Observation():
                         if may_be_recorded(message) and not self._is_erased(message):
@@ -134,6 +137,20 @@ class Recorder:
         self.flush()
         with self._writing:
             yield
+
+    def rename(self, names: Mapping[DeviceId, DeviceId]) -> None:
+        """Give all that is recorded about devices to their new names, also what workers report under the old ones from before the change.
+
+        Waits for the disk. Raises DatabaseError.
+        """
+        until = self._clock() + _RENAME_DELAY_S
+        with self._buffering:
+            recent = {old: pair for old, pair in self._renamed.items() if pair[1] > until - _MAX_REPORT_DELAY_S}
+            self._renamed = {old: pair for old, pair in recent.items() if old not in names.values()}
+            self._renamed |= {old: (new, until) for old, new in names.items()}
+        self.flush()
+        with self._writing:
+            rename_devices(self._store, names)
 
     def prune(self) -> int:
         """Delete what is older than the retention allows; see `retention.prune`."""
@@ -198,6 +215,12 @@ class Recorder:
             with self._buffering:
                 self._essential[:0] = batch.essential
             return 0
+
+    def _under_new_name[M: WorkerMessage | SystemEvent](self, message: M) -> M:
+        if isinstance(message, Observation | AccessRequest | DeviceSeen | ProtectionSeen) and message.device in self._renamed:
+            new, until = self._renamed[message.device]
+            return replace(message, device=new) if message.when < until else message
+        return message
 
     def _is_erased(self, message: Observation) -> bool:
         return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)

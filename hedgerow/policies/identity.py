@@ -128,3 +128,17 @@ def _addresses_and_networks(policy: Policy) -> tuple[dict[IpAddress, Device], li
     single = {network.network_address: device for network, device in pairs if network.num_addresses == 1}
     wider = [pair for pair in pairs if pair[0].num_addresses > 1]
     return single, sorted(wider, key=lambda pair: pair[0].prefixlen, reverse=True)
+
+
+def renamed_devices(before: Policy, after: Policy) -> dict[DeviceId, DeviceId]:
+    """Return the devices that a new policy calls by another name, or names for the first time, by their ids under the policy before."""
+    ids = {key: device.id for device in before.devices.values() for key in _own_keys(device)}
+    known = ((device, ids.get(key, DeviceId(key))) for device in after.devices.values() for key in _own_keys(device))
+    return {old: device.id for device, old in known if old not in after.devices and device.id not in before.devices}
+
+
+def _own_keys(device: Device) -> tuple[str, ...]:
+    """Return the MAC and IP addresses of a device, by which it is known before it has a name; none of a seat, which guests share."""
+    if device.is_seat:
+        return ()
+    return (*device.macs, *(str(network.network_address) for network in device.networks if network.num_addresses == 1))

@@ -63,7 +63,7 @@ def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, t
         assert (coverage["state"], coverage["names"], coverage["missing"]) == ("missing", 117 + 600, ["stevenblack-porn"])
         for name in lists:
             wait_until(lambda: is_blocked(running, f"{name}-7.example"), 10, name)  # noqa: B023 (called at once)
-        assert "Hedgerow is set up" in parent.get("/start?step=done").text
+        assert "Hedgerow is set up" in parent.get("/start/done").text
         assert "Most adult sites are open" not in parent.get("/").text
         assert {url for url in mirror.asked if "nsfw" in url} == {sources[name].url for name in lists}
 
@@ -81,7 +81,7 @@ def test_without_internet_the_start_is_quiet_and_the_pages_are_loud(internet: Sm
         assert len(warnings) == 1, running.stderr
         assert is_blocked(running, "www.pornhub.com"), "the starter list is in force"
         assert "lists can be fetched" in parent.get("/").text
-        assert "Almost set up" in parent.get("/start?step=done").text
+        assert "Almost set up" in parent.get("/start/done").text
         findings = {row["what"]: row for row in json.loads(running.run("doctor", "--json").stdout)}
         assert findings["adult lists"]["health"] == "bad"
         assert "most adult sites are open" in findings["adult lists"]["found"]

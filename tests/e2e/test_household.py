@@ -63,6 +63,21 @@ def test_a_reassigned_device_follows_the_new_rules(house: Hedgerow, whole_intern
         wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "mia's rules")
 
 
+def test_history_and_requests_follow_a_device_to_its_new_name(house: Hedgerow, whole_internet: SmallInternet) -> None:
+    assert told(house, "gambling.example", TABLET) == ["0.0.0.0"]
+    with browser(house.web) as page:
+        wait_until(lambda: "gambling.example" in page.get("/log?device=mia-tablet").text, PATIENCE, "the row")
+        post(page, "/pause", device="mia-tablet", minutes="60")
+        saved = post(page, "/devices/change", device="mia-tablet", name="big tablet", owner="shared").headers["location"]
+        wait_until(lambda: "gambling.example" in page.get("/log?device=big tablet").text, PATIENCE, "the history under the new name")
+        assert "gambling.example" not in page.get("/log?device=mia-tablet").text
+        pauses = page.get("/api/v1/grants").json()["pauses"]
+        assert [pause["device"] for pause in pauses] == ["big tablet"]
+        post(page, "/resume", device="big tablet")
+        post(page, f"/changes/{parse_qs(urlsplit(saved).query)['saved'][0]}/undo")
+        wait_until(lambda: "gambling.example" in page.get("/log?device=mia-tablet").text, PATIENCE, "the history under the old name again")
+
+
 def test_allowing_a_site_from_the_log(house: Hedgerow, whole_internet: SmallInternet) -> None:
     assert told(house, "gambling.example", TABLET) == ["0.0.0.0"]
     with browser(house.web) as page:
@@ -186,7 +201,7 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
                 post(page, "/start/place", country="GB", zone="Europe/London")
                 post(page, "/start/people", **{"name-0": "mia", "age-0": "9", "name-1": "ana", "age-1": "41"})
                 kdig(dns, "www.tiktok.com", source="127.0.0.7")
-                wait_until(lambda: "127.0.0.7" in page.get("/start?step=devices").text, PATIENCE, "the device in the guide")
+                wait_until(lambda: "127.0.0.7" in page.get("/start/devices").text, PATIENCE, "the device in the guide")
                 assert kdig(dns, "www.tiktok.com", source="127.0.0.7").data("A") == ["0.0.0.0"]  # type: ignore[union-attr]
                 post(page, "/start/devices", **{"device-0": "127.0.0.7", "person-0": "mia", "called-0": "tablet"})
                 policy = (tmp_path / "hedgerow.yaml").read_text()

@@ -40,7 +40,7 @@ def test_no_page_code_call_or_command_opens_it(home: Hedgerow, browser: httpx.Cl
         "/people/tom/switch": {"open": subject, **sure},
         "/grants/new": {"subject": subject, "person": "tom", **sure},
         "/openings/always": {"subject": subject, "person": "tom", **sure},
-        "/codes": {"person": "tom", "subject": subject, "sure": "yes", "how_long": "good"},
+        "/people/tom/code": {"subject": subject, "sure": "yes", "how_long": "good"},
         "/people/tom/site": {"site": subject, "stance": "allow", "sure": "yes"},
     }
     for path, form in pages.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from sqlalchemy.exc import DatabaseError
 
@@ -13,7 +13,7 @@ from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sentence, upcoming_ends
-from hedgerow.policies.model import Policy, Reason
+from hedgerow.policies.model import DeviceId, Policy, Reason
 from hedgerow.policies.time_model import ActiveMinute, Bonus, SpentBudget
 from hedgerow.policies.times.budget import BudgetBalance, balances, mark, minute_of, spent_budgets
 
@@ -63,6 +63,15 @@ class BudgetTracker:
         )
         self._counted[reported] = self._steady()
         return ActiveMinute(next(free, reported.minute), reported.account, reported.subject)
+
+    def rename(self, names: Mapping[DeviceId, DeviceId]) -> None:
+        """Count the minutes of devices for their new names."""
+        for account, subject in list(self._marks):
+            new = names.get(DeviceId(account.removeprefix("device:"))) if account.startswith("device:") else None
+            if new is not None:
+                hours = self._marks.setdefault((f"device:{new}", subject), {})
+                for hour, minutes in self._marks.pop((account, subject)).items():
+                    hours[hour] = hours.get(hour, 0) | minutes
 
     def save(self) -> None:
         """Write new minutes to the journal. If the disk is full they are kept for the next attempt."""

@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,8 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.effective_users import retention_days
-from hedgerow.policies.model import CodeEntered, ConductAccepted
+from hedgerow.policies.identity import renamed_devices
+from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
 
@@ -166,9 +167,22 @@ class ControlProcess:
         if not (self._reload_wanted or self._publisher.policy_file.has_changed()):
             return False
         self._reload_wanted = False
+        before = self._publisher.policy
         good = await self._publisher.policy_file.reload()
+        if good and (names := renamed_devices(before, self._publisher.policy)):
+            await self._rename(names)
         self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
         return good
+
+    async def _rename(self, names: Mapping[DeviceId, DeviceId]) -> None:
+        """Let history, requests, grants, pauses and minutes follow devices to their new names."""
+        budgets = self._publisher.budgets
+        try:
+            await asyncio.to_thread(budgets.save)
+            await asyncio.to_thread(self.recorder.rename, names)
+        except DatabaseError as error:
+            log.error("What is recorded about %s stays under the old names: %s", ", ".join(names), error.orig)
+        budgets.rename(names)
 
     async def _apply_policy(self, path: Path) -> None:
         """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""

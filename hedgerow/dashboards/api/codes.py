@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.audit import AuditRow, audit, audit_period
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.journal.access_store import AccessCode, Voucher, VoucherCount
 from hedgerow.journal.reader import JournalReader
@@ -26,7 +27,7 @@ DEFAULT_VALID_MINUTES = 15
 MAX_VOUCHERS_PER_ORDER = 200
 
 
-class WrongCode(Exception):
+class WrongCode(InvalidInput):
     """The typed text is not a valid code. The message is for the person who typed it and reveals nothing about existing codes."""
 
 

@@ -165,8 +165,8 @@ class NewDevice(StrictModel):
 class DeviceChange(StrictModel):
     """Settings to change; others stay. An empty `person` takes the device from its owner, and an empty `kind` leaves it to a guess.
 
-    `owner` says more than `person`: `person:NAME`, `everybody`, `profile:NAME` for a device without a person, or empty for nobody. Grants
-    and pauses of the old `name` do not follow the new one.
+    `owner` says more than `person`: `person:NAME`, `everybody`, `profile:NAME` for a device without a person, or empty for nobody.
+    History, grants and pauses follow a device to its new `name`.
     """
 
     person: str | None = Field(None, max_length=60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -34,6 +34,10 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 """Error responses of every call, for the OpenAPI description."""
 
 type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]
+type FormPage = Callable[[Request, InvalidInput], Awaitable[Response | None]]
+"""Shows the page of a refused form again, or returns None if it cannot."""
+type FieldProblem = Callable[[Mapping[str, Any]], InvalidInput]
+"""Turns an error of pydantic into a problem with a field."""
 
 _PAGE_TEXTS = {404: message("This page does not exist."), 405: message("This page does not accept that kind of data.")}
 
@@ -44,8 +48,8 @@ def problem(status: int, detail: str, **more: object) -> JSONResponse:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
-    """Turn every error of the application into a problem or an error page."""
+def install_handlers(app: FastAPI, error_page: ErrorPage, form_page: FormPage, field_problem: FieldProblem) -> None:
+    """Turn every error of the application into a problem, the page of the refused form, or an error page."""
 
     def answer(request: Request, status: int, text: str, values: Mapping[str, object] | None = None, **more: object) -> Response:
         if wants_json(request.url.path):
@@ -69,7 +73,8 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
 
     @app.exception_handler(InvalidInput)
     async def _invalid_input(request: Request, error: InvalidInput) -> Response:
-        return answer(request, 422, error.text, error.values)
+        shown = None if wants_json(request.url.path) else await form_page(request, error)
+        return shown or answer(request, error.status, error.text, error.values)
 
     @app.exception_handler(DatabaseError)
     async def _journal(request: Request, error: DatabaseError) -> Response:
@@ -85,5 +90,7 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid_form(request: Request, error: RequestValidationError) -> Response:
+        if not wants_json(request.url.path) and (shown := await form_page(request, field_problem(error.errors()[0]))) is not None:
+            return shown
         errors = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
         return answer(request, 422, message("The data sent does not match the form."), errors=errors)

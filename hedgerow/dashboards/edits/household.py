@@ -166,9 +166,9 @@ def parse_time_of_day(text: str) -> str:
 
 def quiet_edits(receiver: Receiver, start: str, end: str) -> list[Edit]:
     """Set a recipient's quiet hours. No edit if the form shows what is in force: the file may say more than it. Raises `InvalidInput`."""
-    start, end = parse_time_of_day(start), parse_time_of_day(end)
     if bool(start) != bool(end):
-        raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.")
+        missing = "quiet_to" if start else "quiet_from"
+        raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(missing)
     if (start, end) == quiet_hours(receiver)[0]:
         return []
     return [put_times(("notices", receiver.name, "quiet"), f"{start}-{end}" if start else None)]

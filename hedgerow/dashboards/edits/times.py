@@ -144,10 +144,11 @@ def holiday_entry(first: str, last: str) -> str:
     """Return an entry of `holidays` from the first to the last free day, which may be empty for a single day. Raises `InvalidInput`."""
     first, last = first.strip(), last.strip()
     entry = first if last in ("", first) else f"{first}..{last}"
-    try:
-        parse_dates(entry)
-    except ValueError:
-        raise InvalidInput("Enter the first and the last day without school, the first one first.").at("first") from None
+    for field, text in (("first", first), ("last", entry)):
+        try:
+            parse_dates(text)
+        except ValueError:
+            raise InvalidInput("Enter the first and the last day without school, the first one first.").at(field) from None
     return entry
 
 

@@ -26,7 +26,7 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.notices import NoticeDispatcher
-from hedgerow.dashboards.pages.forms import NOTHING_TYPED
+from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
@@ -187,7 +187,6 @@ class Renderer:
             "path": path,
             "hue_of": self._hue_of,
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
-            "typed": NOTHING_TYPED,
             "saved": saved if saved in ("done", "erased") or (saved.isdecimal() and len(saved) < 19) else "",
             "enforced": enforcement_text(self._control.enforcement(), reader) if saved not in ("", "erased") else "",
         } | values
@@ -249,10 +248,10 @@ def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") 
 
 
 def referring_page(request: HTTPConnection) -> str:
-    """Return the path of the page that sent the form, or `/` if the browser does not name one of ours."""
+    """Return the path of the page from which a form was sent, or `/` if the browser does not name one of ours."""
     referrer = urlsplit(request.headers.get("referer", ""))
     is_ours = referrer.netloc == request.headers.get("host") and LOCAL_PATH.fullmatch(referrer.path)
-    return referrer.path if is_ours else "/"
+    return nearest_page(request, referrer.path) if is_ours else "/"
 
 
 def _is_current(href: str, path: str) -> bool:

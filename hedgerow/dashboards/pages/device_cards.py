@@ -104,11 +104,6 @@ class DeviceCards:
         words = text.casefold().split()
         return [card for card in self.known if card.matches(words)]
 
-    def place_of(self, device: str) -> DeviceFilter:
-        """Return the page that shows a device."""
-        place = next((place for place, card in enumerate(self.known) if card.id == device), 0)
-        return DeviceFilter("", place // PAGE_SIZE + 1)
-
 
 def page_of(cards: Sequence[DeviceCard], number: int) -> CardPage:
     """Return a page of cards, or the nearest one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +13,6 @@ from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owners_ed
 from hedgerow.dashboards.edits.household import (
     add_seat_edits,
     can_be_inspected,
-    find_device,
     name_device_edits,
     parse_name,
     remove_device_edits,
@@ -21,9 +20,9 @@ from hedgerow.dashboards.edits.household import (
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, remove, rename
 from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
+from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter, page_of
-from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm, at_field, keeps_input
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
@@ -35,10 +34,6 @@ type FormText = Annotated[str, Form(max_length=300)]
 type FormTexts = Annotated[list[str] | None, Form(max_length=300)]
 
 
-async def _again(group: DevicePages, request: Request, typed: TypedForm, _values: dict[str, Any]) -> Response:
-    return await group.show(request, DeviceFilter(), typed)
-
-
 class DevicePages(PageGroup):
     """`/devices` and its forms."""
 
@@ -46,10 +41,8 @@ class DevicePages(PageGroup):
 
     @get("/devices", OPERATE, READ)
     async def devices(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
-        return await self.show(request, DeviceFilter(q.strip(), page))
-
-    async def show(self, request: Request, wanted: DeviceFilter, typed: TypedForm = NOTHING_TYPED) -> Response:
-        """Show the devices that match, with a form as it was typed if that could not be saved."""
+        """Show the devices that match."""
+        wanted = DeviceFilter(q.strip(), page)
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
         asking = context.control.device_at(peer_address(request.scope))
@@ -58,13 +51,9 @@ class DevicePages(PageGroup):
             since=labels.midnight_before(now, labels.zone(policy.network.timezone)), has_gateway=context.control.status().has_gateway,
         )  # fmt: skip
         pauses = await run_in_threadpool(context.reader.pauses, now)
-        if typed.form.startswith("device-"):  # a page that shows the form
-            wanted = cards.place_of(typed.form.removeprefix("device-"))
         return self._page(
             request,
             "devices.html",
-            UNPROCESSABLE if typed.problem else 200,
-            typed=typed,
             found=page_of(cards.matching(wanted.text), wanted.page),
             filter=wanted,
             total=len(cards.known),
@@ -81,7 +70,6 @@ class DevicePages(PageGroup):
         )
 
     @post("/devices/name", MANAGE)
-    @keeps_input("new", "name", _again)
     async def name(self, request: Request, device: FormText, name: FormText = "", person: FormText = "") -> Response:
         """Name a device that was seen, and assign it to a person if one is chosen."""
         edits = name_device_edits(self._context.policy(), device, name, person)
@@ -89,11 +77,10 @@ class DevicePages(PageGroup):
         return await self._save(request, text, *edits, name=name, person=person)
 
     @post("/devices/change", MANAGE)
-    @keeps_input("device", "name", _again)
     async def change(
         self, request: Request, device: FormText, name: FormText = "", kind: FormText = "", owner: FormText = "shared"
     ) -> Response:
-        """Change a device's name, kind and owner. Grants and pauses follow the new name."""
+        """Change a device's name, kind and owner. Control moves what is recorded to a new name."""
         policy = self._context.policy()
         with at_field("owner"):
             edits = owner_edits(policy, device, owner) if owner != "shared" else []
@@ -101,26 +88,9 @@ class DevicePages(PageGroup):
             edits += kind_edits(policy, device, kind)
         renames = rename_device_edits(policy, device, name)
         text = message("Change %(device)s, now %(name)s") if renames else message("Change %(device)s")
-        response = await self._save(request, text, *edits, *renames, device=device, name=name)
-        if renames and can_be_inspected(find_device(policy, device)):
-            await self._carry_over(principal_of(request).name, device, " ".join(name.split()))
-        return response
-
-    async def _carry_over(self, actor: str, old: str, new: str) -> None:
-        """Let grants and pauses of a device hold under its new name."""
-        control, reader, now = self._context.control, self._context.reader, self._context.clock()
-        pauses = [each for each in await run_in_threadpool(reader.pauses, now) if each.device == old]
-        for pause in pauses[:1]:
-            await control.pause(actor, device=new, ends=pause.ends)
-        if pauses:
-            await control.resume(actor, device=old)
-        for grant in await run_in_threadpool(reader.grants, now):
-            if grant.device == old:
-                await control.give(grant.subject, actor, device=new, ends=grant.ends, note=grant.note)
-                await control.revoke(grant.id, actor)
+        return await self._save(request, text, *edits, *renames, device=device, name=name)
 
     @post("/devices/give", MANAGE)
-    @keeps_input("many", "owner", _again)
     async def give(self, request: Request, device: FormTexts = None, owner: FormText = "", person: FormText = "") -> Response:
         """Give devices to a person, to everybody or to nobody, or let them follow a profile."""
         chosen = device or []
@@ -144,7 +114,6 @@ class DevicePages(PageGroup):
         return await self._save(request, message("Remove the device %(device)s"), *edits, device=device)
 
     @post("/devices/seat", MANAGE)
-    @keeps_input("seat-new", "seat", _again)
     async def add_seat(self, request: Request, seat: FormText = "", place: FormText = "") -> Response:
         """Add a seat by its IP address, network or MAC."""
         policy = self._context.policy()

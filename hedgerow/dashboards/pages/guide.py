@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from babel.core import get_global
-from fastapi import Form, Query, Request
+from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import SignInRefused, check_account_name, check_password_strength
+from hedgerow.dashboards.accounts import check_account_name, check_password_strength
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
 from hedgerow.dashboards.guard import local_address, peer_address
 from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.sign_in import client_of, with_session
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
-from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.policies.help_choices import help_choices
@@ -45,22 +44,6 @@ type FormText = Annotated[str, Form(max_length=600)]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A form that was refused: the field to correct, the sentence beside it, and what was typed."""
-
-    status: int = 200
-    field_name: str = ""
-    text: str = ""
-    typed: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, problem: InvalidInput | SignInRefused, name: str, typed: Mapping[str, str], reader: Language) -> Refusal:
-        """Translate a problem. Passwords are never sent back."""
-        status = problem.status if isinstance(problem, SignInRefused) else 422
-        return cls(status, name, reader.gettext(problem.text, **problem.values), {key: typed[key] for key in typed if key != "password"})
-
-
-@dataclass(frozen=True, slots=True)
 class GuideDevice:
     """A device without a name. `person` and `called` are guesses for the form; `is_this` marks the device that shows the guide."""
 
@@ -77,23 +60,8 @@ class GuidePages(PageGroup):
     """`/start`, its forms, and `/start/children`."""
 
     @get("/start", SETUP, OPERATE, READ)
-    async def start(self, request: Request, step: Annotated[str, Query(max_length=20)] = "") -> Response:
-        """Show a step of the guide with its current values. The password comes first."""
-        if not principal_of(request).scopes:
-            self._device(request)
-        return await self._step(request, step)
-
-    async def _step(self, request: Request, step: str, refusal: Refusal | None = None) -> Response:
-        if not self._context.accounts.has_any or step not in (*STEPS, "done"):
-            step = "password"
-        refusal = refusal or Refusal()
-        values = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
-        more = await values[step](request) if step in values else {}
-        return self._page(
-            request, "start.html", refusal.status, step=step, steps=STEPS, wrong=refusal, typed=defaultdict(str, refusal.typed),
-            has_password=self._context.accounts.has_any, people=list(self._context.policy().people.values()),
-            **({} if step == "done" else {"nav": ()}), **more,
-        )  # fmt: skip
+    async def start(self, request: Request) -> Response:
+        return await self.step(request, "password")
 
     async def _place(self, request: Request) -> dict[str, Any]:
         network, countries = self._context.policy().network, get_global("zone_territories")
@@ -116,43 +84,39 @@ class GuidePages(PageGroup):
     async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:
         if not principal_of(request).scopes:
             self._device(request)
-        name, wrong = " ".join(name.split()), "name"
-        try:
+        name = " ".join(name.split())
+        with at_field("name"):
             check_account_name(name)
-            wrong = "password"
+        with at_field("password"):
             check_password_strength(name, password)
-            wrong = "code"
+        with at_field("code"):
             cookie = await self._context.accounts.create_first(name, password, code, *client_of(request))
-        except (InvalidInput, SignInRefused) as problem:
-            return await self._step(request, "password", Refusal.of(problem, wrong, {"name": name, "code": code}, language_of(request)))
-        return with_session(request, redirect_to("/start?step=place"), cookie)
+        return with_session(request, redirect_to("/start/place"), cookie)
 
     @post("/start/place", MANAGE)
     async def set_place(self, request: Request, country: FormText, zone: FormText) -> Response:
         edits = [put(("network", "country"), country or None), put(("network", "timezone"), zone)]
-        return await self._save(request, "place", message("Where this network is"), *edits, wrong="zone")
+        with at_field("zone"):
+            return await self._save(request, "place", message("Where this network is"), *edits)
 
     @post("/start/people", MANAGE)
     async def set_people(self, request: Request) -> Response:
         """Add people from the rows `name-0`, `age-0` and so on. Empty rows are skipped."""
         form, known = await _typed(request), dict.fromkeys(self._context.policy().people)
         edits: list[Edit] = []
-        wrong = ""
-        try:
-            for row in range(PEOPLE_ROWS):
-                if not (name := form.get(f"name-{row}", "").strip()):
-                    continue
-                wrong = f"name-{row}"
+        for row in range(PEOPLE_ROWS):
+            name, years = form.get(f"name-{row}", "").strip(), form.get(f"age-{row}", "").strip()
+            if not name and not years:
+                continue
+            with at_field(f"name-{row}"):
                 name = parse_name(name, known)
-                wrong = f"age-{row}"
-                age = parse_age(form.get(f"age-{row}", ""))
+            with at_field(f"age-{row}"):
+                age = parse_age(years)
                 if age is None and not form.get(f"adult-{row}"):
                     raise InvalidInput("How old is %(name)s? The age decides what is open.", name=name)
-                known[name] = None
-                edits.append(put(("people", name), {"profile": "adult"} if age is None else {"age": age}))
-        except InvalidInput as problem:
-            return await self._step(request, "people", Refusal.of(problem, wrong, form, language_of(request)))
-        return await self._save(request, "people", message("Who lives here"), *edits, wrong=f"name-{_OWN_ROW}")
+            known[name] = None
+            edits.append(put(("people", name), {"profile": "adult"} if age is None else {"age": age}))
+        return await self._save(request, "people", message("Who lives here"), *edits)
 
     @post("/start/devices", MANAGE)
     async def set_devices(self, request: Request) -> Response:
@@ -160,21 +124,17 @@ class GuidePages(PageGroup):
         form, policy = await _typed(request), self._context.policy()
         edits: list[Edit] = []
         names: set[str] = set()
-        wrong = ""
-        try:
-            for row in range(DEVICE_ROWS):
-                device, name, person = (form.get(f"{name}-{row}", "").strip()[:300] for name in ("device", "called", "person"))
-                if not device or not person:
-                    continue
-                wrong = f"called-{row}"
+        for row in range(DEVICE_ROWS):
+            device, name, person = (form.get(f"{name}-{row}", "").strip()[:300] for name in ("device", "called", "person"))
+            if not device or not person:
+                continue
+            with at_field(f"called-{row}"):
                 name = name or _free_name(f"{find_person(policy, person).name} device", {*policy.devices, *names})
                 if name in names:
                     raise InvalidInput("Two devices cannot both be called '%(called)s'.", called=name)
-                names.add(name)
                 edits += name_device_edits(policy, device, name, person)
-        except InvalidInput as problem:
-            return await self._step(request, "devices", Refusal.of(problem, wrong, form, language_of(request)))
-        return await self._save(request, "devices", message("Which device belongs to whom"), *edits, wrong="called-0")
+            names.add(name)
+        return await self._save(request, "devices", message("Which device belongs to whom"), *edits)
 
     @get("/start/children", READ)
     async def children(self, request: Request) -> Response:
@@ -187,14 +147,25 @@ class GuidePages(PageGroup):
         near = help_choices(Lifelines.load().for_country(policy.network.country)).talk
         return self._page(request, "children.html", rules=rules, own=f"http://{place}/device", near=near)
 
-    async def _save(self, request: Request, step: str, summary: str, *edits: Edit, wrong: str) -> Response:
-        """Edit the policy and go on to the next step, or show this one again with the problem."""
-        try:
-            await self._change(request, summary, *edits)
-        except InvalidInput as problem:
-            return await self._step(request, step, Refusal.of(problem, wrong, await _typed(request), language_of(request)))
+    @get("/start/{step}", SETUP, OPERATE, READ)
+    async def step(self, request: Request, step: Annotated[str, Path(max_length=20)]) -> Response:
+        """Show a step of the guide with its current values. The password comes first."""
+        if not principal_of(request).scopes:
+            self._device(request)
+        if not self._context.accounts.has_any or step not in (*STEPS, "done"):
+            step = "password"
+        parts = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
+        values: dict[str, Any] = await parts[step](request) if step in parts else {}
+        if step != "done":
+            values["nav"] = ()
+        has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
+        return self._page(request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values)
+
+    async def _save(self, request: Request, step: str, summary: str, *edits: Edit) -> Response:
+        """Edit the policy and go on to the next step."""
+        await self._change(request, summary, *edits)
         following = [*STEPS, "done"]
-        return redirect_to(f"/start?step={following[following.index(step) + 1]}")
+        return redirect_to(f"/start/{following[following.index(step) + 1]}")
 
     def _me(self, request: Request) -> Person | None:
         """Return the person with the name of the signed-in account."""

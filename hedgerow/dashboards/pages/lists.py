@@ -12,6 +12,7 @@ from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.edits.household import add_list_edit, remove_list_edit
 from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, redirect_to, referring_page
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.policies.network import ListSelection
@@ -33,9 +34,9 @@ class ListPages(PageGroup):
     @post("/lists", MANAGE)
     async def add(self, request: Request, source: FormText = "", url: FormText = "", category: FormText = "") -> Response:
         edit = add_list_edit(source, url.strip(), category)
-        return redirect_after_save(
-            "/lists", await self._change(request, message("Add the list %(name)s"), edit, name=source or url.strip())
-        )
+        with at_field("url"):
+            change = await self._change(request, message("Add the list %(name)s"), edit, name=source or url.strip())
+        return redirect_after_save("/lists", change)
 
     @post("/lists/selection", MANAGE)
     async def select(self, request: Request, lists: Annotated[ListSelection, Form()]) -> Response:
@@ -44,7 +45,7 @@ class ListPages(PageGroup):
         summary = message("Use the public lists") if chosen is None else message("Stay with the starter list")
         change = await self._change(request, summary, put(("network", "lists"), chosen))
         page = referring_page(request)
-        return redirect_to("/start?step=done") if page == "/start" else redirect_after_save(page, change)
+        return redirect_to("/start/done") if page.startswith("/start") else redirect_after_save(page, change)
 
     @post("/lists/accept", MANAGE)
     async def accept(self, name: FormText) -> Response:

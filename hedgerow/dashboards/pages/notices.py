@@ -15,6 +15,7 @@ from hedgerow.dashboards.edits.household import parse_language, parse_receiver_n
 from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, find_receiver
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.policies.model import Policy
@@ -78,11 +79,21 @@ class NoticePages(PageGroup):
     ) -> Response:  # fmt: skip
         receiver = find_receiver(self._policy(), name)
         wanted = [topic.value for topic in NoticeTopic if topic.value in (about or ())]
+        with at_field("language"):
+            language = parse_language(language)
+        with at_field("digest"):
+            digest = parse_time_of_day(digest)
+        with at_field("report"):
+            report = parse_time_of_day(report)
+        with at_field("quiet_from"):
+            quiet_from = parse_time_of_day(quiet_from)
+        with at_field("quiet_to"):
+            quiet_to = parse_time_of_day(quiet_to)
         edits = [
             put(("notices", name, "about"), None if wanted == list(DEFAULT_TOPICS) else wanted),
-            put(("notices", name, "language"), parse_language(language)),
-            put(("notices", name, "digest"), parse_time_of_day(digest) or None),
-            put(("notices", name, "report"), f"{report_day} {parse_time_of_day(report)}" if report_day else None),
+            put(("notices", name, "language"), language),
+            put(("notices", name, "digest"), digest or None),
+            put(("notices", name, "report"), f"{report_day} {report}" if report_day else None),
             *quiet_edits(receiver, quiet_from, quiet_to),
         ]
         return redirect_after_save(NOTICES_PATH, await self._change(request, message("%(name)s's notices"), *edits, name=name))

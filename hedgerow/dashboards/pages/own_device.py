@@ -6,20 +6,19 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from fastapi import Form, HTTPException, Query, Request
+from fastapi import Form, Query, Request
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, WrongCode
+from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.guard import PORTAL_PATH
 from hedgerow.dashboards.pages.ask import meant_host, request_of
 from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, redirect_to
-from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm, keeps_input
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
@@ -53,9 +52,6 @@ class OwnDevicePages(PageGroup):
 
     @get("/device", DEVICES)
     async def device(self, request: Request, asked: Annotated[str, Query(max_length=253)] = "") -> Response:
-        return await self._show(request, asked=asked)
-
-    async def _show(self, request: Request, typed: TypedForm = NOTHING_TYPED, asked: str = "") -> Response:
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
         mine = await run_in_threadpool(self._read, view.device, view.person)
@@ -64,8 +60,6 @@ class OwnDevicePages(PageGroup):
         return self._page(
             request,
             "device.html",
-            UNPROCESSABLE if typed.problem else 200,
-            typed=typed,
             asked=parse_host(asked) or "",
             used=request.query_params.get("used", ""),
             state=_state(view, mine),
@@ -80,7 +74,6 @@ class OwnDevicePages(PageGroup):
         )
 
     @post("/device/ask", DEVICES)
-    @keeps_input("ask", "site", lambda pages, request, typed, _values: pages._show(request, typed))
     async def ask(
         self, request: Request, site: Annotated[str, Form(max_length=300)] = "", note: Annotated[str, Form(max_length=300)] = ""
     ) -> Response:
@@ -135,12 +128,8 @@ class OwnDevicePages(PageGroup):
     async def _redeem(self, request: Request, service: CodeControl | VoucherControl | None, form: str, typed: str) -> Response:
         view = self._device(request)
         if service is None:
-            raise HTTPException(404)
-        try:
-            await service.redeem(view.device, typed)
-        except WrongCode as wrong:
-            problem = language_of(request).gettext(str(wrong))
-            return await self._show(request, TypedForm(form, {"code": (typed,)}, "code", problem))
+            raise InvalidInput("Codes are not available here.")
+        await service.redeem(view.device, typed)
         return redirect_to(f"/device?used={form}")
 
     @get(PORTAL_PATH, DEVICES)

@@ -23,7 +23,7 @@ from hedgerow.dashboards.edits.rules import is_inspected, own_targets, subject_t
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
-from hedgerow.dashboards.pages.forms import NOTHING_TYPED, UNPROCESSABLE, TypedForm
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
@@ -57,7 +57,9 @@ class PeoplePages(PageGroup):
 
     @post("/people", MANAGE)
     async def add(self, request: Request, name: FormText, age: FormText = "") -> Response:
-        name, years = parse_name(name, self._context.policy().people), parse_age(age)
+        name = parse_name(name, self._context.policy().people)
+        with at_field("age"):
+            years = parse_age(age)
         edit = put(("people", name), {} if years is None else {"age": years})
         return redirect_after_save("/people", await self._change(request, message("Add %(name)s"), edit, name=name))
 
@@ -85,8 +87,8 @@ class PeoplePages(PageGroup):
         return find_person(self._context.policy(), name)
 
 
-async def person_page(context: PageContext, request: Request, name: str, typed: TypedForm = NOTHING_TYPED) -> Response:
-    """Return a person's page, with a form as it was typed if that could not be saved."""
+async def person_page(context: PageContext, request: Request, name: str) -> Response:
+    """Return a person's page."""
     policy, person, reader, now = context.policy(), find_person(context.policy(), name), language_of(request), context.clock()
     pauses = await run_in_threadpool(context.reader.pauses, now)
     devices = [device for device in policy.devices.values() if device.person == name]
@@ -96,8 +98,6 @@ async def person_page(context: PageContext, request: Request, name: str, typed: 
     return context.renderer.page(
         request,
         "person.html",
-        UNPROCESSABLE if typed.problem else 200,
-        typed=typed,
         person=person,
         profiles=policy.profiles,
         rules=rules_text(policy, person.profile, name, None, reader, now),

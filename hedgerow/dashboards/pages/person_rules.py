@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Form, Path, Request
 from starlette.responses import Response
@@ -37,9 +37,9 @@ from hedgerow.dashboards.edits.times import (
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
-from hedgerow.dashboards.pages.forms import TypedForm, at_field, keeps_input
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.openings import Opening, ask_before
-from hedgerow.dashboards.pages.people import form_fields, person_page, person_path
+from hedgerow.dashboards.pages.people import form_fields, person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -54,15 +54,10 @@ type FormText = Annotated[str, Form(max_length=300)]
 _ALLOW = {"allow": message("Allow it")}
 
 
-async def _again(group: PersonRulePages, request: Request, typed: TypedForm, values: dict[str, Any]) -> Response:
-    return await person_page(group._context, request, values["name"], typed)
-
-
 class PersonRulePages(PageGroup):
     """The forms below `/people/NAME` that change rules and times."""
 
     @post("/people/{name}/site", MANAGE)
-    @keeps_input("site", "site", _again)
     async def set_rule(
         self, request: Request, name: PersonName, stance: FormText, site: FormText = "", until: FormText = "", note: FormText = ""
     ) -> Response:
@@ -89,7 +84,6 @@ class PersonRulePages(PageGroup):
         return await self._save(request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=title_of(site, reader))
 
     @post("/people/{name}/youtube", MANAGE)
-    @keeps_input("youtube", "item", _again)
     async def choose_youtube(self, request: Request, name: PersonName, item: FormText = "") -> Response:
         """Open a channel or video of YouTube. With the first, all others close."""
         self._person(name)
@@ -103,7 +97,6 @@ class PersonRulePages(PageGroup):
         return await self._save(request, name, "youtube", message("Remove %(what)s at YouTube for %(name)s"), *edits, what=item)
 
     @post("/people/{name}/nights", MANAGE)
-    @keeps_input("nights", "mon-from", _again)
     async def set_nights(self, request: Request, name: PersonName) -> Response:
         """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged."""
         form, now = await form_fields(request), night_times(self._person(name).rules.bedtime)
@@ -113,7 +106,6 @@ class PersonRulePages(PageGroup):
         return await self._save(request, name, "nights", message("%(name)s's nights"), *edits)
 
     @post("/people/{name}/budget", MANAGE)
-    @keeps_input("budget", "school", _again)
     async def set_budget(
         self, request: Request, name: PersonName, what: FormText = "", school: FormText = "", weekend: FormText = ""
     ) -> Response:
@@ -121,14 +113,14 @@ class PersonRulePages(PageGroup):
         known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
         with at_field("weekend"):
             on_weekends = parse_minutes(weekend)
-        limit = BudgetLimit(what, parse_minutes(school), on_weekends)
+        with at_field("school"):
+            limit = BudgetLimit(what, parse_minutes(school), on_weekends)
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
         text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
         edits = [] if is_same else [budget_edit(name, limit)]
         return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
 
     @post("/people/{name}/schedule", MANAGE)
-    @keeps_input("schedule-new", "schedule", _again)
     async def set_schedule(
         self, request: Request, name: PersonName, schedule: FormText = "", effect: FormText = "", more: FormText = "", form: FormText = ""
     ) -> Response:
@@ -176,7 +168,6 @@ class PersonRulePages(PageGroup):
         return await self._save(request, name, part, message("%(preset)s for %(name)s"), *preset_edits(person, chosen), preset=chosen.title)
 
     @post("/people/{name}/holidays", MANAGE)
-    @keeps_input("holidays", "first", _again)
     async def add_holidays(self, request: Request, name: PersonName, first: FormText = "", last: FormText = "") -> Response:
         """Add days without school: for everybody, unless the person has holidays of their own."""
         entry = holiday_entry(first, last)

@@ -10,10 +10,19 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import TOKEN_SCOPES, AccessScope, Role
+from hedgerow.dashboards.accounts import TOKEN_SCOPES, AccessScope, Role, check_password_strength
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
-from hedgerow.dashboards.pages.context import MORE_PATH, PageGroup, countries_by_name, principal_of, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import (
+    MORE_PATH,
+    PageContext,
+    PageGroup,
+    countries_by_name,
+    principal_of,
+    redirect_after_save,
+    redirect_to,
+)
+from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
 from hedgerow.dashboards.words.changes import change_sentences
@@ -32,7 +41,7 @@ _NAMES = {
 
 
 class SettingsPages(PageGroup):
-    """`/settings`, `/changes`, `/accounts` and `/tokens`."""
+    """`/settings` and `/changes`, and their forms."""
 
     @get("/settings", READ)
     async def settings(self, request: Request) -> Response:
@@ -63,7 +72,9 @@ class SettingsPages(PageGroup):
     async def set_network(self, request: Request, country: FormText, zone: FormText, unknown: FormText) -> Response:
         values = {"country": country or None, "timezone": zone, "unknown_devices": unknown}
         edits = [put(("network", key), value) for key, value in values.items()]
-        return redirect_after_save("/settings", await self._change(request, message("Network settings"), *edits))
+        with at_field("zone"):
+            change = await self._change(request, message("Network settings"), *edits)
+        return redirect_after_save("/settings", change)
 
     @get("/changes", READ)
     async def changes(self, request: Request) -> Response:
@@ -82,24 +93,26 @@ class SettingsPages(PageGroup):
         summary = language_of(request).gettext("Undone: %(summary)s")
         return redirect_after_save("/changes", await self._context.editor.undo(change_id, principal_of(request).name, summary))
 
-    @post("/accounts", ADMIN)
+    @post("/settings/accounts", ADMIN)
     async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:
         if not self._context.accounts.has_any:
             raise InvalidInput("Set a password for yourself first.")
+        with at_field("password"):
+            check_password_strength(name, password)
         await self._context.accounts.create(name, role, password)
         return redirect_to("/settings")
 
-    @post("/accounts/remove", ADMIN)
+    @post("/settings/accounts/remove", ADMIN)
     async def remove_account(self, name: FormText) -> Response:
         await self._context.accounts.remove(name)
         return redirect_to("/settings")
 
-    @post("/tokens", ADMIN)
+    @post("/settings/tokens", ADMIN)
     async def make_token(self, request: Request, name: FormText, scopes: Annotated[list[str] | None, Form()] = None) -> Response:
         token = await self._context.accounts.make_token(name, tuple(scopes or ()), principal_of(request).name)
         return self._settings(request, token)
 
-    @post("/tokens/remove", ADMIN)
+    @post("/settings/tokens/remove", ADMIN)
     async def remove_token(self, token: FormText) -> Response:
         await self._context.accounts.remove_token(token)
         return redirect_to("/settings")
@@ -107,6 +120,10 @@ class SettingsPages(PageGroup):
 
 class AccountPages(PageGroup):
     """`/more`, `/account` and its forms, for everybody who is signed in."""
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._secrets: dict[str, str] = {}
 
     @get(MORE_PATH, *AccessScope)
     async def more(self, request: Request) -> Response:
@@ -122,7 +139,7 @@ class AccountPages(PageGroup):
         mine = next((row for row in accounts.accounts() if row.name == name), None)
         if mine is None:
             raise InvalidInput("Nobody is signed in here.")
-        secret = pyotp.random_base32()
+        secret = self._secret(name)
         sessions = sorted(accounts.sessions(name), key=lambda row: row.seen_at, reverse=True)
         link = pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="Hedgerow")
         return self._page(
@@ -140,7 +157,9 @@ class AccountPages(PageGroup):
     @post("/account/password", *AccessScope)
     async def set_password(self, request: Request, old: FormText, new: FormText) -> Response:
         """Change the password, which ends all sessions of the account."""
-        await self._context.accounts.set_password(await self._confirmed_name(request, old), new)
+        name = await self._confirmed_name(request, old)
+        with at_field("new"):
+            await self._context.accounts.set_password(name, new)
         return redirect_to("/sign-in")
 
     @post("/account/sessions/end", *AccessScope)
@@ -154,9 +173,12 @@ class AccountPages(PageGroup):
         return redirect_to("/account")
 
     @post("/account/code", *AccessScope)
-    async def start_code(self, request: Request, secret: FormText, code: FormText, old: FormText) -> Response:
+    async def start_code(self, request: Request, code: FormText, old: FormText) -> Response:
         """Switch the second factor on, end all sessions of the account and show the recovery codes once."""
-        codes = await self._context.accounts.start_totp(await self._confirmed_name(request, old), secret, code)
+        name = await self._confirmed_name(request, old)
+        with at_field("code"):
+            codes = await self._context.accounts.start_totp(name, self._secret(name), code)
+        del self._secrets[name]
         return self._account(request, codes)
 
     @post("/account/code/stop", *AccessScope)
@@ -164,8 +186,13 @@ class AccountPages(PageGroup):
         await self._context.accounts.stop_totp(await self._confirmed_name(request, old))
         return redirect_to("/sign-in")
 
+    def _secret(self, name: str) -> str:
+        """Return the secret that an account is offered, the same until it is in use, so that a mistyped code can be corrected."""
+        return self._secrets.setdefault(name, pyotp.random_base32())
+
     async def _confirmed_name(self, request: Request, password: str) -> str:
         """Return the name of the signed-in account after checking its password."""
         name = principal_of(request).name
-        await self._context.accounts.check_password(name, password)
+        with at_field("old"):
+            await self._context.accounts.check_password(name, password)
         return name

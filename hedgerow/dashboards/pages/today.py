@@ -116,7 +116,7 @@ class TodayPages(PageGroup):
     async def pause(
         self,
         request: Request,
-        minutes: Annotated[int | None, Form(gt=0, le=525600)] = None,
+        minutes: Annotated[int | None, Form(ge=1, le=525600)] = None,
         device: FormText = "",
         person: FormText = "",
         me_too: FormText = "",
@@ -152,9 +152,10 @@ class TodayPages(PageGroup):
     async def answer_code(self, request: Request, request_id: RequestId) -> Response:
         return await self._show_code(request, CodeOrder(request=request_id))
 
-    @post("/codes", OPERATE)
+    @post("/people/{person}/code", OPERATE)
     async def make_code(
-        self, request: Request, person: FormText, subject: FormText = "", how_long: GrantDuration = GrantDuration.HOUR,
+        self, request: Request, person: Annotated[str, Path(max_length=60)], subject: FormText = "",
+        how_long: Annotated[GrantDuration, Form()] = GrantDuration.HOUR,
         minutes: Annotated[int | None, Form(ge=1, le=1440)] = None,
     ) -> Response:  # fmt: skip
         opening = Opening(subject.strip(), person)

@@ -16,9 +16,8 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.control import ExplanationView, InvalidInput
 from hedgerow.dashboards.pages.activity_groups import group_activity, owners_of, services_named
 from hedgerow.dashboards.pages.context import PageGroup
-from hedgerow.dashboards.pages.forms import TypedForm
+from hedgerow.dashboards.pages.forms import at_field, refusal_of
 from hedgerow.dashboards.routes import READ, get
-from hedgerow.dashboards.words.languages import language_of
 from hedgerow.journal.activity import ActivityFilter, HostActivity
 from hedgerow.journal.reader import DecisionRow
 from hedgerow.journal.rule_versions import ListVersion, RuleVersion
@@ -88,16 +87,14 @@ class WhyPages(PageGroup):
         if row is not None:
             return await self._past(request, row)
         who = who or f"device:{device}"
-        typed = {"target": (target,), "who": (who,)}
-        shared: dict[str, Any] = {"owners": await self._owners(who, device)}
-        try:
+        shared: dict[str, Any] = {"owners": await self._owners(who, device), "asked": target, "asked_for": who, "told": None, "whose": None}
+        if refusal_of(request) is not None:
+            return self._page(request, "why.html", **shared)
+        with at_field("who"):
             whose = self._whose(who)
-            subject, similar = _subject(target)
-            verdicts = await self._verdicts(subject, whose) if subject is not None else ()
-        except InvalidInput as error:
-            problem = language_of(request).gettext(error.text, **error.values)
-            return self._page(request, "why.html", 422, told=None, whose=None, typed=TypedForm("why", typed, "target", problem), **shared)
-        shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts, "typed": TypedForm("why", typed)}
+        subject, similar = _subject(target)
+        verdicts = await self._verdicts(subject, whose) if subject is not None else ()
+        shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts}
         lately, others = await run_in_threadpool(self._lately, subject, whose) if subject is not None else ((), ())
         may_open = any(_can_be_allowed(each.decision) for each in verdicts)
         return self._page(request, "why.html", lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared)

@@ -211,10 +211,11 @@ def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
         start, end = form.get(f"{day}-from", "").strip(), form.get(f"{day}-to", "").strip()
         if not start and not end:
             continue
-        try:
-            parse_clock(start), parse_clock(end)
-        except ValueError:
-            raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(f"{day}-from") from None
+        for name, text in ((f"{day}-from", start), (f"{day}-to", end)):
+            try:
+                parse_clock(text)
+            except ValueError:
+                raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(name) from None
         nights[day] = f"{start}-{end}"
     return _grouped(nights, {_SCHOOL_NIGHTS: "school-nights", _FREE_NIGHTS: "weekend"})
 

@@ -11,7 +11,6 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owner_of, owners_edits, rename_device_edits
 from hedgerow.dashboards.edits.yaml_text import apply_edits
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
-from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.protection import Protection
@@ -105,21 +104,19 @@ def browser(web):
         yield client
 
 
-def test_one_form_changes_name_kind_and_owner_and_pauses_follow_the_name(web, browser):
-    web.ledger.pause("Ana", device=DeviceId("tablet"))
+def test_one_form_changes_name_kind_and_owner(web, browser):
     change = {"device": "tablet", "name": "big tablet", "kind": "television", "owner": "person:tom"}
     answer = browser.post("/devices/change", data=change)
     assert re.search(r"saved=[1-9]", answer.headers["location"])
     device = load_policy(web.policy_path).devices["big tablet"]
     assert (device.kind, device.person) == (DeviceKind.TELEVISION, "tom")
-    assert [pause.device for pause in JournalReader(web.engine).pauses(NOW)] == ["big tablet"]
 
 
 @pytest.mark.parametrize(
     ("path", "typed", "field"),
     [
-        ("change", {"form": "device-tablet", "device": "tablet", "name": "phone", "kind": "console", "owner": "person:tom"}, "name"),
-        ("change", {"form": "device-tablet", "device": "tablet", "name": "?", "kind": "phone", "owner": "profile:guest"}, "name"),
+        ("change", {"device": "tablet", "name": "phone", "kind": "console", "owner": "person:tom"}, "name"),
+        ("change", {"device": "tablet", "name": "?", "kind": "phone", "owner": "profile:guest"}, "name"),
         ("seat", {"seat": "seat-1", "place": "by the window"}, "place"),
         ("seat", {"seat": "tablet", "place": "192.168.1.99"}, "seat"),
     ],
@@ -129,9 +126,10 @@ def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, brow
     assert answer.status_code == 422
     page = unescape(answer.text)
     (invalid,) = [tag for tag in re.findall(r"<(?:input|select)[^>]*>", page) if 'aria-invalid="true"' in tag]
-    assert f'name="{field}" value="{typed[field]}"' in invalid
+    assert f'name="{field}"' in invalid
     for name, value in typed.items():
-        assert f'name="{name}" value="{value}"' in page or f'<option value="{value}" selected' in page, name
+        kept = (rf'<input[^>]* name="{name}"[^>]* value="{re.escape(value)}"', f'<option value="{value}" selected')
+        assert any(re.search(each, page) for each in kept), name
     assert web.policy_path.read_text() == HOUSE
 
 

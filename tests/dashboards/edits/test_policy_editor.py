@@ -54,15 +54,15 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
     empty.recorder.flush()
     with client(empty) as browser:
         assert browser.get("/").headers["location"] == "/start"
-        assert "Password, at least" in browser.get("/start?step=devices").text, "nobody gets past the password"
-        assert post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE).headers["location"] == "/start?step=place"
+        assert "Password, at least" in browser.get("/start/devices").text, "nobody gets past the password"
+        assert post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE).headers["location"] == "/start/place"
         post(browser, "/start/place", country="PT", zone="Europe/Lisbon")
         post(browser, "/start/people", **{"name-0": "mia", "age-0": "9", "name-1": "Ana", "age-1": "41", "name-3": " "})
-        page = browser.get("/start?step=devices").text
+        page = browser.get("/start/devices").text
         assert "telly" in page
         assert "192.168.1.5" in page
         post(browser, "/start/devices", **{"device-0": TV, "person-0": "mia", "called-0": "", "device-1": "192.168.1.5", "person-1": "Ana"})
-        assert "Open <code>http://127.0.0.1:8053/check</code>" in browser.get("/start?step=done").text
+        assert "Open <code>http://127.0.0.1:8053/check</code>" in browser.get("/start/done").text
         assert browser.get("/").status_code == 200
     found = policy(empty)
     assert (found.network.country, found.network.timezone) == ("PT", "Europe/Lisbon")
@@ -151,13 +151,13 @@ def test_sessions_are_listed_and_ended(family):
 def test_a_parent_ends_no_session_of_somebody_else(family):
     with client(family) as desk, client(family, PHONE) as phone:
         post(desk, "/sign-in", name="ana", password=PASSWORD)
-        post(desk, "/accounts", name="tom", role="parent", password="tom has words too")
+        post(desk, "/settings/accounts", name="tom", role="parent", password="tom has words too")
         post(phone, "/sign-in", name="tom", password="tom has words too")
         anas = next(row.id for row in family.accounts.sessions("ana"))
         assert phone.post("/account/sessions/end", data={"session": anas}).status_code == 422
         for path, form in (
-            ("/accounts", {"name": "eve", "role": "admin", "password": PASSWORD}),
-            ("/tokens", {"name": "x", "scopes": "manage"}),
+            ("/settings/accounts", {"name": "eve", "role": "admin", "password": PASSWORD}),
+            ("/settings/tokens", {"name": "x", "scopes": "manage"}),
         ):
             assert phone.post(path, data=form).status_code == 403
         assert phone.post("/people", data={"name": "zoe", "age": "3"}).status_code == 303
@@ -166,7 +166,7 @@ def test_a_parent_ends_no_session_of_somebody_else(family):
 def test_an_operator_sees_the_counter_and_no_log(family):
     with client(family) as desk, client(family, PHONE) as counter:
         post(desk, "/sign-in", name="ana", password=PASSWORD)
-        post(desk, "/accounts", name="counter", role="operator", password="many seats here")
+        post(desk, "/settings/accounts", name="counter", role="operator", password="many seats here")
         family.recorder.add(
             [Observation(NOW, DeviceId("x"), "mia", "adult", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "private.example")]
         )
@@ -182,14 +182,14 @@ def test_an_operator_sees_the_counter_and_no_log(family):
 def test_a_token_is_shown_once_and_does_what_its_scopes_say(family):
     with client(family) as desk:
         post(desk, "/sign-in", name="ana", password=PASSWORD)
-        page = desk.post("/tokens", data={"name": "grafana", "scopes": ["metrics"]}).text
+        page = desk.post("/settings/tokens", data={"name": "grafana", "scopes": ["metrics"]}).text
         token = search(r"(hedgerow_[\w-]{40,})", page)
         assert token not in desk.get("/settings").text
         script = {"authorization": f"Bearer {token}"}
         with client(family, "127.0.0.2") as scraper:
             assert scraper.get("/metrics", headers=script).status_code == 200
             assert scraper.get("/api/v1/status", headers=script).status_code == 403
-        post(desk, "/tokens/remove", token=family.accounts.tokens()[0].id)
+        post(desk, "/settings/tokens/remove", token=family.accounts.tokens()[0].id)
         with client(family, "127.0.0.2") as scraper:
             assert scraper.get("/metrics", headers=script).status_code == 403
 

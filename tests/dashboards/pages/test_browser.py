@@ -221,9 +221,9 @@ def test_names_without_a_space_fit_a_phone(chromium, web):
         f"/people/{person}",
         "/devices",
         "/log",
-        "/start?step=people",
-        "/start?step=devices",
-        "/start?step=done",
+        "/start/people",
+        "/start/devices",
+        "/start/done",
         "/device",
     ):
         page.goto(web.url + path)
@@ -251,7 +251,7 @@ def guide(page, web):
     page.locator("[name=name]").fill("parent")
     page.locator("[name=password]").fill("four words and more")
     page.locator("main button.yes").click()
-    page.wait_for_url("**/start?step=place")
+    page.wait_for_url("**/start/place")
     page.goto(web.url + "/people")
     page.locator("[name=name]").fill("zoe")
     page.locator("[name=age]").fill("3")
@@ -521,18 +521,18 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, web):
     for text, key in ((SETUP_CODE, "Tab"), ("Ana", "Tab"), ("four words and more", "Enter")):
         page.keyboard.type(text)
         page.keyboard.press(key)
-    page.wait_for_url("**/start?step=place")
+    page.wait_for_url("**/start/place")
     assert page.evaluate("document.activeElement.name") == "country"
     page.keyboard.type("P")
     page.get_by_role("button", name="Continue").focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/start?step=people")
+    page.wait_for_url("**/start/people")
     page.locator("[name=name-1]").focus()
     page.keyboard.type("mia")
     page.keyboard.press("Tab")
     page.keyboard.type("9")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/start?step=devices")
+    page.wait_for_url("**/start/devices")
     until_policy_says(page, web, "age: 9")
     page.goto(f"{web.url}/people/mia")
     games = page.get_by_role("switch", name="Games", exact=True)

@@ -53,11 +53,11 @@ def test_a_phone_without_a_name_does_the_whole_guide(house):
     agent = "Mozilla/5.0 (Linux; Android 15) Mobile"
     with browser(house, PHONE, **{"user-agent": agent}) as phone:
         assert phone.get("/").headers["location"] == "/start"
-        assert password(phone).headers["location"] == "/start?step=place"
+        assert password(phone).headers["location"] == "/start/place"
         phone.post("/start/place", data={"country": "PT", "zone": "Europe/Lisbon"})
-        assert 'value="Ana"' in phone.get("/start?step=people").text, "the row of the one who set the password"
+        assert 'value="Ana"' in phone.get("/start/people").text, "the row of the one who set the password"
         phone.post("/start/people", data={"name-0": "Ana", "adult-0": "yes", "name-1": "Mia", "age-1": "9"})
-        page = phone.get("/start?step=devices").text
+        page = phone.get("/start/devices").text
         checked = [part.split(">")[0] for part in page.split("<input")[1:] if "checked" in part.split(">")[0]]
         assert [part.split('value="')[1].split('"')[0] for part in checked] == ["Ana", "Mia"], (
             "this phone is Ana's, and a name tells the owner"
@@ -70,7 +70,7 @@ def test_a_phone_without_a_name_does_the_whole_guide(house):
             "person-1": "Mia",
             "called-1": "Mias-iPad",
         }
-        assert phone.post("/start/devices", data=form).headers["location"] == "/start?step=done"
+        assert phone.post("/start/devices", data=form).headers["location"] == "/start/done"
         assert 'value="Ana phone"' in page
         sheet = phone.get("/start/children").text
     assert all(text in sheet for text in ("Mia", "/device</b>", "116 111", "Ask for a site"))
@@ -210,20 +210,20 @@ def test_the_last_step_shows_the_public_lists_and_the_choice(house):
     with browser(house) as client:
         password(client)
         lists(starter, public)
-        page = client.get("/start?step=done").text
+        page = client.get("/start/done").text
         assert "Almost set up" in page
         assert "Public lists: 0 of 1 in force. The others are being fetched." in page
         assert 'data-reload="3"' in page, "the page keeps up with the downloads"
         assert [licence in page for licence in ("GPL-3.0", "https://oisd.nl/", "https://github.com/hagezi/dns-blocklists")] == [True] * 3
-        chosen = client.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{house.url}/start?step=done"})
-        assert chosen.headers["location"] == "/start?step=done"
+        chosen = client.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{house.url}/start/done"})
+        assert chosen.headers["location"] == "/start/done"
         assert load_policy(house.policy_path).network.lists is ListSelection.STARTER
         lists(starter, starter_only=True)
-        page = client.get("/start?step=done").text
+        page = client.get("/start/done").text
         assert "by choice" in page
         assert "GPL-3.0" in page, "licences are shown before the first download too"
         assert 'value="recommended"' in page
         lists(starter, replace(public, domains=111_000, waiting=False))
-        page = client.get("/start?step=done").text
+        page = client.get("/start/done").text
         assert "Hedgerow is set up" in page
         assert "data-reload" not in page

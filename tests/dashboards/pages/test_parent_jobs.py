@@ -316,7 +316,7 @@ def test_job(chromium: Browser, web: Web, measured: dict[str, tuple[int, int]], 
     page.locator("[name=name]").fill("parent")
     page.locator("[name=password]").fill(PASSWORD)
     page.locator("main button.yes").click()
-    page.wait_for_url("**/start?step=place")
+    page.wait_for_url("**/start/place")
     page.goto(web.url)
     hand = Hand(page, web)
     JOBS[name][1](hand)

@@ -28,7 +28,7 @@ def test_pages_in_arabic_run_from_right_to_left(web, theme):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(viewport={"width": 320, "height": 800}, color_scheme=theme, locale="ar")
         page = context.new_page()
-        for path in ("/device", "/start", "/start?step=2"):
+        for path in ("/device", "/start", "/start/place"):
             page.goto(web.url + path)
             assert page.locator("html").get_attribute("dir") == "rtl"
             assert page.evaluate("document.documentElement.scrollWidth") <= 320, path

@@ -58,7 +58,7 @@ PAGES = (
         "/changes/1",
     ),
     *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
-    *(f"/start?step={step}" for step in ("place", "people", "devices", "done")),
+    *(f"/start/{step}" for step in ("place", "people", "devices", "done")),
     *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1", "/log/raw"),
 )
 """All pages for people."""

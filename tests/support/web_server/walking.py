@@ -94,7 +94,7 @@ class PageReader(HTMLParser):
         elif values.get("type") in {"checkbox", "radio"}:
             self._form.fields.append(Field(name, (value or "on") if "checked" in values else "", ("", value or "on")))
         elif name:
-            self._form.fields.append(Field(name, value, None, values.get("type") == "hidden"))
+            self._form.fields.append(Field(name, value, None, values.get("type") == "hidden" or "hidden" in values))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
