@@ -93,6 +93,7 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 (
                     (_rate("hedgerow_dns_upstream_errors_total", "upstream, outcome"), "{{upstream}}: {{outcome}}"),
                     (_rate("hedgerow_dns_dropped_total", "cause"), "dropped: {{cause}}"),
+                    (_rate("hedgerow_gateway_admissions_total", "result"), "gateway: {{result}}"),
                 ),
                 8,
                 "ops",

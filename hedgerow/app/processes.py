@@ -192,10 +192,22 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
                 task.cancel()
 
 
+async def run_gateway(settings: Settings, _index: int, _sockets: InheritedSockets) -> None:
+    from hedgerow.app.gateway_process import serve_gateway, wait_until_removed
+
+    async with serve_gateway(settings):
+        notify_ready()
+        stopped, removed = asyncio.create_task(wait_for_message()), asyncio.create_task(wait_until_removed(settings))
+        await asyncio.wait({stopped, removed}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, removed):
+            task.cancel()
+
+
 ROLES: dict[str, Callable[[Settings, int, InheritedSockets], Awaitable[None]]] = {
     "control": run_control,
     "dns": run_dns,
     "gate": run_gate,
+    "gateway": run_gateway,
     "inspector": run_inspector,
 }
 

@@ -163,6 +163,16 @@ class Settings:
         return self.run / "events.sock"
 
     @property
+    def gateway_file(self) -> Path:
+        """The configuration of the gateway; without it, Hedgerow never touches nftables."""
+        return self.state / "gateway.json"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """The socket on which the gateway's process admits destinations for DNS workers."""
+        return self.run / "gateway.sock"
+
+    @property
     def pages_socket(self) -> Path:
         """The socket on which the pages take requests that the gates relay."""
         return self.run / "pages.sock"

@@ -44,12 +44,13 @@ GIVE_UP_SOCKETS_AFTER = 5
 """Failed attempts in a row after which an inspector's socket is closed."""
 CONTROL_PATIENCE_S = 20.0
 """Seconds for which the workers wait for control's snapshot, if there is an earlier one."""
+WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
-PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 15, "control": 15}
+PATIENCE_S = {"dns": 3, "gate": 3, "gateway": 15, "inspector": 15, "control": 15}
 """Seconds without a beat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
-START_PATIENCE_S = {"dns": 60, "gate": 60, "inspector": 60, "control": 600}
+START_PATIENCE_S = {"dns": 60, "gate": 60, "gateway": 60, "inspector": 60, "control": 600}
 """The same for a child that starts; control may have a large journal to migrate."""
 
 
@@ -70,6 +71,7 @@ class ManagedProcess:
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set once one serves, or `ATTEMPTS` have failed
     problem: str = ""
     renewals: int = 0
+    is_wanted: Callable[[], bool] = lambda: True  # False: it does not run for now, and its end is no failure
     # Processes that served here before and end by themselves.
     predecessors: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
 
@@ -106,6 +108,7 @@ class Supervisor:
         self._workers = [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._trouble_page: asyncio.subprocess.Process | None = None
+        self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[asyncio.subprocess.Process, int] = {}
@@ -121,7 +124,7 @@ class Supervisor:
         has_snapshot = (self._settings.state / "snapshot.json").exists()
         await self._wait_settled([self._control], CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
         if not self._stopping.is_set():
-            supervising += [asyncio.create_task(self._supervise(managed)) for managed in self._workers]
+            supervising += [asyncio.create_task(self._supervise(managed)) for managed in (*self._workers, self._gateway)]
             await self._wait_settled([self._control, *self._workers], START_TIMEOUT_S)
             announcing = asyncio.create_task(self._announce())
             await self._stopping.wait()
@@ -129,7 +132,7 @@ class Supervisor:
         notify_systemd("STOPPING=1")
         watchdog.cancel()
         # Workers first: their last reports go to control, which ends last.
-        for group in (self._workers, [self._control]):
+        for group in ([*self._workers, self._gateway], [self._control]):
             processes = [(managed, process) for managed in group for process in (managed.process, *managed.predecessors)]
             await asyncio.gather(*(_end_process(managed, process) for managed, process in processes))
         await self._hide_trouble()
@@ -183,7 +186,7 @@ class Supervisor:
                 # This process was stopped or starved, and the children may have been too: start counting afresh.
                 self._silent = dict.fromkeys(self._silent, 0)
                 continue
-            for managed in (self._control, *self._workers):
+            for managed in (self._control, *self._workers, self._gateway):
                 for process in (managed.process, *managed.predecessors):
                     if process is not None:
                         self._kill_if_silent(managed, process)
@@ -209,10 +212,18 @@ class Supervisor:
         """Restart the child whenever it ends: at once if it served for a while, else with growing pauses."""
         pause = 0.0
         while not self._stopping.is_set():
+            if not managed.is_wanted():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), WANTED_CHECK_INTERVAL_S)
+                continue
             await self._start(managed)
             status = await self._wait(managed)
             if self._stopping.is_set():
                 return
+            if not managed.is_wanted():
+                managed.process = None
+                self._write_workers()
+                continue
             if status is None:
                 self._retire(managed)
                 continue
@@ -324,7 +335,8 @@ class Supervisor:
 
     def _write_workers(self) -> None:
         """List the processes for control's status page and for people who look for a process id."""
-        content = WorkersFile(os.getpid(), tuple(managed.row for managed in (self._control, *self._workers)))
+        optional = [self._gateway] if self._gateway.process is not None else []
+        content = WorkersFile(os.getpid(), tuple(managed.row for managed in (self._control, *self._workers, *optional)))
         try:
             write_atomically(self._settings.workers_file, encode(content))
         except OSError as error:

@@ -77,6 +77,7 @@ METRICS: tuple[Metric, ...] = (
         "hedgerow_dns_upstream_errors_total", "Queries without a usable answer from an upstream, by outcome: timeout, error or refused.",
         "upstream", "outcome",
     ),
+    _counter("hedgerow_gateway_admissions_total", "DNS answers that waited until the gateway admitted their addresses.", "result"),
     _counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
     _counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
     _counter(

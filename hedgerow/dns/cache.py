@@ -19,6 +19,7 @@ _ENTRY_OVERHEAD: Final = 600
 _RECORDS_INCLUDED: Final = 2
 _TTL_OVERHEAD: Final = 120
 _ADDRESS_OVERHEAD: Final = 60
+_ADDRESS_OCTETS: Final = {b"\0\x01": 4, b"\0\x1c": 16}  # by the types A and AAAA
 
 
 class Cacheable(Protocol):
@@ -92,6 +93,21 @@ class CacheEntry:
     @property
     def size(self) -> int:
         return len(self.rest) + _overhead(len(self.ttls))
+
+    @property
+    def addresses(self) -> tuple[tuple[bytes, ...], int]:
+        """The packed addresses of the A and AAAA records, without those that are no destination, and the longest TTL shown for one."""
+        found: list[bytes] = []
+        longest = 0
+        start = len(self.key) - _RULESET_OCTETS - 1  # as in `refresh`
+        for offset, _ in self.ttls:
+            at = start + offset
+            size = _ADDRESS_OCTETS.get(self.rest[at - 4 : at - 2])
+            address = self.rest[at + 6 : at + 6 + (size or 0)]
+            if size is not None and any(address) and len(address) == size:
+                found.append(address)
+                longest = max(longest, int.from_bytes(self.rest[at : at + 4]))
+        return tuple(found), longest
 
     def refresh(self, now: float) -> bool:
         """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.

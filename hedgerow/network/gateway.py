@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hedgerow.network.access_state import DeviceStates
+from hedgerow.network.admissions import ADMITTED_SETS
 from hedgerow.network.gateway_rules import Gateway, packet_counters, render_removal, render_states, render_table, table_fingerprint
 from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
 from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCounters, parse_counters
@@ -38,8 +39,10 @@ class InstalledTable:
 
 
 def install(gateway: Gateway, device_states: DeviceStates) -> None:
-    """Create or replace the table at once. On an error the old one stays."""
-    _apply(render_table(gateway, device_states))
+    """Create or replace the table at once, with the admitted destinations that the old one has. On an error the old one stays."""
+    old = installed_table()
+    admitted = {name: old.sets[name] for name in ADMITTED_SETS.values() if name in old.sets} if old else {}
+    _apply(render_table(gateway, device_states, admitted))
 
 
 def update_states(device_states: DeviceStates) -> None:

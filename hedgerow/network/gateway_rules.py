@@ -13,15 +13,17 @@ The table opens nothing that the machine's own firewall closes: `accept` ends th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from ipaddress import ip_network
+from typing import Any
 
 import yaml
 
 from hedgerow.network.access_state import AccessState, DeviceStates
+from hedgerow.network.destination_rules import admitted_destinations, flow_conditions, local_destinations, render_admitted_sets
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     COUNTER,
@@ -35,6 +37,7 @@ from hedgerow.network.nft_expressions import (
     add_set,
     connection_state,
     destination_port,
+    existing_connection,
     goto,
     match,
     meta,
@@ -46,6 +49,7 @@ from hedgerow.network.nft_expressions import (
 )  # fmt: skip
 from hedgerow.network.protocol_signatures import PROTOCOL_SIGNATURES, SSH_SIGNATURE, TCP, UDP
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
+from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
 PREROUTING_PRIORITY = -105  # before dstnat (-100), so that the machine's own port forwards do not take DNS away
@@ -61,6 +65,7 @@ PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS also answers at 5353
 TUNNEL_UDP_PORTS = (1194, 1701, 2408, 3544, 9993, 51820, 51821, 41641)
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
 ICMP, ICMP6 = 1, 58
+SSH_PORT = 22
 IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
 MAX_PING_BYTES = 128  # the whole packet; people and games send 60 to 104
 NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
@@ -71,8 +76,9 @@ WATCH_TIMEOUT_S = 60
 CUT_TIMEOUT_S = 10
 IP_VERSIONS = ((4, "ip"), (6, "ip6"))
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
-DYNAMIC_SETS = ("cut", "watched")
-"""Sets that packets fill: addresses whose incoming packets are dropped, and those whose NTP and echo replies are limited."""
+DYNAMIC_SETS = ("cut", "watched", "admitted", "routed")
+"""Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, and admitted
+destinations, by MAC or IP address of the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class Gateway:
     strict: guarded devices get DNS, web pages and the time only.
     allow_ipsec: guarded devices may use IPsec, which Wi-Fi calling and some VPNs need.
     allow_ssh: guarded devices may use SSH, which can tunnel anything.
+    any_destination: guarded devices may open connections to addresses that no DNS answer gave them; otherwise only `flows` and `local`.
     """
 
     lan: tuple[str, ...]
@@ -104,6 +111,9 @@ class Gateway:
     strict: bool = False
     allow_ipsec: bool = False
     allow_ssh: bool = False
+    any_destination: bool = False
+    flows: tuple[Flow, ...] = ()
+    local: tuple[IpNetwork, ...] = LOCAL_NETWORKS
 
 
 @cache
@@ -113,8 +123,8 @@ def encrypted_dns_addresses() -> tuple[IpNetwork, ...]:
     return tuple(ip_network(address) for provider in providers for address in provider["addresses"])
 
 
-def render_table(gateway: Gateway, device_states: DeviceStates) -> list[NftCommand]:
-    """Return the commands that create or replace the table, in one transaction."""
+def render_table(gateway: Gateway, device_states: DeviceStates, admitted: Mapping[str, Sequence[Any]] | None = None) -> list[NftCommand]:
+    """Return the commands that create or replace the table, in one transaction. `admitted` are elements of `ADMITTED_SETS` to keep."""
     chains = (REJECT_CHAIN, GUARDED_CHAIN, HELD_CHAIN, CLOSED_CHAIN, REDIRECT_CHAIN, PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN)
     return [
         *render_removal(),
@@ -131,6 +141,7 @@ def render_table(gateway: Gateway, device_states: DeviceStates) -> list[NftComma
         *_reject_rules(),
         *render_accounting(gateway.lan, gateway.redirect_ports.page_ports, one_armed=gateway.one_armed),
         *_state_contents(device_states),
+        *(command for name, elements in (admitted or {}).items() for command in add_elements(name, elements)),
     ]
 
 
@@ -183,8 +194,9 @@ def _state_sets() -> list[tuple[str, str]]:
 def _sets() -> list[NftCommand]:
     commands = [add_set(name, kind, interval=kind != "ether_addr") for name, kind in _state_sets()]
     commands += [add_set(f"encrypted_dns_v{version}", f"ipv{version}_addr", interval=True) for version, _ in IP_VERSIONS]
-    for name in DYNAMIC_SETS:
+    for name in DYNAMIC_SETS[:2]:
         commands += [add_set(f"{name}_v{version}", f"ipv{version}_addr", interval=False, dynamic=True) for version, _ in IP_VERSIONS]
+    commands += render_admitted_sets()
     for version, _ in IP_VERSIONS:
         addresses = [network for network in encrypted_dns_addresses() if network.version == version]
         commands += add_elements(f"encrypted_dns_v{version}", addresses)
@@ -296,7 +308,20 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
         rules.append(add_rule(GUARDED_CHAIN, *is_request, _limit(PING_RATE, PING_BURST, exceeded=True), COUNTER, DROP, comment="tunnel"))
     rules += _time_and_errors(GUARDED_CHAIN)
     rules.append(_refusal(GUARDED_CHAIN, "tunnel", protocol("udp"), destination_port(NTP_PORT)))
-    return rules + (_strict_rules(gateway) if gateway.strict else [])
+    if gateway.strict:
+        return rules + _strict_rules(gateway)
+    return rules if gateway.any_destination else rules + _named_rules(gateway)
+
+
+def _named_rules(gateway: Gateway) -> list[NftCommand]:
+    """Let connections pass that exist, or that begin as the gateway's options or the destinations allow; refuse the rest."""
+    allowed = [[protocol(ICMP, ICMP6)], *(_ipsec() if gateway.allow_ipsec else ())]
+    if gateway.allow_ssh:
+        allowed.append([protocol("tcp"), destination_port(SSH_PORT)])
+    allowed = [[existing_connection()], *local_destinations(gateway.local), *allowed]
+    allowed += [condition for flow in gateway.flows for condition in flow_conditions(flow)]
+    allowed += admitted_destinations()
+    return [*(add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in allowed), _refusal(GUARDED_CHAIN, "no name")]
 
 
 def _strict_rules(gateway: Gateway) -> list[NftCommand]:

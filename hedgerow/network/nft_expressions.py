@@ -27,13 +27,18 @@ def add_set(name: str, kind: str, *, interval: bool, dynamic: bool = False) -> N
     return {"add": {"set": {**own(name), "type": kind} | ({"flags": flags} if flags else {}) | ({"size": 4096} if dynamic else {})}}
 
 
-def add_elements(name: str, elements: Sequence[str | IpNetwork]) -> list[NftCommand]:
+def add_pair_set(name: str, kinds: Sequence[str], size: int) -> NftCommand:
+    """Return the command that adds a set of pairs of addresses, each with a timeout of its own."""
+    return {"add": {"set": {**own(name), "type": list(kinds), "flags": ["timeout"], "size": size}}}
+
+
+def add_elements(name: str, elements: Sequence[str | IpNetwork | dict[str, Any]]) -> list[NftCommand]:
     """Return the command that adds elements to a set, or nothing if there are none."""
     return [{"add": {"element": {**own(name), "elem": [_element(each) for each in elements]}}}] if elements else []
 
 
-def _element(value: str | IpNetwork) -> Any:
-    if isinstance(value, str):
+def _element(value: str | IpNetwork | dict[str, Any]) -> Any:
+    if isinstance(value, (str, dict)):
         return value
     address = str(value.network_address)
     return address if value.prefixlen == value.max_prefixlen else {"prefix": {"addr": address, "len": value.prefixlen}}
@@ -72,8 +77,37 @@ def destination_port(*ports: int) -> NftExpression:
     return match(payload("th", "dport"), _any_of(ports))
 
 
+def destination_ports(ports: Sequence[tuple[int, int]]) -> NftExpression:
+    """Match ranges of ports, of which first and last are given. They may overlap, which a set would refuse."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ports):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    values = [first if first == last else {"range": [first, last]} for first, last in merged]
+    return match(payload("th", "dport"), values[0] if len(values) == 1 else {"set": values})
+
+
+def networks(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
+    """Match destinations in networks of the family `ip` or `ip6`. They may overlap, which a set would refuse."""
+    outer: list[IpNetwork] = []
+    for each in sorted(values, key=lambda each: each.prefixlen):
+        if not any(each.network_address in network for network in outer):
+            outer.append(each)
+    return match(payload(ip, "daddr"), {"set": [_element(each) for each in outer]})
+
+
+def pair_in_set(first: NftExpression, second: NftExpression, name: str) -> NftExpression:
+    return match({"concat": [first, second]}, f"@{name}")
+
+
 def connection_state(name: str, operator: str = "in") -> NftExpression:
     return match({"ct": {"key": "state"}}, name, operator)
+
+
+def existing_connection() -> NftExpression:
+    return match({"ct": {"key": "state"}}, ["established", "related"], "in")
 
 
 def goto(chain: str) -> NftExpression:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hedgerow.network.nft_expressions import NftExpression, match, payload, protocol
 
 TCP, UDP = 6, 17
-_UDP_HEADER_BYTES = 8
+UDP_HEADER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class ProtocolSignature:
     def expressions(self) -> list[NftExpression]:
         """Return the conditions that a packet with this signature meets."""
         udp_length = payload("udp", "length")
-        lengths = [match(udp_length, _UDP_HEADER_BYTES + self.length)] if self.length is not None else []
-        lengths += [match(udp_length, _UDP_HEADER_BYTES + self.at_least, ">=")] if self.at_least else []
+        lengths = [match(udp_length, UDP_HEADER_BYTES + self.length)] if self.length is not None else []
+        lengths += [match(udp_length, UDP_HEADER_BYTES + self.at_least, ">=")] if self.at_least else []
         values = [
             match(
                 {"payload": {"base": "ih", "offset": 8 * offset, "len": 8 * size}},

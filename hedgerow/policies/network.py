@@ -92,6 +92,20 @@ class CertificateFiles:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Connections that guarded devices may open to addresses that no DNS answer gave them.
+
+    `protocol` is tcp or udp, `ports` are ranges of destination ports with first and last, `to` are the destinations (empty: any).
+    `begins_with_stun`: only those whose first packet is a STUN message (RFC 8489).
+    """
+
+    protocol: str
+    ports: tuple[tuple[int, int], ...]
+    to: tuple[IpNetwork, ...] = ()
+    begins_with_stun: bool = False
+
+
 _SHORTEST_HOUSE_PREFIX = {4: 8, 6: 8}
 """Shortest prefix, by IP version, of a network that one household or business can own."""
 
@@ -144,6 +158,7 @@ class NetworkSettings:
     server_name: str | None = None
     certificate: CertificateFiles | None = None
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
+    flows: tuple[Flow, ...] = ()
 
     @property
     def house(self) -> tuple[IpNetwork, ...]:

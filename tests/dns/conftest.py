@@ -14,6 +14,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server import udp
+from hedgerow.dns.server.admission import Admit
 from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.dns.upstreams.factory import open_upstream_pool
@@ -90,7 +91,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(upstream: str | list[str], *, clocks: Clocks | None = None, **options: Any) -> AsyncIterator[Running]:
+async def running(
+    upstream: str | list[str], *, clocks: Clocks | None = None, admit: Admit | None = None, **options: Any
+) -> AsyncIterator[Running]:
     """Serves 127.0.0.1 and ::1 as one device under ruleset 1; 127.0.0.9 is outside the network."""
     decisions = DecisionTable()
     seen: list[tuple[str, str, Decision, int]] = []
@@ -101,7 +104,7 @@ async def running(upstream: str | list[str], *, clocks: Clocks | None = None, **
 
     upstreams = open_upstream_pool([upstream] if isinstance(upstream, str) else upstream, **options)
     resolver = Resolver(upstreams, decisions, clocks=clocks)
-    server = DnsServer(resolver, clients.get, observe)
+    server = DnsServer(resolver, clients.get, observe, admit)
     try:
         port = await server.listen("127.0.0.1", 0)
         port6 = await server.listen("::1", 0)

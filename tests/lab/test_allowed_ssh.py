@@ -23,6 +23,7 @@ def chosen(house: House) -> bool:
 def test_ssh_can_be_allowed(house: House) -> None:
     house.hedgerow("gateway", "apply", "--no-strict")
     house.meet("tablet")
+    house.resolve("tablet")
     tablet, ports = house.devices["tablet"], (22, SSH_PORT)
     assert not any(through_ssh(PEER4, port)(house, tablet) for port in ports)
     house.hedgerow("gateway", "apply", "--allow-ssh")

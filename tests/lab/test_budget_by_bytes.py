@@ -74,6 +74,7 @@ def test_a_game_uses_minutes_and_push_messages_do_not(budgets: House) -> None:
     tablet, laptop = budgets.devices["tablet"], budgets.devices["laptop"]
     for who in ("tablet", "laptop"):
         budgets.meet(who)
+        budgets.resolve(who)
     laptop.must(sys.executable, "-c", PUSH % PEER4)
 
     def play() -> bool:

@@ -22,6 +22,7 @@ from hedgerow.network.gateway_rules import (
     render_table,
     table_fingerprint,
 )
+from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 
 GOLDEN = Path(__file__).parent / "golden"
 STATES = DeviceStates(
@@ -32,9 +33,14 @@ STATES = DeviceStates(
         (ip_network("fd00::/64"), AccessState.CLOSED),
     ),
 )
+FLOWS = (
+    Flow("udp", ((3478, 3481),), begins_with_stun=True),
+    Flow("tcp", ((25565, 25565), (25000, 25600)), (ip_network("203.0.113.0/24"), ip_network("203.0.113.7"), ip_network("2001:db8::/32"))),
+)
+LOCAL = (*LOCAL_NETWORKS, ip_network("192.168.1.0/24"), ip_network("2001:db8:1::/64"))
 GATEWAYS = {
-    "router": Gateway(("br-lan",), RedirectPorts(53, 3129, (80, 443, 8443)), allow_ssh=True),
-    "names-only": Gateway(("br-lan", "wlan0"), RedirectPorts(5300)),
+    "router": Gateway(("br-lan",), RedirectPorts(53, 3129, (80, 443, 8443)), allow_ssh=True, flows=FLOWS, local=LOCAL),
+    "names-only": Gateway(("br-lan", "wlan0"), RedirectPorts(5300), any_destination=True, flows=FLOWS),
     "strict": Gateway(("br-lan",), RedirectPorts(53, 3129), strict=True),
     "one-armed": Gateway(("eth0",), RedirectPorts(53), one_armed=True, strict=True, allow_ipsec=True),
 }
@@ -113,6 +119,7 @@ def test_counters_are_summed_by_comment() -> None:
         ("list ruleset", True),
         ("reset counters table inet hedgerow", True),
         ("add element inet hedgerow cut_v4 { 192.0.2.1 }", True),
+        ("add element inet hedgerow admitted_v4 { 02:00:00:00:00:01 . 192.0.2.1 timeout 1h }", True),
         ("flush chain inet hedgerow fence", False),
         ("insert rule inet hedgerow fence accept", False),
         ("flush set inet hedgerow encrypted_dns_v4", False),

@@ -37,6 +37,13 @@ AllowSsh = Annotated[
     bool | None,
     typer.Option("--allow-ssh/--refuse-ssh", help="Allow SSH from guarded devices, which can also carry a tunnel to a server outside."),
 ]
+AnyDestination = Annotated[
+    bool | None,
+    typer.Option(
+        "--any-destination/--named-destinations",
+        help="Let guarded devices open connections to any address, not only to those that Hedgerow's DNS gave them and to network.flows.",
+    ),
+]
 
 
 STILL_CHOSEN = (
@@ -51,15 +58,15 @@ def plan(
     strict: Strict = None,
     allow_ipsec: AllowIpsec = None,
     allow_ssh: AllowSsh = None,
+    any_destination: AnyDestination = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what `apply` would do, without changing anything. With --json: the commands, as input for `nft -j -f -`."""
     folder = state_directory(state)
     with _plain_errors():
-        gateway, device_states = _load_gateway(
-            _configuration(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh), folder
-        )
+        config = _configuration(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh, any_destination=any_destination)
+        gateway, device_states = _load_gateway(config, folder)
     if as_json:
         print_json({"nftables": render_table(gateway, device_states)})
         return
@@ -73,13 +80,14 @@ def apply(
     strict: Strict = None,
     allow_ipsec: AllowIpsec = None,
     allow_ssh: AllowSsh = None,
+    any_destination: AnyDestination = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put the gateway in place; a running Hedgerow keeps it there. Without options it uses the last configuration."""
     folder = state_directory(state)
     with _plain_errors():
-        config = _configuration(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh)
+        config = _configuration(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh, any_destination=any_destination)
         gateway, device_states = _load_gateway(config, folder)
         nftables.check(gateway, device_states)  # raises if nftables refuses it, before anything changes
         config.save(folder)  # before the table: without its configuration, nothing would restore it after a boot
@@ -177,7 +185,7 @@ def _load_gateway(config: GatewayConfig, state: Path) -> tuple[Gateway, DeviceSt
     except OSError:
         raise nftables.GatewayError(f"No Hedgerow has run with the state directory {state}: start it with `hedgerow up` first.") from None
     view = _view(state)
-    return build_gateway(config, settings, view.policy.network.ports), device_states_of(view, time.time())
+    return build_gateway(config, settings, view.policy.network), device_states_of(view, time.time())
 
 
 def _view(state: Path) -> LoadedSnapshot:
@@ -194,6 +202,10 @@ def _description(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]
         yield "  guarded devices: IPsec is allowed, for Wi-Fi calling"
     if gateway.allow_ssh:
         yield "  guarded devices: SSH is allowed, tunnels included"
+    if gateway.any_destination and not gateway.strict:
+        yield "  guarded devices: connections to any address are allowed"
+    elif not gateway.strict:
+        yield "  guarded devices: new connections only to addresses that DNS lately gave the device, and as network.flows says"
     if gateway.strict:
         yield "  guarded devices: everything but DNS, the web and NTP is refused"
     yield "  held devices (nobody has named them): everything but DNS, the web and NTP is refused"

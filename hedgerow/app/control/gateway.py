@@ -1,4 +1,4 @@
-"""The gateway's configuration, and control's part in it: the nftables table follows the rulesets.
+"""The gateway's configuration, and its controller: the nftables table follows the rulesets.
 
 The configuration is `gateway.json` in the state directory; without it, Hedgerow never touches nftables. The table stays in place when
 Hedgerow ends: children's devices then have no connection rather than an unfiltered one, and open devices are not affected.
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,9 @@ from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.network import gateway as nftables
 from hedgerow.network.access_state import DeviceStates, compute_device_states
 from hedgerow.network.gateway_rules import Gateway, RedirectPorts
+from hedgerow.network.nft_sets import SetWriter
 from hedgerow.policies.model import DeviceId
+from hedgerow.policies.network import LOCAL_NETWORKS, NetworkSettings
 
 log = logging.getLogger("hedgerow.gateway")
 
@@ -40,6 +42,7 @@ class GatewayConfig:
     strict: bool = False
     allow_ipsec: bool = False
     allow_ssh: bool = False
+    any_destination: bool = False
 
     def save(self, state: Path) -> None:
         write_atomically(config_file(state), _ADAPTER.dump_json(self, indent=1), 0o644)  # written by root, read by the service
@@ -78,7 +81,7 @@ def is_unmodified(state: Path, table: nftables.InstalledTable) -> bool:
     """Return False if something else has changed the table. An emptied table would let everything pass."""
     if _matches_record(state, table):
         return True
-    time.sleep(RECONCILE_INTERVAL_S)  # control may be installing it, and records it afterwards
+    time.sleep(RECONCILE_INTERVAL_S)  # the controller may be installing it, and records it afterwards
     now = nftables.installed_table()
     return now is not None and _matches_record(state, now)
 
@@ -91,7 +94,7 @@ def _matches_record(state: Path, table: nftables.InstalledTable) -> bool:
 
 
 def delete_config(state: Path) -> None:
-    """Delete the configuration, so that control leaves nftables alone. Raises OSError."""
+    """Delete the configuration, so that the controller leaves nftables alone. Raises OSError."""
     config_file(state).unlink(missing_ok=True)
     _record_file(state).unlink(missing_ok=True)
 
@@ -104,8 +107,8 @@ def _digest(fingerprint: str) -> bytes:
     return hashlib.sha256(fingerprint.encode("utf-8")).hexdigest().encode("ascii")
 
 
-def build_gateway(config: GatewayConfig, settings: Settings, ports: tuple[int, ...]) -> Gateway:
-    """Describe the gateway on this machine in its current state. `ports` are those that the proxy serves.
+def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSettings) -> Gateway:
+    """Describe the gateway on this machine in its current state.
 
     Raises OSError, and GatewayError if DNS does not listen at every address.
     """
@@ -116,7 +119,15 @@ def build_gateway(config: GatewayConfig, settings: Settings, ports: tuple[int, .
     one_armed = bool(interfaces.uplinks() & set(config.lan))
     pages = settings.transparent.port if settings.transparent and settings.transparent.host in WILDCARD_HOSTS else None
     return Gateway(
-        config.lan, RedirectPorts(settings.dns.port, pages, ports), one_armed, config.strict, config.allow_ipsec, config.allow_ssh
+        config.lan,
+        RedirectPorts(settings.dns.port, pages, network.ports),
+        one_armed,
+        config.strict,
+        config.allow_ipsec,
+        config.allow_ssh,
+        config.any_destination,
+        network.flows,
+        tuple(dict.fromkeys((*LOCAL_NETWORKS, *network.house))),
     )
 
 
@@ -127,11 +138,22 @@ def device_states_of(view: LoadedSnapshot, now: float) -> DeviceStates:
 
 
 class GatewayController:
-    """Keeps the table in place and up to date. `view` returns the snapshot in force, None during start-up."""
+    """Keeps the table in place and up to date. `view` returns the snapshot in force, None during start-up.
 
-    def __init__(self, settings: Settings, view: Callable[[], LoadedSnapshot | None]) -> None:
+    `restore` is called after anybody but `writer` has changed a table, and writes the admitted destinations again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        view: Callable[[], LoadedSnapshot | None],
+        writer: SetWriter,
+        restore: Callable[[], Awaitable[None]],
+    ) -> None:
         self._settings = settings
         self._view = view
+        self._writer, self._restore = writer, restore
+        self._checked_at: int | None = None  # `_foreign_changes` before the last check that found the table as it should be
         self._in_force: tuple[Gateway, DeviceStates] | None = None
         self._fingerprint = ""
         self._config: GatewayConfig | None = None
@@ -160,7 +182,10 @@ class GatewayController:
         # Verify before following new states too: otherwise a change by somebody else would be recorded as ours.
         is_same = in_force is not None and config == self._config and device_states.is_same(in_force[1])
         if in_force is None or not is_same or self._is_due_for_check():
-            in_force = await asyncio.to_thread(self._ensure_installed, config, device_states, view.policy.network.ports)
+            changes, before = self._foreign_changes(), self._checked_at
+            in_force = await asyncio.to_thread(self._ensure_installed, config, device_states, view.policy.network, changes)
+            if changes != before:
+                await self._restore()
         if not device_states.is_same(in_force[1]):
             await asyncio.to_thread(self._update, device_states)
         self._in_force, self._config = (in_force[0], device_states), config
@@ -168,17 +193,28 @@ class GatewayController:
     def _is_due_for_check(self) -> bool:
         return time.monotonic() - self._verified > VERIFY_INTERVAL_S
 
-    def _ensure_installed(self, config: GatewayConfig, device_states: DeviceStates, ports: tuple[int, ...]) -> tuple[Gateway, DeviceStates]:
+    def _foreign_changes(self) -> int:
+        """Return a number that changes whenever anybody but `_writer` changes a table, so that ours need not be listed every time."""
+        try:
+            return self._writer.generation() - self._writer.commits
+        except OSError:
+            return time.monotonic_ns()
+
+    def _ensure_installed(
+        self, config: GatewayConfig, device_states: DeviceStates, network: NetworkSettings, changes: int
+    ) -> tuple[Gateway, DeviceStates]:
         """Install the table if it is missing, was changed, or no longer fits this machine, such as after a change of the uplink."""
-        gateway = build_gateway(config, self._settings, ports)
-        if self._in_force is None or self._in_force[0] != gateway or _installed_fingerprint() != self._fingerprint:
+        gateway = build_gateway(config, self._settings, network)
+        fits = self._in_force is not None and self._in_force[0] == gateway
+        if not fits or (changes != self._checked_at and _installed_fingerprint() != self._fingerprint):
             nftables.install(gateway, device_states)
             self._fingerprint = record_ruleset(self._settings.state)
             log.info("gateway in place on %s", ", ".join(config.lan))
             if not config_file(self._settings.state).exists():
                 nftables.remove()  # the gateway was removed meanwhile
             self._in_force = (gateway, device_states)
-        self._verified = time.monotonic()
+        assert self._in_force is not None
+        self._checked_at, self._verified = changes, time.monotonic()
         return self._in_force
 
     def _update(self, device_states: DeviceStates) -> None:

@@ -22,7 +22,6 @@ from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.discovery import DeviceDiscovery
-from hedgerow.app.control.gateway import GatewayController
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.notices import event_notices, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
@@ -138,7 +137,6 @@ class ControlProcess:
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
-            tasks.create_task(GatewayController(self.settings, lambda: publisher.view).run())
             tasks.create_task(count_traffic(self.settings, lambda: publisher.view, self.neighbours.entries, publisher.count))
             tasks.create_task(
                 DeviceDiscovery(

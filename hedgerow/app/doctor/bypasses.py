@@ -21,6 +21,7 @@ from hedgerow.network.gateway_rules import Gateway
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import Device, Request, RequestKind, SafeSearch, Verdict
+from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
 
 RESOLVERS = ("dns.google", "cloudflare-dns.com", "mozilla.cloudflare-dns.com", "dns.quad9.net", "dns.nextdns.io", "doh.opendns.com")
@@ -55,16 +56,16 @@ def check_device(state: Path, name: str) -> list[Finding]:
     device = find_device(view.rulesets, name)
     if device is None:
         raise UnknownDevice(f"There is no device '{name}', and it is not an address of this network.")
-    subject = CheckedDevice(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state, view.policy.network.ports))
+    subject = CheckedDevice(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state, view.policy.network))
     return [_describe_device(subject), *(finding for check in CHECKS for finding in check(subject))]
 
 
-def _gateway(state: Path, ports: tuple[int, ...]) -> Gateway | None:
+def _gateway(state: Path, network: NetworkSettings) -> Gateway | None:
     config = GatewayConfig.load(state)
     table = nftables.installed_table() if config else None
     if config is None or table is None or not is_unmodified(state, table):
         return None
-    return build_gateway(config, Settings.load(state), ports)
+    return build_gateway(config, Settings.load(state), network)
 
 
 def _describe_device(subject: CheckedDevice) -> Finding:
@@ -143,9 +144,11 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
         yield good_finding("SSH", "refused at any port")
     if gateway.strict:
         yield good_finding("unknown tunnels", "refused: only DNS, the web and NTP are allowed")
-    else:
+    elif gateway.any_destination:
         found = "open: they can't be told from games or calls"
-        yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --strict, which also blocks calls and games")
+        yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --named-destinations")
+    else:
+        yield good_finding("unknown tunnels", "refused, unless their server has a name that is allowed, or by network.flows")
     if interfaces.uplink_bridges() & set(gateway.lan):
         blind = [family for family, looks in interfaces.bridge_filtering().items() if not looks]
         mend = interfaces.BRIDGE_FILTERING_COMMANDS

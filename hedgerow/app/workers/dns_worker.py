@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.app.workers.admissions import METRIC as ADMISSIONS_METRIC
+from hedgerow.app.workers.admissions import DestinationAdmitter
 from hedgerow.app.workers.upstreams import WorkerUpstreams, answer_policy
 from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, MAC_PREFIX, Client
 from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.policies.model import Decision, Request
+from hedgerow.policies.text.addresses import parse_client_address
 
 
 class DnsWorker:
@@ -24,7 +28,11 @@ class DnsWorker:
         rules = answer_policy(worker.view, worker.decide, worker.settings)
         cache_octets = worker.settings.footprint.cache_octets
         resolver = Resolver(self.upstreams.pool, worker.decide, answer_policy=rules, cache_octets=cache_octets)
-        self.server = DnsServer(resolver, self.find_client, self.observe)
+        self.server = DnsServer(resolver, self.find_client, self.observe, self._admit)
+        settings = worker.settings
+        self.admitter = DestinationAdmitter(
+            settings.gateway_socket, settings.gateway_file, self.server.forget_clients, self._count_admission
+        )
         self._limit = worker.view.policy.network.resolver.limit
         self.server.limit(self._limit)
         worker.on_swap = self.swap
@@ -33,13 +41,34 @@ class DnsWorker:
 
     def find_client(self, address: str) -> Client | None:
         """Find a client by its address, by its id in encrypted DNS, or by the MAC address that a forwarder adds."""
+        place, mac = address, None
         if address.startswith(CLIENT_ID_PREFIX):
-            found = self._worker.client_of_id(address.removeprefix(CLIENT_ID_PREFIX))
+            client_id, _, place = address.removeprefix(CLIENT_ID_PREFIX).partition("@")
+            found = self._worker.client_of_id(client_id)
         elif address.startswith(MAC_PREFIX):
-            found = self._worker.client_of_mac(address.removeprefix(MAC_PREFIX))
+            place, mac = "", address.removeprefix(MAC_PREFIX)
+            found = self._worker.client_of_mac(mac)
         else:
             found = self._worker.client(address)
-        return Client(found[0].id, found[1], found[0].known) if found else None
+        if found is None:
+            return None
+        device, ruleset = found
+        source = self._source(place, mac) if self.admitter.is_active and ruleset.rules.bypass else None
+        return Client(device.id, ruleset, device.known, source)
+
+    def _source(self, address: str, mac: str | None) -> bytes | None:
+        """Return the packed address by which the gateway knows a client: its MAC or, beyond another router, its IP address."""
+        mac = mac or (self._worker.neighbours.mac_of(address) if address else None)
+        if mac is not None:
+            return bytes.fromhex(mac.replace(":", ""))
+        parsed = parse_client_address(address)
+        return None if parsed is None or parsed.is_loopback else parsed.packed
+
+    def _admit(self, source: bytes, addresses: tuple[bytes, ...], ttl: int, done: Callable[[bool], None]) -> bool:
+        return self.admitter.admit(source, addresses, ttl, done)
+
+    def _count_admission(self, result: str) -> None:
+        self.server.responder.count(ADMISSIONS_METRIC, result)
 
     def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
         self._worker.observe(client.ruleset, request, decision, count)
@@ -71,8 +100,12 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
                 await dns.server.serve(datagrams, streams)
             else:
                 await dns.server.listen(endpoint.host, endpoint.port)
-        async with _encrypted(worker, dns.server):
-            yield
+        admitting = asyncio.create_task(dns.admitter.run())
+        try:
+            async with _encrypted(worker, dns.server):
+                yield
+        finally:
+            admitting.cancel()
     finally:
         await dns.server.close()
         await dns.upstreams.pool.close()

@@ -27,7 +27,8 @@ MAC_PREFIX: Final = "mac:"
 FORWARDER_PREFIX: Final = "forwarder:"
 """Prefixes of the keys of clients that are not found by address. No address begins with them.
 
-They are for a client id, for the MAC address that a forwarder passes on, and for a forwarder that asks for itself.
+They are for a client id (`@` and its address follow), for the MAC address that a forwarder passes on, and for a forwarder that asks
+for itself.
 """
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -73,11 +74,15 @@ CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, whi
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A device that may ask, with the ruleset in force. `is_named`: the policy names it by MAC or IP address."""
+    """A device that may ask, with the ruleset in force. `is_named`: the policy names it by MAC or IP address.
+
+    `source` is the MAC or IP address, packed, whose connections the gateway admits only to addresses from answers; None: to any.
+    """
 
     device: DeviceId
     ruleset: Ruleset
     is_named: bool = False
+    source: bytes | None = None
 
 
 type ClientLookup = Callable[[str], Client | None]
@@ -103,15 +108,16 @@ class RawQueryEntry:
 class ClientEntry:
     """A client as the hot path needs it: the prefix of its cache keys, its raw queries, and a count of answers.
 
-    Counts in `raw_queries` are not in `hits` yet.
+    Counts in `raw_queries` are not in `hits` yet. `admitted` are the cached answers whose addresses the gateway admits; None: any.
     """
 
-    __slots__ = ("address", "bucket", "client", "hits", "key", "prefix", "raw_queries")
+    __slots__ = ("address", "admitted", "bucket", "client", "hits", "key", "prefix", "raw_queries")
 
     def __init__(self, key: ClientKey, address: str, client: Client, prefix: bytes, bucket: TokenBucket) -> None:
         self.key, self.address = key, address
         self.bucket = bucket
         self.client = client
+        self.admitted: set[CacheEntry] | None = None if client.source is None else set()
         self.prefix = prefix
         self.hits: defaultdict[CacheEntry, int] = defaultdict(int)
         self.raw_queries: dict[bytes, RawQueryEntry] = {}

@@ -12,11 +12,12 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from hedgerow.dns import wire
+from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_path
 from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol
 from hedgerow.dns.server.http_codec import MAX_STREAMS, DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_QUERY
-from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
+from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 

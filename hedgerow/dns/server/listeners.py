@@ -8,6 +8,7 @@ from typing import Final
 
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.server.admission import Admit
 from hedgerow.dns.server.clients import ClientLookup, Observe
 from hedgerow.dns.server.responder import Responder
 from hedgerow.dns.server.stream import StreamServer
@@ -23,9 +24,9 @@ _REPORT_INTERVAL: Final = 0.002  # seconds between two calls of `_report`
 class DnsServer:
     """All listeners of one worker, over one resolver. Create and use it in a running event loop."""
 
-    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe) -> None:
+    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe, admit: Admit | None = None) -> None:
         self.resolver = resolver
-        self.responder = Responder(resolver, find_client, observe)
+        self.responder = Responder(resolver, find_client, observe, admit)
         self.streams = StreamServer(self.responder)
         self._clients = self.responder.clients
         self._datagrams: list[UdpListener] = []

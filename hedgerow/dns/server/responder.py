@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from enum import Enum, auto
 from typing import Final
 
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answer_cache import Answer
 from hedgerow.dns.answers import Draft
+from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.metrics import Histogram
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.server.admission import DEFERRED, Admit, AnswerAdmission, Deferred, MessageCallback
 from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients, Observe
 from hedgerow.dns.server.load_balancers import LoadBalancers
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
@@ -30,24 +30,15 @@ _HITS_METRIC: Final = ("hedgerow_dns_cache_hits_total",)
 _MISSES_METRIC: Final = ("hedgerow_dns_cache_misses_total",)
 
 type Counters = dict[tuple[str, ...], float]
-type MessageCallback = Callable[[bytes | None], None]
-
-
-class Deferred(Enum):
-    """An answer that will be given to a callback; None would mean that there is none."""
-
-    DEFERRED = auto()
-
-
-DEFERRED: Final = Deferred.DEFERRED
 
 
 class Responder:
     """The part of a worker that all its listeners share."""
 
-    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe) -> None:
+    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe, admit: Admit | None = None) -> None:
         self.resolver = resolver
         self.counters: Counters = {}
+        self.admission = AnswerAdmission(admit)
         self.clients = Clients(find_client, resolver.answers.prefix, observe, self.counters, resolver.clocks, resolver.prefetch)
         self.load_balancers = LoadBalancers(
             lambda: resolver.settings.proxy_protocol_from, lambda: self.count(DROPPED_METRIC, "proxy-header")
@@ -112,11 +103,18 @@ class Responder:
         `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares with it.
         """
         end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
-        entry = self._entries.get(client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b""))
-        if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+        entry = self._find_entry(client, data, end, suffixes, now)
+        if entry is None or (client.admitted is not None and entry not in client.admitted):
             return None
         client.hits[entry] += 1
         return entry.message(data, end + 4)
+
+    def _find_entry(self, client: ClientEntry, data: bytes, end: int, suffixes: dict[bytes, bytes], now: float) -> CacheEntry | None:
+        """Return the cached answer to a query whose name ends at `end`."""
+        entry = self._entries.get(client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b""))
+        if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+            return None
+        return entry
 
     def cached(self, client: ClientEntry, data: bytes, transport: str) -> bytes | None:
         """Return the cached answer to a query, and measure the time it took."""
@@ -128,7 +126,13 @@ class Responder:
         return message
 
     def miss(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
-        """Do as `answer` does for a query that the cache has no answer to."""
+        """Do as `answer` does for a query that the cache has no answer to, or one that the gateway does not admit yet."""
+        if client.admitted is not None:
+            end = data.find(0, wire.HEADER) + 1
+            entry = self._find_entry(client, data, end, self.resolver.answers.suffixes[transport], self.resolver.clocks.steady())
+            if entry is not None:
+                client.hits[entry] += 1
+                return self.admission.release(client, entry, entry.message(data, end + 4), on_answer)
         self.counters[_MISSES_METRIC] = self.counters.get(_MISSES_METRIC, 0.0) + 1
         began = self.resolver.clocks.steady()
         try:
@@ -137,7 +141,7 @@ class Responder:
             return self._internal_error(data)
         if isinstance(found, Answer):
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
-            return self._record_answer(client, found)
+            return self.admission.release(client, found.entry, self._record_answer(client, found), on_answer)
         bucket = client.bucket
         most = MAX_PENDING_PER_CLIENT if self._waiting < MAX_PENDING // 2 else MAX_PENDING_PER_CLIENT_BUSY
         if self._waiting >= MAX_PENDING or bucket.waiting >= most:
@@ -152,7 +156,9 @@ class Responder:
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
             current = self.clients.find_again(client)
             if current is not None and current.prefix == client.prefix:
-                on_answer(self._record_answer(current, answer))
+                message = self.admission.release(current, answer.entry, self._record_answer(current, answer), on_answer)
+                if not isinstance(message, Deferred):
+                    on_answer(message)
             else:
                 self._answer_again(current, data, transport, on_answer)
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from hedgerow.dns.server.admission import Deferred, MessageCallback
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
-from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred, MessageCallback, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
 from hedgerow.dns.server.turns import TurnScheduler
 from hedgerow.dns.wire import HEADER
@@ -195,6 +196,7 @@ class EncryptedFrontend:
     def client_key(self, address: str, client_id: str | None) -> str:
         """Return the key of a client: its id if the policy knows it, but not the device at its address, else its address.
 
+        The address follows the id where the gateway admits addresses, which it does by the MAC address that belongs to it.
         Guessing ids is limited for all clients together. Ids that were right before are not affected.
         """
         here = self.find(address) if client_id is not None else None
@@ -209,7 +211,7 @@ class EncryptedFrontend:
             tries.left -= 1
             return address
         self._proven_ids.add(key)
-        return key
+        return f"{key}@{address}" if self.responder.admission.is_needed else key
 
     def find(self, key: str, data: bytes = b"") -> ClientEntry | None:
         return self.responder.client_for(key, key, data)

@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from hedgerow.dns.cache import CacheEntry
+from hedgerow.dns.server.admission import DEFERRED
 from hedgerow.dns.server.clients import ClientEntry, ClientKey, RawQueryEntry
 from hedgerow.dns.server.rate_limits import FairQueue
-from hedgerow.dns.server.responder import DEFERRED, DROPPED_METRIC, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,
     CONTROL_OCTETS,
@@ -239,6 +241,7 @@ class BatchUdpListener(UdpListener):
         key: ClientKey | None = None
         client: ClientEntry | None = None
         raw_queries: dict[bytes, RawQueryEntry] = {}
+        admitted: set[CacheEntry] | None = None
         bucket, allowed, left = limits.free, 0, 0
         for at, length_at, sender, size in zip(
             SLOT_OFFSETS, LENGTH_OFFSETS, memory.keys(count), memory.headers[7 : 8 * count : 8], strict=False
@@ -247,6 +250,7 @@ class BatchUdpListener(UdpListener):
                 limits.take(bucket, allowed - left)
                 key, client = sender, known.get(sender)
                 bucket, raw_queries = (limits.free, {}) if client is None else (client.bucket, client.raw_queries)
+                admitted = None if client is None else client.admitted
                 allowed = left = limits.left(bucket)
             if left <= 0:
                 over.append(at)
@@ -266,6 +270,9 @@ class BatchUdpListener(UdpListener):
             folded = raw[:end].lower()
             entry = entries.get(client.prefix + folded + suffixes.get(raw[end : end + SUFFIX_OCTETS], b""))
             if entry is None or raw.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+                missed.append((at, raw, sender, client))
+                continue
+            if admitted is not None and entry not in admitted:
                 missed.append((at, raw, sender, client))
                 continue
             slots[at + 2 : at + entry.length] = entry.rest

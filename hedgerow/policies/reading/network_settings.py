@@ -26,6 +26,7 @@ from hedgerow.policies.network import (
     ResolverSettings,
     UpstreamStrategy,
 )
+from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
 from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network
 from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
@@ -186,6 +187,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         server_name=_server_name(tree, raw.server_name),
         certificate=_certificate(tree, raw),
         proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
+        flows=read_flows(tree, ("network", "flows"), raw.flows),
     )
 
 

@@ -180,6 +180,11 @@ class RawNetwork(RawModel):
     )
     reachable: Texts = Field([], description="Private addresses and networks that names may resolve to and the proxy opens.")
     ports: list[StrictInt] | None = Field(None, description="Destination ports that the proxy opens; by default Cloudflare's web ports.")
+    flows: Texts | None = Field(
+        None,
+        description="Connections to addresses without a name that children's devices may open behind the gateway; "
+        "by default `calls`, `push` and `games`.",
+    )
     upstream: Texts = Field([], description="Resolvers that are asked, such as `tls://dns.quad9.net`; by default the system's.")
     upstream_strategy: UpstreamStrategy | None = Field(None, description="The order in which upstreams are asked.")
     forward: TextsByName = Field({}, description="Resolvers of a domain or a network's reverse zone, by its name.")

@@ -26,6 +26,15 @@ peer.connect((address, port))
 peer.send(bytes(size))
 sys.exit(len(peer.recv(65536)) != size)
 """
+CALL = """
+import os, socket, struct, sys
+peer = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+peer.settimeout(1)
+peer.connect((sys.argv[1], int(sys.argv[2])))
+for message in (struct.pack("!HHI", 1, 0, 0x2112A442) + os.urandom(12), b"media" * 30):
+    peer.send(message)
+    assert peer.recv(2000) == message
+"""
 STREAM = """
 import socket, sys
 peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)
@@ -173,6 +182,11 @@ def wireguard(address: str, port: int) -> Aim:
 def datagram(address: str, port: int, size: int = 148) -> Aim:
     """True if a datagram of `size` bytes comes back."""
     return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
+
+
+def calls(address: str, port: int) -> Aim:
+    """True if a STUN request (RFC 8489 §5) and then media come back, as from the relay of a call."""
+    return lambda _house, device: device.run(sys.executable, "-c", CALL, address, str(port)).returncode == 0
 
 
 def floods(address: str, port: int, data: bytes, *, count: int = 400, enough: int = 10_000) -> Aim:

@@ -15,6 +15,7 @@ from lab.aims import (
     asks_in_fragments,
     at,
     browser_with_secure_dns,
+    calls,
     datagram,
     datagram_with_options,
     floods,
@@ -56,6 +57,9 @@ from lab.internet import (
     QUIC_PORT,
     RESOLVER,
     SITES,
+    UNNAMED4,
+    UNNAMED6,
+    UNNAMED_RESOLVER,
     address4,
     address6,
 )
@@ -88,7 +92,8 @@ _HANDSHAKE = "its first message is refused at any port"
 _TRICKLE = "ordinary DNS queries, limited to two kilobytes per second; above that, the domain is blocked for that device for an hour"
 _PROXIED = "requests that only a proxy gets are refused at any port"
 _TIME = "requests and replies have the usual size, and are limited to five per second"
-_UNLISTED = "looks like other traffic; strict mode refuses it"
+_UNNAMED = "no answer of the resolver gave the device this address"
+_NAMED = "looks like a game or a mail program at an address that has a name; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("Query the router as usual", "kdig", asks(f"{LAN4}.1"), "blocked by the policy"),
@@ -159,8 +164,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt(
         *("A blocked site that serves HTTPS at another port, by an edited hosts file", "curl --resolve"),
         reads("--resolve", f"{CLOSED}:8444:{address4(CLOSED)}", f"https://{CLOSED}:8444/"),
-        _UNLISTED,
-        normally=True,
+        _UNNAMED,
     ),
     Attempt("A TLS handshake with an allowed site's name", "openssl -servername", lies_about_the_name, _JUDGED, pages=True),
     Attempt("A TLS handshake byte by byte, as by GoodbyeDPI and zapret", "a handshake", in_pieces("octets"), _JUDGED, pages=True),
@@ -234,8 +238,15 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("A SOCKS proxy", "curl --socks5", through_socks(PEER4), _REFUSED),
     Attempt("A SOCKS proxy, IPv6", "curl --socks5", through_socks(PEER6), _REFUSED),
     Attempt("A Tor relay", "a connection", stream(PEER4, 9001), _REFUSED),
-    Attempt("A SOCKS proxy at another port", "curl --socks5", through_socks(PEER4, port=SOCKS_PORT), _UNLISTED, normally=True),
-    Attempt("Random bytes over TCP, as by obfs4 and Shadowsocks", "a connection", noise(PEER4, 5222), _UNLISTED, normally=True),
+    Attempt("A SOCKS proxy at another port, by address", "curl --socks5", through_socks(UNNAMED4, port=SOCKS_PORT), _UNNAMED),
+    Attempt("A SOCKS proxy at another port, by address, IPv6", "curl --socks5", through_socks(UNNAMED6, port=SOCKS_PORT), _UNNAMED),
+    Attempt(
+        *("A SOCKS proxy at another port, under a name of its own", "curl --socks5", through_socks(PEER4, port=SOCKS_PORT), _NAMED),
+        normally=True,
+    ),
+    Attempt("Random bytes over TCP, as by obfs4 and Shadowsocks, by address", "a connection", noise(UNNAMED4, 5222), _UNNAMED),
+    Attempt("Random bytes over TCP, under a name of its own", "a connection", noise(PEER4, 5222), _NAMED, normally=True),
+    Attempt("A BitTorrent peer", "a connection", says(UNNAMED4, 5222, b"\x13BitTorrent protocol" + bytes(48)), _UNNAMED),
     Attempt(
         "Random bytes over TCP at a web port",
         "a connection",
@@ -243,7 +254,21 @@ ATTEMPTS: tuple[Attempt, ...] = (
         "redirected to the proxy, which accepts only HTTP and TLS",
         pages=True,
     ),
-    Attempt("Random bytes over UDP, as by an obfuscated WireGuard", "a datagram", datagram(PEER4, 27015), _UNLISTED, normally=True),
+    Attempt("Random bytes over UDP, as by an obfuscated WireGuard, by address", "a datagram", datagram(UNNAMED4, 40000), _UNNAMED),
+    Attempt("Random bytes over UDP, by address, IPv6", "a datagram", datagram(UNNAMED6, 40000), _UNNAMED),
+    Attempt("Random bytes over UDP, under a name of its own", "a datagram", datagram(PEER4, 40000), _NAMED, normally=True),
+    Attempt(
+        *("Random bytes over UDP at a game's port", "a datagram", datagram(UNNAMED4, 27015)),
+        "`games` in `network.flows` opens a few ports to every address",
+        normally=True,
+    ),
+    Attempt("Random bytes over UDP at a call's port", "a datagram", datagram(UNNAMED4, 3478), "a call begins with a STUN message"),
+    Attempt(
+        *("A tunnel that begins like a call, at a call's port", "datagrams", calls(UNNAMED4, 3478)),
+        "looks like a call; `network.flows` can close the ports of calls",
+        normally=True,
+    ),
+    Attempt("A tunnel that begins like a call, at another port", "datagrams", calls(UNNAMED4, 40000), _UNNAMED),
     Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
     Attempt("SSH at another port", "ssh -W", through_ssh(PEER4, SSH_PORT), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
     Attempt(
@@ -260,7 +285,11 @@ ATTEMPTS: tuple[Attempt, ...] = (
         "A web proxy, after an empty line", "a connection", says(PEER4, 5222, b"\r\nCONNECT adult.example:443 HTTP/1.1\r\n\r\n"), _PROXIED
     ),
     Attempt("A web proxy, IPv6", "curl -x", through_web_proxy(PEER6, f"https://{CLOSED}/"), _PROXIED),
-    Attempt("DNS over TLS at port 5222", "kdig +tls", asks(OWN4, "+tls", "-p", str(ODD_PORT)), _UNLISTED, normally=True),
+    Attempt("DNS over TLS at port 5222, by address", "kdig +tls", asks(UNNAMED_RESOLVER, "+tls", "-p", str(ODD_PORT)), _UNNAMED),
+    Attempt(
+        *("DNS over TLS at port 5222, under a name of its own", "kdig +tls", asks(OWN4, "+tls", "-p", str(ODD_PORT)), _NAMED),
+        normally=True,
+    ),
 )
 
 ALLOWED: tuple[Attempt, ...] = (

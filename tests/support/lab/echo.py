@@ -1,6 +1,6 @@
 """Echo servers, run inside the internet's namespace.
 
-Arguments: an IPv4 address, an IPv6 address, UDP ports and TCP ports, separated by commas.
+Arguments: addresses, UDP ports and TCP ports, each separated by commas.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ async def answer_raw(address: str, number: int) -> None:
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    addresses = sys.argv[1:3]
-    datagrams, streams = ([int(port) for port in ports.split(",")] for ports in sys.argv[3:5])
+    addresses = sys.argv[1].split(",")
+    datagrams, streams = ([int(port) for port in ports.split(",")] for ports in sys.argv[2:4])
     for address in addresses:
         for port in datagrams:
             await loop.create_datagram_endpoint(Echo, local_addr=(address, port))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.internet import Internet, internet
+from lab.internet import OWN_RESOLVER, PEER_NAME, VPN_NAME, Internet, internet
 from lab.spaces import Space, connect, spaces
 from lab.vpn import Vpn, vpn
 
@@ -133,6 +133,12 @@ class House:
                 break
             assert time.monotonic() < deadline, f"{who}: {behind}"
         time.sleep(1)
+
+    def resolve(self, who: str, *names: str) -> None:
+        """Look up names on a device, which admits it to their addresses."""
+        for name in names or (PEER_NAME, VPN_NAME, OWN_RESOLVER):
+            for kind in ("A", "AAAA"):
+                self.devices[who].run("kdig", "+short", "+time=2", "+retry=2", f"@{LAN4}.1", name, kind)
 
     def rules(self) -> str:
         """Return the router's ruleset with counters, without Hedgerow's table."""

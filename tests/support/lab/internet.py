@@ -13,6 +13,7 @@ from small_internet.authority import Authority, Leaf
 from lab.nameservers import AUTHORITY4, ROOT4, TUNNEL4, nameservers
 from lab.spaces import Space
 from lab.tunnels import Tunnels, tunnels
+from lab.vpn import VPN4, VPN6
 
 SITES = {
     "www.school.example": 10,
@@ -39,13 +40,20 @@ UPSTREAM = "9.9.9.9"
 KNOWN4, KNOWN6 = "1.1.1.1", "2606:4700:4700::1111"
 """A well-known resolver."""
 OWN4, OWN6, ODD_PORT = f"{PREFIX4}.53", f"{PREFIX6}:53", 5222
+UNNAMED_RESOLVER = f"{PREFIX4}.57"
 """An unlisted resolver. It also serves DNS over TLS at a port of another protocol."""
 QUIC_PORT = 40853
 """Another port of the well-known resolver's DNS over QUIC."""
 PEER4, PEER6 = f"{PREFIX4}.70", f"{PREFIX6}:70"
 """An echo server at `UDP_PORTS` and `TCP_PORTS`, in place of a game server, a VPN or a proxy."""
-UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3544, 4500, 27015, 40000, 51820)
-TCP_PORTS = (853, 5222, 8443, 9001)
+UNNAMED4, UNNAMED6 = f"{PREFIX4}.72", f"{PREFIX6}:72"
+"""The same at addresses that no name leads to."""
+GAME4, GAME6, GAME_NAME = f"{PREFIX4}.73", f"{PREFIX6}:73", "game.example"
+"""The same, and a name that one test alone looks up."""
+PEER_NAME, VPN_NAME = "peer.example", "vpn.example"
+"""Names of the echo server and of the VPN server: no name, no connection."""
+UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3478, 3544, 4500, 27015, 40000, 51820)
+TCP_PORTS = (853, 993, 5222, 5223, 8443, 9001)
 
 
 BIG_FILE, BIG_OCTETS = "/big", 2_000_000_000
@@ -69,14 +77,16 @@ class Internet:
 
 def internet(space: Space, folder: Path) -> Internet:
     """Start all servers in `space`, whose `eth0` is connected. Returns once they answer."""
-    resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6)
+    resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6, UNNAMED_RESOLVER)
     sites = [place(host) for host in SITES for place in (address4, address6)]
-    for address in (*resolvers, *sites, PEER4, PEER6, ROOT4, AUTHORITY4, TUNNEL4):
+    peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, GAME4, GAME6)
+    for address in (*resolvers, *sites, *peers, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
     leaf = authority.leaf(*SITES, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
     hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
     hosts |= {OWN_RESOLVER: [OWN4, OWN6]}
+    hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
     hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
     (folder / "internet.resolv.conf").write_text(f"nameserver {UPSTREAM}\n")
     space.files["/etc/resolv.conf"] = folder / "internet.resolv.conf"
@@ -87,7 +97,7 @@ def internet(space: Space, folder: Path) -> Internet:
     space.start("unbound", "-d", "-c", str(folder / "unbound.conf"), stderr=folder / "unbound.log")
     space.start("nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;", stderr=folder / "nginx.log")
     ports = [",".join(map(str, numbers)) for numbers in (UDP_PORTS, TCP_PORTS)]
-    echo = space.start(sys.executable, "-P", str(Path(__file__).with_name("echo.py")), PEER4, PEER6, *ports, stderr=folder / "echo.log")
+    echo = space.start(sys.executable, "-P", str(Path(__file__).with_name("echo.py")), ",".join(peers), *ports, stderr=folder / "echo.log")
     assert echo.stdout
     assert echo.stdout.readline() == "ready\n", (folder / "echo.log").read_text()
     chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
@@ -95,7 +105,7 @@ def internet(space: Space, folder: Path) -> Internet:
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
     assert done.returncode == 0, done.stderr
     _wait_for_servers(space, folder)
-    return Internet(space, authority, tunnels(space, folder, PEER4, PEER6))
+    return Internet(space, authority, tunnels(space, folder, *peers))
 
 
 def _wait_for_servers(space: Space, folder: Path) -> None:
@@ -112,7 +122,7 @@ def _wait_for_servers(space: Space, folder: Path) -> None:
 
 def _unbound(resolvers: tuple[str, ...], leaf: Leaf, hints: Path) -> str:
     ports = [f"  interface: {address}@{port}" for address in resolvers for port in (53, 443, 853)]
-    ports += ["  interface: 208.67.222.222@5353", f"  interface: {OWN4}@{ODD_PORT}"]
+    ports += ["  interface: 208.67.222.222@5353", *(f"  interface: {each}@{ODD_PORT}" for each in (OWN4, UNNAMED_RESOLVER))]
     settings = (
         *(
             "server:",

@@ -15,6 +15,10 @@ Hedgerow with `hedgerow gateway apply`, in network namespaces. “Closed” and 
 
 *Paused* is the same device after `hedgerow pause`, without strict mode: only helplines and the time pass then.
 
+Normally, a guarded device may open connections only to addresses that Hedgerow's DNS lately gave that device, and as `network.flows` says
+([router.md](install/router.md#which-connections-pass)). The servers of tunnels in this table have names that no list has, and the device
+has looked them up; where a row says “by address”, no name leads to the server.
+
 | Bypass | Tried with | Normal | Strict | Paused | What Hedgerow does |
 |---|---|---|---|---|---|
 """
@@ -32,10 +36,13 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   second for the whole network, and pings with twenty, in both directions. If queries and answers for one domain exceed 128 KB per minute
   on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal records it. `allow` in the
   policy opens the domain.
-- **Non-standard ports, except in strict mode.** A SOCKS proxy, a site or a resolver behind TLS at such a port looks like a game or a mail
-  program. SSH and web proxies are recognised by the first bytes that the client sends, unless these come in pieces or inside TLS. `ports`
-  in the policy names the ports that are redirected; by default these are all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but
-  HTTP and TLS fails there.
+- **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
+  takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
+  first bytes that the client sends, unless these come in pieces or inside TLS. `ports` in the policy names the ports that are redirected,
+  by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there.
+- **Ports of calls and games**, which `network.flows` opens to every address: some UDP ports of Steam and Xbox, and those of STUN and TURN
+  servers for connections that begin with a STUN message. A tunnel made for the purpose passes there. `flows: [push]` closes them.
+- **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
 - **Another internet connection**: mobile data, or a neighbour's Wi-Fi. Use the phone's own parental controls for those.

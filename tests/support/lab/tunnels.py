@@ -28,9 +28,9 @@ class Tunnels:
         return [*_identity(self.folder), *_wrapping(self.folder, port, "1")]
 
 
-def tunnels(space: Space, folder: Path, address4: str, address6: str) -> Tunnels:
-    """Start all servers in `space`, which has both addresses."""
-    for address in (address4, address6):
+def tunnels(space: Space, folder: Path, address4: str, address6: str, *others: str) -> Tunnels:
+    """Start all servers in `space`, which has these addresses. At the `others` there are SOCKS servers only."""
+    for address in (address4, address6, *others):
         for port in (1080, SOCKS_PORT):
             space.start("microsocks", "-i", address, "-p", str(port))
     _start_web_proxy(space, folder, address4, address6)

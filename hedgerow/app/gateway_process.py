@@ -1,0 +1,176 @@
+"""The gateway's process, the only one that changes nftables: it keeps the table in place, and admits destinations for DNS workers.
+
+The supervisor runs it while the gateway is configured. It is apart from control, whose long work must never delay a DNS answer. It needs
+CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from hedgerow.app.control.gateway import GatewayController
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
+from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
+from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
+
+log = logging.getLogger("hedgerow.gateway")
+
+TICK_S = 0.1
+SWEEP_INTERVAL_S = 60.0
+_REQUESTS_PER_TURN = 64  # in one transaction
+_DATAGRAM_OCTETS = 4096
+_BACKLOG = 64
+
+
+class AdmissionServer:
+    """Admits destinations for the workers that connect to a Unix socket. Each request is answered once the kernel has the elements."""
+
+    def __init__(self, path: Path, writer: SetWriter) -> None:
+        self._path, self._writer = path, writer
+        self._table = DestinationTable()
+        self._listening: socket.socket | None = None
+        self._connections: set[socket.socket] = set()
+        self._problem = ""
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in (*self._connections, *filter(None, [self._listening])):
+            loop.remove_reader(sock)
+            sock.close()
+        self._connections.clear()
+        self._listening = None
+        self._path.unlink(missing_ok=True)
+
+    async def restore(self) -> None:
+        """Write all destinations again, since the table may have been replaced. Requests are served in between.
+
+        The first call, once there is a table, begins to listen. Raises OSError.
+        """
+        if self._listening is None:
+            self._listen()
+        rest = list(self._table.left(time.monotonic()))
+        for at in range(0, len(rest), MAX_ELEMENTS):
+            if not self._write(elements_by_set(rest[at : at + MAX_ELEMENTS])):
+                return
+            await asyncio.sleep(0)
+
+    async def sweep(self) -> None:
+        """Forget what has expired, until cancelled. The kernel does so by itself."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            self._table.drop_expired(time.monotonic())
+
+    def _listen(self) -> None:
+        self._path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            sock.bind(str(self._path))
+            sock.listen(_BACKLOG)
+        except OSError:
+            sock.close()
+            raise
+        self._listening = sock
+        asyncio.get_running_loop().add_reader(sock, self._accept)
+
+    def _accept(self) -> None:
+        assert self._listening is not None
+        with contextlib.suppress(OSError):
+            connection, _ = self._listening.accept()
+            connection.setblocking(False)
+            self._connections.add(connection)
+            asyncio.get_running_loop().add_reader(connection, self._receive, connection)
+
+    def _receive(self, connection: socket.socket) -> None:
+        requests: list[AdmissionRequest] = []
+        try:
+            while len(requests) < _REQUESTS_PER_TURN:
+                datagram = connection.recv(_DATAGRAM_OCTETS)
+                request = parse_request(datagram)
+                if request is None:  # an empty datagram: the worker has ended
+                    self._disconnect(connection)
+                    break
+                requests.append(request)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._disconnect(connection)
+        if requests:
+            is_admitted = self._admit(requests)
+            for request in requests:
+                with contextlib.suppress(OSError):
+                    connection.send(pack_reply(request.number, is_admitted=is_admitted))
+
+    def _admit(self, requests: list[AdmissionRequest]) -> bool:
+        now = time.monotonic()
+        added: dict[Destination, int] = {}
+        removed: dict[Destination, int] = {}
+        for request in requests:
+            destinations = request.destinations
+            for destination in destinations:
+                removed.pop(destination, None)
+                added[destination] = max(request.seconds, added.get(destination, 0))
+            for destination in self._table.admit(destinations, now + request.seconds):
+                added.pop(destination, None)
+                removed[destination] = 1
+        return self._write(elements_by_set(added.items()), elements_by_set(removed.items()))
+
+    def _write(self, added: dict[str, list[SetElement]], removed: dict[str, list[SetElement]] | None = None) -> bool:
+        problem = ""
+        try:
+            self._writer.write(added, removed)
+        except OSError as error:
+            problem = str(error.strerror)
+            if problem != self._problem:
+                log.error("Destinations can't be admitted: %s", problem)
+        self._problem = problem
+        return not problem
+
+    def _disconnect(self, connection: socket.socket) -> None:
+        if connection in self._connections:
+            self._connections.discard(connection)
+            asyncio.get_running_loop().remove_reader(connection)
+            connection.close()
+
+
+class SnapshotFollower:
+    """The snapshot in force, opened in a thread, since opening one takes longer than a DNS answer may wait."""
+
+    def __init__(self, state: Path) -> None:
+        self._watch = SnapshotWatch(state)
+        self.view: LoadedSnapshot | None = None
+
+    async def run(self) -> None:
+        """Follow new snapshots until cancelled."""
+        while True:
+            self.view = await asyncio.to_thread(self._watch.open_if_new) or self.view
+            await asyncio.sleep(TICK_S)
+
+
+@contextlib.asynccontextmanager
+async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
+    """Keep the gateway in place inside the block. Raises OSError."""
+    writer = SetWriter()
+    admissions = AdmissionServer(settings.gateway_socket, writer)
+    follower = SnapshotFollower(settings.state)
+    controller = GatewayController(settings, lambda: follower.view, writer, admissions.restore)
+    tasks = [asyncio.create_task(part) for part in (follower.run(), controller.run(), admissions.sweep())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        admissions.close()
+        writer.close()
+
+
+async def wait_until_removed(settings: Settings) -> None:
+    """Return once the gateway is no longer configured."""
+    while settings.gateway_file.exists():  # noqa: ASYNC110  (another program removes the file)
+        await asyncio.sleep(TICK_S)

@@ -1,0 +1,87 @@
+"""No name, no connection: a guarded device reaches only addresses that the resolver gave it, and what `network.flows` allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from lab import House
+from lab.aims import Aim, calls, datagram, noise, pings, reached, reads
+from lab.house import LAN4
+from lab.internet import GAME4, GAME6, GAME_NAME, PEER4, PEER6, PEER_NAME, UNNAMED4, UNNAMED6
+
+pytestmark = pytest.mark.root
+WORKS: dict[str, Aim] = {
+    "captive portal check": reads("http://captive.apple.com/", page="captive.apple.com"),
+    "push messages, by name": noise(PEER4, 5223),
+    "mail (IMAP), by name": noise(PEER6, 993),
+    "a game, by name": datagram(PEER4, 40000, 900),
+    "a game, by name, IPv6": datagram(PEER6, 40000, 900),
+    "a call's relay, by address": calls(UNNAMED4, 3478),
+    "a call's relay, by address, IPv6": calls(UNNAMED6, 3478),
+    "Steam and Xbox, by address": datagram(UNNAMED4, 27015, 900),
+    "the time": datagram(UNNAMED4, 123, 48),
+    "a ping": pings(UNNAMED4, 56),
+    "a ping, IPv6": pings(UNNAMED6, 56),
+    "the router's own pages": lambda _house, device: (
+        device.run("curl", "-s", "--max-time", "3", f"http://{LAN4}.1:8053/healthz").returncode == 0
+    ),
+}
+"""What normal applications do."""
+
+
+@pytest.fixture
+def gateway(house: House) -> Iterator[House]:
+    house.hedgerow("gateway", "apply", "--no-strict")
+    house.meet("tablet")
+    yield house
+    house.hedgerow("gateway", "remove")
+
+
+def refused(house: House) -> int:
+    return int(json.loads(house.hedgerow("gateway", "status", "--json").stdout)["packets"]["no name"])
+
+
+@pytest.mark.timeout(200)
+def test_an_address_is_open_once_its_name_was_resolved(gateway: House) -> None:
+    tablet, laptop = gateway.devices["tablet"], gateway.devices["laptop"]
+    aims = (datagram(GAME4, 40000), datagram(GAME6, 40000), noise(GAME4, 993), noise(GAME6, 5223))
+    before = refused(gateway)
+    assert not any(aim(gateway, tablet) for aim in aims)
+    assert refused(gateway) > before
+    gateway.resolve("tablet", GAME_NAME)
+    assert all(reached(aim, gateway, tablet, hoped=True) for aim in aims)
+    gateway.meet("laptop")
+    assert not any(aim(gateway, laptop) for aim in aims), "another device's names count"
+    gateway.hedgerow("gateway", "apply", "--allow-ssh")
+    try:
+        assert all(aim(gateway, tablet) for aim in aims), "lost with the old table"
+    finally:
+        gateway.hedgerow("gateway", "apply", "--refuse-ssh")
+
+
+def test_normal_applications_work(gateway: House) -> None:
+    tablet = gateway.devices["tablet"]
+    gateway.resolve("tablet", PEER_NAME)
+    assert [what for what, aim in WORKS.items() if not reached(aim, gateway, tablet, hoped=True)] == []
+
+
+def test_flows_of_the_policy_and_any_destination(gateway: House) -> None:
+    tablet, before = gateway.devices["tablet"], gateway.policy.read_text()
+    aim = datagram(UNNAMED4, 40000)
+    assert not aim(gateway, tablet)
+    gateway.policy.write_text(before.replace("network:\n", f"network:\n  flows: [udp 40000 to {UNNAMED4}]\n"))
+    try:
+        assert reached(aim, gateway, tablet, hoped=True)
+        assert not calls(UNNAMED4, 3478)(gateway, tablet), "the default flows are replaced"
+        assert not datagram(UNNAMED6, 40000)(gateway, tablet)
+    finally:
+        gateway.policy.write_text(before)
+    assert reached(calls(UNNAMED4, 3478), gateway, tablet, hoped=True)
+    gateway.hedgerow("gateway", "apply", "--any-destination")
+    try:
+        assert reached(aim, gateway, tablet, hoped=True)
+    finally:
+        gateway.hedgerow("gateway", "apply", "--named-destinations")
+    assert not aim(gateway, tablet)
