@@ -7,7 +7,7 @@ import datetime
 import httpx
 from small_internet import SmallInternet
 from small_internet.clients import kdig_addresses
-from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 TABLET, PATIENCE = "127.0.0.2", 30.0
 PEOPLE = """
@@ -22,6 +22,12 @@ def _press(running: Hedgerow, path: str, **form: str) -> None:
     token = (running.state / "admin-token").read_text().strip()
     answer = httpx.post(f"{running.web}{path}", data=form, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
     assert answer.status_code == 303, answer.text
+
+
+def _command(running: Hedgerow, *words: str) -> str:
+    done = hedgerow_command(*words, "--state", str(running.state))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def _is_blocked(running: Hedgerow, name: str) -> bool:
@@ -43,6 +49,11 @@ def test_homework_stops_what_distracts_and_ends_at_the_press_of_a_button(whole_i
         assert not _is_blocked(running, "news.example")
         _press(running, "/resume", person="mia")
         wait_until(lambda: not _is_blocked(running, "www.netflix.com"), PATIENCE)
+        assert _command(running, "homework", "mia", "--minutes", "30") == "Homework for mia, for 30 minutes."
+        wait_until(lambda: _is_blocked(running, "www.netflix.com"), PATIENCE)
+        assert not _is_blocked(running, "news.example")
+        assert _command(running, "pause", "--everybody") == "Paused for everybody, until resumed."
+        wait_until(lambda: _is_blocked(running, "news.example"), PATIENCE)
 
 
 def test_a_later_bedtime_opens_the_night_that_has_begun(whole_internet: SmallInternet) -> None:
@@ -58,3 +69,5 @@ def test_a_later_bedtime_opens_the_night_that_has_begun(whole_internet: SmallInt
         assert grant["ends"] - grant["starts"] > 3500, "the second press adds to the first"
         _press(running, f"/grants/{grant['id']}/revoke")
         wait_until(lambda: _is_blocked(running, "news.example"), PATIENCE)
+        assert _command(running, "later", "mia", "20").startswith("mia's bedtime is at ")
+        wait_until(lambda: not _is_blocked(running, "news.example"), PATIENCE)

@@ -74,6 +74,7 @@ def _decisions_since(state: Path | None, last: int, device: str | None) -> list[
 
 def pause(
     name: TargetArgument = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Everybody, without an exception; not with NAME.")] = False,
     minutes: Annotated[float | None, typer.Option(min=1, help="For how long (default: until resumed).")] = None,
     spared: Annotated[
         str | None,
@@ -83,8 +84,11 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Pause the internet for a person, a device or everybody; helplines stay reachable."""
-    exceptions = {f"except_{kind}": known for kind, known in _target(state, spared).items()}
-    row = call_api(state, "POST", "/pause", **_target(state, name), **exceptions, **({"minutes": minutes} if minutes else {}))
+    if everybody and (name or spared):
+        fail("--everybody means everybody: leave NAME and --except out")
+    more: dict[str, object] = {f"except_{kind}": known for kind, known in _target(state, spared).items()}
+    more |= ({"minutes": minutes} if minutes else {}) | ({"me_too": True} if everybody else {})
+    row = call_api(state, "POST", "/pause", **_target(state, name), **more)
     whom = f"{name or 'everybody'}{f' except {spared}' if spared else ''}"
     print_result(as_json, row, f"Paused for {whom}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
 

@@ -1,10 +1,11 @@
-"""Commands for time: budgets, bonus minutes, codes, and the seats of a café."""
+"""Commands for time: budgets, bonus minutes, homework, a later bedtime, codes, and the seats of a café."""
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
@@ -13,6 +14,7 @@ from hedgerow.app.commands.options import JsonOption, StateOption, call_api, fai
 from hedgerow.app.commands.tables import add_row, format_time, print_table
 from hedgerow.dashboards.audit import AuditRow, audit_csv
 from hedgerow.policies.model import GrantDuration
+from hedgerow.policies.time_model import PauseKind
 
 app = typer.Typer(help="Manage sessions at a café's seats and at shared devices.", no_args_is_help=True)
 
@@ -47,6 +49,28 @@ def bonus(
     """Give extra minutes on top of today's budget."""
     row = call_api(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
     print_result(as_json, row, f"{name} has {minutes} more minutes today{f', for {subject}' if subject else ''}.")
+
+
+def homework(
+    name: Annotated[str, typer.Argument(metavar="PERSON", help="Whose games, videos and chats are closed.")],
+    minutes: Annotated[float, typer.Option(min=1, help="For how long.")] = 60,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close games, videos and chats for a while; `hedgerow resume PERSON` ends it."""
+    row = call_api(state, "POST", "/pause", person=name, kind=PauseKind.HOMEWORK.value, minutes=minutes)
+    print_result(as_json, row, f"Homework for {name}, for {minutes:g} minutes.")
+
+
+def later(
+    name: Annotated[str, typer.Argument(metavar="PERSON", help="Whose bedtime is later tonight.")],
+    minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=480, help="By how many minutes.")] = 30,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make tonight's bedtime later."""
+    row = call_api(state, "POST", f"/people/{quote(name, safe='')}/bedtime/later", minutes=minutes)
+    print_result(as_json, row, f"{name}'s bedtime is at {_clock(row['ends'])} tonight.")
 
 
 @app.command("open")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.budgets import EndingNotifier
+from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
@@ -168,19 +168,9 @@ class ControlProcess:
         before = self._publisher.policy
         good = await self._publisher.policy_file.reload()
         if good and (names := renamed_devices(before, self._publisher.policy)):
-            await self._rename(names)
+            await _follow_names(self.recorder, self._publisher.budgets, names)
         self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
         return good
-
-    async def _rename(self, names: Mapping[DeviceId, DeviceId]) -> None:
-        """Let history, requests, grants, pauses and minutes follow devices to their new names."""
-        budgets = self._publisher.budgets
-        try:
-            await asyncio.to_thread(budgets.save)
-            await asyncio.to_thread(self.recorder.rename, names)
-        except DatabaseError as error:
-            log.error("What is recorded about %s stays under the old names: %s", ", ".join(names), error.orig)
-        budgets.rename(names)
 
     async def _apply_policy(self, path: Path) -> None:
         """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""
@@ -272,6 +262,16 @@ class ControlProcess:
         for bound in sockets:
             bound.listen(128)
         await server.serve(sockets=sockets)
+
+
+async def _follow_names(recorder: Recorder, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:
+    """Let history, requests, grants, pauses and minutes follow devices to their new names."""
+    try:
+        await asyncio.to_thread(budgets.save)
+        await asyncio.to_thread(recorder.rename, names)
+    except DatabaseError as error:
+        log.error("What is recorded about %s stays under the old names: %s", ", ".join(names), error.orig)
+    budgets.rename(names)
 
 
 def make_token(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""API of a person's times and of chosen channels: bedtime, schedules, presets, days without school, and YouTube."""
+"""API of a person's times and of chosen channels: bedtime, budgets, schedules, presets, days without school, and YouTube."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput
-from hedgerow.dashboards.edits.household import find_person, parse_name
+from hedgerow.dashboards.edits.household import BudgetLimit, budget_edit, budget_limits, find_person, parse_name
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.rules import choose_youtube_edits, drop_youtube_edits
 from hedgerow.dashboards.edits.times import (
@@ -25,8 +25,9 @@ from hedgerow.dashboards.edits.times import (
     schedule_items,
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
-from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
+from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.words.languages import language
+from hedgerow.policies.model import Grant
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type ScheduleName = Annotated[str, Path(max_length=60)]
@@ -39,6 +40,23 @@ class NewBedtime(StrictModel):
     """Times at which the internet is closed at night. Null removes them; holidays and dates in the policy stay."""
 
     when: When | None = None
+
+
+class NewBudget(StrictModel):
+    """Minutes per school day and per day of the weekend; null for no limit. Without `what`, of all use.
+
+    `what` is a category or service. Limits per week and on holidays stay as the policy has them.
+    """
+
+    what: str = Field("", max_length=60)
+    school: int | None = Field(None, ge=0, le=1440)
+    weekend: int | None = Field(None, ge=0, le=1440)
+
+
+class LaterBedtime(StrictModel):
+    """Minutes by which bedtime is later tonight."""
+
+    minutes: int = Field(30, ge=1, le=480)
 
 
 class NewSchedule(StrictModel):
@@ -76,10 +94,14 @@ class ScheduleView:
 
 @dataclass(frozen=True, slots=True)
 class TimesView:
-    """A person's own schedules, and the channels and videos of YouTube that are open; none for all."""
+    """A person's own budgets and schedules, and the channels and videos of YouTube that are open; none for all.
+
+    `differs` marks a budget for which the policy distinguishes more days than its two numbers tell.
+    """
 
     name: str
     has_bedtime: bool
+    budgets: tuple[BudgetLimit, ...]
     schedules: tuple[ScheduleView, ...]
     youtube: tuple[str, ...]
 
@@ -91,7 +113,8 @@ def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -
         rules = find_person(control.policy(), name).rules
         items = ((each.name, schedule_items(each)) for each in rules.schedules)
         schedules = tuple(ScheduleView(schedule, found.effect, found.names) for schedule, found in items)
-        return TimesView(name, rules.bedtime is not None, schedules, rules.content.youtube_only or ())
+        budgets = tuple(limit for limit in budget_limits(rules.budget) if (limit.school, limit.weekend) != (None, None) or limit.differs)
+        return TimesView(name, rules.bedtime is not None, budgets, schedules, rules.content.youtube_only or ())
 
     async def change(actor: str, name: str, summary: str, *edits: Edit) -> TimesView:
         await editor.change(actor, f"{summary} for {name}", *edits)
@@ -105,6 +128,19 @@ def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -
     async def set_bedtime(actor: Actor, name: PersonName, bedtime: NewBedtime) -> TimesView:
         find_person(control.policy(), name)
         return await change(actor, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
+
+    @api.serve("POST", "/people/{name}/bedtime/later", OPERATE, status_code=201)
+    async def postpone_bedtime(actor: Actor, name: PersonName, later: LaterBedtime) -> Grant:
+        """Make bedtime later tonight, by a permission until then."""
+        find_person(control.policy(), name)
+        return await control.postpone_bedtime(name, later.minutes, actor)
+
+    @api.serve("PUT", "/people/{name}/budget", MANAGE)
+    async def set_budget(actor: Actor, name: PersonName, new: NewBudget) -> TimesView:
+        """Set the minutes per day of all use, or of one category or service."""
+        find_person(control.policy(), name)
+        limit = BudgetLimit(new.what, new.school, new.weekend)
+        return await change(actor, name, f"Time for {new.what or 'everything'}", budget_edit(name, limit))
 
     @api.serve("PUT", "/people/{name}/schedules/{schedule}", MANAGE)
     async def set_schedule(actor: Actor, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:

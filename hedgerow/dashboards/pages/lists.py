@@ -31,6 +31,11 @@ class ListPages(PageGroup):
         titles = {topic.name: reader.category(topic.name, topic.title) for topic in builtin_categories()}
         return self._page(request, "lists.html", status=status, own=own, titles=titles, public=public, problems=status.list_problems)
 
+    @get("/lists/guide", READ)
+    async def guide(self, request: Request) -> Response:
+        """Return the guide's part about the lists, for `live.js`."""
+        return self._page(request, "guide_lists.html", status=self._context.control.status())
+
     @post("/lists", MANAGE)
     async def add(self, request: Request, source: FormText = "", url: FormText = "", category: FormText = "") -> Response:
         edit = add_list_edit(source, url.strip(), category)

@@ -133,11 +133,17 @@ class LivePages(PageGroup):
         now, budgets = context.clock(), context.budgets()
         people = context.control.person_times().items()
         times = [(name, each.closed, each.bedtime if (each.bedtime or 0) > now else 0) for name, each in people]
+        status = context.control.status()
+        lists = (status.lists, status.starter_only)
+        problems = (status.journal_problem, status.publish_problem, status.lists_problem)
         sessions = context.time.sessions() if context.time is not None else ()
         return {
+            "troubles": (lists, status.policy_problems, status.is_disk_full, problems, status.stopped_workers(now)),
+            "lists": lists,
             "children": (requests, pauses, grants, times, budgets, self._newest),
             "requests": (requests, grants),
             "pauses": pauses,
+            "day": self._newest,
             "devices": self._newest,
             "blocked": self._newest,
             "seats": (sessions, int(now // 60)),

@@ -30,7 +30,7 @@ ONLINE_S = 900.0
 _ROWS, _ROWS_READ = 8, 200
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
-type Part = Literal["children", "requests", "pauses", "devices", "blocked"]
+type Part = Literal["troubles", "children", "requests", "pauses", "day", "devices", "blocked"]
 type FormText = Annotated[str, Form(max_length=253)]
 
 
@@ -65,7 +65,7 @@ class TodayPages(PageGroup):
     @get("/today/{part}", OPERATE, READ)
     async def part(self, request: Request, part: Part) -> Response:
         """Return a part of the page, for `live.js`."""
-        return self._page(request, f"today_{part}.html", **await self._values())
+        return self._page(request, f"today_{part}.html", status=self._context.control.status(), **await self._values())
 
     async def _values(self) -> dict[str, Any]:
         """Return the values of the page and its parts."""

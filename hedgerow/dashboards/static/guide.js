@@ -1,5 +1,5 @@
 "use strict";
-// Fills in what the browser knows: the setup code of the address, the time zone and the country; shows the lists arrive. Without this file
+// Fills in what the browser knows: the setup code of the address, the time zone and the country. Without this file
 // the forms do the same.
 
 // The QR code's address carries the code behind "#", which no server sees. It leaves the address bar and the history at once.
@@ -33,14 +33,6 @@ for (const zones of document.querySelectorAll("select[name=zone]")) {
   const country = zones.form.querySelector("[name=country]");
   const here = zones.selectedOptions[0]?.dataset.country || navigator.language.split("-")[1];
   if (country && !country.value && [...country.options].some((option) => option.value === here)) country.value = here;
-}
-
-// Lists are on their way: show the progress, unless somebody is reading the details or has moved to a button.
-for (const waiting of document.querySelectorAll("[data-reload]")) {
-  setInterval(() => {
-    const isBusy = waiting.querySelector("details[open]") || document.activeElement !== document.body;
-    if (!isBusy && document.visibilityState === "visible") location.reload();
-  }, 1000 * Number(waiting.dataset.reload));
 }
 
 for (const button of document.querySelectorAll("[data-prints]")) {

@@ -95,7 +95,7 @@ const listen = () => {
   let isFirst = source === null;  // the page has just been made; what matters may have changed since
   source = new EventSource("/events");
   source.addEventListener("open", () => {
-    want(isFirst ? ["children", "requests", "seats"] : parts.keys());
+    want(isFirst ? ["troubles", "lists", "children", "requests", "seats"] : parts.keys());
     isFirst = false;
   });
   source.addEventListener("changed", (event) => want(event.data.split(" ")));

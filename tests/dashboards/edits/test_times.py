@@ -157,6 +157,19 @@ def test_the_api_sets_times_and_channels(web):
     web.policy_path.write_text(HOUSE.replace("{age: 9}", "{age: 9, devices: [pc]}") + "devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}\n")
     with httpx.Client(base_url=f"{web.url}/api/v1/people/mia", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as api:
         api.put("/bedtime", json={"when": {"school-nights": "20:00-07:00"}}).raise_for_status()
+        limit = {"what": "games", "school": 30, "weekend": 60}
+        assert api.put("/budget", json={"school": 90, "weekend": 90}).json()["budgets"] == [
+            {"what": "", "school": 90, "weekend": 90, "differs": False}
+        ]
+        assert limit | {"differs": False} in api.put("/budget", json=limit).json()["budgets"]
+        assert "budget: {every-day: 1h30m, games: {school-days: 30m, weekend: 1h}}" in web.policy_path.read_text()
+        assert api.put("/budget", json={"school": 1441}).status_code == 422
+        assert api.put("/budget", json={"what": "gamez", "school": 30}).status_code == 422
+        for what in ("games", ""):
+            api.put("/budget", json={"what": what})
+        assert api.get("/times").json()["budgets"] == []
+        later = api.post("/bedtime/later", json={"minutes": 45}).json()
+        assert (later["subject"], later["person"], later["giver"]) == ("bedtime", "mia", "the command line")
         items = {"effect": "block", "items": ["games", "tiktok"], "when": {"mon-thu": ["15:00-16:00"]}}
         view = api.put("/schedules/homework", json=items).json()
         assert view["schedules"] == [{"name": "homework", "effect": "block", "items": ["games", "tiktok"]}]

@@ -213,7 +213,8 @@ def test_the_last_step_shows_the_public_lists_and_the_choice(house):
         page = client.get("/start/done").text
         assert "Almost set up" in page
         assert "Public lists: 0 of 1 in force. The others are being fetched." in page
-        assert 'data-reload="3"' in page, "the page keeps up with the downloads"
+        assert 'data-live="lists" data-source="/lists/guide"' in page, "the page keeps up with the downloads"
+        assert "Public lists: 0 of 1 in force." in client.get("/lists/guide").text
         assert [licence in page for licence in ("GPL-3.0", "https://oisd.nl/", "https://github.com/hagezi/dns-blocklists")] == [True] * 3
         chosen = client.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{house.url}/start/done"})
         assert chosen.headers["location"] == "/start/done"
@@ -226,4 +227,3 @@ def test_the_last_step_shows_the_public_lists_and_the_choice(house):
         lists(starter, replace(public, domains=111_000, waiting=False))
         page = client.get("/start/done").text
         assert "Hedgerow is set up" in page
-        assert "data-reload" not in page

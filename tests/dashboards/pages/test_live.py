@@ -111,7 +111,7 @@ def test_the_streams_of_a_session_are_bounded(web):
         assert httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False).status_code == 303, "nobody else may listen"
 
 
-@pytest.mark.parametrize("part", ["children", "requests", "pauses", "devices", "blocked"])
+@pytest.mark.parametrize("part", ["troubles", "children", "requests", "pauses", "day", "devices", "blocked"])
 def test_a_part_is_what_the_page_has(web, part):
     fill(web)
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as browser:
