@@ -1,8 +1,10 @@
-"""Measure how long Chromium takes to load a page of 40 requests to 12 hosts, 2 of them inspected, with the proxy and without.
+"""Measure how long Chromium takes to load a page of 40 requests to 12 hosts, with the proxy and without.
+
+With the proxy, 2 of the hosts are inspected, or all of them as by default for a child under 13.
 
     .venv/bin/python bench/proxy_page.py [--loads 20] [--write]
 
-The two alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. Everything runs on one
+The ways alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. Everything runs on one
 machine, so no time is spent in the network and the proxy's share is larger than on a real line. Needs nginx and Chromium.
 """
 
@@ -25,13 +27,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from playwright.sync_api import sync_playwright
 from proxy_inspect import child, free_port
-from proxy_stand import proxy_stand
+from proxy_stand import Stand, proxy_stand
 from small_internet.running import network_section
 from small_internet.whole import SmallInternet, small_internet
 from small_internet.zones import HOSTS
 
 RESULTS = Path(__file__).parent / "results" / "proxy_page.md"
 REQUESTS, COUNT = 40, 12
+DIRECT, PARTLY, ENTIRELY = "no proxy", "hedgerow, 2 hosts inspected", "hedgerow, all hosts inspected"
+ONLY_WITH_RULES = ", page_scan: {everywhere: false}"
 _UNFIT = ("google", "youtube", "bing", "duckduckgo", "adult", "gambling", "signed", "expired", "wrong", "broken", "search")
 
 
@@ -55,7 +59,7 @@ def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> I
     for name in names:
         leaf = net.authority.leaf(name)
         servers.append(
-            f"server {{ listen {net.address_of(name)}:{port} ssl; http2 on; root {directory};\n"
+            f"server {{ listen {net.address_of(name)}:{port} ssl; http2 on; server_name {name}; root {directory};\n"
             f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; }}\n"
         )
     (directory / "nginx.conf").write_text(
@@ -80,16 +84,18 @@ def load(browser: Any, url: str) -> float:
         context.close()
 
 
-def measure(net: SmallInternet, proxy: int, names: list[str], url: str, loads: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {"no proxy": [], "hedgerow": []}
+def measure(net: SmallInternet, proxies: dict[str, int], names: list[str], url: str, loads: int) -> dict[str, list[float]]:
+    """Return the times of each way; `proxies` are ports of gates with different policies."""
+    found: dict[str, list[float]] = {way: [] for way in (DIRECT, *proxies)}
     rules = ", ".join(f"MAP {name} {net.address_of(name)}" for name in names)
     basic = ["--no-sandbox", "--disable-gpu"]
     with sync_playwright() as playwright:
         launch = playwright.chromium.launch
         browsers = {
-            "no proxy": launch(executable_path="/usr/bin/chromium", args=[*basic, f"--host-resolver-rules={rules}"]),
-            "hedgerow": launch(executable_path="/usr/bin/chromium", args=basic, proxy={"server": f"http://127.0.0.1:{proxy}"}),
+            DIRECT: launch(executable_path="/usr/bin/chromium", args=[*basic, f"--host-resolver-rules={rules}"]),
         }
+        for way, port in proxies.items():
+            browsers[way] = launch(executable_path="/usr/bin/chromium", args=basic, proxy={"server": f"http://127.0.0.1:{port}"})
         for browser in browsers.values():
             load(browser, url)
         for number in range(loads):
@@ -105,13 +111,19 @@ def report(found: dict[str, list[float]], loads: int) -> str:
     for name, times in found.items():
         cuts = statistics.quantiles(times, n=20, method="inclusive")
         rows.append(f"| {name} | {statistics.median(times):.0f} | {cuts[18]:.0f} |")
-    ratio = statistics.median(found["hedgerow"]) / statistics.median(found["no proxy"])
+    direct = statistics.median(found[DIRECT])
+    ratios = ", ".join(f"{way.partition(', ')[2]} {statistics.median(found[way]) / direct:.2f}" for way in (PARTLY, ENTIRELY))
     return (
         "# A page through the proxy and without one, measured by `make bench-proxy`\n\n"
-        f"{platform.machine()}, {os.cpu_count()} cores, {loads} loads each in turn. {REQUESTS} requests to {COUNT} hosts, 2 of them\n"
-        "inspected, in Chromium on the same machine, without any network's delay: milliseconds until all is there.\n\n"
-        "| way | p50 | p95 |\n|---|---:|---:|\n" + "\n".join(rows) + f"\n\nRatio of the medians: {ratio:.2f}.\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, {loads} loads each in turn, load average {os.getloadavg()[0]:.0f}. "
+        f"{REQUESTS} requests to {COUNT} hosts\n"
+        "in Chromium on the same machine, without any network's delay: milliseconds until all is there.\n\n"
+        "| way | p50 | p95 |\n|---|---:|---:|\n" + "\n".join(rows) + f"\n\nRatios of the medians to that without a proxy: {ratios}.\n"
     )
+
+
+def _lanes(stand: Stand) -> dict[str, float]:
+    return {key[1]: count for key, count in stand.counters().items() if key[0] == "hedgerow_proxy_connections_total"}
 
 
 def main() -> None:
@@ -125,11 +137,18 @@ def main() -> None:
         stack.enter_context(nginx(net, Path(stack.enter_context(tempfile.TemporaryDirectory())), names, port))
         rules = ", ".join(f'"{name}/secret"' for name in names[-2:])
         policy = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
-        policy += f"people:\n  mia: {{age: 9, devices: [here], block: [{rules}]}}\ndevices:\n  here: {{ip: 127.0.0.1, trusts_ca: true}}\n"
-        stand = stack.enter_context(proxy_stand(net, policy, {"adult": "adult.example\n"}, tells=False))
-        found = measure(net, stand.gate.port, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
-        lanes = {key[1]: count for key, count in stand.counters().items() if key[0] == "hedgerow_proxy_connections_total"}
-        assert {"inspect", "tunnel"} <= set(lanes), lanes
+        policies = {
+            way: f"{policy}people:\n  mia: {{age: 9, devices: [here], block: [{rules}]{more}}}\n"
+            "devices:\n  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n"
+            for way, more in ((PARTLY, ONLY_WITH_RULES), (ENTIRELY, ""))
+        }
+        stands = {
+            way: stack.enter_context(proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False)) for way, text in policies.items()
+        }
+        proxies = {way: stand.gate.port for way, stand in stands.items()}
+        found = measure(net, proxies, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
+        lanes = {way: _lanes(stand) for way, stand in stands.items()}
+        assert {way: count["tunnel"] > count["inspect"] for way, count in lanes.items()} == {PARTLY: True, ENTIRELY: False}, lanes
     text = report(found, chosen.loads)
     print(json.dumps({"connections": lanes}))
     print(text)

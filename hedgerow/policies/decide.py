@@ -34,6 +34,9 @@ YOUTUBE_CHOSEN = "youtube_only"
 """`what` of a RULE decision about films of YouTube that are not of chosen channels."""
 WELCOME_REASONS = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
 """Reasons why a café's seat is closed before a guest can begin."""
+_HOUSE_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
+_HOUSE_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
+"""Names of machines in the house (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
 LIFTED_BY_ALWAYS = frozenset((Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET))
 """Closures that leave open what the policy allows `always`. A pause does not: somebody has just ordered it."""
 
@@ -350,5 +353,11 @@ def _has_url_rules(context: RequestContext) -> bool:
 
 
 def _is_scanned(context: RequestContext) -> bool:
-    """Return whether the policy scans the pages of every host and makes no exception for this one."""
-    return context.ruleset.content.opens_pages and not context.is_excepted
+    """Return whether the policy scans the pages of every host and makes no exception for this one.
+
+    Machines of the house are left alone: their certificates are their own, and their addresses are open only if the policy says so.
+    """
+    host = context.request.host
+    if not context.ruleset.content.opens_pages or context.is_excepted or is_address(host):
+        return False
+    return host.rpartition(".")[2] not in _HOUSE_SUFFIXES and not is_beneath(host, _HOUSE_DOMAINS)

@@ -13,18 +13,21 @@ CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
 ADULT = "127.0.0.13"
 
-PEOPLE = """
+ONLY_WITH_RULES = "profiles: {child-8-12: {page_scan: {everywhere: false}}}\n"
+"""Most tests compare hosts with rules about pages, which are inspected, with others. By default all are, for a child of this age."""
+
+PEOPLE = f"""
   country: GB
-people:
+{ONLY_WITH_RULES}people:
   mia:
     age: 9
     devices: [mia-tablet, mia-phone]
     block: ["www.school.example/secret", "h2.example/secret", "chat.example/websocket/forbidden", "mixed.test/secret"]
-  ana: {profile: adult, devices: [ana-laptop]}
+  ana: {{profile: adult, devices: [ana-laptop]}}
 devices:
-  mia-tablet: {ip: 127.0.0.11, trusts_ca: true}
-  mia-phone: {ip: 127.0.0.12}
-  ana-laptop: {ip: 127.0.0.13}
+  mia-tablet: {{ip: 127.0.0.11, trusts_ca: true}}
+  mia-phone: {{ip: 127.0.0.12}}
+  ana-laptop: {{ip: 127.0.0.13}}
 """
 LISTS = {"adult": "adult.example\n", "gambling": "||gambling.example^\n@@||gambling.example/help^\n"}
 

@@ -49,7 +49,7 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS. It takes a server outside the
   home and an adult's knowledge. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
-  only on devices that trust the network's certificate, where requests are inspected.
+  only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules.
 - **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public
   name of a provider it knows, such as Cloudflare. The hidden names of other providers pass if a device has their keys from elsewhere.
 - **Devices on the same network segment** reach each other without the router. A game between two computers at home goes on at bedtime, and
