@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -158,11 +159,13 @@ def sink(path: Path) -> None:
         while connection.recv_into(room):
             pass
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        while True:
-            threading.Thread(target=forget, args=(listening.accept()[0],), daemon=True).start()
+    from hedgerow.sockets import bind_datagrams, take_connection
+
+    with bind_datagrams(path) as listening:
+        while select.select([listening], [], []):
+            while (connection := take_connection(listening)) is not None:
+                connection.setblocking(True)
+                threading.Thread(target=forget, args=(connection,), daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -114,8 +114,18 @@ def is_alive(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False
+        return _exists(pid)  # the kernel may hide the signer (hidepid in proc(5))
     return status.rpartition(")")[2].split()[0] not in "TtZX"  # proc_pid_stat(5)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def restart_inspectors(state: Path) -> int:

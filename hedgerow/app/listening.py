@@ -13,9 +13,8 @@ from collections.abc import Iterator
 
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
-from hedgerow.proxy import handover
 from hedgerow.proxy.gate.destination import enable_ip_transparent
-from hedgerow.sockets import new_socket, open_socket, open_udp_socket
+from hedgerow.sockets import bind_datagrams, new_socket, open_socket, open_udp_socket
 
 log = logging.getLogger("hedgerow.supervisor")
 
@@ -38,7 +37,7 @@ def open_listeners(settings: Settings) -> dict[str, list[socket.socket]]:
             slots[f"dns-{index}"] = keep(_dns_sockets(settings))
             slots[f"gate-{index}"] = keep(_gate_sockets(settings))
         for index in range(settings.inspectors):
-            slots[f"inspector-{index}"] = keep(iter([handover.listen(settings.inspector_socket(index))]))
+            slots[f"inspector-{index}"] = keep(iter([bind_datagrams(settings.inspector_socket(index))]))
         opened.pop_all()
     return slots
 

@@ -22,6 +22,7 @@ import uvloop
 from hedgerow.app.files import error_text
 from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, InheritedSockets, StartProblem
 from hedgerow.app.logs import start_logs
+from hedgerow.app.privileges import confine_worker, keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch, snapshot_folders
 from hedgerow.app.workers.worker import Worker
@@ -101,9 +102,13 @@ async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
 
 
 def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSockets) -> Worker:
-    """Return a worker with the snapshot in force or, if that can't be used, with one of last resort. Raises StartProblem."""
+    """Confine this process, and return a worker with the snapshot in force or, if that can't be used, with one of last resort.
+
+    Raises StartProblem and OSError.
+    """
     watch = SnapshotWatch(*snapshot_folders(settings.state))
     view = watch.open_if_new() or open_fallback(settings)
+    confine_worker(role, settings, view.policy, view.snapshot.generation)
     return Worker(role, index, settings, view, watch, sockets)
 
 
@@ -128,6 +133,7 @@ async def run_control(settings: Settings, _index: int, sockets: InheritedSockets
     if prepare_journal(settings.journal):
         # The migration tools would stay in memory for months, so this program replaces itself.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    keep_role_capabilities("control", settings.state)
 
     from sqlalchemy.exc import DatabaseError
 
@@ -179,11 +185,12 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
     with _ending_on_incompatible_library():
         patches.check()
 
-    from hedgerow.app.workers.inspector_worker import request_successor, serve_inspector
+    from hedgerow.app.workers.inspector_worker import is_any_unreadable, request_successor, serve_inspector
 
     worker = make_worker("inspector", index, settings, sockets)
     async with serve_inspector(worker) as inspector, run_in_background(worker.run()):
-        async with run_in_background(request_successor(lambda: notify_supervisor(RENEW), settings.footprint.inspector_growth)):
+        growth, is_outdated = settings.footprint.inspector_growth, lambda: is_any_unreadable(worker.view.policy.phrase_lists)
+        async with run_in_background(request_successor(lambda: notify_supervisor(RENEW), growth, is_outdated)):
             message = await serve_until_message()
         if message == RETIRE:
             stopped, retired = asyncio.create_task(wait_for_message()), asyncio.create_task(inspector.retire())
@@ -195,6 +202,7 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
 async def run_gateway(settings: Settings, _index: int, _sockets: InheritedSockets) -> None:
     from hedgerow.app.gateway_process import serve_gateway, wait_until_removed
 
+    keep_role_capabilities("gateway", settings.state)
     async with serve_gateway(settings):
         notify_ready()
         stopped, removed = asyncio.create_task(wait_for_message()), asyncio.create_task(wait_until_removed(settings))

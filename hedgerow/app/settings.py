@@ -177,18 +177,43 @@ class Settings:
         """The socket on which the pages take requests that the gates relay."""
         return self.run / "pages.sock"
 
+    @property
+    def inspector_sockets(self) -> Path:
+        """The directory in which inspectors may create sockets."""
+        return self.run / "inspect"
+
     def inspector_socket(self, index: int) -> Path:
         """The socket on which one inspector takes connections from the gates."""
-        return self.run / f"inspector-{index}.sock"
+        return self.inspector_sockets / f"{index}.sock"
+
+    @property
+    def signer_socket(self) -> Path:
+        """The socket on which the signer issues certificates to inspectors."""
+        return self.run / "signer.sock"
 
     @property
     def pass_key(self) -> Path:
         return self.run / "pass.key"
 
     @property
+    def published(self) -> Path:
+        """The directory that control publishes to. Of the state directory, workers can read this and the lists only."""
+        return self.state / "published"
+
+    @property
+    def resolv_conf(self) -> Path:
+        """A copy of the system's resolver settings, for workers that can't read a file that replaced the original."""
+        return self.published / "resolv.conf"
+
+    @property
+    def refused(self) -> Path:
+        """The directory in which inspectors may write."""
+        return self.state / "refused"
+
+    @property
     def pass_through(self) -> Path:
         """Hosts for which devices refused our certificate; survives restarts."""
-        return self.state / "pass-through"
+        return self.refused / "pass-through"
 
     @property
     def authority(self) -> Path:
@@ -197,7 +222,7 @@ class Settings:
     @property
     def dns_certificate(self) -> Path:
         """Certificate and key of encrypted DNS, if our own CA issued them."""
-        return self.run / "dns.pem"
+        return self.run / "dns" / "dns.pem"
 
     @property
     def calendars(self) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hedgerow.app.files import write_atomically
+from hedgerow.app.files import make_private_folder, write_atomically
 from hedgerow.app.settings import memory_folder
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.codec import decode, encode
@@ -24,7 +24,8 @@ from hedgerow.policies.time_model import SpentBudget
 
 log = logging.getLogger("hedgerow.snapshot")
 
-FILE_NAME = "snapshot.json"
+FILE_NAME = "published/snapshot.json"
+"""Its place in the state directory. Workers can read nothing beside its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Snapshot:
     denied: dict[str, float] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
+        make_private_folder((state / FILE_NAME).parent)
         write_atomically(state / FILE_NAME, encode(self))
 
     @staticmethod

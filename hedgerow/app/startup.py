@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from hedgerow.app.files import FolderLock, error_text, is_disk_error, make_private_folder, write_atomically
+from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
 from hedgerow.app.ipc import format_descriptors
 from hedgerow.app.listening import open_listeners
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
+from hedgerow.app.snapshot import FILE_NAME
+from hedgerow.confinement import LACKING_TEXT, missing_limits
 from hedgerow.policies.transports import LISTENERS, shared_ports
 from hedgerow.sockets import raise_descriptor_limit
 
@@ -67,13 +69,28 @@ def _write_run_files(settings: Settings) -> Settings:
     """Write the files of the run: below the state directory or, if that can't be written, in memory. Raises StartError."""
     try:
         make_private_folder(settings.run)
+        _make_worker_folders(settings)
         write_atomically(settings.pass_key, secrets.token_bytes(32))
         settings.save()
     except OSError as error:
         return _write_run_files(_in_memory(settings, error))
     if settings.run_folder is None:
         remove_memory_folder(settings.state)
+    with contextlib.suppress(OSError):  # workers are permitted to read a directory only if it is there when they start
+        make_private_folder((make_memory_folder(settings.state) / FILE_NAME).parent)
     return settings
+
+
+def _make_worker_folders(settings: Settings) -> None:
+    """Create the directories that confined workers use, and move what an earlier version kept elsewhere. Raises OSError."""
+    lasting = (settings.published, settings.refused) if settings.run_folder is None else ()
+    for folder in (*lasting, settings.inspector_sockets, settings.dns_certificate.parent):
+        make_private_folder(folder)
+    chown_to_owner(settings.state, lasting)
+    for place in (settings.state / FILE_NAME, settings.pass_through):
+        before = settings.state / place.name
+        if before.is_file() and not place.exists():
+            before.rename(place)
 
 
 def _in_memory(settings: Settings, error: OSError) -> Settings:
@@ -101,6 +118,8 @@ def exec_supervisor(settings: Settings, lock: FolderLock, sockets: Mapping[str, 
     """Replace this program with the supervisor, which keeps the process id, standard streams, umask, lock and `sockets`."""
     raise_descriptor_limit()
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
+    if missing := missing_limits():
+        log.warning("This kernel lacks %s: %s", " and ".join(missing), LACKING_TEXT)
     lock.keep_across_exec()
     for each in (each for of_slot in sockets.values() for each in of_slot):
         each.set_inheritable(True)

@@ -48,9 +48,9 @@ WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
-PATIENCE_S = {"dns": 3, "gate": 3, "gateway": 15, "inspector": 15, "control": 15}
+PATIENCE_S = {"dns": 3, "gate": 3, "signer": 3, "gateway": 15, "inspector": 15, "control": 15}
 """Seconds without a beat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
-START_PATIENCE_S = {"dns": 60, "gate": 60, "gateway": 60, "inspector": 60, "control": 600}
+START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "gateway": 60, "inspector": 60, "control": 600}
 """The same for a child that starts; control may have a large journal to migrate."""
 
 
@@ -105,7 +105,8 @@ class Supervisor:
         self._on_ready = on_ready
         self._has_terminal = has_terminal
         self._control = ManagedProcess("control", 0)
-        self._workers = [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
+        self._workers = [ManagedProcess("signer", 0)]
+        self._workers += [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._trouble_page: asyncio.subprocess.Process | None = None
         self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
@@ -121,7 +122,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         watchdog = asyncio.create_task(self._watch_beats())
         supervising = [asyncio.create_task(self._supervise(self._control))]
-        has_snapshot = (self._settings.state / "snapshot.json").exists()
+        has_snapshot = (self._settings.published / "snapshot.json").exists()
         await self._wait_settled([self._control], CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
         if not self._stopping.is_set():
             supervising += [asyncio.create_task(self._supervise(managed)) for managed in (*self._workers, self._gateway)]
@@ -274,8 +275,9 @@ class Supervisor:
 
     async def _start(self, managed: ManagedProcess) -> None:
         descriptors = self._sockets.get(managed.slot, ())
+        module = "hedgerow.app.signer" if managed.role == "signer" else "hedgerow.app.processes"
         managed.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.processes", managed.role, str(managed.index), str(self._settings.state)),
+            *(sys.executable, "-P", "-m", module, managed.role, str(managed.index), str(self._settings.state)),
             ",".join(map(str, descriptors)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

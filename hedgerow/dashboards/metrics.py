@@ -53,7 +53,7 @@ def _gauge(name: str, help: str, *labels: str) -> Metric:
     return Metric(name, MetricType.GAUGE, help, labels)
 
 
-_ROLES = (("control",), ("dns",), ("gate",), ("inspector",))
+_ROLES = (("control",), ("dns",), ("gate",), ("inspector",), ("signer",))
 _UPSTREAM_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 METRICS: tuple[Metric, ...] = (

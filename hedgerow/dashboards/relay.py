@@ -1,4 +1,4 @@
-"""Requests to the pages that the proxy relays: over a Unix socket, each introduced by a line with the address of its client.
+"""Requests to the pages that the proxy relays: over connections that it offers, each introduced by a line with its client's address.
 
 Only this program's own processes can connect there, so the line can be trusted; a header field of the client could not.
 """
@@ -6,16 +6,42 @@ Only this program's own processes can connect there, so the line can be trusted;
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hedgerow.sockets import take_connection
 
 CLIENT = "hedgerow.client"
 _MAX_LINE = 100
 
 type ProtocolFactory = Callable[[dict[str, Any]], Callable[[], asyncio.Protocol]]
 """Returns the factory of HTTP protocols whose scopes carry a state."""
+
+
+class RelayListener:
+    """Takes the connections that are offered on a socket of `bind_datagrams`, until `close`. Create it inside the event loop."""
+
+    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+        self._listener, self._protocol = listener, protocol
+        self._starting: set[asyncio.Task[object]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listener, self._take)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self._starting, return_exceptions=True)
+
+    def _take(self) -> None:
+        while (connection := take_connection(self._listener)) is not None:
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
 
 
 class RelayedProtocol(asyncio.Protocol):

@@ -30,7 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from hedgerow.dashboards.guard import LOCAL
-from hedgerow.dashboards.relay import RelayedProtocol, with_relayed_client
+from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
 
 log = logging.getLogger(__name__)
 
@@ -329,8 +329,7 @@ class WebServer(uvicorn.Server):
         if self._relay_socket is not None:
             self._relayed.load()
             introduced = functools.partial(RelayedProtocol, functools.partial(self._protocol, self._relayed))
-            protocol = functools.partial(UnixSocketProtocol, introduced)
-            self.servers.append(await asyncio.get_running_loop().create_unix_server(protocol, sock=self._relay_socket))
+            self.servers.append(RelayListener(self._relay_socket, introduced))  # type: ignore[arg-type]
         self._preparing = asyncio.ensure_future(self._run_preparation())
         self._on_listening()
 
@@ -353,7 +352,7 @@ def web_server(
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
 
     `prepare` runs in a thread once the server accepts connections and has called `on_listening`; requests wait for its end. The limit of
-    connections does not count for `unix_socket`, which `listen_locally` returns. On `relay_socket`, another of its kind, the proxy relays
+    connections does not count for `unix_socket`, which `listen_locally` returns. On `relay_socket`, of `bind_datagrams`, the proxy relays
     requests of devices.
     """
     prepared = asyncio.Event()

@@ -1,14 +1,16 @@
-"""Control's side of the workers' events: a Unix stream socket that takes lines of JSON."""
+"""Control's side of the workers' events: connections that the workers offer, with lines of JSON."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hedgerow.journal.event_sender import close_writer
 from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
+from hedgerow.sockets import bind_datagrams, take_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,15 @@ class EventReceiver:
         """`backlog`: batches that may wait. When it is full, reading stops, and the workers drop observations instead."""
         self._path = path
         self._batches: asyncio.Queue[MessageBatch] = asyncio.Queue(backlog)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.malformed = 0
 
     async def start(self) -> None:
         """Bind the socket, replacing a stale one. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Bound under another name and renamed, so that no other user can connect before the chmod and workers always find a socket.
-        fresh = self._path.with_name(self._path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(fresh), limit=LINE_LIMIT)
-        fresh.chmod(0o600)
-        fresh.replace(self._path)
+        self._listener = listener = bind_datagrams(self._path)
+        asyncio.get_running_loop().add_reader(listener, self._take_connections, listener)
 
     async def batches(self) -> AsyncIterator[MessageBatch]:
         """Yield all batches, for ever. Decisions about lifelines are left out."""
@@ -50,17 +48,26 @@ class EventReceiver:
 
     async def close(self) -> None:
         """End all connections and remove the socket."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+    def _take_connections(self, listener: socket.socket) -> None:
+        while (connection := take_connection(listener)) is not None:
+            task = asyncio.get_running_loop().create_task(self._serve(connection))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_LIMIT)
+        except OSError:
+            connection.close()
+            return
         lines = _LineSplitter()
         sender = WorkerHello("", "")
         try:
@@ -72,7 +79,6 @@ class EventReceiver:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            self._connections.discard(task)
             await close_writer(writer)
 
     def _unpack(self, sender: WorkerHello, lines: list[bytes], malformed: int) -> tuple[WorkerHello, MessageBatch]:

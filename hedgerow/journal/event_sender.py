@@ -1,4 +1,4 @@
-"""A worker's side of its events to control: a bounded queue, and lines of JSON over a Unix stream socket.
+"""A worker's side of its events to control: a bounded queue, and lines of JSON over a connection that it offers to control.
 
 The sender never makes the worker wait. When control is slow or down, the oldest observations are dropped and counted, requests for access
 have a queue of their own, and counters are added up in place. What was in the socket when control died is lost: at most one batch.
@@ -15,6 +15,7 @@ from pathlib import Path
 from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerHello, WorkerMessage, encode, may_be_recorded
 from hedgerow.policies.model import AccessRequest
 from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.sockets import offer_connection
 
 type MetricSeries = tuple[str, ...]
 """A metric's name and the values of its labels."""
@@ -89,7 +90,7 @@ class EventSender:
 
     async def _connect_and_send(self) -> None:
         self._was_connected = False
-        reader, writer = await asyncio.open_unix_connection(str(self._path))
+        reader, writer = await asyncio.open_unix_connection(sock=offer_connection(str(self._path)))
         try:
             self.connected = self._was_connected = True
             # A restarted control knows no levels.

@@ -10,10 +10,8 @@ import contextlib
 import datetime
 import ipaddress
 import os
-import ssl
 import tempfile
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,8 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from hedgerow.blocklists.names import is_address
-
+_MAX_COMMON_NAME = 64  # RFC 5280, appendix A
 CA_VALIDITY = datetime.timedelta(days=5 * 365)
 SERVER_VALIDITY = datetime.timedelta(days=90)
 _BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
@@ -114,13 +111,16 @@ def issue_server_certificate(authority: CertificateAuthority, names: Iterable[st
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
     certificate = _sign_server(authority, _SERVER_SUBJECT, key.public_key(), alternatives)
-    return _key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM) + authority.pem
+    return key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM) + authority.pem
 
 
 def issue_leaf_certificate(authority: CertificateAuthority, key: ec.EllipticCurvePublicKey, host: str) -> x509.Certificate:
     """A certificate for `host`, a name or an address, which is the subject too if it is short enough."""
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if len(host) < _MAX_COMMON_NAME else []
-    name = x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
+    try:
+        name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        name = x509.DNSName(host)
     return _sign_server(authority, x509.Name(subject), key, [name])
 
 
@@ -142,7 +142,8 @@ def _sign_server(
     return builder.sign(authority.key, hashes.SHA256())
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The key as PEM, without encryption."""
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
@@ -158,7 +159,7 @@ def _temporary_file(path: Path, authority: CertificateAuthority) -> Iterator[Pat
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_key_pem(authority.key) + authority.pem)
+            file.write(key_pem(authority.key) + authority.pem)
             os.fsync(file.fileno())
         yield temporary
     finally:
@@ -275,47 +276,3 @@ def _apple_profile(authority: CertificateAuthority) -> bytes:
         "PayloadContent": [payload],
     }
     return plistlib.dumps(profile)
-
-
-_MAX_LEAVES = 1000
-"""Leaf certificates of a day's browsing, at some 22 kB each."""
-
-_RENEW_BEFORE = datetime.timedelta(days=7)
-_MAX_COMMON_NAME = 64  # RFC 5280, appendix A
-_ALPN_PROTOCOLS = ["h2", "http/1.1"]
-
-
-class LeafCertificates:
-    """TLS contexts of inspected hosts. The least recently used are dropped first."""
-
-    def __init__(self, authority: CertificateAuthority) -> None:
-        self._authority = authority
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._key_pem = _key_pem(self._key)
-        self._contexts: OrderedDict[str, tuple[ssl.SSLContext, datetime.datetime]] = OrderedDict()
-
-    def context(self, host: str) -> ssl.SSLContext:
-        """The context of a server with a certificate for `host`, a name or an address, which is signed if missing or about to expire."""
-        context, renewal = self._contexts.get(host, (None, None))
-        if context is None or renewal is None or renewal < datetime.datetime.now(datetime.UTC):
-            leaf = issue_leaf_certificate(self._authority, self._key.public_key(), host)
-            context = self._make_context(leaf)
-            self._contexts[host] = (context, leaf.not_valid_after_utc - _RENEW_BEFORE)
-        self._contexts.move_to_end(host)
-        while len(self._contexts) > _MAX_LEAVES:
-            self._contexts.popitem(last=False)
-        return context
-
-    def _make_context(self, leaf: x509.Certificate) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(_ALPN_PROTOCOLS)
-        context.num_tickets = 1
-        # The standard library loads certificates from files only; this file is in memory and has no name.
-        descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, self._key_pem + leaf.public_bytes(serialization.Encoding.PEM))
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-        finally:
-            os.close(descriptor)
-        return context

@@ -166,22 +166,6 @@ class HandoverSender:
         self._socket.close()
 
 
-def listen(path: Path) -> socket.socket:
-    """Open an inspector's end. An older inspector that listens at `path` goes on with what it has. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    fresh = path.with_name(f".{path.stem[-8:]}.{os.getpid()}")
-    try:
-        listener.setblocking(False)
-        fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
-        fresh.chmod(0o600)
-        fresh.replace(path)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 def receive_client(listener: socket.socket) -> tuple[socket.socket, bytes] | None:
     """The next client's socket and its message; None if none waits. A message without a socket is skipped."""
     while True:

@@ -91,7 +91,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hedgerow.app.supervisor.BEAT_EVERY_S", 0.2)
-    monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(("dns", "gate", "inspector", "control"), 1.0))
+    monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(("dns", "gate", "signer", "inspector", "control"), 1.0))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -206,7 +206,7 @@ def test_metrics_show_exactly_the_declared_table(web):
     assert values["hedgerow_list_domains"] == 12
     assert values["hedgerow_list_age_seconds"] == 60
     assert values["hedgerow_policy_loaded_timestamp_seconds"] == NOW
-    assert dropped == {"control": 3, "dns": 0, "gate": 0, "inspector": 0}
+    assert dropped == {"control": 3, "dns": 0, "gate": 0, "inspector": 0, "signer": 0}
 
 
 def test_health(web):

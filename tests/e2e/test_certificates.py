@@ -137,7 +137,7 @@ def test_a_readable_ca_key_is_reported_and_stops_nothing(whole_internet: SmallIn
         assert "ca" not in asked().json()["certificates"]
         assert "can be read by others: run chmod 600 on it" in running.run("doctor").stdout
         assert running.pids("control") == control
-        for role, pid in (("control", control[0]), ("inspector", running.pids("inspector")[0])):
+        for role, pid in (("control", control[0]), ("signer", running.pids("signer")[0])):
             os.kill(pid, signal.SIGKILL)
             reason = re.compile(rf" {role}\S* error: .*can be read by others: run chmod 600 on it")
             wait_until(lambda reason=reason: reason.search(running.stderr), 60, "the reason")  # type: ignore[misc]

@@ -36,7 +36,7 @@ def test_no_mistake_changes_the_running_policy(internet: SmallInternet) -> None:
     assert len(texts) > 100
     with running_hedgerow(family_policy(internet), lists=LISTS) as running:
         before = _status(running)["policy_loaded"]
-        snapshot = (running.state / "snapshot.json").read_bytes()
+        snapshot = (running.state / "published" / "snapshot.json").read_bytes()
         for text in texts:
             expected = _mistakes_of(text, running.policy_path)
             running.edit_policy(text)
@@ -46,7 +46,7 @@ def test_no_mistake_changes_the_running_policy(internet: SmallInternet) -> None:
 
             wait_until(is_told, 60, f"the mistakes of {text!r}")
             assert _status(running)["policy_loaded"] == before
-        assert (running.state / "snapshot.json").read_bytes() == snapshot
+        assert (running.state / "published" / "snapshot.json").read_bytes() == snapshot
         assert kdig_addresses(running.dns, "news.example", source=TABLET) == ["0.0.0.0"]
         running.edit_policy(family_policy(internet).replace("news.example", "bank.example"))
         wait_until(lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == ["0.0.0.0"], 60, "a good edit after all of them")

@@ -38,7 +38,7 @@ def make_journal_newer(disk: Path) -> None:
 
 def damage_snapshot(disk: Path) -> None:
     make_journal_newer(disk)
-    (disk / "state" / "snapshot.json").write_bytes(b'{"serial": 1')
+    (disk / "state" / "published" / "snapshot.json").write_bytes(b'{"serial": 1')
 
 
 def damage_lists(disk: Path) -> None:

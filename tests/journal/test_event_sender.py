@@ -11,6 +11,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.event_sender import DROPPED_METRIC, EventSender
 from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.sockets import bind_datagrams, offer_connection, take_connection
 
 
 def seen(host="example.com", reason=Reason.CATEGORY):
@@ -92,8 +93,7 @@ def test_the_socket_has_mode_0600_and_is_removed(tmp_path):
 def test_a_stale_socket_of_a_killed_control_is_replaced(tmp_path):
     async def main():
         path = tmp_path / "sender"
-        stale = await asyncio.start_unix_server(lambda reader, writer: None, str(path), cleanup_socket=False)
-        stale.close()
+        bind_datagrams(path).close()
         assert path.exists()
         async with serving(path) as server, running(make(path)) as sender:
             sender.send(seen())
@@ -110,7 +110,7 @@ def test_lifelines_are_neither_sent_nor_accepted(tmp_path):
             sender.send(seen())
             assert messages_of(await receive(server, bool)) == [seen()]
             # A worker that does not check is refused by the receiver.
-            _, writer = await asyncio.open_unix_connection(str(path))
+            _, writer = await asyncio.open_unix_connection(sock=offer_connection(str(path)))
             writer.write(encode(WorkerHello("gate-0", "gate")) + encode(seen("help.example", Reason.LIFELINE)) + encode(asked()))
             assert messages_of(await receive(server, bool)) == [asked()]
             writer.close()
@@ -122,7 +122,7 @@ def test_lifelines_are_neither_sent_nor_accepted(tmp_path):
 def test_malformed_lines_are_counted_and_skipped(tmp_path):
     async def main():
         async with serving(tmp_path / "sender") as server:
-            _, writer = await asyncio.open_unix_connection(str(tmp_path / "sender"))
+            _, writer = await asyncio.open_unix_connection(sock=offer_connection(str(tmp_path / "sender")))
             writer.write(
                 encode(WorkerHello("gate-0", "gate")) + b"nonsense\n" + encode(seen()) + b"x" * (3 * LINE_LIMIT) + b"\n" + encode(asked())
             )
@@ -217,12 +217,7 @@ def test_a_control_that_does_not_read_never_blocks_the_worker(tmp_path):
     """The server accepts and reads nothing: the socket buffer and the queue fill, and `send` still returns."""
 
     async def main():
-        accepted = []
-
-        async def accept(_reader, writer):
-            accepted.append(writer)
-
-        server = await asyncio.start_unix_server(accept, str(tmp_path / "sender"), limit=1)
+        listener = bind_datagrams(tmp_path / "sender")
         longest = 0.0
         async with running(make(tmp_path / "sender", limit=2000)) as sender:
             started = time.perf_counter()
@@ -234,16 +229,14 @@ def test_a_control_that_does_not_read_never_blocks_the_worker(tmp_path):
                     number += 1
                 longest = max(longest, time.perf_counter() - before)
                 await asyncio.sleep(0)
-            assert accepted
+            accepted = take_connection(listener)
+            assert accepted is not None
             assert sender.dropped > 0
             assert len(sender._observations) <= 2000
         # 100 appends; a blocking write would never return.
         assert longest < 2.0
-        server.close()
-        for writer in accepted:
-            writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        listener.close()
+        accepted.close()
 
     asyncio.run(main())
 
@@ -287,10 +280,7 @@ def test_a_killed_worker_loses_nothing_that_it_sent(tmp_path):
 
 
 def _send_and_hang(path):
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(str(path))
+    with offer_connection(str(path)) as line:
         line.sendall(encode(WorkerHello("gate-1", "gate")) + encode(seen()) + b'{"observation": {"half')
         time.sleep(30)
     return 0

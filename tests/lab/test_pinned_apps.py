@@ -99,7 +99,7 @@ def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str,
     until(lambda: passed_through(house) == before + 1, "the metrics count it")
     until(lambda: "pass-through" in told_of(house, host), "the log tells")
     assert "passed through uninspected" in house.router.must("curl", "-sf", f"http://127.0.0.1:8053/log?host={host}")
-    lines = [line.split() for line in (house.state / "pass-through").read_text().splitlines()]
+    lines = [line.split() for line in (house.state / "refused" / "pass-through").read_text().splitlines()]
     (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]
     assert 0 < ends - time.time() <= DAY_S
 

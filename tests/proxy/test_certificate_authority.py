@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import plistlib
-import ssl
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -20,14 +19,12 @@ from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
     CertificateAuthorityError,
     CertificateFormat,
-    LeafCertificates,
     ensure_ca,
     export_certificate,
     issue_leaf_certificate,
     load_ca,
     rotate_ca,
 )
-from hedgerow.proxy.inspection.streams import TlsSession
 
 
 def test_the_ca_is_created_once(tmp_path: Path) -> None:
@@ -145,38 +142,6 @@ def test_openssl_verifies_a_leaf_strictly(authority: CertificateAuthority, tmp_p
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip" if is_address(name) else "-verify_hostname", name]
     done = subprocess.run([*command, "-CAfile", "ca.pem", "leaf.pem"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def shown(store: LeafCertificates, authority: CertificateAuthority, host: str) -> x509.Certificate:
-    """The certificate that a client which trusts the authority sees."""
-    trusting = ssl.create_default_context(cadata=authority.pem.decode())
-    client, server = TlsSession(trusting, host=host), TlsSession(store.context(host), is_server=True)
-    client.feed(b"")
-    while not (client.is_established and server.is_established):
-        server.feed(client.take())
-        client.feed(server.take())
-    assert client.certificate is not None
-    return x509.load_der_x509_certificate(client.certificate)
-
-
-def test_a_leaf_does_not_use_the_key_of_the_ca(authority: CertificateAuthority) -> None:
-    first, second = (shown(LeafCertificates(authority), authority, "a.example").public_key() for _ in range(2))
-    assert authority.key.public_key() not in (first, second)
-    assert first != second, "the key lives as long as its store"
-
-
-def test_leaves_are_cached_and_the_least_recently_used_is_dropped(authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hedgerow.proxy.certificate_authority._MAX_LEAVES", 2)
-    store = LeafCertificates(authority)
-
-    def serial(host: str) -> int:
-        return shown(store, authority, host).serial_number
-
-    first, second = serial("a.example"), serial("192.0.2.7")
-    assert serial("a.example") == first
-    serial("c.example")  # the address goes
-    assert serial("a.example") == first
-    assert serial("192.0.2.7") != second
 
 
 def test_no_leaf_outlives_its_authority(authority: CertificateAuthority) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.proxy.handover import TOKEN_SECONDS, HandoverSender, issue_token, listen, load_handover_key, receive_client, verify_token
+from hedgerow.proxy.handover import TOKEN_SECONDS, HandoverSender, issue_token, load_handover_key, receive_client, verify_token
+from hedgerow.sockets import bind_datagrams
 
 
 @contextlib.contextmanager
@@ -42,7 +43,7 @@ def take_all(inspector: socket.socket) -> int:
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 600_000])
 def test_a_socket_arrives_with_its_message(tmp_path: Path, size: int) -> None:
     message = bytes(number % 251 for number in range(size))
-    with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate:
+    with bind_datagrams(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate:
         assert receive_client(inspector) is None
         assert give(gate, message)
         found = receive_client(inspector)
@@ -53,16 +54,16 @@ def test_a_socket_arrives_with_its_message(tmp_path: Path, size: int) -> None:
 
 
 def test_the_socket_file_is_private(tmp_path: Path) -> None:
-    with listen(tmp_path / "a"):
+    with bind_datagrams(tmp_path / "a"):
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
 def test_the_next_inspector_is_used_if_one_is_down_or_full(tmp_path: Path) -> None:
     down, up, other = (tmp_path / name for name in ("down", "up", "other"))
-    listen(down).close()
+    bind_datagrams(down).close()
     with messenger(down, down) as gate, pytest.raises(OSError):
         give(gate)
-    with listen(up) as first, listen(other) as second, messenger(down, up, other) as gate:
+    with bind_datagrams(up) as first, bind_datagrams(other) as second, messenger(down, up, other) as gate:
         given = 0
         while give(gate):
             given += 1
@@ -74,7 +75,11 @@ def test_the_next_inspector_is_used_if_one_is_down_or_full(tmp_path: Path) -> No
 
 
 def test_a_message_without_a_socket_is_skipped(tmp_path: Path) -> None:
-    with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+    with (
+        bind_datagrams(tmp_path / "a") as inspector,
+        messenger(tmp_path / "a") as gate,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
         other.sendto(b"nothing", str(tmp_path / "a"))
         assert give(gate, b"something")
         found = receive_client(inspector)
@@ -86,9 +91,9 @@ def test_a_message_without_a_socket_is_skipped(tmp_path: Path) -> None:
 
 def test_an_old_inspector_gets_what_was_sent_before_its_successor(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    with listen(path) as elder, messenger(path) as gate:
+    with bind_datagrams(path) as elder, messenger(path) as gate:
         give(gate, b"1")
-        with listen(path) as successor:
+        with bind_datagrams(path) as successor:
             give(gate, b"2")
             for inspector, message in ((elder, b"1"), (successor, b"2")):
                 found = receive_client(inspector)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from hedgerow.app.control.jobs import SMALL_MEMORY, confine
+from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources
+from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.downloader import download_small
 from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, days_of_calendar
 
@@ -22,7 +23,6 @@ TIMEOUT_S = 30.0
 
 def save_calendar(data: bytes, place: Path) -> None:
     """Replace the copy at `place` by a calendar. Raises ValueError if `data` is not one."""
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = place.with_suffix(".new")
     try:
         fresh.write_bytes(data)
@@ -37,7 +37,9 @@ def save_calendar(data: bytes, place: Path) -> None:
 
 
 def main(url: str, place: Path) -> None:
-    confine(SMALL_MEMORY)
+    limit_resources(SMALL_MEMORY)
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    confine_job(write=[place.parent], state=place.parent)
     try:
         save_calendar(download_small(url, MAX_CALENDAR_BYTES, TIMEOUT_S), place)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, OSError) as error:

@@ -1,6 +1,6 @@
 """Separate processes for work on untrusted data: lists, calendars, responses of notice services.
 
-They run at low priority with limited memory, and the kernel's OOM killer takes them first.
+They run at low priority with limited memory, and the kernel's OOM killer takes them first. `privileges.confine_job` limits their files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class JobError(Exception):
     """The process failed; the text is the last line of its standard error."""
 
 
-def confine(memory: int) -> None:
+def limit_resources(memory: int) -> None:
     """Limit this process and its children. `memory` is in bytes of address space."""
     os.nice(10)
     _, hardest = resource.getrlimit(resource.RLIMIT_AS)

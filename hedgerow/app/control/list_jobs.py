@@ -12,13 +12,16 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.control.jobs import LIST_MEMORY, JobError, confine, run_job
+from hedgerow.app.control.jobs import LIST_MEMORY, JobError, limit_resources, run_job
 from hedgerow.app.files import chown_to_owner
+from hedgerow.app.privileges import confine_job
+from hedgerow.blocklists.archives import files_of
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.list_parser import ParseCache
@@ -143,12 +146,37 @@ def read_report(generation: Path) -> CompileReport | None:
         return None
 
 
+def _confine(job: FetchJob | CompileJob) -> None:
+    """Confine this process to the directories of lists. Raises OSError."""
+    folders = ListFolders(job.state)
+    scratch = folders.downloads / ".scratch"
+    made = (folders.downloads, folders.parsed, folders.generations, scratch)
+    for folder in made:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in ("lists", "fetch"):
+        with folders.locked(wait=False, what=name):  # creates the file, which is beside the secrets of the state directory
+            pass
+    tempfile.tempdir = str(scratch)
+    locks = [folders.state / f"{name}.lock" for name in ("lists", "fetch")]
+    confine_job(_local_files(job.sources, folders.downloads), [*made, *locks], job.state)
+
+
+def _local_files(sources: Sequence[Source], downloads: Path) -> Iterator[Path]:
+    """Yield the files of lists that the policy names by path, and those that they include."""
+    for source in sources:
+        if source.path is not None and not source.path.is_relative_to(downloads):
+            yield source.path
+            with contextlib.suppress(OSError):
+                yield from files_of(source.path, source.format)
+
+
 def main() -> None:
-    confine(LIST_MEMORY)
-    job = sys.stdin.buffer.read()
+    limit_resources(LIST_MEMORY)
+    order, is_fetch = sys.stdin.buffer.read(), sys.argv[1:] == ["fetch"]
     try:
-        is_fetch = sys.argv[1:] == ["fetch"]
-        output = encode(run_fetch(decode(FetchJob, job))) if is_fetch else encode(run_compile(decode(CompileJob, job)))
+        job = decode(FetchJob, order) if is_fetch else decode(CompileJob, order)
+        _confine(job)
+        output = encode(run_fetch(job)) if isinstance(job, FetchJob) else encode(run_compile(job))
     except OSError as error:
         sys.exit(f"{error.strerror or error}: {error.filename or ''}")
     except MemoryError:

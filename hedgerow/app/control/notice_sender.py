@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.control.jobs import SMALL_MEMORY, confine
+from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources
+from hedgerow.app.privileges import confine_job
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -41,17 +40,17 @@ def send(address: str, title: str, body: str, html: str | None) -> int:
 def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
     """Send HTML if the service takes it at this length, else the text. Attach the HTML as a file if the service takes files."""
     import apprise
+    from apprise.attachment.memory import AttachMemory
 
     formats = service.notify_format if isinstance(service.notify_format, tuple) else (service.notify_format,)
     fits = apprise.NotifyFormat.HTML in formats[:1] and len(html) < service.body_maxlen
     content, form = (html, apprise.NotifyFormat.HTML) if fits else (body, apprise.NotifyFormat.TEXT)
-    with tempfile.TemporaryDirectory(prefix="hedgerow-") as folder:
-        file = Path(folder) / "the-week-at-home.html"
-        file.write_text(html, encoding="utf-8")
-        attach = apprise.AppriseAttachment(str(file)) if service.attachment_support else None
-        return bool(service.notify(body=content, title=title, body_format=form, attach=attach))
+    file = AttachMemory(html.encode(), name="the-week-at-home.html", mimetype="text/html")  # type: ignore[no-untyped-call]
+    attach = apprise.AppriseAttachment(file) if service.attachment_support else None
+    return bool(service.notify(body=content, title=title, body_format=form, attach=attach))
 
 
 if __name__ == "__main__":
-    confine(SMALL_MEMORY)
+    limit_resources(SMALL_MEMORY)
+    confine_job()
     sys.exit(send(**json.load(sys.stdin.buffer)))

@@ -25,6 +25,7 @@ from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.notices import event_notices, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.traffic import count_traffic
@@ -58,6 +59,7 @@ from hedgerow.policies.identity import renamed_devices
 from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
+from hedgerow.sockets import bind_datagrams
 
 log = logging.getLogger("hedgerow.control")
 
@@ -134,6 +136,7 @@ class ControlProcess:
             tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
+            tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
@@ -255,7 +258,7 @@ class ControlProcess:
         app = create_app(parts)
         server = web_server(
             app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket),
-            relay_socket=listen_locally(self.settings.pages_socket), on_listening=self.serving.set,
+            relay_socket=bind_datagrams(self.settings.pages_socket), on_listening=self.serving.set,
         )  # fmt: skip
         endpoints = self.settings.web.every_family()
         sockets = [self._sockets.take(each, socket.SOCK_STREAM) or each.bind(socket.SOCK_STREAM) for each in endpoints]

@@ -30,6 +30,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.workers.upstreams import open_policy_upstreams
 from hedgerow.codec import decode, encode
+from hedgerow.confinement import LACKING_TEXT, Limit, missing_limits
 from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, coverage_text
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.network import gateway as nftables
@@ -331,6 +332,16 @@ def check_files(installation: Installation) -> Iterator[Finding]:
     yield Finding("disk", Health.BAD if mend else Health.GOOD, f"{free // 1024**2} MB free for {state}", mend)
 
 
+def check_confinement(_installation: Installation) -> Iterator[Finding]:
+    """Check that the kernel can confine the processes that parse what strangers send."""
+    missing = missing_limits()
+    mend = "use a kernel with Landlock (5.13 or newer, CONFIG_SECURITY_LANDLOCK, and landlock in lsm=)" if Limit.FILES in missing else ""
+    if missing:
+        yield Finding("confinement", Health.UNSURE, f"the kernel lacks {' and '.join(missing)}: {LACKING_TEXT}", mend)
+    else:
+        yield good_finding("confinement", "workers can't read the CA's key, the tokens and the journal")
+
+
 def check_leases(_installation: Installation) -> Iterator[Finding]:
     """Check the lease files of a DHCP server on this machine, if it has one."""
     mend = "let the user that runs Hedgerow read it, and keep it small; devices get their names from it"
@@ -359,7 +370,18 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-    *(check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_leases, check_clock, check_files),
+    *(
+        check_running,
+        check_encrypted,
+        check_status,
+        check_policy,
+        check_upstreams,
+        check_gateway,
+        check_leases,
+        check_clock,
+        check_files,
+        check_confinement,
+    ),
 )
 
 

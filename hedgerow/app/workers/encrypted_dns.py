@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from hedgerow.app.privileges import certificate_folders
 from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -56,8 +59,13 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
 
 async def _keep_fresh(worker: Worker, frontend: EncryptedFrontend, servers: dict[str, EncryptedServer]) -> None:
     """Follow changes of our name and of the certificate files, forever."""
+    readable = certificate_folders(worker.settings, worker.view.policy)
     while True:
         await asyncio.sleep(CERTIFICATE_CHECK_INTERVAL_S)
+        if not certificate_folders(worker.settings, worker.view.policy) <= readable:
+            log.info("This process ends, so that the next one can read the new certificate's directory.")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         frontend.own_name = worker.view.policy.network.server_name
         for server in servers.values():
             server.tls.refresh(*certificate_files(worker))

@@ -10,14 +10,11 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
-from hedgerow.app.files import error_text
-from hedgerow.app.ipc import StartProblem
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
-from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import CertificateRefusals
@@ -28,20 +25,33 @@ MAX_AGE_S = 24 * 3600.0
 _CHECK_INTERVAL_S = 5.0
 
 
-async def request_successor(ask: Callable[[], None], growth: int) -> None:
-    """Call `ask` once this process is old, has grown by `growth` bytes, or gets SIGUSR1.
+async def request_successor(ask: Callable[[], None], growth: int, is_outdated: Callable[[], bool] = lambda: False) -> None:
+    """Call `ask` once this process is old, has grown by `growth` bytes, is outdated, or gets SIGUSR1.
 
     This bounds a memory leak of a library without interrupting connections.
     """
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, wanted.set)
     deadline, limit = loop.time() + MAX_AGE_S, resident_bytes() + growth
-    while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit:
+    while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit and not is_outdated():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wanted.wait(), _CHECK_INTERVAL_S)
     log.info("the inspector asks for a successor at %.0f MB", resident_bytes() / 1e6)
     ask()
     await asyncio.Event().wait()
+
+
+def is_any_unreadable(files: Iterable[str]) -> bool:
+    """Return True if a file can't be read because it was not there, or was another one, when this process was confined."""
+    for file in files:
+        try:
+            os.close(os.open(file, os.O_RDONLY))
+        except PermissionError:
+            if os.access(file, os.R_OK):  # which the confinement does not change
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def resident_bytes() -> int:
@@ -51,17 +61,13 @@ def resident_bytes() -> int:
 
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
-    """Run the inspector on its socket. Raises InspectorError, and StartProblem without a usable CA."""
+    """Run the inspector on its socket. Raises InspectorError."""
     settings = worker.settings
     backend = ProxyBackend(worker)
-    try:
-        authority = load_ca(settings.authority)
-    except (CertificateAuthorityError, OSError) as error:
-        raise StartProblem(f"can't use the certificate authority: {error_text(error)}") from error
     inspector = Inspector(
         backend.proxy_policy(worker.view),
         load_handover_key(settings.pass_key),
-        authority,
+        settings.signer_socket,
         upstream_ca=settings.upstream_ca,
         refusals=CertificateRefusals(settings.pass_through),
         device_limit=-(-DEVICE_LIMIT // settings.inspectors),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 from ipaddress import ip_address
@@ -131,14 +132,15 @@ class WorkerUpstreams:
 
     def _open(self) -> None:
         """Open the upstreams without connecting. It can't fail, since the policy was validated."""
-        self._system = system_resolv_conf()
+        self._system = system_resolv_conf(self._settings.resolv_conf)
         self.pool = open_policy_upstreams(self._network, self._settings, self.metrics.count)
         if not self.pool.names:
             log.error("There are no upstreams: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
 
     def replace(self, policy: Policy) -> UpstreamPool | None:
         """Open other upstreams if they have changed, and return them. Queries in flight are still answered by the old ones."""
-        is_same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system_resolv_conf() == self._system
+        system = system_resolv_conf(self._settings.resolv_conf)
+        is_same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system == self._system
         self._network = policy.network
         if is_same:
             return None
@@ -157,7 +159,7 @@ def open_policy_upstreams(
     places = (settings.dns, *settings.encrypted.values())
     return open_upstream_pool(
         network.upstream,
-        resolv_conf=system_resolv_conf(),
+        resolv_conf=system_resolv_conf(settings.resolv_conf),
         own=[(endpoint.host, endpoint.port) for place in places for endpoint in place.every_family()],
         count=count,
         trust=TrustStore(settings.upstream_ca),
@@ -176,12 +178,18 @@ def _upstream_settings(network: NetworkSettings) -> tuple[object, ...]:
     return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records, resolver.client_subnet
 
 
-def system_resolv_conf() -> str:
-    """The text of all resolv.conf files. They change when the machine joins a network."""
+def system_resolv_conf(copy: Path | None = None) -> str:
+    """The text of all resolv.conf files. They change when the machine joins a network.
+
+    A confined process can't read a file that has replaced the one it knew; it gets the text of control's `copy`.
+    """
     texts = []
     for path in RESOLV_CONFS:
         try:
             texts.append(path.read_text(encoding="ascii", errors="replace"))
+        except PermissionError:
+            with contextlib.suppress(OSError):
+                return copy.read_text(encoding="utf-8") if copy is not None else ""
         except OSError:
             continue
     return "\n".join(texts)

@@ -109,7 +109,7 @@ class Worker:
         self._clients: dict[str, tuple[Device, Ruleset] | None] = {}
         self._horizon = math.inf
         self._last_tick = time.time()
-        self._system_servers = system_resolv_conf()
+        self._system_servers = system_resolv_conf(settings.resolv_conf)
 
     def client(self, address: str) -> tuple[Device, Ruleset] | None:
         """Return the device at `address` with its current ruleset; None for an address outside the network."""
@@ -214,7 +214,7 @@ class Worker:
         """Open other upstreams when the system names others, such as after boot or in another network."""
         while True:
             await asyncio.sleep(SYSTEM_CHECK_INTERVAL_S)
-            servers = system_resolv_conf()
+            servers = system_resolv_conf(self.settings.resolv_conf)
             if servers != self._system_servers:
                 self._system_servers = servers
                 self._forget(tell=False)

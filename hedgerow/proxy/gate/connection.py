@@ -25,11 +25,14 @@ from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
 from hedgerow.proxy.own_pages import relay_line
 from hedgerow.proxy.pac import pac_response
 from hedgerow.proxy.policy import Counters
+from hedgerow.sockets import offer_connection
 
 log = logging.getLogger(__name__)
 
 _HANDOVER_RETRY_SECONDS = 0.003
-"""Seconds until inspectors that had no room for another connection are tried again."""
+"""Seconds until inspectors, or the pages, that had no room for another connection are tried again."""
+
+_MAX_OFFERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +280,8 @@ class GateConnection(asyncio.Protocol):
         assert pages is not None
         tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, (), self._transport)
         try:
-            made = await asyncio.get_running_loop().create_unix_connection(lambda: TunnelEnd.towards_server(tunnel), pages.socket)
+            offered = await _offer_connection(pages.socket)
+            made = await asyncio.get_running_loop().create_unix_connection(lambda: TunnelEnd.towards_server(tunnel), sock=offered)
         except OSError:
             return self._protocol.not_dialled()
         transport, server = made
@@ -320,3 +324,13 @@ class GateConnection(asyncio.Protocol):
         except OSError:
             return self._protocol.not_handed_over()
         return ()
+
+
+async def _offer_connection(path: str) -> socket.socket:
+    """Return a connection to the process that takes them at `path`, which may be busy for a moment. Raises OSError."""
+    for _ in range(_MAX_OFFERS):
+        try:
+            return offer_connection(path)
+        except BlockingIOError:
+            await asyncio.sleep(_HANDOVER_RETRY_SECONDS)
+    return offer_connection(path)

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from mitmproxy.connection import Client
 
-from hedgerow.proxy.certificate_authority import LeafCertificates
 from hedgerow.proxy.inspection.addon import InspectionAddon
+from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
 from hedgerow.proxy.inspection.streams import Stream

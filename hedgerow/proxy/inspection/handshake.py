@@ -27,6 +27,8 @@ from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 _numbers = count(1)
+_MAX_EARLY = 64 * 1024
+"""Bytes kept of a client until there is a certificate."""
 
 
 class ClientHandshake:
@@ -129,7 +131,23 @@ class ClientHandshake:
         server.tls = client.tls = True
         client.sni = hello.sni
         self._offers = hello.alpn
-        context = self._inspector.leaf_certificates.context(hello.sni or server.address[0])
+        self._receive = ClientHandshake._keep
+        self._inspector.leaf_certificates.request(hello.sni or server.address[0], self._proceed)
+
+    def _keep(self, data: bytes) -> None:
+        """Bytes of a client that does not wait for our ServerHello, such as early data: they belong to the handshake."""
+        self._first += data
+        if len(self._first) > _MAX_EARLY:
+            self.abort()
+
+    def _proceed(self, context: ssl.SSLContext | None) -> None:
+        """Begin the handshake with the certificate that the signer has issued."""
+        if not self.stream.is_open:
+            return
+        if context is None:
+            self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
+            self.abort()
+            return
         self.stream.secure(TlsSession(context, is_server=True), self._first)
 
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,6 @@ from mitmproxy import connection
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy import handover
-from hedgerow.proxy.certificate_authority import CertificateAuthority, LeafCertificates
 from hedgerow.proxy.connections import BusyRequest, BusyTracker, report_busy
 from hedgerow.proxy.handover import parse_handover_header
 from hedgerow.proxy.inspection.addon import InspectionAddon
@@ -29,11 +28,13 @@ from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorSession
 from hedgerow.proxy.inspection.engine import http_layer
 from hedgerow.proxy.inspection.handshake import ClientHandshake
+from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
+from hedgerow.sockets import bind_datagrams
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class InspectorError(Exception):
 
 
 class Inspector:
-    """`run` serves until `stop`. `upstream_ca` is a file of CAs to trust besides the usual ones.
+    """`run` serves until `stop`. `signer` is the socket of the signer. `upstream_ca` is a file of CAs to trust besides the usual ones.
 
     Without `refusals` a client that refuses our certificate reaches nothing.
     """
@@ -73,7 +74,7 @@ class Inspector:
         self,
         policy: ProxyPolicy,
         key: bytes,
-        authority: CertificateAuthority,
+        signer: Path,
         *,
         upstream_ca: Path | None = None,
         clock: Callable[[], float] = time.time,
@@ -86,7 +87,7 @@ class Inspector:
         self.counters = Counters()
         self.clock = clock
         self.key = key
-        self.leaf_certificates = LeafCertificates(authority)
+        self.leaf_certificates = LeafCertificates(signer)
         self.inspection = InspectionAddon(policy, key, self.counters, clock, self._close, refusals)
         self.origins: OriginPool
         self._upstream_ca = upstream_ca
@@ -145,7 +146,7 @@ class Inspector:
 
     def _listen(self, place: Path | socket.socket) -> None:
         try:
-            self._listener = listener = handover.listen(place) if isinstance(place, Path) else place
+            self._listener = listener = bind_datagrams(place) if isinstance(place, Path) else place
         except OSError as error:
             raise InspectorError(f"the inspector cannot listen on {place}: {error.strerror or error}") from error
         asyncio.get_running_loop().add_reader(listener, self._take_over, listener)
@@ -243,6 +244,7 @@ class Inspector:
         for session in tuple(self._sessions):
             session.abort()
         self.origins.close()
+        self.leaf_certificates.close()
         self.inspection.scans.close()
         deadline = time.monotonic() + _END_GRACE
         while self._sessions and time.monotonic() < deadline:  # noqa: ASYNC110  there is no event to wait for
@@ -292,12 +294,12 @@ class Inspector:
 
 @contextlib.contextmanager
 def _trust_file(extra: Path | None) -> Iterator[Path]:
-    """Yield a file of the CAs for origins: the usual ones, and those in `extra`."""
+    """Yield a file of the CAs for origins: the usual ones, or those and the ones in `extra`, together in memory."""
     usual = Path(certifi.where())
     if extra is None:
         yield usual
         return
-    with tempfile.NamedTemporaryFile(prefix="hedgerow-trust-", suffix=".pem") as file:
+    with os.fdopen(os.memfd_create("trust", os.MFD_CLOEXEC), "wb") as file:
         file.write(usual.read_bytes() + b"\n" + extra.read_bytes())
         file.flush()
-        yield Path(file.name)
+        yield Path(f"/proc/self/fd/{file.fileno()}")

@@ -31,7 +31,7 @@ def test_a_job_has_limited_memory_and_the_highest_oom_score(words: tuple[str, ..
 
 
 def test_a_confined_process_gets_no_more_memory() -> None:
-    program = f"from hedgerow.app.control.jobs import confine; confine({SMALL_MEMORY}); bytearray({SMALL_MEMORY})"
+    program = f"from hedgerow.app.control.jobs import limit_resources; limit_resources({SMALL_MEMORY}); bytearray({SMALL_MEMORY})"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "MemoryError" in done.stderr

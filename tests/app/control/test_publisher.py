@@ -55,6 +55,7 @@ def test_grants_and_pauses_survive_a_snapshot_of_another_version(tmp_path: Path,
     place = Endpoint("127.0.0.1", 0)
     settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place)
     (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9}}\n")
+    (tmp_path / FILE_NAME).parent.mkdir()
     (tmp_path / FILE_NAME).write_bytes(old)
     store = open_journal(settings.journal)
 

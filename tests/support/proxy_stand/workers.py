@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
@@ -23,6 +24,7 @@ from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.proxy import signing
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.gate.server import Gate
 from hedgerow.proxy.gate.table import GateLimits
@@ -30,6 +32,7 @@ from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.signing import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,10 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
 
     BodyScanner.max_hold_seconds = world.patience or BodyScanner.max_hold_seconds
     builder = Builder(world)
-    authority, key = ensure_ca(world.state / "ca"), load_handover_key(world.state / "pass.key")
+    signer, key = _start_signer(world), load_handover_key(world.state / "pass.key")
     refusals = CertificateRefusals(world.state / "pass-through")
     inspector = Inspector(
-        builder.proxy_policy(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
+        builder.proxy_policy(world), key, signer, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
         hello_limit=world.limits.head, idle_limit=world.limits.idle, life_limit=world.limits.lifetime,
     )  # fmt: skip
 
@@ -162,6 +165,19 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     inspector.stop()
     await running
     await builder.upstreams.close()
+
+
+def _start_signer(world: World) -> Path:
+    """Run the signer in a thread of this process. Returns its socket."""
+    authority, path = ensure_ca(world.state / "ca"), world.state / "signer.sock"
+    signer = Signer(signing.listen(path), lambda: authority)
+
+    def serve() -> None:
+        while True:
+            signer.serve(1.0)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return path
 
 
 def _settle() -> None:

@@ -26,7 +26,7 @@ _NO_INTERNET = {
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,127.0.0.0/8,localhost,::1"),
 }
 """Sends what would leave this machine to a port at which nobody listens: whoever publishes lists is never asked by a test."""
-ROLES = ("dns", "gate", "inspector", "control")
+ROLES = ("dns", "gate", "signer", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
 _READY_OR_LIMITED = re.compile(r"hedgerow (?:ready|filters with limits) dns=(\S+) proxy=(\S+)(?: web=)?(\S*)(?: \w+=\S+)*\s*")
 
@@ -76,7 +76,7 @@ class Hedgerow:
         fresh.replace(self.policy_path)
 
     def pids(self, role: str) -> list[int]:
-        """The processes of one role ("dns", "gate", "inspector", "control") that live now, as the process table shows them."""
+        """The processes of one role ("dns", "gate", "signer", "inspector", "control") that live now, as the process table shows them."""
         assert role in ROLES, role
         return [pid for pid, words in _descendants(self.process.pid) if role in words[-4:]]
 

@@ -1,0 +1,133 @@
+"""The signer: the process that holds the CA's key for the inspectors (`python -m hedgerow.app.signer signer 0 STATE`).
+
+It imports almost nothing and meets no stranger's bytes but host names. Of the state directory it reads the CA and, for the name of our own
+pages, the snapshot. When control replaces the CA, it uses the new one at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hedgerow.app.files import error_text
+from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY
+from hedgerow.app.logs import start_logs
+from hedgerow.app.privileges import confine_signer
+from hedgerow.app.settings import Settings
+from hedgerow.codec import decode
+from hedgerow.confinement import forbid_inspection
+from hedgerow.network.own_addresses import OwnAddresses
+from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, load_ca
+from hedgerow.proxy.signing import Signer, listen
+
+log = logging.getLogger("hedgerow.signer")
+
+PAGES_NAME = "hedgerow.internal"
+CHECK_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    network: _Network
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """The part of a snapshot that matters here."""
+
+    policy: _Policy
+
+
+class FollowedFile[T]:
+    """The content of a file, loaded again when the file has been replaced. If that fails, the last content stays."""
+
+    def __init__(self, path: Path, load: Callable[[], T], first: T) -> None:
+        self._path, self._load, self._content = path, load, first
+        self._identity: tuple[int, int, int] | None = None
+        self._due = 0.0
+
+    def __call__(self) -> T:
+        if (now := time.monotonic()) >= self._due:
+            self._due = now + CHECK_INTERVAL_S
+            with contextlib.suppress(OSError):
+                status = self._path.stat()
+                identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+                if identity != self._identity:
+                    self._identity = identity
+                    self._reload()
+        return self._content
+
+    def _reload(self) -> None:
+        try:
+            self._content = self._load()
+        except (OSError, ValueError, CertificateAuthorityError) as error:
+            log.error("Can't use %s, the last one stays in use: %s", self._path, error_text(error))
+
+
+class ReservedHosts:
+    """Recognises our own pages: an inspector that was taken over must not impersonate them."""
+
+    def __init__(self, settings: Settings) -> None:
+        file = settings.published / "snapshot.json"
+        self._server_name = FollowedFile(file, lambda: decode(_Published, file.read_bytes()).policy.network.server_name, None)
+        self._addresses = OwnAddresses()
+        name = socket.gethostname().lower().partition(".")[0]
+        self._names = {"localhost", name, f"{name}.local", PAGES_NAME}
+
+    def __call__(self, host: str) -> bool:
+        return host in self._names or host == self._server_name() or host in self._addresses()
+
+
+def run(settings: Settings) -> None:
+    """Serve until standard input closes. Raises OSError and CertificateAuthorityError."""
+    authority: FollowedFile[CertificateAuthority] = FollowedFile(
+        settings.authority / "hedgerow-ca.pem", lambda: load_ca(settings.authority), load_ca(settings.authority)
+    )
+    listener = listen(settings.signer_socket)
+    confine_signer(settings)
+    forbid_inspection()
+    signer = Signer(listener, authority, ReservedHosts(settings))
+    signer.selector.register(sys.stdin, selectors.EVENT_READ)
+    _write(READY)
+    due = time.monotonic()
+    while not signer.serve(max(0.0, due - time.monotonic())):
+        if time.monotonic() >= due:
+            _write(BEAT)
+            due = time.monotonic() + BEAT_EVERY_S
+
+
+def _write(message: bytes) -> None:
+    with contextlib.suppress(BlockingIOError):  # never wait for a supervisor that does not read
+        os.write(sys.stdout.fileno(), message)
+
+
+def main() -> None:
+    settings = Settings.load(Path(sys.argv[3]))
+    os.umask(0o077)
+    start_logs("signer", settings.log_level, settings.log_json)
+    os.set_blocking(sys.stdout.fileno(), False)
+    try:
+        run(settings)
+    except (OSError, CertificateAuthorityError) as error:
+        text = f"can't use the certificate authority: {error_text(error)}"
+        log.error("can't serve: %s", text)
+        with contextlib.suppress(OSError):
+            _write(PROBLEM + text[:500].encode() + b"\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

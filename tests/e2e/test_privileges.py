@@ -1,0 +1,70 @@
+"""Live processes of `hedgerow up`, seen from outside: what each may do, and what other processes of the user may do to them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import curl
+from small_internet.family import COMPUTER, LISTS, family_policy
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+from hedgerow.confinement import missing_limits
+
+pytestmark = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
+
+CONTROL = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 12  # over files where root starts it, and CAP_NET_ADMIN
+PEEK = """
+import sys
+from hedgerow.confinement import keep_capabilities
+keep_capabilities(())
+for name in ("mem", "environ"):
+    try:
+        open(f"/proc/{sys.argv[1]}/{name}", "rb")
+        print(name, "open")
+    except PermissionError:
+        print(name, "closed")
+"""
+
+
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def opened_by(pid: int) -> set[str]:
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    return {str(link.readlink()) for link in links} | set(Path(f"/proc/{pid}/maps").read_text().split())
+
+
+def shown(running: Hedgerow, internet: SmallInternet, host: str) -> int:
+    return curl(internet.url(host, "/open"), proxy=running.proxy, source=COMPUTER, ca=running.authority).status
+
+
+def test_each_process_keeps_what_it_needs_and_secrets_stay_with_control_and_signer(internet: SmallInternet) -> None:
+    with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
+        assert shown(running, internet, "www.school.example") == 200
+        for role in ("dns", "gate", "inspector", "signer"):
+            (pid,) = running.pids(role)
+            status = status_of(pid)
+            assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2"), role
+            for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
+                assert int(status[name], 16) == 0, (role, name)
+            secrets = re.compile(r"journal\.sqlite|admin-token|/ca/")
+            assert not [place for place in opened_by(pid) if secrets.search(place)], role
+        (control,), (signer,) = running.pids("control"), running.pids("signer")
+        assert int(status_of(control)["CapPrm"], 16) & ~CONTROL == 0
+        peeked = subprocess.run([sys.executable, "-P", "-c", PEEK, str(signer)], capture_output=True, text=True, check=True).stdout
+        assert peeked.split("\n")[:2] == ["mem closed", "environ closed"], "even for processes that nothing confines"
+
+        # Without the signer, known hosts go on; new ones wait until it has started again.
+        os.kill(signer, signal.SIGKILL)
+        assert shown(running, internet, "www.school.example") == 200
+        assert shown(running, internet, "adult.example") == 403, "the block page needs a certificate of its own"
+        wait_until(lambda: running.pids("signer") not in ([], [signer]), 30, "the next signer")

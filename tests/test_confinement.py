@@ -1,0 +1,153 @@
+"""Confinement of a process by itself, tried by a program that is confined as an inspector, a scanner or a list job is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hedgerow.confinement import missing_limits, without
+
+needs_kernel = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
+
+ATTACKER = """
+import ctypes, errno, json, os, socket, sys
+from pathlib import Path
+from hedgerow.app.privileges import confine_worker, confine_job
+from hedgerow.app.settings import Settings, parse_endpoint
+from hedgerow.policies.reading.load import load_policy
+
+role, state, victim = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+place = parse_endpoint("127.0.0.1:0")
+if role == "job":
+    confine_job([], [state / "lists"], state)
+else:
+    confine_worker(role, Settings(state, None, place, place, place), load_policy(None), state / "generations" / "1")
+
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+def connect(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(path)
+
+def vm_read():
+    if ctypes.CDLL(None, use_errno=True).process_vm_readv(victim, None, 0, None, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+secrets = ["ca/hedgerow-ca.pem", "journal.sqlite", "admin-token", "notices/1", "run/settings.json", "ca"]
+results = {name: attempt(lambda: os.open(state / name, os.O_RDONLY)) for name in secrets}
+results |= {
+    "write the key": attempt(lambda: os.open(state / "ca/hedgerow-ca.pem", os.O_WRONLY)),
+    "replace the journal": attempt(lambda: os.rename(state / "published/snapshot.json", state / "journal.sqlite")),
+    "link the key": attempt(lambda: os.link(state / "ca/hedgerow-ca.pem", state / "refused/key")),
+    "remove the token": attempt(lambda: os.unlink(state / "admin-token")),
+    "write a snapshot": attempt(lambda: os.open(state / "published/snapshot.json", os.O_WRONLY)),
+    "the user's files": attempt(lambda: os.listdir(Path.home())),
+    "passwords": attempt(lambda: os.open("/etc/shadow", os.O_RDONLY)),
+    "orders to services": attempt(lambda: connect(str(state / "run/control.sock"))),
+    "memory": attempt(lambda: os.open(f"/proc/{victim}/mem", os.O_RDONLY)),
+    "memory by system call": attempt(vm_read),
+    "environment": attempt(lambda: Path(f"/proc/{victim}/environ").read_bytes()),
+    "kill": attempt(lambda: os.kill(victim, 9)),
+    "namespace": attempt(lambda: os.unshare(os.CLONE_NEWUSER)),
+    "capture packets": attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+    "read the snapshot": attempt(lambda: (state / "published/snapshot.json").read_bytes()),
+    "read lists": attempt(lambda: (state / "generations/1/hosts").read_bytes()),
+    "write refusals": attempt(lambda: (state / "refused/pass-through").write_text("x")),
+    "write a list": attempt(lambda: (state / "lists/new").write_text("x")),
+    "connect to origins": attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM)),
+}
+status = dict(line.split(":\\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\\t" in line)
+results["status"] = [status[name].strip() for name in ("NoNewPrivs", "CapEff", "CapPrm", "CapBnd", "CapAmb", "Seccomp")]
+print(json.dumps(results))
+"""
+PERMITTED = {
+    "inspector": {"read the snapshot", "read lists", "write refusals", "connect to origins"},
+    "gate": {"read the snapshot", "read lists", "connect to origins"},
+    "dns": {"read the snapshot", "read lists", "connect to origins"},
+    "job": {"write a list", "connect to origins"},
+}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory with a file in each place."""
+    names = ("ca/hedgerow-ca.pem", "journal.sqlite", "admin-token", "notices/1", "run/settings.json", "published/snapshot.json")
+    for name in (*names, "generations/1/hosts", "lists/old", "refused/pass-through", "run/inspect/x", "run/dns/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    return tmp_path
+
+
+@needs_kernel
+@pytest.mark.parametrize("role", PERMITTED)
+def test_a_taken_over_worker_reaches_no_secret(state: Path, role: str) -> None:
+    with subprocess.Popen([sys.executable, "-P", "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        words = [sys.executable, "-P", "-c", ATTACKER, role, str(state), str(victim.pid)]
+        results = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        assert victim.poll() is None
+        victim.kill()
+    no_new, *capabilities, filtered = results.pop("status")
+    assert {name for name, outcome in results.items() if outcome == "done"} == PERMITTED[role]
+    assert set(results.values()) <= {"done", "EPERM", "EACCES", "EXDEV"}, "refused, and not because something was missing"
+    assert (no_new, filtered) == ("1", "2")
+    assert {int(each, 16) for each in capabilities} == {0}
+    assert (state / "journal.sqlite").read_text() == (state / "admin-token").read_text() == "x"
+
+
+RESOLVER = """
+import sys
+from pathlib import Path
+from hedgerow.app.workers import upstreams
+from hedgerow.confinement import Confinement, code_paths, confine
+folder = Path(sys.argv[1])
+upstreams.RESOLV_CONFS = (folder / "resolv.conf", folder / "absent")
+print(upstreams.system_resolv_conf(folder / "published" / "resolv.conf"))
+confine(Confinement((*code_paths(), folder / "resolv.conf", folder / "published")))
+for _ in sys.stdin:
+    print(upstreams.system_resolv_conf(folder / "published" / "resolv.conf"), flush=True)
+"""
+
+
+@needs_kernel
+def test_a_worker_follows_resolver_settings_in_a_file_that_replaces_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.1")
+    words = [sys.executable, "-P", "-c", RESOLVER, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "nameserver 192.0.2.1\n"
+        (tmp_path / "new").write_text("nameserver 192.0.2.2")
+        (tmp_path / "new").replace(tmp_path / "resolv.conf")
+        (tmp_path / "published" / "resolv.conf").write_text("nameserver 192.0.2.2")  # by control
+        print("again", file=worker.stdin, flush=True)
+        assert worker.stdout.readline() == "nameserver 192.0.2.2\n"
+        worker.stdin.close()
+
+
+@needs_kernel
+def test_a_process_with_threads_is_not_half_confined() -> None:
+    program = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(1,), daemon=True).start()\n"
+        "from hedgerow.confinement import Confinement, ConfinementError, confine\n"
+        "try:\n    confine(Confinement())\nexcept ConfinementError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert "other threads would stay without limits" in done.stdout
+
+
+def test_everything_but_a_directory(tmp_path: Path) -> None:
+    for name in ("home/state/ca", "home/code/lib", "home/notes", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    secret = tmp_path / "home" / "state"
+    found = without([tmp_path / "home", tmp_path / "other", secret, secret / "ca", tmp_path / "gone"], secret)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in found) == ["home/code", "home/notes", "other"]
