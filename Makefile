@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse
+.PHONY: help up test setup check fix lock docs screenshots walk fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -91,6 +91,14 @@ bench-dns: setup  ## Measure the resolver beside the peers
 # Needs dnsmasq and dnsperf; ten million queries take half a minute to several minutes.
 soak-dns: setup  ## Ask the resolver ten million queries
 	$(BIN)/python bench/dns_soak.py --out bench/results/dns_soak.md $(ARGS)
+
+# Needs unbound, dnsmasq and openssl.
+bench-dns-abuse: setup  ## Measure plain DNS while another device abuses encrypted DNS
+	$(BIN)/python bench/dns_abuse.py --out bench/results/dns_abuse.md $(ARGS)
+
+# Needs dnsmasq and openssl; an hour with 100,000 connections for each transport.
+soak-connections: setup  ## Open 100,000 short connections over each DNS transport
+	$(BIN)/python bench/dns_connections.py --out bench/results/dns_connections.md $(ARGS)
 
 bench-web: setup  ## Measure pages over a large journal
 	$(BIN)/python -P bench/web.py $(ARGS)

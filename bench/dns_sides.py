@@ -34,13 +34,14 @@ PLAIN = (
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A server that answers; `dot` and `doh` are 0 where it does not support these."""
+    """A server that answers; `dot`, `doh` and `doq` are 0 where it does not support these."""
 
     name: str
     processes: tuple[subprocess.Popen[bytes], ...]
     port: int
     dot: int = 0
     doh: int = 0
+    doq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +116,31 @@ def upstream() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def hedgerow(stand: Stand, *, plain: bool = False, encrypted: bool = False, workers: int = 1, cores: str = "0") -> Iterator[Side]:
-    """Run workers as the program would start them, with a sink in control's place that reads their events."""
-    ports = (free_port(), free_port(), free_port()) if encrypted else (free_port(), 0, 0)
+def hedgerow(
+    stand: Stand,
+    *,
+    plain: bool = False,
+    encrypted: bool = False,
+    limited: bool = False,
+    tree: str = "",
+    workers: int = 1,
+    cores: str = "0",
+) -> Iterator[Side]:
+    """Run workers as the program would start them, with a sink in control's place that reads their events.
+
+    `limited`: limits of queries hold for loopback too. `tree` is the folder of another version of Hedgerow.
+    """
+    ports = (free_port(), free_port(), free_port(), free_port()) if encrypted else (free_port(), 0, 0, 0)
     with tempfile.TemporaryDirectory(dir=stand.folder) as place, contextlib.ExitStack() as running:
         state = Path(place)
-        _publish(stand, state, ports)
+        _publish(stand, state, ports, limited=limited)
         # On the server's side: beside dnsperf it would keep the thread that takes answers waiting for milliseconds.
         running.enter_context(started([sys.executable, __file__, state / "run" / "events.sock"], cores.partition(",")[0]))
         # As installed: compiled once.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         program = [sys.executable, *(("-c", PLAIN) if plain else ("-m", "hedgerow.app.processes"))]
+        if tree:
+            program = [sys.executable, "-c", f"import sys; sys.path.insert(0, {tree!r}); from hedgerow.app.processes import main; main()"]
         commands = [[*program, "dns", str(index), str(state)] for index in range(workers)]
         processes = tuple(running.enter_context(started(command, cores, environment)) for command in commands)
         for _ in range(4 * workers):  # each of them, most likely
@@ -133,7 +148,7 @@ def hedgerow(stand: Stand, *, plain: bool = False, encrypted: bool = False, work
         yield Side("hedgerow", processes, *ports)
 
 
-def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
+def _publish(stand: Stand, state: Path, ports: tuple[int, int, int, int], *, limited: bool) -> None:
     """Write what supervisor and control leave for a worker: settings and a snapshot."""
     from hedgerow.app.settings import Endpoint, Settings
     from hedgerow.app.snapshot import Snapshot
@@ -141,10 +156,11 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
 
     chain, key = stand.certificate
     text = POLICY.replace("UPSTREAM", f"127.0.0.1:{stand.upstream}").replace("CHAIN", str(chain)).replace("KEY", str(key))
+    text = text.replace("network: {", "network: {query_limit: {exempt: []}, ", 1) if limited else text
     text += "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1))
     nowhere = Endpoint("127.0.0.1", 1)
-    dns, dot, doh = (Endpoint("127.0.0.1", port) if port else nowhere for port in ports)
-    encrypted = {name: endpoint for name, endpoint in (("dot", dot), ("doh", doh)) if endpoint is not nowhere}
+    dns, dot, doh, doq = (Endpoint("127.0.0.1", port) if port else nowhere for port in ports)
+    encrypted = {name: endpoint for name, endpoint in (("dot", dot), ("doh", doh), ("doq", doq)) if endpoint is not nowhere}
     settings = Settings(state, None, dns, nowhere, nowhere, encrypted=encrypted)
     (state / "run").mkdir()
     settings.save()
