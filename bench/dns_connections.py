@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/dns_connections.py [--thousands 100] [--only doq] [--out FILE]
 
-Each connection asks one query and ends; over QUIC one in a hundred just falls silent. The private memory of the worker is read before, after each
-tenth, and after a minute's rest, in which silent connections end. It may grow by `ALLOWED_MB` at most after the first tenth.
+Each connection asks one query and ends; over QUIC one in a hundred just falls silent. The private memory of the worker is read before,
+after each tenth, and after a rest in which silent connections end. It may grow by `ALLOWED_MB` at most after the first tenth.
 """
 
 from __future__ import annotations
