@@ -127,7 +127,7 @@ class SnapshotWatch:
 
     def open_if_new(self) -> LoadedSnapshot | None:
         """Open the snapshot if it is new. Returns None if it is not, or can't be opened; then the last one stays in force."""
-        identities = tuple(_identity_of(folder / FILE_NAME) for folder in self._folders)
+        identities = tuple(identity_of(folder / FILE_NAME) for folder in self._folders)
         if identities == self._seen or not any(identities):
             return None
         self._seen = identities
@@ -143,7 +143,8 @@ class SnapshotWatch:
         return view
 
 
-def _identity_of(file: Path) -> tuple[int, int, int] | None:
+def identity_of(file: Path) -> tuple[int, int, int] | None:
+    """Return what differs between a file and any other that takes its place; None if there is none."""
     try:
         status = file.stat()
     except OSError:

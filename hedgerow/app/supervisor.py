@@ -84,6 +84,37 @@ class ManagedProcess:
         pid = self.process.pid if self.process else None
         return WorkerRow(self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals, self.problem)
 
+    def reload(self) -> None:
+        """Have the process read its files again."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGHUP)
+
+
+class TroubleProcess:
+    """The process that tells what is wrong where control's pages would be (`trouble_page`)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def show(self, descriptors: Sequence[int]) -> None:
+        """Start it on control's listening sockets, unless it runs."""
+        if not descriptors or (self._process is not None and self._process.returncode is None):
+            return
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "hedgerow.app.trouble_page", str(self._settings.state), ",".join(map(str, descriptors))),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=descriptors,
+            process_group=0,
+        )
+
+    async def hide(self) -> None:
+        """End it if it runs."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
 
 class Supervisor:
     """Runs control first, then the workers; `run` returns the exit status.
@@ -108,8 +139,8 @@ class Supervisor:
         self._workers = [ManagedProcess("signer", 0)]
         self._workers += [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
-        self._trouble_page: asyncio.subprocess.Process | None = None
         self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
+        self._trouble = TroubleProcess(settings)
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[asyncio.subprocess.Process, int] = {}
@@ -119,7 +150,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._control.reload)
         watchdog = asyncio.create_task(self._watch_beats())
         supervising = [asyncio.create_task(self._supervise(self._control))]
         has_snapshot = (self._settings.published / "snapshot.json").exists()
@@ -136,13 +167,9 @@ class Supervisor:
         for group in ([*self._workers, self._gateway], [self._control]):
             processes = [(managed, process) for managed in group for process in (managed.process, *managed.predecessors)]
             await asyncio.gather(*(_end_process(managed, process) for managed, process in processes))
-        await self._hide_trouble()
+        await self._trouble.hide()
         await asyncio.gather(*supervising)
         return self._status
-
-    def _reload(self) -> None:
-        if self._control.process is not None and self._control.process.returncode is None:
-            self._control.process.send_signal(signal.SIGHUP)
 
     async def _wait_settled(self, processes: Sequence[ManagedProcess], seconds: float) -> None:
         """Wait until each of them serves or has failed, until the run ends, or for this many seconds."""
@@ -253,25 +280,7 @@ class Supervisor:
                 os.close(descriptor)
         self._write_workers()
         if managed.failures >= ATTEMPTS and managed is self._control:
-            await self._show_trouble()
-
-    async def _show_trouble(self) -> None:
-        """Have a page tell what is wrong where control's pages would be, unless one does."""
-        descriptors = self._sockets.get(self._control.slot, ())
-        if not descriptors or (self._trouble_page is not None and self._trouble_page.returncode is None):
-            return
-        self._trouble_page = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.trouble_page", str(self._settings.state), ",".join(map(str, descriptors))),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=descriptors,
-            process_group=0,
-        )
-
-    async def _hide_trouble(self) -> None:
-        process, self._trouble_page = self._trouble_page, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+            await self._trouble.show(self._sockets.get(managed.slot, ()))
 
     async def _start(self, managed: ManagedProcess) -> None:
         descriptors = self._sockets.get(managed.slot, ())
@@ -300,7 +309,7 @@ class Supervisor:
                 managed.settled.set()
                 self._write_workers()
                 if managed is self._control:
-                    await self._hide_trouble()
+                    await self._trouble.hide()
                 for predecessor in managed.predecessors:
                     if predecessor.stdin is not None:
                         predecessor.stdin.write(RETIRE)

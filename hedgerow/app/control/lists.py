@@ -141,12 +141,6 @@ class ListUpdater:
         """Compile the policy's lists. Returns False on failure; the generation in force then stays."""
         return await self._compile(self._copies.with_paths(sources_of(policy)))
 
-    async def repair(self, policy: Policy) -> bool:
-        """Compile the lists again if the files of the generation in force are damaged. Returns True if they were."""
-        if self.generation is None or await asyncio.to_thread(_is_usable, self.generation):
-            return False
-        return await self.compile(policy)
-
     async def _compile(self, sources: tuple[Source, ...]) -> bool:
         out = self._folders.generations / fingerprint(sources)
         started = time.monotonic()
@@ -338,7 +332,7 @@ def _warn(problems: Sequence[Problem], asked: int) -> None:
 def newest_generation(folders: ListFolders) -> Path | None:
     """The latest usable generation of any run."""
     with suppress(OSError):
-        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and _is_usable(path)]
+        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and is_usable(path)]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
     return None
 
@@ -349,10 +343,10 @@ def _size_of_starter_lists() -> int:
 
 def _usable_report(generation: Path) -> CompileReport | None:
     """The compiler's report of a usable generation; None if it must be compiled again."""
-    return read_report(generation) if _is_usable(generation) else None
+    return read_report(generation) if is_usable(generation) else None
 
 
-def _is_usable(generation: Path) -> bool:
+def is_usable(generation: Path) -> bool:
     """Return True if a generation can be opened and its checksums match, so that a bad disk neither stops Hedgerow nor unblocks sites."""
     try:
         Catalogue.open(generation)

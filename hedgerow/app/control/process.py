@@ -27,6 +27,7 @@ from hedgerow.app.control.notices import event_notices, send_in_subprocess, watc
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
+from hedgerow.app.control.snapshot_repair import SnapshotRepair
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.traffic import count_traffic
 from hedgerow.app.control.web import WebControl
@@ -79,6 +80,7 @@ class ControlProcess:
         self._token = make_token(settings.admin_token)
         self._store = store = open_journal(settings.journal)
         self._publisher = SnapshotPublisher(settings, store)
+        self._repair = SnapshotRepair(self._publisher)
         self.recorder = Recorder(store)
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.
@@ -129,7 +131,7 @@ class ControlProcess:
             tasks.create_task(self._watch_policy())
             tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
-            tasks.create_task(publisher.keep_on_disk())
+            tasks.create_task(self._repair.run())
             tasks.create_task(self._delete_expired())
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._ending_notifier.run())
@@ -230,7 +232,7 @@ class ControlProcess:
                     case GaugeLevel(name, _, value) if name == SNAPSHOT_LEVEL:
                         self._publisher.applied.note(delivery.worker, int(value))
                         if not value:  # that of last resort
-                            self._publisher.suspect()
+                            self._repair.suspect()
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
                     case ActiveMinute():

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.control.applied import AppliedSnapshots
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
+from hedgerow.app.control.snapshot_files import SnapshotFiles
 from hedgerow.app.files import error_text
-from hedgerow.app.settings import Settings, make_memory_folder, memory_folder
-from hedgerow.app.snapshot import FILE_NAME, LoadedSnapshot, Snapshot, denial_key
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, denial_key, identity_of
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
@@ -34,7 +35,6 @@ DENIALS, DENIAL_SHOWN_S = 100, 1800.0
 """Denied requests in a snapshot, at most, and seconds for which block pages that wait are told."""
 
 _RETRY_S = 2.0
-_CHECK_INTERVAL_S = 1.0
 
 
 class SnapshotPublisher:
@@ -59,8 +59,7 @@ class SnapshotPublisher:
         self._spent: tuple[SpentBudget, ...] = ()
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
-        self._written: tuple[int, int, int] | None = None
-        self._is_suspect = False
+        self._files = SnapshotFiles(settings.state)
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
 
@@ -125,34 +124,14 @@ class SnapshotPublisher:
                     log.error("The snapshot can't be written, the last one stays in force: %s", self.problem)
                 await asyncio.sleep(_RETRY_S)
 
-    async def keep_on_disk(self) -> None:
-        """Write the snapshot again whenever the disk does not have it as it was written, until cancelled. Repairs what `suspect` named."""
-        while True:
-            await asyncio.sleep(_CHECK_INTERVAL_S)
-            if self._is_suspect:
-                self._is_suspect = False
-                await self._repair()
-            if self.view is not None and self.is_enforced and _identity_of(self._state / FILE_NAME) != self._written:
-                await self._write_again(self.view.snapshot)
-
-    def suspect(self) -> None:
-        """Check the files of the lists soon: a worker could not use what lies there."""
-        self._is_suspect = True
-
-    async def _repair(self) -> None:
-        if await self.lists.repair(self.policy):
-            log.error("The compiled lists were damaged: they were compiled again")
-        self._wanted.set()
-
-    async def _write_again(self, snapshot: Snapshot) -> None:
+    async def write_again_if_damaged(self) -> None:
+        """Write the snapshot to the disk again if it was damaged or removed there, or never saved."""
+        if self.view is None or not self.is_enforced or self._files.is_on_disk:
+            return
         async with self._publishing:
-            try:
-                await asyncio.to_thread(snapshot.save, self._state)
-            except OSError as error:
-                self.problem = error_text(error)
-                return
-            self.problem, self._written = "", _identity_of(self._state / FILE_NAME)
-        log.warning("snapshot %d was damaged, removed or not saved before: it is on the disk again", snapshot.serial)
+            self.problem = await asyncio.to_thread(self._files.save_on_disk, self.view.snapshot)
+        if not self.problem:
+            log.warning("snapshot %d was damaged, removed or not saved before: it is on the disk again", self.view.snapshot.serial)
 
     async def publish_on_request(self) -> None:
         """Runs until cancelled: for what `hear_names` and `count` find out."""
@@ -187,10 +166,10 @@ class SnapshotPublisher:
         version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
         state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))
-        denied = await asyncio.to_thread(self._denied, now)
+        denied = await asyncio.to_thread(_recent_denials, self.reader, now)
         snapshot = Snapshot(self._serial, now, policy, generation, *state, version, denied)
         view = LoadedSnapshot(snapshot)
-        problem = await asyncio.to_thread(self._save, snapshot)
+        problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
         log.info("snapshot %d published", snapshot.serial)
         if generation != self._generation:
@@ -198,24 +177,6 @@ class SnapshotPublisher:
             await asyncio.to_thread(self.lists.prune, {generation, self._generation})
             self._generation = generation
         return problem
-
-    def _save(self, snapshot: Snapshot) -> str:
-        """Write to memory and to the disk. Returns why the disk failed, empty if it did not. Raises OSError if both failed."""
-        try:
-            snapshot.save(make_memory_folder(self._state))
-            is_in_memory = True
-        except OSError:
-            is_in_memory = False
-            with contextlib.suppress(OSError):  # an older copy would count as newer than what comes after a restart
-                (memory_folder(self._state) / FILE_NAME).unlink(missing_ok=True)
-        try:
-            snapshot.save(self._state)
-        except OSError as error:
-            if not is_in_memory:
-                raise
-            return error_text(error)
-        self._written = _identity_of(self._state / FILE_NAME)
-        return ""
 
     def _record_version(self, policy: Policy, generation: Path, now: float) -> int:
         """Describe the rules and lists in the journal. Returns the id of the description, 0 if the journal cannot be written."""
@@ -227,12 +188,6 @@ class SnapshotPublisher:
             log.warning("The version of the rules can't be recorded: %s", error.orig)
             return 0
 
-    def _denied(self, now: float) -> dict[str, float]:
-        """Return the denials that a child may still be waiting for. A newer request for the same host is told by its newer ticket."""
-        rows = self.reader.requests("denied", limit=DENIALS)
-        recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
-        return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}
-
     def _policy_host_names(self, policy: Policy) -> dict[str, str]:
         wanted = {name for device in policy.devices.values() for name in device.hostnames}
         return {key: name for key, name in self._names.items() if name in wanted}
@@ -240,6 +195,13 @@ class SnapshotPublisher:
     def _live_state(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Session, ...]]:
         self.budgets.load_bonuses()
         return self.reader.grants(now), self.reader.pauses(now), self.usage.sessions(now)
+
+
+def _recent_denials(reader: JournalReader, now: float) -> dict[str, float]:
+    """Return the denials that a child may still be waiting for. A newer request for the same host is told by its newer ticket."""
+    rows = reader.requests("denied", limit=DENIALS)
+    recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
+    return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}
 
 
 def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
@@ -309,20 +271,12 @@ class PolicyFile:
 
     def _identity(self) -> tuple[object, ...] | None:
         """The identities of the file, of the files that it includes, and of the directories in which more may appear."""
-        own = _identity_of(self.path) if self.path is not None else None
+        own = identity_of(self.path) if self.path is not None else None
         if own is None:
             return None
         others = {Path(file) for file in self.policy.files} | {Path(problem.source) for problem in self.problems}
         folders = {other.parent for other in others if other.is_absolute()} - {self.path.parent if self.path else Path()}
-        return (own, *((str(other), _identity_of(other)) for other in sorted(others | folders)))
-
-
-def _identity_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+        return (own, *((str(other), identity_of(other)) for other in sorted(others | folders)))
 
 
 def _read_texts(path: Path | None, policy: Policy) -> dict[str, str]:

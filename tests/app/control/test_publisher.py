@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.publisher import PolicyFile, SnapshotPublisher
+from hedgerow.app.control.snapshot_repair import SnapshotRepair
 from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot
 from hedgerow.journal.database import open_journal
@@ -84,7 +85,7 @@ def test_a_damaged_snapshot_is_written_again_and_a_failing_disk_leaves_the_chang
         publisher = SnapshotPublisher(settings, store)
         assert await publisher.lists.load_first_generation(publisher.policy, None)
         await publisher.publish()
-        keeping = asyncio.create_task(publisher.keep_on_disk())
+        keeping = asyncio.create_task(SnapshotRepair(publisher).run())
         (tmp_path / FILE_NAME).write_bytes(b"damaged")
         while (tmp_path / FILE_NAME).read_bytes() == b"damaged":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
