@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse
+.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -55,6 +55,9 @@ fuzz: setup  ## Fuzz the parsers of strangers' bytes; MINUTES and TARGETS choose
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes --upgrade \
 			--target build/fuzz-tools -r tests/fuzz/requirements.lock && touch build/fuzz-tools/.installed; }
 	PYTHONPATH=build/fuzz-tools $(BIN)/python tools/fuzz.py --minutes $(or $(MINUTES),10) $(TARGETS)
+
+chaos: setup  ## Break Hedgerow at random under its users' eyes; ROUNDS, SEED and ONLY choose
+	PYTHONPATH=tests/support $(BIN)/python -m chaos.run --rounds $(or $(ROUNDS),50) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 bench-lists: setup  ## Measure compilation and URL look-ups
 	$(BIN)/python bench/lists.py --write

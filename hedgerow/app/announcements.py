@@ -1,4 +1,4 @@
-"""The supervisor's words about a run: to systemd, on standard output, and to whoever looks at the terminal."""
+"""The supervisor's words about a run: to systemd, on standard output, at the terminal, and in place of the pages."""
 
 from __future__ import annotations
 
@@ -57,3 +57,29 @@ def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence
 
 def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
     return address.version, int(address)
+
+
+class TroubleProcess:
+    """The process that tells what is wrong where control's pages would be (`trouble_page`)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def show(self, descriptors: Sequence[int]) -> None:
+        """Start it on control's listening sockets, unless it runs."""
+        if not descriptors or (self._process is not None and self._process.returncode is None):
+            return
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "hedgerow.app.trouble_page", str(self._settings.state), ",".join(map(str, descriptors))),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=descriptors,
+            process_group=0,
+        )
+
+    async def hide(self) -> None:
+        """End it if it runs."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,4 +1,8 @@
-"""Backup and restore of journal, policy file, CA and notice addresses, in one file. Lists are not included: they are fetched again."""
+"""Backup and restore of journal, policy with all files that it reads, CA and notice addresses, in one file.
+
+Public lists are not included: they are fetched again. Files beside the policy file are restored beside it; files elsewhere only if asked
+for, since a backup could name any place.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,34 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder
 from hedgerow.journal.database import dialect_of
+from hedgerow.policies.reading.load import PolicyError, load_policy
 
-JOURNAL, POLICY = "journal.sqlite", "hedgerow.yaml"
+JOURNAL, POLICY, GATEWAY = "journal.sqlite", "hedgerow.yaml", "gateway.json"
 FOLDERS = ("ca/", "notices/")
+BESIDE, ELSEWHERE = "beside-policy/", "elsewhere/"
+"""Prefixes of the names of files that the policy reads: the path from the policy file's directory, or from the root, follows."""
+
+
+DAMAGED = "The journal is damaged"
 
 
 class BackupError(Exception):
     """A backup could not be written or restored; the text is one sentence for the user."""
+
+
+def backup_folder(state: Path) -> Path:
+    """The directory of the daily backups."""
+    return state / "backups"
+
+
+def backups_in(state: Path) -> list[Path]:
+    """Return the daily backups, the newest first."""
+    return sorted(backup_folder(state).glob("hedgerow-*.tar.gz"), reverse=True)
 
 
 def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
@@ -29,6 +50,8 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".hedgerow-backup-") as scratch:
             journal, whole = Path(scratch) / JOURNAL, Path(scratch) / "whole"
             dialect_of(state / JOURNAL).back_up(journal)
+            if not dialect_of(journal).is_intact():
+                raise BackupError(f"{DAMAGED}: restart Hedgerow, which recovers what can be read.")
             descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
                 tar.add(journal, JOURNAL)
@@ -41,15 +64,41 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
     return names
 
 
-def _files(state: Path, policy: Path | None) -> list[tuple[Path, str]]:
-    found = [(path, folder + path.name) for folder in FOLDERS for path in sorted((state / folder).glob("[!.]*")) if path.is_file()]
-    return found + ([(policy, POLICY)] if policy is not None and policy.exists() else [])
+def _files(state: Path, policy: Path | None) -> Iterator[tuple[Path, str]]:
+    for folder in FOLDERS:
+        yield from ((path, folder + path.name) for path in sorted((state / folder).glob("[!.]*")) if path.is_file())
+    if (state / GATEWAY).is_file():
+        yield state / GATEWAY, GATEWAY
+    if policy is not None and policy.exists():
+        yield policy, POLICY
+        yield from ((path, name_of(path, policy)) for path in files_of(policy, state))
 
 
-def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
+def files_of(policy: Path, state: Path) -> list[Path]:
+    """Return the existing files that a policy reads: included files, lists, phrases, calendars, certificates. Copies of URLs are not."""
+    try:
+        read = load_policy(policy)
+    except PolicyError:
+        return []
+    certificate = read.network.certificate
+    named = [*read.files, *read.phrase_lists, *(item.path for item in read.lists if item.path is not None)]
+    named += [certificate.chain, certificate.key] if certificate is not None else []
+    paths = {Path(file) for file in named}
+    return sorted(path for path in paths if path.is_absolute() and not path.is_relative_to(state) and path.is_file())
+
+
+def name_of(path: Path, policy: Path) -> str:
+    """Return the name in a backup of a file that a policy reads."""
+    if path.is_relative_to(policy.parent):
+        return BESIDE + str(path.relative_to(policy.parent))
+    return ELSEWHERE + str(path.relative_to("/"))
+
+
+def restore(backup: Path, state: Path, policy: Path, *, elsewhere: bool = False) -> tuple[str, ...]:
     """Restore a backup to a state directory that no Hedgerow uses, and its policy file to `policy` unless that exists.
 
-    Returns the names of the restored files. Only names that a backup can contain are read. Raises `BackupError`, and then changes nothing.
+    Files that the policy reads are restored unless they exist: those beside it, and with `elsewhere` also all others. Returns the names of
+    the restored files. Only names that a backup can contain are read. Raises `BackupError`, and then changes nothing.
     """
     lock = FolderLock(state)
     try:
@@ -61,10 +110,11 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
         raise BackupError(f"Hedgerow is running on {state}: stop it first.")
     try:
         with tarfile.open(backup, "r:gz") as tar:
-            names = _restore_all(tar, state, policy)
-            restored = {state / name for name in names if name != POLICY}
+            names = _restore_all(tar, state, policy, elsewhere=elsewhere)
+            restored = {state / name for name in names if name in (JOURNAL, GATEWAY) or name.startswith(FOLDERS)}
             chown_to_owner(state, {*restored, *(path.parent for path in restored), state / "lock"})
-            chown_to_owner(policy.parent, [policy] if POLICY in names else [])
+            beside = [_target(name, state, policy) for name in names if name == POLICY or name.startswith(BESIDE)]
+            chown_to_owner(policy.parent, beside)
             return names
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise BackupError(f"Can't restore {backup}: {error_text(error)}.") from None
@@ -72,7 +122,7 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
         lock.release()
 
 
-def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, ...]:
+def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path, *, elsewhere: bool) -> tuple[str, ...]:
     """Write all files beside their targets and check them first, so that a damaged backup changes nothing."""
     members = {member.name: member for member in tar.getmembers() if member.isfile() and _is_known(member.name)}
     if JOURNAL not in members:
@@ -80,8 +130,9 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, 
     with contextlib.ExitStack() as cleaning:
         fresh: dict[str, tuple[Path, Path]] = {}
         for name, member in members.items():
-            target = policy if name == POLICY else state / name
-            if name == POLICY and policy.exists():
+            target = _target(name, state, policy)
+            is_policy = name.startswith((POLICY, BESIDE, ELSEWHERE))
+            if (is_policy and target.exists()) or (name.startswith(ELSEWHERE) and not elsewhere):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             written = target.with_name(f".{target.name}.restored")
@@ -95,9 +146,27 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, 
     return tuple(fresh)
 
 
+def files_elsewhere(backup: Path) -> tuple[Path, ...]:
+    """Return the places outside the policy file's directory for which a backup has files. Raises OSError or tarfile.TarError."""
+    with tarfile.open(backup, "r:gz") as tar:
+        names = [name for name in tar.getnames() if name.startswith(ELSEWHERE) and _is_known(name)]
+    return tuple(_target(name, Path(), Path()) for name in names)
+
+
+def _target(name: str, state: Path, policy: Path) -> Path:
+    if name.startswith(BESIDE):
+        return policy.parent / name.removeprefix(BESIDE)
+    if name.startswith(ELSEWHERE):
+        return Path("/") / name.removeprefix(ELSEWHERE)
+    return policy if name == POLICY else state / name
+
+
 def _is_known(name: str) -> bool:
-    if name in {JOURNAL, POLICY}:
+    if name in {JOURNAL, POLICY, GATEWAY}:
         return True
+    if name.startswith((BESIDE, ELSEWHERE)):
+        parts = name.split("/")[1:]
+        return name.isprintable() and all(part not in ("", ".", "..") for part in parts)
     return name.isprintable() and name.startswith(FOLDERS) and name.count("/") == 1 and not name.endswith(("/", ".."))
 
 

@@ -22,10 +22,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hedgerow.app.announcements import notify_systemd, ready_lines, show_welcome
+from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.files import write_atomically
 from hedgerow.app.ipc import BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, WorkerRow, WorkersFile
 from hedgerow.app.logs import start_logs
+from hedgerow.app.run_files import RunFiles
 from hedgerow.app.settings import Settings, remove_memory_folder
 from hedgerow.codec import encode
 from hedgerow.network.own_addresses import own_addresses
@@ -42,10 +43,12 @@ ATTEMPTS = 2
 """Failed attempts after which the others start, or are announced, without a process."""
 GIVE_UP_SOCKETS_AFTER = 5
 """Failed attempts in a row after which an inspector's socket is closed."""
-CONTROL_PATIENCE_S = 20.0
-"""Seconds for which the workers wait for control's snapshot, if there is an earlier one."""
+CONTROL_PATIENCE_S = 3.0
+"""Seconds for which the workers wait for control's snapshot, if there is an earlier one: clients wait too."""
 WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
+TOGETHER_S, FILTERS_FIRST_S = 0.05, 5.0
+"""Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and gates."""
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
 PATIENCE_S = {"dns": 3, "gate": 3, "signer": 3, "gateway": 15, "inspector": 15, "control": 15}
@@ -90,32 +93,6 @@ class ManagedProcess:
             self.process.send_signal(signal.SIGHUP)
 
 
-class TroubleProcess:
-    """The process that tells what is wrong where control's pages would be (`trouble_page`)."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def show(self, descriptors: Sequence[int]) -> None:
-        """Start it on control's listening sockets, unless it runs."""
-        if not descriptors or (self._process is not None and self._process.returncode is None):
-            return
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.trouble_page", str(self._settings.state), ",".join(map(str, descriptors))),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=descriptors,
-            process_group=0,
-        )
-
-    async def hide(self) -> None:
-        """End it if it runs."""
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 class Supervisor:
     """Runs control first, then the workers; `run` returns the exit status.
 
@@ -141,6 +118,7 @@ class Supervisor:
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
         self._trouble = TroubleProcess(settings)
+        self._files = RunFiles(settings)
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[asyncio.subprocess.Process, int] = {}
@@ -268,6 +246,7 @@ class Supervisor:
             pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); restarting it", managed.role, managed.index, _exit_text(status))
             await asyncio.sleep(pause)
+            await _let_filters_start(managed, self._workers)
 
     async def _note_end(self, managed: ManagedProcess) -> None:
         managed.restarts += 1
@@ -283,6 +262,7 @@ class Supervisor:
             await self._trouble.show(self._sockets.get(managed.slot, ()))
 
     async def _start(self, managed: ManagedProcess) -> None:
+        self._files.check()
         descriptors = self._sockets.get(managed.slot, ())
         module = "hedgerow.app.signer" if managed.role == "signer" else "hedgerow.app.processes"
         managed.process = await asyncio.create_subprocess_exec(
@@ -365,6 +345,20 @@ async def _end_process(managed: ManagedProcess, process: asyncio.subprocess.Proc
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+async def _let_filters_start(managed: ManagedProcess, workers: Sequence[ManagedProcess]) -> None:
+    """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all of them slowly."""
+    if managed.role in ENFORCING:
+        return
+    await asyncio.sleep(TOGETHER_S)
+    deadline = time.monotonic() + FILTERS_FIRST_S
+    while time.monotonic() < deadline and any(map(_is_starting_again, workers)):  # noqa: ASYNC110 (several may end meanwhile)
+        await asyncio.sleep(TOGETHER_S)
+
+
+def _is_starting_again(managed: ManagedProcess) -> bool:
+    return managed.role in ENFORCING and managed.ready.is_set() and not managed.is_serving
 
 
 def _problem_of(managed: ManagedProcess) -> str:

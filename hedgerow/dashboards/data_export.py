@@ -20,9 +20,10 @@ class DataExport:
     """Reads and erases personal data. `lines` and `erase` block on the disk: call them from a thread."""
 
     def __init__(
-        self, store: PersonalDataStore, recorder: Recorder, policy: Callable[[], Policy], clock: Callable[[], float] = time.time
-    ) -> None:
-        self._store, self._recorder, self._policy, self._clock = store, recorder, policy, clock
+        self, store: PersonalDataStore, recorder: Recorder, policy: Callable[[], Policy], clock: Callable[[], float] = time.time,
+        on_erased: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._store, self._recorder, self._policy, self._clock, self._on_erased = store, recorder, policy, clock, on_erased
 
     def data_subject(self, name: str) -> DataSubject:
         """Return a person with their own devices, or a device. A name that is not in the policy may be either."""
@@ -47,7 +48,9 @@ class DataExport:
         """Erase the past. Events up to now that workers have not sent yet are dropped too."""
         data_subject = self.data_subject(name)
         with self._recorder.paused_for_erasure(data_subject.names):
-            return self._store.erase(data_subject, self._counted_since(data_subject), frozenset(self._policy().devices))
+            erased = self._store.erase(data_subject, self._counted_since(data_subject), frozenset(self._policy().devices))
+        self._on_erased()
+        return erased
 
     def _counted_since(self, data_subject: DataSubject) -> float:
         """Return the start of the person's week, from which budgets count."""

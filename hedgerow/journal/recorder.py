@@ -83,6 +83,7 @@ class Recorder:
         self._renamed: dict[DeviceId, tuple[DeviceId, float]] = {}
         self.dropped = self.forgotten = 0
         self.problem = ""
+        self.is_damaged = False
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> None:
         """Buffer what the journal stores. Counters are ignored; decisions about lifelines are refused."""
@@ -208,6 +209,7 @@ class Recorder:
                 self._update_problem(made_room)
                 return rows
         self.problem = f"the journal cannot be written: {cause_of(error)}"
+        self.is_damaged = self.is_damaged or self._store.dialect.is_damaged(error)
         self.dropped += len(batch.observations)
         try:
             return replace(batch, observations=[], seen=[]).write()

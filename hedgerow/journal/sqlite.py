@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Engine, FromClause, Insert, String, Table,
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.store import Dialect, UpsertChanges, cause_of
+from hedgerow.journal.store import Dialect, Salvaged, UpsertChanges, cause_of
 
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_TRIES = 6
@@ -94,26 +94,35 @@ class SqliteDialect(Dialect):
         except sqlite3.Error as error:
             raise OSError(str(error)) from error
 
-    def is_intact(self) -> bool:
+    def is_intact(self, tables: Sequence[str] = ()) -> bool:
+        # A database in use has a write-ahead log, without which it can't be judged.
+        place = f"{self.path.absolute().as_uri()}?mode={'rw' if tables else 'ro&immutable=1'}"
+        checks = [f"quick_check('{table}')" for table in tables] or ["quick_check(1)"]
         try:
-            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-                return bool(database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-        except sqlite3.Error:
-            return False
+            with closing(sqlite3.connect(place, uri=True, timeout=BUSY_TIMEOUT_S)) as database:
+                return all(database.execute(f"PRAGMA {check}").fetchone() == ("ok",) for check in checks)
+        except sqlite3.Error as error:
+            return bool(tables) and not self.is_damaged(error)  # such as a lock, which says nothing
+
+    def salvage(self, damaged: Path, tables: Sequence[str] | None = None) -> Salvaged:
+        from hedgerow.journal.salvage import copy_rows  # seldom needed
+
+        return copy_rows(damaged, self.path, tables)
 
     def prepare_restore(self) -> None:
         for suffix in _LOG_SUFFIXES:
-            self._with_suffix(suffix).unlink(missing_ok=True)
+            _with_suffix(self.path, suffix).unlink(missing_ok=True)
 
     def set_aside(self, when: datetime) -> Path:
         aside = self.path.with_name(f"{self.path.name}.damaged-{when:%Y%m%d-%H%M%S}")
         for suffix in (*_LOG_SUFFIXES, ""):
             with contextlib.suppress(FileNotFoundError):
-                self._with_suffix(suffix).rename(aside.with_name(aside.name + suffix))
+                _with_suffix(self.path, suffix).rename(aside.with_name(aside.name + suffix))
         return aside
 
-    def _with_suffix(self, suffix: str) -> Path:
-        return self.path.with_name(self.path.name + suffix)
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _code_of(error: BaseException) -> int | None:

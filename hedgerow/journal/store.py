@@ -32,6 +32,14 @@ type UpsertChanges = Callable[[Any], Mapping[str, Any]]
 """Given the row that was to be inserted, the columns to change in the row that is there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """`rows` are the numbers of copied rows by table. `incomplete` names the tables of which rows could not be read."""
+
+    rows: Mapping[str, int]
+    incomplete: tuple[str, ...]
+
+
 class Dialect(ABC):
     """The behaviour in which database engines differ."""
 
@@ -80,8 +88,12 @@ class Dialect(ABC):
         """Copy the database into a file, also while others write to it. Raises OSError."""
 
     @abstractmethod
-    def is_intact(self) -> bool:
-        """Check the database, and change nothing."""
+    def is_intact(self, tables: Sequence[str] = ()) -> bool:
+        """Check the database or, of one in use, only these tables. Changes nothing."""
+
+    @abstractmethod
+    def salvage(self, damaged: Path, tables: Sequence[str] | None = None) -> Salvaged:
+        """Copy all readable rows of a damaged database into this one, whose own rows stay. None: of all tables. Raises OSError."""
 
     @abstractmethod
     def prepare_restore(self) -> None:

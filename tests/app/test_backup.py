@@ -2,6 +2,7 @@
 
 import io
 import random
+import shutil
 import sqlite3
 import stat
 import tarfile
@@ -16,6 +17,7 @@ from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import Grant
+from hedgerow.policies.reading.load import load_policy
 
 
 @pytest.fixture
@@ -46,14 +48,34 @@ def test_a_backup_of_a_journal_in_use_is_restored_elsewhere(state, tmp_path):
     assert policy.read_text() == "people: {mia: {age: 9}}\n"
 
 
-def test_external_files_of_the_policy_are_named(state, tmp_path):
-    (tmp_path / "people").mkdir()
-    (tmp_path / "people" / "tom.yaml").write_text("people: {tom: {age: 15}}\n")
-    (tmp_path / "mine.txt").write_text("casino.example\n")
-    (tmp_path / "hedgerow.yaml").write_text("include: people/*.yaml\nlists: [{category: gambling, path: mine.txt}]\n")
-    done = hedgerow_command("backup", "saved.tar.gz", "--state", str(state), cwd=tmp_path)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_machine_starts_from_a_backup_alone(state, tmp_path, elsewhere):
+    """All files that the policy reads are in it. Those outside its directory are restored only if asked for."""
+    home, lists = tmp_path / "home", tmp_path / "lists"
+    (home / "people").mkdir(parents=True)
+    lists.mkdir()
+    (home / "people" / "tom.yaml").write_text("people: {tom: {age: 15}}\n")
+    (home / "mine.txt").write_text("casino.example\n")
+    (lists / "school.txt").write_text("chess.example\n")
+    (home / "hedgerow.yaml").write_text(
+        f"include: people/*.yaml\nlists: [{{category: gambling, path: mine.txt}}, {{category: social, path: {lists / 'school.txt'}}}]\n"
+    )
+    done = hedgerow_command("backup", "saved.tar.gz", "--state", str(state), cwd=home)
     assert done.returncode == 0, done.stderr
-    assert f"keep them too: {tmp_path / 'mine.txt'}, {tmp_path / 'people' / 'tom.yaml'}." in done.stdout
+    saved = tmp_path / "saved.tar.gz"
+    (home / "saved.tar.gz").rename(saved)
+    shutil.rmtree(home)
+    shutil.rmtree(lists)
+    option = ["--elsewhere"] if elsewhere else []
+    words = ("--state", str(tmp_path / "new-state"), "--policy", str(home / "hedgerow.yaml"))
+    done = hedgerow_command("restore", str(saved), *words, *option)
+    assert done.returncode == (0 if elsewhere else 1), done.stderr
+    assert ("--elsewhere" in done.stderr) is not elsewhere
+    assert (home / "mine.txt").read_text() == "casino.example\n"
+    assert (home / "people" / "tom.yaml").exists()
+    assert (lists / "school.txt").exists() is elsewhere
+    if elsewhere:
+        assert list(load_policy(home / "hedgerow.yaml").people) == ["tom"]
 
 
 def test_an_existing_policy_file_is_kept(state, tmp_path):
@@ -87,6 +109,7 @@ def test_a_crafted_backup_writes_nothing_outside_the_state_directory(tmp_path):
     good = small_journal(tmp_path / "made")
     (tmp_path / "made").unlink()
     names = ["../outside", "/tmp/outside-of-hedgerow", "ca/../../outside", "ca/..", "ca/a\nb", "snapshot.json", "run/pass.key"]
+    names += ["beside-policy/../x", "beside-policy//etc/x", "elsewhere/tmp/../x", "elsewhere/tmp/outside-of-hedgerow", "beside-policy/"]
     crafted(
         tmp_path / "evil.tar.gz",
         [

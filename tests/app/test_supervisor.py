@@ -67,7 +67,8 @@ def test_a_removed_state_directory_ends_the_run(tmp_path: Path, caplog: pytest.L
     assert "start Hedgerow again" in caplog.text
 
 
-def test_a_dead_process_is_restarted(tmp_path: Path) -> None:
+def test_a_dead_process_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hedgerow.app.supervisor.FILTERS_FIRST_S", 0.2)  # for which control waits, as these never serve for long
     status, rows = run_supervisor(tmp_path, "echo ready; exit 3", 2.0)
     assert status == 0
     assert all(int(str(row["restarts"])) >= 2 for row in rows)

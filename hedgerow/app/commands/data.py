@@ -14,9 +14,20 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from hedgerow.app.backup import BackupError, back_up
+from hedgerow.app.backup import BackupError, back_up, files_elsewhere
 from hedgerow.app.backup import restore as restore_backup
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_text, fail, find_policy, print_json, state_directory
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    call_api,
+    call_api_text,
+    fail,
+    find_policy,
+    print_json,
+    print_problems,
+    print_result,
+    state_directory,
+)
 from hedgerow.app.commands.tables import add_row, format_time
 from hedgerow.app.settings import Settings
 from hedgerow.policies.reading.load import PolicyError, load_policy
@@ -108,13 +119,10 @@ def backup(
         names = back_up(folder, policy, out)
     except BackupError as error:
         fail(str(error))
-    external = _external_files(policy, folder)
     if as_json:
-        print(json.dumps({"file": str(out), "holds": names, "keep_too": external}))
+        print(json.dumps({"file": str(out), "holds": names}))
         return
     print(f"Saved {len(names)} files to {out.absolute()}. It contains secrets: store it safely.")
-    if external:
-        print(f"The policy also reads files that are not in it, so keep them too: {', '.join(external)}.")
 
 
 def restore(
@@ -123,27 +131,25 @@ def restore(
     policy: Annotated[Path, typer.Option(metavar="FILE", help="Where to restore the policy file, unless one exists there.")] = Path(
         "hedgerow.yaml"
     ),
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="Also restore files of the policy that lie outside its directory, unless they exist.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a backup. Hedgerow must not be running."""
+    """Restore a backup. Hedgerow must not be running. The exit status is 1 if the policy can't be used, or files of it are missing."""
     try:
-        names = restore_backup(file, state_directory(state), policy.absolute())
+        names = restore_backup(file, state_directory(state), policy.absolute(), elsewhere=elsewhere)
+        missing = [str(path) for path in files_elsewhere(file) if not path.exists()]
     except BackupError as error:
         fail(str(error))
-    if as_json:
-        print(json.dumps({"file": str(file), "restored": names}))
-    else:
-        print(f"Restored {', '.join(names)}.")
-
-
-def _external_files(policy: Path | None, state: Path) -> list[str]:
-    """The files that a policy reads besides its own: included files, lists, calendars. Copies of URLs are fetched again."""
+    print_result(as_json, {"file": str(file), "restored": names}, f"Restored {', '.join(names)}.")
+    if missing:
+        fail(f"Not restored, since they lie outside the policy's directory: {', '.join(missing)}. --elsewhere restores them too.", 1)
     try:
-        read = load_policy(policy)
-    except PolicyError:
-        return []
-    named = (*read.files, *read.phrase_lists, *(item.path for item in read.lists if item.path is not None))
-    return sorted({str(file) for file in named if not Path(file).is_relative_to(state)})
+        load_policy(policy.absolute() if policy.exists() else None)
+    except PolicyError as error:
+        print_problems(error.problems)
+        fail(f"{policy} can't be used yet.", 1)
 
 
 def _collect(state: Path | None) -> dict[str, Any]:

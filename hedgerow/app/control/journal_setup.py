@@ -1,44 +1,146 @@
-"""Preparation of the journal before control starts: creation, migration, and replacement if it is damaged."""
+"""Preparation of the journal before control starts: creation, migration, and recovery if it is damaged.
+
+A damaged journal is renamed. A new one gets the rows that can still be read, then what is missing from the newest daily backup, then the
+grants, pauses and sessions of the snapshot in force, so that none of these is lost.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import os
+import signal
+import tarfile
+import tempfile
 import time
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+from hedgerow.app.backup import JOURNAL, backups_in
 from hedgerow.app.ipc import StartProblem
+from hedgerow.app.snapshot import Snapshot
 from hedgerow.journal.database import dialect_of, migrate_journal, open_journal
-from hedgerow.journal.store import DamagedJournalError, JournalError
+from hedgerow.journal.store import DamagedJournalError, JournalError, Store
+from hedgerow.journal.tables import grants, pauses, sittings
 
 log = logging.getLogger("hedgerow.control")
 
+_WATCH_INTERVAL_S = 2.0
+
+CHECKED = ("accounts", "tokens", "grants", "pauses", "sittings", "access_requests", "bonuses", "vouchers", "usage", "policy_changes")
+"""Tables that are checked at each start. The log of decisions may be large, and its damage shows when it is read or written."""
+FROM_BACKUP = frozenset(
+    {"accounts", "policy_changes", "rule_versions", "decisions", "hosts_seen", "hourly", "daily", "devices_seen", "protections_seen"}
+    | {"access_requests", "events", "usage", "bonuses", "vouchers"}
+)
+"""Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
+
 
 def prepare_journal(path: Path) -> bool:
-    """Create or migrate the journal. Returns True if there was something to do.
-
-    A damaged journal is renamed and replaced by a new one, so that filtering continues. Raises StartProblem if that fails too.
-    """
+    """Create, migrate or recover the journal. Returns True if there was something to do. Raises StartProblem."""
     try:
-        return migrate_journal(path)
+        if migrate_journal(path):
+            return True
+        _check(path)
     except DamagedJournalError as error:
         try:
-            _replace_damaged(path, error)
+            _recover(path, error)
         except (JournalError, OSError) as worse:
-            raise StartProblem(f"{error}; it can't be renamed either: {worse}") from worse
+            raise StartProblem(f"{error}; it can't be recovered: {worse}") from worse
         return True
     except JournalError as error:
         raise StartProblem(str(error)) from error
+    return False
 
 
-def _replace_damaged(path: Path, error: DamagedJournalError) -> None:
+class JournalWatch:
+    """Ends control once the journal turns out to be damaged; the next process recovers it."""
+
+    def __init__(self, path: Path, is_damaged: Callable[[], bool]) -> None:
+        self._path, self._is_damaged = path, is_damaged
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+            if self._is_damaged():
+                self.restart()
+
+    def restart(self) -> None:
+        """Have this process end by SIGTERM, and the journal recovered at the next start."""
+        log.error("The journal is damaged: control restarts and recovers what can be read")
+        mark_damaged(self._path)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def mark_damaged(path: Path) -> None:
+    """Have the journal recovered at the next start of control."""
+    with contextlib.suppress(OSError):
+        _mark(path).touch()
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f"{path.name}.recover")
+
+
+def _check(path: Path) -> None:
+    """Raise DamagedJournalError if the journal is known to be damaged, or one of `CHECKED` is."""
+    if _mark(path).exists():
+        raise DamagedJournalError(f"the journal {path} is damaged")
+    if not dialect_of(path).is_intact(CHECKED):
+        raise DamagedJournalError(f"the journal {path} is damaged")
+
+
+def _recover(path: Path, error: DamagedJournalError) -> None:
     from hedgerow.journal.recorder import Recorder, SystemEvent
 
-    aside = dialect_of(path).set_aside(datetime.now().astimezone())
-    detail = f"the journal was damaged and renamed to {aside.name}; the new one has no passwords, requests or history"
-    log.error("%s: %s; `hedgerow restore` restores a backup", error, detail)
+    dialect = dialect_of(path)
+    aside = dialect.set_aside(datetime.now().astimezone())
     store = open_journal(path)
+    salvaged = dialect.salvage(aside)
+    saved = _copy_from_backup(path, FROM_BACKUP.intersection(salvaged.incomplete))
+    live = _copy_from_snapshot(store, path.parent)
+    count = sum(salvaged.rows.values())
+    parts = [f"{count} rows were recovered" if count else "none of its rows could be recovered"]
+    parts += [f"the rest comes from {saved}"] if saved else []
+    parts += [f"{live} grants, pauses and sessions come from the snapshot"] if live else []
+    lost = [table for table in salvaged.incomplete if table not in FROM_BACKUP or not saved]
+    parts += [f"some are lost from {', '.join(lost)}"] if lost else []
+    detail = f"the journal was damaged and renamed to {aside.name}; {'; '.join(parts)}"
+    log.error("%s: %s; `hedgerow restore` restores a backup", error, detail)
     recorder = Recorder(store)
     recorder.add([SystemEvent(time.time(), "journal", "recorder", detail)])
     recorder.flush()
     store.dispose()
+    _mark(path).unlink(missing_ok=True)
+
+
+def _copy_from_backup(path: Path, tables: Collection[str]) -> str:
+    """Add the rows of the newest usable backup that are missing. Returns the backup's name, empty if there is none."""
+    for backup in backups_in(path.parent) if tables else ():
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".recovery-") as scratch:
+            try:
+                with tarfile.open(backup, "r:gz") as tar:
+                    tar.extract(JOURNAL, scratch, filter="data")
+            except (OSError, tarfile.TarError, EOFError, KeyError) as error:
+                log.warning("%s can't be used: %s", backup, error)
+                continue
+            dialect_of(path).salvage(Path(scratch) / JOURNAL, sorted(tables))
+            return backup.name
+    return ""
+
+
+def _copy_from_snapshot(store: Store, state: Path) -> int:
+    """Add the grants, pauses and sessions in force that are missing. Returns their number."""
+    try:
+        snapshot = Snapshot.in_force(state)
+    except (OSError, ValueError):
+        return 0
+    added = 0
+    for table, rows in ((grants, snapshot.grants), (pauses, snapshot.pauses), (sittings, snapshot.sessions)):
+        for row in rows:
+            added += store.execute(store.insert_missing(table).values(asdict(row)))
+    return added

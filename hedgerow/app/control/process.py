@@ -21,8 +21,10 @@ from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
+from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.health import WorkerMonitor
+from hedgerow.app.control.journal_setup import JournalWatch
 from hedgerow.app.control.notices import event_notices, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.resolv_conf import ResolvConfCopy
@@ -89,7 +91,9 @@ class ControlProcess:
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess, self._weekly_report,
             link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
         )  # fmt: skip
-        self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy)
+        self._journal = JournalWatch(settings.journal, lambda: self.recorder.is_damaged)
+        self._backups = DailyBackups(settings, lambda: self.settings.policy, self._journal.restart)
+        self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy, on_erased=self._backups.forget)
         self.metrics = Metrics()
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
@@ -136,6 +140,8 @@ class ControlProcess:
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._ending_notifier.run())
             tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
+            tasks.create_task(self._backups.run())
+            tasks.create_task(self._journal.run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())

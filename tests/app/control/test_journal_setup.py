@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.journal_setup import prepare_journal
+from hedgerow.app.backup import back_up, backup_folder
+from hedgerow.app.control.journal_setup import mark_damaged, prepare_journal
+from hedgerow.app.files import make_private_folder
 from hedgerow.app.ipc import StartProblem
+from hedgerow.app.snapshot import Snapshot
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.database import open_journal
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.tables import accounts, events
+from hedgerow.policies.model import Grant
+from hedgerow.policies.reading.load import load_policy
 
 NONSENSE = b"this was a database" * 300
 
@@ -23,6 +33,16 @@ def overwrite_all(path: Path) -> None:
 def clear_the_first_page(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[100:4096] = bytes(3996)
+    path.write_bytes(bytes(data))
+
+
+def damage_the_pauses(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        pages = [row[0] for row in connection.execute("SELECT pageno FROM dbstat WHERE name = 'pauses'")]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    data = bytearray(path.read_bytes())
+    for page in pages:
+        data[(page - 1) * size : page * size] = b"\xff" * size
     path.write_bytes(bytes(data))
 
 
@@ -47,6 +67,50 @@ def test_a_damaged_journal_is_renamed_and_replaced(
         assert connection.execute(accounts.select()).all() == []
         assert aside.name in connection.execute(events.select()).one().detail, "the pages tell it too"
     engine.dispose()
+
+
+def family_in(state: Path) -> None:
+    """A journal with an account, a grant and a pause, and the snapshot in force."""
+    store = open_journal(state / "journal.sqlite")
+    AccountStore(store).add_account(AccountRow("ana", "admin", "a hash", 1.0))
+    ledger = GrantStore(store)
+    ledger.give(Grant("g1", "chess.example", "ana", 1.0, None, person="mia"))
+    pause = ledger.pause("ana", person="mia")
+    Snapshot(7, time.time(), load_policy(None), state, JournalReader(store).grants(2.0), (pause,)).save(state)
+    store.dispose()
+
+
+@pytest.mark.parametrize("damage", [overwrite_all, clear_the_first_page, damage_the_pauses])
+def test_pauses_grants_and_accounts_survive_a_damaged_journal(tmp_path: Path, damage: object) -> None:
+    path, now = tmp_path / "journal.sqlite", time.time()
+    family_in(tmp_path)
+    make_private_folder(backup_folder(tmp_path))
+    back_up(tmp_path, None, backup_folder(tmp_path) / "hedgerow-2026-01-31.tar.gz")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert callable(damage)
+    damage(path)
+    assert prepare_journal(path)
+    assert not prepare_journal(path), "once is enough"
+    store = open_journal(path)
+    assert [grant.subject for grant in JournalReader(store).grants(now)] == ["chess.example"]
+    assert [pause.person for pause in JournalReader(store).pauses(now)] == ["mia"]
+    assert [row.name for row in store.rows(accounts.select())] == ["ana"]
+    detail = store.rows(events.select())[-1].detail
+    assert "come from the snapshot" in detail
+    store.dispose()
+
+
+def test_a_marked_journal_is_recovered(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    family_in(tmp_path)
+    assert not prepare_journal(path)
+    mark_damaged(path)
+    assert prepare_journal(path)
+    assert not prepare_journal(path)
+    store = open_journal(path)
+    assert [row.name for row in store.rows(accounts.select())] == ["ana"]
+    store.dispose()
 
 
 def test_a_newer_journal_stays_where_it_is(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 import socket
 import struct
 import threading
@@ -214,11 +215,14 @@ class PageUsers(threading.Thread):
 
 
 def free_port() -> int:
-    """A port that is free for UDP and TCP on loopback, at this moment."""
+    """Return a free port for UDP and TCP that the kernel gives to no client, so that it stays free over restarts."""
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as streams:
-            datagrams.bind(("127.0.0.1", 0))
-            port = int(datagrams.getsockname()[1])
-            with contextlib.suppress(OSError):
-                streams.bind(("127.0.0.1", port))
-                return port
+        port = random.randrange(18000, 32000)
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            socket.socket() as streams,
+        ):
+            datagrams.bind(("127.0.0.1", port))
+            streams.bind(("127.0.0.1", port))
+            return port

@@ -1,0 +1,71 @@
+"""A backup per day in the state directory, of which seven are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from hedgerow.app.backup import DAMAGED, backup_folder, backups_in
+from hedgerow.app.control.jobs import JobError, run_job
+from hedgerow.app.files import error_text, make_private_folder
+from hedgerow.app.settings import Settings
+from hedgerow.journal.recorder import RESERVED_BYTES
+
+log = logging.getLogger("hedgerow.control")
+
+KEPT = 7
+FIRST_AFTER_S = 600.0
+CHECK_INTERVAL_S = 900.0
+
+
+class DailyBackups:
+    """`run` makes a backup when today's is missing. `on_damage` is called when the journal turns out to be damaged."""
+
+    def __init__(self, settings: Settings, policy: Callable[[], Path | None], on_damage: Callable[[], None]) -> None:
+        self._settings, self._policy, self._on_damage = settings, policy, on_damage
+        self._problem = ""
+
+    async def run(self, first_after: float = FIRST_AFTER_S) -> None:
+        """Make backups until cancelled."""
+        await asyncio.sleep(first_after)
+        while True:
+            await self.back_up_if_due()
+            await asyncio.sleep(CHECK_INTERVAL_S)
+
+    async def back_up_if_due(self, today: date | None = None) -> None:
+        """Make today's backup unless there is one, and delete the oldest. Failures are logged once."""
+        out = backup_folder(self._settings.state) / f"hedgerow-{today or date.today():%Y-%m-%d}.tar.gz"
+        if out.exists():
+            return
+        problem = await self._back_up(out)
+        if problem and problem != self._problem:
+            log.error("There is no backup of today: %s", problem)
+        self._problem = problem
+        if DAMAGED in problem:
+            self._on_damage()
+
+    async def _back_up(self, out: Path) -> str:
+        try:
+            size = self._settings.journal.stat().st_size
+            if shutil.disk_usage(self._settings.state).free < 2 * size + RESERVED_BYTES:
+                return "there is too little space on the disk"
+            make_private_folder(out.parent)
+            policy = self._policy()
+            await run_job("hedgerow.app.control.backup_job", str(self._settings.state), str(policy or ""), str(out), stdin=b"")
+        except (JobError, OSError) as error:
+            return error_text(error)
+        for old in backups_in(self._settings.state)[KEPT:]:
+            old.unlink(missing_ok=True)
+        log.info("the backup of today is %s", out)
+        return ""
+
+    def forget(self) -> None:
+        """Delete all backups: data was erased that they still hold. The next one is due at once."""
+        for backup in backups_in(self._settings.state):
+            backup.unlink(missing_ok=True)
+        log.info("all daily backups were deleted at %s, since they held erased data", time.strftime("%H:%M"))
