@@ -18,12 +18,15 @@ from hedgerow.app.control.gateway import GatewayController
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
+from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
+from hedgerow.network.source_rules import OWNED_SETS, Owner, owner_elements, owners_of
 
 log = logging.getLogger("hedgerow.gateway")
 
 TICK_S = 0.1
 SWEEP_INTERVAL_S = 60.0
+RENEW_INTERVAL_S = 5.0
 _REQUESTS_PER_TURN = 64  # in one transaction
 _DATAGRAM_OCTETS = 4096
 _BACKLOG = 64
@@ -139,6 +142,53 @@ class AdmissionServer:
             connection.close()
 
 
+class OwnerKeeper:
+    """Writes to which device each IP address belongs, by the neighbour table. The table's sets must exist."""
+
+    def __init__(self, writer: SetWriter) -> None:
+        self._writer = writer
+        self._changed = asyncio.Event()
+        self._written: frozenset[Owner] = frozenset()
+        self._neighbours = Neighbours(self._changed.set)
+
+    async def run(self) -> None:
+        """Follow the neighbour table, and renew the elements before they expire, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._neighbours.keep_fresh())
+            tasks.create_task(self._write_changes())
+
+    def restore(self) -> None:
+        """Write all elements again, since the table may have been replaced."""
+        self._written = frozenset()
+        self._changed.set()
+
+    async def _write_changes(self) -> None:
+        while True:
+            is_change = True
+            try:
+                await asyncio.wait_for(self._changed.wait(), RENEW_INTERVAL_S)
+            except TimeoutError:
+                is_change = False
+            self._changed.clear()
+            owners = owners_of(self._neighbours.entries())
+            self._write(owners, owners - self._written if is_change else owners)
+
+    def _write(self, owners: frozenset[Owner], news: frozenset[Owner]) -> None:
+        removed = owner_elements(self._written - owners)
+        still_owned = {owner.address for owner in owners}
+        for name in removed.keys() & OWNED_SETS:
+            removed[name] = [element for element in removed[name] if element.key not in still_owned]
+        ordered = sorted(news)
+        try:
+            for at in range(0, len(ordered), MAX_ELEMENTS):
+                self._writer.write(owner_elements(ordered[at : at + MAX_ELEMENTS]), removed)
+                removed = {}
+            self._writer.write({}, removed)
+            self._written = owners
+        except OSError:
+            self._written = frozenset()  # there is no table at the moment; all are written next time
+
+
 class SnapshotFollower:
     """The snapshot in force, opened in a thread, since opening one takes longer than a DNS answer may wait."""
 
@@ -159,8 +209,15 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     writer = SetWriter()
     admissions = AdmissionServer(settings.gateway_socket, writer)
     follower = SnapshotFollower(settings.state)
-    controller = GatewayController(settings, lambda: follower.view, writer, admissions.restore)
-    tasks = [asyncio.create_task(part) for part in (follower.run(), controller.run(), admissions.sweep())]
+    owners = OwnerKeeper(writer)
+
+    async def restore() -> None:
+        owners.restore()
+        await admissions.restore()
+
+    controller = GatewayController(settings, lambda: follower.view, writer, restore)
+    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run())
+    tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield
     finally:

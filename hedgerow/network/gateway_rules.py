@@ -48,6 +48,7 @@ from hedgerow.network.nft_expressions import (
     reject,
 )  # fmt: skip
 from hedgerow.network.protocol_signatures import PROTOCOL_SIGNATURES, SSH_SIGNATURE, TCP, UDP
+from hedgerow.network.source_rules import render_origin
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
 from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 from hedgerow.policies.text.addresses import IpNetwork
@@ -76,9 +77,9 @@ WATCH_TIMEOUT_S = 60
 CUT_TIMEOUT_S = 10
 IP_VERSIONS = ((4, "ip"), (6, "ip6"))
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
-DYNAMIC_SETS = ("cut", "watched", "admitted", "routed")
-"""Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, and admitted
-destinations, by MAC or IP address of the device."""
+DYNAMIC_SETS = ("cut", "watched", "admitted", "routed", "owned", "owners")
+"""Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, admitted
+destinations by MAC or IP address of the device, and the devices that addresses belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ def render_table(gateway: Gateway, device_states: DeviceStates, admitted: Mappin
         *(add_chain(name) for name in chains),
         add_base_chain(PREROUTING_CHAIN, "nat", "prerouting", PREROUTING_PRIORITY),
         add_base_chain(FORWARD_CHAIN, "filter", "forward", FORWARD_PRIORITY),
+        *render_origin(gateway.lan),
         *_prerouting_rules(gateway),
         *_forward_rules(gateway),
         *_guarded_rules(gateway),

@@ -28,8 +28,8 @@ def add_set(name: str, kind: str, *, interval: bool, dynamic: bool = False) -> N
 
 
 def add_pair_set(name: str, kinds: Sequence[str], size: int) -> NftCommand:
-    """Return the command that adds a set of pairs of addresses, each with a timeout of its own."""
-    return {"add": {"set": {**own(name), "type": list(kinds), "flags": ["timeout"], "size": size}}}
+    """Return the command that adds a set of addresses, or of pairs of them, each with a timeout of its own."""
+    return {"add": {"set": {**own(name), "type": list(kinds) if len(kinds) > 1 else kinds[0], "flags": ["timeout"], "size": size}}}
 
 
 def add_elements(name: str, elements: Sequence[str | IpNetwork | dict[str, Any]]) -> list[NftCommand]:
@@ -98,8 +98,8 @@ def networks(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
     return match(payload(ip, "daddr"), {"set": [_element(each) for each in outer]})
 
 
-def pair_in_set(first: NftExpression, second: NftExpression, name: str) -> NftExpression:
-    return match({"concat": [first, second]}, f"@{name}")
+def pair_in_set(first: NftExpression, second: NftExpression, name: str, operator: str = "==") -> NftExpression:
+    return match({"concat": [first, second]}, f"@{name}", operator)
 
 
 def connection_state(name: str, operator: str = "in") -> NftExpression:

@@ -27,7 +27,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.mark.timeout(200)
 def test_a_port_is_added_and_removed(house: House) -> None:
-    house.hedgerow("gateway", "apply", "--no-strict")
+    house.hedgerow("gateway", "apply", "--no-strict", "--any-destination")
     house.meet("tablet")
     tablet, before = house.devices["tablet"], house.policy.read_text()
     until(lambda: at_8444(house, tablet, CLOSED), "the port is not redirected")
@@ -39,3 +39,5 @@ def test_a_port_is_added_and_removed(house: House) -> None:
     finally:
         house.policy.write_text(before)
     until(lambda: at_8444(house, tablet, CLOSED), "the port is not redirected any more")
+    house.hedgerow("gateway", "apply", "--named-destinations")
+    until(lambda: not at_8444(house, tablet, CLOSED), "no answer gave the device this address")

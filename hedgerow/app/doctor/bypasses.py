@@ -148,7 +148,8 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
         found = "open: they can't be told from games or calls"
         yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --named-destinations")
     else:
-        yield good_finding("unknown tunnels", "refused, unless their server has a name that is allowed, or by network.flows")
+        found = "open to servers whose name is allowed, and as network.flows says; refused to all other addresses"
+        yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --strict, which also blocks calls and games")
     if interfaces.uplink_bridges() & set(gateway.lan):
         blind = [family for family, looks in interfaces.bridge_filtering().items() if not looks]
         mend = interfaces.BRIDGE_FILTERING_COMMANDS

@@ -103,18 +103,11 @@ class Responder:
         `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares with it.
         """
         end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
-        entry = self._find_entry(client, data, end, suffixes, now)
+        entry = _find_entry(self._entries, client, data, end, suffixes, now)
         if entry is None or (client.admitted is not None and entry not in client.admitted):
             return None
         client.hits[entry] += 1
         return entry.message(data, end + 4)
-
-    def _find_entry(self, client: ClientEntry, data: bytes, end: int, suffixes: dict[bytes, bytes], now: float) -> CacheEntry | None:
-        """Return the cached answer to a query whose name ends at `end`."""
-        entry = self._entries.get(client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b""))
-        if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
-            return None
-        return entry
 
     def cached(self, client: ClientEntry, data: bytes, transport: str) -> bytes | None:
         """Return the cached answer to a query, and measure the time it took."""
@@ -129,7 +122,7 @@ class Responder:
         """Do as `answer` does for a query that the cache has no answer to, or one that the gateway does not admit yet."""
         if client.admitted is not None:
             end = data.find(0, wire.HEADER) + 1
-            entry = self._find_entry(client, data, end, self.resolver.answers.suffixes[transport], self.resolver.clocks.steady())
+            entry = _find_entry(self._entries, client, data, end, self.resolver.answers.suffixes[transport], self.resolver.clocks.steady())
             if entry is not None:
                 client.hits[entry] += 1
                 return self.admission.release(client, entry, entry.message(data, end + 4), on_answer)
@@ -212,3 +205,13 @@ class Responder:
         log.exception("A query could not be answered")
         self.count(DROPPED_METRIC, "error")
         return answers.error(data, wire.SERVFAIL) if len(data) >= wire.HEADER else None
+
+
+def _find_entry(
+    entries: dict[bytes, CacheEntry], client: ClientEntry, data: bytes, end: int, suffixes: dict[bytes, bytes], now: float
+) -> CacheEntry | None:
+    """Return the cached answer to a query whose name ends at `end`."""
+    entry = entries.get(client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b""))
+    if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+        return None
+    return entry

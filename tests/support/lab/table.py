@@ -66,7 +66,10 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
 ## Attacks on other devices of the same network
 
 - **A parent's IP address with another MAC address** (tried above) gains nothing: the MAC address decides, and Hedgerow follows the kernel's
-  neighbour table as it changes. Answers to packets with a forged source go to the owner of the address.
+  neighbour table as it changes.
+- **A sibling's IP address with one's own MAC address**, to have queries, blocks and minutes counted as the sibling's: the gateway drops
+  packets whose IP address belongs to another MAC address (`tests/lab/test_forged_sources.py`). Without the gateway, Hedgerow can't see who
+  sent a query over UDP: it counts for the owner of the address, to whom the answer goes.
 - **ARP and neighbour discovery spoofing.** A device can pretend to be the router to others, or another device to the router. Its own
   traffic still has its own MAC address and stays filtered, but it can disturb others and read what they do not encrypt. Hedgerow does not
   see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
