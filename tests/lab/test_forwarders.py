@@ -1,4 +1,4 @@
-"""dnsmasq, Pi-hole's engine, forwards to Hedgerow with the MAC address of the client."""
+"""dnsmasq, Pi-hole's engine, and dnsdist forward to Hedgerow with the MAC address of the client."""
 
 from __future__ import annotations
 
@@ -15,36 +15,43 @@ pytestmark = pytest.mark.root
 PORT = "5353"
 
 
-@pytest.fixture
-def behind_dnsmasq(house: House) -> Iterator[House]:
-    if shutil.which("dnsmasq", path="/usr/sbin:/usr/bin") is None:
-        pytest.skip("dnsmasq is not installed")
+DNSMASQ = (
+    *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--no-hosts", "--no-resolv"),
+    *(f"--port={PORT}", f"--listen-address={LAN4}.1", "--bind-interfaces", "--server=127.0.0.1#53", "--add-mac", "--cache-size=1000"),
+)
+DNSDIST = f"""
+setLocal("{LAN4}.1:{PORT}")
+setACL("0.0.0.0/0")
+setSecurityPollSuffix("")
+newServer({{address="127.0.0.1:53", healthCheckMode="up"}})
+addAction(AllRule(), SetMacAddrAction(65001))
+"""
+
+
+@pytest.fixture(params=["dnsmasq", "dnsdist"])
+def behind_forwarder(house: House, request: pytest.FixtureRequest) -> Iterator[House]:
+    if shutil.which(request.param, path="/usr/sbin:/usr/bin") is None:
+        pytest.skip(f"{request.param} is not installed")
     before = house.policy.read_text()
     house.policy.write_text(before.replace("  upstream:", "  forwarders: [127.0.0.1]\n  upstream:"))
-    words = ["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--no-hosts", "--no-resolv"]
-    words += [
-        f"--port={PORT}",
-        f"--listen-address={LAN4}.1",
-        "--bind-interfaces",
-        "--server=127.0.0.1#53",
-        "--add-mac",
-        "--cache-size=1000",
-    ]
-    dnsmasq = house.router.start("dnsmasq", *words, stderr=house.folder / "forwarder.log")
+    config = house.folder / "dnsdist.conf"
+    config.write_text(DNSDIST)
+    words = DNSMASQ if request.param == "dnsmasq" else ("dnsdist", "--supervised", "--disable-syslog", "-C", str(config))
+    forwarder = house.router.start(*words, stderr=house.folder / "forwarder.log")
     try:
         yield house
     finally:
-        dnsmasq.terminate()
-        dnsmasq.wait(10)
+        forwarder.terminate()
+        forwarder.wait(10)
         house.policy.write_text(before)
 
 
-def test_devices_behind_a_forwarder_are_told_apart(behind_dnsmasq: House) -> None:
-    """The forwarder's cache does not mix their answers."""
+def test_devices_behind_a_forwarder_are_told_apart(behind_forwarder: House) -> None:
+    """dnsmasq's cache does not mix their answers."""
     expected = {"parent": address4("adult.example"), "tablet": "0.0.0.0", "phone": "0.0.0.0"}
-    wait_until(lambda: asked(behind_dnsmasq, "parent") == expected["parent"], 10)
+    wait_until(lambda: asked(behind_forwarder, "parent") == expected["parent"], 10)
     for _ in range(3):
-        assert {who: asked(behind_dnsmasq, who) for who in expected} == expected
+        assert {who: asked(behind_forwarder, who) for who in expected} == expected
 
 
 def asked(house: House, who: str) -> str:
