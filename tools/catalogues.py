@@ -32,6 +32,7 @@ REQUIRED = (
     "templates/device.html", "templates/ask_site.html", "templates/layout.html", "templates/parts.html", "templates/error.html",
     "templates/start.html", "templates/guide_*.html", "templates/not_in_charge.html", "templates/children.html", "words/labels.py",
     "words/rules.py", "pages/own_device.py", "pages/ask.py", "pages/guide.py", "pages/forms.py",
+    "templates/device_naming.html",
 )  # fmt: skip
 """The child's own page and the guide, with what they include. The block page is required too."""
 

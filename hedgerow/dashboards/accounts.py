@@ -148,6 +148,10 @@ class Accounts:
 
     async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
         """Begin a session and return its cookie. Raises `SignInRefused`."""
+        return await self._begin_session((await self.authenticate(name, password, code, address)).name, address, agent)
+
+    async def authenticate(self, name: str, password: str, code: str, address: str) -> Principal:
+        """Return the owner of an account, without a session. Raises `SignInRefused`."""
         tries = self._tries.setdefault(_attempt_key(address), _FailedAttempts())
         wait = tries.next_at - self.clock()
         if wait > 0:
@@ -165,7 +169,7 @@ class Accounts:
             self._count_failure(tries, address)
             raise SignInRefused("That code is not right.", needs_code=True)
         self._tries.pop(_attempt_key(address), None)
-        return await self._begin_session(account.name, address, agent)
+        return Principal(account.name, ROLE_SCOPES[Role(account.role)])
 
     def _spelling(self, name: str) -> str:
         """Return a name as its account is spelled: phones begin a field with a capital letter."""

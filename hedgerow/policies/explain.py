@@ -166,6 +166,8 @@ class _StepSentences:
 
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
+            if decision.reason is Reason.UNNAMED:
+                return f"nobody has named this device, and a child is paused or in bed{self.time('until', decision.until)}"
             cause = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
             return f"the internet is closed by {cause}{self.time('until', decision.until, ' until somebody resumes it')}"
         if (closed := self.context.ruleset.closed) is not None:

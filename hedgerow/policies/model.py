@@ -48,6 +48,7 @@ class Reason(StrEnum):
     BEDTIME = "bedtime"
     SCHEDULE = "schedule"  # the internet is closed at this time
     BUDGET = "budget"
+    UNNAMED = "unnamed-device"  # nobody has named the device, while a child is paused or in bed
     GRANT = "grant"
     EXCEPTION = "exception"  # an `allow` of the device, the person or the household
     RULE = "rule"  # a `block` of the device, the person or the household: a host or a URL
@@ -383,10 +384,7 @@ class ConductAccepted:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The internet stopped by hand for `device` or `person`, or for everybody if both are None. `ends` None: until resumed.
-
-    A pause for everybody may spare one person and one device.
-    """
+    """The internet stopped by hand for `device`, `person` or everybody, sparing one of each. `ends` None: until resumed."""
 
     id: str
     giver: str

@@ -164,7 +164,7 @@ class Rulesets:
             closed = of_child.closed
             if closed is None or closed.reason not in _CLOSES_STRANGERS or (is_spared and closed.reason is Reason.PAUSE):
                 continue
-            effects.closed = effects.closed or closed
+            effects.closed = effects.closed or replace(closed, reason=Reason.UNNAMED, what="")
         return effects
 
     def _compose(self, device: Device, now: float) -> Ruleset:

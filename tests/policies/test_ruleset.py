@@ -147,11 +147,11 @@ def test_strangers_are_closed_while_a_child_is_in_bed_or_paused(catalogue: Catal
     """One switch on a phone gives it another MAC address, which must not end the night."""
     stranger, night = "192.168.1.100", NOON + 8.5 * 3600
     rulesets = _rulesets(catalogue)
-    assert [_closed(rulesets, stranger, at) for at in (NOON, night - 1, night)] == [None, None, "bedtime"]
+    assert [_closed(rulesets, stranger, at) for at in (NOON, night - 1, night)] == [None, None, "unnamed-device"]
     assert _closed(rulesets, "192.168.1.16", night) is None, "another child's own device"
     pause = Pause("p", "parent", NOON, NOON + 60, person="tom")
     paused = _rulesets(catalogue, pause)
-    assert [_closed(paused, stranger, at) for at in (NOON, NOON + 60)] == ["pause", None]
+    assert [_closed(paused, stranger, at) for at in (NOON, NOON + 60)] == ["unnamed-device", None]
     assert _closed(paused, "192.168.1.9") is None
 
 
@@ -170,7 +170,7 @@ def test_a_parents_device_without_a_name_is_spared_and_no_other_stranger(catalog
     pause = Pause("p", "ana", NOON - 1, NOON + 60, spared_device=DeviceId("192.168.1.100"))
     rulesets = _rulesets(catalogue, pause)
     assert [_closed(rulesets, address) for address in ("192.168.1.100", "192.168.1.101", "192.168.1.9")] == [None, "pause", "pause"]
-    assert _closed(rulesets, "192.168.1.100", NOON + 8.5 * 3600) == "bedtime", "spared by the pause alone"
+    assert _closed(rulesets, "192.168.1.100", NOON + 8.5 * 3600) == "unnamed-device", "spared by the pause alone"
 
 
 def test_a_pause_names_its_actor(catalogue: Catalogue) -> None:

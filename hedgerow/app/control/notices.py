@@ -16,10 +16,13 @@ from hedgerow.app.control.notice_sender import REFUSED, UNKNOWN
 from hedgerow.dashboards.api.time import BudgetRow
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized
+from hedgerow.dashboards.pages.device_cards import likely_names
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage
+from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.recorder import SystemEvent
+from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.notices import NoticeTopic
@@ -64,7 +67,25 @@ async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIME
     return _PROBLEMS.get(process.returncode or 0, _FAILED)
 
 
-def event_notices(messages: Iterable[WorkerMessage | SystemEvent], policy: Policy) -> Iterator[Notice]:
+type FindLikely = Callable[[DeviceSeen], tuple[str, ...]]
+"""Return the names of the devices that a new one may be, with a new address. May read the disk: notices are written in a thread."""
+
+
+def likely_finder(reader: JournalReader, policy: Callable[[], Policy]) -> FindLikely:
+    """Return a function that compares a new device with those in the journal."""
+    vendors = VendorLookup()
+
+    def find(device: DeviceSeen) -> tuple[str, ...]:
+        facts = (device.device, device.address, device.mac, device.name, device.person, device.profile)
+        new = DeviceRow(*facts, first_seen=device.when, last_seen=device.when)
+        return likely_names(policy(), reader.devices(device.when), new, vendors)
+
+    return find
+
+
+def event_notices(
+    messages: Iterable[WorkerMessage | SystemEvent], policy: Policy, likely: FindLikely = lambda _device: ()
+) -> Iterator[Notice]:  # fmt: skip
     """Make notices from messages for the journal, to which privacy has been applied; helplines are not among them."""
     for each in messages:
         match each:
@@ -78,7 +99,7 @@ def event_notices(messages: Iterable[WorkerMessage | SystemEvent], policy: Polic
             case SystemEvent(about=UpcomingEnd() as ending):
                 yield Notice(NoticeTopic.BUDGET, f"{ending.whose} {each.detail}", _ends(ending))
             case SystemEvent(about=DeviceSeen() as device):
-                yield Notice(NoticeTopic.NEW_DEVICE, device.device, _new(device, policy))
+                yield Notice(NoticeTopic.NEW_DEVICE, device.device, _new(device, policy, likely))
 
 
 def _who(seen: Observation) -> str:
@@ -104,14 +125,17 @@ def _ends(ending: UpcomingEnd) -> LocalizedText:
     return lambda reader: f"{ending.whose}: {ending_text(ending, reader)}"
 
 
-def _new(device: DeviceSeen, policy: Policy) -> LocalizedText:
+def _new(device: DeviceSeen, policy: Policy, likely: FindLikely) -> LocalizedText:
     profile = policy.profiles.get(device.profile)
     title = profile.title if profile is not None else device.profile
 
     def say(reader: Language) -> str:
         name = device.name or reader.gettext("a device without a name")
         text = message("New on the network: %(name)s at %(address)s. It follows the rules of %(profile)s.")
-        return reader.gettext(text, name=name, address=device.address, profile=reader.gettext(title))
+        parts = [reader.gettext(text, name=name, address=device.address, profile=reader.gettext(title))]
+        if known := likely(device):
+            parts.append(reader.gettext(message("It may be %(device)s, with a new address."), device=known[0]))
+        return " ".join([*parts, reader.gettext(message("Say with one tap on the page Today whose it is."))])
 
     return say
 

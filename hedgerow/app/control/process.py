@@ -25,7 +25,7 @@ from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.journal_setup import JournalWatch
-from hedgerow.app.control.notices import event_notices, send_in_subprocess, watch_status
+from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
@@ -95,6 +95,7 @@ class ControlProcess:
         self._backups = DailyBackups(settings, lambda: self.settings.policy, self._journal.restart)
         self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy, on_erased=self._backups.forget)
         self.metrics = Metrics()
+        self._find_likely = likely_finder(self._publisher.reader, lambda: self._publisher.policy)
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
         self._reload_wanted = True
@@ -163,7 +164,7 @@ class ControlProcess:
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
         """Add messages to the journal and send the notices for them."""
         self.recorder.add(messages)
-        self.notices.enqueue(event_notices(messages, self._publisher.policy))
+        self.notices.enqueue(event_notices(messages, self._publisher.policy, self._find_likely))
 
     def _weekly_report(self, reader: Language) -> Report:
         return weekly_report(self._publisher.reader, self._publisher.policy, time.time(), reader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from hedgerow.dashboards.control import InvalidInput
@@ -11,9 +12,11 @@ from hedgerow.dashboards.edits.household import (
     find_device,
     find_person,
     name_device_edits,
+    parse_address,
     parse_name,
 )
-from hedgerow.dashboards.edits.yaml_text import Edit, include, put, rename, replace
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, rename, replace
+from hedgerow.network.discovery import is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device, Policy
 
@@ -87,6 +90,39 @@ def rename_device_edits(policy: Policy, device: str, name: str) -> list[Edit]:
         return name_device_edits(policy, device, name, known.person or "")
     name = parse_name(name, policy.devices)
     return [rename(("devices", device), name), *(replace(("people", user, "devices"), device, name, adds=False) for user in policy.people)]
+
+
+MAX_MACS = 8
+"""MAC addresses of one device. Beyond that, the oldest addresses that it made up are removed."""
+
+
+def same_device_edits(policy: Policy, seen_as: str, known: str) -> list[Edit]:
+    """Give the address of a new device to a named one, which has changed it. Raises `InvalidInput`."""
+    device = find_device(policy, known)
+    if device.is_seat or not can_be_inspected(device):
+        raise InvalidInput("Give the device a name first.")
+    key, address = parse_address(seen_as)
+    edits = [include(("devices", known, "ip" if key == "cidr" else key), address)]
+    if key == "mac":
+        made_up = [mac for mac in device.macs if is_randomised_mac(mac)]
+        excess = max(0, len(device.macs) + 1 - MAX_MACS)
+        edits += [exclude(("devices", known, "mac"), mac) for mac in made_up[:excess]]
+    return [*edits, *(exclude(("people", other, "devices"), seen_as) for other in policy.people)]
+
+
+def profile_device_edits(policy: Policy, seen_as: str, name: str, profile: str) -> list[Edit]:
+    """Name a device that was seen, and let it follow a profile without a person. Raises `InvalidInput`."""
+    return [*name_device_edits(policy, seen_as, name, ""), put(("devices", name, "profile"), profile)]
+
+
+def free_device_name(policy: Policy, *wishes: str) -> str:
+    """Return the first wish that is a valid name, with a number if it is taken."""
+    for wish in wishes:
+        with contextlib.suppress(InvalidInput):
+            base = parse_name(wish[:36])
+            names = (base if number == 1 else f"{base} {number}" for number in range(1, len(policy.devices) + 2))
+            return next(name for name in names if name not in policy.devices)
+    raise InvalidInput("Give the device a name first.")
 
 
 def kind_edits(policy: Policy, device: str, kind: str) -> list[Edit]:

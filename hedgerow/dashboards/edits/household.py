@@ -58,7 +58,7 @@ def find_device(policy: Policy, name: str) -> Device:
 
 def name_device_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[Edit]:
     """Name a device that is known by its MAC or IP address, and assign it to `person` unless empty. Raises `InvalidInput`."""
-    name, (key, address) = parse_name(name, policy.devices), _parse_address(seen_as)
+    name, (key, address) = parse_name(name, policy.devices), parse_address(seen_as)
     edits = [put(("devices", name), {"ip" if key == "cidr" else key: address})]
     edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
     return edits + (assign_device_edits(policy, name, person) if person else [])
@@ -66,11 +66,11 @@ def name_device_edits(policy: Policy, seen_as: str, name: str, person: str) -> l
 
 def add_seat_edits(policy: Policy, seat: str, address: str) -> list[Edit]:
     """Add a seat by its MAC, IP address or network. A person's device with that address becomes the seat. Raises `InvalidInput`."""
-    name, (key, value) = parse_name(seat, policy.devices), _parse_address(address)
+    name, (key, value) = parse_name(seat, policy.devices), parse_address(address)
     return [put(("seats", name), {key: value}), *(exclude(("people", other, "devices"), address) for other in policy.people)]
 
 
-def _parse_address(text: str) -> tuple[str, str]:
+def parse_address(text: str) -> tuple[str, str]:
     """Return the policy key (mac, ip or cidr) and value of an address."""
     if (mac := parse_mac(text)) is not None:
         return "mac", mac

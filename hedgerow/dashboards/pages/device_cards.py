@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hedgerow.dashboards.device_match import DeviceTraits, likely_matches
 from hedgerow.dashboards.edits.devices import owner_of
 from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.network.discovery import VendorLookup, is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.identity import DeviceLookup
-from hedgerow.policies.model import Device, Policy
+from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import parse_mac
 
 PAGE_SIZE = 24
@@ -57,12 +58,13 @@ class DeviceCard:
 
 @dataclass(frozen=True, slots=True)
 class NewDeviceCard:
-    """A device without a name in the policy, that was seen on the network."""
+    """A device without a name in the policy, that was seen on the network. `likely` are named ones that it may be, with a new address."""
 
     id: str
     seen: DeviceRow
     kind: DeviceKind | None
     maker: str
+    likely: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +88,10 @@ class DeviceCards:
     def load(cls, policy: Policy, reader: JournalReader, vendors: VendorLookup, *, since: float, has_gateway: bool) -> DeviceCards:
         """Read what is known of each device. Reads the journal, and the registers of makers once: call it from a thread."""
         rows = reader.devices(since)
-        find, seen = DeviceLookup(policy).find, dict[str, DeviceRow]()
-        for row in rows:
-            # A device that was renamed just now is still in the journal under its old name.
-            device = policy.devices.get(row.device) or find(row.address or row.device, row.mac or parse_mac(row.device))
-            if device is not None and device.known:
-                seen.setdefault(device.id, row)
+        seen = _rows_of_named(policy, rows)
         protections = protections_by_device(policy.devices.values(), reader.protections(), has_gateway=has_gateway)
         known = [_card(device, seen.get(name), vendors, protections[name]) for name, device in policy.devices.items()]
-        new = [_new_card(row, vendors) for row in unnamed_devices(policy, rows)]
+        new = new_device_cards(policy, rows, vendors)
         places = {name: place for place, name in enumerate(policy.people)}
         known.sort(key=lambda card: (card.device.is_seat, not card.group, places.get(card.group, len(places)), card.group, card.id.lower()))
         return cls(known, new)
@@ -122,10 +119,41 @@ def _card(device: Device, seen: DeviceRow | None, vendors: VendorLookup, protect
     return DeviceCard(device.id, device, seen, device.kind or guess_kind(*names, vendor=maker), maker, mac, protections, owner_of(device))
 
 
-def _new_card(row: DeviceRow, vendors: VendorLookup) -> NewDeviceCard:
-    mac = parse_mac(row.mac or row.device)
+def new_device_cards(policy: Policy, rows: Sequence[DeviceRow], vendors: VendorLookup) -> list[NewDeviceCard]:
+    """Return the devices without a name, in the order of `rows`. Reads the registers of makers once: call it from a thread."""
+    seen = _rows_of_named(policy, rows)
+    known = [_traits(name, device.macs, seen.get(name), vendors, device) for name, device in policy.devices.items() if not device.is_seat]
+    cards = []
+    for row in unnamed_devices(policy, rows):
+        traits = _traits(row.device, (), row, vendors)
+        likely = tuple(policy.devices[id] for id in likely_matches(traits, known))
+        cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely))
+    return cards
+
+
+def likely_names(policy: Policy, rows: Sequence[DeviceRow], new: DeviceRow, vendors: VendorLookup) -> tuple[str, ...]:
+    """Return the named devices that a new one may be. `rows` are all devices seen. As `new_device_cards`, for a thread."""
+    cards = new_device_cards(policy, [new, *(row for row in rows if row.device != new.device)], vendors)
+    return tuple(device.id for card in cards if card.id == new.device for device in card.likely)
+
+
+def _traits(id: str, macs: Sequence[str], row: DeviceRow | None, vendors: VendorLookup, device: Device | None = None) -> DeviceTraits:
+    mac = next(iter(macs), None) or (parse_mac(row.mac or row.device) if row else None) or ""
     maker = vendors.vendor(mac) if mac else ""
-    return NewDeviceCard(row.device, row, guess_kind(row.name, vendor=maker), maker)
+    names = (*((id, *device.hostnames) if device is not None else ()), *((row.name,) if row and row.name else ()))
+    kind = (device.kind if device is not None else None) or guess_kind(*names, vendor=maker)
+    return DeviceTraits(DeviceId(id), mac, names, maker, kind, row.first_seen if row else None, row.last_seen if row else None)
+
+
+def _rows_of_named(policy: Policy, rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
+    """Return the latest row of each device of the policy."""
+    find, seen = DeviceLookup(policy).find, dict[str, DeviceRow]()
+    for row in rows:
+        # A device that was renamed just now is still in the journal under its old name.
+        device = policy.devices.get(row.device) or find(row.address or row.device, row.mac or parse_mac(row.device))
+        if device is not None and device.known:
+            seen.setdefault(device.id, row)
+    return seen
 
 
 def unnamed_devices(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:

@@ -61,6 +61,8 @@ class DevicePages(PageGroup):
             seats=[card.id for card in cards.known if card.device.is_seat],
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),
+            residents=list(policy.people),
+            kept_closed={pause.device for pause in pauses if pause.device},
             owners=[name for name in policy.profiles if not name.startswith("seat-")],
             kinds=list(DeviceKind),
             paused={pause.device for pause in pauses if pause.device},

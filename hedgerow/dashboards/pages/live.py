@@ -145,6 +145,7 @@ class LivePages(PageGroup):
             "pauses": pauses,
             "day": self._newest,
             "devices": self._newest,
+            "new": (self._newest, pauses),
             "blocked": self._newest,
             "seats": (sessions, int(now // 60)),
         }

@@ -66,6 +66,7 @@ class OwnDevicePages(PageGroup):
             view=view,
             mine=mine,
             rules=rules,
+            is_unnamed=view.device not in policy.devices and not view.is_seat and context.accounts.has_any,
             budgets=[row for row in context.budgets() if row.whose in (view.person, view.device)],
             endings=[labels.ending_text(ending, reader) for ending in self._endings(view)],
             help=help_section(view, policy, reader),

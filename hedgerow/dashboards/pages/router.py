@@ -14,6 +14,7 @@ from hedgerow.dashboards.pages.guide import GuidePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.live import LivePages
 from hedgerow.dashboards.pages.log import LogPages
+from hedgerow.dashboards.pages.new_devices import NewDevicePages, OwnNamingPages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.openings import OpeningPages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
@@ -33,7 +34,7 @@ _STATIC = (
 )
 _GROUPS = (
     *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages),
-    *(LogPages, WhyPages, ListPages),
+    *(NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 

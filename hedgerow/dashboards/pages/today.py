@@ -11,26 +11,29 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import InvalidInput, Spared, spared_by
+from hedgerow.dashboards.control import Control, InvalidInput, Spared, spared_by
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.children import DaySoFar, child_cards, children_of, devices_of, shows_sites, subject_of
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
-from hedgerow.dashboards.pages.device_cards import unnamed_devices
+from hedgerow.dashboards.pages.device_cards import NewDeviceCard, new_device_cards, unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.journal.visits import VisitReader
+from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Verdict
 from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ = 8, 200
+_NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
+"""Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
-type Part = Literal["troubles", "children", "requests", "pauses", "day", "devices", "blocked"]
+type Part = Literal["troubles", "new", "children", "requests", "pauses", "day", "devices", "blocked"]
 type FormText = Annotated[str, Form(max_length=253)]
 
 
@@ -45,6 +48,7 @@ class _Today:
     bars: BarChart
     days: tuple[PersonDay, ...]
     so_far: DaySoFar
+    new: tuple[NewDeviceCard, ...]
 
 
 class TodayPages(PageGroup):
@@ -53,6 +57,7 @@ class TodayPages(PageGroup):
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._visits = VisitReader(context.reader.store, subject_of)
+        self._vendors = VendorLookup()
 
     @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
@@ -86,6 +91,12 @@ class TodayPages(PageGroup):
             "online": [device for device in devices if now - device.last_seen < ONLINE_S],
             "devices": devices,
             "unnamed": unnamed,
+            "new": today.new[:_NEW_DEVICES],
+            "new_count": len(today.new),
+            "closed_devices": _closed_devices(context.control, today.new[:_NEW_DEVICES]),
+            "residents": list(policy.people),
+            "kept_closed": set(),
+            "holds_new": status.has_gateway and policy.profiles[policy.network.unknown_devices].is_for_children,
             "cards": cards,
             "others": [request for request in today.requests if request.id not in on_cards],
             "budgets": [row for row in budgets if row.whose not in {card.name for card in cards}],
@@ -183,7 +194,20 @@ class TodayPages(PageGroup):
             bars=blocked_by_hour(hours, midnight, now),
             days=person_days(policy, hours, midnight, now),
             so_far=DaySoFar(devices, requests, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
+            new=_unanswered(new_device_cards(policy, devices, self._vendors), pauses, now),
         )
+
+
+def _unanswered(cards: Iterable[NewDeviceCard], pauses: Iterable[Pause], now: float) -> tuple[NewDeviceCard, ...]:
+    """Return the devices that somebody should name: not links of IPv6, nor devices that are kept closed."""
+    closed = {pause.device for pause in pauses}
+    return tuple(card for card in cards if "/" not in card.id and card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S)
+
+
+def _closed_devices(control: Control, cards: Iterable[NewDeviceCard]) -> set[str]:
+    """Return the ids of devices whose internet is closed now."""
+    views = ((card.id, control.device_at(card.seen.address)) for card in cards)
+    return {id for id, view in views if view is not None and view.device == id and view.held}
 
 
 def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:

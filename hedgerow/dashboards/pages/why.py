@@ -28,7 +28,7 @@ from hedgerow.policies.targets import ILLEGAL
 
 _DEVICES, _HOSTS, _SIMILAR = 6, 6, 6
 _LATELY_S, _JUST_NOW_S = 24 * 3600.0, 15 * 60.0
-_CLOSED = frozenset({Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.NO_SESSION, Reason.CONDUCT})
+_CLOSED = frozenset({Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED, Reason.NO_SESSION, Reason.CONDUCT})
 
 type Text = Annotated[str, Query(max_length=8192)]
 type RowId = Annotated[int | None, Query(ge=1, le=2**62)]

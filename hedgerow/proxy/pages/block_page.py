@@ -51,7 +51,8 @@ class BlockPage:
     """Renders the proxy's own responses for a reader, with the templates and translations of this package.
 
     The helplines are those of `country`, and times are shown in `timezone`. `ages` has the ages of the people in the policy. `conduct` is
-    a café's code of conduct. `portal` is the URL of the page on which a café's guest begins, or '' if devices cannot reach it.
+    a café's code of conduct. `portal` is the URL of the device's own page, on which a café's guest begins and a device without a name
+    learns how to get one, or '' if devices cannot reach it.
     """
 
     def __init__(
@@ -177,6 +178,8 @@ class BlockPage:
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
         if decision.reason is Reason.CONDUCT:
             parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder}}
+        if decision.reason is Reason.UNNAMED and self._portal:
+            parts |= {"link": self._portal, "link_label": translation.words["unnamed"]["link"]}
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._care(reader, to_report=True)
         if reader.young:
@@ -252,6 +255,8 @@ def forbids_access_request(decision: Decision) -> bool:
     That is so for ways round the filter, except bare addresses, which may be servers of people here; for illegal material, since a request
     would record where it is; and for a café's guests, who begin with a voucher and a code of conduct.
     """
+    if decision.reason is Reason.UNNAMED:
+        return True  # a permission for one site would not open it
     is_a_way_round = decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
     return is_a_way_round or decision.what == ILLEGAL or decision.reason in WELCOME_REASONS
 

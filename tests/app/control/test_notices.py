@@ -65,14 +65,19 @@ def test_requests_and_new_devices() -> None:
     asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
     new = DeviceSeen(NOW, DeviceId("aa:bb"), "192.168.1.9", "aa:bb", None, "child-8-12")
     events = [SystemEvent(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new), SystemEvent(NOW, "restart", "dns", "1")]
-    notices = list(event_notices([asked, *events], POLICY))
+    notices = list(event_notices([asked, *events], POLICY, lambda _device: ("tablet", "laptop")))
     assert [(notice.topic, text_of(notice)) for notice in notices] == [
         (NoticeTopic.REQUEST, "mia asks for scratch.example. “please”"),
-        (NoticeTopic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9. It follows the rules of Child aged 8 to 12."),
+        (
+            NoticeTopic.NEW_DEVICE,
+            "New on the network: a device without a name at 192.168.1.9. It follows the rules of Child aged 8 to 12. "
+            "It may be tablet, with a new address. Say with one tap on the page Today whose it is.",
+        ),
     ]
     assert [text_of(notice, "de") for notice in notices] == [
         "mia bittet um Zugang: scratch.example. “please”",
-        "Neu im Netz: ein Gerät ohne Namen (192.168.1.9). Es gilt das Profil „Kind von 8 bis 12“.",
+        "Neu im Netz: ein Gerät ohne Namen (192.168.1.9). Es gilt das Profil „Kind von 8 bis 12“. "
+        "Es könnte tablet sein, mit neuer Adresse. Auf der Seite „Heute“ sagen Sie mit einem Tipp, wem es gehört.",
     ]
 
 

@@ -1,0 +1,163 @@
+"""Answers to "Whose device is this?": one tap names a device that was seen, or keeps it closed.
+
+Somebody in charge can also answer on the device itself, with a password: a parent's new phone, which is closed while a child is in bed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.accounts import SignInRefused
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.devices import free_device_name, profile_device_edits, same_device_edits
+from hedgerow.dashboards.edits.household import find_person, name_device_edits
+from hedgerow.dashboards.edits.yaml_text import Edit
+from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
+from hedgerow.dashboards.pages.device_cards import unnamed_devices
+from hedgerow.dashboards.routes import DEVICES, MANAGE, OPERATE, get, post
+from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.journal.reader import DeviceRow
+from hedgerow.policies.device_kinds import DeviceKind, guess_kind
+from hedgerow.policies.model import DeviceId, Policy
+from hedgerow.proxy.limits import AttemptLimiter
+
+GUEST_PROFILE = "guest"
+TRIES_PER_HOUR = 10
+_ALL_DEVICES = DeviceId("")
+_KINDS = {
+    DeviceKind.PHONE: message("Phone"),
+    DeviceKind.TABLET: message("Tablet"),
+    DeviceKind.COMPUTER: message("Computer"),
+    DeviceKind.TELEVISION: message("Television"),
+    DeviceKind.CONSOLE: message("Games console"),
+    DeviceKind.PRINTER: message("Printer"),
+    DeviceKind.SPEAKER: message("Speaker"),
+}
+_DEVICE = message("Device")
+
+type FormText = Annotated[str, Form(max_length=300)]
+
+
+def personal_device_edits(policy: Policy, seen_as: str, person: str, host_name: str, reader: Language) -> tuple[str, list[Edit]]:
+    """Name a device that was seen, and give it to a person. Returns the name too, the device's own one if possible."""
+    find_person(policy, person)
+    kind = guess_kind(host_name)
+    title = reader.gettext(_KINDS[kind] if kind is not None else _DEVICE)
+    name = free_device_name(policy, host_name, f"{person} {title}", "Device")
+    return name, name_device_edits(policy, seen_as, name, person)
+
+
+def guest_device_edits(policy: Policy, seen_as: str, host_name: str, reader: Language) -> tuple[str, list[Edit]]:
+    """Name a device that was seen, and let it follow the rules for guests. Returns the name too."""
+    name = free_device_name(policy, host_name, reader.gettext(message("Guest")), "Guest")
+    return name, profile_device_edits(policy, seen_as, name, GUEST_PROFILE)
+
+
+class NewDevicePages(PageGroup):
+    """The buttons of the cards of new devices, on *Today* and on *Devices*."""
+
+    @post("/devices/new/same", MANAGE)
+    async def same(self, request: Request, device: FormText, known: FormText) -> Response:
+        """Give the new device's address to a named one."""
+        row = await self._row(device)
+        edits = same_device_edits(self._context.policy(), row.mac or row.device, known)
+        return await self._answer(request, row, message("%(device)s has a new address"), *edits, device=known)
+
+    @post("/devices/new/person", MANAGE)
+    async def person(self, request: Request, device: FormText, person: FormText) -> Response:
+        """Name the device, and give it to a person."""
+        row, policy = await self._row(device), self._context.policy()
+        name, edits = personal_device_edits(policy, row.mac or row.device, person, row.name, language_of(request))
+        return await self._answer(request, row, message("Name a device: %(name)s, of %(person)s"), *edits, name=name, person=person)
+
+    @post("/devices/new/guest", MANAGE)
+    async def guest(self, request: Request, device: FormText) -> Response:
+        """Name the device, and let it follow the rules for guests."""
+        row, policy = await self._row(device), self._context.policy()
+        name, edits = guest_device_edits(policy, row.mac or row.device, row.name, language_of(request))
+        return await self._answer(request, row, message("Name a guest's device: %(name)s"), *edits, name=name)
+
+    @post("/devices/new/close", OPERATE)
+    async def close(self, request: Request, device: FormText) -> Response:
+        """Keep the device closed, until somebody resumes or names it."""
+        row = await self._row(device)
+        await self._context.control.pause(principal_of(request).name, device=row.device, ends=None)
+        return redirect_to(referring_page(request))
+
+    async def _row(self, device: str) -> DeviceRow:
+        """Return the row of a device that was seen and has no name."""
+        policy, reader = self._context.policy(), self._context.reader
+        rows = await run_in_threadpool(reader.devices, self._context.clock())
+        row = next((row for row in unnamed_devices(policy, rows) if row.device == device), None)
+        if row is None:
+            raise InvalidInput("'%(device)s' has a name already, or was not seen.", device=device)
+        return row
+
+    async def _answer(self, request: Request, row: DeviceRow, summary: str, *edits: Edit, **values: object) -> Response:
+        change = await self._change(request, summary, *edits, **values)
+        control, name = self._context.control, principal_of(request).name
+        pauses = await run_in_threadpool(self._context.reader.pauses, self._context.clock())
+        if any(pause.device == row.device for pause in pauses):
+            await control.resume(name, device=row.device)  # it was kept closed under its address
+        return redirect_after_save(referring_page(request), change)
+
+
+class OwnNamingPages(PageGroup):
+    """`/device/name`, for a device that nobody has named."""
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        # For all devices together, since each can have any number of addresses.
+        self._tries = AttemptLimiter(TRIES_PER_HOUR, 3600.0)
+
+    @get("/device/name", DEVICES)
+    async def form(self, request: Request) -> Response:
+        return self._show(request) if self._can_be_named(request) else redirect_to("/device")
+
+    @post("/device/name", DEVICES)
+    async def name(
+        self, request: Request, account: FormText = "", password: Annotated[str, Form(max_length=600)] = "", code: FormText = "",
+        owner: FormText = "",
+    ) -> Response:  # fmt: skip
+        """Name the requesting device, for somebody with a password. `owner` is a person, or empty for a guest."""
+        context, reader = self._context, language_of(request)
+        if not self._can_be_named(request):
+            return redirect_to("/device")
+        view, policy = self._device(request), context.policy()
+        try:
+            if not self._tries.allows(_ALL_DEVICES, context.clock()):
+                raise SignInRefused("Too many tries on devices without a name. Use a device where you are signed in.", 429)
+            principal = await context.accounts.authenticate(account.strip(), password, code.strip(), peer_address(request.scope))
+            if MANAGE not in principal.scopes:
+                raise SignInRefused("You do not have permission to see or change this.")
+        except SignInRefused as refused:
+            return self._show(request, refused, account, owner)
+        if owner:
+            name, edits = personal_device_edits(policy, view.device, owner, "", reader)
+        else:
+            name, edits = guest_device_edits(policy, view.device, "", reader)
+        await context.editor.change(principal.name, reader.gettext(message("Name a device: %(name)s"), name=name), *edits)
+        return redirect_to("/device")
+
+    def _can_be_named(self, request: Request) -> bool:
+        view = self._device(request)
+        is_named = view.device in self._context.policy().devices
+        return self._context.accounts.has_any and not is_named and not view.is_seat and "/" not in view.device
+
+    def _show(self, request: Request, refused: SignInRefused | None = None, account: str = "", owner: str = "") -> Response:
+        return self._page(
+            request,
+            "device_naming.html",
+            refused.status if refused else 200,
+            refused=language_of(request).gettext(refused.text, **refused.values) if refused else "",
+            needs_code=refused is not None and refused.needs_code,
+            account=account,
+            owner=owner,
+            residents=list(self._context.policy().people),
+            is_closed=bool(self._device(request).held),
+        )

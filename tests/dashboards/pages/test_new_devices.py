@@ -1,0 +1,136 @@
+"""Answers to "Whose device is this?", on Today, on Devices, and on the device itself."""
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from web_server import NOW, TOKEN
+
+from hedgerow.dashboards.accounts import Role
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.pages.new_devices import TRIES_PER_HOUR
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.model import DeviceId
+
+RANDOM, OLD, STRANGER = "da:a1:19:00:00:01", "aa:bb:cc:dd:ee:ff", "192.168.1.77"
+PASSWORD = "correct horse battery"
+
+
+def client(web, address="127.0.0.1", **more):
+    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more)
+
+
+def appears(web, device=RANDOM, mac=RANDOM, address=STRANGER, name="", at=NOW, person=None):
+    web.recorder.add([DeviceSeen(at, DeviceId(device), address, mac, person, "child-8-12", name)])
+    web.recorder.flush()
+
+
+def answer(web, action, **form):
+    with client(web) as local:
+        headers = {"authorization": f"Bearer {TOKEN}", "origin": web.url}
+        return local.post(f"/devices/new/{action}", data={"device": RANDOM, **form}, headers=headers)
+
+
+def cards(web, path="/"):
+    with client(web) as local:
+        page = local.get(path, headers={"authorization": f"Bearer {TOKEN}"}).text
+    return [(action, value) for action, value in re.findall(r'action="/devices/new/(\w+)">.*?name="device" value="([^"]*)"', page)]
+
+
+def test_a_device_that_changed_its_address_is_recognised(web):
+    appears(web, "mia-tablet", OLD, "192.168.1.5", at=NOW - 600, person="mia")
+    appears(web, at=NOW - 300)
+    assert ("same", RANDOM) in cards(web)
+    assert answer(web, "same", known="mia-tablet").headers["location"] == "/?saved=1"
+    assert web.control.policy().devices["mia-tablet"].macs == (OLD, RANDOM)
+    assert cards(web) == [], "answered"
+
+
+@pytest.mark.parametrize("path", ["/", "/devices"])
+def test_answers_are_one_tap_away(web, path):
+    appears(web, name="lunas-phone")
+    assert [action for action, _ in cards(web, path)] == ["person", "person", "guest", "close"]
+
+
+def test_a_person_gets_the_device_under_its_own_name(web):
+    appears(web, name="Toms-Pixel")
+    answer(web, "person", person="tom")
+    device = web.control.policy().devices["Toms-Pixel"]
+    assert (device.person, device.macs) == ("tom", (RANDOM,))
+
+
+def test_devices_without_a_host_name_get_different_names(web):
+    for number in (1, 2):
+        mac = f"da:a1:19:00:00:0{number}"
+        appears(web, mac, mac)
+        assert answer(web, "person", person="tom", device=mac).status_code == 303
+    assert {"tom Device", "tom Device 2"} <= web.control.policy().devices.keys()
+
+
+def test_a_guest_follows_the_rules_for_guests(web):
+    appears(web)
+    answer(web, "guest")
+    assert web.control.policy().devices["Guest"].profile == "guest"
+
+
+def test_a_device_is_kept_closed_until_it_is_named(web):
+    appears(web)
+    answer(web, "close")
+    assert [(pause.device, pause.ends) for pause in web.control.reader.pauses(NOW)] == [(RANDOM, None)]
+    assert cards(web) == []
+    assert ("person", RANDOM) in cards(web, "/devices")
+    answer(web, "person", person="tom")
+    assert web.control.reader.pauses(NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "form"), [("same", {"known": "seat-9"}), ("person", {"person": "eve"}), ("guest", {"device": "mia-tablet"})]
+)
+def test_answers_about_nobody_change_nothing(web, action, form):
+    appears(web)
+    before = web.control.policy()
+    assert answer(web, action, **form).status_code == 422
+    assert web.control.policy() == before
+
+
+def test_at_most_eight_addresses_are_kept_of_which_the_oldest_made_up_ones_go(web):
+    appears(web, "mia-tablet", OLD, "192.168.1.5", at=NOW - 600)
+    macs = [f"da:a1:19:00:00:{number:02x}" for number in range(16, 24)]
+    for mac in macs:
+        appears(web, mac, mac)
+        answer(web, "same", device=mac, known="mia-tablet")
+    assert web.control.policy().devices["mia-tablet"].macs == tuple(macs), "its first address was made up too"
+
+
+@pytest.fixture
+def stranger(web):
+    """A device without a name, which somebody with a password holds."""
+    web.control.devices["127.0.0.3"] = DeviceView(DeviceId(RANDOM), None, "child-8-12", (), held="unnamed-device")
+    asyncio.run(web.accounts.create("ana", Role.PARENT, PASSWORD))
+    with client(web, "127.0.0.3", headers={"origin": web.url}) as device:
+        yield device
+
+
+def test_a_parent_names_a_new_phone_on_itself(web, stranger):
+    assert 'href="/device/name"' in stranger.get("/device").text
+    assert "closed" in stranger.get("/device").text
+    done = stranger.post("/device/name", data={"account": "ana", "password": PASSWORD, "owner": "tom"})
+    assert (done.status_code, done.headers["location"], done.headers.get("set-cookie")) == (303, "/device", None)
+    assert web.control.policy().devices["tom Device"].macs == (RANDOM,)
+
+
+def test_a_wrong_password_names_nothing_and_tries_are_counted_for_all_devices_together(web, stranger):
+    web.control.devices["127.0.0.4"] = DeviceView(DeviceId("da:a1:19:00:00:02"), None, "child-8-12", ())
+    with client(web, "127.0.0.4", headers={"origin": web.url}) as other:
+        for number in range(TRIES_PER_HOUR):
+            device = stranger if number % 2 else other
+            assert device.post("/device/name", data={"account": "ana", "password": f"wrong {number}"}).status_code in {403, 429}
+        assert other.post("/device/name", data={"account": "ana", "password": PASSWORD}).status_code == 429
+    assert "tom Device" not in web.control.policy().devices
+
+
+def test_a_named_device_cannot_try_passwords(web, stranger):
+    web.control.devices["127.0.0.3"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12", ())
+    assert stranger.get("/device/name").headers["location"] == "/device"
+    assert stranger.post("/device/name", data={"account": "ana", "password": PASSWORD}).headers["location"] == "/device"
