@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse
+.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -112,6 +112,10 @@ bench-policy: setup  ## Measure decide and policy changes
 # Needs root, and what the laboratory needs.
 bench-gateway: setup  ## Measure forwarding through the gateway
 	$(BIN)/python bench/gateway.py --write $(ARGS)
+
+# Needs squid-openssl for the comparison.
+conformance: setup  ## Run the conformance suites beside the peers and write docs/conformance.md; ARGS choose areas
+	$(BIN)/python tools/conformance.py --write $(ARGS)
 
 # Needs nginx.
 bench-abuse: setup  ## Attack the inspector and measure another device's requests

@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench")]
 
+import brotli  # noqa: E402
 from hpack import Encoder  # noqa: E402
 from hyperframe import frame  # noqa: E402
 from proxy_inspect import free_port, nginx  # noqa: E402
@@ -104,6 +105,22 @@ def pipelined(path: str) -> Iterator[bytes]:
     yield from repeat(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n".encode())
 
 
+def upload() -> Iterator[bytes]:
+    """A form for access requests, of any length."""
+    fields = [(":method", "POST"), (":scheme", "https"), (":authority", HOST), (":path", "/.well-known/hedgerow/ask")]
+    for stream in range(1, 1 << 30, 2):
+        yield frame.HeadersFrame(stream, Encoder().encode(fields), flags=["END_HEADERS"]).serialize()
+        for _ in range(4096):
+            yield frame.DataFrame(stream, bytes(16_384)).serialize()
+        yield frame.DataFrame(stream, b"x" * 64, flags=["END_STREAM"]).serialize()
+
+
+def swelling() -> Iterator[bytes]:
+    """A page of some hundred octets that unpacks to 30 MB of the letter that stands for the longest words."""
+    while True:
+        yield f"GET /swelling.html HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n".encode()
+
+
 def nothing() -> Iterator[bytes]:
     yield b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -122,6 +139,8 @@ ATTACKS: dict[str, tuple[str, int, Callable[[], Iterator[bytes]]]] = {
     "large heads": ("h2", 1, large_heads),
     "pipelined requests, blocked": ("http/1.1", 1, lambda: pipelined("/secret")),
     "pipelined requests, 20 connections": ("http/1.1", 20, lambda: pipelined("/secret")),
+    "a form without end": ("h2", 1, upload),
+    "pages that swell": ("http/1.1", 4, swelling),
     "new connections": ("http/1.1", 8, nothing),
 }
 
@@ -271,7 +290,9 @@ def run(command: str | None, names: Sequence[str], seconds: float) -> list[dict[
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
         plain, secure = free_port(), free_port()
-        stack.enter_context(nginx(net, Path(stack.enter_context(tempfile.TemporaryDirectory())), plain, secure))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (directory / "swelling.html").write_bytes(brotli.compress(("\ufdfa" * 10_000_000).encode()))
+        stack.enter_context(nginx(net, directory, plain, secure))
         policy = network_section(net).replace("  ports: [", f"  ports: [{plain}, {secure}, ") + (
             f'people:\n  mia: {{age: 9, devices: [here, there], block: ["{HOST}/secret"]}}\n'
             f"devices:\n  here: {{ip: {ATTACKER}, trusts_ca: true}}\n  there: {{ip: {VICTIM}, trusts_ca: true}}\n"

@@ -113,7 +113,8 @@ def nginx(net: SmallInternet, directory: Path, plain: int, secure: int) -> Itera
         f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ worker_connections 4096; }}\n"
         f"http {{ types {{ text/html html; }} access_log off; keepalive_requests 1000000; server {{ listen {address}:{plain};\n"
         f"listen {address}:{secure} ssl backlog=2048; root {directory};\n"
-        f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; }} }}\n"
+        f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key};\n"
+        "location = /swelling.html { add_header Content-Encoding br; } } }\n"
     )
     directory.chmod(0o755)
     with child(["nginx", "-c", str(directory / "nginx.conf")], secure, address, core=1):

@@ -19,6 +19,14 @@ from hedgerow.proxy.http_head import basic_credentials
 _read_request_head, _read_response_head = http1.read_request_head, http1.read_response_head
 _USERINFO = re.compile(rb"(?i:(\S+ http://))([A-Za-z0-9._~!$&'()*+,;=:%-]*)@(.*)", re.DOTALL)
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_OF_THE_HOP = frozenset({b"keep-alive", b"proxy-connection"})
+_EXAMINED = _FRAMING | _OF_THE_HOP | {b"connection"}
+# What an origin names in Connection is removed, but not what gives its answer a meaning.
+_NEVER_NOMINATED = _FRAMING | frozenset(
+    b"cache-control close connection content-disposition content-encoding content-range content-security-policy content-type date location "
+    b"set-cookie upgrade".split()
+)
+_PLAIN_OPTIONS = ([b"keep-alive"], [b"close"])
 _CLOSE = (b"Connection", b"close")
 
 
@@ -36,7 +44,14 @@ def read_request_head(lines: list[bytes]) -> http.Request:
 def read_response_head(lines: list[bytes]) -> http.Response:
     """Parse a response's head. Raises ValueError."""
     response = _read_response_head(lines)
-    framing = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _FRAMING]
+    examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
+    framing = [field for field in examined if field[0] in _FRAMING]
+    if not 100 <= response.data.status_code <= 999:
+        raise ValueError(f"the status {response.data.status_code} has not three digits")
+    if len(examined) > len(framing):
+        options = [value.lower() for name, value in examined if name == b"connection"]
+        if options not in _PLAIN_OPTIONS or len(examined) > len(framing) + 1:
+            _strip_hop_fields(response, options)
     if len(framing) > 1 or (framing and (response.data.status_code == 204 or not _is_plain(*framing[0]))):
         _repair(response, framing)
     return response
@@ -44,6 +59,13 @@ def read_response_head(lines: list[bytes]) -> http.Response:
 
 def _is_plain(name: bytes, value: bytes) -> bool:
     return value.isdigit() if name == b"content-length" else value.lower() == b"chunked"
+
+
+def _strip_hop_fields(response: http.Response, options: list[bytes]) -> None:
+    """Remove the fields that concern the origin's connection (RFC 9110, section 7.6.1)."""
+    named = {each.strip() for value in options for each in value.split(b",")}
+    dropped = _OF_THE_HOP | (named - _NEVER_NOMINATED)
+    response.data.headers.fields = tuple(field for field in response.data.headers.fields if field[0].lower() not in dropped)
 
 
 def _repair(response: http.Response, framing: list[tuple[bytes, bytes]]) -> None:

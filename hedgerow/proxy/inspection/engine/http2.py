@@ -14,6 +14,8 @@ from typing import Any
 
 import h2.errors
 import h2.events
+import h2.exceptions
+from hpack.exceptions import HPACKError
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as _layers
@@ -62,6 +64,9 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
                 yield command
 
         def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
+            if isinstance(event, h2.exceptions.ProtocolError):
+                yield from self.protocol_error(f"HTTP/2 protocol error: {event}", _error_code(event))
+                return True
             if isinstance(event, h2.events.StreamReset):
                 # When one read brings a request's last frame and its reset, mitmproxy has forgotten the stream by now, and would
                 # ignore the reset. The stream would keep its connection to the origin until the origin answers.
@@ -80,6 +85,16 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
             return not self.h2_conn.streams[stream_id].state_machine.headers_sent
 
     return Http2Server
+
+
+def _error_code(error: h2.exceptions.ProtocolError) -> int:
+    """Return the code that RFC 9113 demands. mitmproxy knows one, and h2 none of its own for HPACK (RFC 9113, section 4.3)."""
+    cause = error.__cause__
+    if isinstance(cause, HPACKError) or "decoding header block" in str(error):
+        return h2.errors.ErrorCodes.COMPRESSION_ERROR
+    if "SETTINGS ack frame" in str(cause):
+        return h2.errors.ErrorCodes.FRAME_SIZE_ERROR
+    return cause.error_code if isinstance(cause, h2.exceptions.ProtocolError) else error.error_code
 
 
 class Http2Client(_http2.Http2Client):
