@@ -267,3 +267,5 @@ def test_nothing_open_ended_depends_on_the_clock(catalogue: Catalogue) -> None:
     assert all(is_in_force(Grant("g", "x.example", "parent", NOON, None), at) for at in clocks)
     bounded = Grant("g", "x.example", "parent", NOON, NOON + 60)
     assert [is_in_force(bounded, at) for at in clocks] == [True, False, False, False], "a wrong clock opens nothing"
+    timed = Pause("p", "parent", NOON, NOON + 3600)
+    assert [is_in_force(timed, at) for at in (NOON + 3599, NOON - 5, 0.0, NOON + 3600)] == [True, True, True, False]

@@ -15,6 +15,7 @@ from hedgerow.app.control.applied import AppliedSnapshots
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.control.snapshot_files import SnapshotFiles
+from hedgerow.app.control.start_clock import StartClock
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, denial_key, identity_of
@@ -52,6 +53,7 @@ class SnapshotPublisher:
         self.versions = RuleVersions(store)
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
+        self.clock = StartClock(_last_publication(settings.state))
         self.view: LoadedSnapshot | None = None
         self.problem = ""
         self.is_enforced = True
@@ -167,7 +169,7 @@ class SnapshotPublisher:
         self._serial += 1
         state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))
         denied = await asyncio.to_thread(_recent_denials, self.reader, now)
-        snapshot = Snapshot(self._serial, now, policy, generation, *state, version, denied)
+        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied)
         view = LoadedSnapshot(snapshot)
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
@@ -193,8 +195,18 @@ class SnapshotPublisher:
         return {key: name for key, name in self._names.items() if name in wanted}
 
     def _live_state(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Session, ...]]:
+        """Return what holds at `now`. While the clock is behind, that is what held last, without the grants that end some time."""
         self.budgets.load_bonuses()
-        return self.reader.grants(now), self.reader.pauses(now), self.usage.sessions(now)
+        then = self.clock.at_least(now)
+        given = tuple(grant for grant in self.reader.grants(then) if grant.ends is None or not self.clock.is_behind)
+        return given, self.reader.pauses(then), self.usage.sessions(then)
+
+
+def _last_publication(state: Path) -> tuple[float, ...]:
+    try:
+        return (Snapshot.in_force(state).published,)
+    except (OSError, ValueError):
+        return ()
 
 
 def _recent_denials(reader: JournalReader, now: float) -> dict[str, float]:

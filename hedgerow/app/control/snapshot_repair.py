@@ -19,6 +19,11 @@ class SnapshotRepair:
     def __init__(self, publisher: SnapshotPublisher) -> None:
         self._publisher = publisher
         self._is_suspect = False
+        self._was_behind = publisher.clock.is_behind
+        if self._was_behind:
+            log.error(
+                "The clock is wrong: it shows less than when Hedgerow ran last. Grants that end some time do not hold until it is right"
+            )
 
     def suspect(self) -> None:
         """Check the files of the lists soon: a worker could not use what lies there."""
@@ -32,6 +37,10 @@ class SnapshotRepair:
                 self._is_suspect = False
                 await self._repair_lists()
             await self._publisher.write_again_if_damaged()
+            was_behind, self._was_behind = self._was_behind, self._publisher.clock.is_behind
+            if was_behind and not self._was_behind:
+                log.warning("The clock is right now: grants hold again")
+                await self._publisher.publish_with_retry()
 
     async def _repair_lists(self) -> None:
         """Compile damaged lists again. A worker without a usable snapshot gets a new one in any case."""

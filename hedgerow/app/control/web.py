@@ -90,6 +90,7 @@ class WebControl(EnforcedRules):
             lists_problem=lists.problem,
             publish_problem=self._publisher.problem,
             rules_in_force=self._publisher.is_enforced,
+            clock_is_behind=self._publisher.clock.is_behind,
             has_gateway=config_file(self._settings.state).exists(),
         )
 

@@ -167,14 +167,14 @@ def spares(pause: Pause, user: EffectiveUser) -> bool:
 def is_in_force(given: Grant | Pause | Session, now: float) -> bool:
     """Return whether it holds at `now`.
 
-    A grant or a pause begins when it is given. An open-ended one therefore holds at every instant, also if the clock was set back or
-    stands at 1970 on a machine without one.
+    A grant or a pause begins when it is given. A pause, and an open-ended grant, therefore hold also before that instant, if the clock was
+    set back or stands at 1970 on a machine without one.
     """
     return (given.starts <= now or _has_always_begun(given)) and (given.ends is None or now < given.ends)
 
 
 def _has_always_begun(given: Grant | Pause | Session) -> bool:
-    return given.ends is None and not isinstance(given, Session)
+    return isinstance(given, Pause) or (isinstance(given, Grant) and given.ends is None)
 
 
 def boundaries_after(given: Iterable[Grant | Pause | Session], now: float) -> list[float]:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from small_internet import SmallInternet
@@ -71,14 +71,19 @@ class Household:
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def start(self, *words: str) -> None:
+    def start(self, *words: str, environment: Mapping[str, str] | None = None) -> None:
         """Start it, and wait for its first line. `words` come before the command, such as those of `prlimit`."""
         command = [*words, executable(), "up", "--policy", str(self.policy), "--state", str(self.state)]
         command += [word for name, (host, port) in self.places.items() for word in (f"--{name}", f"{host}:{port}")]
         command += ["--workers", "2", "--upstream-ca", str(self.internet.authority.root)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder, env=without_internet()
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self.folder,
+                env=without_internet() | dict(environment or {}),
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
