@@ -154,10 +154,14 @@ class ActivityReader:
         return select(*(row.c[column.name] for column in columns)).select_from(names.join(row, row.c.id.in_(newest.correlate(names))))
 
 
+_VERDICTS, _REASONS = {each.value: each for each in Verdict}, {each.value: each for each in Reason}
+"""Much faster than the constructors of the enumerations, for many thousands of rows."""
+
+
 def _host_activity(
     key: str, person: str | None, device: str, verdict: str, reason: str, what: str, count: int, last: float, id: int
 ) -> HostActivity:  # fmt: skip
-    return HostActivity(reversed_labels(key), person, device, Verdict(verdict), Reason(reason), what, count, last, id)
+    return HostActivity(reversed_labels(key), person, device, _VERDICTS[verdict], _REASONS[reason], what, count, last, id)
 
 
 def _limit(wanted: ActivityFilter) -> int:

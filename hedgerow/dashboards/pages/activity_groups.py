@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from hedgerow.blocklists.names import is_beneath, registered_domain
+from hedgerow.blocklists.names import registered_domain
 from hedgerow.journal.activity import HostActivity
 from hedgerow.journal.reader import DeviceRow
-from hedgerow.policies.host_facts import HostFactIndex, Service, Services, background_kind
+from hedgerow.policies.host_facts import HostFactIndex, Service, Services, background_hosts
 from hedgerow.policies.model import Policy, Verdict
 
 ADVERTISING = "ads-trackers"
@@ -72,34 +72,54 @@ class GroupedActivity:
 
 def group_activity(hosts: Iterable[HostActivity], own_names: Collection[str]) -> GroupedActivity:
     """Group activity by service, or else by registered domain. `own_names` are those of Hedgerow's pages."""
-    facts, own = HostFactIndex.load(), frozenset(own_names)
+    home_of = _HomeLookup(frozenset(own_names))
     groups: dict[str, ActivityGroup] = {}
     background: dict[str, ActivityGroup] = {}
     private = ActivityGroup("")
-    homes: dict[str, ActivityGroup] = {}
+    homes: dict[str, _Home] = {}
     for part in sorted(hosts, key=lambda part: -part.last):
         if not part.host:
             private.add(part)
             continue
-        kind = _background_of(part, own)
-        if kind is not None:
-            background.setdefault(kind, ActivityGroup(kind)).add(part)
-            continue
-        home = homes.get(part.host)
-        if home is None:
-            services = facts.services_of(part.host)
-            service = facts.services.by_id[services[0]] if services else None
-            key = service.id if service is not None else registered_domain(part.host)
-            home = homes[part.host] = groups.setdefault(key, ActivityGroup(key, service))
-        home.add(part)
+        home = homes.get(part.host) or homes.setdefault(part.host, home_of(part.host))
+        kind = home.background or (ADVERTISING if part.what == ADVERTISING else "")
+        key, among = (kind, background) if kind else (home.key, groups)
+        group = among.get(key)
+        if group is None:
+            group = among[key] = ActivityGroup(key, None if kind else home.service)
+        group.add(part)
     busiest = sorted(background.values(), key=lambda group: -group.count)
     return GroupedActivity(tuple(groups.values()), private, tuple(busiest))
 
 
-def _background_of(part: HostActivity, own_names: frozenset[str]) -> str | None:
-    if is_beneath(part.host, own_names):
-        return OWN_NAMES
-    return background_kind(part.host) or (ADVERTISING if part.what == ADVERTISING else None)
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """The group of a host: of a kind of background activity, of a service, or of a site."""
+
+    background: str
+    key: str = ""
+    service: Service | None = None
+
+
+class _HomeLookup:
+    """Finds the group of a host in one walk through its domains: a week has many thousands of hosts."""
+
+    def __init__(self, own_names: frozenset[str]) -> None:
+        self._own, self._background, self._facts = own_names, background_hosts(), HostFactIndex.load()
+
+    def __call__(self, host: str) -> _Home:
+        kind, service = "", ""
+        domain = host
+        while domain:
+            if domain in self._own:
+                return _Home(OWN_NAMES)
+            kind = kind or self._background.get(domain, "")
+            if not service and domain in self._facts.by_host:
+                service = next(iter(self._facts.by_host[domain].services), "")
+            domain = domain.partition(".")[2]
+        if kind:
+            return _Home(kind)
+        return _Home("", service, self._facts.services.by_id[service]) if service else _Home("", registered_domain(host))
 
 
 def services_named(text: str) -> tuple[Service, ...]:

@@ -13,6 +13,7 @@ import yaml
 
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language, message
+from hedgerow.policies.reading.profiles import builtin_profiles
 from hedgerow.policies.times.schedule import DAY_NAMES
 
 MAX_SENTENCES = 40
@@ -203,7 +204,9 @@ class _Teller:
             return "; ".join(f"{self.day(str(key))} {self._flat(each)}" for key, each in value.items())
         if isinstance(value, list):
             return ", ".join(map(self._flat, value))
-        return _TIME_SPAN.sub(r"\1–\2", title_of(str(value or ""), self.reader))
+        profile = builtin_profiles().get(str(value))
+        text = title_of(str(value or ""), self.reader) if profile is None else self.reader.gettext(profile.title)
+        return _TIME_SPAN.sub(r"\1–\2", text)
 
     def day(self, key: str) -> str:
         if key in DAY_NAMES:

@@ -33,6 +33,7 @@ def of_mia(before: str, after: str, code: str = "en") -> tuple[str, ...]:
         ("block: [tiktok]", "allow: [tiktok]", ["Ana allowed TikTok for mia."]),
         ("block: [tiktok]", "", ["Ana removed the rule for TikTok of mia."]),
         ("", "always: [school.example]", ["Ana allowed school.example for mia at any time."]),
+        ("", "profile: teen-13-15", ["Ana set profile of mia to Teenager aged 13 to 15."]),
         ("", 'bedtime: "20:30-07:00"', ["Ana set bedtime of mia to 20:30–07:00."]),
         (
             'bedtime: {school-nights: "20:30-07:00"}',
