@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from hedgerow.blocklists.address_ranges import is_public
 from hedgerow.blocklists.catalogue import Catalogue, DnsRuleMatch
@@ -25,6 +25,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.unlisted import DYNAMIC_DNS, UNTRUSTED_CERTIFICATE, CertificateFlaw
 from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
@@ -153,8 +154,10 @@ def _category(context: RequestContext) -> Decision | None:
 
 
 def _recognised(context: RequestContext) -> Decision | None:
-    """Block instances of front ends that no list has, by their names."""
+    """Block what no list has: servers by their certificates, and instances of front ends by their names."""
     ruleset, host = context.ruleset, context.request.host
+    if context.request.flaw and ruleset.rules.bypass and (what := _suspicion(context)):
+        return Decision(Verdict.BLOCK, Reason.RECOGNISED, what)
     if (service := front_end_of(host)) is not None:
         topic, own = ruleset.rules.categories.get(MIRRORS), ruleset.rules.services.get(service)
         rule = own if own is not None and (topic is None or own.rank <= topic.rank) else topic
@@ -163,6 +166,21 @@ def _recognised(context: RequestContext) -> Decision | None:
     if ruleset.safe_search is not SafeSearch.OFF and not ruleset.rules.unsafe_lifted and is_search_front_end(host):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, UNSAFE_SEARCH)
     return None
+
+
+def _suspicion(context: RequestContext) -> str:
+    """Return what an unlisted host looks like, by the finding about its server; empty if nothing follows from that."""
+    match CertificateFlaw(context.request.flaw):
+        case CertificateFlaw.SELF_SIGNED | CertificateFlaw.OWN_AUTHORITY | CertificateFlaw.OTHER_NAME:
+            return UNTRUSTED_CERTIFICATE
+        case CertificateFlaw.PROXY:
+            return BYPASS
+        case CertificateFlaw.FRESH:
+            return DYNAMIC_DNS if context.mask & context.catalogue.mask_of([DYNAMIC_DNS]) else ""
+        case CertificateFlaw.NONE:
+            return ""
+        case other:
+            assert_never(other)
 
 
 def _by_list_rule(context: RequestContext, ruling: DnsRuleMatch, mask: int) -> Decision | None:
@@ -263,7 +281,7 @@ STEPS: tuple[Step, ...] = (
     Step("service", _service),
     Step("category", _category, _LIST_READS),
     Step("search", _search, frozenset({"url"})),
-    Step("recognised", _recognised, frozenset({"host"})),  # after the lists, which know more
+    Step("recognised", _recognised, frozenset({"host", "flaw"})),  # after the lists, which know more
     Step("safe-search", _safe_search, frozenset({"host", "url"})),  # last of the blocks: a blocked engine needs no safe mode
     Step("default", _default),
 )

@@ -22,6 +22,7 @@ from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.times.closing import bedtime_of
 from hedgerow.policies.times.schedule import state_at
+from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,9 @@ class _StepSentences:
 
     def recognised(self, decision: Decision | None) -> str:
         if decision is not None:
-            return f"in no list, but its name looks like a site of {decision.what}"
+            if decision.what == UNTRUSTED_CERTIFICATE:
+                return "in no list, and its certificate does not prove who it is"
+            return f"in no list, but it looks like a site of {decision.what}"
         return "not recognised as something that is blocked"
 
     def safe_search(self, decision: Decision | None) -> str:

@@ -76,6 +76,7 @@ class Request:
     `host` is canonical (lower case, A-labels, no trailing dot) or an IP address as text. `url` is set for HTTP only. `resource` is the
     value of Sec-Fetch-Dest, `initiator` the host of the requesting page (from Referer or Origin). `hides_host`: the client encrypts the
     real host (ECH), and `host` is the public name that it shows instead. `dns_type` is the type of a DNS question, such as `AAAA`.
+    `flaw` is what was found out about an unlisted host's server (`unlisted.CertificateFlaw`).
     """
 
     device: DeviceId
@@ -88,6 +89,7 @@ class Request:
     initiator: str = ""
     hides_host: bool = False
     dns_type: str = ""
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ CONTEXT_READS = frozenset({"host", "url"})
 
 FIELDS_BY_KIND: Mapping[RequestKind, frozenset[str]] = {
     RequestKind.DNS: frozenset({"device", "host", "dns_type"}),
-    RequestKind.TUNNEL: frozenset({"device", "host", "port", "hides_host"}),
+    RequestKind.TUNNEL: frozenset({"device", "host", "port", "hides_host", "flaw"}),
     RequestKind.HTTP: frozenset({"device", "host", "port", "url", "method", "resource", "initiator"}),
 }
 """Fields that an enforcement point fills in, by kind of request. The others keep their default."""

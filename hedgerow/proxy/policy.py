@@ -91,6 +91,7 @@ class ProxyPolicy:
     - `denied_at` returns the instant at which a device's last request for a host was denied, None if it was not or long ago.
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this minute.
+    - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is joined.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
     - `proxy_protocol_from` are the load balancers whose connections begin with the client's address.
     """
@@ -111,6 +112,7 @@ class ProxyPolicy:
     pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
     denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _host: None
+    is_unlisted: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
     proxy_protocol_from: tuple[IpNetwork, ...] = ()
 
 
@@ -150,11 +152,11 @@ class TunnelDecisionCache:
     def __init__(self, policy: ProxyPolicy, limit: int = 8192) -> None:
         self._policy = policy
         self._limit = limit
-        self._known: dict[tuple[Ruleset, str, bool], Decision] = {}
+        self._known: dict[tuple[Ruleset, str, bool, str], Decision] = {}
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
         """As `ProxyPolicy.decide` and then `apply_pass_through`, for the request of a tunnel."""
-        key = (ruleset, request.host, request.hides_host)
+        key = (ruleset, request.host, request.hides_host, request.flaw)
         decision = self._known.get(key)
         if decision is None:
             decision = self._policy.decide(ruleset, request)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hedgerow.app.settings import Endpoint
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
+from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.server import Gate
 from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
@@ -29,8 +30,11 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     def with_pass_through(proxy_policy: ProxyPolicy) -> ProxyPolicy:
         return replace(proxy_policy, apply_pass_through=passes.apply)
 
+    examiner = CertificateExaminer(settings.upstream_ca)
     limits = GateLimits().shared_by(settings.workers).within(descriptor_limit())
-    gate = Gate(with_pass_through(backend.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)
+    gate = Gate(
+        with_pass_through(backend.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits, examiner=examiner
+    )
     worker.on_swap = lambda view: gate.swap(with_pass_through(backend.swap(view)))
     worker.counters = lambda: backend.counters(gate.counters)
 

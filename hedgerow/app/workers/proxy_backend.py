@@ -14,6 +14,7 @@ from hedgerow.network.own_addresses import OwnAddresses, lan_address, own_addres
 from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.unlisted import is_unlisted
 from hedgerow.proxy.own_pages import OwnPages, web_host_names
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
@@ -67,6 +68,7 @@ class ProxyBackend:
             pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own),
             report_protection=worker.sightings.report_protection,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
+            is_unlisted=lambda ruleset, host: is_unlisted(ruleset, view.catalogue, host),
             denied_at=lambda device, host: view.snapshot.denied.get(denial_key(device, host)),
         )
 

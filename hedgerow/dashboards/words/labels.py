@@ -18,11 +18,13 @@ from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Reason, Verdict
+from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 
 _PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
 _REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")
 _ASKED = message("the site asks for a certificate of the device's own, which the filter cannot show")
 
+_UNTRUSTED = message("the site cannot prove who it is: its certificate is not trusted")
 _NOT_CHOSEN = message("not one of the chosen YouTube channels")
 
 # Each reason alone, and with the deciding rule, topic or service.
@@ -71,6 +73,8 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
         return reader.gettext(_ASKED)
     if what == CERTIFICATE_REFUSED:
         return reader.gettext(_REFUSED)
+    if what == UNTRUSTED_CERTIFICATE:
+        return reader.gettext(_UNTRUSTED)
     if what == YOUTUBE_CHOSEN:
         return reader.gettext(_NOT_CHOSEN)
     alone, with_what = _REASONS[reason]

@@ -64,19 +64,21 @@ class CheckPassword:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Look up the addresses of `target` for a tunnel that was allowed by judging `requests`."""
+    """Look up the addresses of `target` for a tunnel that was allowed by judging `requests`. `unlisted`: see `Dial`."""
 
     target: Authority
     requests: tuple[Request, ...]
+    unlisted: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Connect to the first of `addresses` that answers."""
+    """Connect to the first of `addresses` that answers. The server of an `unlisted` host is examined before it is joined."""
 
     addresses: tuple[str, ...]
     port: int
     requests: tuple[Request, ...]
+    unlisted: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ TRANSITIONS: Mapping[State, _Row] = {
     State.ORIGIN_HELLO: _HELLO,
     State.ORIGIN_REQUEST: _REQUEST,
     State.RESOLVING: {**_DENIED, Dial: State.DIALLING},
-    State.DIALLING: {Join: State.TUNNELLED, Close: State.CLOSED},
+    State.DIALLING: {**_DENIED, Join: State.TUNNELLED},
     State.HANDING_OVER: {**_REFUSED, Release: State.INSPECTED},
     State.DISCARDING: {Close: State.CLOSED},
     State.TUNNELLED: {},

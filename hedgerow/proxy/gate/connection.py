@@ -11,10 +11,12 @@ from typing import Any, assert_never
 
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
 from hedgerow.proxy.connections import dial
 from hedgerow.proxy.gate import commands
-from hedgerow.proxy.gate.commands import Command, Commands
+from hedgerow.proxy.gate.commands import Command, Commands, GateClient
 from hedgerow.proxy.gate.explicit import proxy_authority
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.rules import GateRules
@@ -42,6 +44,7 @@ class GateResources:
     rules: GateRules
     table: GateTable[GateConnection]
     sender: HandoverSender
+    examiner: CertificateExaminer | None
     counters: Counters
     clock: Callable[[], float]
 
@@ -260,19 +263,29 @@ class GateConnection(asyncio.Protocol):
     async def _dial(self, command: commands.Dial) -> Commands:
         client = self._protocol.client
         assert client is not None
+        look = self._examine(client, command)
         tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, command.requests, self._transport)
         try:
             transport, server = await dial(lambda: TunnelEnd.towards_server(tunnel), command.addresses, command.port)
         except OSError:
             return self._protocol.not_dialled()
+        flaw = "" if look is None else await look
         if self._is_gone or self._transport.is_closing() or server.closed:
             transport.abort()
             return self._protocol.not_dialled()
         self._opened = (tunnel, server)
-        emitted = self._protocol.dialled()
+        emitted = self._protocol.dialled(flaw)
         if not isinstance(emitted[-1], commands.Join):
             transport.abort()
         return emitted
+
+    def _examine(self, client: GateClient, command: commands.Dial) -> asyncio.Task[CertificateFlaw] | None:
+        """Look at an unlisted host's server while the tunnel is dialled. The SNI that the client sends is the last name that was judged."""
+        examiner = self._gate.examiner
+        if command.unlisted is None or examiner is None:
+            return None
+        look = examiner.examine(client.device.id, command.requests[-1].host, command.addresses, command.port)
+        return asyncio.get_running_loop().create_task(look)
 
     async def _open_pages(self, head: bytes) -> Commands:
         client, pages = self._protocol.client, self._gate.rules.policy.pages

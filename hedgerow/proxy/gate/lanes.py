@@ -109,4 +109,4 @@ def choose_lane(
             allowed = commands.RecordDecision("tunnel", client, request, decision)
             if is_address(target.host):
                 return allowed, commands.Dial((target.host,), target.port, requests)
-            return allowed, commands.Resolve(target, requests)
+            return allowed, commands.Resolve(target, requests, rules.unlisted(client, requests, decision))

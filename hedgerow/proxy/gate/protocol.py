@@ -7,6 +7,8 @@ The protocol ends where a tunnel or an inspector takes over.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate import commands, explicit, transparent
@@ -112,16 +114,24 @@ class GateProtocol:
         addresses = self._rules.policy.guard.allowed(host.addresses)
         if host.addresses and not addresses:
             return self._emit(commands.Deny("destination"))
-        return self._emit(commands.Dial(addresses, opening.target.port, opening.requests))
+        return self._emit(commands.Dial(addresses, opening.target.port, opening.requests, opening.unlisted))
 
     def not_resolved(self) -> Commands:
         """Close the connection, because the resolver failed."""
         return self._emit(commands.Close("resolve"))
 
-    def dialled(self) -> Commands:
-        """Start the tunnel to the connected server. It is judged again if another policy came into force meanwhile."""
+    def dialled(self, flaw: str = "") -> Commands:
+        """Start the tunnel to the connected server, or deny it for a `flaw` of an unlisted host's server.
+
+        It is judged again if another policy came into force meanwhile.
+        """
         assert self._opening is not None
         assert self.client is not None
+        if flaw and self._opening.unlisted is not None:
+            request = replace(self._opening.unlisted, flaw=flaw)
+            decision = self._rules.decide(self.client, request)
+            if decision.verdict is Verdict.BLOCK:
+                return self._emit(commands.RecordDecision("refuse", self.client, request, decision), commands.Deny())
         ruleset = self.client.ruleset
         if self._rules.policy is not self._policy:
             found = self._rules.ruleset_allowing(self.client.address, self._opening.requests)

@@ -32,6 +32,15 @@ class GateRules:
         """Return the decision on a tunnel."""
         return self._decisions.decide(client.ruleset, request)
 
+    def unlisted(self, client: GateClient, requests: tuple[Request, ...], decision: Decision) -> Request | None:
+        """Return the first request for a host of which nothing is known, if its server is to be examined for this client.
+
+        Nobody has to be protected from strangers' machines, such as a lamp whose maker has an authority of its own.
+        """
+        if not client.device.known or not client.ruleset.rules.bypass or decision.reason is not Reason.DEFAULT:
+            return None
+        return next((each for each in requests if self.policy.is_unlisted(client.ruleset, each.host)), None)
+
     def is_helpline(self, client: GateClient, host: str) -> bool:
         return self.decide(client, Request(client.device.id, RequestKind.TUNNEL, host)).reason is Reason.LIFELINE
 

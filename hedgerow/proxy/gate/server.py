@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from hedgerow.policies.protection import Protection
+from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.connection import GateConnection, GateResources
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
@@ -42,13 +43,14 @@ class Gate:
         key: bytes,
         limits: GateLimits | None = None,
         clock: Callable[[], float] = time.time,
+        examiner: CertificateExaminer | None = None,
     ) -> None:
         self.counters = Counters()
         self._clock = clock
         self._rules = GateRules(policy, key, ProxyAuthenticator(clock))
         self._table = GateTable[GateConnection](limits or GateLimits(), self.counters, clock)
         self._sender = HandoverSender(inspectors)
-        self._resources = GateResources(self._rules, self._table, self._sender, self.counters, clock)
+        self._resources = GateResources(self._rules, self._table, self._sender, examiner, self.counters, clock)
         self._busy = BusyTracker[Tunnel]()
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None

@@ -56,6 +56,7 @@ from lab.internet import (
     PEER6,
     QUIC_PORT,
     RESOLVER,
+    SELF_SIGNED,
     SITES,
     UNNAMED4,
     UNNAMED6,
@@ -154,6 +155,12 @@ ATTEMPTS: tuple[Attempt, ...] = (
         *("A blocked site at another port of Cloudflare, with secure DNS there by an unlisted name", "curl --doh-url"),
         reads("--doh-insecure", "--doh-url", f"https://{OWN_RESOLVER}:{CLOUDFLARE_PORT}/dns-query", f"https://{CLOSED}:{CLOUDFLARE_PORT}/"),
         f"{_JUDGED}, as at all ports of Cloudflare",
+        pages=True,
+    ),
+    Attempt(
+        *("A server of one's own behind TLS, with a certificate that it signed itself", "curl -k"),
+        reads("-k", f"https://{SELF_SIGNED}/", page=SELF_SIGNED),
+        "the proxy looks at the certificates of unlisted hosts",
         pages=True,
     ),
     Attempt(

@@ -31,6 +31,8 @@ NUMBERED = f"45-55-10-{SITES['adult.example']}.numbers.example"
 OWN_RESOLVER = "names.numbers.example"
 """The name of the unlisted resolver at `OWN4`, whose DNS over HTTPS is at `CLOUDFLARE_PORT` too."""
 CLOUDFLARE_PORT = 2053
+SELF_SIGNED, SELF_SIGNED4 = "private.numbers.example", "45.55.10.31"
+"""An unlisted server with a certificate that it signed itself, as somebody's own proxy or tunnel has it."""
 RESOLVER = "cloudflare-dns.com"
 """The name of a well-known resolver, at `KNOWN4` and `KNOWN6`."""
 PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
@@ -80,12 +82,12 @@ def internet(space: Space, folder: Path) -> Internet:
     resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6, UNNAMED_RESOLVER)
     sites = [place(host) for host in SITES for place in (address4, address6)]
     peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, GAME4, GAME6)
-    for address in (*resolvers, *sites, *peers, ROOT4, AUTHORITY4, TUNNEL4):
+    for address in (*resolvers, *sites, *peers, SELF_SIGNED4, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
     leaf = authority.leaf(*SITES, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
     hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
-    hosts |= {OWN_RESOLVER: [OWN4, OWN6]}
+    hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4]}
     hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
     hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
     (folder / "internet.resolv.conf").write_text(f"nameserver {UPSTREAM}\n")
@@ -93,7 +95,7 @@ def internet(space: Space, folder: Path) -> Internet:
     (folder / "unbound.conf").write_text(_unbound(resolvers, leaf, hints))
     with (folder / "big").open("wb") as big:
         big.truncate(BIG_OCTETS)
-    (folder / "nginx.conf").write_text(_nginx(leaf, folder))
+    (folder / "nginx.conf").write_text(_nginx(leaf, authority.self_signed_leaf(SELF_SIGNED), folder))
     space.start("unbound", "-d", "-c", str(folder / "unbound.conf"), stderr=folder / "unbound.log")
     space.start("nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;", stderr=folder / "nginx.log")
     ports = [",".join(map(str, numbers)) for numbers in (UDP_PORTS, TCP_PORTS)]
@@ -147,8 +149,10 @@ def _unbound(resolvers: tuple[str, ...], leaf: Leaf, hints: Path) -> str:
     return "\n".join([*settings[:-2], *ports, *settings[-2:]]) + "\n"
 
 
-def _nginx(leaf: Leaf, folder: Path) -> str:
-    servers = []
+def _nginx(leaf: Leaf, own: Leaf, folder: Path) -> str:
+    tls = f"ssl_certificate {own.certificate}; ssl_certificate_key {own.key};"
+    page = f'location / {{ default_type text/plain; return 200 "page of {SELF_SIGNED}\\n"; }}'
+    servers = [f"server {{ listen {SELF_SIGNED4}:443 ssl; {tls} {page} }}"]
     for host in SITES:
         places = (address4(host), f"[{address6(host)}]")
         listens = [

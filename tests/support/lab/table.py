@@ -46,8 +46,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
 - **Another internet connection**: mobile data, or a neighbour's Wi-Fi. Use the phone's own parental controls for those.
-- **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS. It takes a server outside the
-  home and an adult's knowledge. The journal shows the name.
+- **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
+  trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
+  ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
   only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules.
 - **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public

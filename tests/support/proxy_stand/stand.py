@@ -131,6 +131,7 @@ def proxy_stand(
     limits: GateLimits | None = None,
     *,
     tells: bool = True,
+    examines: bool = False,
     patience: float | None = None,
 ) -> Iterator[Stand]:
     """Run a stand. `lists` are the texts of lists by category."""
@@ -152,6 +153,7 @@ def proxy_stand(
             upstream_ca=net.authority.root,
             limits=limits or GateLimits(),
             tells=tells,
+            examines=examines,
             patience=patience,
         )
         with contextlib.ExitStack() as stack:

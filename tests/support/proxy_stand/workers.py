@@ -24,8 +24,10 @@ from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.unlisted import is_unlisted
 from hedgerow.proxy import signing
 from hedgerow.proxy.certificate_authority import ensure_ca
+from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.server import Gate
 from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
@@ -47,6 +49,7 @@ class World:
     pauses: tuple[Pause, ...] = ()
     limits: GateLimits = field(default_factory=GateLimits)
     tells: bool = True
+    examines: bool = False  # the servers of unlisted hosts, which makes connections of our own
     patience: float | None = None  # seconds for which a response may be held back, if not the default
 
     @property
@@ -102,6 +105,7 @@ class Builder:
             phrase_lists=world.policy.phrase_lists,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             page=BlockPage(network.country, network.timezone, ages),
+            is_unlisted=lambda ruleset, host: is_unlisted(ruleset, catalogue, host),
             report_protection=lambda device, protection: self.protections.add((device, protection)),
         )
 
@@ -121,7 +125,8 @@ def run_gate(pipe: Pipe, world: World) -> None:
 async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
     key = load_handover_key(world.state / "pass.key")
-    gate = Gate(builder.gate_policy(world), [world.inspector_socket], key, world.limits)
+    examiner = CertificateExaminer(world.upstream_ca) if world.examines else None
+    gate = Gate(builder.gate_policy(world), [world.inspector_socket], key, world.limits, examiner=examiner)
     builder.proxy_policy = builder.gate_policy  # type: ignore[method-assign]
     port = 0
     while not port:

@@ -1,0 +1,52 @@
+"""Hosts that nobody knows: neither a list, nor a service, nor the names that come with Hedgerow. Pure.
+
+Anybody can set up a tunnel under such a name. Its certificate is all that a filter without the CA can look at, so the gate does, once.
+
+- A certificate that the site signed itself, or that is for another name, is what browsers warn of too: no ordinary site has one.
+- A certificate of an authority that nobody trusts may just lack an intermediate one, which some sites forget and browsers fetch. It does
+  not count, except where the authority's own certificate is shown: then it is somebody's own.
+- A fresh certificate alone says nothing: Let's Encrypt renews them every two months, so that one site in twenty has one that is younger
+  than three days. It counts under a name of dynamic DNS only, where it means that a server at somebody's home was set up this week.
+- A server that asks for a password as proxies do (407) is a proxy. No web site sends that.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.names import is_address, is_beneath
+from hedgerow.blocklists.sources import essential_hosts, popular_hosts
+from hedgerow.policies.host_facts import background_hosts, parents_of
+from hedgerow.policies.ruleset import Ruleset
+
+DYNAMIC_DNS = "dynamic-dns"
+UNTRUSTED_CERTIFICATE = "certificate"
+"""`what` of a RECOGNISED decision about a certificate."""
+
+
+class CertificateFlaw(StrEnum):
+    """The finding about an unlisted host's server."""
+
+    NONE = ""
+    SELF_SIGNED = "self-signed"
+    OWN_AUTHORITY = "own-authority"
+    OTHER_NAME = "other-name"
+    FRESH = "fresh"
+    PROXY = "proxy"
+
+
+def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
+    """Return whether nothing is known of a host. A name of dynamic DNS counts: the list knows the provider, not who uses it."""
+    if is_address(host) or catalogue.host_mask(host) & ~catalogue.mask_of([DYNAMIC_DNS]):
+        return False
+    facts = ruleset.host_facts
+    if facts.engines.engine_of(host) is not None or is_beneath(host, _shipped_names()):
+        return False
+    return not any(domain in facts.by_host for domain in parents_of(host))  # a service's, a helpline's, a bank's
+
+
+@cache
+def _shipped_names() -> frozenset[str]:
+    return frozenset(popular_hosts() | essential_hosts() | background_hosts().keys())

@@ -1,0 +1,95 @@
+"""A look at the servers of unlisted hosts: one TLS handshake and one question of our own, before a device's tunnel is joined.
+
+What is found holds for hours, for all devices. The caller passes addresses that the proxy may dial, and no others. A device whose new hosts
+are slow waits for its own: four looks at once per device. A look that fails or takes too long finds nothing, as the host may just be slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hedgerow.policies.model import DeviceId
+from hedgerow.policies.unlisted import CertificateFlaw
+
+LOOK_SECONDS = 4.0
+_ANSWER_SECONDS = 2.0
+_AT_ONCE = 4
+_MAX_DEVICES = 1024
+_MAX_HOSTS = 8192
+_CLEAN_SECONDS, _FLAWED_SECONDS, _UNKNOWN_SECONDS = 6 * 3600.0, 600.0, 60.0
+_FRESH_SECONDS = 7 * 86_400.0
+_MAX_STATUS_BYTES = 512
+
+# Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many ordinary sites.
+_FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62: CertificateFlaw.OTHER_NAME}
+
+
+class CertificateExaminer:
+    """`authorities` is a file of CAs to trust besides the usual ones."""
+
+    def __init__(self, authorities: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._context = ssl.create_default_context()
+        if authorities is not None:
+            self._context.load_verify_locations(authorities)
+        self._clock = clock
+        self._found: dict[tuple[str, int], tuple[float, CertificateFlaw]] = {}
+        self._running: dict[tuple[str, int], asyncio.Task[CertificateFlaw]] = {}
+        self._turns: dict[DeviceId, asyncio.Semaphore] = {}
+
+    async def examine(self, device: DeviceId, host: str, addresses: Sequence[str], port: int) -> CertificateFlaw:
+        """Return the finding about `host`, as a client that sends this SNI to the first of `addresses` meets it."""
+        key = (host, port)
+        expires, known = self._found.get(key, (0.0, CertificateFlaw.NONE))
+        if self._clock() < expires:
+            return known
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.get_running_loop().create_task(self._look(device, key, addresses[0]))
+            task.add_done_callback(lambda _: self._running.pop(key, None))
+        return await asyncio.shield(task)  # another connection may wait for the same
+
+    async def _look(self, device: DeviceId, key: tuple[str, int], address: str) -> CertificateFlaw:
+        flaw, seconds = CertificateFlaw.NONE, _UNKNOWN_SECONDS
+        with contextlib.suppress(OSError, ValueError, TimeoutError):  # ssl.SSLError is an OSError
+            async with asyncio.timeout(LOOK_SECONDS), self._turn_of(device):
+                flaw = await self._handshake(key, address)
+                seconds = _FLAWED_SECONDS if flaw else _CLEAN_SECONDS
+        if len(self._found) >= _MAX_HOSTS:
+            self._found.clear()
+        self._found[key] = (self._clock() + seconds, flaw)
+        return flaw
+
+    def _turn_of(self, device: DeviceId) -> asyncio.Semaphore:
+        if len(self._turns) >= _MAX_DEVICES:
+            self._turns = {each: turn for each, turn in self._turns.items() if turn.locked()}
+        return self._turns.setdefault(device, asyncio.Semaphore(_AT_ONCE))
+
+    async def _handshake(self, key: tuple[str, int], address: str) -> CertificateFlaw:
+        host, port = key
+        try:
+            reader, writer = await asyncio.open_connection(address, port, ssl=self._context, server_hostname=host, limit=_MAX_STATUS_BYTES)
+        except ssl.SSLCertVerificationError as error:
+            return _FLAWS.get(error.verify_code, CertificateFlaw.NONE)
+        try:
+            if await _asks_as_a_proxy(reader, writer, host):
+                return CertificateFlaw.PROXY
+            issued = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notBefore"])
+            return CertificateFlaw.FRESH if self._clock() - issued < _FRESH_SECONDS else CertificateFlaw.NONE
+        finally:
+            writer.transport.abort()
+
+
+async def _asks_as_a_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> bool:
+    """Ask in the form that web servers and proxies both accept (RFC 9112, section 3.2.2). Only a proxy answers with 407."""
+    writer.write(f"HEAD http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            status = await reader.readline()
+    except (OSError, ValueError, TimeoutError):
+        return False
+    return status.startswith(b"HTTP/") and status.split(b" ")[1:2] == [b"407"]
