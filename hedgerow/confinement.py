@@ -93,7 +93,7 @@ def confine(rules: Confinement) -> tuple[Limit, ...]:
 def missing_limits() -> tuple[Limit, ...]:
     """Return the limits that this kernel lacks."""
     missing = [Limit.FILES] if landlock_version() == 0 else []
-    if _machine() is None or not Path("/proc/sys/kernel/seccomp").exists():
+    if _machine() is None or not _has_seccomp():
         missing.append(Limit.CALLS)
     return tuple(missing)
 
@@ -241,10 +241,20 @@ _X32 = 0x4000_0000
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 _EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP|K with JEQ, JGE, JSET
 _ALLOW, _ERRNO = 0x7FFF_0000, 0x0005_0000
+_FILTER_MODE = 2  # SECCOMP_MODE_FILTER
 _NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data, of the low halves on little-endian machines
 
 type _Instruction = tuple[int, int, int, int]
 """Code, instructions to skip if true, and if false, operand."""
+
+
+def _has_seccomp() -> bool:
+    """Return True if the kernel takes filters. It then complains about the address of this one, which is none."""
+    try:
+        _prctl(_PR_SET_SECCOMP, _FILTER_MODE, 0)
+    except ConfinementError as error:
+        return error.errno == errno.EFAULT
+    return True
 
 
 def _filter_calls(sockets: Sockets) -> bool:
@@ -256,7 +266,7 @@ def _filter_calls(sockets: Sockets) -> bool:
     instructions = ctypes.create_string_buffer(program, len(program))
     count = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
     try:
-        _prctl(_PR_SET_SECCOMP, 2, ctypes.addressof(count))
+        _prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.addressof(count))
     except ConfinementError as error:
         if error.errno in (errno.EINVAL, errno.ENOSYS):
             return False

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from hedgerow.app.files import write_atomically
 from hedgerow.codec import decode, encode
-from hedgerow.sockets import open_socket
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 WILDCARD_HOSTS = tuple(_LOOPBACKS)
@@ -53,13 +52,15 @@ class Endpoint:
 
     def bind(self, kind: socket.SocketKind) -> socket.socket:
         """Return a socket that is bound here, of one family and without SO_REUSEPORT. Raises OSError."""
+        from hedgerow.sockets import open_socket  # imported late: the signer does without asyncio
+
         return open_socket(self.host, self.port, kind, reuse_port=False)
 
 
 def has_ipv6() -> bool:
     """Return True if this machine has any IPv6 address, the loopback's included."""
     try:
-        return bool(Path("/proc/net/if_inet6").read_text(encoding="ascii").strip())
+        return bool(Path("/proc/self/net/if_inet6").read_text(encoding="ascii").strip())
     except OSError:
         return False
 

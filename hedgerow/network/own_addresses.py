@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-def own_addresses(proc: Path = Path("/proc/net")) -> list[str]:
+def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
     """Return the addresses of this machine's interfaces, without link-local ones."""
     with contextlib.suppress(OSError):
         local = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", (proc / "fib_trie").read_text(encoding="ascii"))

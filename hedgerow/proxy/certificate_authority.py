@@ -10,8 +10,6 @@ import contextlib
 import datetime
 import ipaddress
 import os
-import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -155,8 +153,8 @@ def _write_once(path: Path, authority: CertificateAuthority) -> None:
 @contextlib.contextmanager
 def _temporary_file(path: Path, authority: CertificateAuthority) -> Iterator[Path]:
     """A temporary file beside `path` with key and certificate, deleted afterwards unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by the owner only
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(key_pem(authority.key) + authority.pem)
@@ -200,7 +198,7 @@ _CA_USAGE = x509.KeyUsage(
 )
 
 
-_UUID_NAMESPACE = uuid.UUID("6f1d1c0e-5a0b-4e0f-9b57-0c1d6a1e7b21")
+_UUID_NAMESPACE = "6f1d1c0e-5a0b-4e0f-9b57-0c1d6a1e7b21"
 
 
 class CertificateFormat(StrEnum):
@@ -252,8 +250,9 @@ def _apple_profile(authority: CertificateAuthority) -> bytes:
     The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is installed beside the old.
     """
     import plistlib  # and with it an XML parser, which the workers have no use for
+    import uuid
 
-    identity = uuid.uuid5(_UUID_NAMESPACE, authority.fingerprint)
+    identity = uuid.uuid5(uuid.UUID(_UUID_NAMESPACE), authority.fingerprint)
     payload = {
         "PayloadType": "com.apple.security.root",
         "PayloadVersion": 1,

@@ -32,7 +32,7 @@ check() { if "$@" >/tmp/output 2>&1; then echo "good: $*"; else echo "BAD: $*"; 
 wait_for() { for _ in $(seq 300); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.2; done; "$@"; }
 blocks() { kdig @192.168.9.1 +short +timeout=1 +retry=0 www.tiktok.com | grep -qx 0.0.0.0; }
 refuses() { curl -s -x http://192.168.9.1:3128 http://www.tiktok.com/ | grep -qi helpline; }
-exposure() { test "$(systemd-analyze security --no-pager --threshold=30 "$1" | sed -n 's/.*exposure level.*: \([0-9]\).*/\1/p')" -le 3; }
+exposure() { test "$(systemd-analyze security --no-pager --threshold=20 "$1" | sed -n 's/.*exposure level.*: \([0-9]\).*/\1/p')" -le 3; }
 pid() { systemctl show --property=MainPID --value hedgerow; }
 is_another() { test "$(pid)" != 0 && test "$(pid)" != "$1"; }
 END

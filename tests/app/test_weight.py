@@ -41,6 +41,7 @@ LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if n
         ("workers.inspector_worker", HEAVY),
         ("control.process", NOT_IN_CONTROL),
         ("control.list_jobs", NOT_IN_COMPILER),
+        ("signer", (*HEAVY, "asyncio", "ssl", "idna", "uvloop", "mitmproxy")),
     ],
 )
 def test_processes_stay_light(process: str, heavy: tuple[str, ...]) -> None:
