@@ -146,10 +146,10 @@ def minimal_any() -> Draft:
     return Draft(wire.NOERROR, 1, 0, body, ((6, 3600),), 3600.0)
 
 
-def failed(text: str, ede: int | None = None) -> Draft:
-    """Draft SERVFAIL. `ede` is the code of the extended error that an upstream gave."""
+def failed(text: str, ede: int | None = None, rcode: int = wire.SERVFAIL) -> Draft:
+    """Draft a failure. `ede` is the code of the extended error that an upstream gave."""
     code = NO_REACHABLE_AUTHORITY if ede is None else ede
-    return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=ExtendedError(code, text))
+    return Draft(rcode, lifetime=FAILURE_TTL, ede=ExtendedError(code, text))
 
 
 def stale(draft: Draft, *, keep: bool) -> Draft:

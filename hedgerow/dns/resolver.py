@@ -172,7 +172,7 @@ class Resolver:
                 draft = answers.stale(resolution.draft, keep=keep)
                 return self._answer_from(context, Resolution(draft, resolution.targets, resolution.addresses, self.clocks.steady()))
             case Failed(error):
-                return self.answers.build(context, context.decision, answers.failed(str(error), error.ede))
+                return self.answers.build(context, context.decision, answers.failed(str(error), error.ede, error.rcode))
             case never:
                 assert_never(never)
 

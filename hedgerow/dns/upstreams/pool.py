@@ -387,7 +387,8 @@ def _with_options(question: UpstreamQuestion, options: bytes) -> UpstreamQuestio
 
 def _upstream_refusal(response: Response) -> UpstreamError:
     text = {wire.SERVFAIL: "failed", wire.REFUSED: "refuses"}.get(response.rcode, f"answers with code {response.rcode}")
-    return UpstreamError(f"the upstream {text}", responses.extended_error(response))
+    rcode = wire.NOTIMP if response.rcode == wire.NOTIMP else wire.SERVFAIL
+    return UpstreamError(f"the upstream {text}", responses.extended_error(response), rcode)
 
 
 def _count_nothing(_name: str, _outcome: str, _seconds: float) -> None:

@@ -26,12 +26,13 @@ _CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in rang
 class UpstreamError(Exception):
     """An upstream did not answer, or not with DNS: its fault or the network's, never the client's.
 
-    `ede` is the code of the extended error that the upstream gave, or None.
+    `ede` is the code of the extended error that the upstream gave, or None. `rcode` is what clients are told: SERVFAIL, or NOTIMP if the
+    upstream does not implement what they ask. Its refusals stay with us, since they would look like ours.
     """
 
-    def __init__(self, text: str, ede: int | None = None) -> None:
+    def __init__(self, text: str, ede: int | None = None, rcode: int = wire.SERVFAIL) -> None:
         super().__init__(text)
-        self.ede = ede
+        self.ede, self.rcode = ede, rcode
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections import Counter
 from struct import pack
+from typing import cast
 
 import dnslib
 import pytest
@@ -115,6 +116,32 @@ def test_silent_upstreams_are_retried_once_per_half_minute(internet: SmallIntern
                 asked = internet.nameserver.queries("news.example")
                 assert (await answer(server, "news.example"))[3] == 3
                 assert internet.nameserver.queries("news.example") == asked
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("rtype", [253, 254])
+@pytest.mark.parametrize(("said", "told"), [(dnslib.RCODE.NOTIMP, 4), (dnslib.RCODE.REFUSED, 2), (0, 0)])
+def test_obsolete_types_are_answered_as_the_upstream_does(rtype: int, said: int, told: int) -> None:
+    """MAILB and MAILA (RFC 1035, section 3.2.3). A refusal would look like ours."""
+
+    class Upstream(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast(asyncio.DatagramTransport, transport)
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            reply = dnslib.DNSRecord.parse(data).reply()
+            reply.header.rcode = said
+            self.transport.sendto(bytes(reply.pack()), addr)
+
+    async def main() -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Upstream, local_addr=("127.0.0.1", 0))
+        async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}") as server:
+            asked = bytes(dnslib.DNSRecord.question("news.example").pack())
+            got = await ask(server.port, asked[:-4] + pack("!HH", rtype, 1))
+            assert got is not None
+            assert got[3] & 15 == told
+        transport.close()
 
     asyncio.run(main())
 
