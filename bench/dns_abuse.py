@@ -84,6 +84,7 @@ async def _flood_stream(port: int, alpn: str, data: bytes, sent: list[int]) -> N
             writer.write(data)
             sent[0] += len(data)
             await writer.drain()
+            await asyncio.sleep(0)  # else it would not notice that the server has closed
     finally:
         reading.cancel()
         writer.transport.abort()
