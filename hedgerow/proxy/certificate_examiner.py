@@ -11,8 +11,10 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
+from hedgerow.blocklists.address_ranges import is_public
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.unlisted import CertificateFlaw
 
@@ -30,9 +32,12 @@ _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62
 
 
 class CertificateExaminer:
-    """`authorities` is a file of CAs to trust besides the usual ones."""
+    """`authorities` is a file of CAs to trust besides the usual ones. Only public addresses are looked at, unless `also_private`:
+    machines of the house have certificates of their own.
+    """
 
-    def __init__(self, authorities: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, authorities: Path | None = None, clock: Callable[[], float] = time.time, *, also_private: bool = False) -> None:
+        self._also_private = also_private
         self._context = ssl.create_default_context()
         if authorities is not None:
             self._context.load_verify_locations(authorities)
@@ -43,6 +48,8 @@ class CertificateExaminer:
 
     async def examine(self, device: DeviceId, host: str, addresses: Sequence[str], port: int) -> CertificateFlaw:
         """Return the finding about `host`, as a client that sends this SNI to the first of `addresses` meets it."""
+        if not self._also_private and not is_public(ip_address(addresses[0]).packed):
+            return CertificateFlaw.NONE
         key = (host, port)
         expires, known = self._found.get(key, (0.0, CertificateFlaw.NONE))
         if self._clock() < expires:

@@ -92,15 +92,24 @@ def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, status: byte
         context.load_cert_chain(leaf.certificate, leaf.key)
         async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
             port = server.sockets[0].getsockname()[1]
-            examiner = CertificateExaminer(net.authority.root)
+            examiner = CertificateExaminer(net.authority.root, also_private=True)
             looks = (examiner.examine(DeviceId("tablet"), host, ["127.0.0.1"], port) for host in ("proxy.example", "other.example"))
             return list(await asyncio.gather(*looks))
 
     assert asyncio.run(look()) == [expected, CertificateFlaw.OTHER_NAME]
 
 
+def test_machines_of_the_house_are_not_looked_at(net: SmallInternet) -> None:
+    """At home a printer's page has a certificate that it signed itself; `network.reachable` opens it."""
+    host = "self-signed.example"
+    net.origins.forget_connections()
+    looked = CertificateExaminer().examine(DeviceId("tablet"), host, [net.address_of(host)], net.origins.https_port)
+    assert asyncio.run(looked) is CertificateFlaw.NONE
+    assert net.origins.connections() == []
+
+
 def test_a_server_that_does_not_answer_is_no_finding() -> None:
     async def look() -> CertificateFlaw:
-        return await CertificateExaminer().examine(DeviceId("tablet"), "gone.example", ["127.0.0.1"], 1)
+        return await CertificateExaminer(also_private=True).examine(DeviceId("tablet"), "gone.example", ["127.0.0.1"], 1)
 
     assert asyncio.run(look()) is CertificateFlaw.NONE

@@ -125,7 +125,7 @@ def run_gate(pipe: Pipe, world: World) -> None:
 async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
     key = load_handover_key(world.state / "pass.key")
-    examiner = CertificateExaminer(world.upstream_ca) if world.examines else None
+    examiner = CertificateExaminer(world.upstream_ca, also_private=True) if world.examines else None
     gate = Gate(builder.gate_policy(world), [world.inspector_socket], key, world.limits, examiner=examiner)
     builder.proxy_policy = builder.gate_policy  # type: ignore[method-assign]
     port = 0
