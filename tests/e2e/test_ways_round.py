@@ -71,7 +71,7 @@ def test_case_and_a_trailing_dot_do_not_bypass(family: Hedgerow, internet: Small
 def test_the_inspector_serves_the_gate_only(family: Hedgerow, internet: SmallInternet) -> None:
     """It is in no network at all, and its socket is for the gate's user only; not even there it answers without an introduction."""
     assert _listening_ports(family.pids("inspector")) == []
-    path = family.state / "run" / "inspector-0.sock"
+    path = family.state / "run" / "inspect" / "0.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     request = b"GET http://bank.example/ HTTP/1.1\r\nHost: bank.example\r\n\r\n"
     # A key of somebody else's; words that are no introduction at all.
