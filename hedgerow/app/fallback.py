@@ -1,23 +1,26 @@
 """The snapshot of last resort, for workers that find no usable one: `python -m hedgerow.app.fallback STATE`.
 
 It holds the most that can still be read: the last snapshot's policy, else that of the policy file, else the built-in one (everybody is
-filtered as a child); and the newest usable lists, else those that come with Hedgerow. It lies in memory, since the disk may be the cause.
-Standard output is its directory. Control's next snapshot replaces it.
+filtered as a child); and the newest usable lists, else those of the policy, without the largest. It lies in memory, since the disk may be
+the cause. Standard output is its directory. Control's next snapshot replaces it.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from hedgerow.app.control.list_jobs import ListFolders
-from hedgerow.app.control.lists import newest_generation
+from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, sources_of
+from hedgerow.app.control.lists import COMPILE_FIRST_BYTES, is_usable, newest_generation
 from hedgerow.app.settings import Settings, make_memory_folder
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.compiler import compile_generation
-from hedgerow.blocklists.sources import correction_sources, starter_sources
+from hedgerow.blocklists.sources import Source
+from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
 
@@ -25,12 +28,30 @@ def make_fallback(settings: Settings) -> Path:
     """Write the snapshot and return its directory. Raises OSError."""
     folder = _folder(settings)
     with ListFolders(folder).locked(what="fallback"):
-        generation = newest_generation(ListFolders(settings.state)) or newest_generation(ListFolders(folder))
-        if generation is None:
-            generation = ListFolders(folder).generations / f"starter-{time.time_ns()}"
-            compile_generation((*starter_sources(), *correction_sources()), generation)
-        replace(_last_state(settings), serial=0, published=time.time(), generation=generation).save(folder)
+        last = _last_state(settings)
+        generation = newest_generation(ListFolders(settings.state)) or _compile(_sources(last.policy, settings), folder)
+        replace(last, serial=0, published=time.time(), generation=generation).save(folder)
     return folder
+
+
+def _sources(policy: Policy, settings: Settings) -> tuple[Source, ...]:
+    """The lists that come with Hedgerow, those on this machine, and copies of public ones as far as compiling them takes seconds."""
+    left, chosen = COMPILE_FIRST_BYTES, list[Source]()
+    for source in CopyStatuses(ListFolders(settings.state).downloads).with_paths(sources_of(policy)):
+        size = sum(size for _name, _time, size in file_identities(source))
+        if size and (not source.url or size <= left):
+            left -= size
+            chosen.append(source)
+    return tuple(chosen)
+
+
+def _compile(sources: tuple[Source, ...], folder: Path) -> Path:
+    """Compile lists, unless an earlier process has. Returns the generation. Raises OSError."""
+    generation = ListFolders(folder).generations / fingerprint(sources)
+    if not is_usable(generation):
+        shutil.rmtree(generation, ignore_errors=True)
+        compile_generation(sources, generation)
+    return generation
 
 
 def _folder(settings: Settings) -> Path:

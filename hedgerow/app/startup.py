@@ -17,6 +17,7 @@ from typing import NoReturn
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
 from hedgerow.app.ipc import format_descriptors
 from hedgerow.app.listening import open_listeners
+from hedgerow.app.memory_limit import memory_problem
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME
 from hedgerow.confinement import LACKING_TEXT, missing_limits
@@ -37,6 +38,8 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
 
     If the disk is full, read-only or broken, the files of the run lie in memory, so that filtering goes on. Raises StartError.
     """
+    if problem := memory_problem():
+        raise StartError(problem)
     _refuse_shared_ports(settings.listeners)
     try:
         lock = _lock(settings, make_private_folder(settings.state))

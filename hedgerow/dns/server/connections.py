@@ -6,9 +6,22 @@ import asyncio
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from hedgerow.dns.server.turns import TurnScheduler
+from hedgerow.sockets import descriptor_limit
+
+_OTHER_DESCRIPTORS: Final = 128  # of a worker: listeners, upstreams, lists, log
+
+
+def affordable(connections: int, descriptors: int | None = None) -> int:
+    """Return how many of these connections a server may have, so that all servers together leave descriptors for upstreams.
+
+    >>> affordable(512, 1024), affordable(512, 256)
+    (448, 64)
+    """
+    limit = descriptor_limit() if descriptors is None else descriptors
+    return max(8, min(connections, (limit - _OTHER_DESCRIPTORS) // 2))  # two servers: plain and over TLS, and over HTTPS
 
 
 class ClientConnection(Protocol):

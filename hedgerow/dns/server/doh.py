@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_path
-from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol
+from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol, affordable
 from hedgerow.dns.server.http_codec import MAX_STREAMS, DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_QUERY
 from hedgerow.dns.server.responder import DROPPED_METRIC
@@ -38,7 +38,7 @@ class DohServer:
         self.frontend = frontend
         self.tls = tls
         self.table: ClientConnectionTable[DohConnection] = ClientConnectionTable(
-            MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, lambda: frontend.responder.count(DROPPED_METRIC, "connections")
+            affordable(MAX_CONNECTIONS), MAX_CONNECTIONS_PER_CLIENT, lambda: frontend.responder.count(DROPPED_METRIC, "connections")
         )
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from hedgerow.dns.server.admission import Deferred, MessageCallback
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
-from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol
+from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol, affordable
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
 from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
@@ -36,7 +36,7 @@ class StreamServer:
         self.responder = responder
         self.turns = TurnScheduler()
         self.table: ClientConnectionTable[StreamConnection] = ClientConnectionTable(
-            MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, lambda: responder.count(DROPPED_METRIC, "connections")
+            affordable(MAX_CONNECTIONS), MAX_CONNECTIONS_PER_CLIENT, lambda: responder.count(DROPPED_METRIC, "connections")
         )
         self._listening: list[asyncio.Server] = []
         self._acceptor = TlsAcceptor(

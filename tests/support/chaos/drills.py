@@ -104,7 +104,7 @@ def newer_journal(house: Household, _luck: random.Random) -> None:
 
 def damaged_snapshot(house: Household, luck: random.Random) -> None:
     """Damage the snapshot beneath control, and restart the processes that read it."""
-    snapshot = house.state / "snapshot.json"
+    snapshot = house.state / "published" / "snapshot.json"
     snapshot.write_bytes(luck.choice([b"", b"{", b'{"serial": 1', luck.randbytes(5000)]))
     house.kill("dns")
     house.kill("gate")
