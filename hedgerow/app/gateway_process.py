@@ -1,4 +1,5 @@
-"""The gateway's process, the only one that changes nftables: it keeps the table in place, and admits destinations for DNS workers.
+"""The gateway's process, the only one that uses nftables: it keeps the table in place, admits destinations for DNS workers, and counts
+minutes of use by forwarded bytes, which it reports to control.
 
 The supervisor runs it while the gateway is configured. It is apart from control, whose long work must never delay a DNS answer. It needs
 CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or the network.
@@ -11,12 +12,14 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from hedgerow.app.control.gateway import GatewayController
+from hedgerow.app.control.traffic import count_traffic
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
+from hedgerow.journal.event_sender import EventSender
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
@@ -157,6 +160,10 @@ class OwnerKeeper:
             tasks.create_task(self._neighbours.keep_fresh())
             tasks.create_task(self._write_changes())
 
+    def neighbours(self) -> Mapping[str, str]:
+        """Return the MAC addresses by IP address."""
+        return self._neighbours.entries()
+
     def restore(self) -> None:
         """Write all elements again, since the table may have been replaced."""
         self._written = frozenset()
@@ -216,7 +223,9 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
         await admissions.restore()
 
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
-    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run())
+    events = EventSender(settings.event_socket, "gateway-0", "gateway")
+    counting = count_traffic(settings, lambda: follower.view, owners.neighbours, events.send)
+    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting)
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # jobs are light
 
 CAPABILITIES: dict[str, frozenset[Capability]] = {
     # Root's files stay within reach where root starts Hedgerow.
-    "control": frozenset({Capability.NET_ADMIN, Capability.CHOWN, Capability.DAC_OVERRIDE, Capability.FOWNER}),
+    "control": frozenset({Capability.CHOWN, Capability.DAC_OVERRIDE, Capability.FOWNER}),
     "gateway": frozenset({Capability.NET_ADMIN}),
     "dns": frozenset(),
     "gate": frozenset(),

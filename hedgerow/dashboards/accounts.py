@@ -97,12 +97,16 @@ class _FailedAttempts:
 
 @dataclass(slots=True)
 class Accounts:
-    """All accounts, written to the journal and looked up in memory. Used from one event loop."""
+    """All accounts, written to the journal and looked up in memory. Used from one event loop.
+
+    `device_at` returns the id of the device at an address: wrong passwords count by device, which may have any number of addresses.
+    """
 
     store: AccountStore
     clock: Callable[[], float] = time.time
     hasher: PasswordHasher = field(default_factory=lambda: PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1))
     setup_code: SetupCode = field(default_factory=SetupCode)
+    device_at: Callable[[str], str | None] = lambda _address: None
     _accounts: dict[str, AccountRow] = field(init=False)
     _sessions: dict[str, WebSessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
@@ -152,7 +156,7 @@ class Accounts:
 
     async def authenticate(self, name: str, password: str, code: str, address: str) -> Principal:
         """Return the owner of an account, without a session. Raises `SignInRefused`."""
-        tries = self._tries.setdefault(_attempt_key(address), _FailedAttempts())
+        tries = self._tries.setdefault(self._attempt_key(address), _FailedAttempts())
         wait = tries.next_at - self.clock()
         if wait > 0:
             raise SignInRefused(
@@ -168,8 +172,11 @@ class Accounts:
                 raise SignInRefused("Now enter the code from your authenticator app.", needs_code=True)
             self._count_failure(tries, address)
             raise SignInRefused("That code is not right.", needs_code=True)
-        self._tries.pop(_attempt_key(address), None)
+        self._tries.pop(self._attempt_key(address), None)
         return Principal(account.name, ROLE_SCOPES[Role(account.role)])
+
+    def _attempt_key(self, address: str) -> str:
+        return self.device_at(address) or _link_of(address)
 
     def _spelling(self, name: str) -> str:
         """Return a name as its account is spelled: phones begin a field with a capital letter."""
@@ -359,7 +366,7 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _attempt_key(address: str) -> str:
+def _link_of(address: str) -> str:
     """Return the key for delays: the address, or the /64 network of an IPv6 address, which one device may own."""
     try:
         parsed = ipaddress.ip_address(address)

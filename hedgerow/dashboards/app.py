@@ -88,11 +88,16 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
             return not_in_charge_page(renderer, HTTPConnection(scope), view, control.policy(), here)
         return renderer.error(HTTPConnection(scope), admission.status, admission.why)
 
+    def device_at(address: str) -> str | None:
+        device = control.device_at(address)
+        return device.device if device is not None else None
+
     def may_sign_in(address: str) -> bool:
         device = control.device_at(address)
         return device is not None and device.may_sign_in
 
     app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
+    parts.accounts.device_at = device_at
     guard = RouteGuard(parts.token, parts.accounts, AccessTable(app.state.routes), lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure

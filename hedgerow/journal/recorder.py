@@ -29,6 +29,7 @@ from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.tables import daily, decisions, devices_seen, events, hosts_seen, hourly, protections_seen, reversed_labels
 from hedgerow.policies.expiry import UpcomingEnd
+from hedgerow.policies.identity import is_link
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation
 
 RESERVED_BYTES = 32 * 1024 * 1024
@@ -278,7 +279,8 @@ class _Batch:
 
         Rows from two flushes are merged as `_merge_sightings` merges those of one. `last_seen` never goes back.
         """
-        latest = {item.device: item for item in self.observations}
+        # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the workers.
+        latest = {item.device: item for item in self.observations if not is_link(item.device)}
         rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
         rows += [_seen_row(item) for item in self.seen if isinstance(item, DeviceSeen)]
         if rows:

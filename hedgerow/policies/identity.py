@@ -101,6 +101,11 @@ def _link_of(address: IpAddress) -> str:
     return str(ip_network((int(address) >> 64 << 64, 64)))
 
 
+def is_link(id: str) -> bool:
+    """Return whether an id is that of an IPv6 link, on which no MAC address is known yet."""
+    return id.endswith("::/64")
+
+
 def honours_host_name(policy: Policy, device: Device) -> bool:
     """Return whether a host name makes other devices subject to this one's rules.
 

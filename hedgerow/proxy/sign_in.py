@@ -63,10 +63,10 @@ class ProxyAuthenticator:
         expires, user, password_hash = self._known.get(self._digest(value), (0.0, "", ""))
         return user if self._clock() < expires and rules.passwords.get(user) == password_hash else None
 
-    def may_try(self, value: str, address: str) -> bool:
-        """True if an address may have this value checked, which is then counted."""
+    def may_try(self, value: str, client: str) -> bool:
+        """True if a device, or an address outside the network, may have this value checked, which is then counted."""
         # Ten connections of one browser bring the same value at once.
-        return self._digest(value) in self._checks or self._tries.allows(DeviceId(address), self._clock())
+        return self._digest(value) in self._checks or self._tries.allows(DeviceId(client), self._clock())
 
     async def check(self, rules: SignInRules, value: str) -> str | None:
         """The user, or None if name and password do not match."""

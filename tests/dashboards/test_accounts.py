@@ -249,3 +249,15 @@ def test_names_of_before_that_differ_by_case_only_stay_apart(engine, clock, acco
     assert both.principal_of_session(sign_in(both, name="Ana")).name == "Ana"
     assert both.principal_of_session(sign_in(both, name="ana")).name == "ana"
     assert refusal(both, name="ANA").text == "Wrong name or password."
+
+
+def test_wrong_passwords_count_for_all_addresses_of_a_device(accounts):
+    accounts.device_at = {f"192.168.1.{number}": "tom-laptop" for number in range(100, 200)}.get
+    tried = [refusal(accounts, "wrong", address=f"192.168.1.{number}").status for number in range(100, 160)]
+    assert tried == [403] * FREE_ATTEMPTS + [429] * (60 - FREE_ATTEMPTS)
+    assert sign_in(accounts, address=PHONE), "another device"
+
+
+def test_wrong_passwords_count_for_a_link_where_the_device_is_not_known(accounts):
+    tried = [refusal(accounts, "wrong", address=f"fd00::{number:x}").status for number in range(1, 61)]
+    assert tried == [403] * FREE_ATTEMPTS + [429] * (60 - FREE_ATTEMPTS)

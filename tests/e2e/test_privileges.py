@@ -19,7 +19,7 @@ from hedgerow.confinement import missing_limits
 
 pytestmark = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
 
-CONTROL = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 12  # over files where root starts it, and CAP_NET_ADMIN
+CONTROL = 1 << 0 | 1 << 1 | 1 << 3  # over files where root starts it
 PEEK = """
 import sys
 from hedgerow.confinement import keep_capabilities

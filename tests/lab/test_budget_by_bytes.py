@@ -6,10 +6,11 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from lab import House, Space
-from lab.internet import BIG_FILE, PEER4, PEER6
+from lab.internet import BIG_FILE, PEER4, PEER6, PEER_NAME
 
 pytestmark = pytest.mark.root
 
@@ -40,16 +41,32 @@ for _ in range(5):
 """Five messages of 4,000 bytes, back and forth, over a connection that stays open."""
 
 
+@dataclass
+class Budgets:
+    """Two children with budgets of which nobody has used a minute yet: `player` with the tablet, `idler` with the laptop."""
+
+    house: House
+    player: str
+    idler: str
+
+    def used(self, child: str) -> int:
+        rows = json.loads(self.house.hedgerow("budgets", "--json").stdout)
+        return next((row["used"] for row in rows if row["whose"] == child), -1)
+
+
 @pytest.fixture
-def budgets(house: House) -> Iterator[House]:
-    """The gateway, and two children whose minutes nobody has used yet."""
-    before = house.policy.read_text()
-    named = before.replace("mia: {age: 9,", "kim: {age: 9, budget: 2h,").replace("tom: {age: 15,", "lee: {age: 15, budget: 2h,")
-    house.policy.write_text(named)
+def budgets(house: House, request: pytest.FixtureRequest) -> Iterator[Budgets]:
+    before, number = house.policy.read_text(), len(request.node.name)
     house.hedgerow("gateway", "apply", "--no-strict")
+    for who in ("tablet", "laptop"):
+        house.meet(who)
+        house.resolve(who, PEER_NAME)  # now, since two names in a minute are use
+    found = Budgets(house, f"kim{number}", f"lee{number}")
+    changed = before.replace("mia: {age: 9,", f"{found.player}: {{age: 9, budget: 2h,")
+    house.policy.write_text(changed.replace("tom: {age: 15,", f"{found.idler}: {{age: 15, budget: 2h,"))
     try:
-        until(lambda: used(house).keys() == {"kim", "lee"}, "the policy is in force")
-        yield house
+        until(lambda: found.used(found.idler) == 0, "the policy is in force")
+        yield found
     finally:
         house.policy.write_text(before)
         house.hedgerow("gateway", "remove")
@@ -62,37 +79,27 @@ def until(condition: Callable[[], object], what: str, seconds: float = 45) -> No
         time.sleep(0.2)
 
 
-def used(house: House) -> dict[str, int]:
-    return {row["whose"]: row["used"] for row in json.loads(house.hedgerow("budgets", "--json").stdout)}
-
-
 def plays(device: Space, address: str, count: int) -> int:
     return int(device.must(sys.executable, "-c", GAME, address, str(count)))
 
 
-def test_a_game_uses_minutes_and_push_messages_do_not(budgets: House) -> None:
-    tablet, laptop = budgets.devices["tablet"], budgets.devices["laptop"]
-    for who in ("tablet", "laptop"):
-        budgets.meet(who)
-        budgets.resolve(who)
+def test_a_game_uses_minutes_and_push_messages_do_not(budgets: Budgets) -> None:
+    tablet, laptop = budgets.house.devices["tablet"], budgets.house.devices["laptop"]
     laptop.must(sys.executable, "-c", PUSH % PEER4)
 
     def play() -> bool:
         assert plays(tablet, PEER6, 200) > 100_000, "the game does not pass"
-        return used(budgets)["kim"] >= 1
+        return budgets.used(budgets.player) >= 1
 
     until(play, "the game has used a minute")
-    assert used(budgets)["lee"] == 0, "push messages have used a minute"
+    assert budgets.used(budgets.idler) == 0, "push messages have used a minute"
 
 
-def test_a_large_download_of_a_background_host_uses_minutes(budgets: House) -> None:
-    laptop = budgets.devices["laptop"]
-    budgets.meet("laptop")
-    until(lambda: used(budgets)["lee"] == 0, "nothing is used")
+def test_a_large_download_of_a_background_host_uses_minutes(budgets: Budgets) -> None:
+    laptop, url = budgets.house.devices["laptop"], f"https://dl.google.com{BIG_FILE}"
     for octets, uses in ((1_000_000, False), (10_000_000, True)):
-        url = f"https://dl.google.com{BIG_FILE}"
         done = laptop.run("curl", "-sk", "-r", f"0-{octets - 1}", "--limit-rate", "3M", "-o", "/dev/null", "-w", "%{size_download}", url)
         assert done.stdout == str(octets), done
         if uses:
-            until(lambda: used(budgets)["lee"] >= 1, "the download has used a minute")
-        assert (used(budgets)["lee"] >= 1) == uses
+            until(lambda: budgets.used(budgets.idler) >= 1, "the download has used a minute")
+        assert (budgets.used(budgets.idler) >= 1) == uses

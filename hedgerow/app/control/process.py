@@ -31,7 +31,6 @@ from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.snapshot_repair import SnapshotRepair
 from hedgerow.app.control.time import TimeService
-from hedgerow.app.control.traffic import count_traffic
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.ipc import InheritedSockets, StartProblem
@@ -149,7 +148,6 @@ class ControlProcess:
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
-            tasks.create_task(count_traffic(self.settings, lambda: publisher.view, self.neighbours.entries, publisher.count))
             tasks.create_task(
                 DeviceDiscovery(
                     publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.update_host_names

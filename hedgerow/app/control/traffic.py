@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from hedgerow.app.control.gateway import GatewayConfig
 from hedgerow.app.settings import Settings
@@ -70,9 +70,9 @@ async def count_traffic(
     settings: Settings,
     view: Callable[[], LoadedSnapshot | None],
     neighbours: Callable[[], Mapping[str, str]],
-    count: Callable[[list[ActiveMinute]], Awaitable[None]],
+    report: Callable[[ActiveMinute], None],
 ) -> None:
-    """Read the counters every few seconds while there is a gateway, until cancelled. `count` receives the minutes of use."""
+    """Read the counters every few seconds while there is a gateway, until cancelled, and report the minutes of use."""
     meter, logged = TrafficMeter(), ""
     while True:
         await asyncio.sleep(READ_INTERVAL_S)
@@ -87,4 +87,5 @@ async def count_traffic(
                 log.warning("The traffic of devices can't be counted: %s", error)
             logged = str(error)
         if snapshot is not None:
-            await count(meter.read(counters, neighbours(), snapshot.rulesets, time.time()))
+            for minute in meter.read(counters, neighbours(), snapshot.rulesets, time.time()):
+                report(minute)

@@ -27,7 +27,8 @@ from hedgerow.policies.ruleset import Ruleset
 
 INTERVAL_S = 300.0
 MAX_DEVICES = 65536
-LINK_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
+_LOOPBACK = ("127.", "::1")  # never in the neighbour table
 
 
 class SightingReporter:
@@ -36,16 +37,17 @@ class SightingReporter:
     def __init__(self, send: Callable[[DeviceSeen | ProtectionSeen], None]) -> None:
         self._send = send
         self._seen: dict[DeviceId, tuple[float, str]] = {}
-        self._at_links: dict[str, float] = {}
+        self._at_addresses: dict[str, float] = {}
         self._protected: dict[tuple[DeviceId, Protection], float] = {}
 
     def report_device(self, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
         """Report that a device was seen at an address.
 
-        A link (`fd00::/64`) counts as a device only if the neighbour table still has no MAC address for it some seconds later.
+        An address without a name counts as a device only if the neighbour table still has no MAC address for it some seconds later.
         """
         now = time.time()
-        if "/" in device.id and now - self._first_seen(address, now) < LINK_PATIENCE_S:
+        is_unidentified = mac is None and not device.known and not address.startswith(_LOOPBACK)
+        if is_unidentified and now - self._first_seen(address, now) < PATIENCE_S:
             return
         last, last_address = self._seen.get(device.id, (0.0, ""))
         if now - last < INTERVAL_S and address == last_address:
@@ -56,9 +58,9 @@ class SightingReporter:
         self._send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))
 
     def _first_seen(self, address: str, now: float) -> float:
-        if len(self._at_links) >= MAX_DEVICES:
-            self._at_links.clear()
-        return self._at_links.setdefault(address, now)
+        if len(self._at_addresses) >= MAX_DEVICES:
+            self._at_addresses.clear()
+        return self._at_addresses.setdefault(address, now)
 
     def report_protection(self, device: DeviceId, protection: Protection) -> None:
         """Report that a device used a protection."""

@@ -157,10 +157,16 @@ def _rows_of_named(policy: Policy, rows: Iterable[DeviceRow]) -> dict[str, Devic
 
 
 def unnamed_devices(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
-    """Return the rows of devices without a name. Rows from before a device was named are left out."""
-    find = DeviceLookup(policy).find
+    """Return the rows of devices without a name, one per device. Rows from before a device was named are left out.
+
+    An IPv6 link is no device. An IP address is none if a device with a MAC address was seen at it.
+    """
+    find, rows = DeviceLookup(policy).find, tuple(rows)
+    at_devices = {row.address for row in rows if row.mac or parse_mac(row.device)}
     unnamed = []
     for row in rows:
+        if "/" in row.device or (row.device in at_devices and row.mac is None):
+            continue
         device = find(row.address or row.device, row.mac or parse_mac(row.device))
         if row.device not in policy.devices and (device is None or not device.known):
             unnamed.append(row)

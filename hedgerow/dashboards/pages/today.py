@@ -199,9 +199,9 @@ class TodayPages(PageGroup):
 
 
 def _unanswered(cards: Iterable[NewDeviceCard], pauses: Iterable[Pause], now: float) -> tuple[NewDeviceCard, ...]:
-    """Return the devices that somebody should name: not links of IPv6, nor devices that are kept closed."""
+    """Return the devices that somebody should name: not those that are kept closed."""
     closed = {pause.device for pause in pauses}
-    return tuple(card for card in cards if "/" not in card.id and card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S)
+    return tuple(card for card in cards if card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S)
 
 
 def _closed_devices(control: Control, cards: Iterable[NewDeviceCard]) -> set[str]:

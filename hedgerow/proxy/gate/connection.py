@@ -237,7 +237,9 @@ class GateConnection(asyncio.Protocol):
 
     def _check_password(self, credentials: str) -> None:
         rules = self._gate.rules
-        if rules.authenticator.may_try(credentials, self._protocol.address):
+        found = rules.policy.find_client(self._protocol.address)
+        # By device, since one device has any number of addresses.
+        if rules.authenticator.may_try(credentials, found[0].id if found is not None else self._protocol.address):
             self._start(self._await_password(credentials))
         else:
             self._execute(self._protocol.password_not_checked())

@@ -134,3 +134,11 @@ def test_a_named_device_cannot_try_passwords(web, stranger):
     web.control.devices["127.0.0.3"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12", ())
     assert stranger.get("/device/name").headers["location"] == "/device"
     assert stranger.post("/device/name", data={"account": "ana", "password": PASSWORD}).headers["location"] == "/device"
+
+
+def test_links_and_addresses_of_known_macs_are_no_devices(web):
+    appears(web)
+    appears(web, "fd00::/64", None, "fd00::99")
+    appears(web, STRANGER, None, STRANGER)
+    appears(web, "192.168.1.88", None, "192.168.1.88")
+    assert {device for _, device in cards(web, "/devices")} == {RANDOM, "192.168.1.88"}
