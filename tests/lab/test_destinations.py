@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 from lab import House
 from lab.aims import Aim, calls, datagram, noise, pings, reached, reads
-from lab.house import LAN4
-from lab.internet import GAME4, GAME6, GAME_NAME, PEER4, PEER6, PEER_NAME, UNNAMED4, UNNAMED6
+from lab.house import LAN4, MACS
+from lab.internet import GAME4, GAME6, GAME_NAME, PEER4, PEER6, PEER_NAME, TRANSPORT_NAMES, UNNAMED4, UNNAMED6
 
 pytestmark = pytest.mark.root
+ENCRYPTED = ("tls", "https", "quic")
 WORKS: dict[str, Aim] = {
     "captive portal check": reads("http://captive.apple.com/", page="captive.apple.com"),
     "push messages, by name": noise(PEER4, 5223),
@@ -85,3 +86,14 @@ def test_flows_of_the_policy_and_any_destination(gateway: House) -> None:
     finally:
         gateway.hedgerow("gateway", "apply", "--named-destinations")
     assert not aim(gateway, tablet)
+
+
+def test_answers_over_every_transport_admit(gateway: House) -> None:
+    """Queries to another resolver at port 53 are redirected, and admit as well."""
+    tablet = gateway.devices["tablet"]
+    for how, (name, _) in TRANSPORT_NAMES.items():
+        server = (f"@{LAN4}.1", f"+{how}") if how in ENCRYPTED else ("@8.8.8.8", "+notcp" if how == "udp" else "+tcp")
+        assert tablet.run("kdig", "+short", "+time=3", *server, name).stdout.strip(), how
+    admitted = gateway.router.must("nft", "list", "set", "inet", "hedgerow", "admitted_v4")
+    missing = [how for how, (_, address) in TRANSPORT_NAMES.items() if f"{MACS['tablet']} . {address} " not in admitted]
+    assert missing == []

@@ -12,6 +12,7 @@ import pytest
 from small_internet import SmallInternet
 
 from hedgerow.dns.server.clients import Client
+from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.policies.model import DeviceId
 
 from ..conftest import Running, ask, rules, running
@@ -101,5 +102,16 @@ def test_only_guarded_clients_and_answers_with_addresses_wait(internet: SmallInt
                 for _ in range(2):
                     assert await ask(server.port, message, source="127.0.0.1") is not None
             assert admitter.asked == [], "blocked, without addresses, or without a device that is guarded"
+
+    asyncio.run(main())
+
+
+def test_a_client_id_is_admitted_by_the_address_that_it_is_used_at(internet: SmallInternet) -> None:
+    async def main() -> None:
+        for admit, expected in ((None, "id:mia"), (Admitter(), "id:mia@127.0.0.1")):
+            async with running(internet.nameserver.upstream, admit=admit) as server:
+                server.clients["id:mia"] = server.clients["id:mia@127.0.0.1"] = Client(DeviceId("phone"), rules())
+                frontend = EncryptedFrontend(server.server.streams, "dns.home.example")
+                assert frontend.client_key("127.0.0.1", "mia") == expected
 
     asyncio.run(main())

@@ -52,6 +52,10 @@ UNNAMED4, UNNAMED6 = f"{PREFIX4}.72", f"{PREFIX6}:72"
 """The same at addresses that no name leads to."""
 GAME4, GAME6, GAME_NAME = f"{PREFIX4}.73", f"{PREFIX6}:73", "game.example"
 """The same, and a name that one test alone looks up."""
+TRANSPORT_NAMES = {
+    how: (f"{how}.game.example", f"{PREFIX4}.{number}") for number, how in enumerate(("udp", "tcp", "tls", "https", "quic"), 80)
+}
+"""Names that one test alone looks up, each over one transport, with their addresses, where nobody serves."""
 PEER_NAME, VPN_NAME = "peer.example", "vpn.example"
 """Names of the echo server and of the VPN server: no name, no connection."""
 UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3478, 3544, 4500, 27015, 40000, 51820)
@@ -89,6 +93,7 @@ def internet(space: Space, folder: Path) -> Internet:
     hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
     hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4]}
     hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
+    hosts |= {name: [address] for name, address in TRANSPORT_NAMES.values()}
     hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
     (folder / "internet.resolv.conf").write_text(f"nameserver {UPSTREAM}\n")
     space.files["/etc/resolv.conf"] = folder / "internet.resolv.conf"
