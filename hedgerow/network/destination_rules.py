@@ -10,6 +10,7 @@ from hedgerow.network.nft_expressions import (
     NftCommand,
     NftExpression,
     add_pair_set,
+    destination_port,
     destination_ports,
     match,
     networks,
@@ -31,6 +32,11 @@ PAIR_FIELDS = {
 _ADDRESS_TYPES = {"ether": "ether_addr", "ip": "ipv4_addr", "ip6": "ipv6_addr"}
 _MULTICAST = {"ip": ip_network("224.0.0.0/4"), "ip6": ip_network("ff00::/8")}
 _VERSIONS = {"ip": 4, "ip6": 6}
+_DHCP = (
+    ("ip", (67, 68), [ip_network(text) for text in ("255.255.255.255", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]),
+    ("ip6", (546, 547), [ip_network(text) for text in ("ff02::/16", "fe80::/10")]),
+)
+_ND_TYPES = [133, 137]  # from router solicitation to redirect
 _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 
 
@@ -48,6 +54,15 @@ def local_destinations(local: Sequence[IpNetwork]) -> list[list[NftExpression]]:
     """Return the conditions of packets to these networks and to multicast groups."""
     by_family = {ip: [network for network in local if network.version == version] for ip, version in _VERSIONS.items()}
     return [[networks(ip, [*found, _MULTICAST[ip]])] for ip, found in by_family.items()]
+
+
+def bridged_services() -> list[list[NftExpression]]:
+    """Return the conditions of packets that a bridge must forward for every device: DHCP, and neighbour discovery of IPv6.
+
+    The hop limit tells neighbour discovery from a tunnel through a router, which lowers it (RFC 4861 §3.1).
+    """
+    discovery = [match(payload("icmpv6", "type"), {"range": _ND_TYPES}), match(payload("ip6", "hoplimit"), 255)]
+    return [discovery, *([protocol("udp"), destination_port(*ports), networks(ip, places)] for ip, ports, places in _DHCP)]
 
 
 def flow_conditions(flow: Flow) -> list[list[NftExpression]]:

@@ -23,7 +23,13 @@ from typing import Any
 import yaml
 
 from hedgerow.network.access_state import AccessState, DeviceStates
-from hedgerow.network.destination_rules import admitted_destinations, flow_conditions, local_destinations, render_admitted_sets
+from hedgerow.network.destination_rules import (
+    admitted_destinations,
+    bridged_services,
+    flow_conditions,
+    local_destinations,
+    render_admitted_sets,
+)
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     COUNTER,
@@ -359,7 +365,7 @@ def _reject_rules() -> list[NftCommand]:
 
 
 def _time_and_errors(chain: str) -> list[NftCommand]:
-    """Let NTP pass, and the ICMP errors of allowed connections, without which path MTU discovery fails."""
+    """Let NTP pass, the ICMP errors of allowed connections, without which path MTU discovery fails, and what a bridge must forward."""
     is_ntp = (protocol("udp"), destination_port(NTP_PORT))
     lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
     return [
@@ -369,6 +375,7 @@ def _time_and_errors(chain: str) -> list[NftCommand]:
         ),
         add_rule(chain, *is_ntp, lengths, _limit(NTP_RATE, NTP_BURST), ACCEPT),
         add_rule(chain, protocol(ICMP, ICMP6), connection_state("related"), ACCEPT),
+        *(add_rule(chain, *condition, ACCEPT) for condition in bridged_services()),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from lab import House
 from lab import house as build_house
 from lab.aims import asks, datagram, pings, reached
 from lab.attempts import ALLOWED, ATTEMPTS
+from lab.house import LAN4
 from lab.internet import PEER4, PEER6
 
 pytestmark = pytest.mark.root
@@ -66,6 +68,24 @@ def test_a_pause_cuts_connections_through_the_bridge(bridge: House) -> None:
         assert time.monotonic() < deadline
     assert reached(datagram(PEER4, 27015), bridge, parent, hoped=True)
     bridge.hedgerow("resume", "mia")
+
+
+def test_dhcp_crosses_the_bridge(bridge: House) -> None:
+    """Also for a device that nobody has named, and during a pause: without an address, not even helplines are reached."""
+    if shutil.which("dnsmasq", path="/usr/sbin:/usr/bin") is None or shutil.which("busybox") is None:
+        pytest.skip("dnsmasq and busybox are not installed")
+    bridge.hedgerow("gateway", "apply", "--lan", "lan")
+    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=eth0"]
+    words += ["--bind-interfaces", f"--dhcp-range={LAN4}.200,{LAN4}.209,2m", "--dhcp-leasefile=/dev/null", "--dhcp-authoritative"]
+    server = bridge.net.space.start(*words, stderr=bridge.folder / "dnsmasq.log")
+    bridge.hedgerow("pause", "mia")
+    try:
+        for who in ("phone", "tablet"):
+            bridge.devices[who].must("busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", "/bin/true", "-t", "10")
+    finally:
+        bridge.hedgerow("resume", "mia")
+        server.terminate()
+        server.wait(10)
 
 
 def test_a_bridge_without_filtering_is_reported(bridge: House) -> None:
