@@ -43,6 +43,10 @@ installed from a package registry is rebuilt from the RFCs.
   Revocation is not among them: [the proxy](proxy.md#inspectors) does not check it.
 - *WebSocket*: the case files of the Autobahn test suite, run by kosoku from PyPI through the proxy to an echo server. A case passes if
   its verdict is as good as without a proxy. Squid is left out: as it is set up here, it forwards no upgrade in decrypted connections.
+- *DNS*: queries as ISC's compliance tests ask them, after RFC 8906 and the RFCs that each case names, and connections over TCP, TLS and
+  HTTPS; both programs forward to the same nameserver. *Authoritative server behind it*: aliases of a zone that Knot DNS serves.
+  *Validating Unbound before it*: Unbound validates through the resolver under test, and must get what it gets from Knot DNS itself, which
+  signs the zone (`tests/support/dns_conformance`). Deckard's scenarios are among the tests (`tests/dns/test_scenarios.py`).
 """
 
 
@@ -92,11 +96,20 @@ def websocket_rows(peers: bool) -> Rows:
         return [row for proxy in proxies if proxy.relays_websocket for row in _rows(proxy.name, websocket.run_websocket(proxy, net, port))]
 
 
+def dns_rows(peers: bool) -> Rows:
+    from dns_conformance.suites import run_all
+    from small_internet.whole import small_internet
+
+    with small_internet() as net:
+        return [row for name in (["Hedgerow", "Unbound"] if peers else ["Hedgerow"]) for row in _rows(name, run_all(name, net))]
+
+
 AREAS: dict[str, Callable[[bool], Rows]] = {
     "http": http_rows,
     "http2": http2_rows,
     "certificates": certificate_rows,
     "websocket": websocket_rows,
+    "dns": dns_rows,
 }
 
 
