@@ -148,7 +148,7 @@ def test_obsolete_types_are_answered_as_the_upstream_does(rtype: int, said: int,
 
 def test_outage_is_remembered(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the first unknown name waits for all attempts. A known one is answered from the past before it is given up again."""
-    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.2, 0.2, 0.2))
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.6, 0.6, 0.6))
     monkeypatch.setattr(pool, "_OUTAGE_SECONDS", 0.1)
     monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 5.0)
     steady = Shifted()
