@@ -145,5 +145,5 @@ def ending_sentence(ending: UpcomingEnd) -> str:
     if ending.reason is Reason.BUDGET:
         of = ending.what.partition(":")[2]
         return f"{minutes}{f' of {of}' if of else ''} {'are' if ending.minutes != 1 else 'is'} left"
-    what = {Reason.BEDTIME: "bedtime", Reason.PAUSE: "a pause"}.get(ending.reason, ending.what)
+    what = "bedtime" if ending.reason is Reason.BEDTIME else ending.what
     return f"{minutes} until {what}"

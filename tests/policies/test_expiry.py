@@ -9,7 +9,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.expiry import ending_sentence, upcoming_ends
-from hedgerow.policies.model import DeviceId, Pause
+from hedgerow.policies.model import Pause
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.times.budget import balances, mark, spent_budgets
@@ -66,9 +66,3 @@ def _reported(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0
 )
 def test_upcoming_ends(catalogue: Catalogue, clock: str, used: int, games: int, expected: list[str]) -> None:
     assert _reported(catalogue, clock, used=used, games=games) == expected
-
-
-def test_a_scheduled_pause_is_an_upcoming_end(catalogue: Catalogue) -> None:
-    start = datetime(2026, 11, 25, 16, 5, tzinfo=ZoneInfo("Europe/Lisbon")).timestamp()
-    pauses = (Pause("p", "ana", start, start + 600, DeviceId("tablet")),)
-    assert _reported(catalogue, "2026-11-25 16:00", pauses=pauses) == ["5 minutes until a pause"]
