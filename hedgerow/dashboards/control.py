@@ -9,6 +9,7 @@ from typing import Protocol
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHealth, fetch_progress
 from hedgerow.journal.recorder import RESERVED_BYTES
+from hedgerow.policies.evidence import Grade
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
@@ -129,6 +130,7 @@ class DeviceView:
 
     `may_sign_in`: the device may open the sign-in page; children's devices may not. `conduct` is a café's code of conduct if the guest of
     `session` has not accepted it. `is_seat`: the device takes vouchers. `is_captive`: only this page is open until a session begins.
+    `grade` is how it was recognised.
     """
 
     device: DeviceId
@@ -143,6 +145,7 @@ class DeviceView:
     is_seat: bool = False
     is_captive: bool = False
     session_ends: float | None = None
+    grade: Grade = Grade.ADDRESS
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.personal_data import DataSubject, ErasureResult, PersonalDataStore
 from hedgerow.journal.recorder import Recorder
+from hedgerow.policies.evidence import Use, is_enough
 from hedgerow.policies.model import Device, Policy
 
 
@@ -35,7 +36,8 @@ class DataExport:
     def data_subject_at(self, view: DeviceView, since: float) -> DataSubject:
         """Return what a device may see: its person's data if its identity is strong, else its own; at a seat, that of this session."""
         device = self._policy().devices.get(view.device)
-        if view.person is None or device is None or not _has_strong_identity(device):
+        is_strong = is_enough(view.grade, Use.KEPT) and device is not None and _has_strong_identity(device)
+        if view.person is None or not is_strong:
             return DataSubject(None, frozenset({view.device}), since)
         return self.data_subject(view.person)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.effective_users import Meter
+from hedgerow.policies.evidence import Grade, Use, is_enough
 from hedgerow.policies.host_facts import is_background
 from hedgerow.policies.model import Decision, DeviceId, Privacy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
@@ -49,7 +50,7 @@ def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision
     if mask & catalogue.mask_of(BACKGROUND_CATEGORIES):
         return
     for meter in ruleset.meters:
-        if matches_subject(meter.subject, ruleset, catalogue, request.host, mask):
+        if matches_subject(meter.subject, ruleset, catalogue, request.host, mask) and _may_count(ruleset, meter, request.device):
             yield meter
     if reports_topics(ruleset):
         account = f"person:{ruleset.person}"
@@ -57,10 +58,17 @@ def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision
         yield from (Meter(account, f"category:{topic}") for topic in REPORT_TOPICS if mask & catalogue.mask_of((topic,)))
 
 
-def total_meters(ruleset: Ruleset) -> tuple[Meter, ...]:
+def total_meters(ruleset: Ruleset, device: DeviceId) -> tuple[Meter, ...]:
     """Return the meters of all use, for traffic of which nothing but its size is known."""
     reported = (Meter(f"person:{ruleset.person}", ""),) if reports_topics(ruleset) else ()
-    return tuple(dict.fromkeys((*(meter for meter in ruleset.meters if not meter.subject), *reported)))
+    own = (meter for meter in ruleset.meters if not meter.subject and _may_count(ruleset, meter, device))
+    return tuple(dict.fromkeys((*own, *reported)))
+
+
+def _may_count(ruleset: Ruleset, meter: Meter, device: DeviceId) -> bool:
+    """Return whether a device's minutes count for a meter: another's are not used up by whoever takes its host name."""
+    grade = Grade.HOST_NAME if ruleset.is_claimed else Grade.CLIENT_ID
+    return is_enough(grade, Use.BUDGET) or meter.account == f"device:{device}"
 
 
 def is_metered(ruleset: Ruleset) -> bool:
@@ -70,7 +78,7 @@ def is_metered(ruleset: Ruleset) -> bool:
 
 def reports_topics(ruleset: Ruleset) -> bool:
     """Return whether the weekly report may show the minutes of the person by topic."""
-    return ruleset.person is not None and ruleset.privacy is not Privacy.NONE
+    return ruleset.person is not None and ruleset.privacy is not Privacy.NONE and not ruleset.is_claimed
 
 
 class ActivityLog:

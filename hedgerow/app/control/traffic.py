@@ -58,7 +58,7 @@ class TrafficMeter:
         ruleset = rulesets.ruleset(device, now)
         if moved < MIN_BUSY_BYTES or ruleset.closed is not None:
             return ()
-        return (ActiveMinute(self._minute, meter.account, meter.subject) for meter in total_meters(ruleset))
+        return (ActiveMinute(self._minute, meter.account, meter.subject) for meter in total_meters(ruleset, device.id))
 
 
 def _increase(before: Mapping[str, int], after: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -31,6 +31,7 @@ from hedgerow.journal.recorder import Recorder
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.decide import WELCOME_REASONS
+from hedgerow.policies.evidence import Use, grade_at, is_enough
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import Policy, Reason
@@ -138,9 +139,11 @@ class WebControl(EnforcedRules):
 
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()
-        device = view.rulesets.devices.find(address, self._neighbours.mac_of(address))
+        mac = self._neighbours.mac_of(address)
+        device = view.rulesets.devices.find(address, mac)
         if device is None:
             return None
+        grade = grade_at(device, mac)
         ruleset = view.rulesets.ruleset(device, time.time())
         closed = ruleset.closed
         is_captive = closed is not None and closed.reason in WELCOME_REASONS
@@ -153,13 +156,13 @@ class WebControl(EnforcedRules):
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
-            # A claimed host name is not enough: anybody could claim one and try passwords.
-            may_sign_in=ruleset.profile == "adult" and (device.claims is None or view.policy.network.unknown_devices == "adult"),
+            may_sign_in=ruleset.profile == "adult" and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
             conduct=conduct.text if conduct is not None else "",
             session=ruleset.session,
             is_seat=device.is_seat,
             is_captive=is_captive,
             session_ends=session.ends if session is not None else None,
+            grade=grade,
         )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
