@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import server_logs
 from hypothesis import HealthCheck, settings
 from small_internet import SmallInternet, small_internet
 
@@ -40,6 +41,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in lacking.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def _log_listener() -> None:
+    server_logs.listen()
+
+
+@pytest.fixture(autouse=True)
+def _no_traceback(request: pytest.FixtureRequest, _log_listener: None) -> Iterator[None]:
+    """Fails a test during which a server logged a traceback."""
+    server_logs.take()
+    yield
+    found = server_logs.take()
+    if found and request.node.get_closest_marker("provokes_traceback") is None:
+        pytest.fail("a server logged a traceback:\n" + "\n".join(each[-6000:] for each in found))
 
 
 @pytest.fixture(scope="session")

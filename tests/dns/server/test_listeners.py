@@ -586,6 +586,7 @@ def test_no_query_is_lost_while_snapshots_change(internet: SmallInternet, tmp_pa
     uvloop.run(main())
 
 
+@pytest.mark.provokes_traceback
 def test_broken_observer_is_logged_once_and_filtering_continues(internet: SmallInternet, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
+from server_logs import watched
 from small_internet.whole import SmallInternet
 
 from hedgerow.blocklists.compiler import compile_generation
@@ -157,6 +158,7 @@ def proxy_stand(
             patience=patience,
         )
         with contextlib.ExitStack() as stack:
+            stack.enter_context(watched(world.log))
             inspector = Worker(run_inspector, world)
             stack.callback(inspector.end)
             gate = Worker(run_gate, world)

@@ -53,6 +53,11 @@ class World:
     patience: float | None = None  # seconds for which a response may be held back, if not the default
 
     @property
+    def log(self) -> Path:
+        """The standard error of both workers."""
+        return self.state / "stderr.txt"
+
+    @property
     def inspector_socket(self) -> Path:
         return self.state / "inspector.sock"
 
@@ -118,7 +123,13 @@ class Builder:
             self.reported.append(reported)
 
 
+def _log_to(log: Path) -> None:
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+
+
 def run_gate(pipe: Pipe, world: World) -> None:
+    _log_to(world.log)
     uvloop.run(_run_gate(pipe, world))
 
 
@@ -144,6 +155,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
 
 
 def run_inspector(pipe: Pipe, world: World) -> None:
+    _log_to(world.log)
     uvloop.run(_run_inspector(pipe, world))
 
 

@@ -15,10 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from server_logs import watched
+
 from small_internet.clients import Address
 from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
+STRICT_LOGS = bool(os.environ.get("HEDGEROW_STRICT_LOGS"))
+"""Fail tests during which a whole Hedgerow logs a traceback too. Some tests break its disk, journal or processes on purpose."""
+
 END_SECONDS = 10.0
 _NOWHERE = "http://127.0.0.1:9"
 _NO_INTERNET = {
@@ -199,8 +204,8 @@ def hedgerow_again(directory: Path, log: Path) -> Iterator[Hedgerow]:
 
 def _supervised(process: subprocess.Popen[str], directory: Path, stderr: Path, awaited: re.Pattern[str]) -> Iterator[Hedgerow]:
     try:
-        running = Hedgerow(process, _wait_for_ready(process, stderr, awaited), directory, stderr)
-        yield running
+        with watched(stderr) if STRICT_LOGS else contextlib.nullcontext():
+            yield Hedgerow(process, _wait_for_ready(process, stderr, awaited), directory, stderr)
     except BaseException as error:
         error.add_note(f"--- hedgerow's standard error ---\n{stderr.read_text(errors='replace')[-6000:]}")
         _end(process)

@@ -13,11 +13,12 @@ from h2.events import DataReceived, StreamEnded
 from h2.exceptions import StreamClosedError
 from hpack import Encoder
 from hyperframe import frame
-from proxy_stand import Stand
+from proxy_stand import Stand, proxy_stand
 from small_internet.clients import curl
 from small_internet.whole import SmallInternet
 
 from hedgerow.frame_budget import MAX_TOKENS, OCTETS_PER_UPDATE
+from hedgerow.proxy.inspection.shares import CONNECTIONS
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
@@ -29,11 +30,16 @@ ENHANCE_YOUR_CALM = 11
 def opened(stand: Stand, net: SmallInternet, protocol: str, host: str = INSPECTED) -> ssl.SSLSocket:
     target = f"{host}:{net.origins.https_port}".encode()
     client = socket.create_connection(stand.proxy, 20, (CHILD_WITH_CA, 0))
-    client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
-    assert client.recv(1000).startswith(b"HTTP/1.1 200")
-    context = ssl.create_default_context(cafile=str(stand.ca))
-    context.set_alpn_protocols([protocol])
-    return context.wrap_socket(client, server_hostname=host)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(client)
+        client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
+        if not client.recv(1000).startswith(b"HTTP/1.1 200"):
+            raise ConnectionError
+        context = ssl.create_default_context(cafile=str(stand.ca))
+        context.set_alpn_protocols([protocol])
+        secured = context.wrap_socket(client, server_hostname=host)
+        stack.pop_all()
+        return secured
 
 
 def fields(path: str, host: str = INSPECTED) -> list[tuple[str, str]]:
@@ -76,6 +82,23 @@ def test_a_flood_of_frames_ends_its_connection_and_no_others(stand: Stand, net: 
     assert stand.counters()["hedgerow_proxy_dropped_total", "flood"] == before + 1
     assert is_served(stand, net)
     assert len(net.origins.requests(INSPECTED)) < MAX_TOKENS
+
+
+def test_a_client_that_reconnects_does_not_begin_anew(net: SmallInternet, policy: str) -> None:
+    """The tokens of its device are spent, and it opens no connection. Another device of the network gets its pages."""
+    with proxy_stand(net, policy) as stand:
+        refused = 0
+        for _ in range(2 * CONNECTIONS):
+            try:
+                with opened(stand, net, "h2") as client:
+                    connection = H2Connection()
+                    connection.initiate_connection()
+                    client.sendall(connection.data_to_send() + FLOODS["ping"])
+                    assert last_error(read_to_end(client)) == ENHANCE_YOUR_CALM
+            except OSError:
+                refused += 1
+        assert refused >= CONNECTIONS / 2
+        assert is_served(stand, net)
 
 
 def read_to_end(client: ssl.SSLSocket) -> bytes:

@@ -1,0 +1,76 @@
+"""Fair shares of an inspector's time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hedgerow.frame_budget import MAX_TOKENS
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, DeviceShares, DeviceTokens
+
+TABLET, PHONE = DeviceId("tablet"), DeviceId("phone")
+
+
+async def rounds(count: int) -> None:
+    """Let the event loop run some rounds."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_a_device_that_is_ahead_waits_until_it_has_idled() -> None:
+    share = DeviceShares().of(TABLET)
+    share.charge(FREE_SECONDS + 0.01, 100.0)
+    assert share.is_ahead(100.0)
+    assert not share.is_ahead(100.0 + 0.011 / PART)
+
+
+def test_turns_alternate_between_devices_however_many_connections_one_has() -> None:
+    async def run() -> list[str]:
+        shares, done = DeviceShares(), list[str]()
+        for number in range(4):
+            shares.wait(shares.of(TABLET), lambda number=number: done.append(f"tablet {number}"))  # type: ignore[misc]
+        shares.wait(shares.of(PHONE), lambda: done.append("phone"))
+        await rounds(10)
+        return done
+
+    assert asyncio.run(run()) == ["tablet 0", "phone", "tablet 1", "tablet 2", "tablet 3"]
+
+
+def test_between_two_turns_of_a_device_that_is_ahead_the_loop_serves_others() -> None:
+    async def run() -> list[str]:
+        shares, done = DeviceShares(), list[str]()
+        share, loop = shares.of(TABLET), asyncio.get_running_loop()
+        for number in range(3):
+            shares.wait(share, lambda number=number: done.append(f"turn {number}"))  # type: ignore[misc]
+        loop.call_soon(lambda: done.append("somebody else"))
+        await rounds(10)
+        return done
+
+    assert asyncio.run(run()) == ["turn 0", "somebody else", "turn 1", "turn 2"]
+
+
+def test_a_cancelled_turn_is_not_run() -> None:
+    async def run() -> list[str]:
+        shares, done = DeviceShares(), list[str]()
+        shares.wait(shares.of(TABLET), lambda: done.append("never")).cancel()
+        shares.wait(shares.of(TABLET), lambda: done.append("second"))
+        await rounds(10)
+        return done
+
+    assert asyncio.run(run()) == ["second"]
+
+
+def test_a_device_that_overspent_opens_no_connection_until_time_has_passed() -> None:
+    tokens = DeviceTokens()
+    tokens.refill(0.0)
+    tokens.charge(CONNECTIONS * MAX_TOKENS - 1)
+    assert not tokens.are_spent(0.0), "little is left, which is no offence"
+    tokens.charge(2)
+    assert [tokens.are_spent(now) for now in (0.0, 1.0, 30.0)] == [True, True, False]
+
+
+def test_the_share_outlives_its_connections() -> None:
+    shares = DeviceShares()
+    shares.of(TABLET).tokens.charge(CONNECTIONS * MAX_TOKENS + 1)
+    assert shares.of(TABLET).tokens.are_spent(0.0)
+    assert not shares.of(PHONE).tokens.are_spent(0.0)
