@@ -119,6 +119,7 @@ class Supervisor:
         self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
         self._trouble = TroubleProcess(settings)
         self._files = RunFiles(settings)
+        self._has_unwritten = False
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[asyncio.subprocess.Process, int] = {}
@@ -188,6 +189,8 @@ class Supervisor:
             due = loop.time() + BEAT_EVERY_S
             await asyncio.sleep(BEAT_EVERY_S)
             notify_systemd("WATCHDOG=1")
+            if self._has_unwritten:  # the disk was full; the health check would tell of processes that have ended
+                self._write_workers()
             if loop.time() > due + BEAT_EVERY_S / 2:
                 # This process was stopped or starved, and the children may have been too: start counting afresh.
                 self._silent = dict.fromkeys(self._silent, 0)
@@ -328,9 +331,11 @@ class Supervisor:
         """List the processes for control's status page and for people who look for a process id."""
         optional = [self._gateway] if self._gateway.process is not None else []
         content = WorkersFile(os.getpid(), tuple(managed.row for managed in (self._control, *self._workers, *optional)))
+        self._has_unwritten = False
         try:
             write_atomically(self._settings.workers_file, encode(content))
         except OSError as error:
+            self._has_unwritten = True
             log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
 
 

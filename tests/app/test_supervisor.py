@@ -67,6 +67,26 @@ def test_a_removed_state_directory_ends_the_run(tmp_path: Path, caplog: pytest.L
     assert "start Hedgerow again" in caplog.text
 
 
+def test_the_list_of_processes_is_written_once_the_disk_can_be_written_again(tmp_path: Path) -> None:
+    settings, lock = prepare_run(settings_in(tmp_path / "state"))
+    supervisor = ScriptSupervisor(settings, lambda _: None)
+    supervisor.script = "echo ready; while :; do echo .; sleep 0.1; done"
+    settings.workers_file.mkdir()  # cannot be replaced by a file
+
+    async def main() -> int:
+        running = asyncio.create_task(supervisor.run())
+        await asyncio.sleep(0.5)
+        settings.workers_file.rmdir()
+        while not settings.workers_file.is_file():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await running
+
+    assert asyncio.run(main()) == 0
+    lock.release()
+    assert json.loads(settings.workers_file.read_bytes())["workers"]
+
+
 def test_a_dead_process_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hedgerow.app.supervisor.FILTERS_FIRST_S", 0.2)  # for which control waits, as these never serve for long
     status, rows = run_supervisor(tmp_path, "echo ready; exit 3", 2.0)

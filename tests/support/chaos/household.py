@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -137,6 +138,14 @@ class Household:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         return pids
+
+    def kill_serving(self, role: str) -> None:
+        """Kill the processes of a role that the supervisor lists as serving."""
+        with contextlib.suppress(OSError, ValueError):
+            rows = json.loads((self.state / "run" / "workers.json").read_bytes())["workers"]
+            serving = {row["pid"] for row in rows if row["role"] == role and row["ready"]}
+            for pid in serving.intersection(self.pids(role)):
+                os.kill(pid, signal.SIGKILL)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         return hedgerow_command(*words, "--state", str(self.state))

@@ -190,7 +190,8 @@ class PageUsers(threading.Thread):
         while not self._done.wait(self._pause):
             page = next(self._pages)
             answer = curl(page.url, proxy=self._proxy, source=page.source, ca=page.ca, insecure=page.ca is None, timeout=10)
-            status = answer.status or answer.connect_status
+            refused = answer.connect_status if answer.connect_status >= 400 else 0
+            status = answer.status or refused
             now = time.monotonic()
             with self._guard:
                 self._loss.asked += 1
