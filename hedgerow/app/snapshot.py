@@ -124,6 +124,8 @@ class SnapshotWatch:
         self._folders = folders
         self._seen: tuple[tuple[int, int, int] | None, ...] = (None,) * len(folders)
         self._opened: tuple[int, float] | None = None
+        self.is_denied = False
+        """True once this process may not read a new snapshot or its lists."""
 
     def open_if_new(self) -> LoadedSnapshot | None:
         """Open the snapshot if it is new. Returns None if it is not, or can't be opened; then the last one stays in force."""
@@ -137,6 +139,7 @@ class SnapshotWatch:
                 return None  # only its other copy is new
             view = LoadedSnapshot(snapshot)
         except (OSError, ValueError) as error:
+            self.is_denied = isinstance(error, PermissionError)
             log.error("Can't use the snapshot %s: %s", self._folders[0] / FILE_NAME, error)
             return None
         self._opened = (snapshot.serial, snapshot.published)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 
@@ -195,6 +197,10 @@ class Worker:
             await asyncio.sleep(TICK_S)
             now = time.time()
             view = self._watch.open_if_new()
+            if self._watch.is_denied:  # it is confined to what was there when it started; another process may read the rest
+                log.warning("a new process is needed for the snapshot")
+                self._watch.is_denied = False
+                os.kill(os.getpid(), signal.SIGTERM)
             if view is not None:
                 self.view = view
                 self._forget(tell=False)
