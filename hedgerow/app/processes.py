@@ -108,6 +108,7 @@ def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSoc
     """
     watch = SnapshotWatch(*snapshot_folders(settings.state))
     view = watch.open_if_new() or open_fallback(settings)
+    watch.is_denied = False  # another process would be denied it too
     confine_worker(role, settings, view.policy, view.snapshot.generation)
     return Worker(role, index, settings, view, watch, sockets)
 

@@ -101,5 +101,8 @@ def test_a_first_start_on_a_full_disk_filters_and_control_follows(internet: Smal
             ready = wait_until(running.process.stdout.readline, 60, "the next line")
             while not ready.startswith("hedgerow ready"):
                 ready = wait_until(running.process.stdout.readline, 60, "the next line")
-            assert curl(f"{running.web}/healthz").status == 200, "ready means that the pages answer"
+            assert curl(f"{running.web}/sign-in").status != 503, "ready means that the pages answer"
+            wait_until(lambda: curl(f"{running.web}/healthz").status == 200, 60, "all is well")
             assert_filtering(running)
+            running.edit_policy(running.policy_path.read_text().replace("block: [news.example", "block: [bank.example, news.example"))
+            wait_until(lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == BLOCKED, 60, "changes come into force")
