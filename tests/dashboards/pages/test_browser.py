@@ -283,7 +283,7 @@ def test_the_navigation_of_a_phone_is_one_row_at_the_bottom(chromium, web, seats
         assert all(each["isWhole"] and each["height"] >= 44 and each["width"] >= 44 for each in found), (width, found)
         assert page.locator(".top nav").bounding_box()["height"] < height / 10
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        bar, foot = page.locator(".top nav").bounding_box(), page.locator(".foot form").bounding_box()
+        bar, foot = page.locator(".top nav").bounding_box(), page.locator(".foot summary").bounding_box()
         assert bar["y"] + bar["height"] == height
         assert foot["y"] + foot["height"] <= bar["y"], "the bar hides the end of the page"
     context.close()
@@ -457,6 +457,7 @@ def test_the_french_page_is_french_in_a_french_browser(chromium, filled):
     assert page.locator("html").get_attribute("lang") == "fr"
     page.get_by_role("button", name="Autoriser une heure").click()
     expect(page.get_by_text("Aucune demande en attente.")).to_be_visible()
+    page.locator(".foot summary").click()
     page.get_by_role("button", name="Deutsch").click()
     expect(page.get_by_text("Keine offenen Anfragen.")).to_be_visible()
     context.close()
