@@ -38,6 +38,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.policies.model import AccessRequest, Policy
 from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
+from hedgerow.proxy.pages.help import page_environment
 
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 SEE_OTHER = 303
@@ -157,6 +158,7 @@ class Renderer:
         """Load the templates and locale data, so that first requests are fast. Call it from any thread."""
         english = language("en")
         load_templates(self._environment(english))
+        load_templates(page_environment())  # gates and inspectors can't write what they compile
         now = self._clock()
         for age in (0.0, _LONG_AGO_S):
             english.clock(now - age, now, labels.zone("UTC"))
