@@ -21,12 +21,12 @@ CHILD = "127.0.0.2"
 
 MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
-    *("/device/time", "/device/state", "/device/kept", "/captive-portal"),
+    *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name"),
 )
-FILES = ("/counter/audit.csv", "/people/mia/kept", "/counter/seats", "/today/children")
+FILES = ("/counter/audit.csv", "/people/mia/kept", "/counter/seats", "/today/children", "/lists/guide")
 STREAMS = ("/events",)
 """Without an end: tests of live parts read them."""
-OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/voucher", "/language")
+OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
 """Forms of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
