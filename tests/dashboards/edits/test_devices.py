@@ -162,7 +162,8 @@ def test_sixty_devices_are_paged_grouped_and_searched(web, browser):
         "console",
     ]
     assert browser.get("/devices?page=-5").status_code == browser.get("/devices?page=99").status_code == 200
-    answer = browser.post("/devices/change", data={"form": "device-device-59", "device": "device-59", "name": "?"})
+    page = {"referer": f"{web.url}/devices?page=3"}
+    answer = browser.post("/devices/change", data={"form": "device-device-59", "device": "device-59", "name": "?"}, headers=page)
     assert 'id="device-device-59"' in answer.text, "the page with the form is shown"
 
 
