@@ -198,7 +198,7 @@ def test_admission_on_this_machine_with_a_password(method, path, headers, status
         (
             COOKIE,
             ["GET /log", "POST /people", "POST /changes/1/undo", "GET /account", "GET /metrics"],
-            ["POST /accounts", "GET /api/v1/tokens"],
+            ["POST /settings/accounts", "GET /api/v1/tokens"],
         ),
         (
             OPERATOR,
@@ -217,7 +217,7 @@ def test_admission_on_this_machine_with_a_password(method, path, headers, status
                 "GET /why",
                 "POST /people",
                 "POST /devices/name",
-                "POST /accounts",
+                "POST /settings/accounts",
                 "GET /api/v1/decisions",
                 "GET /metrics",
             ],

@@ -68,7 +68,7 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
     assert reported[0].request is not None
     assert reported[0].request.url == net.url(INSPECTED, "/secret/plan")
     assert reported[0].decision is not None
-    assert (reported[0].decision.reason, reported[0].decision.rule and reported[0].decision.rule.line) == (Reason.RULE, 13)
+    assert (reported[0].decision.reason, reported[0].decision.rule and reported[0].decision.rule.line) == (Reason.RULE, 14)
 
 
 def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) -> None:

@@ -18,7 +18,7 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
-from hedgerow.policies.model import Pause
+from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.proxy.certificate_authority import ensure_ca
@@ -108,12 +108,16 @@ class Stand:
         gate: set[tuple[str, Protection]] = self.gate.order("protections")
         return gate | self.inspector.order("protections")
 
-    def swap(self, policy: str | None = None, pauses: tuple[Pause, ...] | None = None) -> None:
-        """Put another policy or other pauses in force, as a new snapshot does."""
+    def swap(
+        self, policy: str | None = None, pauses: tuple[Pause, ...] | None = None, grants: tuple[Grant, ...] | None = None
+    ) -> None:  # fmt: skip
+        """Put another policy, other pauses or other grants in force, as a new snapshot does."""
         if policy is not None:
             self.world = replace(self.world, policy=_load(self.world.state, policy))
         if pauses is not None:
             self.world = replace(self.world, pauses=pauses)
+        if grants is not None:
+            self.world = replace(self.world, grants=grants)
         for worker in (self.gate, self.inspector):
             assert worker.order(self.world) == "swapped"
 

@@ -21,7 +21,7 @@ from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
+from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.unlisted import is_unlisted
@@ -46,6 +46,7 @@ class World:
     state: Path
     upstream: str
     upstream_ca: Path
+    grants: tuple[Grant, ...] = ()
     pauses: tuple[Pause, ...] = ()
     limits: GateLimits = field(default_factory=GateLimits)
     tells: bool = True
@@ -88,7 +89,7 @@ class Builder:
 
     def proxy_policy(self, world: World) -> ProxyPolicy:
         catalogue = Catalogue.open(world.generation)
-        rulesets = Rulesets(world.policy, (), world.pauses, catalogue)
+        rulesets = Rulesets(world.policy, world.grants, world.pauses, catalogue)
 
         def find_client(address: str) -> tuple[Device, Ruleset] | None:
             device = rulesets.devices.find(address)

@@ -78,7 +78,8 @@ def test_a_flood_of_frames_ends_its_connection_and_no_others(stand: Stand, net: 
         connection.initiate_connection()
         client.sendall(connection.data_to_send() + FLOODS[kind])
         assert is_served(stand, net)
-        assert last_error(read_to_end(client)) == ENHANCE_YOUR_CALM
+        # The kernel's reset, for frames that nobody reads any more, can overtake GOAWAY.
+        assert last_error(read_to_end(client)) in (ENHANCE_YOUR_CALM, None)
     assert stand.counters()["hedgerow_proxy_dropped_total", "flood"] == before + 1
     assert is_served(stand, net)
     assert len(net.origins.requests(INSPECTED)) < MAX_TOKENS
@@ -94,7 +95,7 @@ def test_a_client_that_reconnects_does_not_begin_anew(net: SmallInternet, policy
                     connection = H2Connection()
                     connection.initiate_connection()
                     client.sendall(connection.data_to_send() + FLOODS["ping"])
-                    assert last_error(read_to_end(client)) == ENHANCE_YOUR_CALM
+                    assert last_error(read_to_end(client)) in (ENHANCE_YOUR_CALM, None)
             except OSError:
                 refused += 1
         assert refused >= CONNECTIONS / 2
