@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,25 +14,28 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 
 
 class WorkerMonitor:
-    """`rows` are the workers as the supervisor last listed them."""
+    """Counts restarts of workers, and tells which of them serve."""
 
     def __init__(self, file: Path, metrics: Metrics, recorder: Recorder) -> None:
         self._file, self._metrics, self._recorder = file, metrics, recorder
-        self.rows: tuple[WorkerRow, ...] = ()
+        self._rows: tuple[WorkerRow, ...] = ()
         self._restarts: Counter[str] = Counter()
         self._renewals: Counter[str] = Counter()
 
+    @property
+    def rows(self) -> tuple[WorkerRow, ...]:
+        """The workers as the supervisor lists them now; if its list can't be read, as it listed them last."""
+        with contextlib.suppress(OSError, ValueError):
+            self._rows = WorkersFile.load(self._file).workers
+        return self._rows
+
     async def run(self) -> None:
-        """Read the list once a second, until cancelled."""
+        """Count restarts once a second, until cancelled."""
         while True:
             self._update()
             await asyncio.sleep(1)
 
     def _update(self) -> None:
-        try:
-            self.rows = WorkersFile.load(self._file).workers
-        except (OSError, ValueError):
-            pass  # the last list stays
         restarts, renewals = Counter[str](), Counter[str]()
         for row in self.rows:
             restarts[row.role] += row.restarts
