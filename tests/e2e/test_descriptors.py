@@ -12,7 +12,7 @@ from small_internet.clients import curl
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
 from small_internet.running import running_hedgerow
 
-SESSION_LIMIT = 256
+SESSION_LIMIT = 512
 TUNNELS = 300
 
 
