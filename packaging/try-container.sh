@@ -22,7 +22,7 @@ shows() { on_device curl -sf -o /dev/null http://192.168.9.1:8053/check; }
 well() { on_host podman healthcheck run $container; }
 authority() { inside sha256sum /var/lib/hedgerow/ca/hedgerow-ca.pem; }
 
-podman build -f Containerfile -t hedgerow ${BUILD_OPTIONS:-} ..
+podman build -f Containerfile --build-arg "COMMIT=$(git rev-parse HEAD)" -t hedgerow ${BUILD_OPTIONS:-} ..
 ip netns add $host
 ip netns add $device
 trap end EXIT INT TERM

@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hedgerow import __version__
 from hedgerow.app.files import error_text
+from hedgerow.version import full_version
 
 COMMANDS = {
     "run": ("up",),
@@ -32,12 +32,12 @@ _SUMMARY = "Filter DNS and HTTP(S) for a home or a café, with one policy file."
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"hedgerow {__version__}")
+        print(f"hedgerow {full_version()}")
         raise typer.Exit
 
 
 def root(
-    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")] = False,
 ) -> None:
     """Print the version, or run a command."""
 

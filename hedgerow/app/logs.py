@@ -1,9 +1,10 @@
-"""Logging to standard error: one line per event, as text or JSON."""
+"""Logging to standard error: one line per event, as text or JSON, with systemd's priorities where the journal reads it."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 
@@ -42,10 +43,41 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class JournalFormatter(logging.Formatter):
+    """`<4>dns[412]: message`: the priority as in sd-daemon(3), on every line; the journal adds the time."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = f"{self._role}[{record.process}]: {record.getMessage()}"
+        if record.exc_info:
+            text += f"\n{self.formatException(record.exc_info)}"
+        level = next(priority for least, priority in _PRIORITIES if record.levelno >= least)
+        return "\n".join(f"<{level}>{line}" for line in text.split("\n"))
+
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
+"""The lowest level of each of syslog's priorities (RFC 5424, section 6.2.1)."""
+
+
+def _is_read_by_journal() -> bool:
+    """Return whether standard error is the stream that systemd names in JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
 def start_logs(role: str, level: str, as_json: bool) -> None:
     """Log our records from `level` on, and those of libraries from warning on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(role) if as_json else PlainFormatter(role))
+    if as_json:
+        handler.setFormatter(JsonFormatter(role))
+    else:
+        handler.setFormatter(JournalFormatter(role) if _is_read_by_journal() else PlainFormatter(role))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

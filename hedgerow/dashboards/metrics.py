@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from hedgerow import __version__
+from hedgerow.version import commit
 
 SERIES_LIMIT = 500
 """Maximum number of series per metric. Further ones are ignored and counted."""
@@ -57,7 +58,7 @@ _ROLES = (("control",), ("dns",), ("gate",), ("inspector",), ("signer",))
 _UPSTREAM_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 METRICS: tuple[Metric, ...] = (
-    _gauge("hedgerow_build_info", "Version of Hedgerow; always 1.", "version"),
+    _gauge("hedgerow_build_info", "Version and commit of Hedgerow; always 1.", "version", "commit"),
     _counter(
         "hedgerow_dns_queries_total", "DNS queries answered.", "verdict", "reason", "transport",
         shown=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
@@ -146,7 +147,7 @@ class Metrics(Collector):
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
-        self.set("hedgerow_build_info", (__version__,), 1.0)
+        self.set("hedgerow_build_info", (__version__, commit()), 1.0)
 
     def add(self, name: str, labels: Labels = (), value: float = 1.0) -> None:
         """Add to a counter, or to a histogram's `_bucket` (cumulative, with `le` as the last label), `_sum` or `_count`."""

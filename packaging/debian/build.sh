@@ -22,7 +22,9 @@ packages=$home/lib/python$minor/site-packages
 .venv/bin/python -m pip --disable-pip-version-check --quiet --python "$home/bin/python" install --root-user-action=ignore --no-compile \
     --require-hashes -r "$work/runtime.lock"
 # From a copy of the last commit, so that no uncommitted change gets in and no build file is left in the checkout.
-git archive HEAD hedgerow pyproject.toml README.md LICENSE | tar -x -C "$work"
+export HEDGEROW_COMMIT
+HEDGEROW_COMMIT=$(git rev-parse HEAD)
+git archive HEAD hedgerow pyproject.toml setup.py README.md LICENSE | tar -x -C "$work"
 .venv/bin/python -m pip --disable-pip-version-check --quiet install --root-user-action=ignore --no-compile --no-deps --no-build-isolation \
     --target "$packages" "$work"
 
