@@ -20,7 +20,7 @@ from hedgerow.policies.content import blocked_search_term, search_words
 from hedgerow.policies.host_facts import connectivity_checks
 from hedgerow.policies.mirrored_sites import front_end_of, is_search_front_end
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
-from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context
+from hedgerow.policies.request_context import AI_CHAT, CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context, closes_ai_answers
 from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
@@ -150,7 +150,19 @@ def _category(context: RequestContext) -> Decision | None:
         rule = rules.categories.get(name)
         until, note = (rule.until, rule.target.note) if rule else (None, "")
         return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(context, name), until, note=note)
-    return _by_list_rule(context, ruling, rules.blocked | rules.bypass)
+    return _by_list_rule(context, ruling, rules.blocked | rules.bypass) or _ai_answer(context, Reason.CATEGORY)
+
+
+def _ai_answer(context: RequestContext, reason: Reason) -> Decision | None:
+    """Block a request for an AI answer of a search engine, if they are closed for `reason`."""
+    url, rule = context.request.url, context.ruleset.rules.categories.get(AI_CHAT)
+    if url is None or closes_ai_answers(context.ruleset) is not reason:
+        return None
+    if (ai := context.closed_ai) is None or not ai.matches(url):
+        return None
+    if rule is None:
+        return Decision(Verdict.BLOCK, reason, AI_CHAT)
+    return Decision(Verdict.BLOCK, reason, AI_CHAT, rule.target.origin, rule.until, note=rule.target.note)
 
 
 def _recognised(context: RequestContext) -> Decision | None:
@@ -223,6 +235,8 @@ def _safe_search(context: RequestContext) -> Decision | None:
     """Block engines that cannot be held to safe search. `apply_allowed` enforces it on the others."""
     ruleset = context.ruleset
     engine = context.engine
+    if (answer := _ai_answer(context, Reason.SAFE_SEARCH)) is not None:
+        return answer
     if context.pictures is not None and context.request.url is not None and context.pictures.matches(context.request.url):
         return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, context.pictures.engine)
     if engine is not None:
@@ -324,9 +338,11 @@ def apply_allowed(context: RequestContext, allowed: Decision) -> Decision:
         return allowed
     if context.engine is not None and context.level is not SafeSearch.OFF:
         return _enforce_safe_search(context, context.engine, allowed)
+    if kind is RequestKind.HTTP and context.engine is not None and context.closed_ai is not None:
+        return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, context.engine.id, until=context.ruleset.until)
     if kind is RequestKind.TUNNEL and context.inspectable:
         has_rules = _has_url_rules(context)
-        if has_rules or _is_scanned(context):
+        if has_rules or _is_scanned(context) or context.closed_ai is not None:
             return Decision(Verdict.INSPECT, allowed.reason, allowed.what, allowed.rule, allowed.until, may_pass_unread=not has_rules)
     return allowed
 

@@ -16,7 +16,7 @@ from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
-from hedgerow.policies.request_context import RequestContext, build_context
+from hedgerow.policies.request_context import AI_CHAT, RequestContext, build_context
 from hedgerow.policies.rule_index import BYPASS, Rule
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.text.addresses import parse_mac
@@ -252,10 +252,14 @@ class _StepSentences:
 
     def safe_search(self, decision: Decision | None) -> str:
         context = self.context
+        if decision is not None and decision.what == AI_CHAT:
+            return f"an AI answer: closed because safe search is {context.ruleset.safe_search.value} and nothing allows {AI_CHAT}"
         if decision is not None:
             return f"safe search is {context.ruleset.safe_search.value}, and cannot be enforced on {decision.what} here"
         if context.engine is None:
             return "not a search engine without safe search"
+        if context.level is SafeSearch.OFF and context.closed_ai is not None:
+            return f"{context.engine.title}: safe search is off, but its AI answers are closed"
         if context.level is SafeSearch.OFF:
             return f"{context.engine.title}: safe search is off"
         return f"safe search is enforced on {context.engine.title} ({context.level.value})"

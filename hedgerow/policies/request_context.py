@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.host_facts import HostFacts, parents_of
 from hedgerow.policies.mirrored_sites import mirrored_host
-from hedgerow.policies.model import Request, RequestKind, SafeSearch, TargetKind
+from hedgerow.policies.model import Reason, Request, RequestKind, SafeSearch, TargetKind
 from hedgerow.policies.rule_index import PathRule, Rule
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.safe_search import PictureSearch, SearchEngine
+from hedgerow.policies.safe_search import AiAnswers, PictureSearch, SearchEngine
 from hedgerow.policies.targets import comparable_path
+
+AI_CHAT = "ai-chat"
 
 CONTEXT_READS = frozenset({"host", "url"})
 """Fields of the request that `build_context` reads."""
@@ -70,11 +72,24 @@ class RequestContext:
         return self.rule is not None and self.rule.allow
 
     @property
+    def closed_ai(self) -> AiAnswers | None:
+        """The AI answers of a search engine that the host may serve and the rules close, or None."""
+        return self.ruleset.host_facts.engines.ai_answers_of(self.request.host) if closes_ai_answers(self.ruleset) else None
+
+    @property
     def is_always_open(self) -> bool:
         """True if the policy allows the host at all hours and nothing nearer blocks it."""
         if self.rule is not None and not self.rule.allow:
             return False
         return self.always or bool(self.mask & self.ruleset.rules.always)
+
+
+def closes_ai_answers(ruleset: Ruleset) -> Reason | None:
+    """Return why AI answers of search engines are closed: the category, or strict safe search if nobody allows the category."""
+    rule = ruleset.rules.categories.get(AI_CHAT)
+    if rule is not None:
+        return None if rule.allow else Reason.CATEGORY
+    return Reason.SAFE_SEARCH if ruleset.safe_search is SafeSearch.STRICT else None
 
 
 def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> RequestContext:

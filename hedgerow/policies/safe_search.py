@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
 
 from hedgerow.blocklists.names import parse_url
 from hedgerow.policies.content import parameter_name
@@ -41,10 +42,56 @@ class PictureSearch:
         False
         """
         parts = urlsplit(parse_url(url) or url)
-        path = _SLASHES.sub("/", parts.path.lower())
-        if self.path not in (path, path.rstrip("/"), _AFTER_NAMES.sub("", path)):
+        path, shortened = _spellings(parts.path)
+        if self.path not in (path, path.rstrip("/"), shortened):
             return False
         return any(parameter_name(part).lower() == self.words and part.partition("=")[2] for part in parts.query.split("&"))
+
+
+@dataclass(frozen=True, slots=True)
+class AiAnswers:
+    """Answers that an engine's language model writes: how to recognise requests for them, and how to search without them.
+
+    `paths` cover those below them. `query` holds the values of parameters that request an answer. `hosts` are hosts beside the engine's
+    own. `parameters` switch the answers off in a search on one of `searches`, unless it has one of the parameters `unless`.
+    """
+
+    hosts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    query: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    searches: frozenset[str] = frozenset()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    unless: frozenset[str] = frozenset()
+
+    def matches(self, url: str) -> bool:
+        """Return whether a URL of one of the engine's hosts requests an answer, in any spelling that servers accept.
+
+        >>> google = SearchEngines.load().ai_answers_of("www.google.com")
+        >>> google.matches("https://www.google.com/search?q=cats&ud%6d=50"), google.matches("https://www.google.com/search?q=cats&udm=2")
+        (True, False)
+        """
+        parts = urlsplit(parse_url(url) or url)
+        if any(path == each or path.startswith(f"{each}/") for path in _spellings(parts.path) for each in self.paths):
+            return True
+        return any(
+            _plain_value(part) in self.query.get(parameter_name(part).lower(), ()) for part in parts.query.split("&") if self.query
+        )  # fmt: skip
+
+    def switch_off(self, url: str, words: str) -> str:
+        """Return the URL with the parameters that switch answers off, if it is a search by the parameter `words`."""
+        parts = urlsplit(url)
+        names = {parameter_name(part) for part in parts.query.split("&")}
+        is_concerned = self.parameters and words in names and not names & self.unless
+        paths = {path.rstrip("/") or "/" for path in _spellings(urlsplit(parse_url(url) or url).path)}
+        if not is_concerned or not self.searches & paths:
+            return url
+        return urlunsplit(parts._replace(query=_changed_query(parts.query, frozenset(), self.parameters)))
+
+
+def _plain_value(part: str) -> str:
+    """Return a parameter's value as engines read it, without zeros before a number."""
+    value = unquote_plus(part.partition("=")[2]).strip().lower()
+    return value.lstrip("0") if value.isdecimal() else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +109,7 @@ class SearchEngine:
     headers: Mapping[SafeSearch, Mapping[str, str]] = field(default_factory=dict)
     words: str = ""
     pictures: PictureSearch | None = None
+    ai: AiAnswers | None = None
 
     def dns_target(self, level: SafeSearch) -> str:
         """Return the name whose addresses DNS answers for the engine's hosts; empty if DNS cannot enforce its safe mode."""
@@ -82,6 +130,7 @@ class SearchEngines:
             if engine.pictures is not None
             for host in (*engine.hosts, *engine.pictures.hosts)
         }
+        self._ai_hosts = {host: engine.ai for engine in self.by_id.values() if engine.ai is not None for host in engine.ai.hosts}
 
     @staticmethod
     @cache
@@ -93,6 +142,11 @@ class SearchEngines:
     def pictures_of(self, host: str) -> PictureSearch | None:
         """Return the search for pictures that a canonical host offers, or None."""
         return self.pictures.get(host) or self.pictures.get(host.partition(".")[2])
+
+    def ai_answers_of(self, host: str) -> AiAnswers | None:
+        """Return the AI answers that a canonical host may serve, or None."""
+        engine = self.engine_of(host)
+        return engine.ai if engine is not None else self._ai_hosts.get(host)
 
     def engine_of(self, host: str) -> SearchEngine | None:
         """Return the engine that a canonical host belongs to, or None."""
@@ -119,6 +173,7 @@ def _search_engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> Sear
         headers=by_level("headers"),
         words=str(entry.get("words", "")),
         pictures=_picture_search(id, entry.get("pictures", {})),
+        ai=_ai_answers(entry),
     )
 
 
@@ -128,13 +183,30 @@ def _picture_search(id: str, entry: Mapping[str, object]) -> PictureSearch | Non
     return PictureSearch(id, tuple(map(str, hosts)), str(entry["path"]), str(entry["words"])) if entry else None
 
 
-def apply_safe_search(engine: SearchEngine, level: SafeSearch, url: str, headers: Headers) -> tuple[str, Headers]:
+def _ai_answers(entry: Mapping[str, Any]) -> AiAnswers | None:
+    ai: Mapping[str, Any] | None = entry.get("ai")
+    if ai is None:
+        return None
+    query = {str(name): frozenset(map(str, values)) for name, values in ai.get("query", {}).items()}
+    return AiAnswers(
+        tuple(ai.get("hosts", ())), tuple(ai.get("paths", ())), query, frozenset(ai.get("searches", entry.get("paths", ()))),
+        {str(name): str(value) for name, value in ai.get("set", {}).items()}, frozenset(ai.get("unless", ())),
+    )  # fmt: skip
+
+
+def apply_safe_search(
+    engine: SearchEngine, level: SafeSearch, url: str, headers: Headers, *, without_ai: bool = False
+) -> tuple[str, Headers]:
     """Return the URL and headers that request the engine's safe mode of `level`; unchanged if they already do.
+
+    `without_ai` also switches off the engine's AI answers, as far as it has a parameter for that.
 
     >>> google = SearchEngines.load().by_id["google"]
     >>> apply_safe_search(google, SafeSearch.STRICT, "https://www.google.com/search?q=cats&safe=off", ())[0]
     'https://www.google.com/search?q=cats&safe=active&ssui=on'
     """
+    if without_ai and engine.ai is not None:
+        url = engine.ai.switch_off(url, engine.words)
     if level is SafeSearch.OFF:
         return url, headers
     parts = urlsplit(url)
@@ -156,10 +228,15 @@ def is_search(engine: SearchEngine, url: str) -> bool:
     if (urlsplit(url).path or "/") in engine.paths:
         return True
     parts = urlsplit(parse_url(url) or url)
-    plain = _SLASHES.sub("/", parts.path.lower())
-    if any(each in engine.paths or each.removesuffix("/") in engine.paths for each in (plain, _AFTER_NAMES.sub("", plain))):
+    if any(each in engine.paths or each.removesuffix("/") in engine.paths for each in _spellings(parts.path)):
         return True
     return not engine.dns and engine.words in map(parameter_name, parts.query.split("&"))
+
+
+def _spellings(path: str) -> tuple[str, str]:
+    """Return a canonical path in small letters with single slashes, and without what servers may ignore."""
+    plain = _SLASHES.sub("/", path.lower())
+    return plain, _AFTER_NAMES.sub("", plain)
 
 
 def _changed_query(query: str, remove: frozenset[str], parameters: Mapping[str, str]) -> str:

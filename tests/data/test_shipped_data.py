@@ -352,9 +352,10 @@ def test_engines_are_regular() -> None:
     data = read_yaml("policies", "safe_search.yaml")
     assert isinstance(data, dict)
     levels = {str(level) for level in SafeSearch} - {"off"}
-    keys = {"title", "setting", "hosts", "dns", "paths", "remove", "set", "headers", "words", "pictures"}
+    keys = {"title", "setting", "hosts", "dns", "paths", "remove", "set", "headers", "words", "pictures", "ai"}
     for id, entry in data["engines"].items():
         assert entry.keys() <= keys, id
+        assert entry.get("ai", {}).keys() <= {"hosts", "paths", "query", "searches", "set", "unless"}, id
         assert entry["setting"] in {"safe_search", "youtube"}, id
         for by_level in ("dns", "set", "headers"):
             assert entry.get(by_level, {}).keys() in (levels, set()), (id, by_level)

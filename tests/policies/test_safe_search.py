@@ -41,6 +41,28 @@ def test_parameters(engine: str, level: str, url: str, expected: str) -> None:
     assert apply_safe_search(ENGINES.by_id[engine], SafeSearch(level), url, ())[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("engine", "level", "url", "expected"),
+    [
+        ("google", "strict", "/search?q=cats", "/search?q=cats&udm=14&safe=active&ssui=on"),
+        ("google", "off", "/search?q=cats", "/search?q=cats&udm=14"),
+        ("google", "off", "/%73earch/?%71=cats", "/%73earch/?%71=cats&udm=14"),
+        ("google", "off", "/search?q=cats&udm=2", "/search?q=cats&udm=2"),
+        ("google", "off", "/search?q=cats&tbm=nws", "/search?q=cats&tbm=nws"),
+        ("google", "off", "/search?hl=pt", "/search?hl=pt"),
+        ("google", "off", "/", "/"),
+        ("duckduckgo", "off", "/?q=cats&kbe=4&assist=true", "/?q=cats&kbe=0&kbg=-1&assist=false"),
+        ("brave", "off", "/search?q=cats&summary=1", "/search?q=cats&summary=0"),
+        ("bing", "off", "/search?q=cats", "/search?q=cats"),
+    ],
+)
+def test_ai_answers_are_switched_off(engine: str, level: str, url: str, expected: str) -> None:
+    host = f"https://{ENGINES.by_id[engine].hosts[0]}"
+    changed = apply_safe_search(ENGINES.by_id[engine], SafeSearch(level), host + url, (), without_ai=True)[0]
+    assert changed == host + expected
+    assert apply_safe_search(ENGINES.by_id[engine], SafeSearch(level), changed, (), without_ai=True)[0] == changed
+
+
 def test_headers_are_set_and_those_of_the_client_replaced() -> None:
     youtube = ENGINES.by_id["youtube"]
     given_headers = (("Accept", "*/*"), ("youtube-restrict", "None"))

@@ -13,8 +13,9 @@ from mitmproxy import http
 from hedgerow.policies.decide import is_granted
 from hedgerow.policies.model import Decision, Device, Reason, Request, SafeSearch, Verdict
 from hedgerow.policies.privacy import is_private_search
+from hedgerow.policies.request_context import closes_ai_answers
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.safe_search import SearchEngines, apply_safe_search
+from hedgerow.policies.safe_search import SearchEngine, SearchEngines, apply_safe_search
 from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection import search_forms
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
@@ -112,7 +113,7 @@ class RequestJudge:
         decision = self._clients.policy.decide(ruleset, request)
         if decision.verdict is Verdict.REWRITE and form is None and request.url is not None:
             engine = self._engines.by_id[decision.what]
-            if search_forms.is_hidden(flow, engine, request.url):
+            if _level(ruleset, engine) is not SafeSearch.OFF and search_forms.is_hidden(flow, engine, request.url):
                 return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, engine.id)
         return decision
 
@@ -131,11 +132,11 @@ class RequestJudge:
     def _apply_safe_search(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, *, is_form: bool) -> None:
         """Apply one engine's parameters. Those of other engines that the request names stay."""
         engine = self._engines.by_id[decision.what]
-        level = ruleset.youtube if engine.youtube else ruleset.safe_search
+        level, without_ai = _level(ruleset, engine), closes_ai_answers(ruleset) is not None
         assert request.url is not None
         fields = tuple((name, value) for name, value in flow.request.headers.items(multi=True))
         before = urljoin(request.url, "/")[:-1] + flow.request.path
-        url, changed = apply_safe_search(engine, level, before, fields)
+        url, changed = apply_safe_search(engine, level, before, fields, without_ai=without_ai)
         if url != before:
             parts = urlsplit(url)
             flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -144,6 +145,10 @@ class RequestJudge:
         for name, value in changed:
             if (name, value) not in fields:
                 flow.request.headers[name] = value
+
+
+def _level(ruleset: Ruleset, engine: SearchEngine) -> SafeSearch:
+    return ruleset.youtube if engine.youtube else ruleset.safe_search
 
 
 def answer(flow: http.HTTPFlow, response: ProxyResponse) -> None:

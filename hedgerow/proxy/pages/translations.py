@@ -33,6 +33,7 @@ _YOUNG_BELOW_AGE = 8
 _YOUNG_PROFILE = "child-under-8"
 _MOST_SUBTAGS = 4
 _BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
+_REASONS_WITH_OWN_WORDS = frozenset({Reason.BYPASS, Reason.RULE, Reason.SAFE_SEARCH})
 _PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanner for words writes it
 
 
@@ -86,9 +87,8 @@ class PageTranslation:
     def reason(self, decision: Decision, *, young: bool = False) -> tuple[str, str]:
         """The heading and the sentence for a blocked request."""
         reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
-        detail = (
-            reasons.get(decision.what) if decision.reason in (Reason.BYPASS, Reason.RULE) else None
-        )  # the way round the filter, or the setting, if it has its own words
+        has_own_words = decision.reason in _REASONS_WITH_OWN_WORDS
+        detail = reasons.get(decision.what) if has_own_words else None  # such as the way round the filter
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
         title = self._titles.get(decision.what, decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)

@@ -288,7 +288,7 @@ def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: St
     assert (answer.status, "0800 1111" in answer.text) == (200, True)
     assert net.origins.requests() == []
     link = next(part.split('"')[0] for part in answer.text.split('href="') if "hedgerow-help" in part).replace("&amp;", "&")
-    assert fetch(searching, link, "--header", "Accept: text/html").json()["target"] == "/search?q=i+want+to+die&safe=active&ssui=on"
+    assert fetch(searching, link, "--header", "Accept: text/html").json()["target"] == "/search?q=i+want+to+die&udm=14&safe=active&ssui=on"
     blocked = fetch(searching, net.url("www.google.com", "/search?q=pro+ana"), "--header", "Accept: text/html")
     assert (blocked.status, "hedgerow-help" in blocked.text) == (200, False)
     picture = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Sec-Fetch-Dest: image")

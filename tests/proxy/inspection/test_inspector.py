@@ -178,9 +178,9 @@ def test_a_blocked_upload_gets_the_page_whatever_its_length(
 @pytest.mark.parametrize(
     ("host", "path", "expected"),
     [
-        ("www.google.com", "/search?q=cats&safe=off", "/search?q=cats&safe=active&ssui=on"),
+        ("www.google.com", "/search?q=cats&safe=off", "/search?q=cats&udm=14&safe=active&ssui=on"),
         ("www.bing.com", "/search?q=cats", "/search?q=cats&adlt=strict"),
-        ("duckduckgo.com", "/?q=cats&kp=-2", "/?q=cats&kp=1"),
+        ("duckduckgo.com", "/?q=cats&kp=-2", "/?q=cats&kbe=0&kbg=-1&assist=false&kp=1"),
     ],
 )
 def test_safe_search_reaches_the_origin(stand: Stand, net: SmallInternet, host: str, path: str, expected: str) -> None:

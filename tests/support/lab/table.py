@@ -58,6 +58,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   the switch too (a bridge with br_netfilter), strict mode closes this.
 - **The router's own services.** The gateway guards forwarded packets, and redirects all DNS queries to Hedgerow. A second resolver on the
   router at another port, or the router's SSH, must be closed by the router's own firewall.
+- **AI answers of search engines** on devices without the certificate: Google's AI mode and overviews, Copilot's at Bing, and the like come
+  from the same hosts as the results. With the certificate, summaries that Bing and Yahoo write into their results stay open, and so does
+  what an app shows that refuses the certificate ([content.md](content.md#ai-answers-of-search-engines)).
 - **Sites that no list has.** A list names the known sites of a category. A new or private site is open until a list or your policy names
   it.
 
