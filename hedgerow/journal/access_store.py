@@ -90,11 +90,20 @@ class GrantStore:
         """End a device's grants and refuse its open requests, because its next user is another person."""
         now = self._clock()
         with self._store.begin() as connection:
-            holds = (_GRANT.device == device) & _GRANT.revoked_at.is_(None) & (_GRANT.ends.is_(None) | (_GRANT.ends > now))
-            connection.execute(self._store.update(grants).where(holds).values(revoked_at=now, revoked_by=actor))
-            is_open = (_REQUEST.device == device) & (_REQUEST.state == "open")
+            connection.execute(self._store.update(grants).where(_holds(device, now)).values(revoked_at=now, revoked_by=actor))
             answer = {"state": "denied", "answered_at": now, "answered_by": actor}
-            connection.execute(self._store.update(access_requests).where(is_open).values(answer))
+            connection.execute(self._store.update(access_requests).where(_is_open(device)).values(answer))
+
+    def move(self, device: DeviceId, to: DeviceId) -> None:
+        """Give a device's grants, open requests and pauses to another one, because its user moves there."""
+        now = self._clock()
+        with self._store.begin() as connection:
+            for table, is_theirs in (
+                (grants, _holds(device, now)),
+                (access_requests, _is_open(device)),
+                (pauses, (_PAUSE.device == device) & is_running_pause(now)),
+            ):
+                connection.execute(self._store.update(table).where(is_theirs).values(device=to))
 
     def revoke(self, grant_id: str, actor: str) -> None:
         """End a grant now. Raises `NoSuchEntry`."""
@@ -129,6 +138,14 @@ class GrantStore:
         now = self._clock()
         change = self._store.update(pauses).where(is_same, is_running_pause(now)).values(ended_at=now, ended_by=actor)
         return connection.execute(change).rowcount
+
+
+def _holds(device: DeviceId, now: float) -> ColumnElement[bool]:
+    return (_GRANT.device == device) & _GRANT.revoked_at.is_(None) & (_GRANT.ends.is_(None) | (_GRANT.ends > now))
+
+
+def _is_open(device: DeviceId) -> ColumnElement[bool]:
+    return (_REQUEST.device == device) & (_REQUEST.state == "open")
 
 
 @dataclass(frozen=True, slots=True)

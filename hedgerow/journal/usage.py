@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
 
@@ -21,6 +22,9 @@ from hedgerow.policies.times.budget import BudgetAccount
 
 MAX_USAGE_HOURS = 24 * 35
 """Hours that are kept: a weekly budget needs a week, a monthly report a month."""
+
+UNDO_S = 300.0
+"""Time in which the end of a session can be undone."""
 
 
 class UsageStore:
@@ -72,12 +76,36 @@ class UsageStore:
             connection.execute(self._store.update(sittings).where(is_before).values(ends=session.starts))
             connection.execute(self._store.insert(sittings).values(asdict(session)))
 
-    def end_session(self, device: DeviceId, at: float | None) -> None:
-        """End the session at a device at `at`, or now if it is None. Raises `NoSuchEntry` if there is none."""
+    def end_session(self, device: DeviceId) -> None:
+        """End the session at a device. Raises `NoSuchEntry` if there is none."""
+        self._change_open(device, {"ends": self._clock()}, f"there is no session at {device}")
+
+    def extend_session(self, device: DeviceId, seconds: float) -> None:
+        """Let the session at a device last longer, or shorter by negative `seconds`. Raises `NoSuchEntry` if none there has an end."""
+        is_timed = sittings.c.ends.is_not(None)
+        self._change_open(device, {"ends": sittings.c.ends + seconds}, f"there is no session with an end at {device}", is_timed)
+
+    def move_session(self, device: DeviceId, to: DeviceId) -> None:
+        """Continue the session of a device at another one, of which nobody makes use. Raises `NoSuchEntry`."""
+        if any(each.device == to for each in self.sessions(self._clock())):
+            raise NoSuchEntry(f"there is a session at {to}")
+        self._change_open(device, {"device": to}, f"there is no session at {device}")
+
+    def reopen_session(self, session_id: str, ends: float | None) -> DeviceId:
+        """Continue a session that ended within `UNDO_S`, and return its device. Raises `NoSuchEntry` if somebody sits there by now."""
         now = self._clock()
-        change = self._store.update(sittings).where(sittings.c.device == device, _is_open(now)).values(ends=now if at is None else at)
-        if not self._store.execute(change):
-            raise NoSuchEntry(f"there is no session at {device}")
+        is_it = (sittings.c.id == session_id) & sittings.c.ends.between(now - UNDO_S, now)
+        device = self._store.scalar(select(sittings.c.device).where(self._store.own(sittings), is_it))
+        if device is None or any(each.device == device for each in self.sessions(now)):
+            raise NoSuchEntry("there is no such session, or another one has begun")
+        self._store.execute(self._store.update(sittings).where(is_it).values(ends=ends))
+        return DeviceId(device)
+
+    def _change_open(self, device: DeviceId, values: dict[str, Any], problem: str, *conditions: ColumnElement[bool]) -> None:
+        """Change the open session at a device. Raises `NoSuchEntry` with `problem` if none is found."""
+        is_there = (sittings.c.device == device) & _is_open(self._clock())
+        if not self._store.execute(self._store.update(sittings).where(is_there, *conditions).values(values)):
+            raise NoSuchEntry(problem)
 
     def accept(self, session_id: str) -> bool:
         """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""

@@ -14,13 +14,14 @@ from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
-SEAT, OTHER, COUNTER = "127.0.0.6", "127.0.0.7", "127.0.0.8"
+SEAT, OTHER, COUNTER, THIRD = "127.0.0.6", "127.0.0.7", "127.0.0.8", "127.0.0.9"
 POLICY = """
 unopened_seats: closed
 block: [news.example]
 seats:
   seat-1: {ip: 127.0.0.6}
   seat-2: {ip: 127.0.0.7}
+  seat-3: {ip: 127.0.0.9}
 devices:
   counter: {ip: 127.0.0.8, profile: adult}
 """
@@ -94,6 +95,25 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     wait_until(lambda: not is_open(cafe, "school.example", SEAT), 30, "closed again")
     assert type_code(cafe, adults, OTHER)[0] == 303
     wait_until(lambda: is_open(cafe, "www.tiktok.com", OTHER), 30, "an adult sits there")
+
+
+def test_a_guest_pauses_and_moves_with_the_rest_of_the_session(cafe: Hedgerow) -> None:
+    def left(source: str) -> int:
+        return int(str(portal(cafe, source)[1].get("seconds-remaining", 0)))
+
+    seat_command(cafe, "open", "seat-1", "--as", "child", "--minutes", "60")
+    seat_command(cafe, "extend", "seat-1", "30")
+    wait_until(lambda: 5300 < left(SEAT) <= 5400, 30, "minutes are added")
+    seat_command(cafe, "pause", "seat-1", "--minutes", "30")
+    wait_until(lambda: not is_open(cafe, "school.example", SEAT), 30, "closed while the guest is away")
+    seat_command(cafe, "move", "seat-1", "seat-3")
+    assert not is_open(cafe, "school.example", THIRD), "the pause moves along"
+    seat_command(cafe, "resume", "seat-3")
+    wait_until(lambda: is_open(cafe, "school.example", THIRD), 30)
+    wait_until(lambda: 5200 < left(THIRD) <= 5400, 30, "the time stood still, and no longer than that")
+    assert not is_open(cafe, "school.example", SEAT), "nobody sits there"
+    seat_command(cafe, "end", "seat-3")
+    wait_until(lambda: not is_open(cafe, "school.example", THIRD), 30)
 
 
 def test_guessing_vouchers_is_limited(cafe: Hedgerow) -> None:

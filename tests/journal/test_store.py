@@ -110,7 +110,7 @@ def test_a_site_changes_no_row_of_another(sites: tuple[Store, Store]) -> None:
     assert vouchers.withdraw() == 1
     assert not usage.accept("s-south")
     grants.clear(TABLET, "ana")
-    usage.end_session(TABLET, NOW)
+    usage.end_session(TABLET)
     assert rows(south) == before
 
 

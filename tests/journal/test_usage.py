@@ -57,10 +57,10 @@ def test_a_session_ends_the_one_before_it(store: UsageStore) -> None:
     store.start_session(first)
     store.start_session(second)
     assert [each.id for each in store.sessions(NOW + 5)] == ["b"]
-    store.end_session(DeviceId("seat-1"), None)
+    store.end_session(DeviceId("seat-1"))
     assert store.sessions(NOW + 5) == ()
     with pytest.raises(NoSuchEntry, match="there is no session at seat-1"):
-        store.end_session(DeviceId("seat-1"), None)
+        store.end_session(DeviceId("seat-1"))
 
 
 def test_minutes_survive_a_restart(store: UsageStore) -> None:
@@ -94,3 +94,40 @@ def test_setting_the_clock_back_gives_no_minute_back(store: UsageStore) -> None:
 
 def test_forgetting_nothing_deletes_nothing(journal: Store) -> None:
     assert forget_decisions(journal, {"mia": 7}, {"guest": 0}, NOW) == 0
+
+
+def _seated(store: UsageStore, seat: str, ends: float | None, id: str = "a") -> None:
+    store.start_session(Session(id, DeviceId(seat), "ana", NOW, ends, None, "seat-adult"))
+
+
+def test_extending_adds_to_the_end_of_a_session(store: UsageStore) -> None:
+    _seated(store, "seat-1", NOW + 3540)
+    store.extend_session(DeviceId("seat-1"), 1800)
+    assert [each.ends for each in store.sessions(NOW)] == [NOW + 5340]
+    store.extend_session(DeviceId("seat-1"), -600)
+    assert [each.ends for each in store.sessions(NOW)] == [NOW + 4740]
+    _seated(store, "seat-2", None, "b")
+    with pytest.raises(NoSuchEntry, match="no session with an end at seat-2"):
+        store.extend_session(DeviceId("seat-2"), 60)
+
+
+def test_a_guest_moves_to_a_free_seat_only(store: UsageStore) -> None:
+    _seated(store, "seat-1", NOW + 60)
+    _seated(store, "seat-2", NOW + 60, "b")
+    with pytest.raises(NoSuchEntry, match="there is a session at seat-2"):
+        store.move_session(DeviceId("seat-1"), DeviceId("seat-2"))
+    store.move_session(DeviceId("seat-1"), DeviceId("seat-3"))
+    assert {each.device: each.id for each in store.sessions(NOW)} == {"seat-2": "b", "seat-3": "a"}
+
+
+def test_the_end_of_a_session_is_undone_unless_somebody_else_sits_there(store: UsageStore) -> None:
+    for taken in (False, True):
+        _seated(store, "seat-1", NOW + 60, f"first {taken}")
+        store.end_session(DeviceId("seat-1"))
+        if taken:
+            _seated(store, "seat-1", NOW + 60, "second")
+            with pytest.raises(NoSuchEntry):
+                store.reopen_session(f"first {taken}", NOW + 60)
+        else:
+            assert store.reopen_session(f"first {taken}", NOW + 60) == "seat-1"
+            assert [(each.id, each.ends) for each in store.sessions(NOW)] == [(f"first {taken}", NOW + 60)]

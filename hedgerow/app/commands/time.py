@@ -96,13 +96,44 @@ def open_seat(
 @app.command()
 def extend(
     name: Seat,
-    minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="How many minutes from now it ends.")],
+    minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="How many minutes to add.")],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Extend or shorten a session: it ends this many minutes from now."""
-    call_api(state, "POST", f"/sittings/{name}/end", minutes=minutes)
-    print_result(as_json, {"seat": name, "minutes": minutes}, f"The session at {name} ends {minutes:g} minutes from now.")
+    """Extend a session."""
+    call_api(state, "POST", f"/sittings/{name}/extend", minutes=minutes)
+    print_result(as_json, {"seat": name, "minutes": minutes}, f"The session at {name} lasts {minutes:g} minutes longer.")
+
+
+@app.command()
+def move(
+    name: Seat,
+    to: Annotated[str, typer.Argument(metavar="FREE_SEAT", help="Where the guest sits from now on.")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a guest to another seat, with the rest of the session."""
+    call_api(state, "POST", f"/sittings/{name}/move", to=to)
+    print_result(as_json, {"seat": to, "before": name}, f"The guest of {name} sits at {to} now.")
+
+
+@app.command("pause")
+def pause_seat(
+    name: Seat,
+    minutes: Annotated[float, typer.Option(min=1, max=1440, help="Minutes after which the pause ends by itself.")] = 60,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a seat while its guest is away; the session's time stands still."""
+    call_api(state, "POST", f"/sittings/{name}/pause", minutes=minutes)
+    print_result(as_json, {"seat": name, "minutes": minutes}, f"{name} is paused, for {minutes:g} minutes at most.")
+
+
+@app.command("resume")
+def resume_seat(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """End the pause of a seat."""
+    call_api(state, "POST", f"/sittings/{name}/resume")
+    print_result(as_json, {"seat": name}, f"{name} is open again.")
 
 
 @app.command()

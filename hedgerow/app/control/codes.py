@@ -189,15 +189,15 @@ class VoucherService:
             _check_same_guest(voucher, here)
         if voucher is None or not await asyncio.to_thread(self._store.use, code):
             raise WrongCode("This voucher is not valid: it may be mistyped, already used or expired.")
-        await self._open(device, voucher, here, now)
+        await self._open(device, voucher, here)
         self._recorder.add([SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT[voucher.band]}")])
 
-    async def _open(self, device: Device, voucher: Voucher, here: Session | None, now: float) -> None:
+    async def _open(self, device: Device, voucher: Voucher, here: Session | None) -> None:
         """Begin a session, or extend the guest's own."""
         if here is None or here.ends is None:
             await self._time.start_session(device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="")
         else:
-            await self._time.end_session(device.id, max(0.0, here.ends - now) / 60 + voucher.minutes)
+            await self._time.extend_session(device.id, voucher.minutes)
 
 
 _BAND_TEXT = {"child": "a child", "adult": "an adult"}

@@ -55,8 +55,23 @@ class TimeControl(Protocol):
     ) -> Session:
         """Open a seat for a child or adult, or sign a person in at a shared device."""
 
-    async def end_session(self, device: str, minutes: float | None) -> None:
-        """End a session now, or in `minutes`."""
+    async def end_session(self, device: str) -> None:
+        """End a session."""
+
+    async def extend_session(self, device: str, minutes: float) -> None:
+        """Add minutes to a session that has an end, or take them away if they are negative."""
+
+    async def move_session(self, device: str, to: str) -> None:
+        """Move the guest of a seat to a free one, with the session, grants and pause."""
+
+    async def pause_session(self, device: str, actor: str, minutes: float) -> None:
+        """Close a seat for `minutes` or until resumed, while its session's time stands still. Raises `InvalidInput` if it is paused."""
+
+    async def resume_session(self, device: str, actor: str) -> None:
+        """End the pauses of a seat. Minutes that a pause added and that are not used up are taken away again."""
+
+    async def reopen_session(self, session_id: str, ends: float | None) -> None:
+        """Undo the end of a session within some minutes: it ends at `ends` again."""
 
 
 class BonusOrder(StrictModel):
@@ -76,10 +91,22 @@ class SeatOrder(StrictModel):
     name: str = Field("", max_length=100)
 
 
-class SeatEndOrder(StrictModel):
-    """Minutes until the session ends; without them it ends at once."""
+class ExtendOrder(StrictModel):
+    """Minutes to add to a session."""
 
-    minutes: float | None = Field(None, gt=0, le=60 * 24)
+    minutes: float = Field(gt=0, le=60 * 24)
+
+
+class SeatPauseOrder(StrictModel):
+    """Minutes after which the pause ends by itself."""
+
+    minutes: float = Field(60, gt=0, le=60 * 24)
+
+
+class MoveOrder(StrictModel):
+    """The free seat to which a guest moves."""
+
+    to: str = Field(min_length=1, max_length=_NAME_LIMIT)
 
 
 Device = Annotated[str, Path(max_length=_NAME_LIMIT)]
@@ -109,5 +136,21 @@ def add_time_routes(api: ScopedRouter, control: TimeControl) -> None:
         return await control.start_session(device, actor, person=order.person, band=order.band, minutes=order.minutes, name=order.name)
 
     @api.serve("POST", "/sittings/{device}/end", OPERATE, status_code=204)
-    async def end_session(device: Device, order: SeatEndOrder) -> None:
-        await control.end_session(device, order.minutes)
+    async def end_session(device: Device) -> None:
+        await control.end_session(device)
+
+    @api.serve("POST", "/sittings/{device}/extend", OPERATE, status_code=204)
+    async def extend_session(device: Device, order: ExtendOrder) -> None:
+        await control.extend_session(device, order.minutes)
+
+    @api.serve("POST", "/sittings/{device}/move", OPERATE, status_code=204)
+    async def move_session(device: Device, order: MoveOrder) -> None:
+        await control.move_session(device, order.to)
+
+    @api.serve("POST", "/sittings/{device}/pause", OPERATE, status_code=204)
+    async def pause_session(actor: Actor, device: Device, order: SeatPauseOrder) -> None:
+        await control.pause_session(device, actor, order.minutes)
+
+    @api.serve("POST", "/sittings/{device}/resume", OPERATE, status_code=204)
+    async def resume_session(actor: Actor, device: Device) -> None:
+        await control.resume_session(device, actor)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
-from fastapi import Form, Request
+from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -19,7 +21,11 @@ from hedgerow.policies.model import Session
 
 type Seat = Annotated[str, Form(max_length=253)]
 type Minutes = Annotated[int, Form(ge=1, le=1440)]
-type AgeBand = Annotated[Literal["child", "adult"], Form()]
+type AgeBand = Literal["child", "adult"]
+
+
+PAUSE_MINUTES = 60
+"""Minutes after which a guest's pause ends by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,43 +35,78 @@ class SeatTile:
     seat: str
     session: Session | None
     left: int | None
+    pause_ends: float | None = None
 
 
 class CounterPages(PageGroup):
     """`/counter` and its forms."""
 
     @get(COUNTER_PATH, OPERATE, READ)
-    async def counter(self, request: Request) -> Response:
-        tiles = self._tiles()
-        free = sum(1 for tile in tiles if tile.session is None)
+    async def counter(
+        self,
+        request: Request,
+        minutes: Annotated[int, Query(ge=1, le=1440)] = 60,
+        band: AgeBand = "child",
+        ended: Annotated[str, Query(max_length=40)] = "",
+        seat: Annotated[str, Query(max_length=253)] = "",
+        ends: float | None = None,
+    ) -> Response:
+        """Show the seats. `minutes` and `band` are chosen for the next guest; `ended`, `seat` and `ends` are of a session to be undone."""
+        tiles = await self._tiles()
         vouchers = await self._context.vouchers.open() if self._context.vouchers is not None else ()
-        return self._page(request, "counter.html", tiles=tiles, free=free, vouchers=vouchers)
+        choice, undo = {"minutes": minutes, "band": band}, {"session": ended, "seat": seat, "ends": ends}
+        return self._page(request, "counter.html", tiles=tiles, vouchers=vouchers, choice=choice, undo=undo if ended else None)
 
     @get(f"{COUNTER_PATH}/seats", OPERATE, READ)
     async def seats(self, request: Request) -> Response:
         """Return the tiles alone, for `live.js`."""
-        return self._page(request, "counter_seats.html", tiles=self._tiles())
+        return self._page(request, "counter_seats.html", tiles=await self._tiles())
 
     @post(f"{COUNTER_PATH}/open", OPERATE)
-    async def open(self, request: Request, seat: Seat, band: AgeBand, minutes: Minutes) -> Response:
+    async def open(self, request: Request, seat: Seat, band: Annotated[AgeBand, Form()], minutes: Minutes) -> Response:
         """Open a session for a guest."""
         time = self._context.timekeeper()
         await time.start_session(seat, principal_of(request).name, person=None, band=band, minutes=minutes, name="")
-        return redirect_to(COUNTER_PATH)
+        return redirect_to(f"{COUNTER_PATH}?minutes={minutes}&band={band}")
 
     @post(f"{COUNTER_PATH}/extend", OPERATE)
     async def extend(self, seat: Seat, minutes: Minutes) -> Response:
         """Add minutes to a session."""
-        tile = next((tile for tile in self._tiles() if tile.seat == seat), None)
-        if tile is None or tile.session is None or tile.session.ends is None:
-            raise InvalidInput("The session at that seat has no end time.")
-        left = max(0.0, tile.session.ends - self._context.clock()) / 60
-        await self._context.timekeeper().end_session(seat, left + minutes)
+        await self._context.timekeeper().extend_session(seat, minutes)
+        return redirect_to(COUNTER_PATH)
+
+    @post(f"{COUNTER_PATH}/move", OPERATE)
+    async def move(self, seat: Seat, to: Seat) -> Response:
+        """Move a guest to a free seat."""
+        await self._context.timekeeper().move_session(seat, to)
+        return redirect_to(COUNTER_PATH)
+
+    @post(f"{COUNTER_PATH}/pause", OPERATE)
+    async def pause(self, request: Request, seat: Seat) -> Response:
+        """Close a seat while its guest is away; the session's time stands still."""
+        await self._context.timekeeper().pause_session(seat, principal_of(request).name, PAUSE_MINUTES)
+        return redirect_to(COUNTER_PATH)
+
+    @post(f"{COUNTER_PATH}/resume", OPERATE)
+    async def resume(self, request: Request, seat: Seat) -> Response:
+        await self._context.timekeeper().resume_session(seat, principal_of(request).name)
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/end", OPERATE)
     async def end(self, seat: Seat) -> Response:
-        await self._context.timekeeper().end_session(seat, None)
+        """End a session, and offer to undo that."""
+        time = self._context.timekeeper()
+        here = next((each for each in reversed(time.sessions()) if each.device == seat), None)
+        await time.end_session(seat)
+        if here is None:
+            return redirect_to(COUNTER_PATH)
+        undo = {"ended": here.id, "seat": seat} | ({"ends": f"{here.ends:.0f}"} if here.ends is not None else {})
+        return redirect_to(f"{COUNTER_PATH}?{urlencode(undo)}")
+
+    @post(f"{COUNTER_PATH}/reopen", OPERATE)
+    async def reopen(self, session: Annotated[str, Form(max_length=40)], ends: Annotated[float | None, Form()] = None) -> Response:
+        """Undo the end of a session."""
+        await self._context.timekeeper().reopen_session(session, ends)
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/vouchers", OPERATE)
@@ -73,7 +114,7 @@ class CounterPages(PageGroup):
         self,
         request: Request,
         count: Annotated[int, Form(ge=1, le=MAX_VOUCHERS_PER_ORDER)],
-        band: AgeBand,
+        band: Annotated[AgeBand, Form()],
         minutes: Minutes,
         valid_days: Annotated[int, Form(ge=1, le=366)] = 30,
     ) -> Response:
@@ -99,10 +140,25 @@ class CounterPages(PageGroup):
             raise InvalidInput("Vouchers are not available here.")
         return self._context.vouchers
 
-    def _tiles(self) -> list[SeatTile]:
+    async def _tiles(self) -> list[SeatTile]:
+        """Return the seats in natural order: seat-2 before seat-10."""
         now = self._context.clock()
         sessions = {each.device: each for each in self._context.timekeeper().sessions()}  # a later session replaces an earlier one
-        seats = [device.id for device in self._context.policy().devices.values() if device.is_seat]
-        return [
-            SeatTile(seat, session := sessions.get(seat), labels.minutes_left(session.ends if session else None, now)) for seat in seats
-        ]
+        pauses = {each.device: each.ends for each in await run_in_threadpool(self._context.reader.pauses, now)}
+        seats = (device.id for device in self._context.policy().devices.values() if device.is_seat)
+        return [_tile(seat, sessions.get(seat), pauses.get(seat), now) for seat in sorted(seats, key=_natural)]
+
+
+def _tile(seat: str, session: Session | None, pause_ends: float | None, now: float) -> SeatTile:
+    stands_still = max(0.0, pause_ends - now) if pause_ends is not None else 0.0
+    left = labels.minutes_left(session.ends - stands_still if session.ends is not None else None, now) if session is not None else None
+    return SeatTile(seat, session, left, pause_ends)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts numbers in names by value.
+
+    >>> sorted(("seat-10", "seat-2", "bar"), key=_natural)
+    ['bar', 'seat-2', 'seat-10']
+    """
+    return [(int(part), "") if part.isdigit() else (0, part.casefold()) for part in re.split(r"(\d+)", name)]

@@ -421,15 +421,30 @@ def test_seats_are_opened_extended_and_ended_by_touch(chromium, web):
     context = chromium.new_context(viewport={"width": 768, "height": 1024}, has_touch=True)
     page = context.new_page()
     page.goto(f"{web.url}/counter")
-    tile = page.locator(".seat").filter(has_text="seat-2")
-    assert "free" in tile.inner_text()
-    tile.locator("input[value='30']").tap()
-    tile.get_by_role("button", name="seat-2: open for an adult").tap()
-    expect(tile.locator(".left b")).to_have_text("30")
-    tile.get_by_role("button", name="seat-2: 15 minutes extra").tap()
-    expect(tile.locator(".left b")).to_have_text("45")
-    tile.get_by_role("button", name="seat-2: end the session").tap()
-    expect(tile.locator(".tag")).to_have_text("free")
+    first, second = (page.locator(f"[data-seat=seat-{number}]") for number in (1, 2))
+    expect(second).to_contain_text("free")
+    page.get_by_label("30", exact=True).check(force=True)
+    page.get_by_label("Adult", exact=True).check(force=True)
+    second.get_by_role("button", name="Open seat-2").tap()
+    expect(second.locator("b")).to_have_text("30 min left")
+    expect(page.get_by_label("Adult", exact=True)).to_be_checked()  # as the last guest, for the next one
+    for undone in (True, False):
+        first.locator("summary").first.tap()
+        first.locator("summary").last.tap()
+        first.get_by_role("button", name="seat-1: end the session").tap()
+        expect(first).to_contain_text("free")
+        if undone:
+            page.get_by_role("button", name="Undo").tap()
+            expect(first.locator("b")).to_have_text("4 min left")
+    second.locator("summary").first.tap()
+    second.get_by_role("button", name="seat-2: 15 minutes extra").tap()
+    expect(second.locator("b")).to_have_text("45 min left")
+    second.locator("summary").first.tap()
+    second.get_by_label("Move to").select_option("seat-1")
+    second.get_by_role("button", name="seat-2: move the guest").tap()
+    expect(second).to_contain_text("free")
+    expect(first.locator("b")).to_have_text("45 min left")
+    page.evaluate("document.querySelectorAll('.seat details').forEach(each => { each.open = true; })")
     for button in page.locator(".seat button").all():
         box = button.bounding_box()
         assert min(box["width"], box["height"]) >= 44
@@ -444,6 +459,7 @@ def test_the_counters_buttons_do_not_truncate_their_texts(chromium, web, reader)
     for width in (360, 768):
         page.set_viewport_size({"width": width, "height": 800})
         page.goto(f"{web.url}/counter")
+        page.evaluate("document.querySelectorAll('.seat details').forEach(each => { each.open = true; })")
         cut = "[...document.querySelectorAll('.seat button')].filter(each => each.scrollWidth > each.clientWidth)"
         assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], width
         assert page.locator(".seat button").last.evaluate("each => getComputedStyle(each).overflowWrap") == "normal"

@@ -223,6 +223,7 @@ class CountedTime:
     accepted: list[str] = field(default_factory=list)
     since: dict[str, float] = field(default_factory=dict)
     seated: dict[str, Session] = field(default_factory=dict)
+    ended: dict[str, Session] = field(default_factory=dict)
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return self.rows
@@ -254,13 +255,35 @@ class CountedTime:
         self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, person, f"seat-{band}", name)
         return self.seated[device]
 
-    async def end_session(self, device: str, minutes: float | None) -> None:
+    async def end_session(self, device: str) -> None:
+        here = self._seated(device)
+        self.ended[here.id] = self.seated.pop(device)
+
+    async def extend_session(self, device: str, minutes: float) -> None:
+        here = self._seated(device)
+        assert here.ends is not None
+        self.seated[device] = replace(here, ends=here.ends + minutes * 60)
+
+    async def move_session(self, device: str, to: str) -> None:
+        self.seated[to] = replace(self._seated(device), device=DeviceId(to))
+        del self.seated[device]
+
+    async def pause_session(self, device: str, actor: str, minutes: float) -> None:
+        await self.extend_session(device, minutes)
+
+    async def resume_session(self, device: str, actor: str) -> None:
+        self._seated(device)
+
+    async def reopen_session(self, session_id: str, ends: float | None) -> None:
+        if session_id not in self.ended:
+            raise InvalidInput("There is no such session.")
+        here = self.ended.pop(session_id)
+        self.seated[here.device] = replace(here, ends=ends)
+
+    def _seated(self, device: str) -> Session:
         if device not in self.seated:
-            raise InvalidInput("The session at that seat has no end time.")
-        if minutes is None:
-            del self.seated[device]
-        else:
-            self.seated[device] = replace(self.seated[device], ends=NOW + minutes * 60)
+            raise InvalidInput("There is no session at that seat.")
+        return self.seated[device]
 
 
 @dataclass
