@@ -9,7 +9,7 @@ from hedgerow.dns.aliases import start_following
 from hedgerow.dns.answers import STALE_TTL
 from hedgerow.dns.cache import Resolution
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle
-from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool, is_bogus
+from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import HEADER, Query
@@ -85,7 +85,7 @@ class PendingQuery:
         if not isinstance(outcome, UpstreamError):
             self._on_outcome(Fresh(outcome, self._is_answered))
             return
-        stale = None if is_bogus(outcome) else self._stale
+        stale = None if outcome.is_bogus else self._stale
         if stale is not None:
             stale.recheck_at = self._clock() + STALE_TTL
         if not self._is_answered:

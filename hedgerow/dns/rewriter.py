@@ -12,7 +12,7 @@ from typing import Final
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answer_cache import Answer, AnswerCache, QueryContext
 from hedgerow.dns.cache import STALE_SECONDS
-from hedgerow.dns.upstreams.pool import UpstreamPool, is_bogus
+from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import Query
@@ -86,7 +86,7 @@ class Rewriter:
             response = await upstreams.ask(UpstreamQuestion(question))
         except UpstreamError as fault:
             created_at, old = self._targets.get(question, (0.0, None))
-            if old is None or is_bogus(fault) or self._clock() - created_at > STALE_SECONDS:
+            if old is None or fault.is_bogus or self._clock() - created_at > STALE_SECONDS:
                 raise
             return old, True
         if len(self._targets) >= _MAX_TARGETS:

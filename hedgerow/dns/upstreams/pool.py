@@ -17,6 +17,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.health import UpstreamHealth
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle, Deadlines, RandomOctets
+from hedgerow.dns.upstreams.outage import Outage
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.trust import ValidatingUpstreams
 from hedgerow.dns.upstreams.upstream import Channel, UpstreamError, UpstreamQuestion
@@ -31,7 +32,6 @@ _LOGGED_FAILURES: Final = 3  # in a row; fewer are normal
 _PROBE_INTERVAL: Final = 30.0  # seconds after which a slower upstream is measured again, beside the fastest
 _MAX_PARALLEL: Final = 3
 _MAX_IN_FLIGHT: Final = 4096
-_BOGUS: Final = frozenset((1, 2, *range(5, 13)))  # extended errors of failed DNSSEC validation (RFC 8914)
 
 type UpstreamOutcome = Response | UpstreamError
 type OutcomeCallback = Callable[[UpstreamOutcome], None]
@@ -72,7 +72,7 @@ class UpstreamPool:
         self.names = tuple(channel.name for channel in channels)
         self.strategy = strategy
         self.clock = clock
-        self.count = count or _count_nothing
+        self.count: AttemptObserver = count or (lambda _name, _outcome, _seconds: None)
         self.deadlines = Deadlines()
         self.random = RandomOctets()
         self.health = {channel.name: UpstreamHealth() for channel in channels}
@@ -83,12 +83,20 @@ class UpstreamPool:
         self._held: list[tuple[UpstreamQuestion, OutcomeCallback]] = []  # until the validating upstreams are known
         self._in_flight: dict[UpstreamQuestion, _UpstreamQuery] = {}
         self._idle: asyncio.Future[None] | None = None
-        self.has_outage = False
+        self.outage = Outage(self.deadlines, self._on_outage)
 
     def is_down(self, question: bytes) -> bool:
         """Return whether no upstream for a question answered the last one that was asked."""
         pool = (self._zone_pool(question) if self.zones else None) or self
-        return pool.has_outage
+        return pool.outage.is_on
+
+    def suspect_outage(self, began: float) -> None:
+        """Find out whether any upstream answers, since a question that `began` then got no answer in time."""
+        self.outage.suspect(began, self._usable, self.health)
+
+    def _on_outage(self) -> None:
+        for query in tuple(self._in_flight.values()):
+            query.expect_outage()
 
     def start(self, question: UpstreamQuestion, callback: OutcomeCallback) -> None:
         """Call `callback` once with the first good answer or an UpstreamError, within the time of all attempts, perhaps at once."""
@@ -236,7 +244,7 @@ class _UpstreamQuery:
         self.round = 0
         self.refusal: UpstreamError | None = None
         self.has_given_up = False  # the callers know that no upstream answers; an answer still shows that the outage is over
-        self.deadline = upstreams.deadlines.after(_OUTAGE_SECONDS, self._give_up) if upstreams.has_outage else None
+        self.deadline = upstreams.deadlines.after(_OUTAGE_SECONDS, self._give_up) if upstreams.outage.is_on else None
 
     def next_round(self) -> None:
         """Start the next round, or finish."""
@@ -244,7 +252,7 @@ class _UpstreamQuery:
             self.callbacks or self.has_given_up
         ):  # an attempt that fails at once calls this again, and may have finished the query
             if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
-                self.upstreams.has_outage = self.refusal is None
+                self.upstreams.outage.is_on = self.refusal is None
                 self.finish(self.refusal or UpstreamError(self.upstreams.no_answer))
                 return
             channels = self.rounds.pop(0)
@@ -261,6 +269,11 @@ class _UpstreamQuery:
         if again:
             self.rounds.append([attempt.channel])
         self.next_round()
+
+    def expect_outage(self) -> None:
+        """Give up soon, or at once if an attempt has failed already."""
+        if self.deadline is None and not self.has_given_up:
+            self.deadline = self.upstreams.deadlines.after(0.0 if self.round > 1 else _OUTAGE_SECONDS, self._give_up)
 
     def _give_up(self) -> None:
         """Tell the callers that no upstream answers, and go on without them."""
@@ -323,6 +336,7 @@ class _Attempt:
         else:
             self.drop()
         self._failed("timeout", "no answer in time")
+        self.query.upstreams.suspect_outage(self.began)
 
     def _on_message(self, message: bytes | Exception) -> None:
         self.cancel = None
@@ -339,8 +353,9 @@ class _Attempt:
         except Malformed as fault:
             self._failed("error", str(fault), is_late=is_late)
             return
-        upstreams, took = query.upstreams, query.upstreams.clock() - self.began
-        upstreams.has_outage = False
+        upstreams, now = query.upstreams, query.upstreams.clock()
+        took = now - self.began
+        upstreams.outage.note_answer(now)
         if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
             health = upstreams.health[self.channel.name]
             if health.fails >= _LOGGED_FAILURES:
@@ -356,7 +371,7 @@ class _Attempt:
             return  # another attempt is in flight, and will get the same answer
         upstreams.count(self.channel.name, "refused", took)
         query.refusal = _upstream_refusal(response)
-        if query.refusal.ede in _BOGUS:
+        if query.refusal.is_bogus:
             query.open.remove(self)
             query.finish(query.refusal)  # upstreams that do not validate must not be asked for a forged name
         else:
@@ -376,11 +391,6 @@ class _Attempt:
         self.query.failed(self, again=True)
 
 
-def is_bogus(fault: UpstreamError) -> bool:
-    """Return whether an upstream failed to validate the answer by DNSSEC."""
-    return fault.ede in _BOGUS
-
-
 def _with_options(question: UpstreamQuestion, options: bytes) -> UpstreamQuestion:
     return question._replace(options=options) if options else question
 
@@ -389,7 +399,3 @@ def _upstream_refusal(response: Response) -> UpstreamError:
     text = {wire.SERVFAIL: "failed", wire.REFUSED: "refuses"}.get(response.rcode, f"answers with code {response.rcode}")
     rcode = wire.NOTIMP if response.rcode == wire.NOTIMP else wire.SERVFAIL
     return UpstreamError(f"the upstream {text}", responses.extended_error(response), rcode)
-
-
-def _count_nothing(_name: str, _outcome: str, _seconds: float) -> None:
-    return

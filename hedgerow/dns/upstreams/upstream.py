@@ -20,6 +20,7 @@ from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
 _CLIENT_SUBNET: Final = 8  # the EDNS option
 _PADDING_BLOCK: Final = 128
+_BOGUS: Final = frozenset((1, 2, *range(5, 13)))  # extended errors of failed DNSSEC validation (RFC 8914)
 _CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that switches the case of a letter
 
 
@@ -33,6 +34,11 @@ class UpstreamError(Exception):
     def __init__(self, text: str, ede: int | None = None, rcode: int = wire.SERVFAIL) -> None:
         super().__init__(text)
         self.ede, self.rcode = ede, rcode
+
+    @property
+    def is_bogus(self) -> bool:
+        """True if the upstream failed to validate the answer by DNSSEC."""
+        return self.ede in _BOGUS
 
 
 @dataclass(frozen=True, slots=True)

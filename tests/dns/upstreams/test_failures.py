@@ -15,7 +15,7 @@ from small_internet import Fault, SmallInternet
 
 from hedgerow.dns import pending_query, wire
 from hedgerow.dns.answer_cache import Clocks
-from hedgerow.dns.upstreams import pool
+from hedgerow.dns.upstreams import outage, pool
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.responses import address_texts
@@ -161,16 +161,51 @@ def test_outage_is_remembered(internet: SmallInternet, monkeypatch: pytest.Monke
             steady.offset += 3600.0
             with internet.nameserver.misbehaving(Fault.DEAD):
                 assert (await answer(server, "first.example"))[0] == 2
-                assert upstreams.has_outage
+                assert upstreams.outage.is_on
                 assert (await answer(server, "second.example"))[0] == 2
                 assert internet.nameserver.queries("second.example") == 1, "the client knows before the second attempt"
                 assert (await answer(server, "second.example"))[0] == 2
                 assert (await answer(server, "news.example"))[3] == 3
                 assert internet.nameserver.queries("news.example") == 1 + 1, "nor does it wait for the attempts here"
             async with asyncio.timeout(30):
-                while upstreams.has_outage:  # what was given up towards the client still goes on
+                while upstreams.outage.is_on:  # what was given up towards the client still goes on
                     await answer(server, "www.school.example")
             assert (await answer(server, "www.school.example"))[3] is None
+
+    asyncio.run(main())
+
+
+def test_first_unknown_name_of_an_outage_does_not_wait_for_all_attempts(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 60.0, 60.0))
+    monkeypatch.setattr(pool, "_OUTAGE_SECONDS", 0.1)
+    monkeypatch.setattr(outage, "FAST_PROBE_SECONDS", 0.2)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            assert (await answer(server, "news.example"))[0] == 0
+            with internet.nameserver.misbehaving(Fault.DEAD):
+                async with asyncio.timeout(30):
+                    found = await asyncio.gather(*(answer(server, f"{name}.example") for name in ("first", "second")))
+            assert [each[0] for each in found] == [2, 2]
+            assert server.resolver.upstreams.outage.is_on
+            async with asyncio.timeout(30):
+                while (await answer(server, "third.wild.example"))[0]:
+                    pass
+            assert not server.resolver.upstreams.outage.is_on
+
+    asyncio.run(main())
+
+
+def test_slow_name_is_waited_for_while_the_upstream_answers_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 60.0, 60.0))
+    monkeypatch.setattr(outage, "FAST_PROBE_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            assert (await answer(server, "news.example"))[0] == 0
+            with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=1.5):
+                assert (await answer(server, "slow.wild.example"))[0] == 0
+            assert internet.nameserver.queries("") == 1
 
     asyncio.run(main())
 
