@@ -16,6 +16,7 @@ from pathlib import Path
 
 from small_internet.broken_disk import fill
 from small_internet.clients import curl, kdig
+from small_internet.family import TABLET
 
 from chaos.household import PAUSED, Household
 
@@ -180,15 +181,16 @@ def full_disk(house: Household, luck: random.Random) -> None:
 
 
 def tightened_on_a_full_disk(house: Household, _luck: random.Random) -> None:
-    """Pause everybody on a full disk: the command's exit status must be the truth."""
+    """Pause Mia on a full disk: the command's exit status must be the truth. Once the pause is over, her tablet is open again."""
     filler = fill(house.folder)
+    house.paused.add(TABLET)
     done = house.command("pause", "mia")
-    answer = kdig(house.places["dns"], "helpline-not.wild.example", source="127.0.0.4", timeout=5)
-    is_paused = answer is not None and answer.data("A") in ([], ["0.0.0.0"])
+    is_paused = _is_paused(house, TABLET)
     house.expect((done.returncode == 0) is is_paused, f"status {done.returncode} ({done.stderr.strip()}), but paused: {is_paused}")
     filler.unlink()
     house.wait_healthy()
     house.wait(lambda: house.command("resume", "mia").returncode == 0, 30, "the pause ends")
+    house.wait(lambda: not _is_paused(house, TABLET), 10, "the tablet is open again")
 
 
 def read_only_disk(house: Household, _luck: random.Random) -> None:
@@ -229,8 +231,8 @@ def pause_for_ever(house: Household) -> None:
     house.wait(lambda: _is_paused(house), 10, "the pause holds")
 
 
-def _is_paused(house: Household) -> bool:
-    answer = kdig(house.places["dns"], "bank.example", source=PAUSED, timeout=5)
+def _is_paused(house: Household, device: str = PAUSED) -> bool:
+    answer = kdig(house.places["dns"], "bank.example", source=device, timeout=5)
     return answer is not None and answer.data("A") in ([], ["0.0.0.0"])
 
 

@@ -34,13 +34,17 @@ START_S = 90.0
 
 
 class Household:
-    """A Hedgerow that is broken and started again. `problems` are expectations that did not come true."""
+    """A Hedgerow that is broken and started again. `problems` are expectations that did not come true.
+
+    `paused` are the addresses of devices that a drill pauses in the present round: their users may find everything closed.
+    """
 
     def __init__(self, internet: SmallInternet, folder: Path) -> None:
         self.internet, self.folder, self.state = internet, folder, folder / "state"
         self.policy = folder / "hedgerow.yaml"
         self.places = {name: ("127.0.0.1", free_port()) for name in ("dns", "proxy", "web")}
         self.problems: list[str] = []
+        self.paused: set[str] = set()
         self._process: subprocess.Popen[str] | None = None
         self._log = folder.parent / "log.txt"  # not on the disk that gets full
         self.policy.write_text(family_policy(internet, people=PEOPLE.replace("devices:\n  mia", f"{_ANA}  mia")))
@@ -197,8 +201,8 @@ class Household:
     def users(self) -> Iterator[tuple[DnsUsers, Sequence[PageUsers]]]:
         """Users who ask and browse while the block runs."""
         pages = self.pages()
-        browsing = [PageUsers(self.places["proxy"], pages[start:] + pages[:start], 0.2) for start in (0, 2)]
-        with dns_users(self.places["dns"], self.questions(), RATE) as asking:
+        browsing = [PageUsers(self.places["proxy"], pages[start:] + pages[:start], 0.2, self.paused) for start in (0, 2)]
+        with dns_users(self.places["dns"], self.questions(), RATE, self.paused) as asking:
             for each in browsing:
                 each.start()
             try:

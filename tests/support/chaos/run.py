@@ -71,6 +71,7 @@ def run_round(
     house.problems.clear()
     drill.run(house, luck)
     dns, pages = asking.take(), [each.take() for each in browsing]
+    house.paused.clear()
     house.problems += dns.wrong[:5] + [wrong for each in pages for wrong in each.wrong[:5]]
     if is_busy():
         return dns, pages

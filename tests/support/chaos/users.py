@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,10 +59,13 @@ class _Socket(asyncio.DatagramProtocol):
 
 
 class DnsUsers:
-    """Asks `questions` in turn, `rate` per second, on sockets of each source. `take` returns the counts since the last call."""
+    """Asks `questions` in turn, `rate` per second, on sockets of each source. `take` returns the counts since the last call.
 
-    def __init__(self, loop: BackgroundLoop, server: Address, questions: Sequence[Question], rate: float) -> None:
-        self._loop, self._server, self._rate = loop, server, rate
+    Sources in `paused` may find everything closed.
+    """
+
+    def __init__(self, loop: BackgroundLoop, server: Address, questions: Sequence[Question], rate: float, paused: Set[str]) -> None:
+        self._loop, self._server, self._rate, self._paused = loop, server, rate, paused
         self._questions = itertools.cycle(questions)
         self._sources = sorted({each.source for each in questions})
         self._transports: dict[str, list[asyncio.DatagramTransport]] = {}
@@ -121,7 +124,7 @@ class DnsUsers:
         self._last = now
         if found is None:
             return
-        problem = _judge(found[0], dnslib.DNSRecord.parse(data))
+        problem = _judge(found[0], dnslib.DNSRecord.parse(data), may_be_closed=found[0].source in self._paused)
         if problem == "failed":
             self._loss.failed += 1
         elif problem:
@@ -142,7 +145,7 @@ class DnsUsers:
         return self._loop.call(swap)
 
 
-def _judge(question: Question, answer: dnslib.DNSRecord) -> str:
+def _judge(question: Question, answer: dnslib.DNSRecord, *, may_be_closed: bool) -> str:
     """Return "" for a right answer, "failed" for an error of the server, else what is wrong."""
     if answer.header.rcode in (dnslib.RCODE.SERVFAIL, dnslib.RCODE.REFUSED):
         return "failed"
@@ -150,16 +153,16 @@ def _judge(question: Question, answer: dnslib.DNSRecord) -> str:
     is_blocked = addresses <= {"0.0.0.0"}
     if not question.answers and not is_blocked:
         return f"{question.source} got {sorted(addresses)} for {question.name}, which is blocked there"
-    if question.answers and not (addresses and addresses <= question.answers):
+    if question.answers and not (addresses and addresses <= question.answers) and not (may_be_closed and is_blocked):
         return f"{question.source} got {sorted(addresses)} for {question.name}, which is {sorted(question.answers)}"
     return ""
 
 
 @contextlib.contextmanager
-def dns_users(server: Address, questions: Sequence[Question], rate: float) -> Iterator[DnsUsers]:
+def dns_users(server: Address, questions: Sequence[Question], rate: float, paused: Set[str]) -> Iterator[DnsUsers]:
     """Users that ask while the block runs."""
     with background_loop("dns users") as loop:
-        users = DnsUsers(loop, server, questions, rate)
+        users = DnsUsers(loop, server, questions, rate, paused)
         loop.run(users.start())
         try:
             yield users
@@ -178,11 +181,11 @@ class Page:
 
 
 class PageUsers(threading.Thread):
-    """Opens `pages` in turn, one after the other, with curl, each with up to 10 s. Stop it with `stop`."""
+    """Opens `pages` one after the other with curl, each with up to 10 s. Sources in `paused` may be refused. End it with `stop`."""
 
-    def __init__(self, proxy: Address, pages: Sequence[Page], pause: float) -> None:
+    def __init__(self, proxy: Address, pages: Sequence[Page], pause: float, paused: Set[str]) -> None:
         super().__init__(daemon=True)
-        self._proxy, self._pages, self._pause = proxy, itertools.cycle(pages), pause
+        self._proxy, self._pages, self._pause, self._paused = proxy, itertools.cycle(pages), pause, paused
         self._loss, self._last = Loss(), time.monotonic()
         self._guard, self._done = threading.Lock(), threading.Event()
 
@@ -195,7 +198,7 @@ class PageUsers(threading.Thread):
             now = time.monotonic()
             with self._guard:
                 self._loss.asked += 1
-                if status == page.status:
+                if status == page.status or (status == 403 and page.source in self._paused):
                     self._loss.longest_gap = max(self._loss.longest_gap, now - self._last)
                     self._last = now
                 elif page.status == 403 and status == 200:
