@@ -106,15 +106,19 @@ def denial_key(device: DeviceId, host: str) -> str:
     return f"{device} {host}"
 
 
-class LoadedSnapshot:
-    """An opened snapshot, with the lists mapped into memory."""
+CLOCK_TOLERANCE_S = 60.0
+"""A clock that shows this much less than when the snapshot was published is wrong."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+
+class LoadedSnapshot:
+    """An opened snapshot, with the lists mapped into memory. `asks_past`: its rulesets are asked for past times too."""
+
+    def __init__(self, snapshot: Snapshot, *, asks_past: bool = False) -> None:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
         state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
-        self.rulesets = Rulesets(snapshot.policy, *state)
+        self.rulesets = Rulesets(snapshot.policy, *state, 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S)
 
 
 class SnapshotWatch:

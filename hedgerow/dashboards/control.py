@@ -61,7 +61,7 @@ class Status:
     `dropped` counts decisions that were not recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates`
     are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists can't
     be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `clock_is_behind`:
-    the clock shows less than when Hedgerow ran last, so that grants with an end do not hold. `has_gateway`: this machine forwards the
+    the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
     network's traffic and redirects it.
     """
 

@@ -17,7 +17,7 @@ from hedgerow.blocklists.names import is_address, is_beneath
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.activity import matches_subject
 from hedgerow.policies.content import blocked_search_term, search_words
-from hedgerow.policies.host_facts import connectivity_checks
+from hedgerow.policies.host_facts import passing_while_closed
 from hedgerow.policies.mirrored_sites import front_end_of, is_search_front_end
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.request_context import AI_CHAT, CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context, closes_ai_answers
@@ -64,9 +64,9 @@ def _closed(context: RequestContext) -> Decision | None:
     closed, request = context.ruleset.closed, context.request
     if closed is None or (closed.reason in LIFTED_BY_ALWAYS and context.is_always_open):
         return None
-    # A guest's device finds the welcome page by a connectivity check (RFC 8952): the name must resolve, so that the proxy can redirect.
-    is_check = request.kind is RequestKind.DNS and closed.reason in WELCOME_REASONS and is_beneath(request.host, connectivity_checks())
-    return Decision(Verdict.ALLOW if is_check else Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
+    passing = passing_while_closed(before_session=closed.reason in WELCOME_REASONS)  # names only: the proxy can redirect or refuse
+    passes = request.kind is RequestKind.DNS and is_beneath(request.host, passing)
+    return Decision(Verdict.ALLOW if passes else Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
 
 
 def _budget(context: RequestContext) -> Decision | None:

@@ -13,7 +13,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.blocklists.rule_locator import locate
-from hedgerow.policies.decide import STEPS, apply_allowed, decide
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
 from hedgerow.policies.request_context import AI_CHAT, RequestContext, build_context
@@ -170,7 +170,8 @@ class _StepSentences:
             if decision.reason is Reason.UNNAMED:
                 return f"nobody has named this device, and a child is paused or in bed{self.time('until', decision.until)}"
             cause = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
-            return f"the internet is closed by {cause}{self.time('until', decision.until, ' until somebody resumes it')}"
+            end = " until the clock is right" if decision.reason in LIFTED_BY_ALWAYS else " until somebody resumes it"
+            return f"the internet is closed by {cause}{self.time('until', decision.until, end)}"
         if (closed := self.context.ruleset.closed) is not None:
             return f"the internet is closed by {closed.what or closed.reason.value}, but this is always open"
         users = self.rulesets.effective_users_of(self.device, self.at)

@@ -34,6 +34,16 @@ def connectivity_checks() -> frozenset[str]:
     return frozenset(read_data("background.yaml")["connectivity-checks"])
 
 
+@cache
+def passing_while_closed(*, before_session: bool) -> frozenset[str]:
+    """Return the domains that resolve while the internet is closed: those that tell the time, without which a bedtime could go on for ever.
+
+    `before_session`: at a seat without a session, a device also finds the welcome page by a connectivity check.
+    """
+    time_servers = frozenset(read_data("background.yaml")["time"])
+    return time_servers | connectivity_checks() if before_session else time_servers
+
+
 def is_background(host: str) -> bool:
     """Return whether devices ask for this host without anybody using them."""
     return background_kind(host) is not None

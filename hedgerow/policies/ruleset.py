@@ -72,12 +72,12 @@ class Ruleset:
 class Rulesets:
     """All rulesets of one policy with its grants, pauses, spent budgets and sessions. `devices` finds who asks.
 
-    Each worker has one per snapshot. Not thread-safe.
+    Each worker has one per snapshot. Not thread-safe. `trusted_from` is as in `TimeRules`.
     """
 
     def __init__(
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
-        sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0,
+        sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0, trusted_from: float = 0.0,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
@@ -89,7 +89,7 @@ class Rulesets:
         self._host_facts = HostFactIndex.load()
         self.devices = DeviceLookup(policy, names)
         self._effective_users = EffectiveUsers(policy)
-        self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants)
+        self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants, trusted_from)
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}

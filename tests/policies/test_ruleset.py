@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.rules import Origin
 from hedgerow.policies import identity
 from hedgerow.policies import ruleset as ruleset_module
 from hedgerow.policies.decide import decide
@@ -21,7 +22,7 @@ from hedgerow.policies.model import (
 )
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, SpentBudget
 from hedgerow.policies.times.closing import is_in_force
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
@@ -185,7 +186,7 @@ def test_people_have_separate_rules(catalogue: Catalogue) -> None:
 people:
   mia: {age: 9, devices: [pc, tablet], block: [mia.example]}
   tom: {age: 9, devices: [phone], block: [tom.example]}
-  kim: {age: 9, devices: [watch]}
+  kim: {age: 9, devices: [watch], budget: 1h}
 devices:
   pc: {ip: 192.168.1.1, block: [pc.example]}
   tablet: {ip: 192.168.1.2}
@@ -269,3 +270,30 @@ def test_nothing_open_ended_depends_on_the_clock(catalogue: Catalogue) -> None:
     assert [is_in_force(bounded, at) for at in clocks] == [True, False, False, False], "a wrong clock opens nothing"
     timed = Pause("p", "parent", NOON, NOON + 3600)
     assert [is_in_force(timed, at) for at in (NOON + 3599, NOON - 5, 0.0, NOON + 3600)] == [True, True, True, False]
+
+
+TIMES = b"""
+network: {timezone: UTC}
+people:
+  mia: {age: 9, devices: [tablet], bedtime: "20:30-07:00"}
+  tom: {age: 9, devices: [phone], schedules: {school: {block: internet, when: "08:00-13:00"}}}
+  eve: {age: 9, devices: [laptop], schedules: {weekend: {block: [games], allow: [forum.example], when: {weekend: "10:00-18:00"}}}}
+  kim: {age: 9, devices: [watch], budget: 1h}
+devices: {tablet: {ip: 192.168.1.9}, phone: {ip: 192.168.1.10}, laptop: {ip: 192.168.1.11}, watch: {ip: 192.168.1.12}}
+"""
+
+
+def test_whatever_time_closes_is_closed_while_the_clock_is_wrong(catalogue: Catalogue) -> None:
+    spent = [SpentBudget("person:kim", "", NOON - 3600, NOON + 3600, 60, Origin("x"))]
+    rulesets = Rulesets(parse_policy(TIMES, None), (), (), catalogue, spent, trusted_from=NOON)
+    addresses = [f"192.168.1.{number}" for number in (9, 10, 11, 12)]
+    right = [rulesets.ruleset(_at(rulesets, address), NOON + 2 * 3600) for address in addresses]  # Tuesday, 14:00
+    assert [ruleset.closed for ruleset in right] == [None] * 4
+    for wrong in (60.0, NOON - 86_400 + 2 * 3600):
+        closed = [rulesets.ruleset(_at(rulesets, address), wrong) for address in addresses]
+        reasons = [None if ruleset.closed is None else ruleset.closed.reason for ruleset in closed]
+        assert reasons == [Reason.BEDTIME, Reason.SCHEDULE, None, Reason.BUDGET]
+        assert "games" in closed[2].rules.categories
+        assert not any(rule.allow for rule in closed[2].rules.hosts.values())
+        assert all(ruleset.until is not None and ruleset.until <= NOON for ruleset in closed), "a right clock is noticed at once"
+        assert rulesets.ruleset(_at(rulesets, "192.168.1.200"), wrong).closed is not None, "a stranger could be the child"

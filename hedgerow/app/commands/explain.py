@@ -91,7 +91,7 @@ def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapsho
     except (OSError, ValueError):
         snapshot = None
     if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):
-        yield LoadedSnapshot(snapshot)
+        yield LoadedSnapshot(snapshot, asks_past=True)
         return
     try:
         wanted = load_policy(policy)

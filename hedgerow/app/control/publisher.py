@@ -18,7 +18,7 @@ from hedgerow.app.control.snapshot_files import SnapshotFiles
 from hedgerow.app.control.start_clock import StartClock
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, denial_key, identity_of
+from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, denial_key, identity_of
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
@@ -68,6 +68,11 @@ class SnapshotPublisher:
     @property
     def policy(self) -> Policy:
         return self.policy_file.policy
+
+    @property
+    def is_ahead_of_clock(self) -> bool:
+        """True if the snapshot seems to be published in the future, since the clock was set back."""
+        return self.view is not None and time.time() < self.view.snapshot.published - CLOCK_TOLERANCE_S
 
     def last_generation(self) -> Path | None:
         """The generation of the last snapshot, also that of an earlier run."""
@@ -164,7 +169,7 @@ class SnapshotPublisher:
         now = time.time()
         grants, pauses, sessions = await asyncio.to_thread(lambda: self._live_state(now))
         policy = self.policy
-        self._spent = self.budgets.spent(policy, now)
+        self._spent = self.budgets.spent(policy, self.clock.at_least(now))
         version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
         state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))

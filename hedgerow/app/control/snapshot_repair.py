@@ -22,7 +22,8 @@ class SnapshotRepair:
         self._was_behind = publisher.clock.is_behind
         if self._was_behind:
             log.error(
-                "The clock is wrong: it shows less than when Hedgerow ran last. Grants that end some time do not hold until it is right"
+                "The clock is wrong: it shows less than when Hedgerow ran last. Until it is right, whatever a time closes is closed, and"
+                " grants that end some time do not hold"
             )
 
     def suspect(self) -> None:
@@ -39,7 +40,8 @@ class SnapshotRepair:
             await self._publisher.write_again_if_damaged()
             was_behind, self._was_behind = self._was_behind, self._publisher.clock.is_behind
             if was_behind and not self._was_behind:
-                log.warning("The clock is right now: grants hold again")
+                log.warning("The clock is right now: times and grants hold again")
+            if (was_behind or self._publisher.is_ahead_of_clock) and not self._was_behind:
                 await self._publisher.publish_with_retry()
 
     async def _repair_lists(self) -> None:

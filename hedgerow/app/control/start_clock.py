@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import hedgerow
+from hedgerow.app.snapshot import CLOCK_TOLERANCE_S
 
-TOLERANCE_S = 60.0
 _TIMEX_OCTETS, _TIME_ERROR = 208, 5  # struct timex and the state of an unsynchronised clock (adjtimex(2))
 
 
@@ -30,7 +30,7 @@ class StartClock:
     def is_behind(self) -> bool:
         """True while the clock shows less than what has passed already."""
         if not self._is_right:
-            self._is_right = self._now() > self._floor - TOLERANCE_S or self._is_synchronised()
+            self._is_right = self._now() > self._floor - CLOCK_TOLERANCE_S or self._is_synchronised()
         return not self._is_right
 
     def at_least(self, now: float) -> float:

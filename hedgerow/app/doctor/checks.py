@@ -355,7 +355,7 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
     newest = max((path.stat().st_mtime for path in (Path(__file__), installation.state) if path.exists()), default=0.0)
     if installation.snapshot is not None and now < installation.snapshot.published - 60:
         shown = time.strftime("%Y-%m-%d %H:%M")
-        yield Finding("clock", Health.BAD, f"it shows {shown}, less than when Hedgerow ran last: grants that end do not hold", mend)
+        yield Finding("clock", Health.BAD, f"it shows {shown}, less than when Hedgerow ran last: whatever a time closes is closed", mend)
         return
     if now < newest - 86400:
         yield Finding("clock", Health.BAD, f"it shows {time.strftime('%Y-%m-%d %H:%M')}, before Hedgerow was installed", mend)

@@ -56,16 +56,23 @@ class TimeEffects:
 
 
 class TimeRules:
-    """Computes the effects of time, and caches the state of each schedule until it changes, because devices share schedules."""
+    """Computes the effects of time, and caches the state of each schedule until it changes, because devices share schedules.
 
-    def __init__(self, pauses: Sequence[Pause], spent: Sequence[SpentBudget], grants: Sequence[Grant] = ()) -> None:
-        self._pauses, self._spent = pauses, spent
+    A clock that shows less than `trusted_from` is wrong: then all that time closes is closed, and nothing is open that time opens.
+    """
+
+    def __init__(
+        self, pauses: Sequence[Pause], spent: Sequence[SpentBudget], grants: Sequence[Grant] = (), trusted_from: float = 0.0
+    ) -> None:
+        self._pauses, self._spent, self._trusted_from = pauses, spent, trusted_from
         self._later_bedtimes = [grant for grant in grants if grant.subject == LATER_BEDTIME]
         self._states: dict[tuple[int, str | None], tuple[float, ScheduleState]] = {}
 
     def effects(self, user: EffectiveUser, now: float) -> TimeEffects:
         """Return the effects on `user` at `now` (seconds since the epoch)."""
         effects = TimeEffects()
+        if now < self._trusted_from:
+            effects.edges.append(self._trusted_from)
         timed = self._timed(user, now, effects)
         closings = [*self._paused(user, now, effects), *self._scheduled(user, timed, now, effects), *self._spent_all(user, now, effects)]
         effects.closed = closings[0] if closings else None
@@ -98,6 +105,8 @@ class TimeRules:
                 if state.until is not None:
                     effects.edges.append(state.until)
                 allow, block = (timed.allow, timed.block) if state.active else ((), timed.otherwise)
+                if now < self._trusted_from:
+                    allow, block = (), (*timed.block, *timed.otherwise)
                 if allow or block:
                     effects.layers.append(ScopeLayer(scope, allow, block, state.until, timed.name))
                 found.append((scope, timed, state))
@@ -110,7 +119,9 @@ class TimeRules:
 
         A closing schedule of the same scope still closes.
         """
-        opened = min((scope for scope, rules, state in timed if state.active and rules.internet is Verdict.ALLOW), default=None)
+        is_wrong = now < self._trusted_from
+        opening = (scope for scope, rules, state in timed if state.active and rules.internet is Verdict.ALLOW)
+        opened = None if is_wrong else min(opening, default=None)
         scope, bedtime = bedtime_of(user.layers)
         if bedtime is not None:
             state = self.state(bedtime, user, now)
@@ -119,12 +130,14 @@ class TimeRules:
             later = [grant for grant in self._later_bedtimes if applies_to(grant, user)]
             effects.edges += boundaries_after(later, now)
             is_lifted = any(is_in_force(grant, now) for grant in later)
-            if state.active and not is_lifted and (opened is None or opened > scope):
-                yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, state.until)
+            if is_wrong or (state.active and not is_lifted and (opened is None or opened > scope)):
+                yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, None if is_wrong else state.until)
         for scope, rules, state in timed:
             closes = rules.internet is Verdict.BLOCK if state.active else rules.closed_otherwise
+            if is_wrong:
+                closes = rules.internet is Verdict.BLOCK or rules.closed_otherwise
             if closes and (opened is None or opened >= scope):
-                yield Closure(Reason.SCHEDULE, rules.name, rules.origin, state.until)
+                yield Closure(Reason.SCHEDULE, rules.name, rules.origin, None if is_wrong else state.until)
 
     def _spent_all(self, user: EffectiveUser, now: float, effects: TimeEffects) -> Iterable[Closure]:
         meters = set(user.meters)
@@ -132,7 +145,7 @@ class TimeRules:
             if not any(spent.account == meter.account and spent.subject == meter.subject for meter in meters):
                 continue
             effects.edges += [edge for edge in (spent.since, spent.until) if edge > now]
-            if not spent.since <= now < spent.until:
+            if not spent.since <= now < spent.until and now >= self._trusted_from:
                 continue
             if spent.subject:
                 effects.used_up.append(SpentSubject(spent.subject, spent.until, spent.origin))
