@@ -34,12 +34,16 @@ def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, cha
             return DotServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doh":
             return DohServer(frontend, ServerTls(chain, key, transport.alpn))
-        case "doq":
+        case "doq" | "doh3":
             from hedgerow.dns.server import aioquic_internals
 
             aioquic_internals.check()
-            from hedgerow.dns.server.doq import DoqServer, QuicTls  # aioquic takes megabytes
+            from hedgerow.dns.server.doq import DoqConnection, QuicServer, QuicTls  # aioquic takes megabytes
 
-            return DoqServer(frontend, QuicTls(chain, key, transport.alpn))
+            if transport.name == "doq":
+                return QuicServer(frontend, QuicTls(chain, key, transport.alpn), DoqConnection)
+            from hedgerow.dns.server.doh3 import Doh3Connection
+
+            return QuicServer(frontend, QuicTls(chain, key, transport.alpn), Doh3Connection)
         case _:
             raise ValueError(f"{transport.name} has no listener")

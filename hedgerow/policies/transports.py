@@ -18,7 +18,8 @@ from typing import Final
 class Transport:
     """One way to carry DNS messages.
 
-    `name` is its key in `network.listen`, its option of `hedgerow up` and its label in metrics; `scheme` is that of an upstream's URL.
+    `name` is its key in `network.listen`, its option of `hedgerow up` and its label in metrics; `scheme` is that of an upstream's URL,
+    empty if no upstream is asked over it.
     `alpn` is empty for a transport in plain text. `ddr_rank` orders the encrypted ones in our own designation, `doh_path` is the URI
     template (RFC 8484) that is designated with it.
     """
@@ -43,9 +44,10 @@ TRANSPORTS: Final = (
     Transport("dot", "DNS over TLS", "tls", 853, socket.SOCK_STREAM, ("dot",), 2),
     Transport("doh", "DNS over HTTPS", "https", 443, socket.SOCK_STREAM, ("h2", "http/1.1"), 1, "/dns-query{?dns}"),
     Transport("doq", "DNS over QUIC", "quic", 853, socket.SOCK_DGRAM, ("doq",), 3),
+    Transport("doh3", "DNS over HTTPS by HTTP/3", "", 443, socket.SOCK_DGRAM, ("h3",), 4, "/dns-query{?dns}"),
 )
 ENCRYPTED_TRANSPORTS: Final = {transport.name: transport for transport in TRANSPORTS if transport.is_encrypted}
-UPSTREAM_TRANSPORTS: Final = {transport.scheme: transport for transport in TRANSPORTS}
+UPSTREAM_TRANSPORTS: Final = {transport.scheme: transport for transport in TRANSPORTS if transport.scheme}
 
 LISTENERS: Final[Mapping[str, tuple[socket.SocketKind, ...]]] = {
     "dns": (socket.SOCK_STREAM, socket.SOCK_DGRAM),

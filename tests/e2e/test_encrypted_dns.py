@@ -6,6 +6,7 @@ import base64
 import re
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ TRANSPORTS = pytest.mark.parametrize("how", ["tls", "https", "https-get", "quic"
 @pytest.fixture(scope="module")
 def encrypted(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
     policy = network_section(whole_internet, lan=("127.0.0.0/24", "::1/128")) + f"  server_name: {NAME}\n" + PEOPLE + OWN_LISTS
-    places = ("--dot", "127.0.0.1:0", "--doh", "127.0.0.1:0", "--doq", "127.0.0.1:0")
+    places = [word for name in ("dot", "doh", "doq", "doh3") for word in (f"--{name}", "127.0.0.1:0")]
     with running_hedgerow(policy, lists=LISTS, options=places, upstream_authority=whole_internet.authority.root) as running:
         yield running
 
@@ -106,12 +107,14 @@ def test_an_unknown_client_id_is_ignored(encrypted: Hedgerow, how: str) -> None:
 def test_plain_dns_designates_encrypted_dns(encrypted: Hedgerow) -> None:
     found = kdig(encrypted.dns, "_dns.resolver.arpa", "SVCB", source=TABLET)
     assert found is not None
-    doh, dot, doq = (place(encrypted, kind)[1] for kind in ("doh", "dot", "doq"))
+    doh, dot, doq, doh3 = (place(encrypted, kind)[1] for kind in ("doh", "dot", "doq", "doh3"))
     records = found.data("SVCB")
-    assert len(records) == 3, found.text
+    assert len(records) == 4, found.text
     assert records[0].startswith(f'1 {NAME}. alpn="h2,http/1.1" port={doh} '), found.text
     assert "/dns-query{?dns}" in records[0]
-    assert records[1:] == [f'2 {NAME}. alpn="dot" port={dot}', f'3 {NAME}. alpn="doq" port={doq}']
+    assert records[1:3] == [f'2 {NAME}. alpn="dot" port={dot}', f'3 {NAME}. alpn="doq" port={doq}']
+    assert records[3].startswith(f'4 {NAME}. alpn="h3" port={doh3} '), found.text
+    assert "/dns-query{?dns}" in records[3]
     for name in (NAME, f"mia-phone-7f3a.{NAME}"):
         here = kdig(encrypted.dns, name, source=TABLET)
         assert here is not None
@@ -135,8 +138,12 @@ def test_another_hedgerow_as_client(encrypted: Hedgerow, whole_internet: SmallIn
             assert found.data("A") == [whole_internet.address_of(host)], other.stderr
 
 
-def doh_url(running: Hedgerow, path: str = "/dns-query") -> str:
-    return f"https://{NAME}:{place(running, 'doh')[1]}{path}"
+def doh_url(running: Hedgerow, path: str = "/dns-query", kind: str = "doh") -> str:
+    return f"https://{NAME}:{place(running, kind)[1]}{path}"
+
+
+def curl_has_http3() -> bool:
+    return "HTTP3" in subprocess.run(["curl", "-V"], capture_output=True, text=True, check=True).stdout
 
 
 def query_of(name: str) -> bytes:
@@ -144,16 +151,19 @@ def query_of(name: str) -> bytes:
     return bytes.fromhex("000001000001000000000000") + labels + b"\0\0\1\0\1"
 
 
-@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+@pytest.mark.parametrize("version", ["--http1.1", "--http2", "--http3-only"])
 def test_http_semantics_of_doh(encrypted: Hedgerow, version: str, tmp_path: Path) -> None:
-    host, port = place(encrypted, "doh")
+    if version == "--http3-only" and not curl_has_http3():
+        pytest.skip("curl has no HTTP/3")
+    listener = "doh3" if version == "--http3-only" else "doh"
+    host, port = place(encrypted, listener)
     body = tmp_path / "query"
     body.write_bytes(query_of("adult.example"))
     kind = ("content-type: application/dns-message",)
 
     def fetch(path: str, *options: str, headers: tuple[str, ...] = ()) -> tuple[int, dict[str, list[str]], bytes]:
         found = curl(
-            doh_url(encrypted, path), source=TABLET, ca=encrypted.authority, resolve=[f"{NAME}:{port}:{host}"], headers=headers,
+            doh_url(encrypted, path, listener), source=TABLET, ca=encrypted.authority, resolve=[f"{NAME}:{port}:{host}"], headers=headers,
             options=(version, *options),
         )  # fmt: skip
         return found.status, found.headers, found.body
@@ -173,6 +183,7 @@ def test_http_semantics_of_doh(encrypted: Hedgerow, version: str, tmp_path: Path
     assert fetch("/dns-query", "--data-binary", f"@{body}", headers=("content-type: text/plain",))[0] == 415
     assert [fetch(path)[0] for path in ("/", "/dns-query?dns=%21", "/dns-query", "/dns-query/a/b")] == [404, 400, 400, 404]
     assert fetch("/dns-query", "-X", "DELETE")[0] == 405
+    assert fetch(f"/dns-query/ann-phone?dns={encoded}")[2] == answer, "an adult's client id does not open a child's own device"
 
 
 def raw(running: Hedgerow, kind: str, protocol: str) -> ssl.SSLSocket:

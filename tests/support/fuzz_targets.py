@@ -26,6 +26,7 @@ from hedgerow.blocklists import archives, formats
 from hedgerow.blocklists.decompression import UnpackError
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dns import wire
+from hedgerow.dns.server.doh3 import ControlReader, Http3Error, frame, parse_request
 from hedgerow.dns.server.http_codec import Http1Codec, Http2Codec, HttpClientError, HttpCodec
 from hedgerow.dns.upstreams import responses
 from hedgerow.frame_budget import FrameBudget
@@ -111,6 +112,16 @@ def frame_budget(data: bytes) -> None:
     for number, piece in enumerate(pieces(data)):
         taken += budget.take(piece, number / 10)
     assert 0 <= taken <= len(data)
+
+
+def doh3(data: bytes) -> None:
+    """The first octet chooses a request or a unidirectional stream."""
+    if data[:1] == b"\0":
+        parse_request(0, data[1:])
+        return
+    reader = ControlReader()
+    for at in range(1, len(data), 7):
+        reader.feed(2, data[at : at + 7], ends=False)
 
 
 def doh(make: Callable[[Callable[[bytes], object]], HttpCodec], data: bytes) -> None:
@@ -327,6 +338,14 @@ TARGETS: dict[str, FuzzTarget] = {
         (HttpClientError,),
     ),
     "doh-http2": FuzzTarget(lambda data: doh(Http2Codec, data), (_STREAM + _http2(),), (HttpClientError,)),
+    "doh-http3": FuzzTarget(
+        doh3,
+        (
+            b"\0" + frame(1, b"\0\0\xd1\xd7\x51\x02/x\x50\x01h") + frame(0x21, b"grease") + frame(0, b"body"),
+            b"\1\0" + frame(4, b"\6\x60\0") + frame(0x0D, b"\1"),
+        ),
+        (Http3Error,),
+    ),
     "body": FuzzTarget(
         scanned_body,
         (

@@ -20,7 +20,7 @@ from hedgerow.dns.upstreams.trust import TrustStore
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, UpstreamSpec
 from hedgerow.dns.wire import NOERROR, NXDOMAIN
 from hedgerow.policies.network import NetworkSettings
-from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, Transport
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
 
 PROBE_TIMEOUT_S = 3.0
@@ -90,18 +90,24 @@ def try_encrypted_dns(settings: Settings, network: NetworkSettings) -> list[tupl
             trust = TrustStore()
         served = [(ENCRYPTED_TRANSPORTS[name], endpoint) for name, endpoint in settings.encrypted.items()]
         return [
-            (transport.title, endpoint, asyncio.run(_try_transport(transport.scheme, endpoint, network.server_name, trust)))
+            (transport.title, endpoint, asyncio.run(_try_transport(transport, endpoint, network.server_name, trust)))
             for transport, endpoint in served
         ]
 
 
-async def _try_transport(scheme: str, endpoint: Endpoint, name: str | None, trust: TrustStore) -> str:
+async def _try_transport(transport: Transport, endpoint: Endpoint, name: str | None, trust: TrustStore) -> str:
     host = endpoint.from_here.host
 
     async def resolve(_name: str) -> tuple[str, ...]:
         return (host,)
 
-    channel = open_channel(UpstreamSpec(scheme, name or host, endpoint.port, "/dns-query"), resolve, trust)
+    spec = UpstreamSpec(transport.scheme, name or host, endpoint.port, "/dns-query")
+    if transport.scheme:
+        channel = open_channel(spec, resolve, trust)
+    else:
+        from hedgerow.dns.upstreams.quic import QuicChannel  # aioquic takes megabytes
+
+        channel = QuicChannel(spec, resolve, trust, transport.alpn)
     assert isinstance(channel, PersistentChannel)
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):

@@ -121,9 +121,7 @@ class DohConnection(StreamProtocol):
         return False
 
     def _serve(self, request: DohRequest) -> None:
-        path, _, parameters = request.target.partition("?")
-        is_ours, client_id = client_id_from_path(path)
-        query = _parse_doh_request(request, parameters) if is_ours else 404
+        query, client_id = read_query(request)
         if isinstance(query, int):
             self._frontend.responder.count(DROPPED_METRIC, "malformed")
             self._refuse(request, query)
@@ -141,14 +139,11 @@ class DohConnection(StreamProtocol):
     def _answer(self, request: DohRequest, message: bytes | None) -> None:
         if message is None:
             self._refuse(request, 429 if self.is_known else 403)
-        elif self._codec is not None:
-            age = ("cache-control", f"private, max-age={min_ttl(message)}")  # other clients may get other answers
-            if not self._codec.respond(request, 200, [("content-type", _MESSAGE), age], message):
-                self._end()
+        elif self._codec is not None and not self._codec.respond(request, 200, answer_fields(message), message):
+            self._end()
 
     def _refuse(self, request: DohRequest, status: int) -> None:
-        allowed = [("allow", "GET, POST")] if status == 405 else []
-        if self._codec is not None and not self._codec.respond(request, status, [("cache-control", "no-store"), *allowed], b""):
+        if self._codec is not None and not self._codec.respond(request, status, refusal_fields(status), b""):
             self._end()
 
     def _end(self) -> None:
@@ -162,6 +157,22 @@ class DohConnection(StreamProtocol):
         if self._unwritten and self._transport is not None:
             self._transport.writelines(self._unwritten)  # one TLS record each: some clients read only the first answer of a record
         self._unwritten.clear()
+
+
+def read_query(request: DohRequest) -> tuple[bytes | int, str | None]:
+    """Return the query of a request, or the status to refuse it with, and the client id in its path."""
+    path, _, parameters = request.target.partition("?")
+    is_ours, client_id = client_id_from_path(path)
+    return _parse_doh_request(request, parameters) if is_ours else 404, client_id
+
+
+def answer_fields(message: bytes) -> list[tuple[str, str]]:
+    """Return the fields of an answer. Other clients may get other answers, so only their own caches keep them."""
+    return [("content-type", _MESSAGE), ("cache-control", f"private, max-age={min_ttl(message)}")]
+
+
+def refusal_fields(status: int) -> list[tuple[str, str]]:
+    return [("cache-control", "no-store"), *([("allow", "GET, POST")] if status == 405 else [])]
 
 
 def _parse_doh_request(request: DohRequest, parameters: str) -> bytes | int:

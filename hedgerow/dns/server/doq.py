@@ -1,4 +1,4 @@
-"""DNS over QUIC (RFC 9250): each query is a stream of its own."""
+"""DNS over QUIC (RFC 9250): each query is a stream of its own. DNS over HTTP/3 (`doh3`) uses the same server."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import logging
 import socket
 import ssl
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
@@ -20,7 +21,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnectionTable
-from hedgerow.dns.server.quic import MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
+from hedgerow.dns.server.quic import HTTP3, MAX_REQUEST_OCTETS, MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -42,7 +43,7 @@ logging.getLogger("quic").setLevel(logging.ERROR)  # it warns of clients' errors
 
 
 class QuicTls(ReloadableCertificate):
-    """The TLS of DoQ, which is not OpenSSL's. `configuration` is for new connections. Without session tickets there is no early data."""
+    """The TLS of QUIC, which is not OpenSSL's. `configuration` is for new connections. Without session tickets there is no early data."""
 
     configuration: QuicConfiguration
 
@@ -61,20 +62,21 @@ class QuicTls(ReloadableCertificate):
             is_client=False,
             alpn_protocols=self._protocols,
             idle_timeout=IDLE_SECONDS,
-            max_stream_data=MAX_STREAM_OCTETS,
+            max_stream_data=MAX_REQUEST_OCTETS if HTTP3 in self._protocols else MAX_STREAM_OCTETS,
             certificate=first,
             certificate_chain=others,
             private_key=private,
         )
 
 
-class DoqServer:
-    """Serves DoQ on any number of sockets."""
+class QuicServer:
+    """Serves DNS over QUIC, as connections of the type `protocol` do, on any number of sockets."""
 
-    def __init__(self, frontend: EncryptedFrontend, tls: QuicTls) -> None:
+    def __init__(self, frontend: EncryptedFrontend, tls: QuicTls, protocol: type[QuicDnsConnection]) -> None:
         self.frontend = frontend
         self.tls = tls
-        self.table: ClientConnectionTable[DoqConnection] = ClientConnectionTable(
+        self._protocol = protocol
+        self.table: ClientConnectionTable[QuicDnsConnection] = ClientConnectionTable(
             MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, self._count_rejected
         )
         self._listening: list[QuicListener] = []
@@ -104,8 +106,8 @@ class DoqServer:
             return False
         return self.table.has_room(self.owner(client), evicts_own=True)
 
-    def begin(self, client: str, quic: BoundedQuicConnection) -> DoqConnection:
-        return DoqConnection(self, client, quic)
+    def begin(self, client: str, quic: BoundedQuicConnection) -> QuicDnsConnection:
+        return self._protocol(self, client, quic)
 
     def unwrap(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
         return self.frontend.responder.load_balancers.unwrap(peer, data)
@@ -128,10 +130,14 @@ class DoqServer:
             listener.close()
 
 
-class DoqConnection(QuicConnectionProtocol):
-    """A client's connection."""
+class QuicDnsConnection(QuicConnectionProtocol):
+    """A client's connection. Its error codes are those of the protocol over QUIC."""
 
-    def __init__(self, server: DoqServer, address: str, quic: BoundedQuicConnection) -> None:
+    no_error: ClassVar[int]
+    protocol_error: ClassVar[int]
+    excessive_load: ClassVar[int]
+
+    def __init__(self, server: QuicServer, address: str, quic: BoundedQuicConnection) -> None:
         super().__init__(quic)
         self._bounded = quic
         self.address, self.owner = address, server.owner(address)
@@ -140,10 +146,9 @@ class DoqConnection(QuicConnectionProtocol):
         self.is_known = self.is_ready = False
         self.outstanding = 0
         self._server, self._frontend = server, server.frontend
-        self._key = ""
+        self._client_id: str | None = None
         self._partial: dict[int, bytearray] = {}
         self._unsent: dict[int, int] = {}
-        self._refused: set[int] = set()  # streams whose query is too long
         server.table.add(self)
 
     @property
@@ -153,6 +158,13 @@ class DoqConnection(QuicConnectionProtocol):
     @property
     def idle_seconds(self) -> float:
         return IDLE_SECONDS if self.is_known else UNKNOWN_CLIENT_SECONDS if self.is_ready else HANDSHAKE_SECONDS
+
+    @abstractmethod
+    def _take(self, event: StreamDataReceived) -> None:
+        """Collect what a stream brings, and serve what is whole."""
+
+    def _begin(self) -> None:
+        """Begin to serve, after the handshake."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         if self._bounded.is_released:
@@ -164,9 +176,9 @@ class DoqConnection(QuicConnectionProtocol):
             self._server.table.discard(self)
         elif self._tokens.is_overspent:
             self._frontend.responder.count(DROPPED_METRIC, "flood")
-            self.close(EXCESSIVE_LOAD)
+            self.close(self.excessive_load)
         elif self._bounded.is_flooding:
-            self.close(PROTOCOL_ERROR)
+            self.close(self.protocol_error)
         elif self._bounded.owes_stream_credit:
             self._transmit_soon()
 
@@ -174,8 +186,8 @@ class DoqConnection(QuicConnectionProtocol):
         match event:
             case HandshakeCompleted():
                 self.is_ready = True
-                client_id = client_id_from_sni(self._bounded.server_name, self._frontend.own_name)
-                self._key = self._frontend.client_key(self.address, client_id)
+                self._client_id = client_id_from_sni(self._bounded.server_name, self._frontend.own_name)
+                self._begin()
             case StreamDataReceived():
                 self._take(event)
             case StreamReset() | StopSendingReceived():
@@ -184,6 +196,56 @@ class DoqConnection(QuicConnectionProtocol):
                 self._server.table.discard(self)
             case _:
                 pass
+
+    def _is_waiting(self, stream: int) -> bool:
+        """Return whether a stream still waits for an answer: the client has not gone, and has not cancelled."""
+        return self._bounded.is_open(stream) and self in self._server.table.connections
+
+    def _finish_stream(self, stream: int, data: bytes) -> None:
+        """Send a whole answer. A client that does not read its answers loses the connection."""
+        self._tokens.add(ANSWER_TOKENS)
+        self._quic.send_stream_data(stream, data, end_stream=True)
+        self._unsent = {other: size for other, size in self._unsent.items() if self._bounded.is_open(other)}
+        self._unsent[stream] = len(data)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if sum(self._unsent.values()) > MAX_UNSENT:
+            self.close(self.excessive_load)
+        elif self._bounded.is_exhausted and not self.outstanding:
+            self.close(self.no_error)
+        else:
+            self._transmit_soon()
+
+    def abort(self) -> None:
+        self.close(self.no_error)
+
+    def evict(self) -> None:
+        self.close(self.excessive_load)
+
+    def close(self, error_code: int | None = None, reason_phrase: str = "") -> None:
+        self._server.table.discard(self)
+        self._partial.clear()
+        if not self._bounded.is_released:
+            super().close(self.no_error if error_code is None else error_code, reason_phrase)
+
+    def transmit(self) -> None:
+        if not self._bounded.is_released:
+            super().transmit()
+
+
+class DoqConnection(QuicDnsConnection):
+    """A connection over which queries come as they are, each behind its length."""
+
+    no_error, protocol_error, excessive_load = NO_ERROR, PROTOCOL_ERROR, EXCESSIVE_LOAD
+
+    def __init__(self, server: QuicServer, address: str, quic: BoundedQuicConnection) -> None:
+        super().__init__(server, address, quic)
+        self._key = ""
+        self._refused: set[int] = set()  # streams whose query is too long
+
+    def _begin(self) -> None:
+        self._key = self._frontend.client_key(self.address, self._client_id)
 
     def _take(self, event: StreamDataReceived) -> None:
         """Collect a query. It is whole when the client has finished the stream (RFC 9250, section 4.2)."""
@@ -221,37 +283,13 @@ class DoqConnection(QuicConnectionProtocol):
         self._answer(stream, message)
 
     def _answer(self, stream: int, message: bytes | None) -> None:
-        if not self._bounded.is_open(stream) or self not in self._server.table.connections:
-            return  # the client has gone, or has cancelled
+        if not self._is_waiting(stream):
+            return
         if message is None:
             self._quic.reset_stream(stream, EXCESSIVE_LOAD)
+            self._go_on()
         else:
-            self._tokens.add(ANSWER_TOKENS)
-            self._quic.send_stream_data(stream, len(message).to_bytes(2) + message, end_stream=True)
-            self._unsent = {other: size for other, size in self._unsent.items() if self._bounded.is_open(other)}
-            self._unsent[stream] = len(message)
-        if sum(self._unsent.values()) > MAX_UNSENT:
-            self.close(EXCESSIVE_LOAD)
-        elif self._bounded.is_exhausted and not self.outstanding:
-            self.close(NO_ERROR)
-        else:
-            self._transmit_soon()
-
-    def abort(self) -> None:
-        self.close(NO_ERROR)
-
-    def evict(self) -> None:
-        self.close(EXCESSIVE_LOAD)
-
-    def close(self, error_code: int = NO_ERROR, reason_phrase: str = "") -> None:
-        self._server.table.discard(self)
-        self._partial.clear()
-        if not self._bounded.is_released:
-            super().close(error_code, reason_phrase)
-
-    def transmit(self) -> None:
-        if not self._bounded.is_released:
-            super().transmit()
+            self._finish_stream(stream, len(message).to_bytes(2) + message)
 
 
 def _has_keepalive_option(query: bytes) -> bool:

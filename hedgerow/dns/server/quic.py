@@ -69,6 +69,9 @@ MAX_STREAMS: Final = 64  # of one connection at a time
 MAX_STREAMS_PER_CONNECTION: Final = 10_000  # aioquic never forgets the number of a stream, so the life of a connection is bounded
 _MAX_HANDSHAKE_OCTETS: Final = 32 << 10  # a ClientHello with post-quantum keys has a few thousand
 MAX_STREAM_OCTETS: Final = 2 + 4096  # a query with every option that there is has a few hundred
+MAX_REQUEST_OCTETS: Final = 8192  # of a request over HTTP/3, which may hold a query in its path
+HTTP3: Final = "h3"
+_MAX_UNI_STREAMS: Final = 8  # that a client of HTTP/3 opens: three, and some of types that nobody knows (RFC 9114, section 6.2)
 
 
 class _ComputedLimit:
@@ -90,7 +93,8 @@ class _ComputedLimit:
 
 
 class BoundedQuicConnection(QuicConnection):
-    """`server_name` is the SNI, once the ClientHello has come. `configuration` must allow `MAX_STREAM_OCTETS` per stream.
+    """`server_name` is the SNI, once the ClientHello has come. `configuration` must allow `MAX_STREAM_OCTETS` per stream, or
+    `MAX_REQUEST_OCTETS` for HTTP/3.
 
     Once `is_released`, only `is_open` and `open_streams` may be asked.
     """
@@ -100,8 +104,9 @@ class BoundedQuicConnection(QuicConnection):
     def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:
         super().__init__(configuration=configuration, **options)
         self.server_name: str | None = None
+        most_uni = _MAX_UNI_STREAMS if HTTP3 in (configuration.alpn_protocols or ()) else 0
         self._local_max_streams_bidi = _ComputedLimit(QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", self._stream_credit)  # type: ignore[assignment]
-        self._local_max_streams_uni = _ComputedLimit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", lambda: 0)  # type: ignore[assignment]
+        self._local_max_streams_uni = _ComputedLimit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", lambda: most_uni)  # type: ignore[assignment]
 
     @property
     def open_streams(self) -> int:
@@ -139,7 +144,9 @@ class BoundedQuicConnection(QuicConnection):
         return min(len(self._streams_finished) + MAX_STREAMS, MAX_STREAMS_PER_CONNECTION)
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
-        """Do nothing: a query never needs more than a stream's first credit."""
+        """Give credit only for the streams by which HTTP/3 is controlled: a query never needs more than a stream's first credit."""
+        if stream.stream_id is not None and stream.stream_id & 2:
+            super()._write_stream_limits(builder, space, stream)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -19,20 +20,24 @@ from hedgerow.dns.upstreams.trust import TrustStore
 from hedgerow.dns.upstreams.upstream import Resolve, UpstreamError, UpstreamQuestion, UpstreamSpec
 from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
+_ALPN: Final = UPSTREAM_TRANSPORTS["quic"].alpn
 _NO_ERROR, _CANCELLED = 0, 3  # RFC 9250, section 4.3
 _MAX_ANSWER: Final = 2 + 65_535
 
 
 class QuicChannel(PersistentChannel):
-    """A channel over QUIC. Our own bootstrap resolves the name, for which the certificate is checked with `trust`."""
+    """A channel over QUIC. Our own bootstrap resolves the name, for which the certificate is checked with `trust`.
 
-    def __init__(self, spec: UpstreamSpec, resolve: Resolve, trust: TrustStore) -> None:
+    `alpn` of another protocol serves to try a connection.
+    """
+
+    def __init__(self, spec: UpstreamSpec, resolve: Resolve, trust: TrustStore, alpn: Sequence[str] = _ALPN) -> None:
         super().__init__(spec, resolve, secure=True)
-        self._trust = trust
+        self._trust, self._alpn = trust, alpn
 
     async def _dial(self, address: str) -> QuicUpstreamConnection:
         loop = asyncio.get_running_loop()
-        quic = QuicConnection(configuration=_configuration(self.spec.host, self._trust))
+        quic = QuicConnection(configuration=_configuration(self.spec.host, self._trust, self._alpn))
         local = ("::", 0) if ":" in address else ("0.0.0.0", 0)  # noqa: S104 (an ephemeral port for one connection)
         transport, connection = await loop.create_datagram_endpoint(lambda: QuicUpstreamConnection(quic), local_addr=local)
         try:
@@ -47,11 +52,11 @@ class QuicChannel(PersistentChannel):
         return connection
 
 
-def _configuration(name: str, trust: TrustStore) -> QuicConfiguration:
+def _configuration(name: str, trust: TrustStore, alpn: Sequence[str]) -> QuicConfiguration:
     """Raise OSError for an unreadable file of CAs."""
     usual = ssl.get_default_verify_paths()
     return QuicConfiguration(
-        alpn_protocols=list(UPSTREAM_TRANSPORTS["quic"].alpn),
+        alpn_protocols=list(alpn),
         server_name=name,
         idle_timeout=IDLE_SECONDS,
         cafile=usual.cafile,

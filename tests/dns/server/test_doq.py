@@ -20,7 +20,7 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataRecei
 from small_internet import SmallInternet
 
 from hedgerow.dns.server import doq
-from hedgerow.dns.server.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer, QuicTls
+from hedgerow.dns.server.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqConnection, QuicServer, QuicTls
 from hedgerow.dns.server.quic import MAX_STREAMS, RetryTokens
 from hedgerow.dns.server.rate_limits import HANDSHAKES_PER_SECOND, MAX_HANDSHAKES
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -86,7 +86,7 @@ async def until(holds: Callable[[], bool]) -> None:
 class Stand:
     """A server for DoQ on loopback, and clients of it."""
 
-    def __init__(self, server: DoqServer, port: int, plain: Running) -> None:
+    def __init__(self, server: QuicServer, port: int, plain: Running) -> None:
         self.server, self.port, self.plain = server, port, plain
 
     @contextlib.asynccontextmanager
@@ -100,7 +100,8 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
     async def main() -> None:
         async with running(internet.nameserver.upstream) as plain:
             leaf = internet.authority.leaf("dns.home.example")
-            server = DoqServer(EncryptedFrontend(plain.server.streams, "dns.home.example"), QuicTls(leaf.certificate, leaf.key, ["doq"]))
+            tls = QuicTls(leaf.certificate, leaf.key, ["doq"])
+            server = QuicServer(EncryptedFrontend(plain.server.streams, "dns.home.example"), tls, DoqConnection)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
             await server.listen(sock)
             try:

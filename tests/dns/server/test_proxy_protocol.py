@@ -22,7 +22,7 @@ from small_internet import SmallInternet
 from hedgerow.dns.answer_policy import AnswerPolicy
 from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.doh import DohServer
-from hedgerow.dns.server.doq import DoqServer, QuicTls
+from hedgerow.dns.server.doq import DoqConnection, QuicServer, QuicTls
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 from hedgerow.dns.transports import EncryptedServer
@@ -76,7 +76,7 @@ async def served(internet: SmallInternet) -> AsyncIterator[Served]:
         servers: dict[str, EncryptedServer] = {
             "dot": DotServer(frontend, ServerTls(leaf.certificate, leaf.key, ["dot"])),
             "doh": DohServer(frontend, ServerTls(leaf.certificate, leaf.key, ["h2", "http/1.1"])),
-            "doq": DoqServer(frontend, QuicTls(leaf.certificate, leaf.key, ["doq"])),
+            "doq": QuicServer(frontend, QuicTls(leaf.certificate, leaf.key, ["doq"]), DoqConnection),
         }
         ports = {"udp": plain.port, "tcp": plain.port}
         for name, server in servers.items():
