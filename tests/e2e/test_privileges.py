@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl
+from small_internet.clients import curl, kdig_addresses
 from small_internet.family import COMPUTER, LISTS, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
@@ -68,3 +69,54 @@ def test_each_process_keeps_what_it_needs_and_secrets_stay_with_control_and_sign
         assert shown(running, internet, "www.school.example") == 200
         assert shown(running, internet, "adult.example") == 403, "the block page needs a certificate of its own"
         wait_until(lambda: running.pids("signer") not in ([], [signer]), 30, "the next signer")
+
+
+def test_a_replaced_phrase_list_comes_into_force_with_other_inspectors(internet: SmallInternet) -> None:
+    """Editors replace files, and a confined process may only read the file that it knew."""
+    policy = "phrase_lists: [mine.txt]\n" + family_policy(internet)
+    lists = LISTS | {"mine.txt": "< nothing of that kind ><500>\n"}
+    with running_hedgerow(policy, lists=lists, upstream_authority=internet.authority.root) as running:
+
+        def page() -> int:
+            return curl(internet.url("www.school.example", "/page"), proxy=running.proxy, source=COMPUTER, ca=running.authority).status
+
+        assert page() == 200
+        inspectors = running.pids("inspector")
+        fresh = running.directory / "mine.new"
+        fresh.write_text("< hello from ><500>\n")
+        fresh.replace(running.directory / "mine.txt")
+        wait_until(lambda: page() == 403, 30, "the new phrases are in force")
+        assert not set(inspectors) & set(running.pids("inspector")[-1:])
+
+
+def test_a_certificate_in_another_directory_is_shown_by_another_worker(internet: SmallInternet, tmp_path: Path) -> None:
+    name = "dns.home.example"
+    leaves = [internet.authority.leaf(name), internet.authority.leaf(name, "other.example")]
+    places = []
+    for number, leaf in enumerate(leaves):
+        place = tmp_path / str(number)
+        place.mkdir()
+        shutil.copy(leaf.certificate, place / "chain.pem")
+        shutil.copy(leaf.key, place / "key.pem")
+        places.append(place)
+
+    def policy(place: Path) -> str:
+        certificate = f"  server_name: {name}\n  certificate: {{chain: {place}/chain.pem, key: {place}/key.pem}}\n"
+        return family_policy(internet).replace("people:", f"{certificate}people:", 1)
+
+    with running_hedgerow(policy(places[0]), lists=LISTS, options=("--dot", "127.0.0.1:0")) as running:
+        found = re.search(r" dot=(\S+)", running.ready_line)
+        assert found is not None
+
+        def shown_names() -> str:
+            words = ["openssl", "s_client", "-connect", found[1], "-servername", name]
+            chain = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
+            words = ["openssl", "x509", "-noout", "-ext", "subjectAltName"]
+            return subprocess.run(words, input=chain, capture_output=True, text=True, check=False).stdout
+
+        assert "other.example" not in wait_until(shown_names, 10)
+        (worker,) = running.pids("dns")
+        running.edit_policy(policy(places[1]))
+        wait_until(lambda: "other.example" in shown_names(), 40, "the other certificate is shown")
+        assert worker not in running.pids("dns")
+        assert kdig_addresses(running.dns, "news.example", source=COMPUTER) == ["0.0.0.0"]
