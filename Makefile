@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-dns soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse conformance
+.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -90,6 +90,10 @@ docs: setup  ## Build the documentation site into build/site
 # Needs unbound, dnsmasq, dnsperf, pdns-recursor, knot-resolver and openssl.
 bench-dns: setup  ## Measure the resolver beside the peers
 	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
+
+# Needs unbound, dnsmasq and dnsperf, and three gigabytes of memory for the longest list.
+bench-dns-growth: setup  ## Measure how the resolver's CPU per query grows beside Unbound's, and draw it
+	$(BIN)/python bench/dns_growth.py --out bench/results/dns_growth.md --pictures docs/images $(ARGS)
 
 # Needs dnsmasq and dnsperf; ten million queries take half a minute to several minutes.
 soak-dns: setup  ## Ask the resolver ten million queries

@@ -1,13 +1,17 @@
 """Measure one DNS worker beside its peers in the same run: CPU per query, queries per second, latency, memory.
 
-    .venv/bin/python bench/dns.py [--pairs 5] [--seconds 2] [--kinds blocked cached …] [--domains 1000000] [--plain] [--out FILE]
+    .venv/bin/python bench/dns.py [--pairs 5] [--seconds 2] [--kinds blocked cached …] [--domains 1000000] [--list FILE] [--benign FILE]
+                                  [--tree FOLDER] [--plain] [--out FILE]
 
 The server is pinned to one core and dnsperf to the other. The sides alternate; medians and the spread of the ratios are printed. All
-sides block the same names: a real list, filled up to `--domains` with generated ones (peers other than Unbound: to 200,000). All forward
-to the same dnsmasq, which answers everything under .net.
+sides block the same names: 219,000 generated ones that look like real ones, or those of `--list`, filled up to `--domains` with others
+(peers other than Unbound: to 200,000). All forward to the same dnsmasq, which answers everything.
 
-Kinds: `blocked`, `cached` and `mixed` are measured beside Unbound. `shapes` are the cached names in random case with an EDNS cookie,
-beside our own `cached`. `miss` are names never asked before. `latency-5000` and `latency-20000` are the 99th percentile of `mixed` at
+Kinds: `blocked`, `cached` and `mixed` are measured beside Unbound, with 2,000 names each. `shapes` are the cached names in random case with
+an EDNS cookie, beside our own `cached`. `allowed-N` are N allowed hosts, generated or those of `--benign`, and `blocked-N` N hosts of the
+listed domains, asked again and again. `miss` are allowed hosts that were never asked before, `cold-blocked` hosts of listed domains, and
+`busy-site` random names under one site that many know. `zipf` are 200,000 names, of which 30 % are blocked and the nth is asked 1/n as
+often as the first. `latency-5000` and `latency-20000` are the 99th percentile of `mixed` at
 that many queries per second. `dnsmasq-mixed`, `recursor-mixed`, `knot-mixed` and the like are beside those peers, with the list as a
 response policy zone where they support it. `dot` and `doh` are `cached` over eight kept connections, and `workers` is `mixed` with two
 workers beside one on both cores; these three compare queries per second. `--plain` does without recvmmsg. All kinds take about ten minutes.
@@ -30,17 +34,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import dns_names
 import dns_sides
 from dns_sides import Side, Stand
 
-LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lists" / "plain"
+LISTED = 219_000
 PEERS = {"dnsmasq": dns_sides.dnsmasq, "recursor": dns_sides.recursor, "knot": dns_sides.knot}
 PEER_DOMAINS = 200_000
 KINDS = [
-    *("blocked", "cached", "mixed", "shapes", "miss", "latency-5000", "latency-20000"),
+    *("blocked", "cached", "mixed", "shapes", "miss", "cold-blocked", "busy-site", "latency-5000", "latency-20000"),
+    *("allowed-40000", "allowed-100000", "blocked-100000", "blocked-660000", "zipf"),
     *(f"{peer}-{kind}" for peer in PEERS for kind in ("blocked", "cached", "mixed")),
     *("dot", "doh", "workers"),
 ]
+
+
+COLD = ("miss", "cold-blocked", "busy-site")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,9 @@ class Run:
     lost: int
 
 
-def blocked_names() -> list[str]:
-    return [line for line in (LISTS / "hagezi-nsfw.txt").read_text().splitlines() if line and not line.startswith("#")]
+def blocked_names(path: Path | None = None) -> list[str]:
+    """Return the names of a list, or as many generated ones as a large list has."""
+    return dns_names.listed(LISTED) if path is None else dns_names.read_names(path)
 
 
 def host(label: str, number: int) -> str:
@@ -68,27 +78,72 @@ def bulk_names(count: int) -> list[str]:
     return [f"{''.join(rng.choices(letters, k=rng.randint(5, 14)))}{number}.bulk.example" for number in range(count)]
 
 
-def write_queries(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    rng = random.Random(1)
-    blocked = [f"{rng.choice(('www', 'm', 'ads'))}.{name} {rng.choice(('A', 'A', 'A', 'AAAA'))}" for name in rng.sample(names, 2000)]
-    cached = [f"{host('host', number)} A" for number in range(2000)]
-    mixed = [rng.choice(blocked) if rng.random() < 0.3 else rng.choice(cached) for _ in range(10_000)]
-    shapes = ["".join(rng.choice((c.lower(), c.upper())) for c in line[:-2]) + " A" for line in cached for _ in range(3)]
-    miss = [f"{host('n', number)} A" for number in rng.sample(range(10_000_000), 400_000)]
-    files = {}
-    for kind, lines in {"blocked": blocked, "cached": cached, "mixed": mixed, "shapes": shapes, "miss": miss}.items():
-        files[kind] = folder / f"{kind}.txt"
-        files[kind].write_text("\n".join(lines) + "\n")
-    return files
+@dataclass(slots=True)
+class QueryFiles:
+    """Files of queries, written into a folder when a kind is measured. `names` are blocked; `benign` are hosts to use as allowed ones."""
+
+    folder: Path
+    names: Sequence[str]
+    benign: Sequence[str] = ()
+    number: int = 0
+
+    def of(self, kind: str) -> Path:
+        """Return the file of a kind with a working set."""
+        path = self.folder / f"{kind}.txt"
+        if not path.exists():
+            path.write_text("\n".join(self._lines(kind)) + "\n")
+        return path
+
+    def fresh(self, kind: str, count: int) -> Path:
+        """Return a file of so many names that were in no file before."""
+        self.number += 1
+        match kind:
+            case "cold-blocked":
+                found = dns_names.fresh(self.names, count, self.number)
+            case "busy-site":
+                found = dns_names.busy_site("cloudfront.net", count, self.number)
+            case _:
+                found = dns_names.fresh(self._allowed(20_000), count, self.number)
+        path = self.folder / "fresh.txt"
+        path.write_text("".join(f"{name} A\n" for name in found))
+        return path
+
+    def _lines(self, kind: str) -> list[str]:
+        rng = random.Random(1)
+        cached = [f"{host('host', number)} A" for number in range(2000)]
+        name, _, size = kind.partition("-")
+        if name == "allowed":
+            return [f"{each} A" for each in self._allowed(int(size))]
+        if name == "blocked" and size:
+            return [f"{each} A" for each in dns_names.beneath(self.names)[: int(size)]]
+        if name == "zipf":
+            both = [*self._allowed(140_000), *dns_names.beneath(self.names)[:60_000]]
+            rng.shuffle(both)
+            return [f"{each} A" for each in dns_names.zipf(both, 600_000)]
+        blocked = [
+            f"{rng.choice(('www', 'm', 'ads'))}.{each} {rng.choice(('A', 'A', 'A', 'AAAA'))}" for each in rng.sample(self.names, 2000)
+        ]
+        if name == "blocked":
+            return blocked
+        if name == "shapes":
+            return ["".join(rng.choice((c.lower(), c.upper())) for c in line[:-2]) + " A" for line in cached for _ in range(3)]
+        return cached if name == "cached" else [rng.choice(blocked) if rng.random() < 0.3 else rng.choice(cached) for _ in range(10_000)]
+
+    def _allowed(self, count: int) -> list[str]:
+        if self.benign and len(self.benign) < count:
+            raise SystemExit(f"--benign has {len(self.benign):,} names, of {count:,} that are needed")
+        return list(self.benign[:count]) or dns_names.hosts(count, 1, self.names)
 
 
-def compile_lists(folder: Path, bulk: Sequence[str] = ()) -> None:
+def compile_lists(folder: Path, names: Sequence[str], bulk: Sequence[str] = ()) -> None:
     from hedgerow.blocklists.compiler import compile_generation
     from hedgerow.blocklists.sources import Source, starter_sources
 
-    (folder / "bulk.txt").write_text("\n".join(bulk) + "\n")
-    lists = {"nsfw": LISTS / "hagezi-nsfw.txt", "bulk": folder / "bulk.txt"}
-    sources = [Source(name, "adult", path, format="plain") for name, path in lists.items()]
+    sources = []
+    for name, domains in (("nsfw", names), ("bulk", bulk)):
+        path = folder / f"{name}.list"
+        path.write_text("\n".join(domains) + "\n")
+        sources.append(Source(name, "adult", path, format="plain"))
     compile_generation([*starter_sources(), *sources], folder / "generation")
 
 
@@ -160,13 +215,29 @@ def compare_latency(kind: str, contests: Sequence[Contest], pairs: int, seconds:
     return summary(kind, ratios, {"p99_ms": round(statistics.median(ours), 3)}, {"p99_ms": round(statistics.median(theirs), 3)})
 
 
+def ask_all(contest: Contest) -> None:
+    """Ask each query of a file once, twice for what was lost."""
+    for _ in range(2):
+        dnsperf(contest, 300.0, "-n", "1")
+
+
 def compare(kind: str, contests: Sequence[Contest], pairs: int, seconds: float, *, by_rate: bool = False) -> dict[str, object]:
     """Alternate between two servers; the ratio is that of CPU per query, or of queries per second."""
-    for contest in contests if kind != "miss" else ():
+    for contest in contests:
         measure(contest, 1.0)
     runs = [[measure(contest, seconds) for contest in contests] for _ in range(pairs)]
     ratios = [ours.rate / theirs.rate if by_rate else ours.cpu / theirs.cpu for ours, theirs in runs]
     return summary(kind, ratios, *(figures(each) for each in zip(*runs, strict=True)))
+
+
+def compare_cold(kind: str, sides: Sequence[Side], files: QueryFiles, pairs: int, seconds: float) -> dict[str, object]:
+    """Alternate as `compare` does, with names that neither side was ever asked."""
+    runs = []
+    most = int(150_000 * seconds)
+    for _ in range(pairs):
+        queries = files.fresh(kind, most)
+        runs.append([measure(Contest(side, queries), seconds) for side in sides])
+    return summary(kind, [ours.cpu / theirs.cpu for ours, theirs in runs], *(figures(each) for each in zip(*runs, strict=True)))
 
 
 def figures(runs: Sequence[Run]) -> dict[str, float]:
@@ -184,7 +255,7 @@ class Bench:
     stand: Stand
     ours: Side
     unbound: Side
-    queries: dict[str, Path]
+    queries: QueryFiles
     pairs: int
     seconds: float
 
@@ -192,7 +263,7 @@ class Bench:
         """Measure one kind."""
         peer, _, what = kind.partition("-")
         if peer == "latency":
-            contests = [Contest(side, self.queries["mixed"]) for side in (self.ours, self.unbound)]
+            contests = [Contest(side, self.queries.of("mixed")) for side in (self.ours, self.unbound)]
             return compare_latency(kind, contests, self.pairs, self.seconds)
         if peer in PEERS:
             return self._beside_peer(PEERS[peer], what)
@@ -201,15 +272,21 @@ class Bench:
         if kind == "workers":
             return self._workers()
         if kind == "shapes":
-            cookies = Contest(self.ours, self.queries["shapes"], ("-E", "10:0011223344556677"))
-            return compare(kind, [cookies, Contest(self.ours, self.queries["cached"])], self.pairs, self.seconds)
-        contests = [Contest(side, self.queries[kind]) for side in (self.ours, self.unbound)]
-        return compare(kind, contests, self.pairs, self.seconds)
+            cookies = Contest(self.ours, self.queries.of("shapes"), ("-E", "10:0011223344556677"))
+            return compare(kind, [cookies, Contest(self.ours, self.queries.of("cached"))], self.pairs, self.seconds)
+        if kind in COLD:
+            return compare_cold(kind, (self.ours, self.unbound), self.queries, self.pairs, self.seconds)
+        contests = [Contest(side, self.queries.of(kind)) for side in (self.ours, self.unbound)]
+        if what or kind == "zipf":  # a working set of many names
+            for contest in contests:
+                ask_all(contest)
+        # A run goes through all names of the largest set.
+        return compare(kind, contests, self.pairs, max(self.seconds, int(what or 0) / 80_000))
 
     def _beside_peer(self, start: Callable[[Stand], contextlib.AbstractContextManager[Side]], what: str) -> dict[str, object]:
         names = self.stand.names[:PEER_DOMAINS]
         with start(Stand(self.stand.folder, names, self.stand.upstream)) as peer:
-            contests = [Contest(side, self.queries[what]) for side in (self.ours, peer)]
+            contests = [Contest(side, self.queries.of(what)) for side in (self.ours, peer)]
             return compare(f"{what}, {peer.name} with {len(names):,} domains", contests, self.pairs, self.seconds)
 
     def _encrypted(self, kind: str) -> dict[str, object]:
@@ -218,13 +295,13 @@ class Bench:
             for side in (ours, self.unbound):
                 port = side.dot if kind == "dot" else side.doh
                 how = ("-m", kind, "-p", str(port), *(("-O", f"doh-uri=https://127.0.0.1:{port}/dns-query") if kind == "doh" else ()))
-                contests.append(Contest(side, self.queries["cached"], how))
+                contests.append(Contest(side, self.queries.of("cached"), how))
             return compare(f"{kind}, queries per second", contests, self.pairs, self.seconds, by_rate=True)
 
     def _workers(self) -> dict[str, object]:
         both = "0,1"
         with dns_sides.hedgerow(self.stand, workers=2, cores=both) as two, dns_sides.hedgerow(self.stand, cores=both) as one:
-            contests = [Contest(side, self.queries["mixed"], ("-c", "32"), both) for side in (two, one)]
+            contests = [Contest(side, self.queries.of("mixed"), ("-c", "32"), both) for side in (two, one)]
             return compare("two workers beside one, queries per second", contests, self.pairs, self.seconds, by_rate=True)
 
 
@@ -273,16 +350,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, metavar="KIND")
     parser.add_argument("--domains", type=int, default=1_000_000)
+    parser.add_argument("--list", type=Path, help="a list to block in place of generated names, one domain per line")
+    parser.add_argument("--benign", type=Path, help="names for `allowed-N` in place of generated ones, one per line")
+    parser.add_argument("--tree", default="", help="the folder of another version of Hedgerow, to measure that")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
-        folder, real = Path(place), blocked_names()
+        folder, real = Path(place), blocked_names(options.list)
         bulk = bulk_names(max(0, options.domains - len(real)))
-        compile_lists(folder, bulk)
-        queries = write_queries(folder, real)
+        compile_lists(folder, real, bulk)
+        queries = QueryFiles(folder, real, dns_names.read_names(options.benign) if options.benign else ())
         stand = Stand(folder, [*real, *bulk], stack.enter_context(dns_sides.upstream()))
-        ours = stack.enter_context(dns_sides.hedgerow(stand, plain=options.plain))
+        ours = stack.enter_context(dns_sides.hedgerow(stand, plain=options.plain, tree=options.tree))
         bench = Bench(stand, ours, stack.enter_context(dns_sides.unbound(stand)), queries, options.pairs, options.seconds)
         results = []
         for number, kind in enumerate(options.kinds, 1):

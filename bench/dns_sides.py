@@ -106,9 +106,9 @@ def wait_until_answers(port: int, seconds: float = 120.0) -> None:
 
 @contextlib.contextmanager
 def upstream() -> Iterator[int]:
-    """Run a dnsmasq that answers everything under .net. By default it answers REFUSED to many queries at once."""
+    """Run a dnsmasq that answers everything with one address. By default it answers REFUSED to many queries at once."""
     port = free_port()
-    options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/net/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
+    options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/#/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
     where = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="]
     with started(["dnsmasq", "--keep-in-foreground", *where, *options], "1"):
         wait_until_answers(port)
@@ -123,17 +123,19 @@ def hedgerow(
     encrypted: bool = False,
     limited: bool = False,
     tree: str = "",
+    who: str = "",
     workers: int = 1,
     cores: str = "0",
 ) -> Iterator[Side]:
     """Run workers as the program would start them, with a sink in control's place that reads their events.
 
-    `limited`: limits of queries hold for loopback too. `tree` is the folder of another version of Hedgerow.
+    `limited`: limits of queries hold for loopback too. `tree` is the folder of another version of Hedgerow. `who`: people and
+    devices of the policy in place of a family's.
     """
     ports = (free_port(), free_port(), free_port(), free_port()) if encrypted else (free_port(), 0, 0, 0)
     with tempfile.TemporaryDirectory(dir=stand.folder) as place, contextlib.ExitStack() as running:
         state = Path(place)
-        _publish(stand, state, ports, limited=limited)
+        _publish(stand, state, ports, limited=limited, who=who)
         # On the server's side: beside dnsperf it would keep the thread that takes answers waiting for milliseconds.
         running.enter_context(started([sys.executable, __file__, state / "run" / "events.sock"], cores.partition(",")[0]))
         # As installed: compiled once.
@@ -148,8 +150,9 @@ def hedgerow(
         yield Side("hedgerow", processes, *ports)
 
 
-def _publish(stand: Stand, state: Path, ports: tuple[int, int, int, int], *, limited: bool) -> None:
+def _publish(stand: Stand, state: Path, ports: tuple[int, int, int, int], *, limited: bool, who: str) -> None:
     """Write what supervisor and control leave for a worker: settings and a snapshot."""
+    from hedgerow.app.memory_limit import usable_memory
     from hedgerow.app.settings import Endpoint, Settings
     from hedgerow.app.snapshot import Snapshot
     from hedgerow.policies.reading.load import parse_policy
@@ -158,10 +161,11 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int, int], *, lim
     text = POLICY.replace("UPSTREAM", f"127.0.0.1:{stand.upstream}").replace("CHAIN", str(chain)).replace("KEY", str(key))
     text = text.replace("network: {", "network: {query_limit: {exempt: []}, ", 1) if limited else text
     text += "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1))
+    text = f"{text.partition('people:')[0]}{who}" if who else text
     nowhere = Endpoint("127.0.0.1", 1)
     dns, dot, doh, doq = (Endpoint("127.0.0.1", port) if port else nowhere for port in ports)
     encrypted = {name: endpoint for name, endpoint in (("dot", dot), ("doh", doh), ("doq", doq)) if endpoint is not nowhere}
-    settings = Settings(state, None, dns, nowhere, nowhere, encrypted=encrypted)
+    settings = Settings(state, None, dns, nowhere, nowhere, encrypted=encrypted, memory=usable_memory())
     (state / "run").mkdir()
     settings.save()
     Snapshot(1, time.time(), parse_policy(text.encode(), state / "hedgerow.yaml"), stand.folder / "generation").save(state)

@@ -84,7 +84,7 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder, real = Path(place), dns.blocked_names()
-        dns.compile_lists(folder)
+        dns.compile_lists(folder, real)
         stand = dns_sides.Stand(folder, real, stack.enter_context(dns_sides.upstream()))
         side = stack.enter_context(dns_sides.hedgerow(stand))
         blocked, total = random.Random(3).sample(real, 2000), 0
