@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def memory_problem(processes: Path = Path("/proc/self/cgroup"), groups: Path = P
         needed = f"Each process of Hedgerow needs {_megabytes(MIN_ADDRESS_SPACE)} of address space"
         return f"{needed}, and may use {_megabytes(soft)}: raise the limit (ulimit -v)."
     return ""
+
+
+def usable_memory(processes: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the octets of memory that this process and its children may use: the machine's, or fewer."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _group_limit(processes, groups)
+    return machine if limit is None else min(machine, limit)
 
 
 def _group_limit(processes: Path, groups: Path) -> int | None:

@@ -102,16 +102,22 @@ def default_state() -> Path:
 class Footprint:
     """Memory limits of a run.
 
-    `cache_octets` is for the answers in each resolver. An inspector is replaced once it has grown by `inspector_growth` bytes. With
+    `cache_octets` is for the answers in the resolver of a gate or an inspector. A DNS worker has a 32nd of the machine's memory, within
+    `dns_cache_octets`. An inspector is replaced once it has grown by `inspector_growth` bytes. With
     `one_list_job`, lists are not compiled while others are fetched.
     """
 
     cache_octets: int
+    dns_cache_octets: tuple[int, int]
     inspector_growth: int
     one_list_job: bool
 
 
-FOOTPRINTS = {"standard": Footprint(20 << 20, 150 << 20, False), "small": Footprint(3 << 20, 40 << 20, True)}
+FOOTPRINTS = {
+    "standard": Footprint(20 << 20, (32 << 20, 256 << 20), 150 << 20, False),
+    "small": Footprint(3 << 20, (3 << 20, 3 << 20), 40 << 20, True),
+}
+_DNS_CACHE_SHARE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,7 @@ class Settings:
     run_folder: Path | None = None  # the directory of `run` if the state directory can't be written
     problem: str = ""  # the reason, as one sentence
     transparent: Endpoint | None = None  # target of web connections that the network redirects
+    memory: int = 0  # octets that all processes together may use; 0: unknown
 
     @property
     def listeners(self) -> dict[str, Endpoint]:
@@ -144,6 +151,18 @@ class Settings:
     @property
     def footprint(self) -> Footprint:
         return FOOTPRINTS[self.profile]
+
+    @property
+    def dns_cache_octets(self) -> int:
+        """The size of a DNS worker's caches.
+
+        >>> from dataclasses import replace
+        >>> here = Settings(Path(), None, *[Endpoint("127.0.0.1", 1)] * 3, memory=2 << 30)
+        >>> here.dns_cache_octets >> 20, replace(here, profile="small").dns_cache_octets >> 20
+        (64, 3)
+        """
+        least, most = self.footprint.dns_cache_octets
+        return min(max(self.memory // _DNS_CACHE_SHARE, least), most)
 
     @property
     def run(self) -> Path:

@@ -48,6 +48,7 @@ class HostMatcher:
         self.patterns = HostPatternMatcher.open(generation, [bits.get(source.category, 0) for source in meta.sources])
         self.sealed_sources = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self.sealed = sum(bits[category] for category in self.sealed_sources)
+        self._source_names: dict[tuple[int, str], str] = {}  # the first that blocks, by set and category; empty if none does
         self._has_networks = self._has_keys("!")
         # No name ends in a label that begins with a digit, and no address of the internet begins otherwise.
         self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
@@ -131,9 +132,18 @@ class HostMatcher:
 
     def origin(self, host: str, category: str) -> Origin | None:
         """Return the list that puts a host into a category, without its line, which `rule_locator` looks up."""
-        for match in self.sources(host):
-            if match.category == category:
-                return Origin(match.source, text=match.domain)
+        bit, lifted = self._bits.get(category, 0), 0
+        origin: Origin | None = None
+        for key, number in self._keys_with(rule_key(host, exact=True)):
+            lifted |= self._lifted[number]
+            if origin is None and self._blocked[number] & bit:
+                source = self._source_names.get((number, category))
+                if source is None:
+                    names = (source.name for source in self._blocking_sources(number) if source.category == category)
+                    source = self._source_names[number, category] = next(names, "")
+                origin = Origin(source, text=host_of_key(key)) if source else None
+        if origin is not None and ((self._is_plain and not lifted & bit) or self.mask(host) & bit):
+            return origin
         found = self.address_source(host, category) if is_address(host) else None
         return None if found is None else Origin(found[0].name)
 

@@ -146,14 +146,40 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | 
         return None
 
 
-@functools.lru_cache(maxsize=8192)
 def registered_domain(host: str) -> str:
     """Return the registered part of a canonical host, one label under a public suffix; the host itself if it has none.
 
-    >>> registered_domain("www.example.co.uk")
-    'example.co.uk'
+    >>> registered_domain("www.example.co.uk"), registered_domain("a.b.example.com"), registered_domain("com")
+    ('example.co.uk', 'example.com', 'com')
     """
+    front, _, top = host.rpartition(".")
+    last_two = f"{front.rpartition('.')[2]}.{top}"
+    # Most suffixes are top-level domains, and the library takes ten times as long.
+    return last_two if front and last_two not in _longer_suffixes() and top not in _uncommon_tops() else _registered_domain(host)
+
+
+@functools.lru_cache(maxsize=8192)
+def _registered_domain(host: str) -> str:
     return host if is_address(host) else _suffix_list().privatesuffix(host) or host
+
+
+@functools.cache
+def _longer_suffixes() -> frozenset[str]:
+    """Return the last two labels of the public suffixes that have as many or more."""
+    return frozenset(".".join(rule.split(".")[-2:]) for rule in _suffix_rules() if "." in rule)
+
+
+@functools.cache
+def _uncommon_tops() -> frozenset[str]:
+    """Return the last labels of names that are suffixes whatever their last but one is, and those of IPv4 addresses."""
+    wildcards = {rule.removeprefix("*.") for rule in _suffix_rules() if rule.startswith("*.") and rule.count(".") == 1}
+    return frozenset(wildcards | {str(number) for number in range(256)})
+
+
+def _suffix_rules() -> list[str]:
+    lines = map(str.strip, Path(publicsuffixlist.PSLFILE).read_text(encoding="utf-8").splitlines())
+    rules = [line.removeprefix("!") for line in lines if line and not line.startswith("//")]
+    return [rule if rule.isascii() else parse_host(rule.replace("*", "x")) or "" for rule in rules]
 
 
 @functools.cache

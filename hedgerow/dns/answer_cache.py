@@ -8,11 +8,11 @@ from collections.abc import Callable
 from struct import pack
 from typing import Final, NamedTuple
 
-from hedgerow.dns import answers
+from hedgerow.dns import answers, wire
 from hedgerow.dns.answer_policy import AnswerPolicy
 from hedgerow.dns.answers import Draft
-from hedgerow.dns.cache import NEVER, CacheEntry, ClockCache, learn_suffix
-from hedgerow.dns.metrics import SeriesTable
+from hedgerow.dns.cache import NEVER, CacheEntry, ClockCache, Resolution, learn_suffix
+from hedgerow.dns.metrics import CountedDecision, CountedDecisions
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED
 from hedgerow.dns.wire import Query
 from hedgerow.policies.decide import WELCOME_REASONS, fields_read
@@ -20,9 +20,11 @@ from hedgerow.policies.model import Decision, DeviceId, Reason, RequestKind, Ver
 from hedgerow.policies.network import BlockedAnswer
 from hedgerow.policies.ruleset import Ruleset
 
-MAX_ANSWERS: Final = 10_000
-_PREFETCH_AT: Final = 0.9  # the part of its lifetime after which a popular answer is asked for again
 _MIN_PREFETCH_LIFETIME: Final = 10.0  # seconds
+_MAX_BLOCKED: Final = 4096
+_MIN_BLOCKED_LEFT: Final = answers.BLOCKED_LIFETIME / 2  # seconds that a blocked answer still lasts if it is given to another name
+_MAX_SHAPES: Final = 256
+LONGEST_QUESTION: Final = wire.HEADER + 255 + 4  # octets of a message up to the end of the question
 
 URL_ALLOWED: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 """The decision on a host whose URL was judged and allowed. It holds for that request alone, so its answer is not kept."""
@@ -40,10 +42,12 @@ class Clocks(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The message to send (None: nothing), and its cache entry with the decision (None: the query was not judged)."""
+    """The message to send (None: nothing), and its cache entry with its key and the decision (None: the query was not judged)."""
 
     message: bytes | None
     entry: CacheEntry | None = None
+    key: bytes = b""
+    decision: Decision | None = None
 
 
 class QueryContext(NamedTuple):
@@ -63,14 +67,17 @@ class AnswerCache(ClockCache[CacheEntry]):
     """Answers by ruleset, header flags, name, type, class and EDNS shape.
 
     A key is `prefix(ruleset) + Query.key`. The listeners build the same bytes without parsing the query; `suffixes` maps the raw bytes
-    behind the name to the last part of the key, by transport.
+    behind the name to the last part of the key, by transport. Equal answers to different names, as blocked ones are, are one object, and so
+    are those that several rulesets give to one name.
     """
 
     def __init__(self, max_octets: int, clocks: Clocks) -> None:
-        super().__init__(MAX_ANSWERS, max_octets)
+        super().__init__(max_octets)
         self.suffixes: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         self._clocks = clocks
-        self._series = SeriesTable()
+        self._counted_decisions = CountedDecisions()
+        self._blocked: dict[tuple[object, ...], CacheEntry] = {}
+        self._shapes: dict[bytes, bytes] = {}
         self._epoch = 0
 
     def start_epoch(self) -> None:
@@ -78,32 +85,47 @@ class AnswerCache(ClockCache[CacheEntry]):
         self._epoch += 1
         self.clear()
 
+    def clear(self) -> None:
+        super().clear()
+        self._blocked.clear()
+
     def prefix(self, ruleset: Ruleset) -> bytes:
         """Return the first part of a ruleset's cache keys. Its id is unique within one snapshot only."""
         return pack("!II", self._epoch & 0xFFFFFFFF, ruleset.id)
 
-    def build(self, context: QueryContext, decision: Decision, draft: Draft, created_at: float | None = None) -> Answer:
-        """Render a draft for the client, and keep it unless its lifetime is 0. `created_at` is None for an answer of our own making."""
-        query = context.query
+    def build(self, context: QueryContext, decision: Decision, draft: Draft) -> Answer:
+        """Render a draft of our own making for the client, and keep it unless its lifetime is 0."""
         now = self._clocks.steady()
         until = _earliest(context.ruleset.until, decision.until)
-        key = context.prefix + query.key
         entry = CacheEntry(
-            answers.render(query, draft),
+            answers.render(context.query, draft),
             draft,
-            created_at=now if created_at is None else created_at,
+            created_at=now,
             until=NEVER if until is NEVER else now + (until - self._clocks.wall()),
-            key=key,
-            decision=decision,
-            series=self._series.of(decision, context.transport, query.qtype, context.ruleset.profile),
+            counted=self._counted(context, decision),
         )
-        if query.cacheable and created_at is not None and entry.expires - created_at >= _MIN_PREFETCH_LIFETIME:
-            entry.prefetch_at = created_at + _PREFETCH_AT * (entry.expires - created_at)
-        entry.refresh(now)
-        if query.cacheable and entry.expires > now and context.decision is not URL_ALLOWED:
-            self.put(key, entry, now)
-            learn_suffix(self.suffixes[context.transport], query)
-        return Answer(entry.message(query.data, query.end), entry)
+        return self._keep(context, decision, entry, now)
+
+    def build_from(self, context: QueryContext, decision: Decision, resolution: Resolution, draft: Draft) -> Answer:
+        """Do as `build` does for the draft of a resolution. Rulesets share the answer."""
+        now, query = self._clocks.steady(), context.query
+        counted = self._counted(context, decision)
+        until = _earliest(context.ruleset.until, decision.until)
+        if until is not NEVER:
+            until = now + (until - self._clocks.wall())
+            if until >= resolution.created_at + max([ttl for _, ttl in draft.ttls], default=0) and until >= resolution.fresh_until:
+                until = NEVER  # no TTL goes beyond it
+        is_shareable = query.cacheable and until is NEVER and resolution.unfiltered is None
+        shape = query.data[2 : wire.HEADER] + query.suffix
+        shared = resolution.answer
+        if is_shareable and shared is not None and shared.counted is counted and shared.expires > now and resolution.answer_shape == shape:
+            return self._keep(context, decision, shared, now)
+        entry = CacheEntry(answers.render(query, draft), draft, created_at=resolution.created_at, until=until, counted=counted)
+        entry.wants_prefetch = query.cacheable and entry.expires - entry.created_at >= _MIN_PREFETCH_LIFETIME
+        if is_shareable and (shared is None or shared.expires <= now):
+            resolution.answer, resolution.answer_shape = entry, self._shared_shape(shape)
+            entry.is_shared = True
+        return self._keep(context, decision, entry, now)
 
     def build_blocked(self, context: QueryContext, decision: Decision, lifetime: float | None = None) -> Answer:
         """Build the answer to a blocked query, as the policy wants it. `lifetime` is in seconds, None: the usual one."""
@@ -114,8 +136,48 @@ class AnswerCache(ClockCache[CacheEntry]):
             kind = BlockedAnswer.NXDOMAIN
         elif kind is BlockedAnswer.PAGE and not (policy.serves_page or context.ruleset.trusts_ca or decision.reason in WELCOME_REASONS):
             kind = BlockedAnswer.ZERO  # another server's certificate warning would only frighten
-        draft = answers.blocked(context.query, decision, kind, settings.block_page)
-        return self.build(context, decision, draft if lifetime is None else draft._replace(lifetime=lifetime))
+        if lifetime is not None:
+            draft = answers.blocked(context.query, decision, kind, settings.block_page)
+            return self.build(context, decision, draft._replace(lifetime=lifetime))
+        now, query = self._clocks.steady(), context.query
+        shape = (context.prefix, query.data[2 : wire.HEADER], query.suffix, id(kind), self._counted(context, decision).tag, decision.until)
+        entry = self._blocked.get(shape)
+        if entry is not None and (entry.expires - now > _MIN_BLOCKED_LEFT or now < entry.expires == entry.until):
+            return self._keep(context, decision, entry, now)
+        answer = self.build(context, decision, answers.blocked(query, decision, kind, settings.block_page))
+        if answer.entry is not None and query.cacheable and LONGEST_QUESTION + len(answer.entry.tail) <= query.limit:
+            if len(self._blocked) >= _MAX_BLOCKED:
+                self._blocked.clear()
+            self._share(answer.key, answer.entry)
+            self._blocked[shape] = answer.entry
+        return answer
+
+    def _keep(self, context: QueryContext, decision: Decision, entry: CacheEntry, now: float) -> Answer:
+        """Return the answer for the client, and keep it if it may be asked for again."""
+        query = context.query
+        key = context.prefix + query.key
+        if now >= entry.due:
+            entry.refresh(now)
+        if query.cacheable and entry.expires > now and context.decision is not URL_ALLOWED:
+            self.put(key, entry, now)
+            suffixes = self.suffixes[context.transport]
+            if query.suffix_key not in suffixes:
+                learn_suffix(suffixes, query)
+        return Answer(entry.message(query.data, query.end), entry, key, decision)
+
+    def _counted(self, context: QueryContext, decision: Decision) -> CountedDecision:
+        return self._counted_decisions.of(decision, context.transport, context.query.qtype)
+
+    def _share(self, key: bytes, entry: CacheEntry) -> None:
+        """Mark an entry, which was just kept under a key, as one for many names."""
+        if key in self.entries:
+            self.octets -= entry.size
+        entry.is_shared = True
+
+    def _shared_shape(self, shape: bytes) -> bytes:
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        return self._shapes.setdefault(shape, shape)
 
 
 def _earliest(*instants: float | None) -> float:

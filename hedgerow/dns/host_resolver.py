@@ -95,9 +95,9 @@ class HostResolver:
     async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, decided: Decision | None) -> HostLookup:
         data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
         answer = await self._resolver.answer(ruleset, device, data, "gate", decided)
-        if answer.message is None or answer.entry is None or answer.entry.decision is None:
+        if answer.message is None or answer.decision is None:
             return HostLookup((), _ALLOWED, failed=True)
-        decision = answer.entry.decision
+        decision = answer.decision
         if decision.verdict is Verdict.BLOCK:
             return HostLookup((), decision)
         response = parse_response(answer.message, data[wire.HEADER :])

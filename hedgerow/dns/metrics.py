@@ -6,10 +6,14 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
 
+from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Decision
 
 type SeriesKey = tuple[str, ...]
 type Series = tuple[SeriesKey, ...]
+
+TAG_OCTETS: Final = 6
+_MAX_COUNTED: Final = 4096
 
 # No label holds text that a client chose: other types are counted together.
 _TYPE_NAMES: Final = {
@@ -33,24 +37,58 @@ def type_name(qtype: int) -> str:
     return _TYPE_NAMES.get(qtype) or f"TYPE{qtype}"
 
 
-class SeriesTable:
-    """The series that an answer counts for. Equal ones are one object, since each cached answer holds them."""
+class CountedDecision:
+    """A decision as answers are counted and reported by: `series` are those of the counters, without that of the profile.
+
+    Equal ones are one object, which all their answers share. `decision` has neither its end nor the text of its rule. `tag` tells its
+    decision from others.
+    """
+
+    __slots__ = ("decision", "series", "tag")
+
+    def __init__(self, decision: Decision, series: Series, tag: bytes) -> None:
+        self.decision, self.series, self.tag = decision, series, tag
+
+    def profile_series(self, profile: str) -> SeriesKey:
+        return ("hedgerow_dns_queries_by_profile_total", profile, self.series[0][1])
+
+
+class CountedDecisions:
+    """The counted decisions of answers. Bounded; an counted that was dropped is made anew."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, str, str, str], Series] = {}
+        self._known: dict[tuple[object, ...], CountedDecision] = {}
+        self._decisions: dict[tuple[object, ...], tuple[Decision, bytes]] = {}
+        self._number = 0
 
-    def of(self, decision: Decision, transport: str, qtype: int, profile: str) -> Series:
+    def of(self, decision: Decision, transport: str, qtype: int) -> CountedDecision:
+        rule = decision.rule
+        source, line = (None, None) if rule is None else (rule.source, rule.line)
+        kind = _TYPE_NAMES.get(qtype, "other")
         # Members of an enum are unique objects, and hashing one would be a call of Python code.
-        key = (id(decision.verdict), id(decision.reason), transport, _TYPE_NAMES.get(qtype, "other"), profile)
-        series = self._known.get(key)
-        if series is None:
+        key = (id(decision.verdict), id(decision.reason), decision.what, source, line, transport, kind)
+        counted = self._known.get(key)
+        if counted is None:
+            if len(self._known) >= _MAX_COUNTED:
+                self._known.clear()
+                self._decisions.clear()
+            shared, tag = self._shared(key[:5], decision)
             verdict, reason = str(decision.verdict), str(decision.reason)
-            series = self._known[key] = (
+            series = (
                 ("hedgerow_dns_queries_total", verdict, reason, transport),
-                ("hedgerow_dns_queries_by_type_total", key[3], verdict),
-                ("hedgerow_dns_queries_by_profile_total", profile, verdict),
+                ("hedgerow_dns_queries_by_type_total", kind, verdict),
             )
-        return series
+            counted = self._known[key] = CountedDecision(shared, series, tag)
+        return counted
+
+    def _shared(self, key: tuple[object, ...], decision: Decision) -> tuple[Decision, bytes]:
+        found = self._decisions.get(key)
+        if found is None:
+            self._number += 1
+            rule = decision.rule if decision.rule is None else Origin(decision.rule.source, decision.rule.line)
+            plain = Decision(decision.verdict, decision.reason, decision.what, rule, target=decision.target)
+            found = self._decisions[key] = plain, self._number.to_bytes(TAG_OCTETS)
+        return found
 
 
 class Histogram:

@@ -13,7 +13,7 @@ from hedgerow.dns.aliases import start_following
 from hedgerow.dns.answer_cache import Answer, AnswerCache, Clocks, QueryContext
 from hedgerow.dns.answer_policy import TRUSTED, AnswerPolicy, Decide
 from hedgerow.dns.answers import Draft
-from hedgerow.dns.cache import CacheEntry, ClockCache, Resolution, resolution_key
+from hedgerow.dns.cache import RULESET_OCTETS, CacheEntry, ClockCache, Resolution, resolution_key
 from hedgerow.dns.metrics import type_name
 from hedgerow.dns.pending_query import Failed, Fresh, Outcome, PendingQuery, Stale
 from hedgerow.dns.private_networks import private_zone
@@ -29,7 +29,6 @@ from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Request
 from hedgerow.policies.network import ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
-MAX_RESOLUTIONS: Final = 10_000
 CACHE_OCTETS: Final = 20 << 20
 _ANSWERS_SHARE: Final = 0.4  # of the cache; the rest is for resolutions
 
@@ -64,7 +63,7 @@ class Resolver:
         self.upstreams = upstreams
         self.clocks = clocks or Clocks()
         self.answers = AnswerCache(answer_octets, self.clocks)
-        self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - answer_octets)
+        self.resolutions: ClockCache[Resolution] = ClockCache(cache_octets - answer_octets)
         self._policy = answer_policy or AnswerPolicy(decide)
         self._tunnel_detector = TunnelDetector()
         self._rewriter = Rewriter(self.answers, self.clocks.steady)
@@ -126,11 +125,12 @@ class Resolver:
             pending = PendingQuery(self.upstreams, resolution, self.clocks.steady, lambda outcome: self._conclude(miss, outcome, done))
             pending.start(context.query)
 
-    def prefetch(self, entry: CacheEntry) -> None:
-        """Refresh the resolution behind a popular answer that is about to expire."""
+    def prefetch(self, key: bytes) -> None:
+        """Refresh the resolution behind the answer with this key, which is about to expire."""
         if self.upstreams.is_busy:
             return
-        query, upstreams = entry.query, self.upstreams
+        # Without the client's EDNS options, which no upstream sees.
+        query, upstreams = wire.query_of(key[RULESET_OCTETS:]), self.upstreams
 
         def on_outcome(outcome: UpstreamOutcome) -> None:
             if isinstance(outcome, Response) and upstreams is self.upstreams:
@@ -146,11 +146,11 @@ class Resolver:
         resolution = Resolution(
             answers.forwarded(query, response, targets),
             tuple(map(wire.host_of, aliases)),
-            responses.packed_addresses(response, owners),
+            responses.address_hints(response, owners),
             self.clocks.steady(),
             unfiltered=_with_ech(query, response, targets),
         )
-        if resolution.draft.lifetime > 0:
+        if resolution.fresh_until > resolution.created_at:
             self.resolutions.put(key, resolution, resolution.created_at)
         return resolution
 
@@ -170,7 +170,7 @@ class Resolver:
                 return self._answer_from(context, self._learn(miss, response))
             case Stale(resolution, keep):
                 draft = answers.stale(resolution.draft, keep=keep)
-                return self._answer_from(context, Resolution(draft, resolution.targets, resolution.addresses, self.clocks.steady()))
+                return self._answer_from(context, Resolution(draft, resolution.targets, resolution.hints, self.clocks.steady()))
             case Failed(error):
                 return self.answers.build(context, context.decision, answers.failed(str(error), error.ede, error.rcode))
             case never:
@@ -243,7 +243,17 @@ class Resolver:
         draft = resolution.draft
         if resolution.unfiltered is not None and not policy.is_filtered(context.ruleset):
             draft = resolution.unfiltered
-        return self.answers.build(context, decision, draft, resolution.created_at)
+        return self.answers.build_from(context, decision, resolution, draft)
+
+
+def refresh(resolver: Resolver, key: bytes, entry: CacheEntry, now: float) -> bool:
+    """Patch the TTLs of a cached answer that is asked for; False if it has expired. It is asked anew a little before that."""
+    if not entry.refresh(now):
+        return False
+    if entry.wants_prefetch and now >= entry.prefetch_at:
+        entry.wants_prefetch = False
+        resolver.prefetch(key)
+    return True
 
 
 def _refusal(query: Query) -> Draft | None:

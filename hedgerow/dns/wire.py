@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
@@ -44,6 +44,8 @@ PADDING: Final = 12  # the EDNS option (RFC 7830)
 _EMPTY_ERROR: Final = (0, 2)  # octets of one without content, or with a code alone
 _MAC_OPTION: Final = 65_001  # the EDNS option for local use with which forwarders pass on the client's MAC address
 _MAC_OCTETS: Final = 6
+_MAX_LABEL: Final = 63
+_MAX_NAME: Final = 255  # with its last octet
 UDP_SIZE: Final = 1232  # the largest datagram that we send or accept (DNS flag day 2020)
 
 # Bits of the byte that describes the shape of an answer, the last part of a cache key.
@@ -75,8 +77,10 @@ One without content says that the client can read a structured error (draft-ietf
 options behind the first one, but leaves such a query to the parser.
 """
 
-_PLAIN_HOST = re.compile(r"[a-z0-9_.-]+")
-_PLAIN_LABEL = re.compile(rb"[a-z0-9_-]+")
+_PLAIN_OCTETS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
+_SHORT_LABEL: Final = 44  # the longest whose length is no octet of a plain label
+_TO_HOST: Final = bytes(octet if octet in _PLAIN_OCTETS else 0x2E for octet in range(256))
+_BEHIND_NAME: Final = (4, 4 + 11)  # octets of a query behind its name: without OPT record, or with one that has no options
 
 
 class Malformed(ValueError):
@@ -212,27 +216,20 @@ def host_of(name: bytes) -> str:
     >>> host_of(b"\x03www\x07example\x00"), host_of(b"\x03a.b\x00"), host_of(b"\x00")
     ('www.example', 'a\\046b', '')
     """
-    text = name.decode("latin-1")
-    labels: list[str] = []
-    at = 0
+    at = dots = longest = 0
     while size := name[at]:
-        labels.append(text[at + 1 : at + 1 + size])
         at += 1 + size
-    host = ".".join(labels)
-    return host if _PLAIN_HOST.fullmatch(host) and host.count(".") == len(labels) - 1 else _escaped(name)
+        dots += 1
+        if size > longest:
+            longest = size
+    # Lengths become dots, and so does whatever no host has. If there are more dots than lengths, the name has such octets.
+    host = name[1:at].translate(_TO_HOST).decode("ascii")
+    return host if dots and longest <= _SHORT_LABEL and host.count(".") == dots - 1 else _escaped(name)
 
 
 def _escaped(name: bytes) -> str:
-    labels: list[str] = []
-    at = 0
-    while size := name[at]:
-        label = name[at + 1 : at + 1 + size]
-        if _PLAIN_LABEL.fullmatch(label):
-            labels.append(label.decode("ascii"))
-        else:
-            labels.append("".join(chr(octet) if _PLAIN_LABEL.match(bytes((octet,))) else f"\\{octet:03d}" for octet in label))
-        at += 1 + size
-    return ".".join(labels)
+    labels = (name[at + 1 : at + 1 + name[at]] for at in label_starts(name))
+    return ".".join("".join(chr(octet) if octet in _PLAIN_OCTETS else f"\\{octet:03d}" for octet in label) for label in labels)
 
 
 def name_of(host: str) -> bytes:
@@ -251,6 +248,34 @@ def name_of(host: str) -> bytes:
 
 def parse_query(data: bytes, transport: str = "udp") -> Query:
     """Parse a query whose opcode is QUERY. Raises Malformed."""
+    end = data.find(0, HEADER) + 1
+    rest = data[end:]
+    if end and len(rest) in _BEHIND_NAME and _is_name(name := data[HEADER:end]):
+        # Queries differ in little but their names.
+        return Query(data, end + 4, name.lower(), *_parse_around(data[2:HEADER], rest, transport))
+    return _parse_whole(data, transport)
+
+
+@lru_cache(maxsize=1024)
+def _parse_around(head: bytes, rest: bytes, transport: str) -> tuple[int, int, Edns | None, int, bool]:
+    """Parse a query without its name. Raises Malformed."""
+    return _parse_whole(b"\0\0" + head + b"\0" + rest, transport)[3:]
+
+
+def _is_name(name: bytes) -> bool:
+    """Return whether octets, of which only the last is zero, are one uncompressed name."""
+    at = 0
+    try:
+        while size := name[at]:
+            if size > _MAX_LABEL:
+                return False
+            at += 1 + size
+    except IndexError:
+        return False
+    return at < _MAX_NAME
+
+
+def _parse_whole(data: bytes, transport: str) -> Query:
     if len(data) < HEADER:
         raise Malformed("shorter than a header")
     flags, questions, answers, authority, additional = unpack_from("!HHHHH", data, 2)

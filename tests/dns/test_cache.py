@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.dns import answers, wire
-from hedgerow.dns.cache import CacheEntry, ClockCache, Resolution, learn_suffix
+from hedgerow.dns.cache import KEY_OVERHEAD, CacheEntry, ClockCache, Resolution, learn_suffix
+from hedgerow.dns.metrics import CountedDecisions
 from hedgerow.dns.upstreams import responses
+from hedgerow.policies.model import Decision, Reason, Verdict
 
+COUNTED = CountedDecisions().of(Decision(Verdict.ALLOW, Reason.DEFAULT), "udp", wire.A)
 QUERY = wire.parse_query(bytes(dnslib.DNSRecord.question("a.example").pack()))
 
 
@@ -25,9 +28,7 @@ def entry(
     offsets = tuple((16 * index + 6, ttl) for index, ttl in enumerate(ttls))
     alive = float(min(ttls)) if lifetime is None else lifetime
     draft = answers.Draft(0, len(records), 0, b"".join(records), offsets, alive, ceiling)
-    return CacheEntry(
-        answers.render(QUERY, draft), draft, created_at=1000.0, until=until, key=bytes(8) + QUERY.key, decision=None, series=()
-    )
+    return CacheEntry(answers.render(QUERY, draft), draft, created_at=1000.0, until=until, counted=COUNTED)
 
 
 def shown(made: CacheEntry) -> list[int]:
@@ -78,25 +79,24 @@ def test_entry_is_patched_at_most_once_per_second() -> None:
 
 
 class Value:
-    def __init__(self, size: int, expires: float, seen: float) -> None:
-        self.size, self.expires, self.seen = size, expires, seen
+    def __init__(self, size: int, expires: float, seen: float, *, is_shared: bool = False) -> None:
+        self.size, self.expires, self.seen, self.is_shared = size, expires, seen, is_shared
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400), st.floats(0, 20), st.booleans()), max_size=200))
 def test_bounds_hold_whatever_is_put(steps: list[tuple[int, int, float, bool]]) -> None:
-    cache: ClockCache[Value] = ClockCache(10, 2000)
+    cache: ClockCache[Value] = ClockCache(2000)
     now = 0.0
     for number, size, life, sweep in steps:
         now += 0.5
         cache.put(pack("!I", number), Value(size, now + life, now), now)
         if sweep:
             cache.sweep(now, 5)
-        assert len(cache) <= 10
-        assert cache.octets == sum(value.size + 4 for value in cache.entries.values()) <= 2000
+        assert cache.octets == sum(value.size + KEY_OVERHEAD + 4 for value in cache.entries.values()) <= 2000
 
 
 def test_used_entries_outlive_unused_ones() -> None:
-    cache: ClockCache[Value] = ClockCache(3, 10_000)
+    cache: ClockCache[Value] = ClockCache(3 * (KEY_OVERHEAD + 2))
     for number in range(3):
         cache.put(bytes([number]), Value(1, 1000.0, 0.0), float(number))
     assert cache.get(b"\0", 10.0) is not None
@@ -105,8 +105,18 @@ def test_used_entries_outlive_unused_ones() -> None:
     assert b"\1" not in cache.entries
 
 
+def test_values_that_many_keys_share_make_room_in_turn() -> None:
+    """One that is always in use must not send the hand round the whole cache for each new key."""
+    cache: ClockCache[Value] = ClockCache(100 * (KEY_OVERHEAD + 4))
+    shared = Value(0, 10_000.0, 0.0, is_shared=True)
+    for number in range(300):
+        shared.seen = float(number)
+        cache.put(pack("!I", number), shared, float(number))
+    assert list(cache.entries) == [pack("!I", number) for number in range(200, 300)]
+
+
 def test_expired_values_are_not_returned_and_are_swept() -> None:
-    cache: ClockCache[Value] = ClockCache(10, 10_000)
+    cache: ClockCache[Value] = ClockCache(10_000)
     cache.put(b"a", Value(1, 5.0, 0.0), 0.0)
     assert cache.get(b"a", 5.0) is None
     cache.sweep(5.0, 100)
@@ -130,7 +140,7 @@ def resolution(number: int, records: int) -> Resolution:
     body = b"".join(wire.record_bytes(wire.QUESTION_POINTER, wire.A, 300 + at, rdata) for at, rdata in enumerate(rdatas))
     head = asked.data[:2] + b"\x81\x80" + pack("!HHHH", 1, records, 0, 0)
     response = responses.parse_response(head + asked.data[wire.HEADER : asked.end] + body, asked.name + asked.suffix[:4])
-    return Resolution(answers.forwarded(asked, response, ()), (), responses.packed_addresses(response, {asked.name}), 0.0)
+    return Resolution(answers.forwarded(asked, response, ()), (), responses.address_hints(response, {asked.name}), 0.0)
 
 
 @pytest.mark.parametrize("records", [1, 5, 50, 512])

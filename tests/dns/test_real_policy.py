@@ -16,8 +16,8 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dns.answer_policy import AnswerPolicy
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.listeners import DnsServer
+from hedgerow.dns.server.reports import Client
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.responses import parse_response, parse_svcb
 from hedgerow.policies.decide import decide

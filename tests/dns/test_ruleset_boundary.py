@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.server.clients import Client
+from hedgerow.dns.server.reports import Client
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 

@@ -72,8 +72,7 @@ def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> t
 
             async def verdict(device: DeviceId, host: str) -> Verdict:
                 answer = await server.resolver.answer(ruleset, device, message(host), "udp")
-                assert answer.entry is not None
-                decision = answer.entry.decision
+                decision = answer.decision
                 assert decision is not None
                 assert decision.verdict is Verdict.ALLOW or decision.reason is Reason.BYPASS
                 return decision.verdict

@@ -82,7 +82,7 @@ def dns_response(data: bytes) -> None:
     message = b"\x00\x01\x81\x80\x00\x01" + data[:6].ljust(6, b"\0") + QUESTION + data[6:]
     response = responses.parse_response(message, QUESTION)
     list(responses.address_texts(response))
-    responses.packed_addresses(response, {QUESTION[:-4]})
+    responses.address_hints(response, {QUESTION[:-4]})
     responses.extended_error(response)
     for record in (*response.answers, *response.authority):
         responses.expand_rdata(message, record)

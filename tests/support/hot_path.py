@@ -17,8 +17,8 @@ from typing import Any, cast
 
 from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.listeners import DnsServer
+from hedgerow.dns.server.reports import Client
 from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.udp import BatchUdpListener
 from hedgerow.dns.upstreams.pool import UpstreamPool
@@ -46,7 +46,11 @@ class OneServer:
         resolver = Resolver(UpstreamPool(()), _decide, clocks=Clocks(lambda: 1000.0, lambda: 2000.0))
         client = Client(DeviceId("device"), cast(Ruleset, _Rules()))
         self._server = DnsServer(resolver, lambda _address: client, lambda *_: None)
-        self.hits = 0
+
+    @property
+    def hits(self) -> float:
+        """The number of answers from the cache."""
+        return self._server.responder.counters.get(("hedgerow_dns_cache_hits_total",), 0.0)
 
     async def start(self) -> None:
         await self._server.listen("127.0.0.1", 0)
@@ -54,7 +58,7 @@ class OneServer:
         assert isinstance(listener, BatchUdpListener)
         self._listener, self._memory, self._sent = cast(Any, listener), listener._memory, list[bytes]()
         self._listener._recvmmsg, self._listener._sendmmsg = self._receive, self._send_hit
-        self._listener._send = lambda _peer, _ancillary, message: self._sent.append(message)
+        self._listener._send_late = lambda _sender, message: self._sent.append(message)
 
     def feed(self, datagram: bytes) -> list[bytes | None]:
         """The answers to one datagram: one, or none."""
@@ -90,7 +94,6 @@ class OneServer:
         return 1
 
     def _send_hit(self, *_: object) -> int:
-        self.hits += 1
         self._sent.append(bytes(self._memory.slots[: self._memory.iovecs[1]]))
         return 1
 

@@ -16,6 +16,7 @@ import typer
 
 from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.logs import start_logs
+from hedgerow.app.memory_limit import usable_memory
 from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, exec_supervisor, open_sockets, prepare_run
@@ -102,6 +103,7 @@ def up(
             workers=workers,
             inspectors=inspectors,
             profile=profile.value,
+            memory=usable_memory(),
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,

@@ -13,8 +13,9 @@ from hedgerow.app.workers.admissions import DestinationAdmitter
 from hedgerow.app.workers.upstreams import WorkerUpstreams, answer_policy
 from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, MAC_PREFIX, Client
+from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, MAC_PREFIX
 from hedgerow.dns.server.listeners import DnsServer
+from hedgerow.dns.server.reports import Client
 from hedgerow.policies.model import Decision, Request
 from hedgerow.policies.text.addresses import parse_client_address
 
@@ -26,7 +27,7 @@ class DnsWorker:
         self._worker = worker
         self.upstreams = WorkerUpstreams(worker.settings, worker.view.policy)
         rules = answer_policy(worker.view, worker.decide, worker.settings)
-        cache_octets = worker.settings.footprint.cache_octets
+        cache_octets = worker.settings.dns_cache_octets
         resolver = Resolver(self.upstreams.pool, worker.decide, answer_policy=rules, cache_octets=cache_octets)
         self.server = DnsServer(resolver, self.find_client, self.observe, self._admit)
         settings = worker.settings

@@ -6,21 +6,15 @@ not count from an address whose device the policy names, or an adult's id would 
 
 from __future__ import annotations
 
-import logging
 import re
-from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from hedgerow.dns.answer_cache import Clocks
-from hedgerow.dns.cache import NEVER, CacheEntry
+from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.server.rate_limits import RateLimiter, TokenBucket
-from hedgerow.dns.wire import OPT_OCTETS
-from hedgerow.policies.model import Decision, DeviceId, Request, RequestKind
+from hedgerow.dns.server.reports import AnswerLog, AnswerReports, Client, Observe
 from hedgerow.policies.ruleset import Ruleset
-
-log = logging.getLogger(__name__)
 
 CLIENT_ID_PREFIX: Final = "id:"
 MAC_PREFIX: Final = "mac:"
@@ -62,89 +56,28 @@ def client_id_from_path(path: str) -> tuple[bool, str | None]:
 
 
 MAX_CLIENTS: Final = 4096
-MAX_RAW_QUERIES: Final = 4096
-_WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
-_REPORTS_PER_TURN: Final = 8
-_RAW_QUERIES_PER_REPORT: Final = 8  # added up in the time of one report
-MAX_UNREPORTED: Final = 1000
-"""Unreported answers per client, beside those that the cache has: as many as a busy household gets in a second."""
-MAX_UNREPORTED_OCTETS: Final = 2048  # octets of such an answer; the objects around it take up to ten times as much
 CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, which is noticed after this time at the latest
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A device that may ask, with the ruleset in force. `is_named`: the policy names it by MAC or IP address.
-
-    `source` is the MAC or IP address, packed, whose connections the gateway admits only to addresses from answers; None: to any.
-    """
-
-    device: DeviceId
-    ruleset: Ruleset
-    is_named: bool = False
-    source: bytes | None = None
 
 
 type ClientLookup = Callable[[str], Client | None]
 type ClientKey = int | str | bytes
 """What a listener finds in a datagram or about a connection to tell clients apart."""
-type Observe = Callable[[Client, Request, Decision, int], None]
 
 
-class RawQueryEntry:
-    """The answer to a client's query of certain octets, without its id: right until `due`, and given `count` times.
+class ClientEntry(AnswerLog):
+    """A client as the hot path needs it: the prefix of its cache keys, its bucket, and the log of its answers.
 
-    It copies what it needs of its entry: there are thousands, and each object more is another place in memory to wait for.
+    `admitted` are the cached answers whose addresses the gateway admits; None: any.
     """
 
-    __slots__ = ("count", "due", "entry", "length", "rest")
-
-    def __init__(self, entry: CacheEntry) -> None:
-        self.entry = entry
-        self.rest, self.length, self.due = entry.rest, entry.length, entry.due
-        self.count = 0
-
-
-class ClientEntry:
-    """A client as the hot path needs it: the prefix of its cache keys, its raw queries, and a count of answers.
-
-    Counts in `raw_queries` are not in `hits` yet. `admitted` are the cached answers whose addresses the gateway admits; None: any.
-    """
-
-    __slots__ = ("address", "admitted", "bucket", "client", "hits", "key", "prefix", "raw_queries")
+    __slots__ = ("address", "admitted", "bucket", "key", "prefix")
 
     def __init__(self, key: ClientKey, address: str, client: Client, prefix: bytes, bucket: TokenBucket) -> None:
+        super().__init__(client)
         self.key, self.address = key, address
         self.bucket = bucket
-        self.client = client
         self.admitted: set[CacheEntry] | None = None if client.source is None else set()
         self.prefix = prefix
-        self.hits: defaultdict[CacheEntry, int] = defaultdict(int)
-        self.raw_queries: dict[bytes, RawQueryEntry] = {}
-
-    def flush_raw_queries(self) -> None:
-        for raw_query in self.raw_queries.values():
-            self.hits[raw_query.entry] += raw_query.count
-        self.raw_queries.clear()
-
-
-@dataclass(slots=True)
-class _ReportBatch:
-    """The answers of a client in a second that is over."""
-
-    client: Client
-    raw_queries: dict[bytes, RawQueryEntry]
-    hits: defaultdict[CacheEntry, int]
-
-    def add_up(self, most: int) -> int:
-        """Add the counts of up to `most` raw queries to their entries. Returns how many."""
-        raw_queries, hits = self.raw_queries, self.hits
-        number = min(len(raw_queries), most)
-        for _ in range(number):
-            _, raw_query = raw_queries.popitem()
-            if raw_query.count:
-                hits[raw_query.entry] += raw_query.count
-        return number
 
 
 class Clients:
@@ -160,19 +93,14 @@ class Clients:
         observe: Observe,
         counters: dict[tuple[str, ...], float],
         clocks: Clocks,
-        prefetch: Callable[[CacheEntry], None],
     ) -> None:
         self.limits = RateLimiter()
-        self._prefetch = prefetch
         self.known: dict[ClientKey, ClientEntry] = {}
         self.find_client = find_client
-        self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
+        self.reports = AnswerReports(observe, counters)
+        self._prefix_of, self._clocks = prefix_of, clocks
         self._boundary = float("inf")  # on the wall clock: the first `until` of all known clients
         self._stale_at = clocks.steady() + CLIENT_ENTRY_SECONDS
-        self._has_complained = False
-        self._report_batches: deque[_ReportBatch] = deque()
-        self._pending = 0  # in `_report_batches`
-        self._raw_query_count = 0  # of all clients
 
     def forget_expired(self, now: float) -> None:
         """Forget all clients when a ruleset has ended or the look-ups are old. `now` is on the steady clock."""
@@ -199,102 +127,29 @@ class Clients:
         )
         return client_entry
 
-    def learn(self, client: ClientEntry, raw: bytes, name_end: int, entry: CacheEntry) -> None:
-        """Remember the raw octets (without the id, the name ending at `name_end`) of a client's query for an entry.
-
-        Only for names in lower case without options, as most are, since clients choose these octets. Their number is bounded.
-        """
-        if len(raw) - name_end not in _WITHOUT_OPTIONS:
-            return
-        old = client.raw_queries.get(raw)
-        if old is not None:
-            client.hits[old.entry] += old.count
-        elif self._raw_query_count < MAX_RAW_QUERIES:
-            self._raw_query_count += 1
-        else:
-            self._flush_raw_queries()
-        client.raw_queries[raw] = RawQueryEntry(entry)
-
-    def record_answer(self, client: ClientEntry, entry: CacheEntry) -> None:
-        """Count an answer that was not in the cache.
-
-        It is reported at once if its client was forgotten meanwhile and would not be flushed. So are large answers and floods of names,
-        since unreported answers stay in memory after the cache has dropped them.
-        """
-        if self.known.get(client.key) is client and len(client.hits) < MAX_UNREPORTED and entry.length <= MAX_UNREPORTED_OCTETS:
-            client.hits[entry] += 1
-        else:
-            self._report(client.client, entry, 1)
+    def record_answer(self, client: ClientEntry, key: bytes, entry: CacheEntry) -> None:
+        """Count an answer that was not in the cache."""
+        if self.known.get(client.key) is client:
+            self.reports.add(client, key, entry)
+        else:  # it was forgotten meanwhile, and nobody would look into its log
+            self.reports.report_at_once(client.client, key, entry)
 
     def forget(self) -> None:
         """Look up all clients anew. Their answers are set aside to be reported."""
-        self._start_batch()
+        self.reports.set_aside(self.known.values())
         self.known.clear()
         self._boundary = float("inf")
         self._stale_at = self._clocks.steady() + CLIENT_ENTRY_SECONDS
 
     def flush(self) -> None:
         """Report all answers since the last report."""
-        self._start_batch()
-        while self._report_batches:
-            self.report_some()
+        self.reports.set_aside(self.known.values())
+        while self.reports.report_some():
+            pass
 
     def begin_report(self) -> None:
         """Set aside the answers since the last report, unless some of that are still unreported."""
-        if not self._report_batches:
-            self._start_batch()
-
-    def report_some(self) -> bool:
-        """Report a few of the answers that were set aside, and prefetch popular ones that are about to expire. False if none is left.
-
-        A few only, because queries wait meanwhile: a hundredth of them, and at least as many as take a tenth of a millisecond.
-        """
-        now = self._clocks.steady()
-        left = _REPORTS_PER_TURN + self._pending // 128
-        while self._report_batches and left > 0:
-            batch = self._report_batches[0]
-            before = len(batch.raw_queries) + len(batch.hits)
-            left -= batch.add_up(_RAW_QUERIES_PER_REPORT * left) // _RAW_QUERIES_PER_REPORT
-            while left > 0 and batch.hits:
-                left -= 1
-                entry, count = batch.hits.popitem()
-                entry.seen = now
-                if now >= entry.prefetch_at:
-                    entry.prefetch_at = NEVER
-                    self._prefetch(entry)
-                self._report(batch.client, entry, count)
-            after = len(batch.raw_queries) + len(batch.hits)
-            self._pending -= before - after
-            if not after:
-                self._report_batches.popleft()
-        return bool(self._report_batches)
-
-    def _flush_raw_queries(self) -> None:
-        for client in self.known.values():
-            if client.raw_queries:
-                client.flush_raw_queries()
-        self._raw_query_count = 0
-
-    def _start_batch(self) -> None:
-        """Set aside raw queries too, which keeps nothing alive that the cache has dropped."""
-        for client in self.known.values():
-            if client.raw_queries or client.hits:
-                self._pending += len(client.raw_queries) + len(client.hits)
-                self._report_batches.append(_ReportBatch(client.client, client.raw_queries, client.hits))
-                client.raw_queries, client.hits = {}, defaultdict(int)
-        self._raw_query_count = 0
-
-    def _report(self, client: Client, entry: CacheEntry, count: int) -> None:
-        for label in entry.series:
-            self._counters[label] = self._counters.get(label, 0.0) + count
-        if entry.decision is None:
-            return
-        try:
-            self._observe(client, Request(client.device, RequestKind.DNS, entry.host), entry.decision, count)
-        except Exception:
-            # A fault concerns every report: one traceback is enough.
-            dropped = ("hedgerow_events_dropped_total", "dns")
-            self._counters[dropped] = self._counters.get(dropped, 0.0) + 1
-            if not self._has_complained:
-                self._has_complained = True
-                log.exception("DNS decisions cannot be reported")
+        if self.reports.is_done:
+            self.reports.set_aside(self.known.values())
+        else:
+            self.reports.add_up_all(self.known.values())

@@ -9,7 +9,8 @@ from typing import Final
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server.admission import Admit
-from hedgerow.dns.server.clients import ClientLookup, Observe
+from hedgerow.dns.server.clients import ClientLookup
+from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.server.responder import Responder
 from hedgerow.dns.server.stream import StreamServer
 from hedgerow.dns.server.udp import UdpListener, open_udp_listener
@@ -92,7 +93,7 @@ class DnsServer:
 
     def _report(self) -> None:
         """Make a few reports at a time: those of a busy second would delay queries by thirty milliseconds."""
-        more = self._clients.report_some()
+        more = self._clients.reports.report_some()
         self._reporting = asyncio.get_running_loop().call_later(_REPORT_INTERVAL, self._report) if more else None
 
 

@@ -10,11 +10,12 @@ from hedgerow.dns.answer_cache import Answer
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.metrics import Histogram
-from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.resolver import Resolver, refresh
 from hedgerow.dns.server.admission import DEFERRED, Admit, AnswerAdmission, Deferred, MessageCallback
-from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients, Observe
+from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients
 from hedgerow.dns.server.load_balancers import LoadBalancers
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
+from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.wire import Malformed
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
@@ -39,11 +40,10 @@ class Responder:
         self.resolver = resolver
         self.counters: Counters = {}
         self.admission = AnswerAdmission(admit)
-        self.clients = Clients(find_client, resolver.answers.prefix, observe, self.counters, resolver.clocks, resolver.prefetch)
+        self.clients = Clients(find_client, resolver.answers.prefix, observe, self.counters, resolver.clocks)
         self.load_balancers = LoadBalancers(
             lambda: resolver.settings.proxy_protocol_from, lambda: self.count(DROPPED_METRIC, "proxy-header")
         )
-        self._entries = resolver.answers.entries
         self._waiting = 0
         self._hit_seconds = Histogram("hedgerow_dns_answer_seconds", ("hit",), SECONDS_BUCKETS)
         self._miss_seconds = Histogram("hedgerow_dns_answer_seconds", ("miss",), SECONDS_BUCKETS)
@@ -103,10 +103,11 @@ class Responder:
         `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares with it.
         """
         end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
-        entry = _find_entry(self._entries, client, data, end, suffixes, now)
+        key = client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b"")
+        entry = _find_entry(self.resolver, key, data, end, now)
         if entry is None or (client.admitted is not None and entry not in client.admitted):
             return None
-        client.hits[entry] += 1
+        self.clients.reports.add(client, key, entry)
         return entry.message(data, end + 4)
 
     def cached(self, client: ClientEntry, data: bytes, transport: str) -> bytes | None:
@@ -122,9 +123,11 @@ class Responder:
         """Do as `answer` does for a query that the cache has no answer to, or one that the gateway does not admit yet."""
         if client.admitted is not None:
             end = data.find(0, wire.HEADER) + 1
-            entry = _find_entry(self._entries, client, data, end, self.resolver.answers.suffixes[transport], self.resolver.clocks.steady())
+            suffix = self.resolver.answers.suffixes[transport].get(data[end : end + wire.SUFFIX_OCTETS], b"")
+            key = client.prefix + data[2:end].lower() + suffix
+            entry = _find_entry(self.resolver, key, data, end, self.resolver.clocks.steady())
             if entry is not None:
-                client.hits[entry] += 1
+                self.clients.reports.add(client, key, entry)
                 return self.admission.release(client, entry, entry.message(data, end + 4), on_answer)
         self.counters[_MISSES_METRIC] = self.counters.get(_MISSES_METRIC, 0.0) + 1
         began = self.resolver.clocks.steady()
@@ -194,7 +197,7 @@ class Responder:
     def _record_answer(self, client: ClientEntry, answer: Answer) -> bytes | None:
         """Count an answer that is about to be sent."""
         if answer.entry is not None:
-            self.clients.record_answer(client, answer.entry)
+            self.clients.record_answer(client, answer.key, answer.entry)
         elif answer.message is None:
             self.count(DROPPED_METRIC, "malformed")
         else:
@@ -207,11 +210,10 @@ class Responder:
         return answers.error(data, wire.SERVFAIL) if len(data) >= wire.HEADER else None
 
 
-def _find_entry(
-    entries: dict[bytes, CacheEntry], client: ClientEntry, data: bytes, end: int, suffixes: dict[bytes, bytes], now: float
-) -> CacheEntry | None:
-    """Return the cached answer to a query whose name ends at `end`."""
-    entry = entries.get(client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b""))
-    if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+def _find_entry(resolver: Resolver, key: bytes, data: bytes, end: int, now: float) -> CacheEntry | None:
+    """Return the cached answer with a key to a query whose name ends at `end`."""
+    entry = resolver.answers.entries.get(key)
+    if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0:
         return None
-    return entry
+    entry.seen = now
+    return entry if now < entry.due or refresh(resolver, key, entry, now) else None

@@ -6,7 +6,6 @@ import ctypes
 import mmap
 import socket
 import struct
-import sys
 from array import array
 from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
@@ -27,10 +26,17 @@ _INDEX_BITS: Final = (BATCH_SIZE - 1).bit_length()  # of a datagram's index in i
 _LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length; both stand in one number
 _SEGMENT: Final = struct.Struct("=QiiHxxxxxx")  # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
 _SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103
+_CONTROL: Final = struct.Struct("=Qii")  # the header of a control message: its length, level, type
+_PACKET_INFO_TYPE: Final = {socket.AF_INET: (socket.IPPROTO_IP, IP_PKTINFO), socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)}
 _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and its offset
 
 type Ancillary = list[tuple[int, int, bytes]]
 type Peer = tuple[str, int]
+type Sender = tuple[bytes, bytes]
+"""A struct sockaddr, and the octets of the packet info, if there is one."""
+
+_SO_MEMINFO: Final = 55  # asm-generic/socket.h: nine numbers, see linux/sock_diag.h
+_MEMORY_INFO: Final = struct.Struct("=II")
 
 
 class BatchBuffers:
@@ -121,19 +127,41 @@ class BatchBuffers:
             at += 16 * len(group)
         self.outgoing[: len(flat)] = array("Q", flat)
 
-    def sender(self, index: int) -> tuple[Peer, Ancillary]:
-        """Return the sender of a datagram, and the control message that makes the answer leave from the address it came to."""
+    def put(self, index: int, sender: Sender, message: bytes) -> None:
+        """Write a message to a sender into a slot, to be sent."""
+        name, info = sender
+        at, place = SLOT_OFFSETS[index], index * _SOCKADDR_STRIDE
+        self.slots[at : at + len(message)] = message
+        self.iovecs[2 * index + 1] = len(message)
+        self.names[place : place + _SOCKADDR_OCTETS] = name
+        if info:
+            length, start = _PACKET_INFO[self._family]
+            at = index * CONTROL_OCTETS + start
+            _CONTROL.pack_into(self.controls, at - start, start + length, *_PACKET_INFO_TYPE[self._family])
+            self.controls[at : at + length] = info
+            self.headers[8 * index + 5] = _cmsg_space(length)
+
+    def sender(self, index: int) -> Sender:
+        """Return a copy of a datagram's sender, and of our address that it was sent to."""
         name = bytes(self.names[index * _SOCKADDR_STRIDE : index * _SOCKADDR_STRIDE + _SOCKADDR_OCTETS])
-        port = int.from_bytes(name[2:4])
         length, start = _PACKET_INFO[self._family]
         at = index * CONTROL_OCTETS + start
-        info = bytes(self.controls[at : at + length]) if self._packet_info else b""
-        if self._family == socket.AF_INET:
-            ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, info)] if info else []
-            return (socket.inet_ntop(socket.AF_INET, name[4:8]), port), ancillary
-        ancillary = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)] if info else []
-        peer = (socket.inet_ntop(socket.AF_INET6, name[8:24]), port, 0, int.from_bytes(name[24:28], sys.byteorder))
-        return peer, ancillary  # type: ignore[return-value]  # the address family decides how long it is
+        return name, bytes(self.controls[at : at + length]) if self._packet_info else b""
+
+
+def address_of(sender: Sender, family: socket.AddressFamily) -> str:
+    """Return the address of a sender."""
+    name, _ = sender
+    return socket.inet_ntop(family, name[4:8] if family == socket.AF_INET else name[8:24])
+
+
+def is_crowded(sock: socket.socket) -> bool:
+    """Return whether the datagrams that wait in the kernel fill more than half of the socket's buffer. Linux before 4.6: never."""
+    try:
+        taken, room = _MEMORY_INFO.unpack_from(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
+    except OSError:
+        return False
+    return bool(2 * taken > room)
 
 
 def supports_udp_gso(sock: socket.socket) -> bool:

@@ -209,6 +209,8 @@ class UpstreamPool:
 
     def _order(self) -> list[list[Channel]]:
         """Return the channels to ask at once, those after that, and so on."""
+        if len(self._usable) == 1:
+            return [[self._usable[0]]]
         now = self.clock()
         available = [channel for channel in self._usable if self.health[channel.name].backoff_until <= now]
         backing_off = [channel for channel in self._usable if channel not in available] if len(available) < len(self._usable) else []

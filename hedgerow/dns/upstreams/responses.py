@@ -34,6 +34,7 @@ _MAX_RECORDS: Final = 512  # of a section; all are read and judged while other q
 _MAX_ALIASES: Final = 32
 _MAX_SVCB_OCTETS: Final = 8192  # octets of an SVCB record
 _MAX_HINT_OCTETS: Final = 1024  # octets of addresses in one
+_SERVICES: Final = (SVCB, HTTPS)
 _HINT_OCTETS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
 # Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
 _COMPRESSIBLE_RDATA: Final = {
@@ -183,15 +184,13 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     return target, params
 
 
-def packed_addresses(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
-    """Return all packed addresses of these names in the answer section: A and AAAA records, and hints of SVCB and HTTPS records."""
+def address_hints(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
+    """Return the packed addresses that SVCB and HTTPS records of these names in the answer section hint at."""
+    if response.rtypes.isdisjoint(_SERVICES):
+        return ()
     addresses: list[bytes] = []
     for record in response.answers:
-        if record.owner not in owners:
-            continue
-        if record.rtype in (A, AAAA):
-            addresses.append(response.data[record.start : record.end])
-        elif record.rtype in (SVCB, HTTPS):
+        if record.rtype in _SERVICES and record.owner in owners:
             for key, value in parse_svcb(response.data[record.start : record.end])[1]:
                 size = _HINT_OCTETS.get(key)
                 if size:

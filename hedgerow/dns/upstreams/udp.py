@@ -15,24 +15,28 @@ from typing import Final
 
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.datagrams import DatagramBatch
 from hedgerow.dns.upstreams.in_flight import PendingIds, random_ids
 from hedgerow.dns.upstreams.upstream import Channel, MessageCallback, UpstreamError, UpstreamQuestion, UpstreamSpec
 
 _PORT_USES: Final = 64  # questions per source port
 _MAX_PORTS: Final = 8
-_READS_PER_WAKEUP: Final = 64
 _MAX_CASE_LOSSES: Final = 16  # answers in another spelling from an upstream that kept it before, until its behaviour has changed
 
 
 class _SourcePort:
-    """A connected UDP socket with a source port that the kernel chose at random. `over` is called when it is given up."""
+    """A connected UDP socket with a source port that the kernel chose at random. `over` is called when it is given up.
 
-    def __init__(self, spec: UpstreamSpec, over: Callable[[_SourcePort], None]) -> None:
+    Questions that are asked in one turn of the loop leave together at its end.
+    """
+
+    def __init__(self, spec: UpstreamSpec, batch: DatagramBatch, over: Callable[[_SourcePort], None]) -> None:
         family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.waiting: PendingIds[_UdpQuery] = PendingIds()
         self.uses = 0
-        self._over = over
+        self.outgoing: list[bytes] = []
+        self._batch, self._over = batch, over
         try:
             self.socket.connect((spec.host, spec.port))
             asyncio.get_running_loop().add_reader(self.socket, self._drain)
@@ -40,21 +44,30 @@ class _SourcePort:
             self.socket.close()
             raise
 
-    def _drain(self) -> None:
-        questions = self.waiting.questions
-        for _ in range(_READS_PER_WAKEUP):
+    def send(self, message: bytes) -> None:
+        if not self.outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self.outgoing.append(message)
+
+    def _flush(self) -> None:
+        messages, self.outgoing = self.outgoing, []
+        if self.socket.fileno() >= 0:
             try:
-                message = self.socket.recv(4096)
-            except BlockingIOError:
-                return
-            except OSError as fault:  # an ICMP error: nothing listens there
+                self._batch.send(self.socket, messages)
+            except OSError as fault:  # often of an earlier question
                 self.abandon(fault)
-                return
+
+    def _drain(self) -> None:
+        try:
+            messages = self._batch.receive(self.socket)
+        except OSError as fault:  # an ICMP error: nothing listens there
+            self.abandon(fault)
+            return
+        questions = self.waiting.questions
+        for message in messages:
             question = questions.get(int.from_bytes(message[:2]))
             if question is not None:
                 question.deliver(message)
-            if not questions:
-                return
 
     def abandon(self, fault: OSError) -> None:
         """Use it no more: libuv's loops never look again at a socket that had an error."""
@@ -83,12 +96,7 @@ class _UdpQuery:
         self.stop: Callable[[], None] | None = None
         self.over = False
         self.number = port.waiting.add(self)
-        try:
-            port.socket.send(pack("!H", self.number) + ask.body_with(self.question))
-        except OSError as fault:  # often of an earlier question
-            self._leave()
-            port.abandon(fault)
-            raise
+        port.send(pack("!H", self.number) + ask.body_with(self.question))
 
     def deliver(self, message: bytes) -> None:
         if responses.refuses_edns(message) and not self.ask.without_edns:
@@ -162,6 +170,8 @@ class UdpChannel:
         self._most_lost, self._lost = 0, 0
         self._spec = spec
         self._ports: list[_SourcePort] = []
+        self._latest: _SourcePort | None = None
+        self._batch = DatagramBatch()
         self._random = random_ids()
 
     def send(self, ask: UpstreamQuestion, written: bytes, callback: MessageCallback) -> Callable[[], None]:
@@ -195,16 +205,20 @@ class UdpChannel:
             port.close()
 
     def port(self) -> _SourcePort:
-        """Return a port for the next question."""
+        """Return a port for the next question: that of others that leave at the same moment, else one at random."""
         ports = self._ports
+        if self._latest is not None and self._latest.outgoing and self._latest.uses < _PORT_USES:
+            self._latest.uses += 1
+            return self._latest
         if len(ports) >= _MAX_PORTS:
             start = next(self._random)
             for index in range(len(ports)):
                 port = ports[(start + index) % len(ports)]
                 if port.uses < _PORT_USES:
                     port.uses += 1
+                    self._latest = port
                     return port
-        port = _SourcePort(self._spec, self.left)
+        port = self._latest = _SourcePort(self._spec, self._batch, self.left)
         port.uses = 1
         ports.append(port)
         return port

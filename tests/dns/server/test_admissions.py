@@ -11,7 +11,7 @@ import dnslib
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns.server.clients import Client
+from hedgerow.dns.server.reports import Client
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.policies.model import DeviceId
 

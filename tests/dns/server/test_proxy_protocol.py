@@ -20,9 +20,9 @@ from aioquic.quic.configuration import QuicConfiguration
 from small_internet import SmallInternet
 
 from hedgerow.dns.answer_policy import AnswerPolicy
-from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.doq import DoqConnection, QuicServer, QuicTls
+from hedgerow.dns.server.reports import Client
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 from hedgerow.dns.transports import EncryptedServer

@@ -12,8 +12,8 @@ import pytest
 from small_internet import Fault, SmallInternet
 
 from hedgerow.dns.server import rate_limits, responder, stream
-from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.rate_limits import RateLimiter
+from hedgerow.dns.server.reports import Client
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.network import QueryLimit
 

@@ -40,10 +40,10 @@ def datagrams(draw: st.DrawFn) -> bytes:
     return bytes(query[: draw(st.sampled_from([len(query), len(query), len(query) - 1, 13]))])
 
 
-def check_all(batches: list[list[bytes]]) -> int:
+def check_all(batches: list[list[bytes]]) -> float:
     """Returns how often the cache has answered."""
 
-    async def main() -> int:
+    async def main() -> float:
         both = HotPath()
         await both.start()
         try:
