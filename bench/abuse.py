@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench")]
 
 import brotli  # noqa: E402
+import needs  # noqa: E402
 from hpack import Encoder  # noqa: E402
 from hyperframe import frame  # noqa: E402
 from proxy_inspect import free_port, nginx  # noqa: E402
@@ -341,6 +342,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="figures of another version, from --out")
     parser.add_argument("--write", action="store_true", help="write bench/results/abuse.md")
     chosen = parser.parse_args()
+    needs.programs("nginx")
     rows = run(chosen.hedgerow, chosen.only or list(ATTACKS), chosen.seconds)
     if chosen.out:
         chosen.out.write_text(json.dumps(rows, indent=1) + "\n")

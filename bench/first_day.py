@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write bench/results/first_day.md")
     options = parser.parse_args()
     if not options.data.is_dir():
-        sys.exit(f"{options.data} is absent: the stored copies of public lists are needed (--data FOLDER)")
+        sys.exit(f"first_day.py needs stored copies of public lists, which are not in {options.data}: name their folder with --data")
     unused = options.unused or [options.data / "training" / "4skinskywalker-porn.hosts"]
     names, lists = read_names(options.data, unused), stored_lists(options.data)
     results = {selection: measure(names, lists, selection) for selection in ("starter", "recommended")}

@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
+import needs  # noqa: E402
 from small_internet import running  # noqa: E402
 from small_internet.clients import start_dnsperf  # noqa: E402
 from small_internet.whole import small_internet  # noqa: E402
@@ -130,6 +131,7 @@ def measure(count: int) -> dict[str, float]:
 
 
 def main() -> None:
+    needs.programs("dnsperf")
     result = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000)
     print(json.dumps(result))
     rows = "".join(f"| {name} | {value:,.1f} |\n" for name, value in result.items())

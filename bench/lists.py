@@ -1,11 +1,12 @@
 """Measure the list engine: compile time, peak memory, bytes per domain, opening, look-up, and one changed source of ten.
 
     make bench-lists            all cases, written to bench/results/lists.md
-    .venv/bin/python bench/lists.py [--write] [real|1m|5m ...]
+    .venv/bin/python bench/lists.py [--data FOLDER] [--write] [real|1m|5m ...]
 
-`real` are the hosts, plain and adblock lists beside the checkout; `1m` and `5m` are their names, varied until there are that many, in ten
-lists. Each compilation runs in a process of its own, for its own peak memory. `one of ten` is the time to compile again after every
-fiftieth line of one of the ten lists changed, as a share of the first compilation.
+`real` are the hosts, plain and adblock lists in `--data`, by default beside the checkout, and is left out where there are none; `1m` and
+`5m` are their names, or generated ones, varied until there are that many, in ten lists. Each compilation runs in a process of its own, for
+its own peak memory. `one of ten` is the time to compile again after every fiftieth line of one of the ten lists changed, as a share of the
+first compilation.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import generated
+
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 
-LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lists"
+GENERATED_NAMES = 100_000
 CATEGORIES = ["adult", "gambling", "social", "bypass", "malware"]
 
 
-def real_sources() -> list[Source]:
-    paths = [path for folder in ("hosts", "plain", "adblock") for path in sorted((LISTS / folder).iterdir())]
+def real_sources(lists: Path) -> list[Source]:
+    paths = [path for folder in ("hosts", "plain", "adblock") for path in sorted((lists / folder).iterdir())]
     return [Source(f"{path.parent.name}/{path.stem}", CATEGORIES[n % len(CATEGORIES)], path) for n, path in enumerate(paths)]
 
 
@@ -39,10 +43,15 @@ def names_of(plain: Path) -> list[str]:
     return [line for line in plain.read_text().split("\n") if line and line[0] != "#"]
 
 
-def varied_sources(count: int, folder: Path) -> list[Source]:
-    """Generate `count` distinct names from real ones: another word or number before, inside or after the registered label."""
-    rng = random.Random(count)
-    names = names_of(LISTS / "plain" / "hagezi-nsfw.txt")
+def base_names(lists: Path = generated.SHARED / "lists") -> list[str]:
+    """Return real names if there are lists, else generated ones."""
+    real = lists / "plain" / "hagezi-nsfw.txt"
+    return names_of(real) if real.exists() else generated.host_names(GENERATED_NAMES, seed=5)
+
+
+def varied_sources(count: int, folder: Path, lists: Path = generated.SHARED / "lists") -> list[Source]:
+    """Generate `count` distinct names from others: another word or number before, inside or after the registered label."""
+    rng, names = random.Random(count), base_names(lists)
     words = sorted({label for name in names for label in name.split(".")[:-1] if 3 < len(label) < 12})
     varied = set(names)
     while len(varied) < count:
@@ -128,8 +137,8 @@ def compile_apart(case: str, folder: Path, out: str) -> dict[str, float]:
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def run_case(case: str, folder: Path) -> dict[str, float]:
-    sources = real_sources() if case == "real" else varied_sources({"1m": 1_000_000, "5m": 5_000_000}[case], folder)
+def run_case(case: str, folder: Path, lists: Path) -> dict[str, float]:
+    sources = real_sources(lists) if case == "real" else varied_sources({"1m": 1_000_000, "5m": 5_000_000}[case], folder, lists)
     rows = [(source.name, source.category, str(source.path), source.format) for source in sources]
     (folder / "sources.json").write_text(json.dumps(rows))
     compiled = compile_apart(case, folder, "generation")
@@ -165,20 +174,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", choices=["real", "1m", "5m"])
     parser.add_argument("--write", action="store_true", help="write bench/results/lists.md")
+    parser.add_argument("--data", type=Path, default=generated.SHARED, help="folder with real lists")
     parser.add_argument("--child", metavar="DIR", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         run_child(options)
         return
-    results = {}
+    results, lists = {}, options.data / "lists"
     for case in options.case or ["real", "1m", "5m"]:
+        if case == "real" and not lists.is_dir():
+            print(f"left out: the case 'real' needs lists in {lists}, or in another folder named with --data", file=sys.stderr)
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            results[case] = run_case(case, Path(folder))
+            results[case] = run_case(case, Path(folder), lists)
         print(json.dumps({"case": case, **results[case]}), flush=True)
     if options.write:
         head = f"# The list engine, measured by `make bench-lists`\n\n{platform.machine()}, {os.cpu_count()} cores, Python "
-        head += f"{platform.python_version()}. One thread compiles. What each figure is stands in `bench/lists.py`.\n\n"
+        head += f"{platform.python_version()}. One thread compiles. `1m` and `5m` vary "
+        head += f"{'real' if lists.is_dir() else 'generated'} names. What each figure is stands in `bench/lists.py`.\n\n"
         (Path(__file__).parent / "results" / "lists.md").write_text(head + table_of(results))
 
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # which Python leaves out where 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from list_server import ListServer, text
-from lists import LISTS, names_of, varied_sources
+from lists import base_names, varied_sources
 from small_internet import SmallInternet, small_internet
 from small_internet.running import ROLES, Hedgerow, command_of, network_section, running_hedgerow, wait_until
 
@@ -110,7 +110,7 @@ def lists_of(server: ListServer, name: str, count: int, folder: Path) -> str:
 
 
 def ask_and_read(running: Hedgerow, internet: SmallInternet, folder: Path) -> None:
-    listed = names_of(LISTS / "plain" / "hagezi-nsfw.txt")[: QUESTIONS // 2]
+    listed = base_names()[: QUESTIONS // 2]
     names = [name for pair in zip(listed, (f"n{number}.{SITE}" for number in range(QUESTIONS // 2)), strict=True) for name in pair]
     (folder / "questions").write_text("".join(f"{name} A\n" for name in names))
     host, port = running.dns

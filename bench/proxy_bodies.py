@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import needs
 from proxy_stand import Stand, proxy_stand
 from small_internet.bodies import body, body_sha256
 from small_internet.running import network_section
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    needs.programs("curl")
     size = options.megabytes * 1_000_000
     with small_internet() as net, tempfile.TemporaryDirectory() as folder, proxy_stand(net, network_section(net) + PEOPLE) as stand:
         upload = Path(folder) / "body"

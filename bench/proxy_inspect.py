@@ -29,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import needs
 from proxy_stand import proxy_stand
 from small_internet.running import network_section, wait_until
 from small_internet.whole import SmallInternet, small_internet
@@ -301,6 +303,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for the figures in JSON")
     parser.add_argument("--write", action="store_true", help="write bench/results/proxy_inspect.md")
     chosen = parser.parse_args()
+    needs.programs("nginx", "hey", "squid", "openssl", "/usr/lib/squid/security_file_certgen", "e2guardian")
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
         web, one, two, three = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(4))

@@ -19,12 +19,14 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import needs
 from playwright.sync_api import sync_playwright
 from proxy_inspect import child, free_port
 from proxy_stand import Stand, proxy_stand
@@ -64,7 +66,8 @@ def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> I
         )
     (directory / "nginx.conf").write_text(
         f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ }}\n"
-        f"http {{ types {{ text/html html; image/svg+xml svg; }} access_log off;\n{''.join(servers)} }}\n"
+        # With the field a browser tells the page of the parts of each load, which `page_trace.py` reads.
+        f"http {{ types {{ text/html html; image/svg+xml svg; }} access_log off; add_header Timing-Allow-Origin *;\n{''.join(servers)} }}\n"
     )
     directory.chmod(0o755)
     with child(["nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(names[0]), core=1):
@@ -84,18 +87,35 @@ def load(browser: Any, url: str) -> float:
         context.close()
 
 
-def measure(net: SmallInternet, proxies: dict[str, int], names: list[str], url: str, loads: int) -> dict[str, list[float]]:
-    """Return the times of each way; `proxies` are ports of gates with different policies."""
-    found: dict[str, list[float]] = {way: [] for way in (DIRECT, *proxies)}
+def stands(net: SmallInternet, names: list[str], port: int) -> dict[str, AbstractContextManager[Stand]]:
+    """Return a stand for each way through the proxy."""
+    rules = ", ".join(f'"{name}/secret"' for name in names[-2:])
+    policy = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
+    policies = {
+        way: f"{policy}people:\n  mia: {{age: 9, devices: [here], block: [{rules}]{more}}}\n"
+        "devices:\n  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n"
+        for way, more in ((PARTLY, ONLY_WITH_RULES), (ENTIRELY, ""))
+    }
+    return {way: proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False) for way, text in policies.items()}
+
+
+def launch(playwright: Any, net: SmallInternet, names: list[str], proxies: dict[str, int], logs: Path | None = None) -> dict[str, Any]:
+    """Start a browser for each way; `proxies` are ports of gates. `logs` is a folder for the browsers' own logs of the network."""
     rules = ", ".join(f"MAP {name} {net.address_of(name)}" for name in names)
-    basic = ["--no-sandbox", "--disable-gpu"]
+    browsers = {}
+    for number, way in enumerate((DIRECT, *proxies)):
+        arguments = ["--no-sandbox", "--disable-gpu", *([f"--log-net-log={logs}/{number}.json"] if logs else [])]
+        proxy = {"server": f"http://127.0.0.1:{proxies[way]}"} if way in proxies else None
+        arguments += [] if proxy else [f"--host-resolver-rules={rules}"]
+        browsers[way] = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments, proxy=proxy)
+    return browsers
+
+
+def measure(net: SmallInternet, proxies: dict[str, int], names: list[str], url: str, loads: int) -> dict[str, list[float]]:
+    """Return the times of each way."""
+    found: dict[str, list[float]] = {way: [] for way in (DIRECT, *proxies)}
     with sync_playwright() as playwright:
-        launch = playwright.chromium.launch
-        browsers = {
-            DIRECT: launch(executable_path="/usr/bin/chromium", args=[*basic, f"--host-resolver-rules={rules}"]),
-        }
-        for way, port in proxies.items():
-            browsers[way] = launch(executable_path="/usr/bin/chromium", args=basic, proxy={"server": f"http://127.0.0.1:{port}"})
+        browsers = launch(playwright, net, names, proxies)
         for browser in browsers.values():
             load(browser, url)
         for number in range(loads):
@@ -131,23 +151,15 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=20)
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
+    needs.programs("nginx", "/usr/bin/chromium")
     names, port = hosts(), free_port()
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
         stack.enter_context(nginx(net, Path(stack.enter_context(tempfile.TemporaryDirectory())), names, port))
-        rules = ", ".join(f'"{name}/secret"' for name in names[-2:])
-        policy = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
-        policies = {
-            way: f"{policy}people:\n  mia: {{age: 9, devices: [here], block: [{rules}]{more}}}\n"
-            "devices:\n  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n"
-            for way, more in ((PARTLY, ONLY_WITH_RULES), (ENTIRELY, ""))
-        }
-        stands = {
-            way: stack.enter_context(proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False)) for way, text in policies.items()
-        }
-        proxies = {way: stand.gate.port for way, stand in stands.items()}
+        running = {way: stack.enter_context(stand) for way, stand in stands(net, names, port).items()}
+        proxies = {way: stand.gate.port for way, stand in running.items()}
         found = measure(net, proxies, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
-        lanes = {way: _lanes(stand) for way, stand in stands.items()}
+        lanes = {way: _lanes(stand) for way, stand in running.items()}
         assert {way: count["tunnel"] > count["inspect"] for way, count in lanes.items()} == {PARTLY: True, ENTIRELY: False}, lanes
     text = report(found, chosen.loads)
     print(json.dumps({"connections": lanes}))

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import needs
 from proxy_inspect import against, cpu_of
 from proxy_stand import proxy_stand
 from small_internet.running import network_section, wait_until
@@ -203,6 +204,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
+    needs.programs("nginx", "squid")
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
         web, peer, splice = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(3))

@@ -1,10 +1,11 @@
 """Compare URL look-ups with Brave's engine (the package `adblock`) on real requests, in one run, with the same lists.
 
-    .venv/bin/python bench/urls.py [--write]
+    .venv/bin/python bench/urls.py [--data FOLDER] [--write]
 
-Both sides give a verdict on 30,524 browser requests under EasyList and the uBlock lists; ours takes the page's host from the page's
-URL. Each request is timed by itself, ours and theirs in turn; the first pass is cold. Rules that theirs does not honour it need not look
-at. Also measured: opening, memory, and host look-ups one by one.
+Both sides give a verdict on some 30,000 browser requests under the same filter lists; ours takes the page's host from the page's URL.
+Each request is timed by itself, ours and theirs in turn; the first pass is cold. Rules that theirs does not honour it need not look at.
+Also measured: opening, memory, and host look-ups one by one. The requests and lists are real ones in `--data` (30,524 requests, EasyList
+and the uBlock lists; by default the folder beside the checkout), or generated where that folder is missing.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import adblock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import generated
 from ad_blocker import first_match
 
 from hedgerow.blocklists.catalogue import Catalogue
@@ -35,17 +39,39 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.blocklists.sources import Source
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RESULT = Path(__file__).parent / "results" / "urls.md"
 PASSES = 5
 PAGES = 100_000
 
 
-def read_requests() -> list[tuple[str, str, str]]:
-    with zipfile.ZipFile(DATA / "requests" / "urlfilter-requests.json.zip") as archive:
+REQUESTS, RULES, LISTED_HOSTS = 30_000, 70_000, 200_000  # generated ones
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is measured on: filter lists, requests as URL, URL of the page and kind, and lists of hosts."""
+
+    name: str
+    filters: list[Path]
+    requests: list[tuple[str, str, str]]
+    hosts: list[Path]
+
+
+def real_data(folder: Path) -> Data:
+    with zipfile.ZipFile(folder / "requests" / "urlfilter-requests.json.zip") as archive:
         lines = archive.read(archive.namelist()[0]).decode().splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
-    return [(row["url"], row["frameUrl"], "xhr" if row["cpt"] == "fetch" else row["cpt"]) for row in rows]
+    requests = [(row["url"], row["frameUrl"], "xhr" if row["cpt"] == "fetch" else row["cpt"]) for row in rows]
+    hosts = [folder / "lists" / "plain" / name for name in ("hagezi-nsfw.txt", "hagezi-gambling.mini.txt")]
+    return Data("real requests and lists", sorted((folder / "lists" / "abp").iterdir()), requests, hosts)
+
+
+def generated_data(folder: Path) -> Data:
+    hosts = generated.host_names(20_000, seed=1)
+    requests = generated.browser_requests(REQUESTS, hosts, seed=2)
+    texts = {"filters.txt": generated.filter_list(RULES, hosts, seed=3), "hosts.txt": generated.host_names(LISTED_HOSTS, seed=4)}
+    filters, listed = generated.write_lists(folder, texts)
+    return Data("generated requests and lists", [filters], requests, [listed])
 
 
 def private_kb() -> int:
@@ -103,10 +129,9 @@ def time_hosts(catalogue: Catalogue, hosts: list[str]) -> list[float]:
     return times
 
 
-def measure(folder: Path) -> list[str]:
-    paths = sorted((DATA / "lists" / "abp").iterdir())
+def measure(folder: Path, data: Data) -> list[str]:
+    paths, requests = data.filters, data.requests
     report = compile_generation([Source(path.stem, "ads-trackers", path) for path in paths], folder / "ads")
-    requests = read_requests()
     opened, private = opened_alone(folder / "ads")
     catalogue = Catalogue.open(folder / "ads")
     filters = adblock.FilterSet()
@@ -133,13 +158,13 @@ def measure(folder: Path) -> list[str]:
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return [
         f"{report.domains:,} hosts and {report.url_rules:,} URL rules; opened in {opened:.1f} ms with {private:,.0f} kB of private memory;",
-        f"verdicts agree on {agree:.2%} of {len(requests):,} requests.",
+        f"verdicts agree on {agree:.2%} of {len(requests):,} requests. Measured on {data.name}.",
         "",
         "| microseconds, ours / theirs = ratio | median | p90 | p99 | mean |",
         "|---|---|---|---|---|",
         *rows,
         "",
-        *measure_hosts(folder),
+        *measure_hosts(folder, data.hosts),
         "",
         measure_pages(folder),
     ]
@@ -163,9 +188,8 @@ def measure_pages(folder: Path) -> str:
     return f"{told} a look-up takes {median:.1f} µs, the 99th percentile is {last:.1f} µs."
 
 
-def measure_hosts(folder: Path) -> list[str]:
+def measure_hosts(folder: Path, lists: list[Path]) -> list[str]:
     """Time look-ups one by one, half hits and half misses."""
-    lists = [DATA / "lists" / "plain" / name for name in ("hagezi-nsfw.txt", "hagezi-gambling.mini.txt")]
     compile_generation([Source(path.stem, "adult", path) for path in lists], folder / "hosts")
     catalogue = Catalogue.open(folder / "hosts")
     names = [line for path in lists for line in path.read_text().splitlines() if line and line[0] != "#"]
@@ -182,13 +206,15 @@ def measure_hosts(folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write bench/results/urls.md")
+    parser.add_argument("--data", type=Path, default=generated.SHARED, help="folder with real requests and lists")
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.open:
         open_alone(options.open)
         return
     with tempfile.TemporaryDirectory() as folder:
-        lines = measure(Path(folder))
+        is_real = (options.data / "requests").is_dir()
+        lines = measure(Path(folder), real_data(options.data) if is_real else generated_data(Path(folder)))
     text = "\n".join(lines)
     print(text)
     if options.write:
