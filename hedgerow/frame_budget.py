@@ -10,6 +10,7 @@ Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 MAX_TOKENS: Final = 2000
@@ -35,8 +36,9 @@ TURN_OCTETS: Final = 32 * 1024
 SHORT_DATA: Final = 64
 """Octets below which a DATA frame costs as much as a control frame."""
 
-_PREFACE: Final = 24  # octets of "PRI * HTTP/2.0 ...", which come before the first frame
+PREFACE_OCTETS: Final = 24  # octets of "PRI * HTTP/2.0 ...", which come before the first frame
 _HEADER: Final = 9
+_START: Final = Struct(">BHBB")  # of a header: the length in two parts, kind, flags
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE = 0, 1, 3, 4, 8
 _PADDED: Final = 0x8
 _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
@@ -105,7 +107,7 @@ class FrameBudget:
         self._tokens = tokens or FrameTokens()
         self._updates = 0.0
         self._free_settings = free_settings
-        self._left = _PREFACE  # octets still missing of the preface or a frame's payload
+        self._left = PREFACE_OCTETS  # octets still missing of the preface or a frame's payload
         self._header = b""
         self.is_spent = False  # the client has sent more than its budget allows
 
@@ -124,6 +126,12 @@ class FrameBudget:
                 passed = min(self._left, end - at)
                 self._left -= passed
                 at += passed
+                continue
+            if not self._header and end - at >= _HEADER:
+                high, low, kind, flags = _START.unpack_from(data, at)
+                at += _HEADER
+                self._left = high << 16 | low
+                cost += self._charge(kind, flags)
                 continue
             piece = data[at : min(at + _HEADER - len(self._header), end)]
             self._header += piece

@@ -15,7 +15,8 @@ from hedgerow.blocklists.host_matcher import HostMatcher
 from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Origin
-from hedgerow.blocklists.url_matcher import CompiledUrlRule, UrlMatcher, UrlRequest
+from hedgerow.blocklists.url_matcher import CompiledUrlRule, UrlMatcher
+from hedgerow.blocklists.url_tests import UrlRequest
 
 ADS_CATEGORY = "ads-trackers"
 

@@ -18,7 +18,8 @@ from hedgerow.blocklists.patterns import HostPattern, HostPatternMatcher
 from hedgerow.blocklists.rules import UrlRule
 from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hosts, popular_hosts
 from hedgerow.blocklists.url_index import OPAQUE_ORIGIN, group_rules, write_url_index
-from hedgerow.blocklists.url_matcher import UrlMatcher, UrlRequest
+from hedgerow.blocklists.url_matcher import UrlMatcher
+from hedgerow.blocklists.url_tests import UrlRequest
 
 MIN_SHARE_OF_PREVIOUS = 0.6
 """Share of the rules of the last good copy, and of the entries that a list states. With fewer, something is missing."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,13 @@ import marisa_trie
 import msgspec
 
 from hedgerow.blocklists.generation import map_file
-from hedgerow.blocklists.names import rule_key, unescape
-from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
+from hedgerow.blocklists.names import rule_key
 from hedgerow.blocklists.rule_modifiers import (
     ALL_RESOURCES,
     SUBRESOURCES,
     RuleModifiers,
     parse_modifiers,
     party_relations,
-    resource_number,
 )
 from hedgerow.blocklists.rules import PatternKind, UrlRule
 from hedgerow.blocklists.url_index import (
@@ -41,39 +38,13 @@ from hedgerow.blocklists.url_index import (
     URL_META_FILE,
     UrlIndexMeta,
 )
+from hedgerow.blocklists.url_tests import Test, UrlRequest, make_test
 
 MAX_CACHED_HOST_PAIRS = 8192
 """Pairs of hosts whose rules are cached: pages ask the same few hosts again and again."""
 
 UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
 """Unknown initiators: none, or an opaque origin, which is a third party to every host."""
-_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
-_PLAIN = re.compile(r"[^*^|]+")
-
-
-@dataclass(slots=True)
-class UrlRequest:
-    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, the page's host (`initiator`), the
-    method (`GET`), and for a DNS question the record type (`AAAA`). What is unknown is empty."""
-
-    url: str
-    text: str
-    host: str
-    host_end: int
-    resource: int
-    initiator: str
-    method: str = ""
-    dns_type: str = ""
-
-    @classmethod
-    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", method: str = "", dns_type: str = "") -> UrlRequest:
-        """Describe a request for a canonical URL with its host; `resource` is the Sec-Fetch-Dest."""
-        text = url.lower()
-        end = url.find("/") + 2 + len(host)
-        return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, method, dns_type)
-
-
-Test = Callable[[UrlRequest], object]
 
 
 @dataclass(slots=True)
@@ -123,7 +94,7 @@ def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
 
     def first(request: UrlRequest) -> bool:
         conditions = parse_modifiers(rule.rule.options)
-        test = _make_test(rule.rule, by_host)
+        test = make_test(rule.rule, by_host)
         if conditions.is_dns_rule or conditions.methods:
             rule.test = lambda request: _details_match(conditions, request) and (test is None or test(request))
         else:
@@ -133,57 +104,8 @@ def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
     rule.test = first
 
 
-def _make_test(rule: UrlRule, by_host: bool) -> Test | None:
-    match_case = bool(rule.options) and parse_modifiers(rule.options).match_case
-    match rule.kind:
-        case PatternKind.REGEX:
-            test = compile_set([rule.pattern], match_case)
-            return lambda request: test(request.url)
-        case PatternKind.EXPRESSION:
-            test = compile_set([rule.pattern])
-            return lambda request: test(request.text.partition("://")[2])
-        case _:
-            return _make_pattern_test(rule, by_host, match_case)
-
-
-def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test | None:
-    pattern = rule.pattern if match_case else rule.pattern.lower()
-    if by_host and rule.host and pattern.startswith("||"):
-        return _test_rest(pattern[2 + len(rule.host) :], match_case)
-    search, piece = compile_pattern(pattern, match_case).search, _longest_piece(pattern)
-    if match_case:
-        return lambda request: piece in request.text and search(request.url)
-    return lambda request: piece in request.text and search(request.text)
-
-
-def _test_rest(rest: str, match_case: bool) -> Test | None:
-    """Return a test of what follows the host, which matches already. Most rests are plain text, which compares fastest."""
-    plain = (unescape(rest) if match_case else unescape(rest).lower()).rstrip("*")
-    literal = plain.removesuffix("^")
-    if not match_case and _PLAIN.fullmatch(literal):
-        if literal == plain:
-            return lambda request: request.text.startswith(literal, request.host_end)
-        return lambda request: request.text.startswith(literal, end := request.host_end) and _is_border(request.text, end + len(literal))
-    expression = compile_after_host(rest, match_case)
-    if expression is None:
-        return None
-    match, piece = expression.match, _longest_piece(rest)
-    if match_case:
-        return lambda request: piece in request.text and match(request.url, request.host_end)
-    return lambda request: piece in request.text and match(request.text, request.host_end)
-
-
-def _longest_piece(pattern: str) -> str:
-    """Return a text that occurs in every URL that a pattern matches, in lower case. Tested first, since expressions reject slowly."""
-    return max(_PLAIN.findall(unescape(pattern).lower()), key=len, default="")
-
-
 def _is_of(host: str, domain: str) -> bool:
     return host.endswith(domain) and (len(host) == len(domain) or host[-len(domain) - 1] == ".")
-
-
-def _is_border(text: str, place: int) -> bool:
-    return place >= len(text) or text[place] not in _WORD
 
 
 @dataclass(frozen=True, slots=True)

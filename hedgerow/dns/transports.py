@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
+from hedgerow import h2_internals
 from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate, ServerTls
@@ -28,11 +29,12 @@ class EncryptedServer(Protocol):
 
 def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, chain: Path, key: Path) -> EncryptedServer:
     """Return the server of a transport, with a certificate from PEM files. Raises OSError or ssl.SSLError for unusable files,
-    and IncompatibleLibraryError for another aioquic than the tested one."""
+    and IncompatibleLibraryError for another aioquic or h2 than the tested one."""
     match transport.name:
         case "dot":
             return DotServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doh":
+            h2_internals.check("serve DNS over HTTPS")
             return DohServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doq" | "doh3":
             from hedgerow.dns.server import aioquic_internals

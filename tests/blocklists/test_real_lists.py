@@ -20,7 +20,8 @@ from hedgerow.blocklists.names import host_of_url, parse_host, rule_key, split_u
 from hedgerow.blocklists.patterns import compile_regex
 from hedgerow.blocklists.sources import Source, essential_hosts
 from hedgerow.blocklists.url_index import group_rules, write_url_index
-from hedgerow.blocklists.url_matcher import UrlMatcher, UrlRequest
+from hedgerow.blocklists.url_matcher import UrlMatcher
+from hedgerow.blocklists.url_tests import UrlRequest
 
 pytestmark = pytest.mark.shared
 

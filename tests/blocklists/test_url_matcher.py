@@ -16,7 +16,8 @@ from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.patterns import compile_pattern, regex_fragments
 from hedgerow.blocklists.rules import UrlRule
 from hedgerow.blocklists.url_index import group_rules, write_url_index
-from hedgerow.blocklists.url_matcher import UrlMatcher, UrlMatches, UrlRequest
+from hedgerow.blocklists.url_matcher import UrlMatcher, UrlMatches
+from hedgerow.blocklists.url_tests import UrlRequest
 
 
 def parse_rules(text: str) -> list[UrlRule]:

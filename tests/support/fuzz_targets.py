@@ -27,7 +27,8 @@ from hedgerow.blocklists.decompression import UnpackError
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dns import wire
 from hedgerow.dns.server.doh3 import ControlReader, Http3Error, frame, parse_request
-from hedgerow.dns.server.http_codec import Http1Codec, Http2Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.http2_codec import Http2Codec
+from hedgerow.dns.server.http_codec import Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.upstreams import responses
 from hedgerow.frame_budget import FrameBudget
 from hedgerow.network import discovery

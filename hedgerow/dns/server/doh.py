@@ -8,6 +8,7 @@ import binascii
 import re
 import socket
 from functools import partial
+from struct import Struct
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -15,7 +16,8 @@ from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_path
 from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol, affordable
-from hedgerow.dns.server.http_codec import MAX_STREAMS, DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.http2_codec import MAX_STREAMS, Http2Codec
+from hedgerow.dns.server.http_codec import MESSAGE_TYPE, DohRequest, Flood, Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_QUERY
 from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -27,8 +29,10 @@ IDLE_SECONDS: Final = 30.0
 UNKNOWN_CLIENT_SECONDS: Final = 10.0  # until a known client has asked something
 MOST_PIPELINED: Final = 16  # requests over HTTP/1.1 that are answered before other clients have their turn
 _SWEEP_SECONDS: Final = 1.0
-_MESSAGE: Final = "application/dns-message"
 _BASE64: Final = re.compile(r"[A-Za-z0-9_-]*")
+_COUNTS: Final = Struct(">HHH")  # of questions, answers and authority records
+_RECORD: Final = Struct(">LLH")  # type and class, TTL, length
+_PLAIN_PARAMETER: Final = re.compile(r"dns=([A-Za-z0-9_-]*)")
 
 
 class DohServer:
@@ -139,7 +143,7 @@ class DohConnection(StreamProtocol):
     def _answer(self, request: DohRequest, message: bytes | None) -> None:
         if message is None:
             self._refuse(request, 429 if self.is_known else 403)
-        elif self._codec is not None and not self._codec.respond(request, 200, answer_fields(message), message):
+        elif self._codec is not None and not self._codec.answer(request, message, min_ttl(message)):
             self._end()
 
     def _refuse(self, request: DohRequest, status: int) -> None:
@@ -166,11 +170,6 @@ def read_query(request: DohRequest) -> tuple[bytes | int, str | None]:
     return _parse_doh_request(request, parameters) if is_ours else 404, client_id
 
 
-def answer_fields(message: bytes) -> list[tuple[str, str]]:
-    """Return the fields of an answer. Other clients may get other answers, so only their own caches keep them."""
-    return [("content-type", _MESSAGE), ("cache-control", f"private, max-age={min_ttl(message)}")]
-
-
 def refusal_fields(status: int) -> list[tuple[str, str]]:
     return [("cache-control", "no-store"), *([("allow", "GET, POST")] if status == 405 else [])]
 
@@ -182,7 +181,7 @@ def _parse_doh_request(request: DohRequest, parameters: str) -> bytes | int:
     match request.method:
         case "POST":
             kind = request.content_type.partition(";")[0].strip().lower()
-            query: bytes | int = bytes(request.body) if kind == _MESSAGE else 415
+            query: bytes | int = bytes(request.body) if kind == MESSAGE_TYPE else 415
         case "GET" | "HEAD":
             query = _decode_dns_parameter(parameters)
         case _:
@@ -194,25 +193,28 @@ def _parse_doh_request(request: DohRequest, parameters: str) -> bytes | int:
 def _decode_dns_parameter(parameters: str) -> bytes | int:
     """Return the query in `dns=`, base64url without padding, though some clients pad it; or a status."""
     try:
-        text = parse_qs(parameters, max_num_fields=8).get("dns", [""])[0].rstrip("=")
+        plain = _PLAIN_PARAMETER.fullmatch(parameters)  # as nearly all are
+        text = plain[1] if plain is not None else parse_qs(parameters, max_num_fields=8).get("dns", [""])[0].rstrip("=")
         if len(text) > MAX_QUERY * 4 // 3 + 4:
             return 414
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if _BASE64.fullmatch(text) else 400
+        is_valid = plain is not None or _BASE64.fullmatch(text) is not None
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if is_valid else 400
     except (ValueError, binascii.Error):
         return 400
 
 
 def min_ttl(message: bytes) -> int:
     """Return the lowest TTL of one of our answers, for its HTTP freshness lifetime (RFC 8484, section 5.1)."""
-    questions, answers, authority = (int.from_bytes(message[at : at + 2]) for at in (4, 6, 8))
+    questions, answers, authority = _COUNTS.unpack_from(message, 4)
     at = wire.HEADER
     for _ in range(questions):
         at = _skip_name(message, at) + 4
     ttls = []
     for _ in range(answers + authority):
         at = _skip_name(message, at)
-        ttls.append(int.from_bytes(message[at + 4 : at + 8]))
-        at += 10 + int.from_bytes(message[at + 8 : at + 10])
+        _, ttl, length = _RECORD.unpack_from(message, at)
+        ttls.append(ttl)
+        at += _RECORD.size + length
     return min(ttls, default=0)
 
 

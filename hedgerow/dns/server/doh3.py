@@ -13,9 +13,9 @@ import pylsqpack
 from aioquic.quic.events import StreamDataReceived
 
 from hedgerow.dns.server.admission import Deferred
-from hedgerow.dns.server.doh import answer_fields, read_query, refusal_fields
+from hedgerow.dns.server.doh import min_ttl, read_query, refusal_fields
 from hedgerow.dns.server.doq import QuicDnsConnection, QuicServer
-from hedgerow.dns.server.http_codec import DohRequest
+from hedgerow.dns.server.http_codec import DohRequest, answer_fields
 from hedgerow.dns.server.quic import MAX_REQUEST_OCTETS, BoundedQuicConnection
 from hedgerow.dns.server.responder import DROPPED_METRIC
 
@@ -233,7 +233,7 @@ class Doh3Connection(QuicDnsConnection):
             status = 429 if self.is_known else 403
             self._respond(request, status, refusal_fields(status), b"")
         else:
-            self._respond(request, 200, answer_fields(message), message)
+            self._respond(request, 200, answer_fields(min_ttl(message)), message)
 
     def _respond(self, request: DohRequest, status: int, fields: Sequence[tuple[str, str]], body: bytes) -> None:
         if self._is_waiting(request.stream):

@@ -1,4 +1,4 @@
-"""Requests and answers of DNS over HTTPS as bytes of HTTP/1.1 and HTTP/2. No sockets, no clock."""
+"""Requests and answers of DNS over HTTPS, and their bytes in HTTP/1.1. No sockets, no clock."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import h2.config
-import h2.connection
-import h2.errors
-import h2.events
-import h2.exceptions
-import h2.settings
 import h11
 
-from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
-from hedgerow.frame_budget import FrameBudget, FrameTokens
+from hedgerow.dns.server.rate_limits import MAX_QUERY
 
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
-MAX_STREAMS: Final = 100
+MESSAGE_TYPE: Final = "application/dns-message"
 
 type Headers = Sequence[tuple[str, str]]
 
@@ -64,6 +57,15 @@ class HttpCodec(Protocol):
 
     def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
         """Write an answer. False if the connection ends with it."""
+
+    def answer(self, request: DohRequest, message: bytes, max_age: int) -> bool:
+        """Write the answer to a query, which may be kept for `max_age` seconds, as `respond` does."""
+        return self.respond(request, 200, answer_fields(max_age), message)
+
+
+def answer_fields(max_age: int) -> list[tuple[str, str]]:
+    """Return the fields of an answer. Other clients may get other answers, so only their own caches keep them."""
+    return [("content-type", MESSAGE_TYPE), ("cache-control", f"private, max-age={max_age}")]
 
 
 class Http1Codec(HttpCodec):
@@ -120,105 +122,6 @@ class Http1Codec(HttpCodec):
         written = self._connection.send(h11.Response(status_code=status, headers=encoded)) or b""
         written += (self._connection.send(h11.Data(data=body)) or b"") if body else b""
         self._write(written + (self._connection.send(h11.EndOfMessage()) or b""))
-
-
-class Http2Codec(HttpCodec):
-    """HTTP/2: many requests at once. Answers keep to the client's windows. `tokens` are the client's for frames, None for new ones."""
-
-    def __init__(self, write: Callable[[bytes], object], tokens: FrameTokens | None = None) -> None:
-        self._write = write
-        self._connection = h2.connection.H2Connection(
-            # Our own headers are valid. Few of the client's are read, and these are checked as octets.
-            h2.config.H2Configuration(client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False)
-        )
-        self._connection.local_settings = h2.settings.Settings(
-            client=False,
-            initial_values={
-                h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-                h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD,
-                h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
-            },
-        )
-        self._requests: dict[int, DohRequest] = {}
-        self._unsent: dict[int, bytearray] = {}
-        self._budget = FrameBudget(tokens, free_settings=2)
-        self._unread = bytearray()
-        self._connection.initiate_connection()
-        self._flush()
-
-    @property
-    def has_more(self) -> bool:
-        return bool(self._unread)
-
-    def feed(self, data: bytes) -> None:
-        self._unread += data
-
-    def receive(self, now: float) -> list[DohRequest]:
-        size = self._budget.take(self._unread, now)
-        portion = bytes(self._unread[:size])
-        del self._unread[:size]
-        if self._budget.is_spent:
-            self._connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-            self._flush()
-            raise Flood
-        try:
-            events = self._connection.receive_data(portion)
-            requests = [request for event in events if (request := self._take(event)) is not None]
-            self._send_unsent()
-        except (h2.exceptions.ProtocolError, ValueError) as error:
-            self._flush()
-            raise HttpClientError from error
-        self._flush()
-        return requests
-
-    def _take(self, event: h2.events.Event) -> DohRequest | None:
-        match event:
-            case h2.events.RequestReceived():
-                headers = dict(event.headers)
-                method, path, kind = (headers.get(name, b"").decode("latin-1") for name in (b":method", b":path", b"content-type"))
-                self._requests[event.stream_id] = DohRequest(event.stream_id, method, path, kind)
-            case h2.events.DataReceived():
-                if event.stream_id in self._requests:
-                    self._requests[event.stream_id].add(event.data)
-                self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            case h2.events.StreamEnded():
-                return self._requests.pop(event.stream_id, None)
-            case h2.events.StreamReset():
-                self._requests.pop(event.stream_id, None)
-                self._unsent.pop(event.stream_id, None)
-            case h2.events.ConnectionTerminated():
-                raise h2.exceptions.ProtocolError("the client has ended the connection")
-            case _:
-                pass
-        return None
-
-    def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
-        fields = [(":status", str(status)), *headers, ("content-length", str(len(body)))]
-        ends = not body or request.method == "HEAD"
-        try:
-            self._connection.send_headers(request.stream, fields, end_stream=ends)
-            if status == 200:
-                self._budget.answered()
-            if not ends:
-                self._unsent[request.stream] = bytearray(body)
-                self._send_unsent()
-        except h2.exceptions.ProtocolError:
-            self._unsent.pop(request.stream, None)  # the client has cancelled it
-        self._flush()
-        return sum(map(len, self._unsent.values())) <= MAX_UNSENT
-
-    def _send_unsent(self) -> None:
-        for stream, body in list(self._unsent.items()):
-            while body and (room := min(self._connection.local_flow_control_window(stream), self._connection.max_outbound_frame_size)) > 0:
-                self._connection.send_data(stream, bytes(body[:room]), end_stream=room >= len(body))
-                del body[:room]
-            if not body:
-                del self._unsent[stream]
-
-    def _flush(self) -> None:
-        if written := self._connection.data_to_send():
-            self._budget.sent(len(written))
-            self._write(written)
 
 
 def _origin_form(target: str) -> str:

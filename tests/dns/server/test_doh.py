@@ -19,7 +19,7 @@ from hyperframe import frame
 from small_internet import SmallInternet
 
 from hedgerow.dns.server.doh import DohServer
-from hedgerow.dns.server.http_codec import MAX_STREAMS
+from hedgerow.dns.server.http2_codec import MAX_STREAMS
 from hedgerow.dns.server.rate_limits import HANDSHAKES_PER_SECOND, MAX_HANDSHAKES, MAX_UNSENT
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hedgerow.dns.server.http_codec import DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.http2_codec import Http2Codec
+from hedgerow.dns.server.http_codec import DohRequest, Flood, Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
 from hedgerow.frame_budget import MAX_TOKENS
 

@@ -1,0 +1,166 @@
+"""Tests of the patterns of URL rules. Plain texts between stars are searched for; others are compiled to expressions when needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hedgerow.blocklists.names import unescape
+from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
+from hedgerow.blocklists.rule_modifiers import parse_modifiers, resource_number
+from hedgerow.blocklists.rules import PatternKind, UrlRule
+
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
+_PLAIN = re.compile(r"[^*^|]+")
+
+
+@dataclass(slots=True)
+class UrlRequest:
+    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, the page's host (`initiator`), the
+    method (`GET`), and for a DNS question the record type (`AAAA`). What is unknown is empty."""
+
+    url: str
+    text: str
+    host: str
+    host_end: int
+    resource: int
+    initiator: str
+    method: str = ""
+    dns_type: str = ""
+
+    @classmethod
+    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", method: str = "", dns_type: str = "") -> UrlRequest:
+        """Describe a request for a canonical URL with its host; `resource` is the Sec-Fetch-Dest."""
+        text = url.lower()
+        end = url.find("/") + 2 + len(host)
+        return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, method, dns_type)
+
+
+Test = Callable[[UrlRequest], object]
+
+
+def make_test(rule: UrlRule, by_host: bool) -> Test | None:
+    """Return a test of a rule's pattern; None if every candidate matches. `by_host`: the rule was found by its host, which matches."""
+    match_case = bool(rule.options) and parse_modifiers(rule.options).match_case
+    match rule.kind:
+        case PatternKind.REGEX:
+            test = compile_set([rule.pattern], match_case)
+            return lambda request: test(request.url)
+        case PatternKind.EXPRESSION:
+            test = compile_set([rule.pattern])
+            return lambda request: test(request.text.partition("://")[2])
+        case _:
+            return _make_pattern_test(rule, by_host, match_case)
+
+
+def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test | None:
+    pattern = rule.pattern if match_case else rule.pattern.lower()
+    if by_host and rule.host and pattern.startswith("||"):
+        return _test_rest(pattern[2 + len(rule.host) :], match_case)
+    steps = None if match_case or pattern.startswith("|") else _plain_steps(unescape(pattern).lower())
+    if steps is not None:
+        return lambda request: _find_steps(request.text, 0, steps)
+    if match_case:
+        return _compile_later(_longest_piece(pattern), lambda: _search_url(compile_pattern(pattern, match_case=True)))
+    return _compile_later(_longest_piece(pattern), lambda: _search_text(compile_pattern(pattern)))
+
+
+def _search_url(expression: re.Pattern[str]) -> Test:
+    return lambda request: expression.search(request.url)
+
+
+def _search_text(expression: re.Pattern[str]) -> Test:
+    return lambda request: expression.search(request.text)
+
+
+def _test_rest(rest: str, match_case: bool) -> Test | None:
+    """Return a test of what follows the host, which matches already. Most rests are plain text, which compares fastest."""
+    plain = (unescape(rest) if match_case else unescape(rest).lower()).rstrip("*")
+    literal = plain.removesuffix("^")
+    if not match_case and _PLAIN.fullmatch(literal):
+        if literal == plain:
+            return lambda request: request.text.startswith(literal, request.host_end)
+        return lambda request: request.text.startswith(literal, end := request.host_end) and _is_border(request.text, end + len(literal))
+    if plain in ("", "^"):
+        return None
+    if not match_case and (test := _test_plain_rest(plain)) is not None:
+        return test
+    return _compile_later(_longest_piece(rest), lambda: _match_rest(rest, match_case))
+
+
+def _match_rest(rest: str, match_case: bool) -> Test:
+    expression = compile_after_host(rest, match_case)
+    assert expression is not None
+    match = expression.match
+    if match_case:
+        return lambda request: match(request.url, request.host_end)
+    return lambda request: match(request.text, request.host_end)
+
+
+def _test_plain_rest(plain: str) -> Test | None:
+    """Return a test of texts between stars, the first of which may begin with a separator; None if it takes an expression."""
+    first, star, others = plain.partition("*")
+    steps = _plain_steps(others)
+    literal = first.removeprefix("^")
+    if not star or steps is None or "^" in literal or "|" in literal:
+        return None
+    is_separated = first != literal
+
+    def test(request: UrlRequest) -> bool:
+        text, at = request.text, request.host_end
+        if is_separated:
+            if not _is_border(text, at):
+                return False
+            at = min(at + 1, len(text))
+        return text.startswith(literal, at) and _find_steps(text, at + len(literal), steps)
+
+    return test
+
+
+type _Steps = tuple[tuple[str, bool], ...]
+"""Texts that follow each other at any distance. `True`: a separator or the end of the URL follows."""
+
+
+def _plain_steps(pattern: str) -> _Steps | None:
+    """Return the texts between the stars of a pattern without an anchor; None if it takes an expression."""
+    pieces = [each for each in pattern.split("*") if each]
+    if not pieces or not all(_PLAIN.fullmatch(each.removesuffix("^")) for each in pieces):
+        return None
+    return tuple((each.removesuffix("^"), each.endswith("^")) for each in pieces)
+
+
+def _find_steps(text: str, at: int, steps: _Steps) -> bool:
+    """Return whether all steps follow in order. The first place of each is as good as any later one."""
+    for literal, is_bounded in steps:
+        place = text.find(literal, at)
+        while is_bounded and place >= 0 and not _is_border(text, place + len(literal)):
+            place = text.find(literal, place + 1)
+        if place < 0:
+            return False
+        at = place + len(literal) + is_bounded
+    return True
+
+
+def _compile_later(piece: str, compile_test: Callable[[], Test]) -> Test:
+    """Return a test that is compiled when a URL first contains `piece`, as few ever do: an expression takes as long as ten look-ups."""
+    compiled: Test | None = None
+
+    def test(request: UrlRequest) -> object:
+        nonlocal compiled
+        if piece not in request.text:
+            return False
+        if compiled is None:
+            compiled = compile_test()
+        return compiled(request)
+
+    return test
+
+
+def _longest_piece(pattern: str) -> str:
+    """Return a text that occurs in every URL that a pattern matches, in lower case. Tested first, since expressions reject slowly."""
+    return max(_PLAIN.findall(unescape(pattern).lower()), key=len, default="")
+
+
+def _is_border(text: str, place: int) -> bool:
+    return place >= len(text) or text[place] not in _WORD

@@ -1,0 +1,110 @@
+"""Our HPACK coding beside that of the package it replaces: the same fields, the same tables, and refusals of the same blocks."""
+
+from __future__ import annotations
+
+from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
+from hpack.exceptions import HPACKError
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hpack.huffman_table import decode_huffman as reference_huffman
+from hypothesis import example, given, settings
+from hypothesis import strategies as some
+
+from hedgerow.hpack_codec import FastDecoder, FastEncoder, decode_huffman, encode_huffman
+
+NAMES = some.sampled_from([b":method", b":path", b":authority", b"accept", b"cookie", b"x-one", b"x-two"])
+FIELDS = some.lists(some.tuples(NAMES, some.one_of(some.sampled_from([b"GET", b"/", b""]), some.binary(max_size=150))), max_size=8)
+BLOCKS = some.tuples(FIELDS, some.booleans(), some.sampled_from([None, 0, 60, 4096]))
+
+
+def outcome(decoder: Decoder, block: bytes) -> object:
+    try:
+        fields = [tuple(field) for field in decoder.decode(block, raw=True)]
+    except HPACKError:
+        return "refused"
+    return fields, list(decoder.header_table.dynamic_entries), decoder.header_table.maxsize
+
+
+@settings(max_examples=100)
+@given(some.lists(BLOCKS, min_size=1, max_size=6))
+def test_blocks_mean_the_same(blocks: list[tuple[list[tuple[bytes, bytes]], bool, int | None]]) -> None:
+    for encoder in (Encoder(), FastEncoder()):
+        ours, theirs = FastDecoder(), Decoder()
+        for fields, is_huffman, table_size in blocks:
+            if table_size is not None:
+                encoder.header_table_size = table_size
+            block = encoder.encode(fields, huffman=is_huffman)
+            found = outcome(ours, block)
+            assert found == outcome(theirs, block)
+            assert isinstance(found, tuple)
+            assert found[:2] == (fields, list(encoder.header_table.dynamic_entries))
+
+
+def test_encoder_uses_the_table() -> None:
+    fields = [(b":method", b"GET"), (b":path", b"/one"), (b"x-field", b"a value"), (b"accept", b"*/*"), (b"cookie", b"a=b")]
+    encoder, decoder = FastEncoder(), Decoder()
+    sizes = []
+    for number in range(200):
+        block = encoder.encode([*fields, (b"x-number", b"%d" % (number // 100))])
+        sizes.append(len(block))
+        assert [tuple(each) for each in decoder.decode(block, raw=True)][:-1] == fields
+    assert sizes[1] < sizes[0] // 2
+    assert len(set(sizes[1:100])) == 1
+    assert len(encoder.header_table.dynamic_entries) == 5
+
+
+def test_many_fields_stay_bounded() -> None:
+    encoder, decoder = FastEncoder(), Decoder()
+    for number in range(2000):
+        fields = [(b"x-field", b"%d" % number), (b"x-same", b"same"), (b"x-%d" % (number % 7), b"y" * (number % 90))]
+        assert [tuple(each) for each in decoder.decode(encoder.encode(fields), raw=True)] == fields
+    assert len(encoder._numbers) < 600
+
+
+def test_sensitive_fields_are_never_indexed() -> None:
+    encoder = FastEncoder()
+    for _ in range(2):
+        block = encoder.encode([NeverIndexedHeaderTuple(b"authorization", b"Basic abc")], huffman=False)
+        assert block == b"\x1f\x08\x09Basic abc"
+        (found,) = Decoder().decode(block)
+        assert not found.indexable
+
+
+@settings(max_examples=300)
+@given(some.lists(some.binary(max_size=40), max_size=4))
+@example([b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"])
+@example([b"\x82\x3f\xe1\x1f"])
+@example([b"\x3f\xe2\x1f"])
+@example([b"\x80"])
+@example([b"\x7f"])
+def test_junk_is_refused_alike(blocks: list[bytes]) -> None:
+    ours, theirs = FastDecoder(), Decoder()
+    for block in blocks:
+        found = outcome(ours, block)
+        assert found == outcome(theirs, block)
+        if found == "refused":
+            return
+
+
+def test_list_that_is_too_long_is_refused_alike() -> None:
+    block = Encoder().encode([(b"x", b"y" * 100)] * 10)
+    for most in (1329, 1330):
+        ours, theirs = FastDecoder(), Decoder()
+        ours.max_header_list_size = theirs.max_header_list_size = most
+        assert outcome(ours, block) == outcome(theirs, block)
+        assert (outcome(FastDecoder(), block) == "refused") is False
+
+
+@settings(max_examples=200)
+@given(some.binary(max_size=60))
+def test_huffman_codes_mean_the_same(text: bytes) -> None:
+    encoded = encode_huffman(text)
+    assert encoded == HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
+    assert decode_huffman(encoded) == text
+    found: list[object] = []
+    for decode in (decode_huffman, reference_huffman):
+        try:
+            found.append(decode(text))
+        except HPACKError:
+            found.append("refused")
+    assert found[0] == found[1]
