@@ -9,113 +9,32 @@ Such messages skip mitmproxy's layers. Any other message goes through them, and 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.connection import Client, Connection, Server
-from mitmproxy.net.http import http1
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
-from hedgerow.proxy.inspection.engine.http_layer import HTTPMode, OriginServer, check_headers, check_request
+from hedgerow.proxy.inspection.engine.http_layer import OriginServer
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
-from hedgerow.proxy.inspection.engine.messages import has_control_characters, is_folded, to_mitmproxy_response
+from hedgerow.proxy.inspection.engine.messages import to_mitmproxy_response
+from hedgerow.proxy.inspection.engine.plain_messages import (
+    ends_connection,
+    parse_plain_request,
+    parse_plain_response,
+    request_bytes,
+    response_bytes,
+)
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
-
-MAX_PLAIN_RESPONSE = 64 * 1024
-"""Bytes of a plain response, with its head."""
-
-_END = b"\r\n\r\n"
-_FOLDED = re.compile(rb"\r\n[ \t]")
-_CLOSE = (b"connection", b"close")
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 [2-5][0-9][0-9] ")
-_EXCLUDED_REQUEST_FIELDS = frozenset(
-    {b"content-length", b"transfer-encoding", b"trailer", b"upgrade", b"expect", b"authorization", b"http2-settings"}
-)
-_EXCLUDED_RESPONSE_FIELDS = frozenset({b"transfer-encoding", b"trailer", b"upgrade", b"www-authenticate"})
-
-
-def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTTPFlow | None:
-    """Return a flow for the plain request that `data` consists of, as the layers would create it; None for any other request.
-
-    `server` is the client's destination.
-    """
-    if not data.startswith(b"GET /") or len(data) > MAX_HEAD or data.find(_END) != len(data) - len(_END):
-        return None
-    if has_control_characters(data) or is_folded(data) or data.count(b"\r\n") > MAX_FIELDS:
-        return None
-    try:
-        request = http1.read_request_head(data[: -len(_END)].split(b"\r\n"))
-    except ValueError:
-        return None
-    path = request.data.path
-    if not path.isascii() or not data.startswith(b"GET %s HTTP/1.1\r\n" % path):
-        return None
-    if not _is_plain(request.headers, _EXCLUDED_REQUEST_FIELDS, {b"close", b"keep-alive"}):
-        return None
-    if sum(name.lower() == b"host" for name, _ in request.headers.fields) != 1:
-        return None
-    if check_request(HTTPMode.transparent, request, validate_inbound_headers=True) is not None:
-        return None
-    assert server.address is not None
-    request.data.host, request.data.port = server.address
-    request.data.scheme = b"https" if server.tls else b"http"
-    flow = http.HTTPFlow(client, server, live=True)
-    flow.request = request
-    return flow
-
-
-def parse_plain_response(data: bytes, request: http.Request) -> http.Response | None:
-    """Return the plain response that `data` consists of; None for any other. Its connection stays open."""
-    end = data.find(_END)
-    if end < 0 or len(data) > MAX_PLAIN_RESPONSE or _STATUS_LINE.match(data) is None or _FOLDED.search(data, 0, end) is not None:
-        return None
-    try:
-        response = http1.read_response_head(data[:end].split(b"\r\n"))
-        check_headers(response)
-        size = http1.expected_http_body_size(request, response)
-    except ValueError:
-        return None
-    if size is None or len(data) != end + len(_END) + size or not _is_plain(response.headers, _EXCLUDED_RESPONSE_FIELDS, {b"keep-alive"}):
-        return None
-    response.data.content = data[end + len(_END) :]
-    return response
-
-
-def _is_plain(headers: http.Headers, never: frozenset[bytes], options: set[bytes]) -> bool:
-    """Tell whether no field is one of `never`, and Connection, if present, is one of `options`."""
-    for name, value in headers.fields:
-        key = name.lower()
-        if key in never or (key == b"connection" and value.lower() not in options):
-            return False
-    return True
-
-
-def request_bytes(request: http.Request) -> bytes:
-    """Return a plain request as its origin gets it: without `Connection: close`, which concerns the client's connection only."""
-    fields = [b"%s: %s\r\n" % (name, value) for name, value in request.headers.fields if (name.lower(), value.lower()) != _CLOSE]
-    return b"GET %s HTTP/1.1\r\n%s\r\n" % (request.data.path, b"".join(fields))
-
-
-def response_bytes(response: http.Response) -> bytes:
-    """Return a response as the client gets it."""
-    return bytes(http1.assemble_response_head(response) + (response.data.content or b""))
-
-
-def ends_connection(request: http.Request) -> bool:
-    """Tell whether the client wants its connection closed after the response."""
-    return bool(http1.connection_close(request.http_version, request.headers))
-
 
 _numbers = count(1)
 
@@ -222,7 +141,7 @@ class FastPath:
 
     def _handle_pending(self, flow: http.HTTPFlow, event: events.ConnectionEvent) -> bool:
         if event.connection is self.server and isinstance(event, events.DataReceived):
-            response = parse_plain_response(event.data, flow.request)
+            response = parse_plain_response(event.data)
             if response is not None:
                 self._pass_on(flow, response)
                 return True

@@ -57,6 +57,8 @@ class ClientHandshake:
         if self._header.awaits_reply:
             self.stream.put(CONNECTION_ESTABLISHED)
             self.stream.flush()
+            if self._header.target is not None:  # the client's ClientHello is still on its way, and will most likely name this host
+                self._inspector.leaf_certificates.prepare(self._header.target.host)
         first, self._first = self._first, b""
         if self._header.target is None:
             self._hand_over(HTTPMode.regular, first)

@@ -36,7 +36,8 @@ def strip_hop_fields(request: http.Request) -> None:
         kept.append(field)
         if name in _EXAMINED and not (name == b"connection" and field[1].lower() in _PLAIN_OPTIONS):
             is_examined = True
-    request.headers.fields = tuple(kept)
+    if len(kept) != len(request.headers.fields):
+        request.headers.fields = tuple(kept)
     if is_examined:
         _strip_nominated(request.headers)
 

@@ -66,6 +66,11 @@ class LeafCertificates:
             self._waiting[host] = [receive]
             self._signer.ask(host, self._take)
 
+    def prepare(self, host: str) -> None:
+        """Have the certificate for a host made before its client asks for it."""
+        if host not in self._contexts and host not in self._waiting:
+            self.request(host, lambda _context: None)
+
     def close(self) -> None:
         """Close the connection to the signer. Hosts that wait get nothing."""
         self._waiting.clear()

@@ -12,13 +12,12 @@ from http.client import HTTPResponse
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mitmproxy import http
 from mitmproxy.connection import Client, Server
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import HeadError, HeadReader
-from hedgerow.proxy.inspection.fast_path import parse_plain_request, parse_plain_response
+from hedgerow.proxy.inspection.engine.plain_messages import parse_plain_request, parse_plain_response
 from hedgerow.proxy.pages.block_page import ASK_PATH
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -224,6 +223,5 @@ def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: in
     ],
 )  # fmt: skip
 def test_what_is_no_plain_answer(data: bytes) -> None:
-    request = http.Request.make("GET", "https://a.example/a")
-    assert parse_plain_response(ANSWER, request) is not None
-    assert parse_plain_response(data, request) is None
+    assert parse_plain_response(ANSWER) is not None
+    assert parse_plain_response(data) is None

@@ -104,6 +104,21 @@ def test_connections_to_one_new_host_wait_for_one_certificate(tmp_path: Path, au
     asyncio.run(run())
 
 
+def test_prepared_host_is_signed_once(tmp_path: Path, authority: CertificateAuthority) -> None:
+    async def run() -> None:
+        async with signing_at(tmp_path / "s", authority) as signed:
+            store = LeafCertificates(tmp_path / "s")
+            for _ in range(2):
+                store.prepare("a.example")
+            first = await context_of(store, "a.example")
+            store.prepare("a.example")
+            assert first is await context_of(store, "a.example")
+            assert signed == ["a.example"]
+            store.close()
+
+    asyncio.run(run())
+
+
 def test_a_refused_host_gets_nothing_and_the_others_go_on(tmp_path: Path, authority: CertificateAuthority) -> None:
     async def run() -> None:
         async with signing_at(tmp_path / "s", authority):

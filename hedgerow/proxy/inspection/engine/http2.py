@@ -24,6 +24,7 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseProtocolError
 
 from hedgerow.frame_budget import FrameBudget
+from hedgerow.proxy.inspection.engine import lean_http2
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, may_forward_interim
 from hedgerow.proxy.pages.response import ProxyResponse
 
@@ -38,6 +39,7 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
     class Http2Server(_http2.Http2Server):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
+            lean_http2.speed_up(self.h2_conn)
             self._requests: dict[int, http.Request] = {}
             self.budget = FrameBudget()
 
@@ -99,6 +101,10 @@ def _error_code(error: h2.exceptions.ProtocolError) -> int:
 
 class Http2Client(_http2.Http2Client):
     """The side of HTTP/2 origins. mitmproxy drops informational responses."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        lean_http2.speed_up(self.h2_conn)
 
     def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
         if not isinstance(event, h2.events.InformationalResponseReceived):

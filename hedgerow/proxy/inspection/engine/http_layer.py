@@ -24,7 +24,7 @@ from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http1, _http2
 
 from hedgerow.frame_budget import FrameBudget, FrameTokens
-from hedgerow.proxy.inspection.engine import lean_messages
+from hedgerow.proxy.inspection.engine import lean_http2, lean_messages
 from hedgerow.proxy.inspection.engine.framing import read_request_head, read_response_head
 from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING, Http1Client, make_body_reader, make_http1_server
 from hedgerow.proxy.inspection.engine.http2 import Http2Client, make_http2_server
@@ -258,6 +258,7 @@ def check_headers(message: http.Message) -> None:
 def install(render_error: ErrorRenderer) -> None:
     """Make every connection of this process speak HTTP as described here. Call it once, after `patches.check`."""
     lean_messages.install()
+    lean_http2.install()
     classes = {"Http1Server": make_http1_server(render_error), "Http1Client": Http1Client, "HttpStream": HeldStream}
     classes |= {"Http2Server": make_http2_server(render_error), "Http2Client": Http2Client}
     for name, replacement in classes.items():

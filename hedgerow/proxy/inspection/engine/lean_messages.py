@@ -20,6 +20,7 @@ from mitmproxy.proxy.context import Context
 from hedgerow.proxy.inspection.engine.patches import replace
 
 _CODEC = ("utf-8", "surrogateescape")
+_NOTHING_JOINED: tuple[object, dict[bytes, bytes]] = (None, {})
 
 
 @lru_cache(512)
@@ -38,22 +39,35 @@ def _get_all(self: http.Headers, name: str | bytes) -> list[str]:
     return [value.decode(*_CODEC) for each, value in self.fields if each.lower() == key]
 
 
+def _joined_values(self: http.Headers) -> dict[bytes, bytes]:
+    """Return the values by name. They are joined once for each tuple of fields: a request of a browser has twenty, and as many look-ups."""
+    fields = self.fields
+    joined: tuple[object, dict[bytes, bytes]] = self.__dict__.get("_joined", _NOTHING_JOINED)
+    if joined[0] is fields:
+        return joined[1]
+    values = dict[bytes, bytes]()
+    for name, value in fields:
+        key = name.lower()
+        values[key] = values[key] + b", " + value if key in values else value
+    self.__dict__["_joined"] = (fields, values)
+    return values
+
+
 def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
-    key, joined = _key(name), None
-    for each, value in self.fields:
-        if each.lower() == key:
-            joined = value if joined is None else joined + b", " + value
-    return default if joined is None else joined.decode(*_CODEC)
+    value = _joined_values(self).get(_key(name))
+    return default if value is None else value.decode(*_CODEC)
 
 
 def _contains(self: http.Headers, name: object) -> bool:
-    if not isinstance(name, str | bytes):
-        return False
-    key = _key(name)
-    for each, _ in self.fields:  # noqa: SIM110  any() takes twice the time
-        if each.lower() == key:
-            return True
-    return False
+    return isinstance(name, str | bytes) and _key(name) in _joined_values(self)
+
+
+@lru_cache(1024)
+def _decode_authority(authority: bytes) -> str:
+    try:
+        return authority.decode("idna")
+    except UnicodeError:
+        return authority.decode(*_CODEC)
 
 
 def _fork(self: Context) -> Context:
@@ -77,6 +91,8 @@ def install() -> None:
     for name, function in {"__init__": _init, "get_all": _get_all, "get": _get, "__contains__": _contains}.items():
         replace(f"mitmproxy.http:Headers.{name}", function)
     replace("mitmproxy.http:MessageData.__post_init__", lambda _self: None)
+    authority: Any = http.Request.authority
+    replace("mitmproxy.http:Request.authority", property(lambda self: _decode_authority(self.data.authority), authority.fset))
     numbers = count(1)
     for module in ("connection", "flow"):
         replace(f"mitmproxy.{module}:uuid", SimpleNamespace(uuid4=lambda: next(numbers)))

@@ -153,10 +153,11 @@ def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None
         return "the request line is not method, target and HTTP/1.0 or HTTP/1.1"
     if data.http_version == b"HTTP/1.1" and b"host" not in data.headers:
         return "there must be one Host field"
-    return _target_fault(data.method, data.path)
+    return target_fault(data.method, data.path)
 
 
-def _target_fault(method: bytes, target: bytes) -> str | None:
+def target_fault(method: bytes, target: bytes) -> str | None:
+    """Return the reason to refuse a request for its target, or None."""
     if not target.startswith(b"/") and (method, target) != (b"OPTIONS", b"*"):
         return "a request to a web server names a path"
     path = target.partition(b"?")[0]

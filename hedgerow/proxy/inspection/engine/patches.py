@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
+from hedgerow import h2_internals
 from hedgerow.internals import IncompatibleLibraryError as IncompatibleLibraryError
 from hedgerow.internals import differences, require, resolve
 
@@ -24,6 +25,7 @@ REPLACED = {
     "mitmproxy.http:Headers.get": "self key default",
     "mitmproxy.http:Headers.__contains__": "self key",
     "mitmproxy.http:MessageData.__post_init__": "self",
+    "mitmproxy.http:Request.authority": None,
     "mitmproxy.connection:uuid": None,
     "mitmproxy.flow:uuid": None,
     "mitmproxy.proxy.context:Context.fork": "self",
@@ -42,6 +44,7 @@ REPLACED = {
     "mitmproxy.net.http.http1:read_response_head": "lines",
     f"{_HTTP}._http1:make_body_reader": "expected_size",
     f"{_HTTP}._http1:make_error_response": "status_code message",
+    "h2.stream:validate_headers": "headers hdr_validation_flags",
 }
 """Names that `replace` may set, as "module:qualified name", with their parameters; None for what is not called."""
 
@@ -106,6 +109,7 @@ TEXTS = {
 
 def check() -> None:
     """Compare the installed libraries with the tables. Raises IncompatibleLibraryError, which names every difference."""
+    h2_internals.check("inspect pages")
     require("inspect pages", TESTED_VERSIONS, [*differences({**REPLACED, **CALLED}, ATTRIBUTES), *_text_differences()])
 
 
