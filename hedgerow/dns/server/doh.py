@@ -212,6 +212,8 @@ def min_ttl(message: bytes) -> int:
     ttls = []
     for _ in range(answers + authority):
         at = _skip_name(message, at)
+        if at + _RECORD.size > len(message):
+            return 0  # cut short
         _, ttl, length = _RECORD.unpack_from(message, at)
         ttls.append(ttl)
         at += _RECORD.size + length
