@@ -19,6 +19,7 @@ from hedgerow.app.settings import memory_folder
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
+from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import SpentBudget
 
@@ -34,7 +35,7 @@ class Snapshot:
 
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
     which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
-    last request for a host was denied, for some time.
+    last request for a host was denied, for some time. `remembered` are sites that were recognised by their pages.
     """
 
     serial: int
@@ -48,6 +49,7 @@ class Snapshot:
     names: dict[str, str] = field(default_factory=dict)
     version: int = 0
     denied: dict[str, float] = field(default_factory=dict)
+    remembered: dict[str, tuple[RememberedSite, ...]] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
         make_private_folder((state / FILE_NAME).parent)
@@ -118,7 +120,8 @@ class LoadedSnapshot:
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
         state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
-        self.rulesets = Rulesets(snapshot.policy, *state, 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S)
+        trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
+        self.rulesets = Rulesets(snapshot.policy, *state, trusted_from, snapshot.remembered)
 
 
 class SnapshotWatch:

@@ -41,17 +41,18 @@ class DnsRuleMatch(NamedTuple):
 class Catalogue:
     """The lists of one generation. `categories[i]` is the category of bit i of a mask.
 
-    `host_mask(host)` returns the categories of a canonical host; `hosts` says more about hosts, `rule_locator` finds the lines of lists.
+    `bits` holds the masks of single categories. `host_mask(host)` returns the categories of a canonical host; `hosts` says more about
+    hosts, `rule_locator` finds the lines of lists.
     """
 
     def __init__(self, generation: Path, meta: GenerationMeta) -> None:
         self.generation, self.sources = generation, meta.sources
         self.categories, self.version = meta.categories, meta.version
         self.listed = frozenset(source.category for source in meta.sources)  # categories that have a list
-        self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
-        masks = [self._bits.get(source.category, 0) for source in meta.sources]
+        self.bits = {name: 1 << index for index, name in enumerate(meta.categories)}
+        masks = [self.bits.get(source.category, 0) for source in meta.sources]
         loaded_only = [_is_about_ads(source) for source in meta.sources]
-        self.hosts = HostMatcher(generation, meta, self._bits)
+        self.hosts = HostMatcher(generation, meta, self.bits)
         self.host_mask, self.has_url_rules = self.hosts.mask, self.hosts.has_url_rules  # bound here: the hot path saves a call
         self._urls = UrlMatcher(generation / URL_RULES, masks, loaded_only)
         self._dns_rules = UrlMatcher(generation / DNS_RULES, masks, loaded_only)
@@ -70,11 +71,11 @@ class Catalogue:
 
     def mask_of(self, names: Iterable[str]) -> int:
         """Return the mask of categories. A name that no list and no taxonomy knows has no bit."""
-        return reduce(operator.or_, (self._bits.get(name, 0) for name in names), 0)
+        return reduce(operator.or_, (self.bits.get(name, 0) for name in names), 0)
 
     def names_of(self, mask: int) -> tuple[str, ...]:
         """Return the categories of a mask."""
-        return tuple(name for name, bit in self._bits.items() if mask & bit)
+        return tuple(name for name, bit in self.bits.items() if mask & bit)
 
     def match_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> UrlMatch | None:
         """Return the first rule about URLs that matches, of the categories in `mask`.
@@ -97,7 +98,7 @@ class Catalogue:
         lifted = self._lifted(host)
         matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if self._stands(rule, host, lifted)]
         # No exception lifts a sealed entry, and its line stays secret.
-        matches += [(self._bits[name], UrlMatch(name, Origin(self.hosts.sealed_sources[name]))) for name in self.names_of(sealed)]
+        matches += [(self.bits[name], UrlMatch(name, Origin(self.hosts.sealed_sources[name]))) for name in self.names_of(sealed)]
         return tuple(match for _mask, match in sorted(matches, key=lambda pair: pair[0]))
 
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:

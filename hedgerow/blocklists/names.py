@@ -163,6 +163,15 @@ def _registered_domain(host: str) -> str:
     return host if is_address(host) else _suffix_list().privatesuffix(host) or host
 
 
+def is_public_suffix(host: str) -> bool:
+    """Return whether anybody can register or get names under a canonical host.
+
+    >>> is_public_suffix("co.uk"), is_public_suffix("github.io"), is_public_suffix("example.co.uk")
+    (True, True, False)
+    """
+    return not is_address(host) and _suffix_list().privatesuffix(host) is None
+
+
 @functools.cache
 def _longer_suffixes() -> frozenset[str]:
     """Return the last two labels of the public suffixes that have as many or more."""

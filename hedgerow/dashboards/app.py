@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from hedgerow.dashboards.api.problems import install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import api_router
 from hedgerow.dashboards.api.time import BudgetRow, TimeControl, add_time_routes
-from hedgerow.dashboards.control import Control, Status
+from hedgerow.dashboards.control import Control, SiteCorrections, Status
 from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -59,6 +60,7 @@ class AppDependencies:
     vouchers: VoucherControl | None = None
     notices: NoticeDispatcher | None = None
     request_access: Callable[[AccessRequest], None] = lambda _request: None
+    sites: SiteCorrections | None = None
 
 
 def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -68,7 +70,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     context = PageContext(
         parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, parts.time, parts.codes, parts.vouchers,
-        parts.notices, parts.request_access,
+        parts.notices, parts.request_access, parts.sites,
     )  # fmt: skip
     routers = (_api(parts, clock), make_pages(context), _machine_routes(parts, clock))
     for router in routers:
@@ -172,6 +174,9 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
         open_requests = await run_in_threadpool(reader.count_open_requests)
         fill_metrics(metrics, control.status(), open_requests, clock())
         metrics.set_all("hedgerow_budgets", count_budget_states(parts.time.budgets() if parts.time is not None else ()))
+        if parts.sites is not None:
+            remembered = Counter(site.topic for site in await parts.sites.sites())
+            metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
         if parts.notices is not None:
             metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(parts.notices.outbox.count_waiting)))
         body, content_type = metrics.exposition(request.headers.get("accept", ""))

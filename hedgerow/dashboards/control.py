@@ -9,6 +9,7 @@ from typing import Protocol
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHealth, fetch_progress
 from hedgerow.journal.recorder import RESERVED_BYTES
+from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.policies.evidence import Grade
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
@@ -274,6 +275,16 @@ class Control(Protocol):
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         """Return the decision of each enforcement point for a host or URL, at `at` or now. Raises `InvalidInput`."""
+
+
+class SiteCorrections(Protocol):
+    """The sites that are remembered for their pages."""
+
+    async def sites(self) -> tuple[RememberedRow, ...]:
+        """Return the sites, the newest first."""
+
+    async def correct(self, host: str, actor: str) -> None:
+        """Forget a site, and never remember it again. Raises `journal.access_store.NoSuchEntry`."""
 
 
 def spared_by(control: Control, name: str, address: str) -> Spared:

@@ -88,6 +88,11 @@ METRICS: tuple[Metric, ...] = (
     _counter("hedgerow_proxy_dropped_total", "Proxy connections and requests refused without a decision.", "cause"),
     _counter("hedgerow_proxy_passed_through_total", "Hosts tunnelled for a while because a client rejected our certificate."),
     _counter("hedgerow_proxy_pages_scanned_total", "Pages whose words were scanned.", "verdict"),
+    _counter(
+        "hedgerow_proxy_pages_recognised_total", "Pages of unlisted sites that looked like a topic, by their words or a label.",
+        "topic", "evidence",
+    ),
+    _gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
     _counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
     _counter("hedgerow_proxy_bytes_total", "Bytes from (in) and to (out) the clients.", "lane", "direction"),
     _gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),

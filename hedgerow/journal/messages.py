@@ -13,6 +13,7 @@ import msgspec
 
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
 from hedgerow.policies.protection import Protection
+from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 
 LINE_LIMIT = 64 * 1024
@@ -79,7 +80,8 @@ class ProtectionSeen:
 
 type WorkerMessage = (
     Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen | ProtectionSeen
-)
+    | PageRecognised
+)  # fmt: skip
 
 _KINDS: dict[type, str] = {
     Observation: "observation",
@@ -91,6 +93,7 @@ _KINDS: dict[type, str] = {
     GaugeLevel: "gauge",
     DeviceSeen: "device_seen",
     ProtectionSeen: "protection_seen",
+    PageRecognised: "page_recognised",
     WorkerHello: "hello",
 }
 _encode_json = msgspec.json.Encoder().encode

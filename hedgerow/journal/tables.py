@@ -166,6 +166,11 @@ notices = _log(
     Index("notices_receiver", "receiver", "state", "id"),
     Index("notices_key", "receiver", "topic", "key", "id"),
 )
+remembered_sites = _state(
+    "remembered_sites", _site(primary_key=True), *_key("host", "topic"),
+    *_instant("at", "ends"),  # of the last page that was recognised; until when it counts
+    *_optional_text("corrected_by"), *_optional_instant("corrected_at"),  # somebody said that it is not so, which holds for good
+)  # fmt: skip
 
 
 def reversed_labels(host: str) -> str:

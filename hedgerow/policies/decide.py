@@ -25,7 +25,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
-from hedgerow.policies.unlisted import DYNAMIC_DNS, UNTRUSTED_CERTIFICATE, CertificateFlaw
+from hedgerow.policies.unlisted import DYNAMIC_DNS, UNTRUSTED_CERTIFICATE, CertificateFlaw, blocked_by_pages, is_house_name
 from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
@@ -35,9 +35,6 @@ YOUTUBE_CHOSEN = "youtube_only"
 """`what` of a RULE decision about films of YouTube that are not of chosen channels."""
 WELCOME_REASONS = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
 """Reasons why a café's seat is closed before a guest can begin."""
-_HOUSE_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
-_HOUSE_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
-"""Names of machines in the house (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
 LIFTED_BY_ALWAYS = frozenset((Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET))
 """Closures that leave open what the policy allows `always`. A pause does not: somebody has just ordered it."""
 
@@ -166,7 +163,7 @@ def _ai_answer(context: RequestContext, reason: Reason) -> Decision | None:
 
 
 def _recognised(context: RequestContext) -> Decision | None:
-    """Block what no list has: servers by their certificates, and instances of front ends by their names."""
+    """Block what no list has: servers by their certificates, instances of front ends by their names, sites by their pages."""
     ruleset, host = context.ruleset, context.request.host
     if context.request.flaw and ruleset.rules.bypass and (what := _suspicion(context)):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, what)
@@ -177,7 +174,7 @@ def _recognised(context: RequestContext) -> Decision | None:
             return Decision(Verdict.BLOCK, Reason.RECOGNISED, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
     if ruleset.safe_search is not SafeSearch.OFF and not ruleset.rules.unsafe_lifted and is_search_front_end(host):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, UNSAFE_SEARCH)
-    return None
+    return blocked_by_pages(ruleset, context.catalogue, host, context.mask) if ruleset.remembered else None
 
 
 def _suspicion(context: RequestContext) -> str:
@@ -394,4 +391,4 @@ def _is_scanned(context: RequestContext) -> bool:
     host = context.request.host
     if not context.ruleset.content.opens_pages or context.is_excepted or is_address(host):
         return False
-    return host.rpartition(".")[2] not in _HOUSE_SUFFIXES and not is_beneath(host, _HOUSE_DOMAINS)
+    return not is_house_name(host)

@@ -16,6 +16,7 @@ from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
+from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.request_context import AI_CHAT, RequestContext, build_context
 from hedgerow.policies.rule_index import BYPASS, Rule
 from hedgerow.policies.ruleset import Ruleset, Rulesets
@@ -248,6 +249,8 @@ class _StepSentences:
         if decision is not None:
             if decision.what == UNTRUSTED_CERTIFICATE:
                 return "in no list, and its certificate does not prove who it is"
+            if is_by_page(decision) and decision.rule is not None and decision.rule.text:
+                return f"in no list, but a page of this site looked like {decision.what} on {decision.rule.text}"
             return f"in no list, but it looks like a site of {decision.what}"
         return "not recognised as something that is blocked"
 

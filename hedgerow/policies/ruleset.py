@@ -23,6 +23,7 @@ from hedgerow.policies.effective_users import (
 from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Session, Verdict
+from hedgerow.policies.remembered import NO_SITES, RememberedSites
 from hedgerow.policies.rule_index import RuleIndex, RuleScope, ScopeLayer
 from hedgerow.policies.targets import ILLEGAL, parse_target
 from hedgerow.policies.time_model import SpentBudget
@@ -67,6 +68,7 @@ class Ruleset:
     content: ContentRules = field(default_factory=ContentRules)
     is_claimed: bool = False  # known by its host name only, which can restrict but not open
     version: int = 0  # the id under which the journal describes these rules and lists
+    remembered: RememberedSites = NO_SITES
 
 
 class Rulesets:
@@ -78,12 +80,14 @@ class Rulesets:
     def __init__(
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
         sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0, trusted_from: float = 0.0,
+        remembered: RememberedSites = NO_SITES,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
         self.pauses = tuple(pauses)
         self.sessions = tuple(sessions)
         self._version = version
+        self._remembered = remembered
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
@@ -198,7 +202,7 @@ class Rulesets:
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, device.claims is not None, self._version,
+                content, device.claims is not None, self._version, self._remembered,
             )  # fmt: skip
             self._next_id += 1
         return ruleset

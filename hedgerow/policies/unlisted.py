@@ -16,9 +16,13 @@ from enum import StrEnum
 from functools import cache
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.names import is_address, is_beneath
+from hedgerow.blocklists.categories import is_good
+from hedgerow.blocklists.names import is_address, is_beneath, is_public_suffix
+from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
-from hedgerow.policies.host_facts import background_hosts, parents_of
+from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.remembered import BY_PAGE, remembered_as
 from hedgerow.policies.ruleset import Ruleset
 
 DYNAMIC_DNS = "dynamic-dns"
@@ -37,14 +41,44 @@ class CertificateFlaw(StrEnum):
     PROXY = "proxy"
 
 
+HOUSE_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
+HOUSE_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
+"""Names of machines in the house (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
+
+
+def is_house_name(host: str) -> bool:
+    """Return whether a name is that of a machine in the house."""
+    return host.rpartition(".")[2] in HOUSE_SUFFIXES or is_beneath(host, HOUSE_DOMAINS)
+
+
+def may_be_remembered(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
+    """Return whether a host may be remembered for its pages: one that nobody knows, and under which others have no sites."""
+    return not (is_house_name(host) or is_public_suffix(host)) and is_unknown(facts, catalogue, host)
+
+
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
+    """As `is_unknown`, with a ruleset's facts."""
+    return is_unknown(ruleset.host_facts, catalogue, host)
+
+
+def is_unknown(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
     """Return whether nothing is known of a host. A name of dynamic DNS counts: the list knows the provider, not who uses it."""
     if is_address(host) or catalogue.host_mask(host) & ~catalogue.mask_of([DYNAMIC_DNS]):
         return False
-    facts = ruleset.host_facts
     if facts.engines.engine_of(host) is not None or is_beneath(host, _shipped_names()):
         return False
     return not any(domain in facts.by_host for domain in parents_of(host))  # a service's, a helpline's, a bank's
+
+
+def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> Decision | None:
+    """Return the block of a site whose pages turned out to be of a topic that is closed. Sites that a list calls good stay open."""
+    for site in remembered_as(ruleset.remembered, host):
+        rule = ruleset.rules.categories.get(site.topic)
+        if rule is None or rule.allow or any(is_good(name) for name in catalogue.names_of(mask)):
+            continue
+        origin = Origin(BY_PAGE, text=site.date)
+        return Decision(Verdict.BLOCK, Reason.RECOGNISED, site.topic, origin, rule.until, note=rule.target.note)
+    return None
 
 
 @cache

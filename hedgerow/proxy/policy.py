@@ -11,9 +11,11 @@ from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.network import WEB_PORTS
 from hedgerow.policies.protection import Protection
+from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.own_pages import OwnPages
 from hedgerow.proxy.pages.block_page import BlockPage
+from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.sign_in import SignInRules
 
 type IpNetwork = IPv4Network | IPv6Network
@@ -92,6 +94,7 @@ class ProxyPolicy:
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this minute.
     - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is joined.
+    - `may_be_remembered` tells whether a host may be remembered for its pages, which `report_page` reports. `listed` are the lists' names.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
     - `proxy_protocol_from` are the load balancers whose connections begin with the client's address.
     """
@@ -114,6 +117,9 @@ class ProxyPolicy:
     denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _host: None
     is_unlisted: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
     proxy_protocol_from: tuple[IpNetwork, ...] = ()
+    may_be_remembered: Callable[[str], bool] = lambda _host: False
+    report_page: Callable[[PageRecognised], None] = lambda _page: None
+    listed: ListedTopics | None = None
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}

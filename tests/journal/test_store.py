@@ -14,6 +14,7 @@ from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import DecisionFilter, JournalReader
 from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.retention import Retention, forget_decisions
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
@@ -49,6 +50,7 @@ def fill(store: Store) -> None:
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     RuleVersions(store).record(NOW, "p", "l", {}, ())
+    RememberedSiteStore(store, clock=clock).remember("films.example", "adult")
 
 
 def rows(store: Store) -> dict[str, list[dict[str, Any]]]:

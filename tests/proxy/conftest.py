@@ -22,7 +22,8 @@ PEOPLE = f"""
   mia:
     age: 9
     devices: [mia-tablet, mia-phone]
-    block: ["www.school.example/secret", "h2.example/secret", "chat.example/websocket/forbidden", "mixed.test/secret"]
+    block: ["www.school.example/secret", "h2.example/secret", "chat.example/websocket/forbidden", "mixed.test/secret",
+            "films.example/secret"]
   ana: {{profile: adult, devices: [ana-laptop]}}
 devices:
   mia-tablet: {{ip: 127.0.0.11, trusts_ca: true}}

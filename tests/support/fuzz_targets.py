@@ -40,8 +40,9 @@ from hedgerow.proxy import http_head, page_forms
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, ProtocolDetector
 from hedgerow.proxy.pages.translations import choose_language
 from hedgerow.proxy.scanners.body import BodyScan
+from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
-from hedgerow.proxy.scanners.words import PhraseMatcher, TextDecoder, TextExtractor, detect_charset, parse_phrases
+from hedgerow.proxy.scanners.words import PhraseMatcher, parse_phrases
 from hedgerow.proxy.sign_in import parse_basic
 
 QUESTION = b"\x03www\x07example\x00\x00\x01\x00\x01"
@@ -154,12 +155,15 @@ def scanned_body(data: bytes) -> None:
 
 
 def page_text(data: bytes) -> None:
-    decoder, extractor = TextDecoder(detect_charset(data[:1024], "")), TextExtractor()
+    facts = PageFacts()
+    decoder, extractor = TextDecoder(detect_charset(data[:1024], "")), TextExtractor(facts)
     length = 0
     for piece in pieces(data):
         length += len(extractor.feed(decoder.feed(piece)))
     length += len(extractor.feed(decoder.feed(b"", last=True), last=True))
     assert length <= 20 * len(data) + 64
+    assert len(facts.description) <= 20_000
+    assert facts.label in PageLabel
 
 
 def phrase_list(data: bytes) -> None:

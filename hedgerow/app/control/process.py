@@ -27,6 +27,7 @@ from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.journal_setup import JournalWatch
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.snapshot_repair import SnapshotRepair
@@ -59,6 +60,7 @@ from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.effective_users import retention_days
 from hedgerow.policies.identity import renamed_devices
 from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
+from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
 from hedgerow.sockets import bind_datagrams
@@ -104,6 +106,7 @@ class ControlProcess:
         self.time = TimeService(self._publisher)
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
+        self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
         self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store))
         self._ending_notifier = EndingNotifier(
             lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event])
@@ -208,6 +211,7 @@ class ControlProcess:
                 await asyncio.to_thread(self.codes.prune)
                 await asyncio.to_thread(self.vouchers.prune)
                 await asyncio.to_thread(self.notices.outbox.prune)
+                await self.sites.prune()
                 await asyncio.to_thread(forget_decisions, self._store, people, profiles, time.time())
             except DatabaseError as error:
                 log.warning("Can't delete old entries of the journal: %s", error.orig)
@@ -246,6 +250,8 @@ class ControlProcess:
                         await self.codes.take(message)
                     case ConductAccepted():
                         await self.time.accept(message.session)
+                    case PageRecognised():
+                        await self.sites.take(message)
                     case ProtectionSeen():
                         records.append(message)
                     case _:
@@ -261,6 +267,7 @@ class ControlProcess:
         parts = AppDependencies(
             *(self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services),
             request_access=lambda asked: self._remember([asked]),
+            sites=self.sites,
         )
         app = create_app(parts)
         server = web_server(

@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import logging
 import time
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DatabaseError
 
@@ -23,11 +25,13 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import Grant, Pause, Policy, Session
 from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.time_model import ActiveMinute, SpentBudget
 
 log = logging.getLogger("hedgerow.control")
@@ -51,6 +55,7 @@ class SnapshotPublisher:
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
         self.budgets = BudgetTracker(self.usage)
         self.versions = RuleVersions(store)
+        self.sites = RememberedSiteStore(store)
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
         self.clock = StartClock(_last_publication(settings.state))
@@ -64,6 +69,8 @@ class SnapshotPublisher:
         self._files = SnapshotFiles(settings.state)
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
+        self.request = self._wanted.set
+        """Publish soon."""
 
     @property
     def policy(self) -> Policy:
@@ -141,7 +148,7 @@ class SnapshotPublisher:
             log.warning("snapshot %d was damaged, removed or not saved before: it is on the disk again", self.view.snapshot.serial)
 
     async def publish_on_request(self) -> None:
-        """Runs until cancelled: for what `hear_names` and `count` find out."""
+        """Runs until cancelled: for what `hear_names` and `count` find out, and for `request`."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -149,8 +156,8 @@ class SnapshotPublisher:
 
     def update_host_names(self, names: dict[str, str]) -> None:
         """Set the host names by MAC and IP address. A snapshot is published if the policy names one of them."""
-        before, self._names = self._policy_host_names(self.policy), names
-        if self._policy_host_names(self.policy) != before:
+        before, self._names = _policy_host_names(self.policy, self._names), names
+        if _policy_host_names(self.policy, names) != before:
             self._wanted.set()
 
     async def count(self, used: list[ActiveMinute]) -> None:
@@ -172,9 +179,10 @@ class SnapshotPublisher:
         self._spent = self.budgets.spent(policy, self.clock.at_least(now))
         version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
-        state = (grants, pauses, self._spent, sessions, self._policy_host_names(policy))
+        state = (grants, pauses, self._spent, sessions, _policy_host_names(policy, self._names))
         denied = await asyncio.to_thread(_recent_denials, self.reader, now)
-        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied)
+        remembered = await asyncio.to_thread(_remembered, self.sites, self.clock.at_least(now), policy.network.timezone)
+        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied, remembered)
         view = LoadedSnapshot(snapshot)
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
@@ -194,10 +202,6 @@ class SnapshotPublisher:
         except DatabaseError as error:
             log.warning("The version of the rules can't be recorded: %s", error.orig)
             return 0
-
-    def _policy_host_names(self, policy: Policy) -> dict[str, str]:
-        wanted = {name for device in policy.devices.values() for name in device.hostnames}
-        return {key: name for key, name in self._names.items() if name in wanted}
 
     def _live_state(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Session, ...]]:
         """Return what holds at `now`. While the clock is behind, that is what held last, without the grants that end some time."""
@@ -219,6 +223,26 @@ def _recent_denials(reader: JournalReader, now: float) -> dict[str, float]:
     rows = reader.requests("denied", limit=DENIALS)
     recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
     return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}
+
+
+def _policy_host_names(policy: Policy, names: dict[str, str]) -> dict[str, str]:
+    """Return the names, by MAC and IP address, that the policy uses."""
+    wanted = {name for device in policy.devices.values() for name in device.hostnames}
+    return {key: name for key, name in names.items() if name in wanted}
+
+
+def _remembered(sites: RememberedSiteStore, now: float, timezone: str) -> dict[str, tuple[RememberedSite, ...]]:
+    """Return the sites that are remembered for their pages, by host; none while the journal cannot be read."""
+    try:
+        rows = sites.current(now)
+    except DatabaseError as error:
+        log.warning("The remembered sites can't be read: %s", error.orig)
+        return {}
+    zone, found = ZoneInfo(timezone), dict[str, tuple[RememberedSite, ...]]()
+    for row in rows:
+        site = RememberedSite(row.topic, datetime.fromtimestamp(row.at, zone).date().isoformat())
+        found[row.host] = (*found.get(row.host, ()), site)
+    return found
 
 
 def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:

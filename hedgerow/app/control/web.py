@@ -33,9 +33,10 @@ from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.evidence import Use, grade_at, is_enough
 from hedgerow.policies.explain import explain, find_device
-from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
+from hedgerow.policies.unlisted import may_be_remembered
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
     CertificateAuthorityError,
@@ -136,6 +137,10 @@ class WebControl(EnforcedRules):
             raise InvalidInput("The list can't be added: %(why)s.", why=error.strerror) from None
         if not is_taken:
             raise InvalidInput("No newer copy of '%(name)s' is being held back.", name=name)
+
+    def is_unlisted(self, host: str) -> bool:
+        """Return whether a host is one that may be remembered for its pages."""
+        return may_be_remembered(HostFactIndex.load(), self._view().catalogue, host)
 
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()

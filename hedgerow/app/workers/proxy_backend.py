@@ -11,13 +11,15 @@ from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.host_resolver import HostLookup, HostResolver
 from hedgerow.dns.resolver import Resolver
 from hedgerow.network.own_addresses import OwnAddresses, lan_address, own_addresses
+from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.unlisted import is_unlisted
+from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
 from hedgerow.proxy.own_pages import OwnPages, web_host_names
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.sign_in import USER_PREFIX, SignInRules
 
 
@@ -69,6 +71,9 @@ class ProxyBackend:
             report_protection=worker.sightings.report_protection,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, view.catalogue, host),
+            may_be_remembered=lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host),
+            report_page=worker.send,
+            listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
             denied_at=lambda device, host: view.snapshot.denied.get(denial_key(device, host)),
         )
 

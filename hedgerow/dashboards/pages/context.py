@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.api.time import BudgetRow, TimeControl
-from hedgerow.dashboards.control import Control, DeviceView, InvalidInput
+from hedgerow.dashboards.control import Control, DeviceView, InvalidInput, SiteCorrections
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit
@@ -89,6 +89,7 @@ class PageContext:
     vouchers: VoucherControl | None = None
     notices: NoticeDispatcher | None = None
     request_access: Callable[[AccessRequest], None] = lambda _request: None
+    sites: SiteCorrections | None = None
 
     @property
     def activity(self) -> ActivityReader:

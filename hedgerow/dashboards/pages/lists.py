@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Form, Request
@@ -11,10 +13,12 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.edits.household import add_list_edit, remove_list_edit
 from hedgerow.dashboards.edits.yaml_text import put
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, redirect_to, referring_page
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
+from hedgerow.dashboards.words.labels import zone
 from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.policies.network import ListSelection
 
 type FormText = Annotated[str, Form(max_length=2000)]
@@ -29,7 +33,12 @@ class ListPages(PageGroup):
         own, reader = {source.name for source in policy.lists}, language_of(request)
         public = [name for name in public_sources() if name not in own]
         titles = {topic.name: reader.category(topic.name, topic.title) for topic in builtin_categories()}
-        return self._page(request, "lists.html", status=status, own=own, titles=titles, public=public, problems=status.list_problems)
+        remembered = await self._context.sites.sites() if self._context.sites is not None else ()
+        here = zone(policy.network.timezone)  # the date is enough: the hour could tell who it was
+        sites = [(site, datetime.fromtimestamp(site.at, here).date()) for site in remembered]
+        return self._page(
+            request, "lists.html", status=status, own=own, titles=titles, public=public, problems=status.list_problems, sites=sites
+        )  # fmt: skip
 
     @get("/lists/guide", READ)
     async def guide(self, request: Request) -> Response:
@@ -57,6 +66,14 @@ class ListPages(PageGroup):
         """Put the newer copy of a list into use that was held back."""
         await self._context.control.accept_list(name)
         return redirect_to("/lists")
+
+    @post("/lists/sites/correct", MANAGE)
+    async def correct_site(self, request: Request, host: FormText) -> Response:
+        """Open a site that was remembered for its pages, for good."""
+        if self._context.sites is not None:
+            with contextlib.suppress(NoSuchEntry):  # somebody else was faster, or its time is over
+                await self._context.sites.correct(host, principal_of(request).name)
+        return redirect_to("/lists#sites")
 
     @post("/lists/remove", MANAGE)
     async def remove(self, request: Request, name: FormText) -> Response:

@@ -10,14 +10,17 @@ from mitmproxy import http
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
+from hedgerow.policies.remembered import TOPICS
 from hedgerow.policies.youtube import is_youtube
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
 from hedgerow.proxy.inspection.engine.messages import is_document
+from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.policy import Counters
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.words import list_versions, load_phrases
 from hedgerow.proxy.scanners.workers import ScanPool
 
@@ -34,6 +37,7 @@ class ResponseScanning:
         self._clients = clients
         self._counters = counters
         self._pool = pool
+        self._pages = PageReports(clients, counters)
         self._lists: tuple[tuple[str, int], ...] | None = None
 
     def swap(self) -> None:
@@ -55,16 +59,26 @@ class ResponseScanning:
         head = Head(
             next((each.url for each in active.requests if each.url and is_youtube(each.host)), active.requests[0].url) or "",
             fields.get("content-type", ""), fields.get("content-disposition", ""),
-            fields.get("content-encoding", ""), is_document(flow.request.headers),
+            fields.get("content-encoding", ""), is_document(flow.request.headers), fields.get("rating", ""),
         )  # fmt: skip
-        scanner = BodyScanner(head, ScanRules(rules, self._phrase_lists()), self._pool, refuse, self._count)
+        report = self._pages.reporter(flow, active)
+
+        def on_page_scanned(verdict: str, finding: PageFinding | None) -> None:
+            self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
+            report(finding)
+
+        scanner = BodyScanner(head, self._scan_rules(rules, active), self._pool, refuse, on_page_scanned)
         if (refusal := scanner.declared_refusal) is not None:
             flow.metadata[REFUSAL_KEY] = refusal
         elif not scanner.is_done:
             flow.metadata[SCANNER_KEY] = scanner
 
-    def _count(self, verdict: str) -> None:
-        self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
+    def _scan_rules(self, content: ContentRules, active: ActiveRequest) -> ScanRules:
+        """Return the rules for a response. A page of a well-known or listed host is recognised by its own labels only."""
+        policy, named = self._clients.policy, active.ruleset.rules.categories
+        topics = tuple(topic for topic in TOPICS if (rule := named.get(topic)) is not None and not rule.allow)
+        is_known = not all(policy.may_be_remembered(each.host) for each in active.requests)
+        return ScanRules(content, self._phrase_lists(), topics, is_known, policy.listed)
 
     def _phrase_lists(self) -> tuple[tuple[str, int], ...]:
         """Return the phrase lists of the policy in force, without those that cannot be read."""

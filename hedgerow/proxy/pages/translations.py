@@ -20,6 +20,7 @@ import yaml
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.text.catalogues import SOURCE_LANGUAGE, read_translations
 from hedgerow.policies.text.locales import LANGUAGES, text_direction
 
@@ -89,6 +90,8 @@ class PageTranslation:
         reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
         has_own_words = decision.reason in _REASONS_WITH_OWN_WORDS
         detail = reasons.get(decision.what) if has_own_words else None  # such as the way round the filter
+        if is_by_page(decision):
+            detail = reasons.get("recognised-page")
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
         title = self._titles.get(decision.what, decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)

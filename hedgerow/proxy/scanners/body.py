@@ -10,10 +10,10 @@ from hedgerow.proxy.scanners.decoding import ContentDecoder, Excessive
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
-from hedgerow.proxy.scanners.words import WordScanner
+from hedgerow.proxy.scanners.words import PageScanner
 from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
-SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, WordScanner)
+SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PageScanner)
 """The scanners, in the order in which they decide. Add a check here."""
 
 PORTION = 64 * 1024
@@ -23,13 +23,13 @@ PORTION = 64 * 1024
 class BodyScan:
     """The scan of one body. `in_worker` lets scanners do what they left pending.
 
-    `refusal` is the decision to block, once there is one. `is_page` tells that words are scored.
+    `refusal` is the decision to block, once there is one. `page` is the scanner that scores words, None for what is no page.
     """
 
     def __init__(self, head: Head, rules: ScanRules, *, in_worker: bool = False) -> None:
         wanted = [each for kind in SCANNERS if (each := kind.wants(head, rules)) is not None]
         self.refusal = next((each for each in wanted if isinstance(each, Decision)), None)
-        self.is_page = any(isinstance(each, WordScanner) for each in wanted)
+        self.page = next((each for each in wanted if isinstance(each, PageScanner)), None)
         self.is_pending = False
         self._in_worker = in_worker
         self._decoder = ContentDecoder(head.encoding)
@@ -133,4 +133,4 @@ def page_verdict(refusal: Decision | None) -> str | None:
     """Return the label under which a page is counted after its scan, or None where it was blocked for another reason than its words."""
     if refusal is None:
         return "allow"
-    return "block" if refusal.reason is Reason.PAGE else None
+    return {Reason.PAGE: "block", Reason.RECOGNISED: "recognised"}.get(refusal.reason)

@@ -8,6 +8,7 @@ from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
 
 MAX_INLINE = PORTION
@@ -18,10 +19,12 @@ of memory of its own, which a small page is not worth.
 """
 
 type RefusalFactory = Callable[[Decision], ProxyResponse]
+type PageCallback = Callable[[str, PageFinding | None], None]
+"""Takes the verdict on a page, and the topic that it was recognised as."""
 
 
 class BodyScanner:
-    """`refuse` renders the answer to a body that is blocked; `on_page_scanned` gets each page's verdict.
+    """`refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
 
     After `feed` and `end`, and until `when_ready` calls back, the scanner may be busy. Then `result` tells what they would have returned.
     """
@@ -29,18 +32,16 @@ class BodyScanner:
     max_hold_seconds = 3.0
     """Seconds for which a page may be held back: one that never ends must be seen while it comes."""
 
-    def __init__(
-        self, head: Head, rules: ScanRules, pool: ScanPool, refuse: RefusalFactory, on_page_scanned: Callable[[str], None]
-    ) -> None:
+    def __init__(self, head: Head, rules: ScanRules, pool: ScanPool, refuse: RefusalFactory, on_page_scanned: PageCallback) -> None:
         self._scan: BodyScan | ScanJob = BodyScan(head, rules)
-        self._is_page = self._scan.is_page
+        self._is_page = self._scan.page is not None
         self._head, self._rules, self._pool = head, rules, pool
         self._refuse = refuse
         self._on_page_scanned = on_page_scanned
         self._kept = bytearray()
         self._has_ended = False
         if self._is_page and self._scan.is_unreadable:
-            on_page_scanned("unreadable")
+            on_page_scanned("unreadable", None)
 
     @property
     def declared_refusal(self) -> ProxyResponse | None:
@@ -99,5 +100,12 @@ class BodyScanner:
         if self._is_page and (refusal is not None or (self._has_ended and not self.is_busy)):
             self._is_page = False
             if (verdict := page_verdict(refusal)) is not None:
-                self._on_page_scanned(verdict)
+                self._on_page_scanned(verdict, finding_of(self._scan))
         return self._refuse(refusal) if refusal is not None else None
+
+
+def finding_of(scan: BodyScan | ScanJob) -> PageFinding | None:
+    """Return the topic that a page was recognised as."""
+    if isinstance(scan, ScanJob):
+        return scan.finding
+    return scan.page.finding if scan.page is not None else None

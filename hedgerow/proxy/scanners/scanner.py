@@ -5,12 +5,13 @@ A new check is one module with a subclass of `Scanner`, and its class in the tup
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Literal, Protocol, Self
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.scanners.topics import ListedTopics
 
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/unknown", "application/unknown"})
 """Types of pages, and those for which browsers sniff whether it is one (WHATWG's MIME Sniffing Standard, section 7)."""
@@ -48,6 +49,7 @@ class Head:
     disposition: str = ""
     encoding: str = ""
     is_document: bool = False
+    rating: str = ""
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -73,10 +75,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ScanRules:
-    """The rules of one ruleset about bodies. `phrase_lists` are files with the times of their last changes; see `words.list_versions`."""
+    """The rules of one ruleset about bodies. `phrase_lists` are files with the times of their last changes; see `words.list_versions`.
+
+    `topics` are the categories whose pages are blocked where they are recognised. With `labels_only`, as for well-known hosts, only what a
+    page declares counts. `listed` are the lists in force.
+    """
 
     content: ContentRules
     phrase_lists: tuple[tuple[str, int], ...] = ()
+    topics: tuple[str, ...] = ()
+    labels_only: bool = False
+    listed: ListedTopics | None = field(default=None, compare=False)
 
 
 class Scanner(Protocol):

@@ -1,233 +1,76 @@
-"""Score an HTML page by the phrases in its visible text. Pure, save that phrase lists are read from files.
+"""Score an HTML page by weighted phrases, and recognise its topic by these, its links and its labels.
 
-The text is the same however the page is cut into pieces: no cut falls inside a tag, an entity or an invisible element (script, style,
-comment). Work is linear in the bytes, and memory is bounded, whatever the page contains.
+Pure, save that phrase lists are read from files. Both judgements use one extraction of the page's text (`page_text`) and one search for the
+phrases of all lists.
 """
 
 from __future__ import annotations
 
-import codecs
-import html
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
 import ahocorasick
 
+from hedgerow.blocklists.names import host_of_url, is_beneath
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.remembered import ADULT, GAMBLING, TOPICS, recognised_by_page
 from hedgerow.proxy.scanners.decoding import Excessive
+from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, declared_charset, label_of, normalize_text
 from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
+from hedgerow.proxy.scanners.topics import LinkedSites, PageFinding, PhraseScores, recognise
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes of a page once it is decoded. No real page is as long: a body that stands for more is made to exhaust a filter."""
-
-_OPENER = re.compile(r"<!--|<(script|style|template|math|object)\b[^<>]*>", re.IGNORECASE)
-_CLOSERS = {
-    name: re.compile(rf"</{name}\b[^<>]*>" if name else r"-->", re.IGNORECASE)
-    for name in ("", "script", "style", "template", "math", "object")
-}
-# These do not separate words: `<b>p</b>age` is one word. Links and spans often stand side by side without a space, so they do.
-_INLINE_TAG = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|strong|sub|sup|tt|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
-)
-_COMBINING = re.compile("[\u0300-\u036f]")
-# Letters that stand for whole words: NFKD makes up to 18 characters of one.
-_WORDY = re.compile("[\u321d\u321e\u327c\u3300-\u3357\u33ae\u33af\ufdfa\ufdfb]+")
-# Browsers render these as U+FFFD; Python refuses to convert thousands of digits.
-_LEADING_ZEROS = re.compile(r"&#(?:0+(?=[0-9])|([xX])0+(?=[0-9a-fA-F]))")
-_NO_CHARACTER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")
-_NORMALIZED = 256
-"""Characters that are decomposed at a time: sorting a run of combining marks may take quadratic time."""
-
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""")
-_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
-_TEXT_CODEC = re.compile(
-    r"ascii|utf-8|utf-16(-[lb]e)?|cp[0-9]+|iso8859-[0-9]+|koi8-[rtu]|gb.*|big5.*|shift_jis.*|euc_.*|iso2022.*|mac-.*|tis-620"
-)
-_MAX_TAG = 16 * 1024
-_MAX_ENTITY = 32
-_CHARSET_SNIFF_BYTES = 1024
-
-
-def normalize_text(text: str) -> str:
-    """Return text in the form in which it is compared: lower case without accents, each run of other characters one space.
-
-    >>> normalize_text("Élan  vital!")
-    'elan vital '
-    """
-    text = text.lower()
-    if not text.isascii():
-        text = _COMBINING.sub("", _decompose(_INVISIBLE.sub("", text))).lower()
-    return _BETWEEN_WORDS.sub(" ", text)
-
-
-def _decompose(text: str) -> str:
-    """Return text in NFKD, at most four characters for one.
-
-    >>> len(_decompose("\ufdfa" * 1000)), _decompose("\u00bd \ufb01")
-    (1, '1\u20442 fi')
-    """
-    text = _WORDY.sub(" ", text)
-    return "".join(unicodedata.normalize("NFKD", text[at : at + _NORMALIZED]) for at in range(0, len(text), _NORMALIZED))
-
-
-class TextExtractor:
-    """Turns a page's HTML, piece by piece, into its visible text in normal form, without a space at the start and with one at the end."""
-
-    def __init__(self) -> None:
-        self._pending = ""
-        self._closer: re.Pattern[str] | None = None
-        self._ends_with_space = True
-
-    def feed(self, text: str, *, last: bool = False) -> str:
-        """Return the text that is certain by now; with `last` the rest."""
-        data = self._pending + text
-        visible, position = self._cut_invisible(data)
-        rest = data[position:]
-        cut = len(rest) if last or self._closer is not None else _safe_cut(rest)
-        self._pending = rest[cut:] if self._closer is None else rest
-        if self._closer is None:
-            visible.append(rest[:cut])
-        return self._normalize("".join(visible), last=last)
-
-    def _cut_invisible(self, data: str) -> tuple[list[str], int]:
-        """Return the visible pieces, and the position up to which `data` was consumed."""
-        visible: list[str] = []
-        position = 0
-        while True:
-            if self._closer is not None:
-                end = self._closer.search(data, position)
-                if end is None:
-                    return visible, max(position, len(data) - _MAX_ENTITY)
-                self._closer = None
-                position = end.end()
-                visible.append(" ")
-            opener = _OPENER.search(data, position)
-            if opener is None:
-                return visible, position
-            visible.append(data[position : opener.start()])
-            position = opener.end()
-            self._closer = _CLOSERS[(opener[1] or "").lower()]
-
-    def _normalize(self, text: str, *, last: bool) -> str:
-        text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
-        if "&" in text:
-            text = html.unescape(_NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub(r"&#\1", text)))
-        text = normalize_text(text.replace("\0", ""))  # browsers drop NULs, which would separate words here
-        if self._ends_with_space and text.startswith(" "):
-            text = text[1:]
-        if text:
-            self._ends_with_space = text.endswith(" ")
-        if last and not self._ends_with_space:
-            text += " "
-        return text
-
-
-def _safe_cut(text: str) -> int:
-    """Return the length of the beginning of `text` that ends in no tag and no entity."""
-    cut = len(text)
-    tag = text.rfind("<")
-    if tag > text.rfind(">") and cut - tag < _MAX_TAG:
-        cut = tag
-    entity = text.rfind("&", max(0, cut - _MAX_ENTITY), cut)
-    if entity >= 0 and ";" not in text[entity:cut]:
-        cut = entity
-    return cut
-
-
-class TextDecoder:
-    """Decodes a page's bytes. `charset` is the one that Content-Type declares."""
-
-    def __init__(self, charset: str = "") -> None:
-        self._charset = charset
-        self._start = b""
-        self._decoder: codecs.IncrementalDecoder | None = None
-
-    def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Return the characters that are certain by now. The first ones come once the charset is detected."""
-        if self._decoder is None:
-            self._start += data
-            if len(self._start) < _CHARSET_SNIFF_BYTES and not last:
-                return ""
-            data, self._start = self._start, b""
-            self._decoder = codecs.getincrementaldecoder(detect_charset(data, self._charset))("replace")
-        return self._decoder.decode(data, last)
-
-
-def detect_charset(start: bytes, declared: str) -> str:
-    """Return a page's charset by its byte order mark, Content-Type or meta element, else UTF-8 if the bytes are valid, else cp1252.
-
-    >>> detect_charset(b"<meta charset=iso-8859-1>", ""), detect_charset("naïve".encode("latin-1"), "")
-    ('cp1252', 'cp1252')
-    """
-    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if start.startswith(mark):
-            return name
-    meta = _META_CHARSET.search(start, 0, 4 * _CHARSET_SNIFF_BYTES)
-    if (named := _codec(declared)) is not None:
-        return named
-    if meta is not None and (named := _codec(meta[1].decode("ascii"))) is not None:
-        return "utf-8" if named.startswith("utf-16") else named
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
-
-
-@lru_cache(256)
-def _codec(name: str) -> str | None:
-    try:
-        found = codecs.lookup(name.strip("\"' ")).name
-        codecs.getincrementaldecoder(found)("replace").decode(b"a")
-    except (LookupError, UnicodeError, ValueError, TypeError, AttributeError, AssertionError):
-        return None
-    if _TEXT_CODEC.fullmatch(found) is None:
-        return None
-    return {"iso8859-1": "cp1252", "ascii": "cp1252", "utf-16": "utf-16-le"}.get(found, found)
-
-
 STARTER_LISTS = Path(__file__).parent / "phrases"
 MAX_NEGATIVE_SCORE = -150
 """The most that benign phrases subtract: a paragraph about health does not excuse the rest of a page."""
 
 _LINE = re.compile(r"((?:<[^<>]+>\s*,\s*)*<[^<>]+>)\s*<(-?[0-9]{1,6})>\s*(?:#.*)?")
 _PHRASE = re.compile(r"<([^<>]+)>")
+_TOPIC = re.compile(r"#\s*topic:\s*([a-z-]*)")
+_UNSCORED = frozenset({GAMBLING})  # topics whose phrases say nothing about the age for which a page is suitable
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Parts that must all be on a page, in normal form with a space at a word boundary, and their weight together."""
+    """Parts that must all be on a page, in normal form with a space at a word boundary, and their weight together.
+
+    `topic` is the one for which they speak or, with a negative weight, against which; empty for none that pages are recognised as.
+    """
 
     parts: tuple[str, ...]
     weight: int
+    topic: str = ""
 
 
 def parse_phrases(text: str, source: str) -> tuple[tuple[Phrase, ...], tuple[Problem, ...]]:
     """Return the phrases of a list in DansGuardian's format, and a problem for each line that is not valid.
 
+    A comment `# topic: adult` says what the lines after it are about.
+
     >>> parse_phrases("< Naked >,<girl><20>", "mine")[0]
-    (Phrase(parts=(' naked ', 'girl'), weight=20),)
+    (Phrase(parts=(' naked ', 'girl'), weight=20, topic=''),)
     """
-    phrases, problems = [], []
+    phrases, problems, topic = [], [], ""
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
-        if not stripped or stripped.startswith(("#", ".")) or stripped.lower().startswith("#listcategory"):
+        if (named := _TOPIC.fullmatch(stripped)) is not None:
+            topic = named[1] if named[1] in TOPICS else ""
+        if not stripped or stripped.startswith(("#", ".")):
             continue
         match = _LINE.fullmatch(stripped)
         parts = tuple(_plain_phrase(each) for each in _PHRASE.findall(match[1])) if match is not None else ()
         if match is None or not all(part.strip() for part in parts):
             problems.append(Problem(source, number, 1, "not a phrase with a weight, such as < phrase ><20>"))
             continue
-        phrases.append(Phrase(parts, int(match[2])))
+        phrases.append(Phrase(parts, int(match[2]), topic))
     return tuple(phrases), tuple(problems)
 
 
@@ -242,18 +85,17 @@ class PhraseMatcher:
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
         numbers: dict[str, int] = {}
-        self._weights: dict[int, int] = {}
-        together: dict[tuple[int, ...], int] = {}
+        together: dict[tuple[int, ...], dict[str, int]] = {}
         for phrase in dict.fromkeys(phrases):
             parts = tuple(sorted({numbers.setdefault(part, len(numbers)) for part in phrase.parts}))
-            if len(parts) == 1:
-                self._weights[parts[0]] = self._weights.get(parts[0], 0) + phrase.weight
-            else:
-                together[parts] = together.get(parts, 0) + phrase.weight
+            weights = together.setdefault(parts, defaultdict(int))
+            weights[phrase.topic] += phrase.weight
+            if phrase.topic not in _UNSCORED:
+                weights["*"] += phrase.weight
         # Keyed by the first part alone: most phrases have none of their parts on a page.
-        self._together: dict[int, list[tuple[tuple[int, ...], int]]] = {}
-        for parts, weight in together.items():
-            self._together.setdefault(parts[0], []).append((parts, weight))
+        self._lines: dict[int, list[tuple[tuple[int, ...], Mapping[str, int]]]] = {}
+        for parts, weights in together.items():
+            self._lines.setdefault(parts[0], []).append((parts, dict(weights)))
         self._automaton = ahocorasick.Automaton()
         for text, number in numbers.items():
             self._automaton.add_word(text, number)
@@ -262,17 +104,18 @@ class PhraseMatcher:
 
     def find(self, text: str, iterator: object = None) -> tuple[object, set[int]]:
         """Return the numbers of the phrases in `text`, and the `iterator` to pass with the text that follows."""
+        if self.is_empty:
+            return None, set()
         if iterator is None:
             iterator = self._automaton.iter(text)
         else:
             iterator.set(text, False)  # type: ignore[attr-defined]
         return iterator, {number for _, number in iterator}  # type: ignore[attr-defined]
 
-    def score(self, found: set[int]) -> int:
-        """Return the score of a page with these phrases."""
-        weights = [self._weights.get(number, 0) for number in found]
-        lines = [line for number in found for line in self._together.get(number, ())]
-        weights += [weight for parts, weight in lines if found.issuperset(parts)]
+    def score(self, found: set[int], topic: str = "*") -> int:
+        """Return the score of a page with these phrases: of one topic, or of all by which its words are judged."""
+        lines = [line for number in found for line in self._lines.get(number, ())]
+        weights = [each.get(topic, 0) for parts, each in lines if len(parts) == 1 or found.issuperset(parts)]
         return sum(weight for weight in weights if weight > 0) + max(MAX_NEGATIVE_SCORE, sum(weight for weight in weights if weight < 0))
 
 
@@ -284,6 +127,7 @@ def list_versions(paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
 @lru_cache(maxsize=4)
 def load_phrases(versions: tuple[tuple[str, int], ...]) -> tuple[PhraseMatcher, tuple[Problem, ...]]:
     """Return the phrases of all lists, and the problems in them. Raises OSError."""
+    starter: dict[tuple[tuple[str, ...], str], Phrase] = {}
     phrases: list[Phrase] = []
     problems: list[Problem] = []
     for name, _ in versions:
@@ -293,17 +137,24 @@ def load_phrases(versions: tuple[tuple[str, int], ...]) -> tuple[PhraseMatcher, 
         except UnicodeDecodeError:
             text = data.decode("cp1252", "replace")
         parsed, invalid = parse_phrases(text, name)
-        phrases += parsed
         problems += invalid
-    return PhraseMatcher(phrases), tuple(problems)
+        if Path(name).parent != STARTER_LISTS:
+            phrases += parsed
+            continue
+        for phrase in parsed:  # a word of several languages counts once
+            known = starter.setdefault((phrase.parts, phrase.topic), phrase)
+            if abs(phrase.weight) > abs(known.weight):
+                starter[phrase.parts, phrase.topic] = phrase
+    return PhraseMatcher([*starter.values(), *phrases]), tuple(problems)
 
 
 class PageScore:
-    """The score of one page, from its HTML in pieces."""
+    """The scores of one page, from its HTML in pieces."""
 
     def __init__(self, phrases: PhraseMatcher) -> None:
+        self.facts = PageFacts()
         self._phrases = phrases
-        self._text = TextExtractor()
+        self._text = TextExtractor(self.facts)
         self._found: set[int] = set()
         self._iterator: object = None
         self._has_begun = False
@@ -313,32 +164,50 @@ class PageScore:
         text = self._text.feed(html, last=last)
         if not self._has_begun and text:
             self._has_begun, text = True, " " + text
-        if text and not self._phrases.is_empty:
+        if text:
             self._iterator, found = self._phrases.find(text, self._iterator)
             self._found |= found
 
     @property
     def value(self) -> int:
-        """The score of the text so far."""
+        """The score of the words so far."""
         return self._phrases.score(self._found)
 
+    def by_topic(self, url: str) -> dict[str, PhraseScores]:
+        """Return the scores by topic so far of the page with this URL."""
+        _, described = self._phrases.find(self.facts.description)
+        _, linked = self._phrases.find(normalize_text(f" {unquote(url)} "))
+        score = self._phrases.score
+        return {
+            topic: PhraseScores(score(self._found, topic), score(described, topic), score(described - linked, topic)) for topic in TOPICS
+        }
 
-class WordScanner(Scanner):
-    """Blocks pages whose score exceeds a limit."""
 
-    def __init__(self, phrases: PhraseMatcher, limit: int, charset: str) -> None:
+class PageScanner(Scanner):
+    """Blocks pages whose score exceeds a limit, and those of a topic that is blocked. `finding` is what the page was recognised as."""
+
+    def __init__(self, phrases: PhraseMatcher, rules: ScanRules, head: Head) -> None:
         self.is_done = False
+        self.finding: PageFinding | None = None
+        self._linked: tuple[int, LinkedSites] = (0, LinkedSites())
         self._score = PageScore(phrases)
-        self._limit = limit
-        self._text = TextDecoder(charset)
+        self._rules = rules
+        self._limit = rules.content.page_limit or 0
+        self._text = TextDecoder(declared_charset(head.content_type))
+        self._url = head.url
+        self._label = label_of("rating", head.rating)
         self._size = 0
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | None:
         if not rules.content.page_limit or not head.may_be_page:
             return None
-        charset = _CHARSET.search(head.content_type.lower())
-        return cls(load_phrases(rules.phrase_lists)[0], rules.content.page_limit, charset[1] if charset is not None else "")
+        return cls(load_phrases(rules.phrase_lists)[0], rules, head)
+
+    @property
+    def score(self) -> int:
+        """The score of the page's words so far."""
+        return self._score.value
 
     def feed(self, data: bytes) -> None:
         self._size += len(data)
@@ -347,9 +216,28 @@ class WordScanner(Scanner):
         self._score.feed(self._text.feed(data))
 
     def release(self) -> Decision | None:
-        score = self._score.value
-        return Decision(Verdict.BLOCK, Reason.PAGE, f"{score} of {self._limit}") if score > self._limit else None
+        self.finding = self._recognise()
+        if (score := self.score) > self._limit:
+            return Decision(Verdict.BLOCK, Reason.PAGE, f"{score} of {self._limit}")
+        if self.finding is not None and self.finding.topic in self._rules.topics:
+            return recognised_by_page(self.finding.topic)
+        return None
 
     def end(self) -> Decision | None:
         self._score.feed(self._text.feed(b"", last=True), last=True)
         return self.release()
+
+    def _recognise(self) -> PageFinding | None:
+        facts, rules = self._score.facts, self._rules
+        if rules.labels_only:
+            is_labelled = max(self._label, facts.label) is PageLabel.ADULT
+            return PageFinding(ADULT, is_labelled=True, is_described=True) if is_labelled else None
+        return recognise(facts, self._score.by_topic(self._url), self._linked_sites(), self._label)
+
+    def _linked_sites(self) -> LinkedSites:
+        """Return the sites among the hosts so far, which are looked up when there are more than at the last time."""
+        hosts, listed = self._score.facts.hosts, self._rules.listed
+        if listed is not None and len(hosts) != self._linked[0]:
+            own = frozenset({(host_of_url(self._url) or "").removeprefix("www.")})
+            self._linked = len(hosts), listed.count(host for host in hosts if not is_beneath(host, own))
+        return self._linked[1]

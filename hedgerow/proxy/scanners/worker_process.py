@@ -6,20 +6,24 @@ much CPU time or memory. It gets neither the environment nor the open files of i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
+from typing import Self
 
 from hedgerow.codec import decode, encode
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.body import BodyScan
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.topics import ListedTopics, PageFinding
 from hedgerow.proxy.scanners.words import list_versions
 
 MAX_MEMORY = 512 * 1024 * 1024
@@ -52,23 +56,44 @@ class ScanOrder:
     head: Head
     content: ContentRules
     phrase_lists: tuple[tuple[str, int], ...]
+    topics: tuple[str, ...] = ()
+    labels_only: bool = False
+    generation: str = ""  # of the lists
+
+    @classmethod
+    def of(cls, head: Head, rules: ScanRules) -> Self:
+        generation = str(rules.listed.generation) if rules.listed is not None else ""
+        return cls(head, rules.content, rules.phrase_lists, rules.topics, rules.labels_only, generation)
+
+    def scan(self) -> BodyScan:
+        """Begin the scan. Raises OSError if a phrase list is gone since the policy was loaded."""
+        listed = None
+        if self.generation:
+            with contextlib.suppress(OSError, ValueError):  # newer lists are in force, and these are deleted
+                listed = ListedTopics.open(Path(self.generation))
+        rules = ScanRules(self.content, self.phrase_lists, self.topics, self.labels_only, listed)
+        return BodyScan(self.head, rules, in_worker=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """The state of a scan: reason and subject of a refusal, now or if the body had to be released; whether more bytes matter."""
+    """The state of a scan: reason and subject of a refusal, now or if the body had to be released; whether more bytes matter.
+
+    `finding` is the topic that a page was recognised as by now.
+    """
 
     refusal: tuple[Reason, str] | None
     on_release: tuple[Reason, str] | None
     is_done: bool
+    finding: PageFinding | None = None
 
 
 class _Job:
     def __init__(self, order: ScanOrder) -> None:
         try:
-            self.scan = BodyScan(order.head, ScanRules(order.content, order.phrase_lists), in_worker=True)
-        except OSError:  # a phrase list is gone since the policy was loaded
-            self.scan = BodyScan(order.head, ScanRules(order.content, list_versions(())), in_worker=True)
+            self.scan = order.scan()
+        except OSError:
+            self.scan = replace(order, phrase_lists=list_versions(())).scan()
         self.is_last = False
         self.cpu = 0.0
 
@@ -90,7 +115,12 @@ class _Job:
             self.scan.fail()
 
     def result(self) -> ScanResult:
-        return ScanResult(_pair(self.scan.refusal), _pair(self.scan.refusal_so_far), self.scan.is_done)
+        return ScanResult(
+            _pair(self.scan.refusal),
+            _pair(self.scan.refusal_so_far),
+            self.scan.is_done,
+            self.scan.page.finding if self.scan.page is not None else None,
+        )
 
 
 def _pair(decision: Decision | None) -> tuple[Reason, str] | None:

@@ -19,7 +19,9 @@ from itertools import count
 
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.remembered import recognised_by_page
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.worker_process import FRAME, FrameKind, ScanOrder, ScanResult
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class ScanJob:
 
     def __init__(self, pool: ScanPool, number: int, order: bytes, unchecked: Decision) -> None:
         self.refusal: Decision | None = None
+        self.finding: PageFinding | None = None
         self.is_done = self.is_busy = False
         self.order = order
         self.starts = 0
@@ -69,7 +72,7 @@ class ScanJob:
 
     def take(self, result: ScanResult) -> None:
         """Take the process's result."""
-        self.refusal, self._on_release = _decision(result.refusal), _decision(result.on_release)
+        self.refusal, self._on_release, self.finding = _decision(result.refusal), _decision(result.on_release), result.finding
         self._finish(is_done=result.is_done or self.refusal is not None)
 
     def fail(self) -> None:
@@ -87,6 +90,8 @@ class ScanJob:
 
 
 def _decision(pair: tuple[Reason, str] | None) -> Decision | None:
+    if pair is not None and pair[0] is Reason.RECOGNISED:
+        return recognised_by_page(pair[1])
     return Decision(Verdict.BLOCK, *pair) if pair is not None else None
 
 
@@ -109,7 +114,7 @@ class ScanPool:
 
     def begin(self, head: Head, rules: ScanRules, unchecked: Decision) -> ScanJob:
         """Return a new job. `unchecked` is the decision if it cannot be finished."""
-        order = encode(ScanOrder(head, rules.content, rules.phrase_lists))
+        order = encode(ScanOrder.of(head, rules))
         number = next(self._numbers)
         self._jobs[number] = job = ScanJob(self, number, order, unchecked)
         weakref.finalize(job, self._forget, number).atexit = False

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, ContentDecoder, Excessive
-from hedgerow.proxy.scanners.words import TextDecoder, detect_charset
+from hedgerow.proxy.scanners.page_text import TextDecoder, detect_charset
 
 if sys.version_info >= (3, 14):
     from compression import zstd

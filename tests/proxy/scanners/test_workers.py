@@ -38,7 +38,7 @@ class Scan:
     def __init__(self, pool: ScanPool, head: Head, rules: ScanRules = RULES) -> None:
         self.decisions: list[Decision] = []
         self.verdicts: list[str] = []
-        self.scanner = BodyScanner(head, rules, pool, self._refuse, self.verdicts.append)
+        self.scanner = BodyScanner(head, rules, pool, self._refuse, lambda verdict, _finding: self.verdicts.append(verdict))
 
     def _refuse(self, decision: Decision) -> ProxyResponse:
         self.decisions.append(decision)

@@ -21,6 +21,7 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.reading.load import load_policy
+from hedgerow.policies.remembered import PageRecognised
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import KEY_BYTES
@@ -107,6 +108,11 @@ class Stand:
         """Return the protections that devices showed to use since the last call."""
         gate: set[tuple[str, Protection]] = self.gate.order("protections")
         return gate | self.inspector.order("protections")
+
+    def recognised(self) -> list[PageRecognised]:
+        """Return the pages that the inspector reported as recognised since the last call."""
+        pages: list[PageRecognised] = self.inspector.order("pages")
+        return pages
 
     def swap(
         self, policy: str | None = None, pauses: tuple[Pause, ...] | None = None, grants: tuple[Grant, ...] | None = None

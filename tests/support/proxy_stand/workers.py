@@ -21,10 +21,12 @@ from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
 from hedgerow.policies.decide import decide
+from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
 from hedgerow.policies.protection import Protection
+from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset, Rulesets
-from hedgerow.policies.unlisted import is_unlisted
+from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
 from hedgerow.proxy import signing
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
@@ -34,6 +36,7 @@ from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.signing import Signer
 
 
@@ -83,6 +86,7 @@ class Builder:
     def __init__(self, world: World) -> None:
         self.reported: list[Report] = []
         self.protections: set[tuple[str, Protection]] = set()
+        self.pages: list[PageRecognised] = []
         channel = open_channel(parse_upstream(world.upstream), BootstrapResolver(UpstreamPool(())))
         self.upstreams = UpstreamPool((channel,))
         self.resolver = Resolver(self.upstreams, _undecided)
@@ -112,6 +116,9 @@ class Builder:
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             page=BlockPage(network.country, network.timezone, ages),
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, catalogue, host),
+            may_be_remembered=lambda host: may_be_remembered(HostFactIndex.load(), catalogue, host),
+            report_page=self.pages.append,
+            listed=ListedTopics(catalogue.generation, catalogue.host_mask, catalogue.bits),
             report_protection=lambda device, protection: self.protections.add((device, protection)),
         )
 
@@ -215,6 +222,9 @@ async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
             pipe.send("swapped")
         elif order == "counters":
             pipe.send(dict(worker.counters))
+        elif order == "pages":
+            pipe.send(list(builder.pages))
+            builder.pages.clear()
         elif order == "protections":
             pipe.send(builder.protections)
             builder.protections = set()

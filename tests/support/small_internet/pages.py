@@ -6,6 +6,7 @@
 /talk/ID?type=T&first=TEXT  TEXT, and "second" once somebody asks for /go-on/ID
 /sse/N            N server-sent events, 50 ms apart, then the stream stays open; /websocket echoes messages
 /stale            an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)
+/html/DATA        a page with this HTML, in base64
 /redirect?to=URL  302; /status/N answers with that status; /page is a small HTML page; /gzip/N is /bytes/N under gzip
 /broken/…         closes-mid-body, bad-chunk, short-length, long-length, garbage, silent, no-answer, reset, endless-head (HTTP/1.1 only)
 """
@@ -194,6 +195,10 @@ async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
     await exchange.finish()
 
 
+async def _html(_request: Request, exchange: Exchange, rest: str) -> None:
+    await _whole(exchange, 200, "text/html; charset=utf-8", base64.urlsafe_b64decode(rest))
+
+
 async def _talk(request: Request, exchange: Exchange, rest: str) -> None:
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     await exchange.start(200, [("Content-Type", query["type"])], None)
@@ -279,6 +284,7 @@ _PAGES: dict[str, Callable[[Request, Exchange, str], Awaitable[None]]] = {
     "redirect": _redirect,
     "status": _status,
     "page": _page,
+    "html": _html,
     "mirror": _mirror,
     "youtubei": _mirror,
     "watch": _mirror,

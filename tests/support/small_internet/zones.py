@@ -38,6 +38,10 @@ HOSTS: Mapping[str, int] = {
     "chat.example": 24,
     "mixed.test": 25,
     "dual.example": 26,
+    "films.example": 27,
+    "www.films.example": 27,
+    "casino.example": 28,
+    "forum.example": 29,
     # The search engines and their safe twins: who gets which address shows which name was resolved.
     "www.google.com": 40,
     "google.com": 40,

@@ -1,0 +1,63 @@
+"""Sites that are remembered for what their pages turned out to be, so that DNS can block them the next time. Pure.
+
+An inspected page is recognised by the words, links and labels in it. Control remembers its host for some time, under the topic and with the
+date, and nothing about who opened it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.host_facts import parents_of
+from hedgerow.policies.model import Decision, Reason, Verdict
+
+ADULT, GAMBLING = "adult", "gambling"
+TOPICS = (ADULT, GAMBLING)
+"""Categories that a page can be recognised as."""
+
+BY_PAGE = "hedgerow/pages"
+"""The source of a RECOGNISED decision that rests on a page. The text of a remembered one is the date of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRecognised:
+    """An inspected page of `host` looked like one of `topic`. It says nothing about who opened it.
+
+    `page` tells the pages of a host apart. `is_labelled`: the page says so itself, by a label.
+    """
+
+    host: str
+    topic: str
+    page: str
+    is_labelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedSite:
+    """A host whose pages looked like those of a topic, last on `date` (ISO 8601, in the network's time zone)."""
+
+    topic: str
+    date: str
+
+
+type RememberedSites = Mapping[str, Sequence[RememberedSite]]
+"""The remembered sites by host. One stands for the names beneath it too."""
+NO_SITES: RememberedSites = MappingProxyType({})
+
+
+def remembered_as(sites: RememberedSites, host: str) -> tuple[RememberedSite, ...]:
+    """Return what is remembered of a host and of the domains above it."""
+    return tuple(site for domain in parents_of(host) for site in sites.get(domain, ())) if sites else ()
+
+
+def recognised_by_page(topic: str) -> Decision:
+    """Return the decision to block a page that was recognised."""
+    return Decision(Verdict.BLOCK, Reason.RECOGNISED, topic, Origin(BY_PAGE))
+
+
+def is_by_page(decision: Decision) -> bool:
+    """Return whether a page was recognised, now or before, rather than a name or a certificate."""
+    return decision.reason is Reason.RECOGNISED and decision.rule is not None and decision.rule.source == BY_PAGE

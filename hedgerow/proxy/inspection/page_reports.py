@@ -1,0 +1,81 @@
+"""Reports of recognised pages to control, which remembers their hosts.
+
+A page counts for its host if the request named that host alone, and if its title, descriptions and headings say more than its address does.
+Unless it has a label, its address has no query. Otherwise a link could put words into a page of another site, as into the results of a
+search, and its guests could with comments. Not reported are hosts most of whose pages are harmless, and what people open of whom no sites
+are stored.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from mitmproxy import http
+
+from hedgerow.policies.model import Privacy
+from hedgerow.policies.remembered import PageRecognised
+from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
+from hedgerow.proxy.policy import Counters
+from hedgerow.proxy.scanners.topics import PageFinding
+
+MAX_HOSTS = 4096
+"""Hosts whose pages are counted."""
+_LEAST_FOR_LABELS = -4  # one labelled page outweighs some pages without a label
+_SITES_ARE_STORED = frozenset({Privacy.DOMAIN, Privacy.FULL})
+
+
+class PageReports:
+    """Counts each host's pages, and reports the recognised ones."""
+
+    def __init__(self, clients: ClientRegistry, counters: Counters) -> None:
+        self._clients = clients
+        self._counters = counters
+        self._balance: OrderedDict[str, int] = OrderedDict()
+
+    def reporter(self, flow: http.HTTPFlow, active: ActiveRequest) -> Callable[[PageFinding | None], None]:
+        """Return the function to call with what a page turned out to be, None for nothing in particular."""
+        counts = _counts_for_its_host(flow, active)
+        request = active.requests[0]
+
+        def report(finding: PageFinding | None) -> None:
+            if finding is not None:
+                evidence = "label" if finding.is_labelled else "words"
+                self._counters.add("hedgerow_proxy_pages_recognised_total", finding.topic, evidence)
+            host = request.host.removeprefix("www.")
+            if not counts or not self._clients.policy.may_be_remembered(host):
+                return
+            balance, parts = self._count(host, is_harmless=finding is None), urlsplit(request.url or "")
+            if finding is None or balance < (_LEAST_FOR_LABELS if finding.is_labelled else 0):
+                return
+            if finding.is_labelled or (finding.is_described and not parts.query):
+                page = hashlib.blake2b(parts.path.encode(), digest_size=8).hexdigest()
+                self._clients.policy.report_page(PageRecognised(host, finding.topic, page, finding.is_labelled))
+
+        return report
+
+    def _count(self, host: str, *, is_harmless: bool) -> int:
+        """Return by how many a host's recognised pages outnumber the harmless ones, as far as this process has seen them."""
+        balance = self._balance[host] = self._balance.get(host, 0) + (-1 if is_harmless else 1)
+        self._balance.move_to_end(host)
+        if len(self._balance) > MAX_HOSTS:
+            self._balance.popitem(last=False)
+        return balance
+
+
+def _counts_for_its_host(flow: http.HTTPFlow, active: ActiveRequest) -> bool:
+    """Return whether a response says what its host is."""
+    first, response = active.requests[0], flow.response
+    return (
+        response is not None
+        and response.status_code == 200
+        and first.method == "GET"
+        and not urlsplit(first.url or "").path.startswith("/~")  # pages of one of many users
+        and len({each.host for each in active.requests}) == 1
+        and active.ruleset.privacy in _SITES_ARE_STORED
+    )

@@ -1,0 +1,365 @@
+"""The text of an HTML page: charset, visible text in normal form, and what the page says about itself. Pure.
+
+The text is the same however the page is cut into pieces: no cut falls inside a tag, an entity or an invisible element (script, style,
+comment). Work is linear in the bytes, and memory is bounded, whatever the page contains. Scripts do not count, except the data that page
+frameworks put into the first document (`__NEXT_DATA__`, JSON-LD and the like): it holds the words that scripts show later.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import re
+import unicodedata
+from enum import IntEnum
+from functools import lru_cache
+
+from hedgerow.blocklists.names import parse_host
+
+_OPENER = re.compile(r"<!--|<(script|style|template|math|object)\b[^<>]*>", re.IGNORECASE)
+_CLOSERS = {
+    name: re.compile(rf"</{name}\b[^<>]*>" if name else r"-->", re.IGNORECASE)
+    for name in ("", "script", "style", "template", "math", "object")
+}
+# These do not separate words: `<b>p</b>age` is one word. Links and spans often stand side by side without a space, so they do.
+_INLINE_TAG = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|strong|sub|sup|tt|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+_COMBINING = re.compile("[\u0300-\u036f]")
+# Letters that stand for whole words: NFKD makes up to 18 characters of one.
+_WORDY = re.compile("[\u321d\u321e\u327c\u3300-\u3357\u33ae\u33af\ufdfa\ufdfb]+")
+# Browsers render these as U+FFFD; Python refuses to convert thousands of digits.
+_LEADING_ZEROS = re.compile(r"&#(?:0+(?=[0-9])|([xX])0+(?=[0-9a-fA-F]))")
+_NO_CHARACTER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")
+_NORMALIZED = 256
+"""Characters that are decomposed at a time: sorting a run of combining marks may take quadratic time."""
+
+_DATA_TYPE = re.compile(r"""\btype\s*=\s*["']?[a-z./+-]*json\b""", re.IGNORECASE)
+_DATA_START = re.compile(
+    r"""[\s;(]*(?:var\s+|const\s+|let\s+)?(?:(?:window|self|globalThis)\s*[.\["']*)?"""
+    r"__(?:NEXT_DATA|NUXT|APOLLO_STATE|APOLLO_CLIENT|INITIAL_STATE|INITIAL_DATA|INITIAL_PROPS|PRELOADED_STATE|PRELOADED_DATA"
+    r"|REDUX_STATE|RELAY_STORE|SERVER_DATA|SERVER_STATE|SSR_DATA|STATE|DATA|APP_DATA|remixContext|sveltekit_|next_f)",
+)
+_DATA_START_LENGTH = 96
+MAX_DATA = 512 * 1024
+"""Characters of a page's data that are read as text."""
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_LONGEST_ESCAPE = 80
+_CUT_ESCAPE = re.compile(r"\\+(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?\Z")
+_BLANKS = frozenset("bfnrt")
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""")
+_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
+_TEXT_CODEC = re.compile(
+    r"ascii|utf-8|utf-16(-[lb]e)?|cp[0-9]+|iso8859-[0-9]+|koi8-[rtu]|gb.*|big5.*|shift_jis.*|euc_.*|iso2022.*|mac-.*|tis-620"
+)
+_MAX_TAG = 16 * 1024
+_MAX_ENTITY = 32
+_CHARSET_SNIFF_BYTES = 1024
+
+_MAX_START = 64 * 1024
+_MAX_DESCRIPTION = 4096
+_MAX_HOSTS = 256
+_BODY = re.compile(r"<body\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title\b[^<>]*>([^<]{0,1000})", re.IGNORECASE)
+_HEADING = re.compile(r"<h[12]\b[^<>]*>([^<]{1,200})", re.IGNORECASE)
+_META = re.compile(r"<meta\b[^<>]*>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([a-zA-Z:-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+_LINK = re.compile(r"""<[a-zA-Z][^<>]{0,400}?\s(?:href|src)\s*=\s*["']?\s*(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]{4,253})""")
+_DESCRIPTIONS = frozenset({"description", "keywords", "og:title", "og:description", "twitter:title", "twitter:description"})
+RTA_LABEL = "rta-5042-1996-1400-1577-rta"
+"""The label "Restricted to adults" (rtalabel.org), in lower case."""
+_PICS_EXPLICIT = re.compile(r"\br(?:atings)?\s*\((?=[^()]*\bs\s+[34]\b)(?=[^()]*\bn\s+[34]\b)")  # RSACi: sex and nudity, 0 to 4
+
+
+class PageLabel(IntEnum):
+    """The label by which a page declares itself."""
+
+    NONE = 0
+    MATURE = 1  # for adults, which may mean a shop for wine
+    ADULT = 2  # sexually explicit
+
+
+def normalize_text(text: str) -> str:
+    """Return text in the form in which it is compared: lower case without accents, each run of other characters one space.
+
+    >>> normalize_text("Élan  vital!")
+    'elan vital '
+    """
+    text = text.lower()
+    if not text.isascii():
+        text = _COMBINING.sub("", _decompose(_INVISIBLE.sub("", text))).lower()
+    return _BETWEEN_WORDS.sub(" ", text)
+
+
+def _decompose(text: str) -> str:
+    """Return text in NFKD, at most four characters for one.
+
+    >>> len(_decompose("\ufdfa" * 1000)), _decompose("\u00bd \ufb01")
+    (1, '1\u20442 fi')
+    """
+    text = _WORDY.sub(" ", text)
+    return "".join(unicodedata.normalize("NFKD", text[at : at + _NORMALIZED]) for at in range(0, len(text), _NORMALIZED))
+
+
+def _plain(text: str) -> str:
+    """Return HTML without tags in normal form."""
+    text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
+    if "&" in text:
+        text = html.unescape(_NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub(r"&#\1", text)))
+    return normalize_text(text.replace("\0", ""))  # browsers drop NULs, which would separate words here
+
+
+class PageFacts:
+    """Statements of a page about itself, beside its text: title, descriptions, headings, label, and the hosts of its links and files.
+
+    Headings count in the first 64 thousand characters, and 256 hosts.
+    """
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, None] = {}
+        self._start = ""
+        self._read: tuple[int, str, PageLabel] | None = None
+
+    def add(self, page: str) -> None:
+        """Take the next piece of the page's HTML, without invisible elements."""
+        if len(self._start) < _MAX_START:
+            self._start += page[: _MAX_START - len(self._start)]
+        self.add_links(page)
+
+    def add_links(self, tags: str) -> None:
+        """Note the hosts of links and embedded files."""
+        if len(self.hosts) < _MAX_HOSTS and "//" in tags:
+            for name in _LINK.findall(tags):
+                if name not in self.hosts and (host := parse_host(name)) is not None:
+                    self.hosts[host] = None
+                    if len(self.hosts) >= _MAX_HOSTS:
+                        return
+
+    @property
+    def description(self) -> str:
+        """The page's title, descriptions, keywords and main headings, in normal form with a space at each end."""
+        return self._read_start()[1]
+
+    @property
+    def label(self) -> PageLabel:
+        """The label in the page's head."""
+        return self._read_start()[2]
+
+    def _read_start(self) -> tuple[int, str, PageLabel]:
+        if self._read is None or self._read[0] != len(self._start):
+            body = _BODY.search(self._start)
+            head = self._start if body is None else self._start[: body.start()]
+            fields = [_attributes(tag) for tag in _META.findall(head)]
+            named = [(_name_of(each), each.get("content", "")) for each in fields]
+            title = _TITLE.search(head)
+            parts = [title[1] if title is not None else ""]
+            parts += [text for name, text in named if name in _DESCRIPTIONS]
+            parts += _HEADING.findall(self._start)
+            label = max((label_of(name, text) for name, text in named), default=PageLabel.NONE)
+            self._read = len(self._start), f" {_plain(' . '.join(parts)[:_MAX_DESCRIPTION]).strip()} ", label
+        return self._read
+
+
+def _attributes(tag: str) -> dict[str, str]:
+    return {name.lower(): "".join(values) for name, *values in reversed(_ATTRIBUTE.findall(tag))}  # the first of a name counts
+
+
+def _name_of(attributes: dict[str, str]) -> str:
+    return next((attributes[key].strip().lower() for key in ("name", "property", "http-equiv", "itemprop") if key in attributes), "")
+
+
+def label_of(name: str, value: str) -> PageLabel:
+    """Return what a field of a page's head, or of its response's, declares.
+
+    >>> label_of("rating", "RTA-5042-1996-1400-1577-RTA").name, label_of("rating", "mature").name, label_of("rating", "general").name
+    ('ADULT', 'MATURE', 'NONE')
+    """
+    value = value.strip().lower()
+    if name == "rating":
+        if RTA_LABEL in value or value == "adult":
+            return PageLabel.ADULT
+        return PageLabel.MATURE if value in {"mature", "restricted", "14 years", "18+"} else PageLabel.NONE
+    if name == "pics-label":
+        return PageLabel.ADULT if _PICS_EXPLICIT.search(value) else PageLabel.NONE
+    return PageLabel.MATURE if name == "isfamilyfriendly" and value in {"false", "no"} else PageLabel.NONE
+
+
+class TextExtractor:
+    """Turns a page's HTML, piece by piece, into its visible text in normal form, without a space at the start and with one at the end.
+
+    `facts`, if given, takes what the page says beside.
+    """
+
+    def __init__(self, facts: PageFacts | None = None) -> None:
+        self._pending = ""
+        self._closer: re.Pattern[str] | None = None
+        self._is_data: bool | None = False  # the invisible element holds text; None while that is not known
+        self._data_left = MAX_DATA
+        self._ends_with_space = True
+        self._facts = facts
+
+    def feed(self, text: str, *, last: bool = False) -> str:
+        """Return the text that is certain by now; with `last` the rest."""
+        data = self._pending + text
+        visible, position = self._cut_invisible(data, last=last)
+        rest = data[position:]
+        cut = len(rest) if last or self._closer is not None else _safe_cut(rest)
+        self._pending = rest[cut:] if self._closer is None else rest
+        if self._closer is None:
+            visible.append(rest[:cut])
+        page = "".join(visible)
+        if self._facts is not None:
+            self._facts.add(page)
+        return self._normalize(page, last=last)
+
+    def _cut_invisible(self, data: str, *, last: bool) -> tuple[list[str], int]:
+        """Return the visible pieces, and the position up to which `data` was consumed."""
+        visible: list[str] = []
+        position = 0
+        while True:
+            if self._closer is not None:
+                end = self._closer.search(data, position)
+                if end is None:
+                    return visible, self._skip(data, position, visible, last=last)
+                if self._holds_text(data, position, end.start()):
+                    visible.append(self._data_text(data[position : end.start()]))
+                self._closer = None
+                position = end.end()
+                visible.append(" ")
+            opener = _OPENER.search(data, position)
+            if opener is None:
+                return visible, position
+            visible += (data[position : opener.start()], " ")
+            position = opener.end()
+            self._begin(opener)
+
+    def _begin(self, opener: re.Match[str]) -> None:
+        """Note the element that begins. Only scripts can hold data: with its type, or with the name of a known framework's variable."""
+        name = (opener[1] or "").lower()
+        self._closer = _CLOSERS[name]
+        self._is_data = False
+        if name == "script":
+            self._is_data = True if _DATA_TYPE.search(opener[0]) else None
+            if self._facts is not None:
+                self._facts.add_links(opener[0])
+
+    def _holds_text(self, data: str, position: int, end: int) -> bool:
+        if self._is_data is None:
+            self._is_data = _DATA_START.match(data, position, min(end, position + _DATA_START_LENGTH)) is not None
+        return self._is_data
+
+    def _skip(self, data: str, position: int, visible: list[str], *, last: bool) -> int:
+        """Consume an element whose end is not there yet, but for its last characters, in which the end may begin."""
+        stop = len(data) if last else max(position, len(data) - _MAX_ENTITY)
+        if self._is_data is None and not last and stop - position < _DATA_START_LENGTH:
+            return position
+        if not self._holds_text(data, position, stop):
+            return stop
+        piece = data[position:stop]
+        if not last:
+            piece = piece[: _safe_cut(piece)]
+            if (escape := _CUT_ESCAPE.search(piece, max(0, len(piece) - _LONGEST_ESCAPE))) is not None:
+                piece = piece[: escape.start()]
+        visible.append(self._data_text(piece))
+        return position + len(piece)
+
+    def _data_text(self, data: str) -> str:
+        """Return the text of data in JSON or JavaScript. A string within a string has two layers of escapes."""
+        data = data[: self._data_left]
+        self._data_left -= len(data)
+        for _layer in range(2):
+            if "\\" in data:
+                data = _ESCAPE.sub(_unescaped, data)
+        return data
+
+    def _normalize(self, text: str, *, last: bool) -> str:
+        text = _plain(text)
+        if self._ends_with_space and text.startswith(" "):
+            text = text[1:]
+        if text:
+            self._ends_with_space = text.endswith(" ")
+        if last and not self._ends_with_space:
+            text += " "
+        return text
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    digits = escape[1] or escape[2]
+    if digits is None:
+        return " " if escape[3] in _BLANKS else escape[3]
+    code = int(digits, 16)
+    return " " if 0xD800 <= code < 0xE000 else chr(code)
+
+
+def _safe_cut(text: str) -> int:
+    """Return the length of the beginning of `text` that ends in no tag and no entity."""
+    cut = len(text)
+    tag = text.rfind("<")
+    if tag > text.rfind(">") and cut - tag < _MAX_TAG:
+        cut = tag
+    entity = text.rfind("&", max(0, cut - _MAX_ENTITY), cut)
+    if entity >= 0 and ";" not in text[entity:cut]:
+        cut = entity
+    return cut
+
+
+class TextDecoder:
+    """Decodes a page's bytes. `charset` is the one that Content-Type declares."""
+
+    def __init__(self, charset: str = "") -> None:
+        self._charset = charset
+        self._start = b""
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def feed(self, data: bytes, *, last: bool = False) -> str:
+        """Return the characters that are certain by now. The first ones come once the charset is detected."""
+        if self._decoder is None:
+            self._start += data
+            if len(self._start) < _CHARSET_SNIFF_BYTES and not last:
+                return ""
+            data, self._start = self._start, b""
+            self._decoder = codecs.getincrementaldecoder(detect_charset(data, self._charset))("replace")
+        return self._decoder.decode(data, last)
+
+
+def declared_charset(content_type: str) -> str:
+    """Return the charset that a Content-Type field names, or an empty string."""
+    charset = _CHARSET.search(content_type.lower())
+    return charset[1] if charset is not None else ""
+
+
+def detect_charset(start: bytes, declared: str) -> str:
+    """Return a page's charset by its byte order mark, Content-Type or meta element, else UTF-8 if the bytes are valid, else cp1252.
+
+    >>> detect_charset(b"<meta charset=iso-8859-1>", ""), detect_charset("naïve".encode("latin-1"), "")
+    ('cp1252', 'cp1252')
+    """
+    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if start.startswith(mark):
+            return name
+    meta = _META_CHARSET.search(start, 0, 4 * _CHARSET_SNIFF_BYTES)
+    if (named := _codec(declared)) is not None:
+        return named
+    if meta is not None and (named := _codec(meta[1].decode("ascii"))) is not None:
+        return "utf-8" if named.startswith("utf-16") else named
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+@lru_cache(256)
+def _codec(name: str) -> str | None:
+    try:
+        found = codecs.lookup(name.strip("\"' ")).name
+        codecs.getincrementaldecoder(found)("replace").decode(b"a")
+    except (LookupError, UnicodeError, ValueError, TypeError, AttributeError, AssertionError):
+        return None
+    if _TEXT_CODEC.fullmatch(found) is None:
+        return None
+    return {"iso8859-1": "cp1252", "ascii": "cp1252", "utf-16": "utf-16-le"}.get(found, found)
