@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse conformance
+.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -27,12 +27,13 @@ endif
 setup:  ## Create .venv with the locked dependencies
 	@scripts/setup.sh
 
-check: setup  ## Lint, types, import contracts, names and docstrings
+check: setup  ## Lint, types, import contracts, names and docstrings, and what must be blocked or open
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_prose.py
+	$(BIN)/python bench/protection.py --sample
 
 fix: setup  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -66,6 +67,10 @@ bench-lists: setup  ## Measure compilation and URL look-ups
 # Needs stored copies of public lists (ARGS="--data FOLDER").
 bench-first-day: setup  ## Measure how many adult sites are blocked after the guide
 	$(BIN)/python bench/first_day.py --write $(ARGS)
+
+# Needs stored copies of public lists and snapshots of public repositories (ARGS="--data FOLDER --mirrors FOLDER"), and dnsmasq.
+bench-protection: setup  ## Measure what is blocked, and blocked by mistake, beside the peers
+	$(BIN)/python bench/protection.py --write $(ARGS)
 
 # Needs squid-openssl, e2guardian, nginx, hey, curl and Chromium.
 bench-proxy: setup  ## Measure tunnels, inspection, bodies and pages beside the peers
