@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-abuse conformance
+.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-start bench-abuse conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -133,3 +133,6 @@ bench-abuse: setup  ## Attack the inspector and measure another device's request
 # Needs dnsperf and curl.
 bench-memory: setup  ## Measure the memory of all processes
 	$(BIN)/python bench/memory.py --write
+
+bench-start: setup  ## Measure the processor time of a start
+	$(BIN)/python bench/start.py --write

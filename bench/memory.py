@@ -37,7 +37,7 @@ DOMAINS, QUESTIONS, PAGES = 1_000_000, 40_000, 100
 SITE = "www.school.example"
 LOOK_EVERY_S = 0.05
 RESULTS = Path(__file__).parent / "results" / "memory.md"
-COLUMNS = (*ROLES, "supervisor", "fetching and compiling", "shared with the bench")
+COLUMNS = (*ROLES, "zygote", "supervisor", "fetching and compiling", "shared with the bench")
 
 Sizes = Counter[str]
 """Octets by column."""
@@ -63,7 +63,7 @@ def sizes(running: Hedgerow) -> Sizes:
     found = Sizes({"shared with the bench": shared_with_us()})
     for pid in running.all_pids():
         words = command_of(pid)
-        role = next((role for role in ROLES if role in words[-4:]), "fetching and compiling")
+        role = next((role for role in (*ROLES, "zygote") if role in words[-4:]), "fetching and compiling")
         found["supervisor" if pid == running.process.pid else role] += memory_of(pid)["Pss"]
     return found
 

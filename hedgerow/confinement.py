@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import resource
+import signal
 import stat
 import struct
 import sys
@@ -304,12 +305,23 @@ def _program(machine: _Machine, sockets: Sockets) -> list[_Instruction]:
 
 # The C library.
 
-_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 
 
 def forbid_inspection() -> None:
     """Keep other processes of the same user from reading this one's memory (PR_SET_DUMPABLE), unless they have CAP_SYS_PTRACE."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of each descendant whose parent ends (PR_SET_CHILD_SUBREAPER), and have them reaped by the program that follows."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """Have this process killed when its parent ends (PR_SET_PDEATHSIG)."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prctl(option: int, *arguments: int) -> None:

@@ -1,15 +1,10 @@
-"""Order of addresses, sockets that can be opened, and connections between our processes."""
+"""Order of addresses, and sockets that can be opened."""
 
 from __future__ import annotations
 
-import array
-import os
-import socket
-from pathlib import Path
-
 import pytest
 
-from hedgerow.sockets import bind_datagrams, interleave_families, is_own_address, offer_connection, take_connection
+from hedgerow.sockets import interleave_families, is_own_address
 
 
 @pytest.mark.parametrize(
@@ -28,28 +23,3 @@ def test_families_alternate_and_the_first_address_leads(addresses: list[str], ex
 def test_loopback_is_this_machine_and_a_documentation_address_is_not() -> None:
     assert is_own_address("127.0.0.1")
     assert not is_own_address("192.0.2.1")
-
-
-def test_an_offered_connection_arrives_and_anything_else_does_not(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    with pytest.raises(FileNotFoundError):
-        offer_connection(str(path))
-    with bind_datagrams(path) as listener:
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert take_connection(listener) is None
-        datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with datagrams as sender, socket.socket() as internet, (tmp_path / "file").open("w") as file:
-            sender.sendto(b"no descriptor", str(path))
-            for descriptors in ([internet.fileno()], [file.fileno()], [file.fileno(), internet.fileno()]):
-                ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-                sender.sendmsg([b"."], ancillary, 0, str(path))
-        before = len(os.listdir("/proc/self/fd"))
-        with offer_connection(str(path)) as ours:
-            theirs = take_connection(listener)
-            assert theirs is not None
-            with theirs:
-                assert len(os.listdir("/proc/self/fd")) == before + 2, "what else came was closed"
-                ours.send(b"hello")
-                assert theirs.recv(10) == b"hello"
-    with pytest.raises(ConnectionRefusedError):
-        offer_connection(str(path))

@@ -5,10 +5,13 @@ It sends no secret: only root and the user that runs Hedgerow can listen or conn
 
 from __future__ import annotations
 
-import httpx
+from typing import TYPE_CHECKING
 
 from hedgerow.app.ipc import WorkersFile
 from hedgerow.app.settings import Settings
+
+if TYPE_CHECKING:  # `hedgerow up` calls no API
+    import httpx
 
 
 def problem_of_control(settings: Settings) -> str:
@@ -22,5 +25,7 @@ def problem_of_control(settings: Settings) -> str:
 
 def control_client(settings: Settings, timeout: float) -> httpx.Client:
     """Return a client for relative URLs of the pages and the API, to be closed by the caller. `timeout` is in seconds."""
+    import httpx
+
     transport = httpx.HTTPTransport(uds=str(settings.control_socket))
     return httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=timeout)

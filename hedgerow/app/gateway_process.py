@@ -24,6 +24,7 @@ from hedgerow.network.admissions import AdmissionRequest, Destination, Destinati
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
 from hedgerow.network.source_rules import OWNED_SETS, Owner, owner_elements, owners_of
+from hedgerow.unix_sockets import bind_unix_socket
 
 log = logging.getLogger("hedgerow.gateway")
 
@@ -74,15 +75,7 @@ class AdmissionServer:
             self._table.drop_expired(time.monotonic())
 
     def _listen(self) -> None:
-        self._path.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        try:
-            sock.bind(str(self._path))
-            sock.listen(_BACKLOG)
-        except OSError:
-            sock.close()
-            raise
-        self._listening = sock
+        self._listening = sock = bind_unix_socket(self._path, socket.SOCK_SEQPACKET, _BACKLOG)
         asyncio.get_running_loop().add_reader(sock, self._accept)
 
     def _accept(self) -> None:

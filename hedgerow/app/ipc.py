@@ -1,6 +1,6 @@
 """Messages between the supervisor and its children, the sockets that these inherit, and the file in which it lists them.
 
-Messages are lines on a child's standard output and input.
+Messages are lines on a child's standard output and input, and requests to the zygote in blocks of one size.
 """
 
 from __future__ import annotations
@@ -35,14 +35,41 @@ RETIRE = b"retire\n"
 """To a child: its successor serves, so it should end with its last connection."""
 
 
+FORKED = b"forked"
+"""From the zygote: the request's number and a process id follow."""
+
+FAILED = b"failed"
+"""From the zygote: the request's number and the reason follow."""
+
+REQUEST_OCTETS = 64
+
+ZYGOTE = "zygote"
+"""The word of the supervisor's command line for the process id and the socket of a zygote that runs already."""
+
+
+def pack_request(number: int, role: str, index: int) -> bytes:
+    """Return a request to the zygote for a child. The descriptors that it inherits go with it, first that of its standard streams."""
+    return f"{number} {role} {index}".encode().ljust(REQUEST_OCTETS)
+
+
+def parse_request(data: bytes) -> tuple[int, str, int]:
+    """Return a request's number, role and index.
+
+    >>> parse_request(pack_request(7, "dns", 0))
+    (7, 'dns', 0)
+    """
+    number, role, index = data.decode().split()
+    return int(number), role, int(index)
+
+
 class InheritedSockets:
-    """The listening sockets that a child inherits, each to be taken once. `text` holds their descriptors, such as `5,6`.
+    """The listening sockets that a child inherits, by their descriptors, each to be taken once.
 
     A slot whose sockets the supervisor has given up gets none: its processes open their own.
     """
 
-    def __init__(self, text: str = "") -> None:
-        self._sockets = [socket.socket(fileno=int(number)) for number in text.split(",") if number]
+    def __init__(self, descriptors: Iterable[int] = ()) -> None:
+        self._sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         for each in self._sockets:
             each.setblocking(False)
 
@@ -70,9 +97,14 @@ class InheritedSockets:
         return sock
 
 
-def format_descriptors(sockets: Iterable[socket.socket]) -> str:
-    """Return the text for `InheritedSockets`."""
-    return ",".join(str(each.fileno()) for each in sockets)
+def format_descriptors(descriptors: Iterable[int]) -> str:
+    """Return descriptors as a word of a command line, such as `5,6`."""
+    return ",".join(map(str, descriptors))
+
+
+def parse_descriptors(text: str) -> tuple[int, ...]:
+    """Parse a word of `format_descriptors`."""
+    return tuple(int(number) for number in text.split(",") if number)
 
 
 class StartProblem(Exception):
@@ -131,22 +163,22 @@ def _exists(pid: int) -> bool:
 def restart_inspectors(state: Path) -> int:
     """End the inspectors of the Hedgerow that runs on `state`; the supervisor restarts them. Returns how many were running."""
     try:
-        rows = WorkersFile.load(Settings.load(state).workers_file).workers
+        file = WorkersFile.load(Settings.load(state).workers_file)
     except (OSError, ValueError):
         return 0
     count = 0
-    for row in rows:
-        if row.role == "inspector" and row.pid is not None and _is_inspector(row.pid, state):
+    for row in file.workers:
+        if row.role == "inspector" and row.pid is not None and _is_child(row.pid, file.supervisor):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(row.pid, signal.SIGTERM)
                 count += 1
     return count
 
 
-def _is_inspector(pid: int, state: Path) -> bool:
+def _is_child(pid: int, parent: int) -> bool:
     """Guard against a process id that was reused since the file was written."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return False
-    return b"hedgerow.app.processes" in words and b"inspector" in words and os.fsencode(state) in words
+    return int(status.rpartition(")")[2].split()[1]) == parent  # proc_pid_stat(5)

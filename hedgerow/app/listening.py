@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.proxy.gate.destination import enable_ip_transparent
-from hedgerow.sockets import bind_datagrams, new_socket, open_socket, open_udp_socket
+from hedgerow.sockets import new_socket, open_socket, open_udp_socket
+from hedgerow.unix_sockets import bind_datagrams
 
 log = logging.getLogger("hedgerow.supervisor")
 

@@ -1,4 +1,5 @@
-"""The entry of every child of the supervisor: `python -m hedgerow.app.processes ROLE INDEX STATE [DESCRIPTORS]`.
+"""The entry of every child of the supervisor: `run_process` for those that the zygote forks. Without one, they are started as
+`python -m hedgerow.app.processes ROLE INDEX STATE [DESCRIPTORS]`.
 
 A child ends on SIGTERM, and when its standard input closes, which means that the supervisor is gone. The descriptors, such as `5,6`, are
 those of the listening sockets that it inherits.
@@ -14,21 +15,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import uvloop
 
 from hedgerow.app.files import error_text
-from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, InheritedSockets, StartProblem
+from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, InheritedSockets, StartProblem, parse_descriptors
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import confine_worker, keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch, snapshot_folders
 from hedgerow.app.workers.worker import Worker
+from hedgerow.confinement import end_with_parent
 from hedgerow.internals import IncompatibleLibraryError
 
 log = logging.getLogger("hedgerow.processes")
+
+STANDARD_INPUT, STANDARD_OUTPUT = 0, 1  # of the kernel: a forked child has not opened Python's
 
 UMASK = 0o077
 """Files that a process writes are for its owner alone."""
@@ -50,7 +55,7 @@ async def serve_until_message() -> bytes:
 
 
 def notify_supervisor(message: bytes) -> None:
-    os.write(sys.stdout.fileno(), message)
+    os.write(STANDARD_OUTPUT, message)
 
 
 async def beat() -> None:
@@ -77,12 +82,18 @@ async def wait_for_message() -> bytes:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, receive, b"")
-    descriptor = sys.stdin.fileno()
-    loop.add_reader(descriptor, lambda: receive(os.read(descriptor, 100)))
+
+    def read() -> None:
+        try:
+            receive(os.read(STANDARD_INPUT, 100))
+        except OSError:  # the supervisor ended without having read what we wrote
+            receive(b"")
+
+    loop.add_reader(STANDARD_INPUT, read)
     try:
         return bytes(await received)
     finally:
-        loop.remove_reader(descriptor)
+        loop.remove_reader(STANDARD_INPUT)
 
 
 @contextlib.asynccontextmanager
@@ -128,12 +139,33 @@ def open_fallback(settings: Settings) -> LoadedSnapshot:
     return view
 
 
-async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:
+def prepare_in_child(journal: Path) -> None:
+    """Prepare the journal in a process of its own, as the migration tools would stay in memory for months. Raises StartProblem."""
     from hedgerow.app.control.journal_setup import prepare_journal
 
-    if prepare_journal(settings.journal):
-        # The migration tools would stay in memory for months, so this program replaces itself.
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        problem = "the journal can't be prepared"
+        try:
+            end_with_parent()
+            prepare_journal(journal)
+            problem = ""
+        except StartProblem as error:
+            problem = str(error)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os.write(writing, problem.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        problem = pipe.read()
+    if os.waitpid(pid, 0)[1] or problem:
+        raise StartProblem(problem or "the process that prepares the journal was killed")
+
+
+async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:
     keep_role_capabilities("control", settings.state)
 
     from sqlalchemy.exc import DatabaseError
@@ -221,9 +253,9 @@ ROLES: dict[str, Callable[[Settings, int, InheritedSockets], Awaitable[None]]] =
 }
 
 
-def main() -> None:
-    role, index, state = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    sockets = InheritedSockets("".join(sys.argv[4:5]))
+def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) -> None:
+    """Serve in a role until the supervisor ends it. Raises SystemExit if it can't."""
+    sockets = InheritedSockets(descriptors)
     os.umask(UMASK)
     settings = Settings.load(state)
     start_logs(role, settings.log_level, settings.log_json)
@@ -236,8 +268,10 @@ def main() -> None:
         logging.shutdown()
         os._exit(0)
 
-    os.set_blocking(sys.stdout.fileno(), False)
+    os.set_blocking(STANDARD_OUTPUT, False)
     try:
+        if role == "control":
+            prepare_in_child(settings.journal)
         uvloop.run(run())
     except (StartProblem, OSError) as error:
         text = " ".join(error_text(error).split())
@@ -245,6 +279,10 @@ def main() -> None:
         with contextlib.suppress(OSError):
             notify_supervisor(PROBLEM + text[:500].encode() + b"\n")
         sys.exit(1)
+
+
+def main() -> None:
+    run_process(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), parse_descriptors("".join(sys.argv[4:5])))
 
 
 if __name__ == "__main__":

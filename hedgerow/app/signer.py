@@ -26,7 +26,8 @@ from hedgerow.codec import decode
 from hedgerow.confinement import forbid_inspection
 from hedgerow.network.own_addresses import OwnAddresses
 from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, load_ca
-from hedgerow.proxy.signing import Signer, listen
+from hedgerow.proxy.signing import MAX_CLIENTS, Signer
+from hedgerow.unix_sockets import bind_unix_socket
 
 log = logging.getLogger("hedgerow.signer")
 
@@ -96,11 +97,11 @@ def run(settings: Settings) -> None:
     authority: FollowedFile[CertificateAuthority] = FollowedFile(
         settings.authority / "hedgerow-ca.pem", lambda: load_ca(settings.authority), load_ca(settings.authority)
     )
-    listener = listen(settings.signer_socket)
+    listener = bind_unix_socket(settings.signer_socket, socket.SOCK_SEQPACKET, MAX_CLIENTS)
     confine_signer(settings)
     forbid_inspection()
     signer = Signer(listener, authority, ReservedHosts(settings))
-    signer.selector.register(sys.stdin, selectors.EVENT_READ)
+    signer.selector.register(0, selectors.EVENT_READ)
     _write(READY)
     due = time.monotonic()
     while not signer.serve(max(0.0, due - time.monotonic())):
@@ -111,14 +112,15 @@ def run(settings: Settings) -> None:
 
 def _write(message: bytes) -> None:
     with contextlib.suppress(BlockingIOError):  # never wait for a supervisor that does not read
-        os.write(sys.stdout.fileno(), message)
+        os.write(1, message)
 
 
-def main() -> None:
-    settings = Settings.load(Path(sys.argv[3]))
+def run_signer(state: Path) -> None:
+    """Be the signer of the run on a state directory. Raises SystemExit if it can't be."""
+    settings = Settings.load(state)
     os.umask(0o077)
     start_logs("signer", settings.log_level, settings.log_json)
-    os.set_blocking(sys.stdout.fileno(), False)
+    os.set_blocking(1, False)
     try:
         run(settings)
     except (OSError, CertificateAuthorityError) as error:
@@ -130,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_signer(Path(sys.argv[3]))

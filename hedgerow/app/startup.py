@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
-from hedgerow.app.ipc import format_descriptors
+from hedgerow.app.ipc import ZYGOTE, format_descriptors
 from hedgerow.app.listening import open_listeners
 from hedgerow.app.memory_limit import memory_problem
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME
-from hedgerow.confinement import LACKING_TEXT, missing_limits
+from hedgerow.confinement import LACKING_TEXT, adopt_orphans, missing_limits
 from hedgerow.policies.transports import LISTENERS, shared_ports
 from hedgerow.sockets import raise_descriptor_limit
 
@@ -117,17 +117,25 @@ def open_sockets(settings: Settings) -> dict[str, list[socket.socket]]:
         raise StartError(f"Can't listen: {error_text(error)}.") from None
 
 
-def exec_supervisor(settings: Settings, lock: FolderLock, sockets: Mapping[str, Sequence[socket.socket]]) -> NoReturn:
-    """Replace this program with the supervisor, which keeps the process id, standard streams, umask, lock and `sockets`."""
+def exec_supervisor(
+    settings: Settings, lock: FolderLock, sockets: Mapping[str, Sequence[socket.socket]], zygote: tuple[int, socket.socket] | None = None
+) -> NoReturn:
+    """Replace this program with the supervisor, which keeps the process id, children, standard streams, umask, lock and `sockets`."""
     raise_descriptor_limit()
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
     if missing := missing_limits():
         log.warning("This kernel lacks %s: %s", " and ".join(missing), LACKING_TEXT)
+    adopt_orphans()
     lock.keep_across_exec()
-    for each in (each for of_slot in sockets.values() for each in of_slot):
-        each.set_inheritable(True)
-    slots = [f"{slot}={format_descriptors(of_slot)}" for slot, of_slot in sockets.items()]
+    slots = [f"{slot}={_keep_across_exec(*of_slot)}" for slot, of_slot in sockets.items()]
+    slots += [f"{ZYGOTE}={zygote[0]},{_keep_across_exec(zygote[1])}"] if zygote else []
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state), *slots])  # noqa: S606
+
+
+def _keep_across_exec(*sockets: socket.socket) -> str:
+    for each in sockets:
+        each.set_inheritable(True)
+    return format_descriptors(each.fileno() for each in sockets)
 
 
 def claim_endpoint(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:

@@ -2,7 +2,8 @@
 
 The command line claims the ports (`startup`) and then becomes the supervisor (`python -m hedgerow.app.supervisor STATE`), a program
 that has imported nothing but this module: it runs for months and should not carry what start-up needed for a second. It holds the
-listening sockets, of which each child inherits those of its slot, so that nothing is lost between a child and its successor.
+listening sockets, of which each child inherits those of its slot, so that nothing is lost between a child and its successor. The zygote
+forks the children; without one, they are started as new programs.
 
 A child writes "ready" to its standard output once it serves, and ends when its standard input closes, so no child outlives the
 supervisor. Its event loop also writes a beat once a second; a child that falls silent is killed and restarted. The supervisor reports
@@ -19,12 +20,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
+from hedgerow.app.children import ChildProcess, Children, ManagedProcess, Zygote, ZygoteError
 from hedgerow.app.files import write_atomically
-from hedgerow.app.ipc import BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, WorkerRow, WorkersFile
+from hedgerow.app.ipc import BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, ZYGOTE, WorkersFile, format_descriptors, parse_descriptors
 from hedgerow.app.logs import start_logs
 from hedgerow.app.run_files import RunFiles
 from hedgerow.app.settings import Settings, remove_memory_folder
@@ -49,55 +50,21 @@ WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
 TOGETHER_S, FILTERS_FIRST_S = 0.05, 5.0
 """Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and gates."""
+_CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)}
+"""Exit statuses after which the next process must not have the same addresses: an attacker may be trying them out."""
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
-PATIENCE_S = {"dns": 3, "gate": 3, "signer": 3, "gateway": 15, "inspector": 15, "control": 15}
+PATIENCE_S = {"dns": 3, "gate": 3, "signer": 3, "zygote": 3, "gateway": 15, "inspector": 15, "control": 15}
 """Seconds without a beat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
-START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "gateway": 60, "inspector": 60, "control": 600}
+START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "zygote": 20, "gateway": 60, "inspector": 60, "control": 600}
 """The same for a child that starts; control may have a large journal to migrate."""
-
-
-@dataclass
-class ManagedProcess:
-    """A slot with a role and an index, filled by one process after another."""
-
-    role: str
-    index: int
-    process: asyncio.subprocess.Process | None = None
-    restarts: int = 0
-    since: float = 0.0
-    is_serving: bool = False
-    is_starting: bool = True  # refers to the newest process
-    failures: int = 0  # processes since the last one that served
-    serving_since: float = 0.0  # monotonic, of the newest process
-    ready: asyncio.Event = field(default_factory=asyncio.Event)  # set once the first process serves
-    settled: asyncio.Event = field(default_factory=asyncio.Event)  # set once one serves, or `ATTEMPTS` have failed
-    problem: str = ""
-    renewals: int = 0
-    is_wanted: Callable[[], bool] = lambda: True  # False: it does not run for now, and its end is no failure
-    # Processes that served here before and end by themselves.
-    predecessors: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
-
-    @property
-    def slot(self) -> str:
-        return f"{self.role}-{self.index}"
-
-    @property
-    def row(self) -> WorkerRow:
-        pid = self.process.pid if self.process else None
-        return WorkerRow(self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals, self.problem)
-
-    def reload(self) -> None:
-        """Have the process read its files again."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGHUP)
 
 
 class Supervisor:
     """Runs control first, then the workers; `run` returns the exit status.
 
     `on_ready` is called once all serve. Before that, it may be called with sentences that say which do not, while DNS or the proxy does.
-    `sockets` are the descriptors of the listening sockets by slot.
+    `sockets` are the descriptors of the listening sockets by slot. `zygote` is the process id and the socket of one that runs already.
     """
 
     def __init__(
@@ -107,6 +74,7 @@ class Supervisor:
         *,
         has_terminal: bool = False,
         sockets: Mapping[str, Sequence[int]] | None = None,
+        zygote: tuple[int, int] | None = None,
     ) -> None:
         self._settings = settings
         self._sockets = dict(sockets or {})
@@ -117,21 +85,25 @@ class Supervisor:
         self._workers += [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
+        self._children = Children()
+        self._zygote = Zygote(self._children, settings.state, zygote)
+        self._forking = ManagedProcess("zygote", 0)
         self._trouble = TroubleProcess(settings)
         self._files = RunFiles(settings)
         self._has_unwritten = False
         self._stopping = asyncio.Event()
         self._status = 0
-        self._silent: dict[asyncio.subprocess.Process, int] = {}
+        self._silent: dict[ChildProcess, int] = {}
         """Ticks of this loop since the last message of each process. Ticks, since any clock jumps when a machine sleeps."""
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
+        self._children.watch()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._control.reload)
         watchdog = asyncio.create_task(self._watch_beats())
-        supervising = [asyncio.create_task(self._supervise(self._control))]
+        supervising = [asyncio.create_task(self._supervise(managed)) for managed in (self._forking, self._control)]
         has_snapshot = (self._settings.published / "snapshot.json").exists()
         await self._wait_settled([self._control], CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
         if not self._stopping.is_set():
@@ -143,9 +115,8 @@ class Supervisor:
         notify_systemd("STOPPING=1")
         watchdog.cancel()
         # Workers first: their last reports go to control, which ends last.
-        for group in ([*self._workers, self._gateway], [self._control]):
-            processes = [(managed, process) for managed in group for process in (managed.process, *managed.predecessors)]
-            await asyncio.gather(*(_end_process(managed, process) for managed, process in processes))
+        for group in ([*self._workers, self._gateway, self._forking], [self._control]):
+            await asyncio.gather(*map(_end_processes, group))
         await self._trouble.hide()
         await asyncio.gather(*supervising)
         return self._status
@@ -189,18 +160,19 @@ class Supervisor:
             due = loop.time() + BEAT_EVERY_S
             await asyncio.sleep(BEAT_EVERY_S)
             notify_systemd("WATCHDOG=1")
+            self._children.reap_orphan()
             if self._has_unwritten:  # the disk was full; the health check would tell of processes that have ended
                 self._write_workers()
             if loop.time() > due + BEAT_EVERY_S / 2:
                 # This process was stopped or starved, and the children may have been too: start counting afresh.
                 self._silent = dict.fromkeys(self._silent, 0)
                 continue
-            for managed in (self._control, *self._workers, self._gateway):
+            for managed in (self._control, *self._workers, self._gateway, self._forking):
                 for process in (managed.process, *managed.predecessors):
                     if process is not None:
                         self._kill_if_silent(managed, process)
 
-    def _kill_if_silent(self, managed: ManagedProcess, process: asyncio.subprocess.Process) -> None:
+    def _kill_if_silent(self, managed: ManagedProcess, process: ChildProcess) -> None:
         if process.returncode is not None or process not in self._silent:
             return
         self._silent[process] += 1
@@ -209,8 +181,7 @@ class Supervisor:
             return
         log.error("%s %d (process %d) has not answered for %d seconds: killed", managed.role, managed.index, process.pid, patience)
         del self._silent[process]
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with its own children, which may hold its output open
+        process.kill()
 
     def _fail(self, message: str) -> None:
         log.error("%s", message)
@@ -226,6 +197,9 @@ class Supervisor:
                     await asyncio.wait_for(self._stopping.wait(), WANTED_CHECK_INTERVAL_S)
                 continue
             await self._start(managed)
+            if self._stopping.is_set():  # the others may have been ended meanwhile
+                await _end_processes(managed)
+                return
             status = await self._wait(managed)
             if self._stopping.is_set():
                 return
@@ -244,6 +218,8 @@ class Supervisor:
                 self._fail(f"{self._settings.run} was removed, without which no process can start: start Hedgerow again.")
                 return
             await self._note_end(managed)
+            if status in _CRASHES:
+                self._zygote.renew()
             steady = not managed.is_starting and time.monotonic() - managed.serving_since > STEADY_AFTER_S
             longest = MAX_RESTART_DELAY_S if managed.ready.is_set() else MAX_FIRST_DELAY_S
             pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
@@ -266,16 +242,19 @@ class Supervisor:
 
     async def _start(self, managed: ManagedProcess) -> None:
         self._files.check()
+        if managed is self._forking:
+            managed.process = await self._zygote.start()
+            return
         descriptors = self._sockets.get(managed.slot, ())
-        module = "hedgerow.app.signer" if managed.role == "signer" else "hedgerow.app.processes"
-        managed.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module, managed.role, str(managed.index), str(self._settings.state)),
-            ",".join(map(str, descriptors)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=descriptors,
-            process_group=0,  # Ctrl-C reaches the supervisor alone, which ends the others in order.
-        )
+        try:
+            managed.process = await self._zygote.fork(managed.role, managed.index, descriptors)
+        except ZygoteError as error:
+            if self._stopping.is_set():
+                return
+            log.warning("The zygote does not fork %s %d: %s", managed.role, managed.index, error)
+            module = "hedgerow.app.signer" if managed.role == "signer" else "hedgerow.app.processes"
+            words = (managed.role, str(managed.index), str(self._settings.state), format_descriptors(descriptors))
+            managed.process = await self._children.spawn((sys.executable, "-P", "-m", module, *words), descriptors)
         managed.since = time.time()
         self._write_workers()
 
@@ -294,19 +273,21 @@ class Supervisor:
                 if managed is self._control:
                     await self._trouble.hide()
                 for predecessor in managed.predecessors:
-                    if predecessor.stdin is not None:
-                        predecessor.stdin.write(RETIRE)
+                    predecessor.stdin.write(RETIRE)
             elif line == RENEW:
                 return None
             elif line.startswith(PROBLEM):
                 managed.problem = line.removeprefix(PROBLEM).decode(errors="replace").strip()
+            elif managed is self._forking:
+                self._zygote.receive(line)
+        if managed is self._forking:
+            self._zygote.lose(is_hopeless=managed.is_starting and managed.failures > 0)
         managed.is_serving = any(predecessor.returncode is None for predecessor in managed.predecessors)
         return await process.wait()
 
-    async def _read_message(self, process: asyncio.subprocess.Process) -> bytes:
+    async def _read_message(self, process: ChildProcess) -> bytes:
         """Return the next line of a process, which counts as a sign of life; empty once the process has ended."""
-        assert process.stdout is not None
-        line = await process.stdout.readline()
+        line = await process.read_line()
         if line and process in self._silent:  # otherwise it is being killed
             self._silent[process] = 0
         elif not line:
@@ -322,7 +303,7 @@ class Supervisor:
         task.add_done_callback(lambda _: managed.predecessors.pop(predecessor, None))
         log.info("%s %d gets a successor", managed.role, managed.index)
 
-    async def _wait_predecessor(self, predecessor: asyncio.subprocess.Process) -> int:
+    async def _wait_predecessor(self, predecessor: ChildProcess) -> int:
         while await self._read_message(predecessor):
             pass
         return await predecessor.wait()
@@ -339,22 +320,17 @@ class Supervisor:
             log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
 
 
-async def _end_process(managed: ManagedProcess, process: asyncio.subprocess.Process | None) -> None:
-    if process is None or process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-    except TimeoutError:
-        log.warning("%s %d did not end in %.1f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+async def _end_processes(managed: ManagedProcess) -> None:
+    async def end(process: ChildProcess) -> None:
+        if not await process.end(STOP_TIMEOUT_S):
+            log.warning("%s %d did not end in %.1f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
+
+    await asyncio.gather(*(end(process) for process in (managed.process, *managed.predecessors) if process is not None))
 
 
 async def _let_filters_start(managed: ManagedProcess, workers: Sequence[ManagedProcess]) -> None:
     """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all of them slowly."""
-    if managed.role in ENFORCING:
+    if managed.role in {*ENFORCING, "zygote"}:
         return
     await asyncio.sleep(TOGETHER_S)
     deadline = time.monotonic() + FILTERS_FIRST_S
@@ -377,17 +353,29 @@ def _exit_text(status: int) -> str:
 def _parse_sockets(words: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Parse words such as `dns-0=5,6`."""
     slots = (word.partition("=") for word in words)
-    return {slot: tuple(int(number) for number in numbers.split(",") if number) for slot, _, numbers in slots}
+    return {slot: parse_descriptors(numbers) for slot, _, numbers in slots}
+
+
+def _keep_from_programs() -> None:
+    """Have no program that this one executes inherit a descriptor by chance."""
+    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if number > 2:
+            with contextlib.suppress(OSError):  # that of the listing is closed already
+                os.set_inheritable(number, False)
 
 
 def main() -> None:
     settings = Settings.load(Path(sys.argv[1]))
+    _keep_from_programs()
+    sockets = _parse_sockets(sys.argv[2:])
+    zygote = sockets.pop(ZYGOTE, None)
     start_logs("supervisor", settings.log_level, settings.log_json)
     supervisor = Supervisor(
         settings,
         lambda problems: print(*ready_lines(settings, own_addresses(), problems), sep="\n", flush=True),
         has_terminal=sys.stdout.isatty(),
-        sockets=_parse_sockets(sys.argv[2:]),
+        sockets=sockets,
+        zygote=(zygote[0], zygote[1]) if zygote else None,
     )
     status = asyncio.run(supervisor.run())
     remove_memory_folder(settings.state)

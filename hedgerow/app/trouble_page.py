@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from hedgerow.app.ipc import InheritedSockets, WorkersFile
+from hedgerow.app.ipc import InheritedSockets, WorkersFile, parse_descriptors
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.dashboards.words.languages import message
@@ -146,7 +146,7 @@ async def run(settings: Settings, sockets: InheritedSockets) -> None:
 
 def main() -> None:
     settings = Settings.load(Path(sys.argv[1]))
-    asyncio.run(run(settings, InheritedSockets(sys.argv[2])))
+    asyncio.run(run(settings, InheritedSockets(parse_descriptors(sys.argv[2]))))
 
 
 if __name__ == "__main__":

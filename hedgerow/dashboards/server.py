@@ -31,6 +31,7 @@ from uvicorn.server import ServerState
 
 from hedgerow.dashboards.guard import LOCAL
 from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
+from hedgerow.unix_sockets import bind_unix_socket
 
 log = logging.getLogger(__name__)
 
@@ -237,19 +238,7 @@ def listen_locally(path: Path) -> socket.socket:
     The mode of the socket and of its folder admit root and the user that runs Hedgerow. `UnixSocketProtocol` checks the peer as well, in
     case somebody opens the folder to others.
     """
-    # Bound under another name and renamed: no other user can connect meanwhile, and there is always a socket at `path`.
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(temporary))
-        temporary.chmod(0o600)
-        listener.listen(128)
-        temporary.replace(path)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    return bind_unix_socket(path, socket.SOCK_STREAM, 128)
 
 
 def is_allowed_user(uid: int) -> bool:

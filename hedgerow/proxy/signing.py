@@ -16,7 +16,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -160,20 +159,3 @@ class Signer:
             raise RefusedOrder("too many at a time")
         self._tokens -= 1
         return issue_leaf_certificate(authority, key, host).public_bytes(serialization.Encoding.DER)
-
-
-def listen(path: Path) -> socket.socket:
-    """Return a socket that listens at `path`, with mode 0600, in place of an older one. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        listener.setblocking(False)
-        fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
-        fresh.chmod(0o600)
-        listener.listen(MAX_CLIENTS)
-        fresh.replace(path)
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.ipc import InheritedSockets, format_descriptors
+from hedgerow.app.ipc import InheritedSockets, format_descriptors, parse_descriptors
 from hedgerow.app.listening import open_listeners
 from hedgerow.app.settings import Endpoint, Settings, has_ipv6
 from hedgerow.app.startup import prepare_run
@@ -31,7 +31,7 @@ def settings(tmp_path: Path) -> Settings:
 def inherited(sockets: list[socket.socket]) -> Iterator[InheritedSockets]:
     """As in a child, which has descriptors of its own."""
     copies = [each.dup() for each in sockets]
-    found = InheritedSockets(format_descriptors(copies))
+    found = InheritedSockets(parse_descriptors(format_descriptors(each.fileno() for each in copies)))
     for each in copies:
         each.detach()
     yield found

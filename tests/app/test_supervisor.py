@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from small_internet.fast_time import WallClock
 
+from hedgerow.app.children import ManagedProcess
 from hedgerow.app.ipc import BEAT_EVERY_S
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.startup import prepare_run
-from hedgerow.app.supervisor import ManagedProcess, Supervisor
+from hedgerow.app.supervisor import PATIENCE_S, Supervisor
 
 ANY = Endpoint("127.0.0.1", 0)
 
@@ -33,9 +34,7 @@ class ScriptSupervisor(Supervisor):
     script = ""
 
     async def _start(self, child: ManagedProcess) -> None:
-        child.process = await asyncio.create_subprocess_exec(
-            "sh", "-c", self.script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, process_group=0
-        )
+        child.process = await self._children.spawn(("/bin/sh", "-c", self.script))
         self._write_workers()
 
 
@@ -112,7 +111,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hedgerow.app.supervisor.BEAT_EVERY_S", 0.2)
-    monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(("dns", "gate", "signer", "inspector", "control"), 1.0))
+    monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(PATIENCE_S, 1.0))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -147,9 +146,7 @@ child = "import asyncio, os, uvloop; from hedgerow.app import processes as p; os
 
 class BeatingSupervisor(supervisor.Supervisor):
     async def _start(self, managed):
-        managed.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", child, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, process_group=0
-        )
+        managed.process = await self._children.spawn((sys.executable, "-c", child))
         self._write_workers()
 
 sys.exit(asyncio.run(BeatingSupervisor(settings, lambda _: print("ready", flush=True)).run()))

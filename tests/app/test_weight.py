@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hedgerow.app import processes
-from hedgerow.app.ipc import InheritedSockets
-from hedgerow.app.settings import Settings, parse_endpoint
 from hedgerow.journal.database import migrate_journal
 
 HEAVY = (
@@ -28,6 +23,13 @@ app.get("/")(lambda number: {"number": number})
 assert app.openapi()["paths"]
 import sys
 print(*(name for name in sys.modules if name.startswith("pydantic.v1.")))
+"""
+PREPARED = """
+import sys
+from pathlib import Path
+from hedgerow.app.processes import prepare_in_child
+prepare_in_child(Path(sys.argv[1]))
+print(*(name for name in ("alembic", "mako") if name in sys.modules))
 """
 NOT_IN_COMPILER = (*HEAVY, "asyncio", "logging", "ssl")
 LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if name in sys.modules))"
@@ -54,17 +56,7 @@ def test_fastapi_works_without_pydantic_v1() -> None:
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
 
 
-def test_control_replaces_itself_after_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class BegunAgain(Exception):
-        """The program has been replaced."""
-
-    def execv(_path: str, words: list[str]) -> None:
-        raise BegunAgain(words)
-
-    monkeypatch.setattr(os, "execv", execv)
-    anywhere = parse_endpoint("127.0.0.1:0")
-    settings = Settings(tmp_path, None, anywhere, anywhere, anywhere)
-    with pytest.raises(BegunAgain) as begun:
-        asyncio.run(processes.run_control(settings, 0, InheritedSockets()))
-    assert begun.value.args == ([sys.executable, *sys.orig_argv[1:]],)
-    assert not migrate_journal(settings.journal), "it would begin again for ever"
+def test_control_never_loads_the_tools_that_prepare_its_journal(tmp_path: Path) -> None:
+    words = [sys.executable, "-P", "-c", PREPARED, str(tmp_path / "journal.sqlite")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
+    assert not migrate_journal(tmp_path / "journal.sqlite"), "it is prepared all the same"

@@ -14,7 +14,7 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
-from small_internet.running import Hedgerow, running_hedgerow, wait_until
+from small_internet.running import ROLES, Hedgerow, command_of, running_hedgerow, wait_until
 
 PATIENCE = 60.0
 
@@ -101,6 +101,45 @@ def test_a_stopped_process_is_replaced(house: Hedgerow, internet: SmallInternet,
     counted = f'hedgerow_worker_restarts_total{{role="{role}"}} 1.0'
     wait_until(lambda: counted in curl(f"{house.web}/metrics").text, PATIENCE, "it is counted")
     assert house.pids(role) != [stopped]
+
+
+def zygote_of(house: Hedgerow, before: int) -> int:
+    """Wait for another zygote than the one before, and return it."""
+
+    def find() -> int:
+        found = house.pids("zygote")  # a child that is being forked looks like it
+        return found[0] if len(found) == 1 and found != [before] else 0
+
+    return wait_until(find, PATIENCE, "there is another zygote")
+
+
+def restart_dns(house: Hedgerow, internet: SmallInternet, number: int) -> None:
+    """End the resolver by a signal, and wait for one that the zygote has forked."""
+    (ended,) = house.pids("dns")
+    os.kill(ended, number)
+    wait_until(lambda: house.pids("dns") not in ([], [ended]) and answers_names(house, internet), PATIENCE, "another serves")
+    (pid,) = house.pids("dns")
+    assert command_of(pid)[0] == "hedgerow", "it is forked"
+
+
+def test_a_zygote_that_is_killed_or_stopped_is_replaced_and_nobody_notices(house: Hedgerow, internet: SmallInternet) -> None:
+    wait_until(lambda: is_healthy(house), PATIENCE, "all is well before")
+    others = [pid for role in ROLES for pid in house.pids(role)]
+    (zygote,) = house.pids("zygote")
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        os.kill(zygote, number)
+        zygote = zygote_of(house, zygote)
+        assert [pid for role in ROLES for pid in house.pids(role)] == others
+        assert is_healthy(house)
+    restart_dns(house, internet, signal.SIGKILL)
+    assert house.pids("zygote") == [zygote]
+
+
+def test_after_a_crash_the_next_process_has_its_code_elsewhere(house: Hedgerow, internet: SmallInternet) -> None:
+    """An attacker could otherwise try out addresses, one crash each."""
+    (zygote,) = house.pids("zygote")
+    restart_dns(house, internet, signal.SIGSEGV)
+    zygote_of(house, zygote)
 
 
 def test_what_arrives_between_two_processes_is_answered_by_the_second(house: Hedgerow, internet: SmallInternet) -> None:

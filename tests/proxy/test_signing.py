@@ -17,6 +17,7 @@ from hedgerow.app import signer
 from hedgerow.proxy import own_pages, signing
 from hedgerow.proxy.certificate_authority import CertificateAuthority, ensure_ca
 from hedgerow.proxy.signing import MAX_ORDER, RefusedOrder, Signer
+from hedgerow.unix_sockets import bind_unix_socket
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -30,7 +31,7 @@ def serving(folder: Path, authority: CertificateAuthority) -> Iterator[Path]:
     """A signer in a thread, for which `pages.home` is a host of our own."""
     over = threading.Event()
     path = folder / "s"
-    with signing.listen(path) as listener:
+    with bind_unix_socket(path, socket.SOCK_SEQPACKET, signing.MAX_CLIENTS) as listener:
         served = Signer(listener, lambda: authority, lambda host: host == "pages.home")
 
         def serve() -> None:
@@ -116,7 +117,7 @@ def test_the_key_of_the_authority_gets_no_second_certificate(tmp_path: Path, aut
 def test_signing_is_limited_in_rate(tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "BURST", 3.0)
     now = 100.0
-    with signing.listen(tmp_path / "s") as listener:
+    with bind_unix_socket(tmp_path / "s", socket.SOCK_SEQPACKET, signing.MAX_CLIENTS) as listener:
         served = Signer(listener, lambda: authority, clock=lambda: now)
 
         def count() -> int:

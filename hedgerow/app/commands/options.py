@@ -6,14 +6,16 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import unquote
 
-import httpx
 import typer
 
 from hedgerow.app.control_client import control_client, problem_of_control
 from hedgerow.app.settings import Settings, default_state
+
+if TYPE_CHECKING:  # `hedgerow up` calls no API
+    import httpx
 
 PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state directory.")]
@@ -73,6 +75,8 @@ def call_api_text(state: Path | None, path: str, **query: Any) -> str:
 
 
 def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
+    import httpx
+
     folder = state_directory(state)
     try:
         settings = Settings.load(folder)

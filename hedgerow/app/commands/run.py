@@ -20,6 +20,7 @@ from hedgerow.app.memory_limit import usable_memory
 from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, exec_supervisor, open_sockets, prepare_run
+from hedgerow.app.zygote import fork_zygote
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BlockedAnswer, NetworkSettings
@@ -95,6 +96,7 @@ def up(
     listen = network.listen | (encrypted or {})
     if profile is MachineSize.SMALL and max(workers, inspectors) > 1:
         fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
+    zygote = fork_zygote(state, log_level.value, log_json)  # before there are keys, locks and sockets that it could inherit
     try:
         chosen = {name: _endpoint(name, option or listen.get(name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
         settings = Settings(
@@ -117,8 +119,9 @@ def up(
         settings, lock = prepare_run(settings)
         sockets = open_sockets(settings)
     except (StartError, ValueError) as error:
+        zygote[1].close()  # at which it ends
         fail(str(error))
-    exec_supervisor(settings, lock, sockets)
+    exec_supervisor(settings, lock, sockets, zygote)
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:

@@ -63,7 +63,7 @@ from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
-from hedgerow.sockets import bind_datagrams
+from hedgerow.unix_sockets import bind_datagrams
 
 log = logging.getLogger("hedgerow.control")
 

@@ -27,7 +27,7 @@ from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
 from hedgerow.proxy.own_pages import relay_line
 from hedgerow.proxy.pac import pac_response
 from hedgerow.proxy.policy import Counters
-from hedgerow.sockets import offer_connection
+from hedgerow.unix_sockets import offer_connection
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,12 +12,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from hedgerow.proxy import signing
 from hedgerow.proxy.certificate_authority import CertificateAuthority, ensure_ca
 from hedgerow.proxy.inspection import leaf_certificates
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.streams import TlsSession
-from hedgerow.proxy.signing import Signer
+from hedgerow.proxy.signing import MAX_CLIENTS, Signer
+from hedgerow.unix_sockets import bind_unix_socket
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ async def signing_at(path: Path, authority: CertificateAuthority) -> AsyncIterat
         return host == "pages.home"
 
     def serve() -> None:
-        with signing.listen(path) as listener:
+        with bind_unix_socket(path, socket.SOCK_SEQPACKET, MAX_CLIENTS) as listener:
             signer = Signer(listener, lambda: authority, is_reserved)
             while not over:
                 signer.serve(0.02)

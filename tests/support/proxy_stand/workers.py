@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,6 @@ from hedgerow.policies.protection import Protection
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
-from hedgerow.proxy import signing
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.server import Gate
@@ -37,7 +37,8 @@ from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 from hedgerow.proxy.scanners.topics import ListedTopics
-from hedgerow.proxy.signing import Signer
+from hedgerow.proxy.signing import MAX_CLIENTS, Signer
+from hedgerow.unix_sockets import bind_unix_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
 def _start_signer(world: World) -> Path:
     """Run the signer in a thread of this process. Returns its socket."""
     authority, path = ensure_ca(world.state / "ca"), world.state / "signer.sock"
-    signer = Signer(signing.listen(path), lambda: authority)
+    signer = Signer(bind_unix_socket(path, socket.SOCK_SEQPACKET, MAX_CLIENTS), lambda: authority)
 
     def serve() -> None:
         while True:

@@ -81,8 +81,8 @@ class Hedgerow:
         fresh.replace(self.policy_path)
 
     def pids(self, role: str) -> list[int]:
-        """The processes of one role ("dns", "gate", "signer", "inspector", "control") that live now, as the process table shows them."""
-        assert role in ROLES, role
+        """The processes of one role (`ROLES` and "zygote") that live now, as the process table shows them."""
+        assert role in (*ROLES, "zygote"), role
         return [pid for pid, words in _descendants(self.process.pid) if role in words[-4:]]
 
     def all_pids(self) -> list[int]:
@@ -270,6 +270,7 @@ def _descendants(parent: int) -> list[tuple[int, list[str]]]:
 def command_of(pid: int) -> list[str]:
     """The words of a process's command line; none when it has ended, zombies included."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0")  # room that a forked process left
     except OSError:
         return []
+    return words.split("\0") if words else []

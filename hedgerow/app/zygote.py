@@ -1,0 +1,222 @@
+"""The zygote: the process from which the supervisor's children are forked. It imports what they use, once, and they share that memory.
+
+The command line forks the first one before there are keys, locks and listening sockets (`fork_zygote`); what it has imported by then is
+not imported again. The supervisor starts others as `python -P -m hedgerow.app.zygote STATE`. It serves while it still imports: a child
+waits only for what its own role needs.
+
+The zygote starts no thread and no event loop, keeps no file open, and never sees a secret. Each child closes what it should not have
+inherited, and confines itself as it would alone. Deliberately absent: what only control needs, of which there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import logging
+import os
+import select
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, FAILED, FORKED, READY, REQUEST_OCTETS, parse_request
+from hedgerow.app.logs import start_logs
+from hedgerow.app.settings import Settings
+from hedgerow.sockets import raise_descriptor_limit
+
+log = logging.getLogger("hedgerow.zygote")
+
+PRELOADED = (
+    ("hedgerow.app.processes", ("control", "gateway")),
+    ("hedgerow.app.workers.dns_worker", ("dns",)),
+    ("hedgerow.app.workers.gate_worker", ("gate",)),
+    ("hedgerow.app.signer", ("signer",)),
+    ("hedgerow.app.workers.inspector_worker", ("inspector",)),
+)
+"""Modules in the order of their import, each with the roles that can be forked from then on."""
+
+_MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
+_M_ARENA_MAX = -8  # of malloc.h
+_ARG_START, _ARG_END = 45, 46  # fields after the name in proc_pid_stat(5)
+
+
+def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socket.socket]:
+    """Fork this process, which has no threads. Returns the zygote's process id and the socket by which the supervisor reaches it.
+
+    The zygote ends when that socket is closed.
+    """
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        _run_to_the_end(lambda: _run_zygote(theirs, state, log_level, log_json))
+    theirs.close()
+    return pid, ours
+
+
+def _run_zygote(sock: socket.socket, state: Path, log_level: str, log_json: bool) -> None:
+    os.setpgid(0, 0)  # Ctrl-C reaches the supervisor alone
+    gc.disable()  # it would write to memory that is shared
+    _close_all_but({sock.fileno()})
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(null, standard)
+    os.close(null)
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the directory of the command, or the current one
+    start_logs("zygote", log_level, log_json)
+    name_process("zygote", 0, state)
+    raise_descriptor_limit()
+    if os.environ.setdefault("MALLOC_ARENA_MAX", "1") == "1":  # which comes too late for this process
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    ForkServer(sock, state).run()
+
+
+def _close_all_but(kept: Collection[int]) -> None:
+    """Close all file descriptors but `kept` and the standard ones."""
+    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if number > 2 and number not in kept:
+            with contextlib.suppress(OSError):  # that of the listing is closed already
+                os.close(number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    number: int
+    role: str
+    index: int
+    descriptors: tuple[int, ...]
+
+
+class ForkServer:
+    """Forks a child for each request on `sock`."""
+
+    def __init__(self, sock: socket.socket, state: Path) -> None:
+        self._sock, self._state = sock, state
+        self._loaded: set[str] = set()
+        self._waiting: list[_Request] = []
+
+    def run(self) -> None:
+        """Import and serve, until the supervisor is gone."""
+        for module, roles in PRELOADED:
+            try:
+                importlib.import_module(module)
+            except Exception as error:  # a child tries again, and tells why it can't serve
+                log.warning("can't import %s: %s", module, error)
+            self._loaded.update(roles)
+            self._send(BEAT)
+            if not self._serve(0):
+                return
+        self._send(READY)
+        while self._serve(BEAT_EVERY_S):
+            self._send(BEAT)
+
+    def _serve(self, seconds: float) -> bool:
+        """Fork what is wanted now, or within some seconds. Returns False once the supervisor is gone."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while poll.poll(seconds * 1000):
+            seconds = 0
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._sock, REQUEST_OCTETS, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            self._waiting.append(_Request(*parse_request(data), tuple(descriptors)))
+        for request in [each for each in self._waiting if each.role in self._loaded]:
+            self._waiting.remove(request)
+            self._answer(request)
+        return True
+
+    def _answer(self, request: _Request) -> None:
+        try:
+            pid = self._fork(request)
+        except OSError as error:
+            self._send(b"%s %d %s\n" % (FAILED, request.number, str(error.strerror).encode()))
+        else:
+            self._send(b"%s %d %d\n" % (FORKED, request.number, pid))
+        for descriptor in request.descriptors:
+            os.close(descriptor)
+
+    def _send(self, message: bytes) -> None:
+        with contextlib.suppress(OSError):  # never wait for a supervisor that does not read; its end shows when we read
+            self._sock.send(message, socket.MSG_DONTWAIT)
+
+    def _fork(self, request: _Request) -> int:
+        """Return the process id of a child of the supervisor, which adopts it from a process between that ends at once. Raises OSError."""
+        gc.freeze()
+        reading, writing = os.pipe()
+        try:
+            between = os.fork()
+            if not between:
+                _run_to_the_end(lambda: self._fork_again(request, writing))
+            os.waitpid(between, 0)
+            os.set_blocking(reading, False)
+            return int(os.read(reading, 20))
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    def _fork_again(self, request: _Request, writing: int) -> None:
+        pid = os.fork()
+        if not pid:
+            _run_to_the_end(lambda: self._become(request))
+        with contextlib.suppress(OSError):  # the child has done so itself
+            os.setpgid(pid, pid)
+        os.write(writing, str(pid).encode())
+
+    def _become(self, request: _Request) -> None:
+        """Be the child, in a process group and with descriptors of its own."""
+        os.setpgid(0, 0)
+        standard, *listening = request.descriptors
+        os.dup2(standard, 0)
+        os.dup2(standard, 1)
+        self._sock.detach()
+        _close_all_but(listening)
+        name_process(request.role, request.index, self._state)
+        gc.enable()
+        if request.role == "signer":
+            importlib.import_module("hedgerow.app.signer").run_signer(self._state)
+        else:
+            importlib.import_module("hedgerow.app.processes").run_process(request.role, request.index, self._state, listening)
+
+
+def name_process(role: str, index: int, state: Path) -> None:
+    """Have `ps` and `top` show this process by its role: in place of its command line, as far as there is room, and of its name."""
+    words = [os.fsencode(word) for word in ("hedgerow", role, str(index), state)]
+    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    start, room = int(fields[_ARG_START]), int(fields[_ARG_END]) - int(fields[_ARG_START])
+    if start and room > 0:  # neither where /proc hides or emulates them
+        ctypes.memmove(start, b"\0".join(words)[: room - 1].ljust(room, b"\0"), room)
+    Path("/proc/self/comm").write_text(f"hedgerow-{role}"[:15], encoding="ascii")
+
+
+def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
+    """Run a part in a forked process, and end that. What its parent does at its own end is not done here too."""
+    status = 1
+    try:
+        part()
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    state = Path(sys.argv[1])
+    settings = Settings.load(state)
+    _run_zygote(socket.socket(fileno=os.dup(0)), state, settings.log_level, settings.log_json)
+
+
+if __name__ == "__main__":
+    main()
