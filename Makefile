@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-start bench-abuse conformance
+.PHONY: help up test setup check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-start bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -79,9 +79,20 @@ bench-proxy: setup  ## Measure tunnels, inspection, bodies and pages beside the 
 	$(BIN)/python bench/proxy_bodies.py --write
 	$(BIN)/python bench/proxy_page.py --write
 
+# The extra `pictures` of pyproject.toml, beside the other dependencies.
+pictures: setup  ## Install what judges pictures (picture_scan)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes -r pictures.lock
+
+# Needs nginx and Chromium, and what fetches the pictures: pip, npm and apt-get; ARGS=--fetch does that.
+bench-pictures: pictures  ## Measure the judgement of pictures: false alarms, and the delay of pages
+	$(BIN)/python bench/pictures.py alarms --write $(ARGS)
+	$(BIN)/python bench/pictures.py pages --write
+
 # Needs uv; the lock names no index.
 lock:  ## Write the lock files anew
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['pictures'], sep='\n')" | \
+		uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements.lock - -o pictures.lock
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header docs/requirements.in -o docs/requirements.lock
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header tests/fuzz/requirements.in -o tests/fuzz/requirements.lock
 

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.model import Profile, TargetKind
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES, builtin_profiles
 from hedgerow.policies.reading.schema import RawPolicy
@@ -35,6 +36,9 @@ def profiles_table() -> str:
     for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("stored", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["score above which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
+    rows.append(
+        ["score above which pictures are hidden, if that is on", *(_picture_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)]
+    )
     rows.append(["blocked kinds of files", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["bedtime, budget", *(_times(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -54,6 +58,11 @@ def _service_count(profile: Profile) -> str:
 def _page_limit(profile: Profile) -> str:
     limit = profile.rules.content.page_limit
     return str(limit) if limit else "·"
+
+
+def _picture_limit(profile: Profile) -> str:
+    limit = profile.rules.content.picture_limit
+    return str(limit) if limit is not None and limit < NO_PICTURE_LIMIT else "·"
 
 
 def _times(profile: Profile) -> str:

@@ -93,6 +93,7 @@ METRICS: tuple[Metric, ...] = (
         "topic", "evidence",
     ),
     _gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
+    _counter("hedgerow_proxy_pictures_judged_total", "Pictures that were judged: shown, hidden or unchecked.", "outcome"),
     _counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
     _counter("hedgerow_proxy_bytes_total", "Bytes from (in) and to (out) the clients.", "lane", "direction"),
     _gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),

@@ -38,6 +38,7 @@ _REASON_TEXTS: Final = {
     Reason.SAFE_SEARCH: "safe search cannot be had from",
     Reason.PAGE: "the words of a page",
     Reason.FILE: "the kind of a file",
+    Reason.PICTURE: "what a picture shows",
 }
 _REASONS_WITH_DETAIL: Final = (Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH)  # followed by `what`
 _DETAIL_TEXTS: Final = {

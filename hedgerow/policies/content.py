@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from urllib.parse import unquote_plus, unquote_to_bytes, urlsplit
 
+from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.text.data_files import read_data
 
 
@@ -58,6 +59,13 @@ CERTIFICATE_REFUSED = "certificate-refused"
 CLIENT_CERTIFICATE = "client-certificate"
 """`what` of a decision about a host that asks for a certificate of the device's own, which only the device can show."""
 
+UNCHECKED = "unchecked"
+"""`what` of a decision to hide a picture that could not be judged."""
+
+NO_PICTURE_LIMIT = 100
+DEFAULT_PICTURE_LIMIT = 50
+"""The limit of a profile that names none."""
+
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 
@@ -67,6 +75,7 @@ class ContentRules:
 
     `youtube_only`: the channels and videos of YouTube that are open, as `youtube.parse_youtube_item` returns them; empty for all of it.
     `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that are decrypted for another reason.
+    `pictures`: pictures are judged. `picture_limit` is the score, 0 to 100, above which one is hidden: `NO_PICTURE_LIMIT` hides none.
     """
 
     pass_through: bool | None = None
@@ -76,6 +85,8 @@ class ContentRules:
     files: tuple[str, ...] | None = None
     tenants: Tenants | None = None
     youtube_only: tuple[str, ...] | None = None
+    pictures: bool | None = None
+    picture_limit: int | None = None
 
     def over(self, wider: ContentRules) -> ContentRules:
         """Return these rules, completed by those of a wider scope; blocked searches add up."""
@@ -90,6 +101,31 @@ class ContentRules:
     @property
     def opens_pages(self) -> bool:
         return bool(self.page_limit) and bool(self.everywhere)
+
+    @property
+    def hides_above(self) -> int | None:
+        """The score above which a picture is hidden, None if pictures are not judged."""
+        limit = DEFAULT_PICTURE_LIMIT if self.picture_limit is None else self.picture_limit
+        return limit if self.pictures and limit < NO_PICTURE_LIMIT else None
+
+    @property
+    def opens_everything(self) -> bool:
+        """The HTTPS of every host is decrypted for a check of what it sends."""
+        return self.opens_pages or self.hides_above is not None
+
+
+def shows_all_pictures(host: str) -> bool:
+    """Tell whether a host is of a museum or about health, whose pictures are not judged (`picture_exempt.yaml`).
+
+    >>> shows_all_pictures("www.rijksmuseum.nl"), shows_all_pictures("pictures.example")
+    (True, False)
+    """
+    return is_beneath(host, _picture_exempt())
+
+
+@cache
+def _picture_exempt() -> frozenset[str]:
+    return frozenset(str(host) for hosts in read_data("picture_exempt.yaml").values() for host in hosts)
 
 
 def combine_scopes(scopes: Sequence[ContentRules]) -> ContentRules:

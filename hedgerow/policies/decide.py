@@ -384,11 +384,11 @@ def _has_url_rules(context: RequestContext) -> bool:
 
 
 def _is_scanned(context: RequestContext) -> bool:
-    """Return whether the policy scans the pages of every host and makes no exception for this one.
+    """Return whether the policy scans the pages or pictures of every host and makes no exception for this one.
 
     Machines of the house are left alone: their certificates are their own, and their addresses are open only if the policy says so.
     """
     host = context.request.host
-    if not context.ruleset.content.opens_pages or context.is_excepted or is_address(host):
+    if not context.ruleset.content.opens_everything or context.is_excepted or is_address(host):
         return False
     return not is_house_name(host)

@@ -171,6 +171,7 @@ def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
     if len(found) == 1:
         return found[0]
     limits = [each.page_limit for each in found if each.page_limit]
+    pictures = [limit for each in found if (limit := each.hides_above) is not None]
     return ContentRules(
         all(each.passes_through for each in found),
         min(limits, default=0),
@@ -179,7 +180,17 @@ def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
         tuple(dict.fromkeys(kind for each in found for kind in each.files or ())),
         next((each.tenants for each in found if each.tenants is not None), None),
         _chosen_by_all([each.youtube_only for each in found if each.youtube_only]),
+        bool(pictures),
+        min(pictures, default=None),
     )
+
+
+def judges_pictures(policy: Policy) -> bool:
+    """Return whether the policy asks for anybody's pictures to be judged."""
+    people = [person.rules for person in policy.people.values()]
+    devices = [device.rules for device in policy.devices.values()]
+    profiles = [profile.rules for profile in policy.profiles.values()]
+    return any(rules.content.pictures for rules in (policy.household, *people, *devices, *profiles))
 
 
 def _chosen_by_all(several: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:

@@ -19,8 +19,7 @@ from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
 
-DeviceId = NewType("DeviceId", str)
-"""A device's name in the policy file. For a device without one: its MAC address if known, else its IP address."""
+DeviceId = NewType("DeviceId", str)  # the name in the policy file; for a device without one its MAC address if known, else its IP address
 
 
 class RequestKind(StrEnum):
@@ -58,8 +57,9 @@ class Reason(StrEnum):
     RECOGNISED = "recognised"  # in no list, but it looks like something that is blocked
     SEARCH = "search"  # the terms of a search
     SAFE_SEARCH = "safe-search"
-    PAGE = "page"  # the words of a page: decided by the inspector, after `decide` has allowed the request
-    FILE = "file"  # the kind of a file, likewise
+    PAGE = "page"  # the words of a page: these three are decided by the inspector, after `decide` has allowed the request
+    FILE = "file"  # the kind of a file
+    PICTURE = "picture"
     DEFAULT = "default"
 
 

@@ -55,6 +55,7 @@ FORMS = {
     "/people/mia/schedule": {"schedule": "homework", "what": "games", "mon": "15:00-16:00"},
     "/people/mia/youtube": {"item": "@name"},
     "/people/mia/youtube/remove": {"item": "@name"},
+    "/settings/pictures": {"on": "true"},
     "/people/mia/preset": {"preset": "dinner"},
     "/people/mia/holidays": {"first": "2026-12-24"},
     "/people/mia/schedule/remove": {"schedule": "homework"},

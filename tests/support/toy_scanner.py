@@ -6,6 +6,7 @@ Run as a program this is the scanning process with the check in it. The first by
 from __future__ import annotations
 
 import os
+import sys
 from typing import Self
 
 from hedgerow.policies.model import Decision, Reason, Verdict
@@ -42,7 +43,13 @@ class PictureScanner(Scanner):
         return Decision(Verdict.BLOCK, Reason.PAGE, f"picture {os.getpid()}") if self._picture[:1] == BAD else None
 
 
+class WholeScanner(PictureScanner):
+    """The same check, of bodies that are collected and queued."""
+
+    wants_whole = True
+
+
 if __name__ == "__main__":
-    body.SCANNERS += (PictureScanner,)
+    body.SCANNERS += (WholeScanner,) if "--whole" in sys.argv else (PictureScanner,)
     worker_process.PORTION_CPU_SECONDS = 1
     worker_process.main()

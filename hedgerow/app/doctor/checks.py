@@ -35,10 +35,12 @@ from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, covera
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
+from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import FEW_ADULT_SITES
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
+from hedgerow.proxy.scanners import pictures
 
 MAX_LIST_AGE_S = 3 * 24 * 3600.0
 MIN_FREE_BYTES = 200 * 1024 * 1024
@@ -342,6 +344,17 @@ def check_confinement(_installation: Installation) -> Iterator[Finding]:
         yield good_finding("confinement", "workers can't read the CA's key, the tokens and the journal")
 
 
+def check_pictures(installation: Installation) -> Iterator[Finding]:
+    """Check that pictures can be judged, if the policy asks for it."""
+    return picture_findings(installation.policy)
+
+
+def picture_findings(policy: Policy | None) -> Iterator[Finding]:
+    if policy is not None and judges_pictures(policy):
+        missing = Finding("pictures", Health.BAD, f"picture_scan is on, but {pictures.MISSING}", pictures.INSTALL)
+        yield good_finding("pictures", "can be judged on inspected devices") if pictures.is_installed() else missing
+
+
 def check_leases(_installation: Installation) -> Iterator[Finding]:
     """Check the lease files of a DHCP server on this machine, if it has one."""
     mend = "let the user that runs Hedgerow read it, and keep it small; devices get their names from it"
@@ -374,19 +387,9 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-    *(
-        check_running,
-        check_encrypted,
-        check_status,
-        check_policy,
-        check_upstreams,
-        check_gateway,
-        check_leases,
-        check_clock,
-        check_files,
-        check_confinement,
-    ),
-)
+    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_leases, check_clock, check_files,
+    check_confinement, check_pictures,
+)  # fmt: skip
 
 
 def _status(settings: Settings) -> dict[str, list[dict[str, object]]]:

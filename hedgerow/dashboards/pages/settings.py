@@ -28,6 +28,8 @@ from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
 from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
+from hedgerow.policies.effective_users import judges_pictures
+from hedgerow.proxy.scanners.pictures import is_installed
 
 type FormText = Annotated[str, Form(max_length=600)]
 type ChangeId = Annotated[int, Path(ge=1, le=2**62)]
@@ -65,6 +67,9 @@ class SettingsPages(PageGroup):
             scopes=list(TOKEN_SCOPES),
             names=_NAMES,
             new_token=new_token,
+            judges_pictures=judges_pictures(policy),
+            can_judge=is_installed(),
+            trusted=any(device.trusts_ca for device in policy.devices.values()),
             chosen_language=request.cookies.get(LANGUAGE_COOKIE, ""),
         )
 
@@ -74,6 +79,14 @@ class SettingsPages(PageGroup):
         edits = [put(("network", key), value) for key, value in values.items()]
         with at_field("zone"):
             change = await self._change(request, message("Network settings"), *edits)
+        return redirect_after_save("/settings", change)
+
+    @post("/settings/pictures", MANAGE)
+    async def set_pictures(self, request: Request, on: Annotated[bool, Form()]) -> Response:
+        """Judge pictures for everybody, or for nobody but those for whom the policy says so."""
+        limit = self._context.policy().household.content.picture_limit
+        path = ("picture_scan",) if limit is None else ("picture_scan", "enabled")
+        change = await self._change(request, message("Hide explicit pictures"), put(path, on))
         return redirect_after_save("/settings", change)
 
     @get("/changes", READ)

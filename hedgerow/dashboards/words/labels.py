@@ -48,6 +48,7 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.SEARCH: (message("search words"), message("search words: %(what)s")),
     Reason.PAGE: (message("words on the page"), message("words on the page: %(what)s")),
     Reason.FILE: (message("kind of file"), message("kind of file: %(what)s")),
+    Reason.PICTURE: (message("what a picture shows"), message("what a picture shows: %(what)s")),
     Reason.DEFAULT: (message("no rule against it"), message("no rule against it")),
 }
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, create_model, model_validator
 
+from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
 from hedgerow.policies.network import BlockedAnswer, DnssecMode, ListSelection, ProxySignIn, UnopenedSeatAccess, UpstreamStrategy
@@ -34,6 +35,11 @@ def _spoken_bool(value: object) -> object:
 
 def _off_is_zero(value: object) -> object:
     return {"limit": 0} if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
+
+
+def _switch_is_enabled(value: object) -> object:
+    spoken = _spoken_bool(value)
+    return {"enabled": spoken} if isinstance(spoken, bool) else value
 
 
 _TEXT = {"type": "string"}
@@ -105,6 +111,15 @@ class RawPageScan(RawModel):
     )
 
 
+class RawPictureScan(RawModel):
+    """`enabled`: judge pictures on inspected devices. `limit`: the score above which one is hidden, 100 for never."""
+
+    enabled: Switch | None = Field(None, description="Judge pictures on inspected devices; needs the extra `hedgerow[pictures]`.")
+    limit: Annotated[StrictInt, Field(ge=0, le=NO_PICTURE_LIMIT)] | None = Field(
+        None, description="Score, 0 to 100, above which a picture is hidden; 100 for never. The profiles have one by age."
+    )
+
+
 class RawTenants(RawModel):
     """Organisations whose accounts are allowed, by domain. `directory`: the id of your own directory at Microsoft."""
 
@@ -133,6 +148,9 @@ class RawRules(RawModel):
     pass_through: Switch | None = Field(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
     page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_zero)] | None = Field(
         None, description="Scan the words of pages; `off` for never."
+    )
+    picture_scan: Annotated[RawPictureScan, BeforeValidator(_switch_is_enabled)] | None = Field(
+        None, description="Hide pictures that look explicit, on inspected devices: `on`, `off` or a mapping."
     )
     block_searches: Texts = Field([], description="Whole words that no search may have, in addition to those of wider scopes.")
     block_files: Texts | None = Field(None, description="Kinds of files that are blocked: `executables`, `archives`, `torrents`, `macros`.")

@@ -34,6 +34,7 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PageReader, choose_language
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
+from hedgerow.proxy.scanners.whole_bodies import WholeBodies
 from hedgerow.proxy.scanners.workers import ScanPool
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,14 @@ class InspectionAddon:
         self.certificates = CertificateReactions(self.clients, counters, clock, refusals)
         self.origins = OriginPolicy(self.clients, counters, clock)
         self.scans = ScanPool()
+        self.wholes = WholeBodies(lambda outcome: counters.add("hedgerow_proxy_pictures_judged_total", outcome))
         self.bound: set[str] = set()
         self._key = key
         self._counters = counters
         self._clock = clock
         self.close = close
         self._judge = RequestJudge(self.clients, key, counters, clock)
-        self._scanning = ResponseScanning(self.clients, counters, self.scans)
+        self._scanning = ResponseScanning(self.clients, counters, self.scans, self.wholes)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
         self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
 

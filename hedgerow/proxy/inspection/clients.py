@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 from mitmproxy.connection import Client
 
-from hedgerow.policies.model import Device, Request, Verdict
+from hedgerow.policies.model import Device, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.policy import ProxyPolicy
+
+EXPLICITLY_ALLOWED = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
+"""Reasons of decisions by which somebody opened a site by its name."""
 
 
 class ClientRejected(Exception):

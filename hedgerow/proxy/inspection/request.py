@@ -18,9 +18,17 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine, SearchEngines, apply_safe_search
 from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection import search_forms
-from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
+from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
-from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, request_of, to_mitmproxy_response, url_of
+from hedgerow.proxy.inspection.engine.messages import (
+    form_of,
+    is_document,
+    lane_label,
+    named_authorities,
+    request_of,
+    to_mitmproxy_response,
+    url_of,
+)
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via, last_hop, strip_hop_fields
 from hedgerow.proxy.page_forms import MAX_FORM_BYTES, issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
@@ -28,7 +36,6 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.policy import Counters, strictest
 from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
 
-_EXPLICITLY_ALLOWED = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 _HELP_SEEN = "hedgerow-help=seen"
 
 
@@ -84,7 +91,7 @@ class RequestJudge:
             answer(flow, own)
             return
         _prepare(flow, ruleset)
-        client, is_explicit = flow.client_conn, decision.reason in _EXPLICITLY_ALLOWED
+        client, is_explicit = flow.client_conn, decision.reason in EXPLICITLY_ALLOWED
         granted = bool(ruleset.content.youtube_only) and all(is_granted(ruleset, each.host) for each in requests)
         self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted)
         flow.request.stream = True
@@ -101,10 +108,12 @@ class RequestJudge:
         self._awaited_forms.discard(flow.id)
 
     def blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> ProxyResponse:
-        """Return the block page for a request."""
+        """Return the block page for a request, or a picture in place of one."""
         assert request.url is not None
         page = self._clients.policy.page
         reader = page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+        if decision.reason is Reason.PICTURE and not is_document(flow.request.headers):
+            return page.hidden_picture(decision, flow.request.headers.get("accept", ""), reader)
         form, now = form_of(flow.request.headers), self._clock()
         ticket = issue_ticket(self._key, named_authorities(flow)[-1].host, request.device, now) if form is ResponseForm.PAGE else ""
         return page.blocked(decision, request.host, request.url, now, form, reader, ticket)
@@ -193,6 +202,6 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
                 fields[name] = value
     codings, content = fields.get("accept-encoding", ""), ruleset.content
     scans_page = content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
-    if codings and (content.files or content.youtube_only or scans_page):
+    if codings and (content.files or content.youtube_only or content.pictures or scans_page):
         readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
         fields["Accept-Encoding"] = ", ".join(readable) or "identity"

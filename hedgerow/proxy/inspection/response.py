@@ -8,19 +8,20 @@ from dataclasses import replace
 
 from mitmproxy import http
 
-from hedgerow.policies.content import ContentRules
+from hedgerow.policies.content import ContentRules, shows_all_pictures
 from hedgerow.policies.model import Decision
 from hedgerow.policies.remembered import TOPICS
 from hedgerow.policies.youtube import is_youtube
-from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
+from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
-from hedgerow.proxy.inspection.engine.messages import is_document
+from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.policy import Counters
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
+from hedgerow.proxy.scanners.whole_bodies import WholeBodies
 from hedgerow.proxy.scanners.words import list_versions, load_phrases
 from hedgerow.proxy.scanners.workers import ScanPool
 
@@ -33,11 +34,12 @@ _HTTP3 = ("h3", "quic")
 class ResponseScanning:
     """Puts a scanner or a refusal into the flows of responses, where the engine finds it."""
 
-    def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool) -> None:
+    def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool, wholes: WholeBodies) -> None:
         self._clients = clients
         self._counters = counters
         self._pool = pool
         self._pages = PageReports(clients, counters)
+        self._wholes = wholes
         self._lists: tuple[tuple[str, int], ...] | None = None
 
     def swap(self) -> None:
@@ -53,13 +55,16 @@ class ResponseScanning:
             rules = replace(rules, youtube_only=None)
         if response is None or response.status_code in _BODILESS or response.status_code < 200:
             return
-        if not (rules.page_limit or rules.files or rules.youtube_only):
+        if rules.pictures and self._shows_all_pictures(active):
+            rules = replace(rules, pictures=False)
+        if not (rules.page_limit or rules.files or rules.youtube_only or rules.hides_above is not None):
             return
         fields = response.headers
         head = Head(
             next((each.url for each in active.requests if each.url and is_youtube(each.host)), active.requests[0].url) or "",
             fields.get("content-type", ""), fields.get("content-disposition", ""),
             fields.get("content-encoding", ""), is_document(flow.request.headers), fields.get("rating", ""),
+            is_image(flow.request.headers),
         )  # fmt: skip
         report = self._pages.reporter(flow, active)
 
@@ -67,7 +72,8 @@ class ResponseScanning:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
             report(finding)
 
-        scanner = BodyScanner(head, self._scan_rules(rules, active), self._pool, refuse, on_page_scanned)
+        device = active.requests[0].device
+        scanner = BodyScanner(head, self._scan_rules(rules, active), self._pool, refuse, on_page_scanned, self._wholes, device)
         if (refusal := scanner.declared_refusal) is not None:
             flow.metadata[REFUSAL_KEY] = refusal
         elif not scanner.is_done:
@@ -79,6 +85,19 @@ class ResponseScanning:
         topics = tuple(topic for topic in TOPICS if (rule := named.get(topic)) is not None and not rule.allow)
         is_known = not all(policy.may_be_remembered(each.host) for each in active.requests)
         return ScanRules(content, self._phrase_lists(), topics, is_known, policy.listed)
+
+    def _shows_all_pictures(self, active: ActiveRequest) -> bool:
+        """Tell whether the pictures of the site are not judged: a museum's, or those of a page that somebody opened by its name."""
+        if all(shows_all_pictures(each.host) for each in active.requests):
+            return True
+        request = active.requests[-1]
+        page = request.initiator
+        if not page or page == request.host:
+            return False
+        if shows_all_pictures(page):
+            return True
+        decision = self._clients.policy.decide(active.ruleset, replace(request, host=page, url=f"https://{page}/", initiator=""))
+        return decision.reason in EXPLICITLY_ALLOWED
 
     def _phrase_lists(self) -> tuple[tuple[str, int], ...]:
         """Return the phrase lists of the policy in force, without those that cannot be read."""

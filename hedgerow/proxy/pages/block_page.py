@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_beneath
+from hedgerow.policies.content import UNCHECKED
 from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS, YOUTUBE_CHOSEN
 from hedgerow.policies.help_choices import help_choices
 from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks
@@ -23,6 +24,7 @@ from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.proxy.pages.help import page_environment, render_help
+from hedgerow.proxy.pages.placeholder import GREY_PNG, placeholder_svg
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language, is_young
 
@@ -107,6 +109,17 @@ class BlockPage:
                 return self._answer(403, json.dumps(_json_facts(translation, decision, host, now), ensure_ascii=False), "application/json")
             case ResponseForm.NOTHING:
                 return self._answer(403, "", "text/plain")
+
+    def hidden_picture(self, decision: Decision, accept: str, reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
+        """The response in place of a picture: one with the reason for browsers, which accept SVG, and a plain one for other programs."""
+        if "image/svg+xml" not in accept:
+            return replace(self._answer(403, "", "image/png"), body=GREY_PNG)
+        translation = self._translations[reader.language]
+        heading, why = translation.reason(decision, young=reader.young)
+        if decision.what == UNCHECKED:
+            why = translation.detail(decision)
+        picture = placeholder_svg(heading, why, translation.words["lang"], translation.words["dir"])
+        return self._answer(403, picture, "image/svg+xml")
 
     def _leads_to_portal(self, decision: Decision, host: str, form: ResponseForm) -> bool:
         """True if a guest's device is redirected to the portal, as captive portals do (RFC 8952)."""
@@ -206,7 +219,7 @@ class BlockPage:
         self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = (), policy: str | None = None
     ) -> ProxyResponse:  # fmt: skip
         headers = (
-            ("Content-Type", f"{kind}; charset=utf-8"),
+            ("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8"),
             ("Cache-Control", "no-store"),
             ("Content-Security-Policy", policy or (self._policy if kind == "text/html" else _CSP_NOTHING)),
             # Not no-referrer: the browser would then send `Origin: null` with the form, which looks forged.

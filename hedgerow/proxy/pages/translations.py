@@ -35,7 +35,7 @@ _YOUNG_PROFILE = "child-under-8"
 _MOST_SUBTAGS = 4
 _BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
 _REASONS_WITH_OWN_WORDS = frozenset({Reason.BYPASS, Reason.RULE, Reason.SAFE_SEARCH})
-_PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanner for words writes it
+_PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanners for words and pictures write it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,9 @@ class PageTranslation:
             case Reason.PAGE:
                 score = _PAGE_SCORE.fullmatch(decision.what)
                 return details["too-long"] if score is None else details["page"].format(score=score[1], limit=score[2])
+            case Reason.PICTURE:
+                score = _PAGE_SCORE.fullmatch(decision.what)
+                return details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
             case _:
                 return ""
 

@@ -9,11 +9,12 @@ from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.decoding import ContentDecoder, Excessive
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
+from hedgerow.proxy.scanners.pictures import PictureScanner
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
 from hedgerow.proxy.scanners.words import PageScanner
 from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
-SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PageScanner)
+SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PictureScanner, PageScanner)
 """The scanners, in the order in which they decide. Add a check here."""
 
 PORTION = 64 * 1024
@@ -51,6 +52,11 @@ class BodyScan:
         return not self._active
 
     @property
+    def wants_whole(self) -> bool:
+        """A scanner needs the whole body: feed no more of it here."""
+        return any(each.wants_whole for each in self._active)
+
+    @property
     def is_busy(self) -> bool:
         """`go_on` has more to do."""
         return self._pieces is not None
@@ -80,7 +86,7 @@ class BodyScan:
         except Excessive:
             self.fail()
         if not self._active:
-            self._drop()
+            self._packed, self._pieces = deque(), None
 
     @property
     def refusal_so_far(self) -> Decision | None:
@@ -118,15 +124,11 @@ class BodyScan:
     def _refuse(self, decision: Decision) -> None:
         self.refusal = decision
         self._active.clear()
-        self._drop()
+        self._packed, self._pieces = deque(), None
 
     def _unpack(self) -> Iterator[bytes]:
         while self._packed:
             yield from self._decoder.feed(self._packed.popleft())
-
-    def _drop(self) -> None:
-        self._packed.clear()
-        self._pieces = None
 
 
 def page_verdict(refusal: Decision | None) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hedgerow.policies.model import Decision
+from hedgerow.policies.model import Decision, DeviceId
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
+from hedgerow.proxy.scanners.whole_bodies import WholeBodies, WholeBody
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
 
 MAX_INLINE = PORTION
@@ -18,6 +19,11 @@ Measured: to hand a body over takes 0.13 ms there and back, of which 0.06 ms is 
 of memory of its own, which a small page is not worth.
 """
 
+WHOLE_HOLD_SECONDS = 60.0
+"""Seconds that a body may take to come if it is checked whole."""
+
+_NOBODY = DeviceId("")
+
 type RefusalFactory = Callable[[Decision], ProxyResponse]
 type PageCallback = Callable[[str, PageFinding | None], None]
 """Takes the verdict on a page, and the topic that it was recognised as."""
@@ -26,14 +32,25 @@ type PageCallback = Callable[[str, PageFinding | None], None]
 class BodyScanner:
     """`refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
 
-    After `feed` and `end`, and until `when_ready` calls back, the scanner may be busy. Then `result` tells what they would have returned.
+    Bodies that are checked whole go to `wholes`, in the turn of their `device`. After `feed` and `end`, and until `when_ready` calls back,
+    the scanner may be busy. Then `result` tells what they would have returned.
     """
 
     max_hold_seconds = 3.0
     """Seconds for which a page may be held back: one that never ends must be seen while it comes."""
 
-    def __init__(self, head: Head, rules: ScanRules, pool: ScanPool, refuse: RefusalFactory, on_page_scanned: PageCallback) -> None:
-        self._scan: BodyScan | ScanJob = BodyScan(head, rules)
+    def __init__(
+        self,
+        head: Head,
+        rules: ScanRules,
+        pool: ScanPool,
+        refuse: RefusalFactory,
+        on_page_scanned: PageCallback,
+        wholes: WholeBodies | None = None,
+        device: DeviceId = _NOBODY,
+    ) -> None:
+        self._scan: BodyScan | ScanJob | WholeBody = BodyScan(head, rules)
+        self._wholes, self._device = wholes, device
         self._is_page = self._scan.page is not None
         self._head, self._rules, self._pool = head, rules, pool
         self._refuse = refuse
@@ -58,32 +75,43 @@ class BodyScanner:
         """The bytes fed last are still being scanned: wait before anything else."""
         return self._scan.is_busy
 
+    @property
+    def is_collecting(self) -> bool:
+        """The body is collected to be checked whole: nothing of it may pass before, however long it is."""
+        return isinstance(self._scan, WholeBody)
+
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the scanner is not busy any more."""
-        assert isinstance(self._scan, ScanJob)
+        assert not isinstance(self._scan, BodyScan)
         self._scan.when_ready(callback)
 
     def feed(self, data: bytes, *, is_last: bool = False) -> ProxyResponse | None:
         """Scan the next bytes of the body. Return the answer in place of the response, if it is blocked."""
         self._has_ended = is_last
-        if isinstance(self._scan, ScanJob):
-            if not self._scan.is_done:
-                self._scan.feed(data, is_last=is_last)
+        scan = self._scan
+        if scan.is_done:
             return self.result()
-        if not self._scan.is_done:
-            self._kept += data
-            self._scan.feed(data)
-            if is_last and not self._scan.is_busy:
-                self._scan.end()
-            self._hand_over_if_long(self._scan)
+        if not isinstance(scan, BodyScan):
+            scan.feed(data, is_last=is_last)
+            return self.result()
+        self._kept += data
+        scan.feed(data)
+        if scan.wants_whole and self._wholes is not None:
+            self.max_hold_seconds = WHOLE_HOLD_SECONDS
+            self._hand_over(self._wholes.begin(self._device, self._head, self._rules, scan.unchecked))
+            return self.result()
+        if is_last and not scan.is_busy:
+            scan.end()
+        if scan.is_pending or scan.is_busy or (scan.work > MAX_INLINE and not scan.is_done):
+            self._hand_over(self._pool.begin(self._head, self._rules, scan.unchecked))
+        elif scan.is_done:
+            self._kept = bytearray()
         return self.result()
 
-    def _hand_over_if_long(self, scan: BodyScan) -> None:
-        if scan.is_pending or scan.is_busy or (scan.work > MAX_INLINE and not scan.is_done):
-            self._scan = job = self._pool.begin(self._head, self._rules, scan.unchecked)
-            job.feed(bytes(self._kept), is_last=self._has_ended)
-        if scan.is_done or scan is not self._scan:
-            self._kept = bytearray()
+    def _hand_over(self, job: ScanJob | WholeBody) -> None:
+        self._scan = job
+        job.feed(bytes(self._kept), is_last=self._has_ended)
+        self._kept = bytearray()
 
     def end(self) -> ProxyResponse | None:
         """Decide on the whole body."""
@@ -104,8 +132,8 @@ class BodyScanner:
         return self._refuse(refusal) if refusal is not None else None
 
 
-def finding_of(scan: BodyScan | ScanJob) -> PageFinding | None:
+def finding_of(scan: BodyScan | ScanJob | WholeBody) -> PageFinding | None:
     """Return the topic that a page was recognised as."""
-    if isinstance(scan, ScanJob):
-        return scan.finding
-    return scan.page.finding if scan.page is not None else None
+    if isinstance(scan, BodyScan):
+        return scan.page.finding if scan.page is not None else None
+    return scan.finding if isinstance(scan, ScanJob) else None

@@ -40,6 +40,8 @@ type Outcome = Decision | Literal[PendingWork.PENDING] | None
 class Head:
     """The fields of a response's head that scanners read, and what its request says: its URL, and whether a browser shows the body.
 
+    `is_document`: as a page of its own. `is_image`: as a picture, whatever its type is.
+
     >>> Head("https://a.example/", "Text/HTML; charset=utf-8, image/png").types
     ('text/html', 'image/png')
     """
@@ -50,6 +52,7 @@ class Head:
     encoding: str = ""
     is_document: bool = False
     rating: str = ""
+    is_image: bool = False
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -64,6 +67,8 @@ class Head:
     @property
     def may_be_page(self) -> bool:
         """A browser may show the body as a page."""
+        if self.is_image:
+            return False
         return any(each in _PAGE_TYPES or "/" not in each or (self.is_document and each.endswith(XML_SUFFIXES)) for each in self.types)
 
     @property
@@ -99,6 +104,9 @@ class Scanner(Protocol):
 
     checks_streams: ClassVar[bool] = False
     """The check applies to sequences of messages too, and holds them back."""
+
+    wants_whole: bool = False
+    """The bytes so far show that the check takes long and needs the whole body: it is collected, and checked in one go."""
 
     is_done: bool
     """No further byte can change the outcome."""

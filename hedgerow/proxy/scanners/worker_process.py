@@ -1,5 +1,7 @@
 """The process that scans bodies for an inspector: `python -m hedgerow.proxy.scanners.worker_process`, with a socket as standard input.
 
+With `--pictures` it judges pictures, for which it has more memory, and yields the processor to everything else.
+
 It takes frames (`FRAME`, then the payload) and works on its jobs in turn, a portion each. Its own limits end it where a portion takes too
 much CPU time or memory. It gets neither the environment nor the open files of its parent, and ends with its parent's end of the socket.
 """
@@ -11,17 +13,21 @@ import os
 import resource
 import select
 import struct
+import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Self
 
 from hedgerow.codec import decode, encode
+from hedgerow.confinement import Capability, Confinement, Sockets, confine
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.body import BodyScan
+from hedgerow.proxy.scanners.pictures import judge
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import ListedTopics, PageFinding
 from hedgerow.proxy.scanners.words import list_versions
@@ -31,6 +37,11 @@ MAX_MEMORY = 512 * 1024 * 1024
 
 PORTION_CPU_SECONDS = 5
 """CPU seconds of one portion, of which an ordinary one takes three milliseconds."""
+
+PICTURE_MEMORY = 1024 * 1024 * 1024
+"""The same for pictures: libraries and network take a third, and the largest picture the rest."""
+
+_NICENESS = 5
 
 JOB_CPU_SECONDS = 20.0
 """CPU seconds of one body."""
@@ -181,11 +192,16 @@ def _write(socket: int, data: bytes) -> None:
         data = data[os.write(socket, data) :]
 
 
-def main() -> None:
-    _limit(resource.RLIMIT_AS, MAX_MEMORY)
-    _limit(resource.RLIMIT_CORE, 0)
+def main(arguments: Sequence[str] = ()) -> None:
+    judges_pictures = "--pictures" in arguments
+    _limit(resource.RLIMIT_AS, PICTURE_MEMORY if judges_pictures else MAX_MEMORY)
+    # The inspector's confinement holds already. This process opens no sockets and writes no files either.
+    confine(Confinement(read=(Path("/"),), capabilities=frozenset(Capability), sockets=Sockets.NONE))
+    if judges_pictures:
+        os.nice(_NICENESS)
+        judge()
     serve(0)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Findings of `hedgerow doctor` about lists."""
+"""Findings of `hedgerow doctor` about lists and pictures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from hedgerow.app.doctor.checks import Health, list_findings
+from hedgerow.app.doctor.checks import Health, list_findings, picture_findings
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.policies.reading.load import parse_policy
+from hedgerow.proxy.scanners import pictures
 
 NOW = time.time()
 STARTER = ListHealth("starter/adult", "adult", 117, NOW - 9e6, starter=True)
@@ -59,3 +61,12 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
     assert [finding.found[: len(text)] for finding, (_health, text) in zip(found, expected, strict=True)] == [
         text for _health, text in expected
     ]
+
+
+def test_pictures_that_cannot_be_judged_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    judging = parse_policy(b"people: {mia: {age: 9, picture_scan: on}}", None)
+    for is_installed, health in ((True, Health.GOOD), (False, Health.BAD)):
+        monkeypatch.setattr(pictures, "is_installed", lambda is_installed=is_installed: is_installed)
+        (finding,) = picture_findings(judging)
+        assert (finding.health, "make pictures" in finding.mend) == (health, not is_installed)
+        assert not list(picture_findings(parse_policy(b"picture_scan: off", None)))

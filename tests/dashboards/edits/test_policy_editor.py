@@ -10,6 +10,7 @@ from web_server import NOW, SETUP_CODE
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
 
@@ -223,6 +224,8 @@ CHANGES = [
     ("/devices/seat", {"seat": "window", "place": "AA-BB-CC-00-11-22"}, lambda p: len(p.devices["window"].macs) == 1),
     ("/lists", {"url": "https://example.org/list.txt", "category": "adult"}, lambda p: p.lists[0].url == "https://example.org/list.txt"),
     ("/settings/network", {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"}, lambda p: p.network.country == "ES"),
+    ("/settings/pictures", {"on": "true"}, judges_pictures),
+    ("/settings/pictures", {"on": "false"}, lambda p: p.household.content.pictures is False),
     ("/grants/new", {"subject": "chess.example", "person": "mia", "for": "policy"}, lambda p: own(p, "allow") == ["chess.example"]),
 ]  # fmt: skip
 

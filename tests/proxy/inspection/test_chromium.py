@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harmless_pictures import harmless_picture
 from proxy_stand import Stand
 from small_internet.bodies import body
 from small_internet.browser import EVERY_KIND
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.pages.block_page import ASK_PATH
+from hedgerow.proxy.scanners import pictures
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -128,5 +131,33 @@ def test_a_browser_that_is_pinned_gets_through_the_second_time(
             assert (opened.status, opened.security_details()["issuer"]) == (200, "Small Internet test root")
             with pytest.raises(sync_api.Error, match="ERR_"):
                 page.goto(net.url("adult.example", "/"))
+        finally:
+            browser.close()
+
+
+SHOW = """url => new Promise(done => {
+    const image = new Image();
+    image.onload = () => done([image.naturalWidth, image.naturalHeight]);
+    image.onerror = () => done("broken");
+    image.src = url;
+})"""
+
+
+@pytest.mark.skipif(not pictures.is_installed(), reason="the extra `pictures` is not installed (make pictures)")
+def test_a_hidden_picture_is_replaced_and_the_other_is_not_kept(
+    as_this_machine: Stand, net: SmallInternet, policy: str, tmp_path: Path
+) -> None:
+    seen = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1")
+    picture = f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}"
+    as_this_machine.swap(policy=seen.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n"))
+    with sync_api.sync_playwright() as playwright:
+        browser = launched(playwright, as_this_machine, tmp_path, [as_this_machine.ca])
+        try:
+            page = browser.new_page()
+            page.goto(net.url("www.school.example", "/page"))
+            assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [320, 200]
+            as_this_machine.swap(policy=seen)
+            page.reload()
+            assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [160, 120]
         finally:
             browser.close()

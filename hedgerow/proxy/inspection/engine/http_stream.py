@@ -23,7 +23,7 @@ from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
 MAX_HELD = 1024 * 1024
-"""Bytes of a body that are held back until it is scanned. The rest of a longer one is scanned as it passes."""
+"""Bytes of a body that are held back until it is scanned. The rest of a longer one is scanned as it passes, unless it is checked whole."""
 
 MAX_DISCARDED_UPLOAD = 64 * 1024 * 1024
 """Bytes of a blocked upload that are read and discarded: a browser that is reset while it sends would not show the answer."""
@@ -212,7 +212,7 @@ class HeldStream(_layers.HttpStream):
             self.server_state = self.state_stream_response_body
             yield from self.state_stream_response_body(self._end_event)
             return
-        elif self._scanner.is_done or self._is_late or len(self._held) > MAX_HELD:
+        elif self._scanner.is_done or self._is_late or (len(self._held) > MAX_HELD and not self._scanner.is_collecting):
             yield from self._release()
             return
         if not self._is_timed and str(len(self._held)) != self.flow.response.headers.get("content-length"):  # type: ignore[union-attr]

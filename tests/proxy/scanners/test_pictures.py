@@ -1,0 +1,158 @@
+"""Pictures: which responses are held back, and what the extra's network makes of harmless ones."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from harmless_pictures import encoded, noise
+
+from hedgerow.policies.content import NO_PICTURE_LIMIT, UNCHECKED, ContentRules
+from hedgerow.policies.model import Reason
+from hedgerow.proxy.scanners import pictures
+from hedgerow.proxy.scanners.body import BodyScan
+from hedgerow.proxy.scanners.pictures import MAX_PIXELS, SMALLEST, PictureScanner, is_picture
+from hedgerow.proxy.scanners.scanner import Head, ScanRules
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
+needs_extra = pytest.mark.skipif(not pictures.is_installed(), reason="the extra `pictures` is not installed (make pictures)")
+
+
+def rules(limit: int = 50, *, is_on: bool = True) -> ScanRules:
+    return ScanRules(ContentRules(pictures=is_on, picture_limit=limit))
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "is_installed", lambda: True)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("head", "is_wanted"),
+    [
+        (Head("", "image/jpeg"), True),
+        (Head("", "Image/WebP; x=1"), True),
+        (Head("", "image/svg+xml"), False),
+        (Head("", "application/octet-stream"), True),
+        (Head("", "application/octet-stream", "attachment; filename=a.jpg"), False),
+        (Head("", "text/plain"), False),
+        (Head("", "text/plain", is_image=True), True),
+        (Head("", "", is_image=True), True),
+        (Head("", "text/html", is_document=True), False),
+    ],
+)
+def test_the_head_tells_what_may_be_a_picture(head: Head, is_wanted: bool) -> None:
+    assert (PictureScanner.wants(head, rules()) is not None) is is_wanted
+    assert PictureScanner.wants(head, rules(is_on=False)) is None
+    assert PictureScanner.wants(head, rules(NO_PICTURE_LIMIT)) is None
+
+
+def test_nothing_is_held_back_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "is_installed", lambda: False)
+    assert PictureScanner.wants(Head("", "image/jpeg"), rules()) is None
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_first_bytes_tell_what_is_a_picture() -> None:
+    for data, is_one in ((b"\xff\xd8\xff\xe0" + bytes(40), True), (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", False)):
+        scan = BodyScan(Head("", "image/jpeg"), rules())
+        scan.feed(data)
+        assert (scan.wants_whole, scan.is_done) == (is_one, not is_one)
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_cannot_be_held_back_for_longer_is_hidden() -> None:
+    scan = BodyScan(Head("", "image/jpeg"), rules())
+    scan.feed(b"\xff\xd8\xff")
+    scan.release()
+    assert scan.refusal is not None
+    assert (scan.refusal.reason, scan.refusal.what) == (Reason.PICTURE, UNCHECKED)
+
+
+def judged(body: bytes, limit: int) -> str:
+    """Return what the decision says, as the process comes to it, or 'shown'."""
+    scan = BodyScan(Head("", "image/png"), rules(limit), in_worker=True)
+    scan.feed(body)
+    while scan.is_busy:
+        scan.go_on()
+    scan.end()
+    return scan.refusal.what if scan.refusal is not None else "shown"
+
+
+@needs_extra
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_is_judged(format: str) -> None:
+    body = encoded(noise(320, 240), format)
+    assert is_picture(body[:32])
+    assert judged(body, 0).endswith("of 0"), "every score is above nought"
+    assert judged(body, 99) == "shown"
+    assert judged(encoded(noise(SMALLEST - 1, 400), format), 0) == "shown", "too small"
+
+
+@needs_extra
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "I;16"])
+def test_every_kind_of_pixel_is_judged(mode: str) -> None:
+    from PIL import Image
+
+    image = Image.new(mode, (200, 200)) if mode == "I;16" else noise(200, 200, mode)
+    assert judged(encoded(image, "PNG"), 0).endswith("of 0")
+
+
+@needs_extra
+def test_a_truncated_picture_is_judged_and_a_broken_one_is_hidden() -> None:
+    whole = encoded(noise(640, 480), "JPEG")
+    assert judged(whole[: len(whole) // 2], 0).endswith("of 0")
+    scan = BodyScan(Head("", "image/png"), rules(), in_worker=True)
+    scan.feed(b"\x89PNG\r\n\x1a\n" + bytes(5000))
+    with pytest.raises(Exception):  # noqa: B017  of which the process makes an unchecked picture
+        scan.end()
+
+
+@needs_extra
+def test_a_bomb_of_pixels_is_not_unpacked() -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    side = int(MAX_PIXELS**0.5) + 1
+    body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) + chunk(b"IDAT", bytes(2000))
+    with pytest.raises(ValueError, match="pixels"):
+        pictures.judge().score(body)
+
+
+@needs_extra
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    frames = [Image.new("RGB", (120, 120), (value, value, value)) for value in range(0, 250, 25)]
+    body = encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=100)
+    seen: list[int] = []
+    judge = pictures.judge()
+
+    def score(frame: Any) -> float:
+        seen.append(frame.getpixel((128, 128))[0] // 25)
+        return float(len(seen))
+
+    monkeypatch.setattr(judge, "_score_frame", score)
+    assert judge.score(body) == 3.0
+    assert [abs(each - wanted) <= 1 for each, wanted in zip(seen, (0, 4, 9), strict=True)] == [True] * 3, seen
+
+
+@needs_extra
+def test_copies_of_a_picture_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, asked = pictures.PictureJudge(), list[object]()
+    classify = judge._classifier.classify
+
+    def asked_too(frame: Any) -> Any:
+        asked.append(frame)
+        return classify(frame)
+
+    monkeypatch.setattr(judge._classifier, "classify", asked_too)
+    copies = [encoded(noise(*size), "JPEG", quality=quality) for size, quality in (((640, 480), 90), ((320, 240), 75))]
+    assert judge.score(copies[0]) == judge.score(copies[1])
+    assert len(asked) == 1
+    judge.score(encoded(noise(640, 480).transpose(0), "JPEG"))
+    assert len(asked) == 2, "the mirrored picture is another one"
