@@ -21,6 +21,7 @@ from hedgerow.codec import decode, encode
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
 from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.sites_seen import SitesSeen
 from hedgerow.policies.time_model import SpentBudget
 
 log = logging.getLogger("hedgerow.snapshot")
@@ -35,7 +36,8 @@ class Snapshot:
 
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
     which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
-    last request for a host was denied, for some time. `remembered` are sites that were recognised by their pages.
+    last request for a host was denied, for some time. `remembered` are sites that were recognised by their pages. `sites` is the file of
+    those that this network has seen, if the policy closes new ones.
     """
 
     serial: int
@@ -50,6 +52,7 @@ class Snapshot:
     version: int = 0
     denied: dict[str, float] = field(default_factory=dict)
     remembered: dict[str, tuple[RememberedSite, ...]] = field(default_factory=dict)
+    sites: Path | None = None
 
     def save(self, state: Path) -> None:
         make_private_folder((state / FILE_NAME).parent)
@@ -121,7 +124,16 @@ class LoadedSnapshot:
         self.catalogue = Catalogue.open(snapshot.generation)
         state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
         trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
-        self.rulesets = Rulesets(snapshot.policy, *state, trusted_from, snapshot.remembered)
+        self.rulesets = Rulesets(snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites))
+
+
+def _sites_seen(file: Path | None) -> SitesSeen | None:
+    """Read the sites that this network has seen. If that fails, no site counts as new."""
+    try:
+        return None if file is None else SitesSeen.unpack(file.read_bytes())
+    except (OSError, ValueError) as error:
+        log.error("No site counts as new, because %s can't be read: %s", file, error)
+        return None
 
 
 class SnapshotWatch:

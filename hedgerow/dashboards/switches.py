@@ -151,6 +151,9 @@ class SwitchWords:
         """Say why a closed switch does not block yet: no list of the topic, or devices on which pages cannot be told apart."""
         if not subject.has_list:
             yield Note(self.reader.gettext("blocks nothing yet: no list says which sites these are"), "/lists")
+        if subject.begins is not None:
+            end = self.clock(subject.begins)
+            yield Note(self.reader.gettext("begins %(time)s: until then Hedgerow learns which sites are used here", time=end))
         if subject.needs_pages and (note := self.uninspected()) is not None:
             yield note
 

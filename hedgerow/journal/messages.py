@@ -78,9 +78,16 @@ class ProtectionSeen:
     protection: Protection
 
 
+@dataclass(frozen=True, slots=True)
+class SiteSeen:
+    """Somebody asked for a site that nobody knows. `site` is a keyed hash of 64 bits; the device is not told."""
+
+    site: int
+
+
 type WorkerMessage = (
     Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen | ProtectionSeen
-    | PageRecognised
+    | PageRecognised | SiteSeen
 )  # fmt: skip
 
 _KINDS: dict[type, str] = {
@@ -94,6 +101,7 @@ _KINDS: dict[type, str] = {
     DeviceSeen: "device_seen",
     ProtectionSeen: "protection_seen",
     PageRecognised: "page_recognised",
+    SiteSeen: "site_seen",
     WorkerHello: "hello",
 }
 _encode_json = msgspec.json.Encoder().encode
@@ -157,6 +165,13 @@ def _has_valid_numbers(message: WorkerMessage | WorkerHello) -> bool:
     value = getattr(message, "value", 0.0)
     if not math.isfinite(value) or (isinstance(message, CounterDelta) and value < 0):
         return False
-    defaults = {"when": 0.0, "count": 1, "minute": 0, "version": 0}
-    when, count, minute, version = (getattr(message, name, default) for name, default in defaults.items())
-    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40 and 0 <= minute < 2**34 and 0 <= version < 2**40
+    defaults = {"when": 0.0, "count": 1, "minute": 0, "version": 0, "site": 0}
+    when, count, minute, version, site = (getattr(message, name, default) for name, default in defaults.items())
+    return (
+        0 <= site < 2**64
+        and math.isfinite(when)
+        and 0 <= when < 2**40
+        and 0 < count < 2**40
+        and 0 <= minute < 2**34
+        and 0 <= version < 2**40
+    )

@@ -25,7 +25,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
-from hedgerow.policies.unlisted import DYNAMIC_DNS, UNTRUSTED_CERTIFICATE, CertificateFlaw, blocked_by_pages, is_house_name
+from hedgerow.policies.unlisted import DYNAMIC_DNS, UNTRUSTED_CERTIFICATE, CertificateFlaw, blocked_by_pages, is_house_name, new_here
 from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
@@ -163,7 +163,7 @@ def _ai_answer(context: RequestContext, reason: Reason) -> Decision | None:
 
 
 def _recognised(context: RequestContext) -> Decision | None:
-    """Block what no list has: servers by their certificates, instances of front ends by their names, sites by their pages."""
+    """Block what no list has: servers by their certificates, front ends by their names, sites by their pages or as new here."""
     ruleset, host = context.ruleset, context.request.host
     if context.request.flaw and ruleset.rules.bypass and (what := _suspicion(context)):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, what)
@@ -174,7 +174,9 @@ def _recognised(context: RequestContext) -> Decision | None:
             return Decision(Verdict.BLOCK, Reason.RECOGNISED, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
     if ruleset.safe_search is not SafeSearch.OFF and not ruleset.rules.unsafe_lifted and is_search_front_end(host):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, UNSAFE_SEARCH)
-    return blocked_by_pages(ruleset, context.catalogue, host, context.mask) if ruleset.remembered else None
+    if ruleset.remembered and (found := blocked_by_pages(ruleset, context.catalogue, host, context.mask)) is not None:
+        return found
+    return new_here(ruleset, context.catalogue, host) if ruleset.sites is not None else None
 
 
 def _suspicion(context: RequestContext) -> str:

@@ -12,6 +12,9 @@ from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
 WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
 """Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation, “Network ports”)."""
 
+NEW_SITES_DAYS = 0
+"""Days for which a site counts as new by default. Seven are long enough for lists to find out about most sites that were made to harm."""
+
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -158,6 +161,9 @@ class NetworkSettings:
     server_name: str | None = None
     certificate: CertificateFiles | None = None
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
+    new_sites_days: int = (
+        NEW_SITES_DAYS  # for which a site counts as new here (category new-domains); 0: only lists say which sites are new
+    )
     flows: tuple[Flow, ...] = ()
 
     @property

@@ -14,6 +14,7 @@ from hedgerow.policies.host_facts import Service, Services
 from hedgerow.policies.model import Decision, Device, DeviceId, Person, Policy, Reason, Request, RequestKind, Rules, TargetKind, Verdict
 from hedgerow.policies.rule_index import Rule, RuleIndex, RuleScope
 from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.sites_seen import DAY_S, NEW_DOMAINS
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.closing import Closure
 
@@ -48,7 +49,8 @@ class SubjectAccess:
     `standing` goes by the rules of person, household and profile without schedules, permissions and budgets. `is_own`: a rule of the
     person's own names it. `now` is the decision at this moment apart from a closure of the whole internet, which `is_always_open` outlasts.
     `elsewhere` lists devices of the person where it is otherwise, `always_on` closed devices on which it is open all the same.
-    `needs_pages`: the rule is about parts of a site, so only inspection enforces it. `has_list`: a list tells which sites it is.
+    `needs_pages`: the rule is about parts of a site, so only inspection enforces it. `has_list`: something tells which sites it is, and
+    does so from the instant `begins` on if that is not None.
     """
 
     standing: Access
@@ -59,6 +61,7 @@ class SubjectAccess:
     always_on: tuple[DeviceId, ...] = ()
     needs_pages: bool = False
     has_list: bool = True
+    begins: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ def person_access(rulesets: Rulesets, catalogue: Catalogue, person: Person, devi
     anywhere = _Place(_NOWHERE, rulesets.policy, ruleset)
     standing = _standing(rulesets.policy, catalogue, person, now)
     own = {target.name for half in (person.rules.allow, person.rules.block) for target in in_force(half, now) if target.kind in _SUBJECTS}
+    learning_end = rulesets.sites.begins * DAY_S if rulesets.sites is not None and rulesets.sites.is_learning else None
     found = {}
     for subject in _subjects(catalogue):
         access, is_always_open = anywhere.access(subject), anywhere.is_always_open(subject)
@@ -96,7 +100,8 @@ def person_access(rulesets: Rulesets, catalogue: Catalogue, person: Person, devi
             tuple((place.device, there) for place in own_devices if (there := place.difference(subject, access, is_always_open))),
             tuple(place.device for place in own_devices if place.is_always_open(subject) and not is_always_open),
             subject.needs_pages,
-            subject.has_list,
+            subject.has_list or (subject.id == NEW_DOMAINS and rulesets.sites is not None),
+            learning_end if subject.id == NEW_DOMAINS else None,
         )
     closed = tuple((place.device, place.ruleset.closed) for place in own_devices if place.is_closed is not anywhere.is_closed)
     return PersonAccess(found, ruleset.closed, closed)

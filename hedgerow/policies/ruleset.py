@@ -25,6 +25,7 @@ from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Session, Verdict
 from hedgerow.policies.remembered import NO_SITES, RememberedSites
 from hedgerow.policies.rule_index import RuleIndex, RuleScope, ScopeLayer
+from hedgerow.policies.sites_seen import SitesSeen
 from hedgerow.policies.targets import ILLEGAL, parse_target
 from hedgerow.policies.time_model import SpentBudget
 from hedgerow.policies.times.closing import (
@@ -69,6 +70,7 @@ class Ruleset:
     is_claimed: bool = False  # known by its host name only, which can restrict but not open
     version: int = 0  # the id under which the journal describes these rules and lists
     remembered: RememberedSites = NO_SITES
+    sites: SitesSeen | None = field(default=None, repr=False)  # None: no site counts as new
 
 
 class Rulesets:
@@ -80,7 +82,7 @@ class Rulesets:
     def __init__(
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
         sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0, trusted_from: float = 0.0,
-        remembered: RememberedSites = NO_SITES,
+        remembered: RememberedSites = NO_SITES, sites: SitesSeen | None = None,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
@@ -88,6 +90,7 @@ class Rulesets:
         self.sessions = tuple(sessions)
         self._version = version
         self._remembered = remembered
+        self.sites = sites
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
@@ -202,7 +205,7 @@ class Rulesets:
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, device.claims is not None, self._version, self._remembered,
+                content, device.claims is not None, self._version, self._remembered, self.sites,
             )  # fmt: skip
             self._next_id += 1
         return ruleset
@@ -295,7 +298,8 @@ def can_block_or_rewrite(ruleset: Ruleset) -> bool:
     rules = ruleset.rules
     blocks = [rule for rule in (*rules.hosts.values(), *rules.services.values()) if not rule.allow]
     off = ruleset.safe_search is SafeSearch.OFF and ruleset.youtube is SafeSearch.OFF
-    return bool(ruleset.closed or blocks or rules.urls or rules.blocked or rules.bypass or rules.illegal) or not off
+    blocks += [rule for rule in rules.categories.values() if not rule.allow]
+    return bool(ruleset.closed or blocks or rules.urls or rules.bypass or rules.illegal) or not off
 
 
 @functools.lru_cache(maxsize=256)

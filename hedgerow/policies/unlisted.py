@@ -24,6 +24,7 @@ from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parent
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import BY_PAGE, remembered_as
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new
 
 DYNAMIC_DNS = "dynamic-dns"
 UNTRUSTED_CERTIFICATE = "certificate"
@@ -79,6 +80,19 @@ def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: in
         origin = Origin(BY_PAGE, text=site.date)
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, site.topic, origin, rule.until, note=rule.target.note)
     return None
+
+
+def is_worth_noting(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
+    """Return whether it matters when this network first asked for a host: it is one of the internet, and nobody knows it."""
+    return can_be_new(host) and not is_house_name(host) and is_unlisted(ruleset, catalogue, host)
+
+
+def new_here(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:
+    """Return the block of a site that is new to this network and that nobody else knows either, if new sites are closed."""
+    rule, sites = ruleset.rules.categories.get(NEW_DOMAINS), ruleset.sites
+    if rule is None or rule.allow or sites is None or not sites.is_new(host) or not is_worth_noting(ruleset, catalogue, host):
+        return None
+    return Decision(Verdict.BLOCK, Reason.RECOGNISED, NEW_DOMAINS, rule.target.origin, rule.until, note=rule.target.note)
 
 
 @cache

@@ -50,7 +50,7 @@ from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
-from hedgerow.journal.messages import SNAPSHOT_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, WorkerMessage
+from hedgerow.journal.messages import SNAPSHOT_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, SiteSeen, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
@@ -138,6 +138,7 @@ class ControlProcess:
             tasks.create_task(self._watch_policy())
             tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
+            tasks.create_task(publisher.sites_seen.run(lambda: publisher.policy, publisher.request))
             tasks.create_task(self._repair.run())
             tasks.create_task(self._delete_expired())
             tasks.create_task(self._fetch_lists())
@@ -161,6 +162,7 @@ class ControlProcess:
         await self._events.close()
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self._publisher.budgets.save)
+        await asyncio.to_thread(self._publisher.sites_seen.prepare, self._publisher.policy)
 
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
         """Add messages to the journal and send the notices for them."""
@@ -254,6 +256,8 @@ class ControlProcess:
                         await self.sites.take(message)
                     case ProtectionSeen():
                         records.append(message)
+                    case SiteSeen(site):
+                        self._publisher.sites_seen.note(site)
                     case _:
                         records.append(message)
                         self._ending_notifier.seen(message.person, message.when)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.control.applied import AppliedSnapshots
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
+from hedgerow.app.control.sites_seen import SitesSeenFile
 from hedgerow.app.control.snapshot_files import SnapshotFiles
 from hedgerow.app.control.start_clock import StartClock
 from hedgerow.app.files import error_text
@@ -59,6 +60,7 @@ class SnapshotPublisher:
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
         self.clock = StartClock(_last_publication(settings.state))
+        self.sites_seen = SitesSeenFile(settings.published, lambda: self.clock.at_least(time.time()))
         self.view: LoadedSnapshot | None = None
         self.problem = ""
         self.is_enforced = True
@@ -182,7 +184,8 @@ class SnapshotPublisher:
         state = (grants, pauses, self._spent, sessions, _policy_host_names(policy, self._names))
         denied = await asyncio.to_thread(_recent_denials, self.reader, now)
         remembered = await asyncio.to_thread(_remembered, self.sites, self.clock.at_least(now), policy.network.timezone)
-        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied, remembered)
+        seen = await asyncio.to_thread(self.sites_seen.prepare, policy)
+        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied, remembered, seen)
         view = LoadedSnapshot(snapshot)
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view

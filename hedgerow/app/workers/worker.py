@@ -17,8 +17,9 @@ from hedgerow.app.ipc import InheritedSockets
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.workers.upstreams import system_resolv_conf
+from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.journal.event_sender import EventSender
-from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, ProtectionSeen
+from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, ProtectionSeen, SiteSeen
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
@@ -26,9 +27,11 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.privacy import observe
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.unlisted import is_worth_noting
 
 INTERVAL_S = 300.0
 MAX_DEVICES = 65536
+MAX_NOTED_HOSTS = 16384
 PATIENCE_S = 5.0
 _LOOPBACK = ("127.", "::1")  # never in the neighbour table
 
@@ -75,6 +78,31 @@ class SightingReporter:
         self._send(ProtectionSeen(now, device, protection))
 
 
+class SiteReporter:
+    """Sends each unknown site that anybody asks for, once per snapshot, without the device."""
+
+    def __init__(self, send: Callable[[SiteSeen], None]) -> None:
+        self._send = send
+        self._noted: set[str] = set()
+
+    def note(self, ruleset: Ruleset, catalogue: Catalogue, host: str) -> None:
+        """Report the site of a canonical host, if nobody knows it and it is not in the table of those seen."""
+        if host in self._noted:
+            return
+        if len(self._noted) >= MAX_NOTED_HOSTS:
+            self._noted.clear()
+        self._noted.add(host)
+        sites = ruleset.sites
+        if sites is None or not is_worth_noting(ruleset, catalogue, host):
+            return
+        site = sites.hash_of(host)
+        if sites.first_day(site) is None:
+            self._send(SiteSeen(site))
+
+    def forget(self) -> None:
+        self._noted.clear()
+
+
 log = logging.getLogger("hedgerow.worker")
 
 DNS_ROLE = "dns"
@@ -105,6 +133,7 @@ class Worker:
         self.send = self._events.send
         self.sightings = SightingReporter(self.send)
         self._activity = ActivityLog(self.send)
+        self._sites = SiteReporter(self.send)
         self.neighbours = Neighbours(self._forget)
         self.on_swap: Callable[[LoadedSnapshot], None] = lambda _view: None
         self.on_forget: Callable[[], None] = lambda: None
@@ -164,7 +193,10 @@ class Worker:
         return device, ruleset
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
-        return decide(ruleset, self.view.catalogue, request)
+        decision = decide(ruleset, self.view.catalogue, request)
+        if ruleset.sites is not None:
+            self._sites.note(ruleset, self.view.catalogue, request.host)
+        return decision
 
     def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
         """Report a decision to control as far as the person's privacy permits, and the minute of use if there is a budget."""
@@ -203,6 +235,7 @@ class Worker:
                 os.kill(os.getpid(), signal.SIGTERM)
             if view is not None:
                 self.view = view
+                self._sites.forget()
                 self._forget(tell=False)
                 self.on_swap(view)
                 self._report_snapshot()

@@ -13,6 +13,7 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.model import Profile
 from hedgerow.policies.network import (
     LOCAL_NETWORKS,
+    NEW_SITES_DAYS,
     WEB_PORTS,
     BlockedAnswer,
     CertificateFiles,
@@ -187,6 +188,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         server_name=_server_name(tree, raw.server_name),
         certificate=_certificate(tree, raw),
         proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
+        new_sites_days=NEW_SITES_DAYS if raw.new_sites_days is None else raw.new_sites_days,
         flows=read_flows(tree, ("network", "flows"), raw.flows),
     )
 

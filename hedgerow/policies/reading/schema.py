@@ -219,6 +219,11 @@ class RawNetwork(RawModel):
     lists: ListSelection | None = Field(None, description="The lists that are used in addition to those under `lists`.")
     holidays: Texts = Field([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")
     proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
+    new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
+        None,
+        description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 0, the "
+        "default, for never.",
+    )
 
 
 class RawPerson(RawRules):

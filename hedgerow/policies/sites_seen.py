@@ -1,0 +1,141 @@
+"""Unknown sites by the day on which this network first asked for them. Pure.
+
+Only sites that neither a list nor a table names are kept, as keyed hashes of 64 bits of their registered domains, with the day: no device,
+no name, and no key outside this machine. During the first days everything is learnt and nothing is new, so that a new installation does not
+close the sites that a family uses.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from hedgerow.blocklists.names import is_address, load_public_suffixes
+from hedgerow.policies.model import Policy
+
+DAY_S = 86400
+MAX_SITES = 200_000
+"""Sites that are kept; beyond that, those that were seen first are forgotten."""
+MAX_SITES_PER_DAY = 5_000
+"""New sites of one day. A device that asks for random names can't push out the others."""
+NEW_DOMAINS = "new-domains"
+
+_MAGIC = b"HGSEEN1\n"
+_HEAD = struct.Struct("<8s16sIII")
+_KEY_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SitesSeen:
+    """The sites as of `today`, for sites that count as new for `days` days. Days are counted from the epoch, UTC.
+
+    `since` is the first day of learning. `hashes` are sorted, and `first` has the day of each.
+    """
+
+    days: int
+    today: int
+    since: int
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(_KEY_BYTES), repr=False)
+    hashes: array[int] = field(default_factory=lambda: array("Q"), repr=False)
+    first: array[int] = field(default_factory=lambda: array("H"), repr=False)
+
+    @property
+    def begins(self) -> int:
+        """The first day on which a site can be new."""
+        return self.since + self.days
+
+    @property
+    def is_learning(self) -> bool:
+        return self.today < self.begins
+
+    def hash_of(self, host: str) -> int:
+        """Return the hash of a host's site."""
+        return int.from_bytes(blake2b(site_of(host).encode(), digest_size=8, key=self.key).digest())
+
+    def first_day(self, site: int) -> int | None:
+        """Return the day on which a site was first seen, by its hash; None if it was not."""
+        index = bisect_left(self.hashes, site)
+        return self.first[index] if index < len(self.hashes) and self.hashes[index] == site else None
+
+    def is_new(self, host: str) -> bool:
+        """Return whether a host's site is new here. Nothing is during the first days, nor what was seen then.
+
+        >>> seen = SitesSeen(days=7, today=30, since=20).with_sites({}, 30)
+        >>> seen.is_new("www.example.org"), seen.with_sites({seen.hash_of("example.org"): 22}, 30).is_new("www.example.org")
+        (True, False)
+        """
+        if self.is_learning:
+            return False
+        first = self.first_day(self.hash_of(host))
+        return first is None or (first >= self.begins and first + self.days > self.today)
+
+    def with_sites(self, found: Mapping[int, int], today: int) -> SitesSeen:
+        """Return this with more sites, given as first days by hash. The earliest day of a site stays."""
+        sites = dict(found) | dict(zip(self.hashes, self.first, strict=True))
+        kept = sorted(sorted(sites, key=sites.__getitem__)[-MAX_SITES:])
+        return SitesSeen(self.days, today, self.since, self.key, array("Q", kept), array("H", [sites[site] for site in kept]))
+
+    def pack(self) -> bytes:
+        """Return the contents of a file."""
+        head = _HEAD.pack(_MAGIC, self.key, self.days, self.today, self.since)
+        return head + _little_endian(self.hashes) + _little_endian(self.first)
+
+    @staticmethod
+    def unpack(data: bytes) -> SitesSeen:
+        """Return what `pack` made. Raises ValueError for anything else."""
+        count, rest = divmod(len(data) - _HEAD.size, 10)
+        if count < 0 or rest or not data.startswith(_MAGIC):
+            raise ValueError("not a table of sites seen")
+        _, key, days, today, since = _HEAD.unpack_from(data)
+        hashes, first = array("Q"), array("H")
+        end = _HEAD.size + 8 * count
+        hashes.frombytes(data[_HEAD.size : end])
+        first.frombytes(data[end:])
+        if sys.byteorder == "big":
+            hashes.byteswap()
+            first.byteswap()
+        return SitesSeen(days, today, since, key, hashes, first)
+
+
+def _little_endian(numbers: array[int]) -> bytes:
+    if sys.byteorder == "little":
+        return numbers.tobytes()
+    swapped = numbers[:]
+    swapped.byteswap()
+    return swapped.tobytes()
+
+
+def site_of(host: str) -> str:
+    """Return the site of a canonical host: one label under a registry's suffix.
+
+    The names of a hoster, such as `*.github.io`, are one site: they are beyond counting, and parts of known sites lie there.
+
+    >>> site_of("cdn.www.example.co.uk"), site_of("somebody.github.io")
+    ('example.co.uk', 'github.io')
+    """
+    labels = host.split(".")
+    registries = load_public_suffixes().registries
+    start = next((n for n in range(1, len(labels)) if ".".join(labels[n:]) in registries), len(labels) - 1)
+    return ".".join(labels[start - 1 :]) if start else host
+
+
+def closes_new_sites(policy: Policy) -> bool:
+    """Return whether a policy closes new sites for anybody, so that sites must be remembered."""
+    people, devices = policy.people.values(), policy.devices.values()
+    used = {policy.network.unknown_devices, *(each.profile for each in people), *(each.profile for each in devices)}
+    scopes = [policy.household, *(each.rules for each in people), *(each.rules for each in devices)]
+    scopes += [policy.profiles[name].rules for name in used]
+    closed = [target for rules in scopes for target in rules.block]
+    closed += [target for rules in scopes for timed in rules.schedules for target in timed.block]
+    return policy.network.new_sites_days > 0 and any(target.name == NEW_DOMAINS for target in closed)
+
+
+def can_be_new(host: str) -> bool:
+    """Return whether a name can be that of a site on the internet: it has a dot, and is no address and no reverse name."""
+    return "." in host and not is_address(host) and not host.endswith(".arpa")

@@ -1,0 +1,162 @@
+"""Sites that are new to this network: the table of sites seen, and the decisions that follow from it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.decide import decide
+from hedgerow.policies.explain import explain
+from hedgerow.policies.model import Decision, DeviceId, Grant, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.person_access import SubjectAccess, person_access
+from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.sites_seen import DAY_S, MAX_SITES, NEW_DOMAINS, SitesSeen, closes_new_sites
+
+TODAY = 20_781  # 2026-11-24
+NOON = TODAY * DAY_S + 43_200.0
+SITE = "www.kleine-eisenbahn-freunde.net"
+SITE_NAME = "kleine-eisenbahn-freunde.net"
+POLICY = """
+network: {new_sites_days: 7}
+people:
+  mia: {age: 6, devices: [tablet]}
+  ben: {age: 9, devices: [laptop]}
+  eva: {age: 9, devices: [phone], block: [new-domains]}
+devices: {tablet: {ip: 192.168.1.6}, laptop: {ip: 192.168.1.9}, phone: {ip: 192.168.1.10}}
+"""
+
+
+def seen(found: Mapping[str, int], since: int = TODAY - 30) -> SitesSeen:
+    """Return a table with the first days of these sites."""
+    empty = SitesSeen(7, TODAY, since)
+    return empty.with_sites({empty.hash_of(host): day for host, day in found.items()}, TODAY)
+
+
+def decision(
+    catalogue: Catalogue, sites: SitesSeen | None, host: str, address: str = "192.168.1.6", grants: tuple[Grant, ...] = ()
+) -> Decision:
+    rulesets = Rulesets(parse_policy(POLICY.encode(), Path("hedgerow.yaml")), grants, (), catalogue, sites=sites)
+    device = rulesets.devices.find(address)
+    assert device is not None
+    return decide(rulesets.ruleset(device, NOON), catalogue, Request(device.id, RequestKind.DNS, host, dns_type="A"))
+
+
+@pytest.mark.parametrize(
+    ("found", "since", "is_new"),
+    [
+        ({}, TODAY - 30, True),
+        ({}, TODAY - 7, True),  # the first day after learning
+        ({}, TODAY - 6, False),  # still learning
+        ({SITE_NAME: TODAY - 6}, TODAY - 30, True),
+        ({SITE_NAME: TODAY - 7}, TODAY - 30, False),
+        ({SITE_NAME: TODAY - 4}, TODAY - 8, False),  # seen while learning
+    ],
+)
+def test_a_site_is_new_for_some_days_unless_everything_is(found: dict[str, int], since: int, is_new: bool) -> None:
+    assert seen(found, since).is_new(SITE) is is_new
+
+
+def test_only_the_youngest_are_asked_to_ask(catalogue: Catalogue) -> None:
+    found = decision(catalogue, seen({}), SITE)
+    assert (found.verdict, found.reason, found.what) == (Verdict.BLOCK, Reason.RECOGNISED, NEW_DOMAINS)
+    assert decision(catalogue, seen({}), SITE, "192.168.1.9").verdict is Verdict.ALLOW
+    assert decision(catalogue, seen({}), SITE, "192.168.1.10").what == NEW_DOMAINS  # by a rule of her own
+    assert decision(catalogue, None, SITE).verdict is Verdict.ALLOW  # nothing is known yet
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "en.wikipedia.org",
+        "www.google.com",
+        "childline.org.uk",
+        "news.example",
+        "printer",
+        "printer.local",
+        "1.1.168.192.in-addr.arpa",
+        "fritz.box",
+    ],
+)
+def test_what_somebody_knows_is_not_new(catalogue: Catalogue, host: str) -> None:
+    assert decision(catalogue, seen({}), host).what != NEW_DOMAINS
+
+
+def test_a_grant_opens_the_site_or_all_new_ones(catalogue: Catalogue) -> None:
+    for subject in (SITE_NAME, NEW_DOMAINS):
+        grant = Grant("g", subject, "ana", NOON - 1, None, DeviceId("tablet"))
+        assert decision(catalogue, seen({}), SITE, grants=(grant,)).verdict is Verdict.ALLOW
+
+
+def test_explain_says_what_is_new_and_what_is_still_learnt(catalogue: Catalogue) -> None:
+    policy = parse_policy(POLICY.encode(), Path("hedgerow.yaml"))
+
+    def sentence(sites: SitesSeen) -> str:
+        rulesets = Rulesets(policy, (), (), catalogue, sites=sites)
+        device = rulesets.devices.find("192.168.1.6")
+        assert device is not None
+        steps = explain(rulesets, catalogue, device, SITE, NOON).points[0].steps
+        return next(step.why for step in steps if step.name == "recognised")
+
+    assert sentence(seen({})).startswith("nobody lists it or knows it well, and this network has not known it for 7 days yet")
+    assert sentence(seen({}, TODAY - 2)).endswith("no site counts as new before Sun 29 Nov 00:00")
+
+
+def test_the_switch_says_when_it_begins(catalogue: Catalogue) -> None:
+    policy = parse_policy(POLICY.encode(), Path("hedgerow.yaml"))
+
+    def topic(sites: SitesSeen | None) -> SubjectAccess:
+        rulesets = Rulesets(policy, (), (), catalogue, sites=sites)
+        return person_access(rulesets, catalogue, policy.people["mia"], [], NOON).subjects[NEW_DOMAINS]
+
+    assert (topic(seen({}, TODAY - 2)).begins, topic(seen({}, TODAY - 2)).has_list) == ((TODAY + 5) * DAY_S, True)
+    assert (topic(seen({})).begins, topic(seen({})).has_list) == (None, True)
+    assert not topic(None).has_list
+
+
+@pytest.mark.parametrize(
+    ("text", "closes"),
+    [
+        (POLICY, True),
+        ("people: {ben: {age: 9}}\nnetwork: {new_sites_days: 7}", False),
+        ("people: {ben: {age: 9, block: [new-domains]}}\nnetwork: {new_sites_days: 7}", True),
+        ("people: {ben: {age: 9, schedules: {nights: {block: [new-domains], when: '20:00-22:00'}}}}\nnetwork: {new_sites_days: 7}", True),
+        ("people: {mia: {age: 6}}\nnetwork: {new_sites_days: 0}", False),
+    ],
+)
+def test_nothing_is_remembered_that_nobody_needs(text: str, closes: bool) -> None:
+    assert closes_new_sites(parse_policy(text.encode(), Path("hedgerow.yaml"))) is closes
+
+
+@given(st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 65_535), max_size=50))
+def test_the_file_keeps_everything(found: dict[int, int]) -> None:
+    sites = SitesSeen(7, TODAY, TODAY - 9).with_sites(found, TODAY)
+    assert SitesSeen.unpack(sites.pack()) == sites
+    assert all(sites.first_day(site) == day for site, day in found.items())
+
+
+@given(st.binary(max_size=80))
+def test_a_damaged_file_is_refused(data: bytes) -> None:
+    good = seen({SITE: TODAY}).pack()
+    for each in (data, good[:-1], data + good):
+        if each != good:
+            with pytest.raises(ValueError, match="not a table"):
+                SitesSeen.unpack(each)
+
+
+def test_the_table_forgets_what_was_seen_first() -> None:
+    full = SitesSeen(7, 2, 0, hashes=array("Q", range(MAX_SITES)), first=array("H", [1] * MAX_SITES))
+    fuller = full.with_sites({2**63: 2}, 2)
+    assert (len(fuller.hashes), fuller.first_day(2**63)) == (MAX_SITES, 2)
+
+
+def test_a_name_is_not_written_down() -> None:
+    packed = seen({SITE: TODAY}).pack()
+    assert b"eisenbahn" not in packed
+    assert seen({SITE: TODAY}).key != seen({SITE: TODAY}).key  # another network's table cannot be compared with it
