@@ -4,7 +4,7 @@ Every HTML file beneath the folders is scanned as a page of an unlisted host. Pr
 limit by their words, those recognised as a topic, and the time. Each recognised page is named, for somebody to read it.
 
 There are no explicit pages here to measure detection on. With `--phrases`, pages are made up of the weighted phrases of somebody else's
-lists, which the vocabulary was not written from: two in the title and forty in the text, at random.
+lists, which the vocabulary was not written from: two in the title, six in the description and forty in the text, at random.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def made_up_pages(path: Path) -> Iterator[bytes]:
     strong = [" ".join(phrase.parts) for phrase in phrases if phrase.weight >= _STRONG]
     chance = random.Random(1)  # noqa: S311
     for _number in range(_MADE_UP if strong else 0):
-        title, text = (" . ".join(chance.choices(strong, k=count)) for count in (2, 40))
-        yield f"<meta charset=utf-8><title>{title}</title><body>{text}".encode()
+        title, description, text = (" . ".join(chance.choices(strong, k=count)) for count in (2, 6, 40))
+        yield f'<meta charset=utf-8><title>{title}</title><meta name=description content="{description}"><body>{text}'.encode()
 
 
 def measure_phrases(folder: Path, rules: ScanRules) -> None:

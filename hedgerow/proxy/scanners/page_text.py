@@ -68,7 +68,7 @@ _TITLE = re.compile(r"<title\b[^<>]*>([^<]{0,1000})", re.IGNORECASE)
 _HEADING = re.compile(r"<h[12]\b[^<>]*>([^<]{1,200})", re.IGNORECASE)
 _META = re.compile(r"<meta\b[^<>]*>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([a-zA-Z:-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
-_LINK = re.compile(r"""<[a-zA-Z][^<>]{0,400}?\s(?:href|src)\s*=\s*["']?\s*(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]{4,253})""")
+_LINK = re.compile(r"""=\s?["']?\s?(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]{4,253})""")  # the value of an attribute
 _DESCRIPTIONS = frozenset({"description", "keywords", "og:title", "og:description", "twitter:title", "twitter:description"})
 RTA_LABEL = "rta-5042-1996-1400-1577-rta"
 """The label "Restricted to adults" (rtalabel.org), in lower case."""

@@ -22,8 +22,8 @@ from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel
 ENOUGH = 100
 """Points from which a page counts as one of the topic."""
 
-_WORDS, _MOST_FOR_WORDS, _LEAST_FOR_WORDS = 0.25, 75, -40  # points for each point of the phrases on the page
-_MOST_FOR_DESCRIPTION = 50
+_WORDS, _MOST_FOR_WORDS, _LEAST_FOR_WORDS = 0.35, 80, -40  # points for each point of the phrases on the page
+_MOST_FOR_DESCRIPTION = 60
 _LABEL = {PageLabel.NONE: 0, PageLabel.MATURE: 25, PageLabel.ADULT: ENOUGH}
 _MOST_FOR_SHARE, _FEWEST_LINKS, _PER_LINK, _MOST_FOR_LINKS = 80, 3, 5, 25
 _MOST_FOR_TRADE = 60
