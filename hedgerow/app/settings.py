@@ -104,18 +104,20 @@ class Footprint:
 
     `cache_octets` is for the answers in the resolver of a gate or an inspector. A DNS worker has a 32nd of the machine's memory, within
     `dns_cache_octets`. An inspector is replaced once it has grown by `inspector_growth` bytes. With
-    `one_list_job`, lists are not compiled while others are fetched.
+    `one_list_job`, lists are not compiled while others are fetched. With `loads_pages_early`, control loads the pages some seconds after
+    the start, else with the first request.
     """
 
     cache_octets: int
     dns_cache_octets: tuple[int, int]
     inspector_growth: int
     one_list_job: bool
+    loads_pages_early: bool
 
 
 FOOTPRINTS = {
-    "standard": Footprint(20 << 20, (32 << 20, 256 << 20), 150 << 20, False),
-    "small": Footprint(3 << 20, (3 << 20, 3 << 20), 40 << 20, True),
+    "standard": Footprint(20 << 20, (32 << 20, 256 << 20), 150 << 20, False, True),
+    "small": Footprint(3 << 20, (3 << 20, 3 << 20), 40 << 20, True, False),
 }
 _DNS_CACHE_SHARE = 32
 

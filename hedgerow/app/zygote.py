@@ -33,10 +33,10 @@ from hedgerow.sockets import raise_descriptor_limit
 log = logging.getLogger("hedgerow.zygote")
 
 PRELOADED = (
-    ("hedgerow.app.processes", ("control", "gateway")),
+    ("hedgerow.app.processes", ("gateway",)),
     ("hedgerow.app.workers.dns_worker", ("dns",)),
-    ("hedgerow.app.workers.gate_worker", ("gate",)),
     ("hedgerow.app.signer", ("signer",)),
+    ("hedgerow.app.workers.gate_worker", ("gate", "control")),  # control shares libraries with the others
     ("hedgerow.app.workers.inspector_worker", ("inspector",)),
 )
 """Modules in the order of their import, each with the roles that can be forked from then on."""

@@ -25,6 +25,9 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.setup_code import SetupCode
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
+LOCAL = "hedgerow.local"
+"""Key of an ASGI scope that marks requests over the Unix socket (`server.listen_locally`), which need no account."""
+
 SESSION_IDLE_S = 30 * 86400.0
 """Maximum time between two uses of a session."""
 SESSION_LIFETIME_S = 180 * 86400.0

@@ -26,10 +26,11 @@ from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import api_router
-from hedgerow.dashboards.api.time import BudgetRow, TimeControl, add_time_routes
-from hedgerow.dashboards.control import Control, SiteCorrections, Status
+from hedgerow.dashboards.api.time import TimeControl, add_time_routes
+from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status
 from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.data_export import DataExport
+from hedgerow.dashboards.deferred_app import HEALTH_PATH, health_response
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
 from hedgerow.dashboards.metrics import Metrics
@@ -163,11 +164,10 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
         return Response(script, headers={"Content-Type": media_type, "Cache-Control": "max-age=300"})
 
     # Load balancers send any Host field or none, and no credentials.
-    @router.serve("HEAD", "/healthz", NETWORK)
-    @router.serve("GET", "/healthz", NETWORK)
+    @router.serve("HEAD", HEALTH_PATH, NETWORK)
+    @router.serve("GET", HEALTH_PATH, NETWORK)
     async def healthz() -> Response:
-        is_well = all(worker.state == "running" for worker in control.status().workers)
-        return PlainTextResponse("ok\n" if is_well else "some workers are not running\n", 200 if is_well else 503)
+        return health_response(control.status())
 
     @router.serve("GET", "/metrics", METRICS)
     async def scrape(request: Request) -> Response:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHealth, fetch_progress
+from hedgerow.journal.access_store import AccessCode, Voucher
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.policies.evidence import Grade
@@ -38,6 +39,38 @@ class InvalidInput(ValueError):
         """Attribute the problem to a field of the form, unless it already is."""
         self.field = self.field or field
         return self
+
+
+class WrongCode(InvalidInput):
+    """The typed text is not a valid code. The message is for the person who typed it and reveals nothing about existing codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """State of one budget, in minutes. `subject` is empty for all use, `limit` is None without a limit today, `until` is the next reset."""
+
+    whose: str
+    subject: str
+    used: int
+    limit: int | None
+    left: int | None
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class MadeCode:
+    """A new code. Its digits cannot be shown again."""
+
+    digits: str
+    code: AccessCode
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVouchers:
+    """New vouchers. Their codes cannot be shown again."""
+
+    codes: tuple[str, ...]
+    voucher: Voucher
 
 
 @dataclass(frozen=True, slots=True)

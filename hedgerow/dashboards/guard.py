@@ -17,13 +17,10 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import AccessScope, Principal
+from hedgerow.dashboards.accounts import LOCAL, AccessScope, Principal
 from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
 
 SESSION_COOKIE = "hedgerow_session"
-
-LOCAL = "hedgerow.local"
-"""Key of an ASGI scope that marks requests over the Unix socket (`server.listen_locally`)."""
 
 BODY_LIMIT = 64 * 1024
 """Maximum size of a request body in bytes."""

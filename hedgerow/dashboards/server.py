@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from hedgerow.dashboards.guard import LOCAL
+from hedgerow.dashboards.accounts import LOCAL
 from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
 from hedgerow.unix_sockets import bind_unix_socket
 
@@ -272,32 +272,17 @@ def mark_local(app: ASGIApp) -> ASGIApp:
     return marked
 
 
-def hold_requests(app: ASGIApp, prepared: asyncio.Event) -> ASGIApp:
-    """Return the app whose requests wait until `prepared` is set.
-
-    FastAPI builds its routes under a lock of threads: a request meanwhile would hold the loop, and with it the heartbeat.
-    """
-
-    async def held(scope: Scope, receive: Receive, send: Send) -> None:
-        await prepared.wait()
-        await app(scope, receive, send)
-
-    return held
-
-
 class WebServer(uvicorn.Server):
     """uvicorn's server as part of a process that handles its own signals. `local` configures the app on the Unix socket `unix_socket`."""
 
     def __init__(
-        self, config: uvicorn.Config, local: uvicorn.Config, tls: TlsContextProvider, prepare: Callable[[], None],
-        prepared: asyncio.Event, unix_socket: socket.socket | None, relayed: uvicorn.Config, relay_socket: socket.socket | None,
-        on_listening: Callable[[], None],
+        self, config: uvicorn.Config, local: uvicorn.Config, tls: TlsContextProvider, unix_socket: socket.socket | None,
+        relayed: uvicorn.Config, relay_socket: socket.socket | None, on_listening: Callable[[], None],
     ) -> None:  # fmt: skip
         check_uvicorn()
         super().__init__(config)
-        self._local, self._tls, self._prepare, self._prepared, self._unix_socket = local, tls, prepare, prepared, unix_socket
+        self._local, self._tls, self._unix_socket = local, tls, unix_socket
         self._relayed, self._relay_socket, self._on_listening = relayed, relay_socket, on_listening
-        self._preparing: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -319,14 +304,7 @@ class WebServer(uvicorn.Server):
             self._relayed.load()
             introduced = functools.partial(RelayedProtocol, functools.partial(self._protocol, self._relayed))
             self.servers.append(RelayListener(self._relay_socket, introduced))  # type: ignore[arg-type]
-        self._preparing = asyncio.ensure_future(self._run_preparation())
         self._on_listening()
-
-    async def _run_preparation(self) -> None:
-        try:
-            await asyncio.to_thread(self._prepare)
-        finally:
-            self._prepared.set()
 
     def _protocol(self, config: uvicorn.Config, state: dict[str, Any] | None = None) -> ProtocolFactory:
         http_class: Any = config.http_protocol_class
@@ -334,21 +312,17 @@ class WebServer(uvicorn.Server):
 
 
 def web_server(
-    app: ASGIApp, *, connections: int = 200, tls: TlsContextProvider = lambda: None, prepare: Callable[[], None] = lambda: None,
-    request_timeout: float = REQUEST_TIMEOUT_S, unix_socket: socket.socket | None = None, relay_socket: socket.socket | None = None,
-    on_listening: Callable[[], None] = lambda: None,
+    app: ASGIApp, *, connections: int = 200, tls: TlsContextProvider = lambda: None, request_timeout: float = REQUEST_TIMEOUT_S,
+    unix_socket: socket.socket | None = None, relay_socket: socket.socket | None = None, on_listening: Callable[[], None] = lambda: None,
 ) -> WebServer:  # fmt: skip
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
 
-    `prepare` runs in a thread once the server accepts connections and has called `on_listening`; requests wait for its end. The limit of
-    connections does not count for `unix_socket`, which `listen_locally` returns. On `relay_socket`, of `bind_datagrams`, the proxy relays
-    requests of devices.
+    It calls `on_listening` once it accepts connections. Their limit does not count for `unix_socket`, which `listen_locally` returns. On
+    `relay_socket`, of `bind_datagrams`, the proxy relays requests of devices.
     """
-    prepared = asyncio.Event()
-    app = hold_requests(app, prepared)
     remote, local = _config(app, connections, request_timeout), _config(mark_local(app), None, request_timeout)
     relayed = _config(with_relayed_client(app), connections, request_timeout)
-    return WebServer(remote, local, tls, prepare, prepared, unix_socket, relayed, relay_socket, on_listening)
+    return WebServer(remote, local, tls, unix_socket, relayed, relay_socket, on_listening)
 
 
 def _config(app: ASGIApp, connections: int | None, request_timeout: float) -> uvicorn.Config:

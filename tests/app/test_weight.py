@@ -14,7 +14,18 @@ HEAVY = (
     *("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise"),
     *("importlib.metadata", "plistlib", "typing_extensions"),
 )
-NOT_IN_CONTROL = ("pyroute2", "sqlalchemy.orm", "alembic", "apprise", "mitmproxy", "typer", "httpx")
+NOT_IN_CONTROL = (
+    "fastapi",
+    "segno",
+    "hedgerow.dashboards.pages.router",
+    "pyroute2",
+    "sqlalchemy.orm",
+    "alembic",
+    "apprise",
+    "mitmproxy",
+    "typer",
+    "httpx",
+)
 WITHOUT_OLD_PYDANTIC = """
 import hedgerow.app
 from fastapi import FastAPI

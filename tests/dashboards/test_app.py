@@ -15,8 +15,7 @@ from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.accounts import Role
-from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.dashboards.metrics import METRICS
 from hedgerow.journal.messages import DeviceSeen

@@ -21,8 +21,7 @@ from fastapi import FastAPI, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from web_server import TOKEN, Web
 
-from hedgerow.dashboards.accounts import Role
-from hedgerow.dashboards.guard import LOCAL
+from hedgerow.dashboards.accounts import LOCAL, Role
 from hedgerow.dashboards.server import MAX_CONNECTIONS_PER_ADDRESS, is_allowed_user, web_server
 
 CHILD, PARENT = "127.0.0.9", "127.0.0.8"
@@ -181,33 +180,3 @@ def test_a_uvicorn_without_a_name_that_we_use_is_refused(monkeypatch: pytest.Mon
     monkeypatch.delattr(owner, name)
     with pytest.raises(RuntimeError, match=f"{owner.__name__}.{name}"):
         web_server(FastAPI())
-
-
-def test_a_request_during_the_preparation_waits_without_holding_the_loop() -> None:
-    app = FastAPI()
-    begun, may_end = threading.Event(), threading.Event()
-
-    @app.get("/")
-    async def answer() -> bool:
-        return may_end.is_set()
-
-    def prepare() -> None:
-        begun.set()
-        assert may_end.wait(60)
-
-    async def ask() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            server = web_server(app, prepare=prepare)
-            serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-            await asyncio.to_thread(begun.wait, 60)
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=60) as client:
-                request = asyncio.ensure_future(client.get("/"))
-                for _ in range(200):  # turns of the same loop, which the request must not hold
-                    await asyncio.sleep(0)
-                assert not request.done()
-                may_end.set()
-                assert (await request).json() is True
-            server.should_exit = True
-            await serving
-
-    asyncio.run(ask())

@@ -9,17 +9,20 @@ import asyncio
 import re
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
-from hedgerow.dashboards.api.codes import CodeOrder, MadeCode, MadeVouchers, VoucherOrder, WrongCode
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, MadeCode, MadeVouchers, WrongCode
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration, Session
 from hedgerow.proxy.limits import AttemptLimiter
+
+if TYPE_CHECKING:  # with FastAPI
+    from hedgerow.dashboards.api.codes import CodeOrder, VoucherOrder
 
 CODE_DIGITS = 6
 MAX_ATTEMPTS, ATTEMPT_WINDOW_S = 5, 900.0

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
 from hedgerow.app.control.notice_sender import REFUSED, UNKNOWN
-from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import Status
+from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized
 from hedgerow.dashboards.pages.device_cards import likely_names
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of

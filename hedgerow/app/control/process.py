@@ -6,6 +6,7 @@ Workers run without it: they read the last snapshot, and count the events that t
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 import signal
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
+from starlette.types import ASGIApp
 
 from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
@@ -38,8 +40,8 @@ from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.app import AppDependencies, create_app
 from hedgerow.dashboards.data_export import DataExport
+from hedgerow.dashboards.deferred_app import DeferredApp
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
@@ -70,6 +72,7 @@ log = logging.getLogger("hedgerow.control")
 POLICY_CHECK_INTERVAL_S = 0.1
 LIST_CHECK_INTERVAL_S = 1.0
 PRUNE_INTERVAL_S = 3600.0
+LOAD_PAGES_AFTER_S = 20.0
 
 
 class ControlProcess:
@@ -267,6 +270,24 @@ class ControlProcess:
                 self.metrics.worker_left(delivery.worker)
 
     async def _serve_web(self) -> None:
+        app = DeferredApp(self._load_app, self.web.status)
+        server = web_server(
+            app, tls=self.tls, unix_socket=listen_locally(self.settings.control_socket),
+            relay_socket=bind_datagrams(self.settings.pages_socket), on_listening=self.serving.set,
+        )  # fmt: skip
+        endpoints = self.settings.web.every_family()
+        sockets = [self._sockets.take(each, socket.SOCK_STREAM) or each.bind(socket.SOCK_STREAM) for each in endpoints]
+        for bound in sockets:
+            bound.listen(128)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=sockets))
+            if self.settings.footprint.loads_pages_early:
+                tasks.create_task(_load_later(app))
+
+    def _load_app(self) -> ASGIApp:
+        """Return the web application, ready for its first request. It is imported here, since it may not be needed for long."""
+        from hedgerow.dashboards.app import AppDependencies, create_app
+
         services = (self.time, self.codes, self.vouchers, self.notices)
         parts = AppDependencies(
             *(self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services),
@@ -274,15 +295,15 @@ class ControlProcess:
             sites=self.sites,
         )
         app = create_app(parts)
-        server = web_server(
-            app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket),
-            relay_socket=bind_datagrams(self.settings.pages_socket), on_listening=self.serving.set,
-        )  # fmt: skip
-        endpoints = self.settings.web.every_family()
-        sockets = [self._sockets.take(each, socket.SOCK_STREAM) or each.bind(socket.SOCK_STREAM) for each in endpoints]
-        for bound in sockets:
-            bound.listen(128)
-        await server.serve(sockets=sockets)
+        app.state.warm()
+        gc.freeze()  # it stays
+        return app
+
+
+async def _load_later(app: DeferredApp) -> None:
+    """Load the application once what filters has started, before anybody has to wait for it."""
+    await asyncio.sleep(LOAD_PAGES_AFTER_S)
+    await app.load()
 
 
 async def _follow_names(recorder: Recorder, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:

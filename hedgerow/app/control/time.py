@@ -8,8 +8,7 @@ import time
 
 from hedgerow.app.control.sessions import SessionService
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import BudgetRow, InvalidInput
 from hedgerow.policies.expiry import UpcomingEnd, upcoming_ends
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services

@@ -6,7 +6,6 @@ A code is read out over the phone and typed on the child's own page or on a bloc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Literal, Protocol
 
@@ -17,18 +16,14 @@ from starlette.exceptions import HTTPException
 
 from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.audit import AuditRow, audit, audit_period
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import MadeCode, MadeVouchers
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
-from hedgerow.journal.access_store import AccessCode, Voucher, VoucherCount
+from hedgerow.journal.access_store import AccessCode, VoucherCount
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import GrantDuration, Policy
 
 DEFAULT_VALID_MINUTES = 15
 MAX_VOUCHERS_PER_ORDER = 200
-
-
-class WrongCode(InvalidInput):
-    """The typed text is not a valid code. The message is for the person who typed it and reveals nothing about existing codes."""
 
 
 class CodeOrder(StrictModel):
@@ -41,14 +36,6 @@ class CodeOrder(StrictModel):
     how_long: GrantDuration = GrantDuration.HOUR
     minutes: int | None = Field(None, ge=1, le=24 * 60)
     valid_minutes: int = Field(DEFAULT_VALID_MINUTES, ge=1, le=24 * 60)
-
-
-@dataclass(frozen=True, slots=True)
-class MadeCode:
-    """A new code. Its digits cannot be shown again."""
-
-    digits: str
-    code: AccessCode
 
 
 class CodeControl(Protocol):
@@ -90,14 +77,6 @@ class VoucherOrder(StrictModel):
     band: Literal["child", "adult"]
     minutes: int = Field(ge=1, le=24 * 60)
     valid_days: int = Field(30, ge=1, le=366)
-
-
-@dataclass(frozen=True, slots=True)
-class MadeVouchers:
-    """New vouchers. Their codes cannot be shown again."""
-
-    codes: tuple[str, ...]
-    voucher: Voucher
 
 
 class VoucherControl(Protocol):

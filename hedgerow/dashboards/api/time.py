@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 from fastapi import Path
 from pydantic import Field
 
 from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import Session
 from hedgerow.policies.time_model import Bonus
 
 _NAME_LIMIT = 253
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetRow:
-    """State of one budget, in minutes. `subject` is empty for all use, `limit` is None without a limit today, `until` is the next reset."""
-
-    whose: str
-    subject: str
-    used: int
-    limit: int | None
-    left: int | None
-    until: float
 
 
 class TimeControl(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.pages.graphics import UseBar, use_bar
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
 from hedgerow.journal.reader import DeviceRow, RequestRow, UsageCount

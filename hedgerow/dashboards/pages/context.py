@@ -19,8 +19,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
-from hedgerow.dashboards.api.time import BudgetRow, TimeControl
-from hedgerow.dashboards.control import Control, DeviceView, InvalidInput, SiteCorrections
+from hedgerow.dashboards.api.time import TimeControl
+from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, InvalidInput, SiteCorrections
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit

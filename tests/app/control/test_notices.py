@@ -10,8 +10,7 @@ import pytest
 
 from hedgerow.app.control.notices import budget_notices, event_notices, send_in_subprocess, status_notices
 from hedgerow.blocklists.rules import Problem
-from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import Status
+from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.dashboards.notices import Notice, OutgoingMessage
 from hedgerow.dashboards.words.languages import language

@@ -7,7 +7,7 @@ import pytest
 from web_server import NOW
 from web_server.big_family import fill_big
 
-from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.control import BudgetRow
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.visits import VisitReader
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict

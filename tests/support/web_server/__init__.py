@@ -22,18 +22,20 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.codes import MadeVouchers, VoucherOrder, WrongCode
-from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.api.codes import VoucherOrder
 from hedgerow.dashboards.app import AppDependencies, create_app
 from hedgerow.dashboards.control import (
+    BudgetRow,
     Certificate,
     DeviceView,
     Enforcement,
     ExplanationView,
     InvalidInput,
+    MadeVouchers,
     Spared,
     Status,
     WebNames,
+    WrongCode,
 )
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor

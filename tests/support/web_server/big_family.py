@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.usage import UsageStore

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifelines
