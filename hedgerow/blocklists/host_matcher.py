@@ -49,6 +49,7 @@ class HostMatcher:
         self.sealed_sources = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self.sealed = sum(bits[category] for category in self.sealed_sources)
         self._source_names: dict[tuple[int, str], str] = {}  # the first that blocks, by set and category; empty if none does
+        self._latest: tuple[str, list[tuple[str, int]]] = "", []  # the host of the latest mask, and its keys with their sets
         self._has_networks = self._has_keys("!")
         # No name ends in a label that begins with a digit, and no address of the internet begins otherwise.
         self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
@@ -59,10 +60,13 @@ class HostMatcher:
         key = ".".join(host.split(".")[::-1]) + ".$"  # rule_key, written out: this is the hot path
         trie, offset = self._shards[bisect_right(self._borders, key)]
         blocked = lifted = 0
-        for _key, key_id in trie.iter_prefixes_with_ids(key):
+        found: list[tuple[str, int]] = []
+        for prefix, key_id in trie.iter_prefixes_with_ids(key):
             number = self._numbers[offset + key_id]
+            found.append((prefix, number))
             blocked |= self._blocked[number]
             lifted |= self._lifted[number]
+        self._latest = host, found
         if self._is_plain and ":" not in host:
             return blocked & ~lifted
         return self._special_mask(host, key, blocked, lifted)
@@ -134,7 +138,8 @@ class HostMatcher:
         """Return the list that puts a host into a category, without its line, which `rule_locator` looks up."""
         bit, lifted = self._bits.get(category, 0), 0
         origin: Origin | None = None
-        for key, number in self._keys_with(rule_key(host, exact=True)):
+        latest, found_keys = self._latest  # most often of the mask in which the category is
+        for key, number in found_keys if latest == host else self._keys_with(rule_key(host, exact=True)):
             lifted |= self._lifted[number]
             if origin is None and self._blocked[number] & bit:
                 source = self._source_names.get((number, category))

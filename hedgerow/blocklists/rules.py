@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hedgerow.values import value_dataclass
 
-@dataclass(frozen=True, slots=True)
+
+@value_dataclass(frozen=True, slots=True)
 class Origin:
     """The place where a rule was written.
 

@@ -87,16 +87,16 @@ class AnswerPolicy:
             judged = self.decide(ruleset, Request(device, RequestKind.DNS, target, dns_type=dns_type))
             if judged.verdict in (Verdict.BLOCK, Verdict.REWRITE):
                 return judged
-        if ruleset.rules.bypass and names_an_address(host, resolution.addresses) and not _is_known(ruleset, host):
+        addresses = resolution.addresses
+        if not addresses:
+            return decision
+        if ruleset.rules.bypass and names_an_address(host, addresses) and not _is_known(ruleset, host):
             return _NUMBER
-        judged_address = self._judge_addresses(ruleset, device, resolution.addresses) if resolution.addresses else None
+        judged_address = self._judge_addresses(ruleset, device, addresses)
         if judged_address is not None:
             return judged_address
-        if resolution.addresses and self.guard is not None:
-            blocking_decision = self.guard.blocking_decision(resolution.addresses)
-            if blocking_decision is not None and not self.names.is_local(host):
-                return blocking_decision
-        return decision
+        blocking_decision = None if self.guard is None else self.guard.blocking_decision(addresses)
+        return decision if blocking_decision is None or self.names.is_local(host) else blocking_decision
 
     def _judge_addresses(self, ruleset: Ruleset, device: DeviceId, addresses: tuple[bytes, ...]) -> Decision | None:
         """Return the first decision that blocks an address. Lists do not apply to this network's own addresses."""

@@ -31,6 +31,7 @@ _MAX_MESSAGE: Final = 65_535
 _EMPTY_OPT: Final = wire.opt_bytes(0, dnssec=False)
 _OPT_PREFIX: Final = _EMPTY_OPT[:5]  # name, type and our datagram size
 _SERVICES: Final = (wire.SVCB, wire.HTTPS)
+_PLAIN_ANSWERS: Final = {rtype: frozenset((rtype,)) for rtype in (wire.A, wire.AAAA)}
 _EMPTY_KEEPALIVE: Final = wire.option_bytes(wire.KEEPALIVE, b"")
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
@@ -191,13 +192,19 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     """
     if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
         return Draft(response.rcode, lifetime=FAILURE_TTL)
+    wants_proof = query.edns is not None and query.edns.dnssec
+    if response.is_whole and not wants_proof and response.rtypes == _PLAIN_ANSWERS.get(query.qtype) and not targets:
+        name = query.name
+        if all(record.owner == name for record in response.answers):  # as most answers are
+            body, ttls = _copy_records(response, 0, MAX_TTL)
+            lifetime = min([ttl for _, ttl in ttls])
+            return Draft(response.rcode, len(ttls), 0, body, ttls, float(lifetime), authentic=response.authentic)
     belongs = {query.name, *targets}
     if wire.DNAME in response.rtypes:
         belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and _is_ancestor(record.owner, belongs)])
     answers = [record for record in response.answers if record.owner in belongs]
     if targets:
         answers.sort(key=partial(_alias_rank, (query.name, *targets)))
-    wants_proof = query.edns is not None and query.edns.dnssec
     strips_ech = not keep_ech and has_ech(response)
     if strips_ech and wants_proof and wire.RRSIG in response.rtypes:
         return negative(ede=_SIGNED_ECH)

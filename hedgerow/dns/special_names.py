@@ -54,6 +54,8 @@ _SUFFIXES: Final = {
     CHECK_ZONE: SpecialUse.CHECK,
 }
 
+_SUFFIX_TEXTS: Final = tuple(_SUFFIXES)
+
 # Blocked with an address, these would make the device wait; NXDOMAIN makes it use the network's resolver at once.
 NXDOMAIN_WHEN_BLOCKED: Final = frozenset(
     {"mask.icloud.com", "mask-h2.icloud.com", "mask-api.icloud.com", "mask-canary.icloud.com", "dns-tunnel-check.googlezip.net"}
@@ -66,7 +68,7 @@ def special_use(host: str) -> SpecialUse | None:
     >>> special_use("_dns.resolver.arpa"), special_use("example.com")
     (<SpecialUse.NODATA: 3>, None)
     """
-    while host:
+    while host and host.endswith(_SUFFIX_TEXTS):
         found = _SUFFIXES.get(host)
         if found is not None:
             return found

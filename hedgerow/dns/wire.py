@@ -44,7 +44,6 @@ PADDING: Final = 12  # the EDNS option (RFC 7830)
 _EMPTY_ERROR: Final = (0, 2)  # octets of one without content, or with a code alone
 _MAC_OPTION: Final = 65_001  # the EDNS option for local use with which forwarders pass on the client's MAC address
 _MAC_OCTETS: Final = 6
-_MAX_LABEL: Final = 63
 _MAX_NAME: Final = 255  # with its last octet
 UDP_SIZE: Final = 1232  # the largest datagram that we send or accept (DNS flag day 2020)
 
@@ -99,21 +98,20 @@ class Edns(NamedTuple):
 class Query(NamedTuple):
     """One question. `name` is the qname in wire form, lower case; `end` is where the question ends in `data`.
 
-    `shape` is the last byte of the cache key. `cacheable` is False for a query whose shape the hot path cannot tell from its bytes.
+    `host` is the name as policies know it. `shape` is the last byte of the cache key and of `suffix`, which has type and class before it.
+    `cacheable` is False for a query whose shape the hot path cannot tell from its bytes.
     """
 
     data: bytes
     end: int
     name: bytes
+    host: str
     qtype: int
     qclass: int
     edns: Edns | None
     shape: int
     cacheable: bool
-
-    @property
-    def host(self) -> str:
-        return host_of(self.name)
+    suffix: bytes
 
     @property
     def limit(self) -> int:
@@ -129,10 +127,6 @@ class Query(NamedTuple):
         `Responder.look_up` and `BatchUdpListener` compute the same bytes without parsing.
         """
         return self.data[2:HEADER] + self.name + self.suffix
-
-    @property
-    def suffix(self) -> bytes:
-        return self.data[self.end - 4 : self.end] + bytes((self.shape,))
 
     @property
     def suffix_key(self) -> bytes:
@@ -216,15 +210,23 @@ def host_of(name: bytes) -> str:
     >>> host_of(b"\x03www\x07example\x00"), host_of(b"\x03a.b\x00"), host_of(b"\x00")
     ('www.example', 'a\\046b', '')
     """
-    at = dots = longest = 0
-    while size := name[at]:
-        at += 1 + size
-        dots += 1
-        if size > longest:
-            longest = size
+    return _plain_host(name) or _escaped(name)
+
+
+def _plain_host(name: bytes) -> str | None:
+    """Return a name in lower case whose last octet is the only zero, as policies know it; None for a malformed or an unusual one."""
+    at = labels = longest = 0
+    try:
+        while size := name[at]:
+            at += 1 + size
+            labels += 1
+            if size > longest:
+                longest = size
+    except IndexError:
+        return None
     # Lengths become dots, and so does whatever no host has. If there are more dots than lengths, the name has such octets.
     host = name[1:at].translate(_TO_HOST).decode("ascii")
-    return host if dots and longest <= _SHORT_LABEL and host.count(".") == dots - 1 else _escaped(name)
+    return host if at < _MAX_NAME and longest <= _SHORT_LABEL and host.count(".") == labels - 1 else None
 
 
 def _escaped(name: bytes) -> str:
@@ -250,29 +252,18 @@ def parse_query(data: bytes, transport: str = "udp") -> Query:
     """Parse a query whose opcode is QUERY. Raises Malformed."""
     end = data.find(0, HEADER) + 1
     rest = data[end:]
-    if end and len(rest) in _BEHIND_NAME and _is_name(name := data[HEADER:end]):
-        # Queries differ in little but their names.
-        return Query(data, end + 4, name.lower(), *_parse_around(data[2:HEADER], rest, transport))
+    if end and len(rest) in _BEHIND_NAME:  # queries differ in little but their names
+        name = data[HEADER:end].lower()
+        host = _plain_host(name)
+        if host is not None:
+            return Query(data, end + 4, name, host, *_parse_around(data[2:HEADER], rest, transport))
     return _parse_whole(data, transport)
 
 
 @lru_cache(maxsize=1024)
-def _parse_around(head: bytes, rest: bytes, transport: str) -> tuple[int, int, Edns | None, int, bool]:
+def _parse_around(head: bytes, rest: bytes, transport: str) -> tuple[int, int, Edns | None, int, bool, bytes]:
     """Parse a query without its name. Raises Malformed."""
-    return _parse_whole(b"\0\0" + head + b"\0" + rest, transport)[3:]
-
-
-def _is_name(name: bytes) -> bool:
-    """Return whether octets, of which only the last is zero, are one uncompressed name."""
-    at = 0
-    try:
-        while size := name[at]:
-            if size > _MAX_LABEL:
-                return False
-            at += 1 + size
-    except IndexError:
-        return False
-    return at < _MAX_NAME
+    return _parse_whole(b"\0\0" + head + b"\0" + rest, transport)[4:]
 
 
 def _parse_whole(data: bytes, transport: str) -> Query:
@@ -306,7 +297,8 @@ def _parse_whole(data: bytes, transport: str) -> Query:
     if additional > 1 or (additional and edns is None) or (edns is not None and edns.version):
         cacheable = False
     shape = _shape(edns) | _TRANSPORT_SHAPES[transport]
-    return Query(data, end, name.lower(), qtype, qclass, edns, shape, cacheable)
+    name = name.lower()
+    return Query(data, end, name, host_of(name), qtype, qclass, edns, shape, cacheable, data[end - 4 : end] + bytes((shape,)))
 
 
 def query_of(key: bytes) -> Query:
@@ -359,6 +351,8 @@ def opt_bytes(rcode: int, dnssec: bool, options: bytes = b"") -> bytes:
 def read_record(data: bytes, at: int, question_name: bytes = b"", known: dict[int, bytes] | None = None) -> Record:
     if question_name and data[at : at + 2] == QUESTION_POINTER:
         owner, name_end = question_name, at + 2
+    elif data[at : at + 1] == b"\0":
+        owner, name_end = b"\0", at + 1
     else:
         owner, name_end = read_name(data, at, known)
         owner = owner.lower()

@@ -35,6 +35,7 @@ YOUTUBE_CHOSEN = "youtube_only"
 """`what` of a RULE decision about films of YouTube that are not of chosen channels."""
 WELCOME_REASONS = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
 """Reasons why a café's seat is closed before a guest can begin."""
+_NO_DNS_RULE = DnsRuleMatch(None, 0)
 LIFTED_BY_ALWAYS = frozenset((Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET))
 """Closures that leave open what the policy allows `always`. A pause does not: somebody has just ordered it."""
 
@@ -210,7 +211,7 @@ def _by_list_rule(context: RequestContext, ruling: DnsRuleMatch, mask: int) -> D
 def _dns_rule_match(context: RequestContext, mask: int) -> DnsRuleMatch:
     request, catalogue = context.request, context.catalogue
     if not mask or not request.dns_type or not catalogue.has_dns_rules:
-        return DnsRuleMatch(None, 0)
+        return _NO_DNS_RULE
     return catalogue.match_dns_rule(request.host, request.dns_type, mask)
 
 

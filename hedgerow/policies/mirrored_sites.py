@@ -30,7 +30,8 @@ SEARCH_FRONT_ENDS = frozenset({"searx", "searxng", "whoogle", "librex", "librey"
 _DIRECT_DOMAINS = frozenset({"plex.direct", "quickconnect.to", "ui.direct", "nvidiagrid.net"})
 """Domains of services whose names tell the address of the family's own server, or of a game's, with a certificate for it."""
 
-_DIGIT = re.compile(r"[0-9]")
+_SPELLED = re.compile(r"[0-9](?:[0-9]{0,2}[.-][0-9]{1,3}){3}|[0-9a-f]{8}|-[0-9a-f]{0,4}-")
+"""What a name has at least that spells an address: most have none of it."""
 _QUAD = re.compile(r"(?<![0-9])(?=([0-9]{1,3})([.-])([0-9]{1,3})\2([0-9]{1,3})\2([0-9]{1,3})(?![0-9]))")
 _HEX = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
 _SIX = re.compile(r"[0-9a-f]{0,4}(?:-[0-9a-f]{0,4}){2,7}")
@@ -75,7 +76,7 @@ def names_an_address(host: str, addresses: Iterable[bytes]) -> bool:
     >>> names_an_address("13.10.55.45.bl.example", [bytes((127, 0, 0, 2))])
     False
     """
-    if _DIGIT.search(host) is None or is_beneath(host, _DIRECT_DOMAINS):
+    if _SPELLED.search(host) is None or is_beneath(host, _DIRECT_DOMAINS):
         return False
     return bool(_addresses_in(host) & set(addresses))
 

@@ -18,6 +18,7 @@ from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
+from hedgerow.values import value_dataclass
 
 DeviceId = NewType("DeviceId", str)  # the name in the policy file; for a device without one its MAC address if known, else its IP address
 
@@ -69,7 +70,7 @@ class SafeSearch(StrEnum):
     STRICT = "strict"
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Request:
     """A client's request, as far as the enforcement point knows it.
 
@@ -92,7 +93,7 @@ class Request:
     flaw: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Decision:
     """A verdict that explains itself.
 
@@ -151,7 +152,7 @@ class Grant:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Observation:
     """A decision as the journal may store it, after the person's privacy setting was applied (`privacy.observe`).
 

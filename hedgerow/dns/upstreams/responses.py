@@ -32,6 +32,7 @@ from hedgerow.dns.wire import (
 
 _MAX_RECORDS: Final = 512  # of a section; all are read and judged while other queries wait
 _MAX_ALIASES: Final = 32
+_ADDRESS_OCTETS: Final = {A: 4, AAAA: 16}
 _MAX_SVCB_OCTETS: Final = 8192  # octets of an SVCB record
 _MAX_HINT_OCTETS: Final = 1024  # octets of addresses in one
 _SERVICES: Final = (SVCB, HTTPS)
@@ -82,9 +83,10 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
         records = []
         for _ in range(count):
             record = read_record(data, at, owner, names)
-            check_rdata(data, record, names)
-            at = record.end
-            if data[record.ttl_at - 2 : record.ttl_at] == qclass or (record.rtype == OPT and len(sections) == 2):
+            rtype, at = record.rtype, record.end
+            if rtype != OPT and at - record.start != _ADDRESS_OCTETS.get(rtype):
+                check_rdata(data, record, names)
+            if data[record.ttl_at - 2 : record.ttl_at] == qclass or (rtype == OPT and len(sections) == 2):
                 records.append(record)
             else:
                 is_whole = False
