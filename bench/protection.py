@@ -30,6 +30,7 @@ SAMPLE = ROOT / "bench" / "protection_sample.yaml"
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench")]
 
 from list_mirror import stored_lists  # noqa: E402
+from protection_pages import blocked_by_e2guardian, read_pages  # noqa: E402
 from protection_peers import Peer, peers  # noqa: E402
 from protection_sets import CATEGORIES, HEALTH_TERMS, NameSet, Sets, read_sets  # noqa: E402
 
@@ -286,6 +287,22 @@ class Report:
             yield f"- {title}: {counted}. In brackets: of {setups} profiles and setups.\n"
 
 
+def page_lines(folder: Path) -> Iterator[str]:
+    """Compare pages judged by their words."""
+    pages = read_pages()
+    found = blocked_by_e2guardian(pages, folder)
+    yield "## Pages judged by their words\n"
+    yield "e2guardian with its phrases as Debian installs it, beside Hedgerow. The pages were written for Hedgerow's own tests, which they"
+    yield "pass, so they show what filters stumble over and measure nobody's accuracy.\n"
+    if found is None:
+        yield "e2guardian could not be run here.\n"
+    rows = (
+        [page.name, "–" if found is None else "blocked" if page.name in found else "open", ", ".join(page.closed_for) or "open"]
+        for page in pages
+    )
+    yield from table(["page", "e2guardian", "Hedgerow closes it for"], rows)
+
+
 def failures(sample: Mapping[str, object]) -> list[str]:
     """Return what the fixed sample does not keep."""
     expected = sample["expected"]
@@ -313,7 +330,7 @@ def measure(options: argparse.Namespace) -> str:
         folder = Path(text)
         filters, sources, missing = open_filters(stored_lists(options.data), folder, SETUPS)
         with peers(sources, options.data, folder) as running:
-            body = "\n".join(Report(sets, filters, running).lines())
+            body = "\n".join([*Report(sets, filters, running).lines(), *page_lines(folder)])
             absent = [*running_notes(running), *(f"`{each}`" for each in sets.missing)]
     stored = ", ".join(source.name for source in sources if "/" not in source.name)
     head = (

@@ -1,8 +1,8 @@
 """Other filters beside Hedgerow in `bench/protection.py`, as far as they can be run here.
 
 dnsmasq runs with the names of the same lists. AdGuard Home's default list is read by Hedgerow's own parser, because its program is not to
-be had from Debian or PyPI. e2guardian judges pages by their words: without lists of sites it blocks none of these names, and nobody here
-holds the pages.
+be had from Debian or PyPI. e2guardian judges pages by their words: without lists of sites it blocks none of these names, so it stands in
+`protection_pages.py`.
 """
 
 from __future__ import annotations
