@@ -73,14 +73,16 @@ class ResponseScanning:
             report(finding)
 
         device = active.requests[0].device
-        scanner = BodyScanner(head, self._scan_rules(rules, active), self._pool, refuse, on_page_scanned, self._wholes, device)
+        scanner = BodyScanner(head, self._scan_rules(rules, active, head), self._pool, refuse, on_page_scanned, self._wholes, device)
         if (refusal := scanner.declared_refusal) is not None:
             flow.metadata[REFUSAL_KEY] = refusal
         elif not scanner.is_done:
             flow.metadata[SCANNER_KEY] = scanner
 
-    def _scan_rules(self, content: ContentRules, active: ActiveRequest) -> ScanRules:
+    def _scan_rules(self, content: ContentRules, active: ActiveRequest, head: Head) -> ScanRules:
         """Return the rules for a response. A page of a well-known or listed host is recognised by its own labels only."""
+        if not head.may_be_page:
+            return ScanRules(content, self._phrase_lists())
         policy, named = self._clients.policy, active.ruleset.rules.categories
         topics = tuple(topic for topic in TOPICS if (rule := named.get(topic)) is not None and not rule.allow)
         is_known = not all(policy.may_be_remembered(each.host) for each in active.requests)
