@@ -74,7 +74,7 @@ class BodyScan:
     def go_on(self) -> None:
         """Scan the next portion of the bytes that were fed."""
         if self._pieces is None:
-            self._pieces = self._unpack()
+            self._pieces = _unpack(self._packed, self._decoder)
         begun = self._decoder.work
         try:
             while self._active and self._decoder.work - begun < PORTION:
@@ -126,9 +126,11 @@ class BodyScan:
         self._active.clear()
         self._packed, self._pieces = deque(), None
 
-    def _unpack(self) -> Iterator[bytes]:
-        while self._packed:
-            yield from self._decoder.feed(self._packed.popleft())
+
+def _unpack(packed: deque[bytes], decoder: ContentDecoder) -> Iterator[bytes]:
+    """Yield what a decoder makes of these bytes. Not a method: a scan that is given up would refer to itself, and keep megabytes."""
+    while packed:
+        yield from decoder.feed(packed.popleft())
 
 
 def page_verdict(refusal: Decision | None) -> str | None:

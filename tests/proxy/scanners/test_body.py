@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import sys
+import weakref
 
 import brotli
 import pytest
@@ -91,3 +93,18 @@ def test_kinds_of_files_by_head_or_by_content(body: bytes, head: Head, kind: str
         scan.feed(body[at : at + 3])
     scan.end()
     assert (scan.refusal.what if scan.refusal is not None else None) == kind
+
+
+def test_a_scan_that_is_given_up_is_freed_at_once() -> None:
+    """Without the garbage collector, which rarely looks: a decoder holds megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        scan = BodyScan(Head("", "text/html", encoding="br"), WORDS)
+        scan.feed(brotli.compress(("\ufdfa" * 1_000_000).encode()))
+        assert scan.is_busy
+        freed = weakref.ref(scan)
+        del scan
+        assert freed() is None
+    finally:
+        gc.enable()
