@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 
 from hedgerow.network.admissions import SET_SIZE
+from hedgerow.network.icmp_rules import DISCOVERY_TYPES
 from hedgerow.network.nft_expressions import (
     NftCommand,
     NftExpression,
     add_pair_set,
+    connection_direction,
     destination_port,
     destination_ports,
     match,
@@ -17,6 +19,7 @@ from hedgerow.network.nft_expressions import (
     pair_in_set,
     payload,
     protocol,
+    source_ports,
 )  # fmt: skip
 from hedgerow.network.protocol_signatures import UDP_HEADER_BYTES
 from hedgerow.policies.network import Flow
@@ -36,7 +39,6 @@ _DHCP = (
     ("ip", (67, 68), [ip_network(text) for text in ("255.255.255.255", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]),
     ("ip6", (546, 547), [ip_network(text) for text in ("ff02::/16", "fe80::/10")]),
 )
-_ND_TYPES = [133, 137]  # from router solicitation to redirect
 _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 
 
@@ -61,8 +63,16 @@ def bridged_services() -> list[list[NftExpression]]:
 
     The hop limit tells neighbour discovery from a tunnel through a router, which lowers it (RFC 4861 §3.1).
     """
-    discovery = [match(payload("icmpv6", "type"), {"range": _ND_TYPES}), match(payload("ip6", "hoplimit"), 255)]
+    discovery = [match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}), match(payload("ip6", "hoplimit"), 255)]
     return [discovery, *([protocol("udp"), destination_port(*ports), networks(ip, places)] for ip, ports, places in _DHCP)]
+
+
+def flow_replies(flow: Flow) -> list[list[NftExpression]]:
+    """Return the conditions of answers to connections that others begin to a flow's ports on the device, as players of a game do."""
+    if flow.begins_with_stun:
+        return []
+    condition = [protocol(flow.protocol), connection_direction("reply"), source_ports(flow.ports)]
+    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)] if flow.to else [condition]
 
 
 def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
@@ -73,5 +83,9 @@ def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
         condition.append(match({"payload": {"base": "ih", "offset": 32, "len": 32}}, _STUN_COOKIE))
     if not flow.to:
         return [condition]
-    by_family = {ip: [network for network in flow.to if network.version == version] for ip, version in _VERSIONS.items()}
-    return [[networks(ip, found), *condition] for ip, found in by_family.items() if found]
+    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)]
+
+
+def _by_family(wanted: Sequence[IpNetwork]) -> list[tuple[str, list[IpNetwork]]]:
+    by_family = {ip: [network for network in wanted if network.version == version] for ip, version in _VERSIONS.items()}
+    return [(ip, found) for ip, found in by_family.items() if found]

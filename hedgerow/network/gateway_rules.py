@@ -27,8 +27,20 @@ from hedgerow.network.destination_rules import (
     admitted_destinations,
     bridged_services,
     flow_conditions,
+    flow_replies,
     local_destinations,
     render_admitted_sets,
+)
+from hedgerow.network.icmp_rules import (
+    ICMP,
+    ICMP6,
+    IP_VERSIONS,
+    error_rules,
+    incoming_limits,
+    is_long_ping,
+    other_messages,
+    ping_limits,
+    watch_source,
 )
 from hedgerow.network.nft_expressions import (
     ACCEPT,
@@ -41,10 +53,12 @@ from hedgerow.network.nft_expressions import (
     add_elements,
     add_rule,
     add_set,
-    connection_state,
+    add_source_to_set,
+    connection_direction,
     destination_port,
     existing_connection,
     goto,
+    limit,
     match,
     meta,
     own,
@@ -71,17 +85,11 @@ PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS also answers at 5353
 # OpenVPN, L2TP, WARP, Teredo, ZeroTier, WireGuard (twice), Tailscale
 TUNNEL_UDP_PORTS = (1194, 1701, 2408, 3544, 9993, 51820, 51821, 41641)
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
-ICMP, ICMP6 = 1, 58
 SSH_PORT = 22
 IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
-MAX_PING_BYTES = 128  # the whole packet; people and games send 60 to 104
 NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
 NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
-PING_RATE, PING_BURST = 20, 60  # likewise, of echo requests
-ECHO_REQUESTS = ((ICMP, "icmp", "echo-request", "echo-reply"), (ICMP6, "icmpv6", "echo-request", "echo-reply"))
-WATCH_TIMEOUT_S = 60
 CUT_TIMEOUT_S = 10
-IP_VERSIONS = ((4, "ip"), (6, "ip6"))
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
 DYNAMIC_SETS = ("cut", "watched", "admitted", "routed", "owned", "owners")
 """Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, admitted
@@ -258,25 +266,15 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
 
 
 def _limits_of_replies() -> list[NftCommand]:
-    """Limit what NTP and echo replies bring to devices that are not open: a server of somebody's own may send anything."""
+    """Limit what NTP and ICMP bring to devices that are not open: a server of somebody's own may send anything."""
     is_ntp = [protocol("udp"), match(payload("th", "sport"), NTP_PORT)]
-    small_ntp = [match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)}), _limit(NTP_RATE, NTP_BURST)]
+    small_ntp = [match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)}), limit(NTP_RATE, NTP_BURST)]
     rules = []
     for version, ip in IP_VERSIONS:
         is_watched = match(payload(ip, "daddr"), f"@watched_v{version}")
         rules += [add_rule(FORWARD_CHAIN, is_watched, *is_ntp, *small_ntp, ACCEPT)]
         rules += [add_rule(FORWARD_CHAIN, is_watched, *is_ntp, COUNTER, DROP, comment="tunnel")]
-    for (number, icmp, _, reply), (version, ip) in zip(ECHO_REQUESTS, IP_VERSIONS, strict=True):
-        is_reply = [protocol(number), match(payload(ip, "daddr"), f"@watched_v{version}"), match(payload(icmp, "type"), reply)]
-        small = [match({"meta": {"key": "length"}}, MAX_PING_BYTES, "<="), _limit(PING_RATE, PING_BURST)]
-        rules += [add_rule(FORWARD_CHAIN, *is_reply, *small, ACCEPT)]
-        rules += [add_rule(FORWARD_CHAIN, *is_reply, COUNTER, DROP, comment="tunnel")]
-    return rules
-
-
-def _limit(rate: int, burst: int, *, exceeded: bool = False) -> NftExpression:
-    """Return the condition that packets come no faster than this, or faster if `exceeded`. All packets of a rule count together."""
-    return {"limit": {"rate": rate, "burst": burst, "per": "second"} | ({"inv": True} if exceeded else {})}
+    return [*rules, *incoming_limits(FORWARD_CHAIN)]
 
 
 def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str) -> list[NftCommand]:
@@ -291,14 +289,13 @@ def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str)
 
 
 def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
-    is_icmp_error = connection_state("related", "!=")  # error messages are as long as the packet that they quote
     refused: list[tuple[str, list[NftExpression]]] = [
         *(("encrypted dns address", [_to_encrypted_dns(version, ip)]) for version, ip in IP_VERSIONS),
         ("other resolver", [_tcp_or_udp(), destination_port(*PLAIN_DNS_PORTS)]),
         ("encrypted dns", [_tcp_or_udp(), destination_port(*ENCRYPTED_DNS_PORTS)]),
         ("quic", [protocol("udp"), destination_port(80, 443)]),
         ("tunnel", [meta("l4proto", [TCP, UDP, ICMP, ICMP6, *IPSEC_PROTOCOLS], "!=")]),
-        ("tunnel", [protocol(ICMP, ICMP6), match({"meta": {"key": "length"}}, MAX_PING_BYTES, ">"), is_icmp_error]),
+        ("tunnel", is_long_ping()),
         ("tunnel", [protocol("udp"), destination_port(*TUNNEL_UDP_PORTS)]),
         ("tunnel", [protocol("tcp"), destination_port(*TUNNEL_TCP_PORTS)]),
         *((signature.what, signature.expressions()) for signature in PROTOCOL_SIGNATURES),
@@ -310,24 +307,26 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     if gateway.redirect_ports.redirected_ports:
         refused.append(("page round the proxy", [protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports)]))
     rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
-    for (number, icmp, request, _), (version, ip) in zip(ECHO_REQUESTS, IP_VERSIONS, strict=True):
-        is_request = [protocol(number), match(payload(icmp, "type"), request)]
-        rules.append(add_rule(GUARDED_CHAIN, *is_request, _add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S)))
-        rules.append(add_rule(GUARDED_CHAIN, *is_request, _limit(PING_RATE, PING_BURST, exceeded=True), COUNTER, DROP, comment="tunnel"))
+    rules += ping_limits(GUARDED_CHAIN)
     rules += _time_and_errors(GUARDED_CHAIN)
     rules.append(_refusal(GUARDED_CHAIN, "tunnel", protocol("udp"), destination_port(NTP_PORT)))
     if gateway.strict:
         return rules + _strict_rules(gateway)
+    rules += [add_rule(GUARDED_CHAIN, protocol(ICMP, ICMP6), *condition, ACCEPT) for condition in local_destinations(gateway.local)]
+    rules += [_refusal(GUARDED_CHAIN, "tunnel", *condition) for condition in other_messages()]
     return rules if gateway.any_destination else rules + _named_rules(gateway)
 
 
 def _named_rules(gateway: Gateway) -> list[NftCommand]:
-    """Let connections pass that exist, or that begin as the gateway's options or the destinations allow; refuse the rest."""
+    """Let connections pass that the device began, or that begin as the gateway's options or the destinations allow; refuse the rest.
+
+    A connection that begins outside passes as far as its answers may: else a server without a name could call a device, and not be called.
+    """
     allowed = [[protocol(ICMP, ICMP6)], *(_ipsec() if gateway.allow_ipsec else ())]
     if gateway.allow_ssh:
         allowed.append([protocol("tcp"), destination_port(SSH_PORT)])
-    allowed = [[existing_connection()], *local_destinations(gateway.local), *allowed]
-    allowed += [condition for flow in gateway.flows for condition in flow_conditions(flow)]
+    allowed = [[connection_direction("original"), existing_connection()], *local_destinations(gateway.local), *allowed]
+    allowed += [condition for flow in gateway.flows for condition in (*flow_conditions(flow), *flow_replies(flow))]
     allowed += admitted_destinations()
     return [*(add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in allowed), _refusal(GUARDED_CHAIN, "no name")]
 
@@ -353,7 +352,7 @@ def _held_rules(gateway: Gateway) -> list[NftCommand]:
 def _closed_rules() -> list[NftCommand]:
     """Let only NTP pass. DNS and web traffic has been redirected before, so helplines are open."""
     cut = [
-        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), _add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S))
+        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S))
         for version, ip in IP_VERSIONS
     ]
     return [*_time_and_errors(CLOSED_CHAIN), *cut, _refusal(CLOSED_CHAIN, "closed")]
@@ -369,23 +368,15 @@ def _time_and_errors(chain: str) -> list[NftCommand]:
     is_ntp = (protocol("udp"), destination_port(NTP_PORT))
     lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
     return [
-        *(
-            add_rule(chain, meta("nfproto", [f"ipv{version}"]), *is_ntp, _add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S))
-            for version, ip in IP_VERSIONS
-        ),
-        add_rule(chain, *is_ntp, lengths, _limit(NTP_RATE, NTP_BURST), ACCEPT),
-        add_rule(chain, protocol(ICMP, ICMP6), connection_state("related"), ACCEPT),
+        *watch_source(chain, *is_ntp),
+        add_rule(chain, *is_ntp, lengths, limit(NTP_RATE, NTP_BURST), ACCEPT),
+        *error_rules(chain),
         *(add_rule(chain, *condition, ACCEPT) for condition in bridged_services()),
     ]
 
 
 def _ipsec() -> list[list[NftExpression]]:
     return [[protocol(*IPSEC_PROTOCOLS)], [protocol("udp"), destination_port(*IPSEC_PORTS)]]
-
-
-def _add_source_to_set(name: str, ip: str, timeout: int) -> NftExpression:
-    element = {"elem": {"val": payload(ip, "saddr"), "timeout": timeout}}
-    return {"set": {"op": "update", "elem": element, "set": f"@{name}"}}
 
 
 def _refusal(chain: str, what: str, *condition: NftExpression) -> NftCommand:

@@ -79,6 +79,15 @@ def destination_port(*ports: int) -> NftExpression:
 
 def destination_ports(ports: Sequence[tuple[int, int]]) -> NftExpression:
     """Match ranges of ports, of which first and last are given. They may overlap, which a set would refuse."""
+    return _port_ranges("dport", ports)
+
+
+def source_ports(ports: Sequence[tuple[int, int]]) -> NftExpression:
+    """Match ranges of ports, as `destination_ports` does."""
+    return _port_ranges("sport", ports)
+
+
+def _port_ranges(field: str, ports: Sequence[tuple[int, int]]) -> NftExpression:
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ports):
         if merged and first <= merged[-1][1] + 1:
@@ -86,7 +95,7 @@ def destination_ports(ports: Sequence[tuple[int, int]]) -> NftExpression:
         else:
             merged.append((first, last))
     values = [first if first == last else {"range": [first, last]} for first, last in merged]
-    return match(payload("th", "dport"), values[0] if len(values) == 1 else {"set": values})
+    return match(payload("th", field), values[0] if len(values) == 1 else {"set": values})
 
 
 def networks(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
@@ -106,8 +115,24 @@ def connection_state(name: str, operator: str = "in") -> NftExpression:
     return match({"ct": {"key": "state"}}, name, operator)
 
 
+def connection_direction(direction: str) -> NftExpression:
+    """Match packets in the `original` direction of their connection, or in that of its `reply`."""
+    return match({"ct": {"key": "direction"}}, direction)
+
+
 def existing_connection() -> NftExpression:
     return match({"ct": {"key": "state"}}, ["established", "related"], "in")
+
+
+def limit(rate: int, burst: int, *, exceeded: bool = False) -> NftExpression:
+    """Match packets that come no faster than this, or faster if `exceeded`. All packets of a rule count together."""
+    return {"limit": {"rate": rate, "burst": burst, "per": "second"} | ({"inv": True} if exceeded else {})}
+
+
+def add_source_to_set(name: str, ip: str, timeout: int) -> NftExpression:
+    """Add a packet's source to a dynamic set for `timeout` seconds, or prolong its stay."""
+    element = {"elem": {"val": payload(ip, "saddr"), "timeout": timeout}}
+    return {"set": {"op": "update", "elem": element, "set": f"@{name}"}}
 
 
 def goto(chain: str) -> NftExpression:

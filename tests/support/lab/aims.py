@@ -7,9 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from lab.house import LAN4, LAN6, MACS, NUMBERS, House, give_address
-from lab.internet import OWN4, PEER4, address4
+from lab.internet import FRONT, OWN4, PEER4, UNNAMED6, address4
 from lab.spaces import Space
 from lab.tunnels import WEB_PROXY_PORT
 
@@ -146,6 +147,23 @@ sys.exit(b"a packet inside" not in peer.recv(65536))
 """
 
 
+ANSWER = """
+import socket
+server = socket.create_server(("::", 5000), family=socket.AF_INET6)
+print("ready", flush=True)
+client, _ = server.accept()
+client.sendall(client.recv(100).upper())
+"""
+CALL_IN = """
+import socket, sys
+peer = socket.create_connection((sys.argv[1], 5000), 3, (sys.argv[2], 0))
+peer.settimeout(3)
+peer.sendall(b"hello")
+print(peer.recv(100))
+"""
+ICMP_TUNNEL = Path(__file__).with_name("icmp.py")
+
+
 def reached(aim: Aim, house: House, device: Space, *, hoped: bool) -> bool:
     """Return True if an aim is reached. An expected (`hoped`) success is retried for a minute, since a busy machine is not a filter."""
     deadline = time.monotonic() + 60
@@ -172,6 +190,13 @@ def reads(*words: str, page: str = CLOSED) -> Aim:
         return f"page of {page}" in device.run("curl", "-sk", "--max-time", "3", *words).stdout
 
     return aim
+
+
+def fronts_after_refusals(_house: House, device: Space) -> bool:
+    """Refuse the network's certificate, as an app with pinned certificates does, then ask for a blocked site inside TLS."""
+    for _ in range(4):
+        device.run("curl", "-s", "--max-time", "3", f"https://{FRONT}/")
+    return reads("-k", "--http1.1", "-H", f"Host: {CLOSED}", f"https://{FRONT}/")(_house, device)
 
 
 def wireguard(address: str, port: int) -> Aim:
@@ -330,6 +355,29 @@ def asks_in_fragments(server: str) -> Aim:
 def pings(address: str, octets: int) -> Aim:
     """True if an echo request's payload comes back, which is enough for a tunnel."""
     return lambda _house, device: device.run("ping", "-c", "1", "-W", "2", "-s", str(octets), address).returncode == 0
+
+
+def tunnels_in_icmp(kind: str, enough: int) -> Aim:
+    """True if a tunnel in 400 ICMP messages brings back more than a trickle. `kind` is that of `lab/icmp.py`."""
+
+    def aim(_house: House, device: Space) -> bool:
+        octets = device.run(sys.executable, "-P", str(ICMP_TUNNEL), "ask", kind, PEER4, "400", seconds=20).stdout.strip()
+        return int(octets or 0) >= enough
+
+    return aim
+
+
+def is_called_from_outside(house: House, device: Space) -> bool:
+    """True if a server without a name can open a connection to the device, and is answered. Most routers prevent it, but not all."""
+    address = device.must("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global").split("inet6 ")[1].partition("/")[0]
+    listening = device.start(sys.executable, "-P", "-c", ANSWER)
+    try:
+        assert listening.stdout
+        listening.stdout.readline()
+        return "HELLO" in house.net.space.run(sys.executable, "-P", "-c", CALL_IN, address, UNNAMED6).stdout
+    finally:
+        listening.kill()
+        listening.wait()
 
 
 def through_socks(host: str, *, port: int = 1080) -> Aim:

@@ -20,7 +20,9 @@ from lab.aims import (
     datagram_with_options,
     floods,
     floods_pings,
+    fronts_after_refusals,
     in_pieces,
+    is_called_from_outside,
     lies_about_the_name,
     noise,
     openvpn,
@@ -34,6 +36,7 @@ from lab.aims import (
     through_ssh,
     through_web_proxy,
     tunnels_by_iodine,
+    tunnels_in_icmp,
     tunnels_in_names,
     wears_the_parents_address,
     wireguard,
@@ -45,6 +48,7 @@ from lab.aims import (
 from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
 from lab.internet import (
     CLOUDFLARE_PORT,
+    FRONT,
     KNOWN4,
     KNOWN6,
     NUMBERED,
@@ -73,7 +77,8 @@ class Attempt:
     """One attempt. `normally`, `strictly` and `in_pause`: True if a guarded device succeeds then; `why` says what Hedgerow does, or why the
     bypass is open.
 
-    `pages`: closed only if web traffic is redirected to the proxy.
+    `pages`: closed only if web traffic is redirected to the proxy. `inspected`: True if it succeeds on a device that trusts the network's
+    certificate; None: as `normally`.
     """
 
     what: str
@@ -84,6 +89,16 @@ class Attempt:
     strictly: bool = False
     in_pause: bool = False
     pages: bool = False
+    inspected: bool | None = None
+
+    @property
+    def with_certificate(self) -> bool:
+        return self.normally if self.inspected is None else self.inspected
+
+    @property
+    def is_web(self) -> bool:
+        """True if the proxy decides about it, so that the certificate can matter."""
+        return self.pages or self.tool.startswith(("curl", "Chromium"))
 
 
 _NAMES = "redirected to Hedgerow, which answers the query"
@@ -177,6 +192,22 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("A TLS handshake byte by byte, as by GoodbyeDPI and zapret", "a handshake", in_pieces("octets"), _JUDGED, pages=True),
     Attempt("A TLS handshake in many records", "a handshake", in_pieces("records"), _JUDGED, pages=True),
     Attempt(
+        *("Domain fronting: a blocked site that an allowed host serves too", "curl -H Host"),
+        reads("-k", "--http1.1", "-H", f"Host: {CLOSED}", f"https://{FRONT}/"),
+        "with the certificate, the proxy checks each request; without it, it sees the allowed host only",
+        normally=True,
+        strictly=True,
+        inspected=False,
+    ),
+    Attempt(
+        *("Domain fronting, after refusing the network's certificate several times", "curl -H Host"),
+        fronts_after_refusals,
+        "with the certificate, the proxy checks each request; without it, it sees the allowed host only",
+        normally=True,
+        strictly=True,
+        inspected=False,
+    ),
+    Attempt(
         *("HTTP/2 without TLS", "curl --http2-prior-knowledge"),
         reads("--http2-prior-knowledge", *at(CLOSED), f"http://{CLOSED}/"),
         "redirected to the proxy, which does not accept it",
@@ -231,6 +262,15 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("A tunnel in pings, IPv6", "ping -s 1000", pings(PEER6, 1000), "echo requests may have the usual size only"),
     Attempt("A tunnel in small pings", "ping -f", floods_pings(PEER4), "echo requests and replies are limited to 20 per second"),
     Attempt("A tunnel in small pings, IPv6", "ping -f", floods_pings(PEER6), "echo requests and replies are limited to 20 per second"),
+    Attempt("A tunnel in ICMP timestamps", "raw packets", tunnels_in_icmp("timestamp", 5_000), "only echo requests pass"),
+    Attempt(
+        *("A tunnel in ICMP errors about the time's packets", "raw packets", tunnels_in_icmp("error", 25_000)),
+        "error messages are limited to ten per second in both directions",
+    ),
+    Attempt(
+        *("A server without a name that connects to the device, IPv6", "a connection", is_called_from_outside),
+        "answers go only where the device may open connections",
+    ),
     Attempt("A tunnel at the port of the time", "datagrams", floods(PEER4, 123, bytes(48)), _TIME),
     Attempt("A tunnel at the port of the time, with long replies", "datagrams", floods(PEER4, 123, b"more" + bytes(44)), _TIME),
     Attempt("A tunnel at the port of the time, IPv6", "datagrams", floods(PEER6, 123, b"more" + bytes(44)), _TIME),

@@ -25,7 +25,10 @@ SITES = {
     "forcesafesearch.google.com": 21,
     "captive.apple.com": 22,
     "dl.google.com": 23,
+    "cdn.example": 24,
 }
+FRONT = "cdn.example"
+"""An allowed host that also serves a blocked site, as large hosts do: which one, the Host field inside TLS tells."""
 NUMBERED = f"45-55-10-{SITES['adult.example']}.numbers.example"
 """A name for any address, at that of a blocked site."""
 OWN_RESOLVER = "names.numbers.example"
@@ -107,6 +110,9 @@ def internet(space: Space, folder: Path) -> Internet:
     echo = space.start(sys.executable, "-P", str(Path(__file__).with_name("echo.py")), ",".join(peers), *ports, stderr=folder / "echo.log")
     assert echo.stdout
     assert echo.stdout.readline() == "ready\n", (folder / "echo.log").read_text()
+    tunnel = space.start(sys.executable, "-P", str(Path(__file__).with_name("icmp.py")), "serve", PEER4, stderr=folder / "icmp.log")
+    assert tunnel.stdout
+    assert tunnel.stdout.readline() == "ready\n", (folder / "icmp.log").read_text()
     chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
     chain += f" ip daddr {OWN4} tcp dport {CLOUDFLARE_PORT} dnat ip to {OWN4}:443;"
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
@@ -158,6 +164,8 @@ def _nginx(leaf: Leaf, own: Leaf, folder: Path) -> str:
     tls = f"ssl_certificate {own.certificate}; ssl_certificate_key {own.key};"
     page = f'location / {{ default_type text/plain; return 200 "page of {SELF_SIGNED}\\n"; }}'
     servers = [f"server {{ listen {SELF_SIGNED4}:443 ssl; {tls} {page} }}"]
+    page = 'location / { default_type text/plain; return 200 "page of adult.example\\n"; }'
+    fronted = f"server {{ listen {address4(FRONT)}:443 ssl; listen [{address6(FRONT)}]:443 ssl; server_name adult.example; {page} }}"
     for host in SITES:
         places = (address4(host), f"[{address6(host)}]")
         listens = [
@@ -168,6 +176,7 @@ def _nginx(leaf: Leaf, own: Leaf, folder: Path) -> str:
         page = f'location / {{ default_type text/plain; return 200 "page of {host}\\n"; }}'
         page += f" location = {BIG_FILE} {{ alias {folder}/big; }}"
         servers.append(f"server {{ {' '.join(listens)} http2 on; server_name {host}; {page} }}")
+    servers.append(fronted)  # after that of the address itself, which is the default
     paths = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     tls = f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key};"
     body = "\n".join(servers)

@@ -13,14 +13,17 @@ Hedgerow with `hedgerow gateway apply`, in network namespaces. “Closed” and 
 
 *Strict* is `hedgerow gateway apply --strict`: only DNS, web pages and the time pass, so there are no calls and no online games.
 
+*Certificate* is a device that trusts the network's certificate (`trusts_ca`), without strict mode: at the age of nine, all HTTPS that is
+not exempt is inspected.
+
 *Paused* is the same device after `hedgerow pause`, without strict mode: only helplines and the time pass then.
 
 Normally, a guarded device may open connections only to addresses that Hedgerow's DNS lately gave that device, and as `network.flows` says
 ([router.md](install/router.md#which-connections-pass)). The servers of tunnels in this table have names that no list has, and the device
 has looked them up; where a row says “by address”, no name leads to the server.
 
-| Bypass | Tried with | Normal | Strict | Paused | What Hedgerow does |
-|---|---|---|---|---|---|
+| Bypass | Tried with | Normal | Certificate | Strict | Paused | What Hedgerow does |
+|---|---|---|---|---|---|---|
 """
 
 FOOT = """
@@ -33,9 +36,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 ## What stays open
 
 - **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet. NTP passes with five packets per
-  second for the whole network, and pings with twenty, in both directions. If queries and answers for one domain exceed 128 KB per minute
-  on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal records it. `allow` in the
-  policy opens the domain.
+  second for the whole network, pings with twenty, and ICMP's error messages with ten, in both directions. If queries and answers for one
+  domain exceed 128 KB per minute on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal
+  records it. `allow` in the policy opens the domain.
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
   takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
   first bytes that the client sends, unless these come in pieces or inside TLS. `ports` in the policy names the ports that are redirected,
@@ -58,6 +61,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   the switch too (a bridge with br_netfilter), strict mode closes this.
 - **The router's own services.** The gateway guards forwarded packets, and redirects all DNS queries to Hedgerow. A second resolver on the
   router at another port, or the router's SSH, must be closed by the router's own firewall.
+- **Single pictures by words at Bing** (`th.bing.com/th?q=`) on devices without the certificate: the host also serves the thumbnails of safe
+  results, so it can't be closed by name ([content.md](content.md)).
 - **AI answers of search engines** on devices without the certificate: Google's AI mode and overviews, Copilot's at Bing, and the like come
   from the same hosts as the results. With the certificate, summaries that Bing and Yahoo write into their results stay open, and so does
   what an app shows that refuses the certificate ([content.md](content.md#ai-answers-of-search-engines)).
@@ -87,11 +92,14 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
 """
 
 
-def render(normal: Mapping[Attempt, bool], strict: Mapping[Attempt, bool], paused: Mapping[Attempt, bool]) -> str:
+def render(
+    normal: Mapping[Attempt, bool], inspected: Mapping[Attempt, bool], strict: Mapping[Attempt, bool], paused: Mapping[Attempt, bool]
+) -> str:
     """Return the whole document. The mappings are True for attempts that succeeded."""
     words = {True: "**open**", False: "closed"}
     rows = []
     for each in ATTEMPTS:
         why = "web traffic is not redirected; only devices that use the proxy are filtered" if each.pages and normal[each] else each.why
-        rows.append(f"| {each.what} | {each.tool} | {words[normal[each]]} | {words[strict[each]]} | {words[paused[each]]} | {why} |")
+        results = " | ".join(words[found[each]] for found in (normal, inspected, strict, paused))
+        rows.append(f"| {each.what} | {each.tool} | {results} | {why} |")
     return HEAD + "\n".join(rows) + "\n" + FOOT
