@@ -68,10 +68,11 @@ class AnswerPolicy:
         is_filtered: Callable[[Ruleset], bool] = _always,
         has_address_rules: Callable[[Ruleset], bool] = _never,
         own: LocalRecord | None = None,
+        more: tuple[LocalRecord, ...] = (),
     ) -> AnswerPolicy:
-        """Return the policy of a network. `own` is the record of our server name in this network."""
+        """Return the policy of a network. `own` is the record of our server name in this network, `more` are other names of ours."""
         settings = network.resolver
-        names = LocalNames(settings.records, [forward.zone for forward in settings.forward], own)
+        names = LocalNames((*settings.records, *more), [forward.zone for forward in settings.forward], own)
         return cls(decide, settings, names, AddressGuard(network.house, network.reachable), is_filtered, has_address_rules)
 
     def judge_resolution(

@@ -165,6 +165,7 @@ class NetworkSettings:
         NEW_SITES_DAYS  # for which a site counts as new here (category new-domains); 0: only lists say which sites are new
     )
     flows: tuple[Flow, ...] = ()
+    wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
 
     @property
     def house(self) -> tuple[IpNetwork, ...]:

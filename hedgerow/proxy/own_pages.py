@@ -1,4 +1,4 @@
-"""Requests for Hedgerow's own pages through the proxy. Pure.
+"""Requests for Hedgerow's own pages through the proxy, and for the proxy auto-configuration file by name (WPAD). Pure.
 
 The gate relays each of them, with the address of its client, to the process that serves the pages: over a Unix socket, since what came
 from the proxy's own address would count as this machine. They never leave the machine, whatever the policy blocks.
@@ -29,17 +29,23 @@ def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class OwnPages:
-    """The place of the pages: their `port`, their host `names`, this machine's addresses, and the Unix socket of the relay."""
+    """The place of the pages: their `port`, their host `names`, this machine's addresses, and the Unix socket of the relay.
+
+    `wpad` are the names under which browsers look for the proxy auto-configuration file, at port 80.
+    """
 
     socket: str
     port: int
     names: frozenset[str]
     own: Callable[[], frozenset[str]]
+    wpad: tuple[str, ...] = ()
 
     def serves(self, authority: Authority) -> bool:
         """True if a request to `authority` is for the pages."""
         if authority.host == PAGES_NAME:
             return authority.port in (80, self.port)
+        if authority.host in self.wpad:
+            return authority.port == 80
         return authority.port == self.port and (authority.host in self.names or authority.host in self.own())
 
 

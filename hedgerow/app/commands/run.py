@@ -133,12 +133,16 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
 
 
 def _page_places(network: NetworkSettings) -> tuple[Endpoint, ...]:
-    """The addresses of the block page, for HTTP and HTTPS: those of the policy, or this machine's in the network."""
-    if network.resolver.blocked_answer is not BlockedAnswer.PAGE:
-        return ()
+    """The addresses of the block page, for HTTP and HTTPS: those of the policy, or this machine's in the network.
+
+    With `wpad`, browsers also find the proxy at port 80 of this machine's address.
+    """
     own = lan_address(own_addresses(), network.lan)
-    addresses = network.resolver.block_page or ((own,) if own is not None else ())
-    return tuple(Endpoint(address, port) for address in addresses for port in (80, 443))
+    here = (own,) if own is not None else ()
+    places = [Endpoint(address, 80) for address in here] if network.wpad else []
+    if network.resolver.blocked_answer is BlockedAnswer.PAGE:
+        places += [Endpoint(address, port) for address in network.resolver.block_page or here for port in (80, 443)]
+    return tuple(dict.fromkeys(places))
 
 
 def _authorities(path: Path) -> Path:

@@ -67,7 +67,7 @@ class ProxyBackend:
             ),
             sign_in=sign_in,
             phrase_lists=phrases,
-            pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own),
+            pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own, network.wpad),
             report_protection=worker.sightings.report_protection,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, view.catalogue, host),

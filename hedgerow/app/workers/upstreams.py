@@ -66,7 +66,7 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
     policy = view.policy
     own = own_record(policy.network, settings) if settings is not None else None
     pages = pages_record(policy.network, settings) if settings is not None else None
-    found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own)
+    found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own, _wpad_records(policy.network))
     ddr = _ddr_of(policy, settings) if settings is not None else None
     found = replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr, pages=pages)
     return found if settings is None else _with_block_page(found, settings)
@@ -107,6 +107,14 @@ def pages_record(network: NetworkSettings, settings: Settings) -> LocalRecord | 
     web = settings.web
     addresses = [text for text in own_addresses() if _is_in_lan(text, network)] if web.is_everywhere else [web.host]
     return LocalRecord(PAGES_NAME, tuple(dict.fromkeys(addresses))) if addresses else None
+
+
+def _wpad_records(network: NetworkSettings) -> tuple[LocalRecord, ...]:
+    """The records of the names by which browsers look for a proxy: this machine's addresses, unless the policy defines the name."""
+    known = {record.host for record in network.resolver.records}
+    names = [name for name in network.wpad if name not in known]
+    addresses = tuple(text for text in own_addresses() if _is_in_lan(text, network)) if names else ()
+    return tuple(LocalRecord(name, addresses) for name in names) if addresses else ()
 
 
 def _is_in_lan(text: str, network: NetworkSettings) -> bool:

@@ -190,6 +190,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
         new_sites_days=NEW_SITES_DAYS if raw.new_sites_days is None else raw.new_sites_days,
         flows=read_flows(tree, ("network", "flows"), raw.flows),
+        wpad=_wpad_names(tree, raw.wpad),
     )
 
 
@@ -244,6 +245,17 @@ def _server_name(tree: YamlTree, text: str | None) -> str | None:
         tree.add_problem(("network", "server_name"), f"'{text}' is not a fully qualified name, such as dns.home.example")
         return None
     return name
+
+
+def _wpad_names(tree: YamlTree, domains: list[str]) -> tuple[str, ...]:
+    names = []
+    for index, text in enumerate(domains):
+        domain = parse_host(text)
+        if domain is None or parse_ip(domain) is not None:
+            tree.add_problem(("network", "wpad", index), f"'{text}' is not a domain, such as lan")
+        else:
+            names.append(f"wpad.{domain}")
+    return tuple(names)
 
 
 def _certificate(tree: YamlTree, raw: RawNetwork) -> CertificateFiles | None:

@@ -218,6 +218,7 @@ class RawNetwork(RawModel):
     query_limit: RawQueryLimit = Field(RawQueryLimit(), description="Limits of queries per second.")
     lists: ListSelection | None = Field(None, description="The lists that are used in addition to those under `lists`.")
     holidays: Texts = Field([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")
+    wpad: Texts = Field([], description="Domains of devices, such as `lan`, in which browsers find the proxy by name (WPAD).")
     proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,

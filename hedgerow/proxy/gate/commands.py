@@ -219,7 +219,7 @@ TRANSITIONS: Mapping[State, _Row] = {
     State.TUNNEL_HELLO: _HELLO,
     State.DETECTING: {AwaitHello: State.ORIGIN_HELLO, AwaitRequest: State.ORIGIN_REQUEST, Close: State.CLOSED},
     State.ORIGIN_HELLO: _HELLO,
-    State.ORIGIN_REQUEST: _REQUEST,
+    State.ORIGIN_REQUEST: {**_REQUEST, OpenPages: State.DIALLING},
     State.RESOLVING: {**_DENIED, Dial: State.DIALLING},
     State.DIALLING: {**_DENIED, Join: State.TUNNELLED},
     State.HANDING_OVER: {**_REFUSED, Release: State.INSPECTED},

@@ -13,6 +13,7 @@ from hedgerow.proxy.gate.commands import Commands, GateClient
 from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, may_dial, refuse_blocked, refuse_target, tunnel_request
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestTarget, parse_authority
+from hedgerow.proxy.own_pages import relayed_head
 
 
 def answer_hello(rules: GateRules, client: GateClient, destination: Authority, hello: ClientHello) -> Commands:
@@ -29,6 +30,9 @@ def answer_request(rules: GateRules, client: GateClient, destination: Authority,
     if head.method == "CONNECT" or not head.target.startswith("/"):
         raise HeadError(400, "a request to a web server names a path")
     target = parse_authority(head.get("host"), destination.port) if head.get("host") else destination
+    pages = rules.policy.pages
+    if pages is not None and pages.serves(target):
+        return (commands.OpenPages(relayed_head(head, RequestTarget("http", target, head.target))),)
     if refusal := refuse_target(rules, client, target, head):
         return (refusal,)
     request = http_request(client, target, RequestTarget("http", target, head.target).url, head)

@@ -31,6 +31,7 @@ network:
   lists: starter
   lan: [{LAN4}.0/24, "{LAN6}:/64", "fe80::/10"]
   upstream: [9.9.9.9]
+  wpad: [lan]
 people:
   mia: {{age: 9, devices: [tablet]}}
   tom: {{age: 15, devices: [laptop]}}
