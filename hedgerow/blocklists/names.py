@@ -31,7 +31,8 @@ _ESCAPE = re.compile(
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_COMMON_START = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})/")
+_OTHER_PORT = r"(?::(?!(?:80|443)/)(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?"
+_COMMON_START = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})" + _OTHER_PORT + "/")
 _UNCOMMON = bytes([*range(0x21), 0x7F]) + b"\\#"
 _COMMON_URL = re.compile(_COMMON_START.pattern + r"[!\"$-\[\]-~]*")  # the rest is ASCII without space, backslash and fragment
 
@@ -249,7 +250,7 @@ def split_url(text: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=8192)
 def _common_host(start: str) -> str | None:
-    """Return the host of `http://host` if it has no port and is canonical. Cached, since hosts repeat."""
+    """Return the host of `http://host` if it is canonical and the port is not a default one. Cached, since hosts repeat."""
     found = _COMMON_START.fullmatch(start + "/")
     return found[1] if found and len(found[1]) < 254 else None
 

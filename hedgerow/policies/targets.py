@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from hedgerow.blocklists.names import is_address, parse_host, parse_url
+from hedgerow.blocklists.names import is_address, parse_host, parse_url, split_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
 from hedgerow.policies.text.suggestions import did_you_mean, meant_list, suggest
@@ -101,7 +101,8 @@ def comparable_path(url: str) -> str:
     >>> comparable_path("https://example.org//a/../shorts/?x=//")
     '/shorts/?x=//'
     """
-    _, _, rest = (parse_url(url) or url).partition("://")[2].partition("/")
+    found = split_url(url)
+    _, _, rest = (url if found is None else found[0]).partition("://")[2].partition("/")
     path, mark, query = rest.partition("?")
     path = f"/{path}"
     if "//" in path:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.blocklists.names import host_of_key, host_of_url, is_address, load_public_suffixes, parse_host, parse_url, rule_key
+from hedgerow.blocklists.names import host_of_key, host_of_url, is_address, load_public_suffixes, parse_host, parse_url, rule_key, split_url
 
 HOSTS = st.lists(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True), min_size=1, max_size=5).map(".".join)
 
@@ -73,6 +73,9 @@ def test_rule_keys_are_prefixes_of_covered_keys(host: str, below: str) -> None:
         ("http://example.com", "http://example.com/"),
         ("HTTPS://Example.COM.:443/A?B=c#d", "https://example.com/A?B=c"),
         ("http://example.com:8080/", "http://example.com:8080/"),
+        ("http://example.com:8443/a/../b%7e", "http://example.com:8443/b~"),
+        ("http://example.com:443/", "http://example.com:443/"),
+        ("https://example.com:08443/", "https://example.com:8443/"),
         ("https://user:secret@example.com/x", "https://example.com/x"),
         ("http://example.com/a/./b/../%63%2f", "http://example.com/a/c%2F"),
         ("http://example.com/../..", "http://example.com/"),
@@ -97,6 +100,7 @@ def test_canonical_urls_are_stable_and_keep_their_host(text: str) -> None:
     url = parse_url(text)
     if url is not None:
         assert parse_url(url) == url
+        assert split_url(text) == (url, host_of_url(url))
         assert host_of_url(url) == host_of_url(text)
 
 

@@ -58,6 +58,7 @@ class OriginPool:
         self._by_origin: dict[OriginKey, deque[Stream]] = {}
         self._sessions: OrderedDict[OriginKey, ssl.SSLSession] = OrderedDict()
         self._context = cache(self._make_context)
+        self._quiet = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     async def open(self, origin: OriginKey, addresses: Sequence[str]) -> tuple[Stream, PendingStream]:
         """Return a stream to the origin at one of `addresses`, and its temporary owner. Raises OriginError."""
@@ -72,7 +73,7 @@ class OriginPool:
                 assert isinstance(waiting, PendingStream)
                 if origin.sni is not None:
                     context = self._context(origin.alpn)
-                    stream.secure(TlsSession(context, host=origin.sni, session=self._sessions.get(origin)))
+                    stream.secure(TlsSession(context, host=origin.sni, session=self._sessions.get(origin), quiet=self._quiet))
                     await waiting.handshake()
                 return stream, waiting
         except (OSError, TimeoutError, asyncio.CancelledError) as error:

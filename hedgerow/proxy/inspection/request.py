@@ -20,6 +20,7 @@ from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection import search_forms
 from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
+from hedgerow.proxy.inspection.engine.lean_messages import add_field
 from hedgerow.proxy.inspection.engine.messages import (
     form_of,
     is_document,
@@ -37,6 +38,7 @@ from hedgerow.proxy.policy import Counters, strictest
 from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
 
 _HELP_SEEN = "hedgerow-help=seen"
+_HELP_MARK = f"&{_HELP_SEEN}"
 
 
 class RequestJudge:
@@ -179,10 +181,10 @@ def _limit_form(flow: http.HTTPFlow) -> None:
 
 def _strip_help_mark(flow: http.HTTPFlow) -> bool:
     """Remove the mark of a page of helplines that was seen. Return True if there was one."""
-    path = flow.request.path.replace(f"&{_HELP_SEEN}", "")
-    is_marked = path != flow.request.path
+    path = flow.request.path
+    is_marked = _HELP_MARK in path
     if is_marked:
-        flow.request.path = path
+        flow.request.path = path.replace(_HELP_MARK, "")
     return is_marked
 
 
@@ -194,8 +196,10 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
         add_via(flow.request)
     if ruleset.safe_search is not SafeSearch.OFF:
         preferences = fields.get("prefer", "")
-        if "safe" not in [each.strip().lower() for each in preferences.split(",")]:
-            fields["Prefer"] = f"{preferences}, safe" if preferences else "safe"
+        if not preferences:
+            add_field(fields, b"Prefer", b"safe")
+        elif "safe" not in [each.strip().lower() for each in preferences.split(",")]:
+            fields["Prefer"] = f"{preferences}, safe"
     if ruleset.content.tenants is not None:
         for host in {flow.request.host, flow.request.pretty_host}:
             for name, value in ruleset.content.tenants.fields_for(host.lower().rstrip(".")):
@@ -204,4 +208,5 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     scans_page = content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
     if codings and (content.files or content.youtube_only or content.pictures or scans_page):
         readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
-        fields["Accept-Encoding"] = ", ".join(readable) or "identity"
+        if len(readable) != codings.count(",") + 1:
+            fields["Accept-Encoding"] = ", ".join(readable) or "identity"

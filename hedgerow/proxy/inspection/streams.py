@@ -25,13 +25,18 @@ def _note_message(connection: ssl.SSLObject, direction: str, _version: int, _rec
 
 
 class TlsSession:
-    """One side of a TLS connection. The client's side names the `host`, and may resume an earlier `session`."""
+    """One side of a TLS connection. The client's side names the `host`, and may resume an earlier `session`.
 
-    __slots__ = ("_incoming", "_is_server", "_outgoing", "_tls", "is_closed", "is_established")
+    After the handshake the connection is in the `quiet` context, if there is one: `note_certificate_requests` costs a call per record.
+    """
+
+    __slots__ = ("_context", "_incoming", "_is_server", "_outgoing", "_quiet", "_tls", "is_closed", "is_established")
 
     def __init__(
-        self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None
+        self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None,
+        quiet: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
+        self._context, self._quiet = context, quiet
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session)
         self._is_server = is_server
@@ -47,6 +52,8 @@ class TlsSession:
             except ssl.SSLWantReadError:
                 return b""
             self.is_established = True
+            if self._quiet is not None:
+                self._tls.context = self._quiet
         return self._read()
 
     def _read(self) -> bytes:
@@ -99,6 +106,7 @@ class TlsSession:
     @property
     def session(self) -> ssl.SSLSession | None:
         """The session with which a later connection to the same host can be resumed."""
+        self._tls.context = self._context  # else no connection in this context could resume it
         return self._tls.session
 
 

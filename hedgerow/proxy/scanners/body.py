@@ -37,7 +37,8 @@ class BodyScan:
         self.is_unreadable = not self._decoder.is_known
         is_scanned = self.refusal is None and not self.is_unreadable
         scanners = [each for each in wanted if not isinstance(each, Decision)] if is_scanned else []
-        self._active = [each for each in scanners if each.checks_streams or not head.is_stream]
+        is_stream = bool(scanners) and head.is_stream
+        self._active = [each for each in scanners if each.checks_streams or not is_stream]
         self._packed: deque[bytes] = deque()
         self._pieces: Iterator[bytes] | None = None
 

@@ -121,9 +121,10 @@ def kind_of_content(start: bytes) -> str | None:
         return "executables" if (len(start) >= 60 and not start[:60].isascii()) or b"\0\0" in start[:60] else None
     if start[257:262] == b"ustar":
         return "archives"
-    return next((kind for sign, kind in _BY_MAGIC if start.startswith(sign)), None)
+    return next((kind for sign, kind in _BY_MAGIC if start.startswith(sign)), None) if start.startswith(_SIGNS) else None
 
 
+_SIGNS = tuple(sign for sign, _ in _BY_MAGIC)
 _MEDIA = ("text/", "image/", "audio/", "video/", "font/", "application/javascript")
 _DISPLAYED_TYPES = ("text/", "image/", "application/json", "application/javascript")
 

@@ -277,6 +277,8 @@ class TextExtractor:
         return data
 
     def _normalize(self, text: str, *, last: bool) -> str:
+        if not text and not last:
+            return ""
         text = _plain(text)
         if self._ends_with_space and text.startswith(" "):
             text = text[1:]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import ClassVar, Literal, Protocol, Self
 
 from hedgerow.policies.content import ContentRules
@@ -36,6 +37,15 @@ PENDING = PendingWork.PENDING
 type Outcome = Decision | Literal[PendingWork.PENDING] | None
 
 
+_USUAL_TYPE = 100  # characters of a Content-Type whose media types are kept
+
+
+@lru_cache(256)
+def media_types(content_type: str) -> tuple[str, ...]:
+    """Return the media types in a Content-Type, in lower case and without parameters."""
+    return tuple([each.partition(";")[0].strip() for each in content_type.lower().split(",")])
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The fields of a response's head that scanners read, and what its request says: its URL, and whether a browser shows the body.
@@ -57,7 +67,7 @@ class Head:
     @property
     def types(self) -> tuple[str, ...]:
         """The media types. Of several, some browsers take the first, others the last."""
-        return tuple(each.partition(";")[0].strip() for each in self.content_type.lower().split(","))
+        return media_types(self.content_type) if len(self.content_type) <= _USUAL_TYPE else media_types.__wrapped__(self.content_type)
 
     @property
     def is_saved(self) -> bool:

@@ -92,10 +92,11 @@ class PhraseMatcher:
             weights[phrase.topic] += phrase.weight
             if phrase.topic not in _UNSCORED:
                 weights["*"] += phrase.weight
-        # Keyed by the first part alone: most phrases have none of their parts on a page.
+        # Keyed by the longest part alone: most phrases have none of their parts on a page, and short ones are on every page.
         self._lines: dict[int, list[tuple[tuple[int, ...], Mapping[str, int]]]] = {}
+        sizes = [len(text) for text in numbers]
         for parts, weights in together.items():
-            self._lines.setdefault(parts[0], []).append((parts, dict(weights)))
+            self._lines.setdefault(max(parts, key=sizes.__getitem__), []).append((parts, dict(weights)))
         self._automaton = ahocorasick.Automaton()
         for text, number in numbers.items():
             self._automaton.add_word(text, number)

@@ -53,6 +53,21 @@ def _joined_values(self: http.Headers) -> dict[bytes, bytes]:
     return values
 
 
+def add_field(headers: http.Headers, name: bytes, value: bytes) -> None:
+    """Add a field that is not there yet."""
+    values = {**_joined_values(headers), name.lower(): value}
+    headers.fields = fields = (*headers.fields, (name, value))
+    headers.__dict__["_joined"] = (fields, values)
+
+
+def headers_of(fields: Iterable[tuple[bytes, bytes]], values: dict[bytes, bytes]) -> http.Headers:
+    """Return header fields whose values by name are known, none of them there twice."""
+    headers = http.Headers.__new__(http.Headers)
+    headers.fields = tuple(fields)
+    headers.__dict__["_joined"] = (headers.fields, values)
+    return headers
+
+
 def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
     value = _joined_values(self).get(_key(name))
     return default if value is None else value.decode(*_CODEC)

@@ -42,16 +42,17 @@ def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
 
 def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Request:
     """Return the request for a decision, as one to `authority`, which is one of those that it names."""
-    fields = flow.request.headers
+    request, fields = flow.request, flow.request.headers
+    page = fields.get("referer", "") or fields.get("origin", "")
     return Request(
         device=device.id,
         kind=RequestKind.HTTP,
         host=authority.host,
         port=authority.port,
-        url=url_of(flow.request.scheme, authority, flow.request.path),
-        method=flow.request.method,
+        url=url_of(request.scheme, authority, request.path),
+        method=request.method,
         resource=fields.get("sec-fetch-dest", ""),
-        initiator=host_of_url(fields.get("referer", "") or fields.get("origin", "")) or "",
+        initiator=(host_of_url(page) or "") if page else "",
     )
 
 

@@ -15,6 +15,7 @@ from mitmproxy.connection import Client, Server
 from mitmproxy.net.http import http1
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
+from hedgerow.proxy.inspection.engine.lean_messages import headers_of
 from hedgerow.proxy.inspection.engine.messages import has_control_characters, target_fault
 
 MAX_PLAIN_RESPONSE = 64 * 1024
@@ -71,7 +72,7 @@ def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTT
     flow.request = request = PlainRequest.__new__(PlainRequest)
     host, port = server.address
     request.data = http.RequestData(
-        b"HTTP/1.1", _headers(fields), None, None, flow.timestamp_created, None, host, port, b"GET",
+        b"HTTP/1.1", _headers(fields, values), None, None, flow.timestamp_created, None, host, port, b"GET",
         b"https" if server.tls else b"http", b"", line[1],
     )  # fmt: skip
     request.raw, request.sent = data, (line[1], request.data.headers.fields)
@@ -97,7 +98,7 @@ def parse_plain_response(data: bytes) -> http.Response | None:
     if size < 0 or len(data) != start + size or b"\0" in data[:end]:
         return None
     response = PlainResponse.__new__(PlainResponse)
-    response.data = http.ResponseData(b"HTTP/1.1", _headers(fields), data[start:], None, 0.0, None, status, line[2])
+    response.data = http.ResponseData(b"HTTP/1.1", _headers(fields, values), data[start:], None, 0.0, None, status, line[2])
     response.raw, response.sent = data, response.data.headers.fields
     return response
 
@@ -117,10 +118,8 @@ def _are_repeated(fields: Fields, *single: bytes) -> bool:
     return any(names.count(name) > 1 for name in single)
 
 
-def _headers(fields: Fields) -> http.Headers:
-    headers = http.Headers.__new__(http.Headers)
-    headers.fields = tuple(fields)
-    return headers
+def _headers(fields: Fields, values: dict[bytes, bytes]) -> http.Headers:
+    return headers_of(fields, values) if len(fields) == len(values) else http.Headers(fields)
 
 
 def request_bytes(request: http.Request) -> bytes:
