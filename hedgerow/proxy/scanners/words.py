@@ -115,9 +115,18 @@ class PhraseMatcher:
 
     def score(self, found: set[int], topic: str = "*") -> int:
         """Return the score of a page with these phrases: of one topic, or of all by which its words are judged."""
-        lines = [line for number in found for line in self._lines.get(number, ())]
-        weights = [each.get(topic, 0) for parts, each in lines if len(parts) == 1 or found.issuperset(parts)]
-        return sum(weight for weight in weights if weight > 0) + max(MAX_NEGATIVE_SCORE, sum(weight for weight in weights if weight < 0))
+        return self.scores(found).get(topic, 0)
+
+    def scores(self, found: set[int]) -> dict[str, int]:
+        """Return the scores of a page with these phrases by topic, without those that are 0 for want of phrases."""
+        for_it, against = dict[str, int](), dict[str, int]()
+        for number in found:
+            for parts, weights in self._lines.get(number, ()):
+                if len(parts) == 1 or found.issuperset(parts):
+                    for topic, weight in weights.items():
+                        side = for_it if weight > 0 else against
+                        side[topic] = side.get(topic, 0) + weight
+        return {topic: for_it.get(topic, 0) + max(MAX_NEGATIVE_SCORE, against.get(topic, 0)) for topic in for_it | against}
 
 
 def list_versions(paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
@@ -176,12 +185,11 @@ class PageScore:
 
     def by_topic(self, url: str) -> dict[str, PhraseScores]:
         """Return the scores by topic so far of the page with this URL."""
-        _, described = self._phrases.find(self.facts.description)
-        _, linked = self._phrases.find(normalize_text(f" {unquote(url)} "))
-        score = self._phrases.score
-        return {
-            topic: PhraseScores(score(self._found, topic), score(described, topic), score(described - linked, topic)) for topic in TOPICS
-        }
+        phrases = self._phrases
+        _, described = phrases.find(self.facts.description)
+        linked = phrases.find(normalize_text(f" {unquote(url)} "))[1] if described else set()
+        text, description, own = (phrases.scores(each) for each in (self._found, described, described - linked))
+        return {topic: PhraseScores(text.get(topic, 0), description.get(topic, 0), own.get(topic, 0)) for topic in TOPICS}
 
 
 class PageScanner(Scanner):
