@@ -223,8 +223,19 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
     worker = make_worker("inspector", index, settings, sockets)
     async with serve_inspector(worker) as inspector, run_in_background(worker.run()):
         growth, is_outdated = settings.footprint.inspector_growth, lambda: is_any_unreadable(worker.view.policy.phrase_lists)
-        async with run_in_background(request_successor(lambda: notify_supervisor(RENEW), growth, is_outdated)):
-            message = await serve_until_message()
+        without_clients = asyncio.Event()
+
+        def ask_for_successor() -> None:
+            notify_supervisor(RENEW)
+            if inspector.is_idle:  # then it ends first, so that there are never two without need
+                without_clients.set()
+
+        async with run_in_background(request_successor(ask_for_successor, growth, is_outdated)):
+            ordered, ending = asyncio.create_task(serve_until_message()), asyncio.create_task(without_clients.wait())
+            await asyncio.wait({ordered, ending}, return_when=asyncio.FIRST_COMPLETED)
+            message = ordered.result() if ordered.done() else RETIRE
+            ordered.cancel()
+            ending.cancel()
         if message == RETIRE:
             stopped, retired = asyncio.create_task(wait_for_message()), asyncio.create_task(inspector.retire())
             await asyncio.wait({stopped, retired}, return_when=asyncio.FIRST_COMPLETED)

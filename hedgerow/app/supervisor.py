@@ -50,6 +50,8 @@ WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
 TOGETHER_S, FILTERS_FIRST_S = 0.05, 5.0
 """Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and gates."""
+LAST_WORDS_S = 2.0
+"""Seconds for which a successor waits for a process that ends at once, so that a small machine need not hold both."""
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)}
 """Exit statuses after which the next process must not have the same addresses: an attacker may be trying them out."""
 STEADY_AFTER_S = 0.5
@@ -208,7 +210,7 @@ class Supervisor:
                 self._write_workers()
                 continue
             if status is None:
-                self._retire(managed)
+                await self._retire(managed)
                 continue
             if status == 2 and not managed.ready.is_set():
                 self._status = 2
@@ -294,14 +296,15 @@ class Supervisor:
             self._silent.pop(process, None)
         return line
 
-    def _retire(self, managed: ManagedProcess) -> None:
-        """Let a process serve until its successor does; it then ends with its last connection."""
+    async def _retire(self, managed: ManagedProcess) -> None:
+        """Let a process serve until its successor does; it then ends with its last connection. One without connections ends first."""
         predecessor = managed.process
         assert predecessor is not None
         managed.renewals += 1
         managed.predecessors[predecessor] = task = asyncio.create_task(self._wait_predecessor(predecessor))
         task.add_done_callback(lambda _: managed.predecessors.pop(predecessor, None))
         log.info("%s %d gets a successor", managed.role, managed.index)
+        await asyncio.wait({task}, timeout=LAST_WORDS_S)
 
     async def _wait_predecessor(self, predecessor: ChildProcess) -> int:
         while await self._read_message(predecessor):

@@ -11,18 +11,21 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.reports import Report
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.outbox import NoticeRow, Outbox
 from hedgerow.policies.model import Policy
 from hedgerow.policies.notices import NoticeTopic, Receiver
 from hedgerow.policies.times.schedule import state_at
+
+if TYPE_CHECKING:  # with the templates
+    from hedgerow.dashboards.reports import Report
 
 log = logging.getLogger("hedgerow.notices")
 

@@ -139,3 +139,15 @@ def test_a_successor_takes_over_without_cutting_connections(internet: SmallInter
 def is_replaced(running: Hedgerow, elder: int) -> bool:
     rows = json.loads((running.state / "run" / "workers.json").read_bytes())["workers"]
     return any(row["role"] == "inspector" and row["ready"] and row["pid"] != elder for row in rows)
+
+
+def test_an_inspector_without_connections_ends_before_its_successor_starts(internet: SmallInternet) -> None:
+    """A small machine has no memory for two."""
+    with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
+        (elder,) = running.pids("inspector")
+        os.kill(elder, signal.SIGUSR1)
+        wait_until(lambda: is_replaced(running, elder), 30, "the successor serves")
+        assert not Path(f"/proc/{elder}").exists()
+        assert "inspector 0 ended" not in running.stderr, "which is no failure"
+        answer = curl(internet.url("www.school.example", "/open"), proxy=running.proxy, source=COMPUTER, ca=running.authority)
+        assert answer.status == 200

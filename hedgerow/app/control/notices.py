@@ -15,7 +15,6 @@ from dataclasses import asdict
 from hedgerow.app.control.notice_sender import REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized
-from hedgerow.dashboards.pages.device_cards import likely_names
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage
@@ -75,6 +74,8 @@ def likely_finder(reader: JournalReader, policy: Callable[[], Policy]) -> FindLi
     vendors = VendorLookup()
 
     def find(device: DeviceSeen) -> tuple[str, ...]:
+        from hedgerow.dashboards.pages.device_cards import likely_names  # with the editor of the policy file
+
         facts = (device.device, device.address, device.mac, device.name, device.person, device.profile)
         new = DeviceRow(*facts, first_seen=device.when, last_seen=device.when)
         return likely_names(policy(), reader.devices(device.when), new, vendors)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DatabaseError
 from starlette.types import ASGIApp
@@ -45,7 +46,6 @@ from hedgerow.dashboards.deferred_app import DeferredApp
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
-from hedgerow.dashboards.reports import Report, weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.journal.access_store import CodeStore, VoucherStore
@@ -66,6 +66,9 @@ from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
 from hedgerow.unix_sockets import bind_datagrams
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.reports import Report
 
 log = logging.getLogger("hedgerow.control")
 
@@ -173,6 +176,8 @@ class ControlProcess:
         self.notices.enqueue(event_notices(messages, self._publisher.policy, self._find_likely))
 
     def _weekly_report(self, reader: Language) -> Report:
+        from hedgerow.dashboards.reports import weekly_report  # with the templates
+
         return weekly_report(self._publisher.reader, self._publisher.policy, time.time(), reader)
 
     def _want_reload(self) -> None:

@@ -128,6 +128,11 @@ class Inspector:
         """End `run`. Call it from its loop."""
         self._ending.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """True while there is no connection."""
+        return not self._sessions
+
     async def retire(self, limit: float = RETIRE_SECONDS) -> None:
         """Accept no new connection, and wait at most `limit` seconds for the last one to end. A successor serves on the path already."""
         await asyncio.sleep(_SWEEP)  # accept what was handed over before
