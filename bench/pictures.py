@@ -24,7 +24,6 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +49,7 @@ class Source:
     package: str
     version: str
     kinds: str
+    set: str
 
     @property
     def folder(self) -> str:
@@ -57,10 +57,9 @@ class Source:
 
 
 def sources() -> list[Source]:
+    keys = ("registry", "package", "version", "kinds", "set")
     with SOURCES.open(encoding="utf-8") as file:
-        return [
-            Source(*(row[key] or "" for key in ("registry", "package", "version", "kinds"))) for row in csv.DictReader(file, delimiter="\t")
-        ]
+        return [Source(*(row[key] or "" for key in keys)) for row in csv.DictReader(file, delimiter="\t")]
 
 
 # Fetching.
@@ -143,63 +142,83 @@ def _is_large(path: Path) -> bool:
         return False
 
 
-def chosen(folder: Path, source: Source) -> list[Path]:
-    """Return the pictures of a package, of a large one an even selection."""
+def chosen(folder: Path, source: Source, *, later: bool = False) -> list[Path]:
+    """Return the pictures of a package, of a large one a random selection. `later`: the second set instead of the first."""
     found = sorted((folder / source.folder).glob("*")) if (folder / source.folder).exists() else []
-    if len(found) <= MOST_PER_PACKAGE:
-        return found
-    return random.Random(source.package).sample(found, MOST_PER_PACKAGE)
+    random.Random(source.package).shuffle(found)
+    first = MOST_PER_PACKAGE if source.set == "1" else 0
+    return found[first : first + MOST_PER_PACKAGE] if later else found[:first]
 
 
 # False alarms.
 
 
 def alarms(folder: Path) -> str:
-    """Judge every picture. Return the report as Markdown."""
-    judge = pictures.PictureJudge()
-    scores: dict[Path, float] = {}
-    of: dict[str, list[Path]] = defaultdict(list)
-    cpu: list[float] = []
-    unreadable: list[str] = []
-    for source in sources():
-        for path in chosen(folder, source):
-            body = path.read_bytes()
-            begun = time.process_time()
-            try:
-                score = judge.score(body)
-            except Exception as error:  # which hides the picture
-                unreadable.append(f"{source.package}/{path.name} ({error})")
-                score = 100.0
-            cpu.append((time.process_time() - begun) * 1000)
-            scores[path] = score
-            of[source.folder].append(path)
-    (folder / "scores.json").write_text(json.dumps({str(path): round(score, 2) for path, score in scores.items()}))
-    used = [source for source in sources() if of[source.folder]]
-    return _alarm_report(used, of, scores, cpu, unreadable)
-
-
-def _alarm_report(used: list[Source], of: dict[str, list[Path]], scores: dict[Path, float], cpu: list[float], unreadable: list[str]) -> str:
-    total = len(scores)
-    lines = ["| limit | hidden | of all |", "|---:|---:|---:|"]
-    for limit in LIMITS:
-        count = sum(score > limit for score in scores.values())
-        lines.append(f"| {limit} | {count} | {count / total:.2%} |")
-    table = "\n".join(lines)
-    rows = "\n".join(
-        f"| {source.registry} | {source.package} {source.version} | {source.kinds} | {len(of[source.folder])} | "
-        f"{sum(scores[path] > 30 for path in of[source.folder])} | {sum(scores[path] > 50 for path in of[source.folder])} | "
-        f"{sum(scores[path] > 80 for path in of[source.folder])} |"
-        for source in used
-    )
-    worst = sorted(scores.items(), key=lambda each: -each[1])[:40]
-    highest = "\n".join(f"- {score:.0f}: {path.parent.name}/{path.name}" for path, score in worst)
-    cuts = statistics.quantiles(cpu, n=20)
+    """Judge the pictures of both sets. Return the report as Markdown."""
+    first, second = ({source: chosen(folder, source, later=later) for source in sources()} for later in (False, True))
+    judged = Judged()
+    for paths in (*first.values(), *second.values()):
+        for path in paths:
+            judged.add(path)
+    (folder / "scores.json").write_text(json.dumps({str(path): round(score, 2) for path, score in judged.scores.items()}))
     return (
-        f"{total} harmless pictures of {len(used)} packages. Hidden are those that score more than the limit, and those that can't be read "
-        f"({len(unreadable)}).\n\n{table}\n\nCPU per picture: median {statistics.median(cpu):.1f} ms, 95 % below {cuts[18]:.1f} ms.\n\n"
-        f"| registry | package | kinds | pictures | above 30 | above 50 | above 80 |\n|---|---|---|---:|---:|---:|---:|\n{rows}\n\n"
-        f"The highest scores:\n\n{highest}\n\nUnreadable: {'; '.join(unreadable) or 'none'}.\n"
+        "Hidden are the harmless pictures that score more than a limit, and those that can't be read. The limits of the profiles and the "
+        "second look at suspicious\npictures were chosen on the first set; the second was judged once, at the end.\n\n"
+        + judged.table({"first set": first, "second set": second})
+        + judged.costs()
+        + judged.packages({source: [*first[source], *second[source]] for source in first})
     )
+
+
+class Judged:
+    """Scores of pictures, and what they cost."""
+
+    def __init__(self) -> None:
+        self.scores: dict[Path, float] = {}
+        self._judge = pictures.PictureJudge()
+        self._cpu: list[float] = []
+        self._unreadable: list[str] = []
+
+    def add(self, path: Path) -> None:
+        """Judge a picture."""
+        body = path.read_bytes()
+        begun = time.process_time()
+        try:
+            score = self._judge.score(body)
+        except Exception as error:  # which hides the picture
+            self._unreadable.append(f"{path.parent.name}/{path.name} ({error})")
+            score = 100.0
+        self._cpu.append((time.process_time() - begun) * 1000)
+        self.scores[path] = score
+
+    def table(self, sets: dict[str, dict[Source, list[Path]]]) -> str:
+        found = {name: [self.scores[path] for paths in packages.values() for path in paths] for name, packages in sets.items()}
+        head = " | ".join(f"{name}, {len(scores)} pictures" for name, scores in found.items())
+        lines = [f"| limit | {head} |", "|---:|" + "---:|" * len(found)]
+        for limit in LIMITS:
+            counts = [sum(score > limit for score in scores) for scores in found.values()]
+            shares = (f"{count} ({count / len(scores):.2%})" for count, scores in zip(counts, found.values(), strict=True))
+            lines.append(f"| {limit} | {' | '.join(shares)} |")
+        return "\n".join(lines) + "\n\n"
+
+    def costs(self) -> str:
+        cuts = statistics.quantiles(self._cpu, n=20)
+        return f"CPU per picture: median {statistics.median(self._cpu):.1f} ms, 95 % below {cuts[18]:.1f} ms.\n\n"
+
+    def packages(self, packages: dict[Source, list[Path]]) -> str:
+        rows = "\n".join(
+            f"| {source.registry} | {source.package} {source.version} | {source.kinds} | {len(paths)} | "
+            + " | ".join(str(sum(self.scores[path] > limit for path in paths)) for limit in (40, 50, 60, 80))
+            + " |"
+            for source, paths in packages.items()
+        )
+        worst = sorted(self.scores.items(), key=lambda each: -each[1])[:40]
+        highest = "\n".join(f"- {score:.0f}: {path.parent.name}/{path.name}" for path, score in worst)
+        return (
+            "| registry | package | kinds | pictures | above 40 | above 50 | above 60 | above 80 |\n"
+            "|---|---|---|---:|---:|---:|---:|---:|\n"
+            f"{rows}\n\nThe highest scores:\n\n{highest}\n\nUnreadable: {'; '.join(self._unreadable) or 'none'}.\n"
+        )
 
 
 # Pages.
@@ -231,7 +250,9 @@ def _nginx(net: Any, directory: Path, names: list[str], port: int) -> Iterator[N
 
 def _write_pages(directory: Path, folder: Path, names: list[str], port: int, count: int) -> int:
     """Write pages of different pictures, of 10 kB to 400 kB each as on ordinary sites. Return how many pages."""
-    found = [path for source in sources() for path in chosen(folder, source) if 10_000 <= path.stat().st_size <= 400_000]
+    found = [
+        path for source in sources() for path in chosen(folder, source, later=source.set == "2") if 10_000 <= path.stat().st_size <= 400_000
+    ]
     random.Random(1).shuffle(found)
     count = min(count, len(found) // PAGE)
     for number in range(count):
@@ -387,7 +408,7 @@ def main() -> None:
     if given.fetch:
         for source in sources():
             fetch(source, folder)
-            print(source.folder, len(chosen(folder, source)), flush=True)
+            print(source.folder, flush=True)
     text = alarms(folder) if given.what == "alarms" else pages(folder, given.loads)
     title = {"alarms": "# False alarms of the judgement of pictures", "pages": "# Delay of pages whose pictures are judged"}[given.what]
     machine = f"Measured by `make bench-pictures` on {os.cpu_count()} cores at load average {os.getloadavg()[0]:.0f}."

@@ -99,8 +99,8 @@ def test_searches_about_self_harm(words: str, expected: bool) -> None:
     ("text", "hides_above"),
     [
         ("people: {mia: {age: 9}}", None),
-        ("people: {mia: {age: 9, picture_scan: on}}", 40),
-        ("picture_scan: on\npeople: {mia: {age: 9}}", 40),
+        ("people: {mia: {age: 9, picture_scan: on}}", 50),
+        ("picture_scan: on\npeople: {mia: {age: 9}}", 50),
         ("picture_scan: {enabled: yes, limit: 0}\npeople: {mia: {age: 9}}", 0),
         ("picture_scan: on\npeople: {mia: {age: 9, picture_scan: {limit: 70}}}", 70),
         ("picture_scan: on\npeople: {mia: {age: 9, picture_scan: off}}", None),

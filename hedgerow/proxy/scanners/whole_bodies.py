@@ -23,7 +23,7 @@ MAX_WHOLE = 4 * 1024 * 1024
 SMALLEST_BODY = 1024
 """Bytes of the shortest body that is checked: a shorter one holds no picture with anything to recognise in it."""
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 15.0
 """Seconds for which a complete body waits for its decision."""
 
 MAX_DEVICE_BYTES, MAX_BYTES = 32 * 1024 * 1024, 96 * 1024 * 1024

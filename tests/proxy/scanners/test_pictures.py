@@ -144,15 +144,31 @@ def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch:
 @needs_extra
 def test_copies_of_a_picture_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, asked = pictures.PictureJudge(), list[object]()
-    classify = judge._classifier.classify
+    glance = judge.glance
 
-    def asked_too(frame: Any) -> Any:
+    def asked_too(frame: Any) -> float:
         asked.append(frame)
-        return classify(frame)
+        return glance(frame)
 
-    monkeypatch.setattr(judge._classifier, "classify", asked_too)
+    monkeypatch.setattr(judge, "glance", asked_too)
     copies = [encoded(noise(*size), "JPEG", quality=quality) for size, quality in (((640, 480), 90), ((320, 240), 75))]
     assert judge.score(copies[0]) == judge.score(copies[1])
     assert len(asked) == 1
     judge.score(encoded(noise(640, 480).transpose(0), "JPEG"))
     assert len(asked) == 2, "the mirrored picture is another one"
+
+
+@needs_extra
+def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, views = pictures.PictureJudge(), list[object]()
+
+    def classify(frame: Any) -> float:
+        views.append(frame)
+        return 30.0 * len(views)
+
+    monkeypatch.setattr(judge, "classify", classify)
+    monkeypatch.setattr(judge, "glance", lambda _frame: 4.0)
+    assert judge.score(encoded(noise(320, 240), "PNG")) == 4.0
+    monkeypatch.setattr(judge, "glance", lambda _frame: 6.0)
+    assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"
+    assert len(views) == 3

@@ -171,8 +171,8 @@ class HeldStream(_layers.HttpStream):
 
     @property
     def is_scanning(self) -> bool:
-        """The scanner is busy: no more of the response is wanted now."""
-        return self._wait is not None
+        """The scanner is busy: no more of the response is wanted now. After its end, others may go on over the same connection."""
+        return self._wait is not None and self._end_event is None
 
     def _wait_for_scan(self) -> Commands:
         self._wait = WaitForScan(self._scanner)
