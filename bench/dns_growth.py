@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--kinds", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--most", type=int, default=max(max(sizes) for sizes in SIZES.values()))
+    parser.add_argument("--most", type=int, help="leave out larger sizes", default=max(max(sizes) for sizes in SIZES.values()))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
@@ -219,7 +219,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, dns_sides.upstream() as upstream:
         growth = Growth(Path(place), upstream, options.pairs, options.seconds)
         for kind in options.kinds:
-            sizes = [size for size in SIZES[kind] if size <= options.most]
+            sizes = [size for size in SIZES[kind] if size <= options.most] or SIZES[kind][:1]
             curves[kind] = []
             for point in getattr(growth, kind)(sizes):
                 curves[kind].append(point)

@@ -18,9 +18,9 @@ NAME_END: Final = -5  # and its end
 _PREFETCH_AT: Final = 0.9  # the part of its lifetime after which an answer that is asked for is asked anew
 # Octets of Python objects around the own bytes of a key, an answer and a resolution, measured with tracemalloc: with up to two records, and
 # for each more.
-KEY_OVERHEAD: Final = 150
-_ANSWER_OVERHEAD: Final = 250
-_RESOLUTION_OVERHEAD: Final = 300
+KEY_OVERHEAD: Final = 125
+_ANSWER_OVERHEAD: Final = 240
+_RESOLUTION_OVERHEAD: Final = 240
 _RECORDS_INCLUDED: Final = 2
 _TTL_OVERHEAD: Final = 120
 _ADDRESS_OCTETS: Final = {b"\0\x01": 4, b"\0\x1c": 16}  # by the types A and AAAA

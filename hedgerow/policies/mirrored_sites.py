@@ -30,7 +30,7 @@ SEARCH_FRONT_ENDS = frozenset({"searx", "searxng", "whoogle", "librex", "librey"
 _DIRECT_DOMAINS = frozenset({"plex.direct", "quickconnect.to", "ui.direct", "nvidiagrid.net"})
 """Domains of services whose names tell the address of the family's own server, or of a game's, with a certificate for it."""
 
-_SPELLED = re.compile(r"[0-9](?:[0-9]{0,2}[.-][0-9]{1,3}){3}|[0-9a-f]{8}|-[0-9a-f]{0,4}-")
+_SPELLED = re.compile(r"[0-9](?:[0-9]{0,2}[.-][0-9]{1,3}){3}|(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])|-[0-9a-f]{0,4}-")
 """What a name has at least that spells an address: most have none of it."""
 _QUAD = re.compile(r"(?<![0-9])(?=([0-9]{1,3})([.-])([0-9]{1,3})\2([0-9]{1,3})\2([0-9]{1,3})(?![0-9]))")
 _HEX = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
