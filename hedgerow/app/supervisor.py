@@ -195,8 +195,7 @@ class Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             if not managed.is_wanted():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), WANTED_CHECK_INTERVAL_S)
+                await self._sleep(WANTED_CHECK_INTERVAL_S)
                 continue
             await self._start(managed)
             if self._stopping.is_set():  # the others may have been ended meanwhile
@@ -226,8 +225,22 @@ class Supervisor:
             longest = MAX_RESTART_DELAY_S if managed.ready.is_set() else MAX_FIRST_DELAY_S
             pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); restarting it", managed.role, managed.index, _exit_text(status))
-            await asyncio.sleep(pause)
-            await _let_filters_start(managed, self._workers)
+            await self._sleep(pause)
+            await self._let_filters_start(managed)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the run."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _let_filters_start(self, managed: ManagedProcess) -> None:
+        """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all of them slowly."""
+        if managed.role in {*ENFORCING, "zygote"}:
+            return
+        await self._sleep(TOGETHER_S)
+        deadline = time.monotonic() + FILTERS_FIRST_S
+        while time.monotonic() < deadline and not self._stopping.is_set() and any(map(_is_starting_again, self._workers)):
+            await self._sleep(TOGETHER_S)
 
     async def _note_end(self, managed: ManagedProcess) -> None:
         managed.restarts += 1
@@ -329,16 +342,6 @@ async def _end_processes(managed: ManagedProcess) -> None:
             log.warning("%s %d did not end in %.1f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
 
     await asyncio.gather(*(end(process) for process in (managed.process, *managed.predecessors) if process is not None))
-
-
-async def _let_filters_start(managed: ManagedProcess, workers: Sequence[ManagedProcess]) -> None:
-    """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all of them slowly."""
-    if managed.role in {*ENFORCING, "zygote"}:
-        return
-    await asyncio.sleep(TOGETHER_S)
-    deadline = time.monotonic() + FILTERS_FIRST_S
-    while time.monotonic() < deadline and any(map(_is_starting_again, workers)):  # noqa: ASYNC110 (several may end meanwhile)
-        await asyncio.sleep(TOGETHER_S)
 
 
 def _is_starting_again(managed: ManagedProcess) -> bool:

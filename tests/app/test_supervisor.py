@@ -201,3 +201,23 @@ def test_a_process_ends_although_a_thread_waits_for_ever(tmp_path: Path) -> None
         finally:
             process.kill()
     lock.release()
+
+
+def test_a_process_that_can_not_start_does_not_delay_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do DNS and gate, which end first: a process waits for them before it is started again."""
+    monkeypatch.setattr("hedgerow.app.supervisor.FILTERS_FIRST_S", 3600.0)
+    monkeypatch.setattr("hedgerow.app.supervisor.MAX_FIRST_DELAY_S", 3600.0)
+    settings, lock = prepare_run(replace(settings_in(tmp_path), workers=1))
+
+    class FailingControl(ScriptSupervisor):
+        async def _start(self, child: ManagedProcess) -> None:
+            self.script = "exit 1" if child.role == "control" else "echo ready; exec sleep 60"
+            await super()._start(child)
+
+    async def main() -> None:
+        stopped = FailingControl(settings, lambda _: os.kill(os.getpid(), signal.SIGTERM))  # once the others serve
+        async with asyncio.timeout(60):
+            assert await stopped.run() == 0
+
+    asyncio.run(main())
+    lock.release()
