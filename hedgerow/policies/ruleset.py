@@ -298,7 +298,8 @@ def can_block_or_rewrite(ruleset: Ruleset) -> bool:
     rules = ruleset.rules
     blocks = [rule for rule in (*rules.hosts.values(), *rules.services.values()) if not rule.allow]
     off = ruleset.safe_search is SafeSearch.OFF and ruleset.youtube is SafeSearch.OFF
-    blocks += [rule for rule in rules.categories.values() if not rule.allow]
+    # Illegal material is a rule of every profile, and blocks nothing without a list: `rules.illegal` tells.
+    blocks += [rule for name, rule in rules.categories.items() if not rule.allow and name != ILLEGAL]
     return bool(ruleset.closed or blocks or rules.urls or rules.bypass or rules.illegal) or not off
 
 
