@@ -66,6 +66,9 @@ NO_PICTURE_LIMIT = 100
 DEFAULT_PICTURE_LIMIT = 50
 """The limit of a profile that names none."""
 
+BLOCKED_NAME_CONFIDENCE = 60
+"""Confidence in percent from which the profiles of children block a name, and which the pages write into the policy."""
+
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 
@@ -76,6 +79,8 @@ class ContentRules:
     `youtube_only`: the channels and videos of YouTube that are open, as `youtube.parse_youtube_item` returns them; empty for all of it.
     `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that are decrypted for another reason.
     `pictures`: pictures are judged. `picture_limit` is the score, 0 to 100, above which one is hidden: `NO_PICTURE_LIMIT` hides none.
+    `name_block` and `name_mark` are the confidences in percent from which an unlisted host that looks like a blocked category by its name
+    is blocked, or only marked in the log; 0 for never.
     """
 
     pass_through: bool | None = None
@@ -87,6 +92,8 @@ class ContentRules:
     youtube_only: tuple[str, ...] | None = None
     pictures: bool | None = None
     picture_limit: int | None = None
+    name_block: int | None = None
+    name_mark: int | None = None
 
     def over(self, wider: ContentRules) -> ContentRules:
         """Return these rules, completed by those of a wider scope; blocked searches add up."""
@@ -112,6 +119,16 @@ class ContentRules:
     def opens_everything(self) -> bool:
         """The HTTPS of every host is decrypted for a check of what it sends."""
         return self.opens_pages or self.hides_above is not None
+
+    @property
+    def judges_names(self) -> bool:
+        return bool(self.name_block or self.name_mark)
+
+    def blocks_name(self, confidence: int) -> bool:
+        return bool(self.name_block) and confidence >= (self.name_block or 0)
+
+    def marks_name(self, confidence: int) -> bool:
+        return bool(self.name_mark) and confidence >= (self.name_mark or 0)
 
 
 def shows_all_pictures(host: str) -> bool:

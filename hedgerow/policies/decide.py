@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from hedgerow.blocklists.address_ranges import is_public
 from hedgerow.blocklists.catalogue import Catalogue, DnsRuleMatch
@@ -25,7 +25,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
-from hedgerow.policies.unlisted import DYNAMIC_DNS, UNTRUSTED_CERTIFICATE, CertificateFlaw, blocked_by_pages, is_house_name, new_here
+from hedgerow.policies.unlisted import blocked_by_name, blocked_by_pages, is_house_name, new_here, suspicion_of
 from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
@@ -166,7 +166,7 @@ def _ai_answer(context: RequestContext, reason: Reason) -> Decision | None:
 def _recognised(context: RequestContext) -> Decision | None:
     """Block what no list has: servers by their certificates, front ends by their names, sites by their pages or as new here."""
     ruleset, host = context.ruleset, context.request.host
-    if context.request.flaw and ruleset.rules.bypass and (what := _suspicion(context)):
+    if context.request.flaw and ruleset.rules.bypass and (what := suspicion_of(context.request.flaw, context.catalogue, context.mask)):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, what)
     if (service := front_end_of(host)) is not None:
         topic, own = ruleset.rules.categories.get(MIRRORS), ruleset.rules.services.get(service)
@@ -180,19 +180,9 @@ def _recognised(context: RequestContext) -> Decision | None:
     return new_here(ruleset, context.catalogue, host) if ruleset.sites is not None else None
 
 
-def _suspicion(context: RequestContext) -> str:
-    """Return what an unlisted host looks like, by the finding about its server; empty if nothing follows from that."""
-    match CertificateFlaw(context.request.flaw):
-        case CertificateFlaw.SELF_SIGNED | CertificateFlaw.OWN_AUTHORITY | CertificateFlaw.OTHER_NAME:
-            return UNTRUSTED_CERTIFICATE
-        case CertificateFlaw.PROXY:
-            return BYPASS
-        case CertificateFlaw.FRESH:
-            return DYNAMIC_DNS if context.mask & context.catalogue.mask_of([DYNAMIC_DNS]) else ""
-        case CertificateFlaw.NONE:
-            return ""
-        case other:
-            assert_never(other)
+def _name(context: RequestContext) -> Decision | None:
+    """Block or mark a host that no list has, if its name alone looks like those of a category that is blocked here."""
+    return blocked_by_name(context.ruleset, context.catalogue, context.request.host)
 
 
 def _by_list_rule(context: RequestContext, ruling: DnsRuleMatch, mask: int) -> Decision | None:
@@ -297,6 +287,7 @@ STEPS: tuple[Step, ...] = (
     Step("search", _search, frozenset({"url"})),
     Step("recognised", _recognised, frozenset({"host", "flaw"})),  # after the lists, which know more
     Step("safe-search", _safe_search, frozenset({"host", "url"})),  # last of the blocks: a blocked engine needs no safe mode
+    Step("name", _name, frozenset({"host"})),  # a guess, so after all that is known; what it only marks has passed the others
     Step("default", _default),
 )
 _JUDGES = tuple(step.judge for step in STEPS)

@@ -182,6 +182,8 @@ def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
         _chosen_by_all([each.youtube_only for each in found if each.youtube_only]),
         bool(pictures),
         min(pictures, default=None),
+        min((each.name_block for each in found if each.name_block), default=0),
+        min((each.name_mark for each in found if each.name_mark), default=0),
     )
 
 

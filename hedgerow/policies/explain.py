@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
+from hedgerow.blocklists.recognition.recogniser import Recogniser
 from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed
@@ -259,6 +260,22 @@ class _StepSentences:
         if sites is not None and sites.is_learning and new is not None and not new.allow:
             return f"not recognised as something that is blocked; no site counts as new{self.time('before', sites.begins * DAY_S)}"
         return "not recognised as something that is blocked"
+
+    def name(self, decision: Decision | None) -> str:
+        content, recogniser = self.context.ruleset.content, Recogniser.load()
+        if not content.judges_names:
+            return "names are not judged for this device"
+        host = self.context.request.host
+        found = recogniser.recognise(host)
+        if found is None:
+            is_known = host in recogniser.well_known
+            return "well known, so its name is not judged" if is_known else "its name looks like nothing that is blocked"
+        parts = ", ".join(recogniser.telling_parts(host, found))
+        looks = f"its name imitates {parts}" if found.imitated else f"its name looks like those of {found.category} sites: {parts}"
+        sure = f"{looks} (confidence {found.confidence} %; nobody has checked it)"
+        if decision is None:
+            return f"{sure}, which is too little, corrected, or not blocked for this device"
+        return sure if decision.verdict is Verdict.BLOCK else f"{sure}, which is only marked in the log"
 
     def safe_search(self, decision: Decision | None) -> str:
         context = self.context

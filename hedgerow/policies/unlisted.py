@@ -14,15 +14,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cache
+from typing import assert_never
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.names import is_address, is_beneath, is_public_suffix
+from hedgerow.blocklists.recognition.name_model import Recognition
+from hedgerow.blocklists.recognition.recogniser import Recogniser
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import BY_PAGE, remembered_as
+from hedgerow.policies.rule_index import BYPASS
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new
 
@@ -40,6 +44,21 @@ class CertificateFlaw(StrEnum):
     OTHER_NAME = "other-name"
     FRESH = "fresh"
     PROXY = "proxy"
+
+
+def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
+    """Return what an unlisted host looks like, by the finding about its server; empty if nothing follows from that."""
+    match CertificateFlaw(flaw):
+        case CertificateFlaw.SELF_SIGNED | CertificateFlaw.OWN_AUTHORITY | CertificateFlaw.OTHER_NAME:
+            return UNTRUSTED_CERTIFICATE
+        case CertificateFlaw.PROXY:
+            return BYPASS
+        case CertificateFlaw.FRESH:
+            return DYNAMIC_DNS if mask & catalogue.mask_of([DYNAMIC_DNS]) else ""
+        case CertificateFlaw.NONE:
+            return ""
+        case other:
+            assert_never(other)
 
 
 HOUSE_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
@@ -93,6 +112,33 @@ def new_here(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | No
     if rule is None or rule.allow or sites is None or not sites.is_new(host) or not is_worth_noting(ruleset, catalogue, host):
         return None
     return Decision(Verdict.BLOCK, Reason.RECOGNISED, NEW_DOMAINS, rule.target.origin, rule.until, note=rule.target.note)
+
+
+def recognised_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Recognition | None:
+    """Return what an unlisted host looks like by its name, if that is blocked here and sure enough to be blocked or marked.
+
+    An exception in a list of the category says that the host is not of it. So a list of corrections is just a list.
+    """
+    content = ruleset.content
+    if not content.judges_names:
+        return None
+    found = Recogniser.load().recognise(host)
+    if found is None or not (content.blocks_name(found.confidence) or content.marks_name(found.confidence)):
+        return None
+    rule = ruleset.rules.categories.get(found.category)
+    if rule is None or rule.allow or not is_unlisted(ruleset, catalogue, host):
+        return None
+    return None if catalogue.hosts.lifted(host) & catalogue.mask_of([found.category]) else found
+
+
+def blocked_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:
+    """Return the block, or the mark, of a host whose name alone looks like those of a category that is closed."""
+    found = recognised_by_name(ruleset, catalogue, host)
+    if found is None:
+        return None
+    rule = ruleset.rules.categories[found.category]
+    verdict = Verdict.BLOCK if ruleset.content.blocks_name(found.confidence) else Verdict.ALLOW
+    return Decision(verdict, Reason.RECOGNISED, found.category, rule.target.origin, rule.until, note=rule.target.note)
 
 
 @cache

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, replace
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, replace
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.policies.content import BLOCKED_NAME_CONFIDENCE, ContentRules
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Person, Policy, Target
 from hedgerow.policies.targets import ILLEGAL, parse_target
@@ -142,6 +145,52 @@ def choose_youtube_edits(policy: Policy, person: str, text: str) -> list[Edit]:
 def drop_youtube_edits(person: str, item: str) -> list[Edit]:
     """Remove a channel or video by its name in the policy. Without any, all of YouTube is open again."""
     return [exclude(("people", person, "youtube_only"), _YouTubeEntry(item))]
+
+
+class NameLevel(StrEnum):
+    """The consequence of a name that looks like those of a blocked category."""
+
+    BLOCK = "block"
+    MARK = "mark"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class NameLevels:
+    """A person's own level, None without one, and the level of the wider scopes."""
+
+    own: NameLevel | None
+    inherited: NameLevel
+
+
+def name_levels(policy: Policy, person: Person) -> NameLevels:
+    """Return the levels at which the names of unlisted sites are judged for a person."""
+    own = person.rules.content
+    wider = policy.household.content.over(policy.profiles[person.profile].rules.content)
+    has_own = own.name_block is not None or own.name_mark is not None
+    return NameLevels(_name_level(own.over(wider)) if has_own else None, _name_level(wider))
+
+
+def _name_level(content: ContentRules) -> NameLevel:
+    return NameLevel.BLOCK if content.name_block else NameLevel.MARK if content.name_mark else NameLevel.OFF
+
+
+def name_level_edit(policy: Policy, person: Person, text: str) -> Edit | None:
+    """Set a person's own level, or remove it for an empty text; None if it is in force already. Raises `InvalidInput`."""
+    if text not in {"", *NameLevel}:
+        raise InvalidInput("Choose what happens to sites that no list has.").at("level")
+    if text == (name_levels(policy, person).own or ""):
+        return None
+    path = ("people", person.name, "recognise_names")
+    match NameLevel(text) if text else None:
+        case None:
+            return put(path, None)
+        case NameLevel.BLOCK:
+            return put(path, {"block": BLOCKED_NAME_CONFIDENCE})
+        case NameLevel.MARK:
+            return put(path, {"block": 0, "mark": BLOCKED_NAME_CONFIDENCE})
+        case NameLevel.OFF:
+            return put(path, "off")
 
 
 class _YouTubeEntry:

@@ -19,7 +19,7 @@ from hedgerow.dashboards.edits.household import (
     parse_age,
     parse_name,
 )
-from hedgerow.dashboards.edits.rules import is_inspected, own_targets, subject_titles
+from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targets, subject_titles
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
@@ -107,6 +107,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         own=own_targets(person),
         channels=person.rules.content.youtube_only or (),
         is_inspected=is_inspected(policy, name),
+        name_levels=name_levels(policy, person),
         today=today.isoformat(),
         days=DAY_NAMES,
         times=night_times(person.rules.bedtime),

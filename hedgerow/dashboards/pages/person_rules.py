@@ -19,6 +19,7 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.rules import (
     choose_youtube_edits,
     drop_youtube_edits,
+    name_level_edit,
     parse_note,
     parse_subject,
     parse_until,
@@ -95,6 +96,13 @@ class PersonRulePages(PageGroup):
         self._person(name)
         edits = drop_youtube_edits(name, item)
         return await self._save(request, name, "youtube", message("Remove %(what)s at YouTube for %(name)s"), *edits, what=item)
+
+    @post("/people/{name}/names", MANAGE)
+    async def judge_names(self, request: Request, name: PersonName, level: FormText = "") -> Response:
+        """Choose what happens to unlisted sites whose names look like those of a blocked category."""
+        edit = name_level_edit(self._context.policy(), self._person(name), level)
+        summary = message("Sites that no list has, for %(name)s")
+        return await self._save(request, name, "names", summary, *([] if edit is None else [edit]))
 
     @post("/people/{name}/nights", MANAGE)
     async def set_nights(self, request: Request, name: PersonName) -> Response:

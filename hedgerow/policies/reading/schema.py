@@ -42,6 +42,10 @@ def _switch_is_enabled(value: object) -> object:
     return {"enabled": spoken} if isinstance(spoken, bool) else value
 
 
+def _off_is_never(value: object) -> object:
+    return {"block": 0, "mark": 0} if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
+
+
 _TEXT = {"type": "string"}
 _TEXT_OR_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _TIMES = {"anyOf": [*_TEXT_OR_TEXTS["anyOf"], {"type": "object", "additionalProperties": _TEXT_OR_TEXTS}]}
@@ -120,6 +124,16 @@ class RawPictureScan(RawModel):
     )
 
 
+_Percent = Annotated[StrictInt, Field(ge=0, le=100)]
+
+
+class RawNameRecognition(RawModel):
+    """Thresholds of confidence for unlisted sites that look like a blocked category by their names."""
+
+    block: _Percent | None = Field(None, description="Confidence in percent from which the site is blocked; 0 for never.")
+    mark: _Percent | None = Field(None, description="Confidence in percent from which it is only marked in the log; 0 for never.")
+
+
 class RawTenants(RawModel):
     """Organisations whose accounts are allowed, by domain. `directory`: the id of your own directory at Microsoft."""
 
@@ -156,6 +170,9 @@ class RawRules(RawModel):
     block_files: Texts | None = Field(None, description="Kinds of files that are blocked: `executables`, `archives`, `torrents`, `macros`.")
     youtube_only: Texts | None = Field(
         None, description="Channels and videos of YouTube that are open, on inspected devices; all else of it is closed."
+    )
+    recognise_names: Annotated[RawNameRecognition, BeforeValidator(_off_is_never)] | None = Field(
+        None, description="Judge sites that no list has by their names; `off` for never."
     )
     tenants: RawTenants | None = Field(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
 

@@ -37,7 +37,7 @@ class GateRules:
 
         Nobody has to be protected from strangers' machines, such as a lamp whose maker has an authority of its own.
         """
-        if not client.device.known or not client.ruleset.rules.bypass or decision.reason is not Reason.DEFAULT:
+        if not client.device.known or not client.ruleset.rules.bypass or decision.reason not in {Reason.DEFAULT, Reason.RECOGNISED}:
             return None
         return next((each for each in requests if self.policy.is_unlisted(client.ruleset, each.host)), None)
 

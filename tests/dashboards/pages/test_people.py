@@ -99,3 +99,18 @@ def test_expired_rules_do_not_affect_switches(web, browser):
     web.policy_path.write_text(HOUSE.replace("{age: 14,", "{age: 14, block: [{what: shopping, until: 2026-01-01}],"))
     assert shown(browser, "tom")["shopping"] is True
     assert "shopping" not in own_rules(browser, "tom")
+
+
+def test_a_person_page_sets_what_happens_to_names_that_no_list_has(web, browser):
+    def level():
+        content = load_policy(web.policy_path).people["tom"].rules.content
+        return content.name_block, content.name_mark
+
+    assert "as the profile says: block the site" in browser.get("/people/tom").text
+    for chosen, expected in (("mark", (0, 60)), ("off", (0, 0)), ("block", (60, None)), ("", (None, None))):
+        answer = browser.post("/people/tom/names", data={"level": chosen})
+        assert "saved=0" not in answer.headers["location"], chosen
+        assert level() == expected
+        assert f'<option value="{chosen}" selected>' in browser.get("/people/tom").text
+    assert "saved=0" in browser.post("/people/tom/names", data={"level": ""}).headers["location"]
+    assert browser.post("/people/tom/names", data={"level": "sometimes"}).status_code >= 400

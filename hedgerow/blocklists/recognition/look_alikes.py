@@ -1,0 +1,147 @@
+"""Names that imitate well-known ones: other characters, swapped, doubled and missing letters, added words, and a name in front. Pure.
+
+The kinds are those of `dnstwist`, without those that ordinary names have too, such as one letter replaced by any other.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from hedgerow.blocklists.recognition.name_model import Recognition
+
+PHISHING: Final = "phishing"
+IMITATED_FILE: Final = "imitated.txt"
+
+_FOREIGN, _ALIKE, _IN_FRONT, _ADDED, _MISSPELT = 99, 96, 95, 93, 90
+"""Confidence in percent by kind; not calibrated, but in the order of how rarely an honest name has that form."""
+
+_MIN_ALIKE, _MIN_MISSPELT, _MIN_OMITTED = 6, 7, 9
+"""Fewest characters of a name of which a look-alike of that kind counts."""
+
+_PLAIN = str.maketrans("013457i", "oleastl")
+_CONFUSABLE = str.maketrans("аасԁеғһіјкӏорԛѕսѵѡхуүαβεικνορτυχωđħıłøŧŋ", "aacdefhijklopqsuvwxyyabeiknoptuxwdhilotn")
+"""Letters that look like one of ASCII (Unicode, “Confusables”), beside those that only have an accent."""
+
+_SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "web"})
+_REAL_SUFFIXES: Final = frozenset({"com", "net", "org", "de", "fr", "es", "it", "uk", "br", "pt"})
+_FILLERS: Final = frozenset(("my", "the", "get", "for", "your", "now", "online", "center", "id", "web", "www"))
+"""Words that phishers add to a name, and that count only beside one of `_LURES`."""
+_LURES: Final = frozenset(
+    (
+        "login", "logon", "signin", "verify", "verification", "verified", "secure", "security", "account", "accounts", "support", "unlock",
+        "confirm", "recovery", "recover", "reset", "auth", "password", "billing", "payment", "update", "wallet", "free", "gift", "gifts",
+        "giftcard", "giftcards", "giveaway", "reward", "rewards", "bonus", "prize", "promo", "claim", "generator", "robux",
+        "vbucks", "nitro",
+    )
+)  # fmt: skip
+_ADDED_WORDS: Final = tuple(sorted(_LURES | _FILLERS, key=lambda word: (-len(word), word)))
+_MAX_LABEL = 40
+
+
+class LookAlikes:
+    """Look-alikes of a set of names, each a label such as `paypal`."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._alike = {_plain(name): name for name in self._names if len(name) >= _MIN_ALIKE}
+        self._misspelt = {variant: name for name in sorted(self._names) for variant in _misspellings(name) if variant not in self._names}
+        self._starts: dict[str, list[str]] = {}
+        for name in sorted(self._names, key=len, reverse=True):
+            self._starts.setdefault(name[:4], []).append(name)
+
+    @classmethod
+    def load(cls, folder: Path) -> LookAlikes:
+        """Read the names that ship with Hedgerow."""
+        lines = (line.partition("#")[0].split() for line in (folder / IMITATED_FILE).read_text(encoding="utf-8").splitlines())
+        return cls(name for line in lines for name in line)
+
+    def judge(self, host: str) -> Recognition | None:
+        """Return the finding about a canonical host that imitates a name; None for most hosts."""
+        labels = host.split(".")
+        place = -3 if len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL else -2
+        if len(labels) < 2:
+            return None
+        label = labels[place]
+        if label in self._names or len(label) > _MAX_LABEL:
+            return None
+        if label.startswith("xn--"):
+            return self._foreign(label)
+        if (name := self._alike.get(_plain(label))) is not None:
+            return _found(_ALIKE, name)
+        if (name := self._misspelt.get(label)) is not None:
+            return _found(_MISSPELT, name)
+        if (name := self._with_added_words(label)) is not None:
+            return _found(_ADDED, name)
+        if len(labels) > 3 and (name := self._in_front(labels[:place], label)) is not None:
+            return _found(_IN_FRONT, name)
+        return None
+
+    def _foreign(self, label: str) -> Recognition | None:
+        try:
+            shown = label.removeprefix("xn--").encode("ascii").decode("punycode")
+        except UnicodeError:
+            return None
+        letters = "".join(each for each in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(each))
+        name = letters.translate(_CONFUSABLE)
+        return _found(_FOREIGN, name) if name in self._names else None
+
+    def _with_added_words(self, label: str) -> str | None:
+        """Return the name that a label consists of, apart from at least one word of a phisher, digits and hyphens."""
+        for start in range(len(label) - 3):
+            for name in self._starts.get(label[start : start + 4], ()):
+                if label.startswith(name, start):
+                    words = [*_lures(label[:start]), *_lures(label[start + len(name) :])]
+                    if None not in words and not _FILLERS.issuperset(words):
+                        return name
+        return None
+
+    def _in_front(self, labels: list[str], registered: str) -> str | None:
+        """Return the name whose domain stands in front of another with a word of phishers, as in `paypal.com.login-site.example`.
+
+        Delivery networks put the names of their customers in front of their own, too, but without such a word.
+        """
+        for place, (name, suffix) in enumerate(pairwise(labels)):
+            if name in self._names and suffix in _REAL_SUFFIXES:
+                rest = ".".join((*labels[place + 2 :], registered))
+                return name if any(lure in rest for lure in _LURES) else None
+        return None
+
+
+def _found(confidence: int, name: str) -> Recognition:
+    return Recognition(PHISHING, confidence, name)
+
+
+def _plain(label: str) -> str:
+    """Return a label with one letter for all characters that look alike."""
+    return label.translate(_PLAIN).replace("rn", "m").replace("vv", "w")
+
+
+def _misspellings(name: str) -> Iterator[str]:
+    """Yield a name with two letters swapped, one doubled, and one missing; its first letter stays."""
+    for n in range(1, len(name)):
+        if len(name) >= _MIN_MISSPELT and n + 1 < len(name):
+            yield name[:n] + name[n + 1] + name[n] + name[n + 2 :]
+        if len(name) >= _MIN_MISSPELT:
+            yield name[:n] + name[n] + name[n:]
+        if len(name) >= _MIN_OMITTED and n + 1 < len(name):
+            yield name[:n] + name[n + 1 :]
+
+
+def _lures(text: str) -> list[str | None]:
+    """Return the words of a text that consists of words of phishers, digits and hyphens; None among them for anything else."""
+    words: list[str | None] = []
+    rest = text
+    while rest:
+        if rest[0] == "-" or rest[0].isdigit():
+            rest = rest[1:]
+            continue
+        word = next((lure for lure in _ADDED_WORDS if rest.startswith(lure)), None)
+        words.append(word)
+        if word is None:
+            break
+        rest = rest[len(word) :]
+    return words

@@ -1,0 +1,126 @@
+"""The recogniser that ships: its findings, its limits, and that it raises nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.blocklists.recognition.look_alikes import LookAlikes
+from hedgerow.blocklists.recognition.name_model import PACK_BITS, unpack
+from hedgerow.blocklists.recognition.recogniser import DATA, Recogniser, is_judged
+from hedgerow.blocklists.sources import essential_hosts, popular_hosts
+
+MAX_OCTETS = 4 << 20
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Recogniser:
+    return Recogniser()
+
+
+def told(recogniser: Recogniser, host: str) -> str:
+    found = recogniser.recognise(host)
+    return "" if found is None or found.confidence < 60 else found.imitated or found.category
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("free-porn-sex-tube-videos.com", "adult"),
+        ("hotmilfcams.tv", "adult"),
+        ("sexofilmeporno.com.br", "adult"),
+        ("pornofilme-gratis-ansehen.net", "adult"),
+        ("best-online-casino-slots-bonus.com", "gambling"),
+        ("sportwetten-casino-bonus24.de", "gambling"),
+        ("paypal-login-verify.com", "paypal"),
+        ("secure.paypal.com.account-check.ru", "paypal"),
+        ("rob1ox.com", "roblox"),
+        ("rnicrosoft.com", "microsoft"),
+        ("steamcomumnity.com", "steamcommunity"),
+        ("freerobux-generator.net", "robux"),
+        ("xn--pypal-4ve.com", "paypal"),
+        ("essex-county-history.org", ""),
+        ("analytics-therapist.co.uk", ""),
+        ("the-history-of-roblox.org", ""),
+        ("my-paypal.com", ""),
+        ("paypal.de", ""),
+        ("minecraft-wiki.net", ""),
+        ("pressewetter-hamburg.de", ""),
+        ("breastcancer-support-group.org", ""),
+        ("gay-lesbian-youth-centre.org", ""),
+    ],
+)
+def test_findings(host: str, expected: str, recogniser: Recogniser) -> None:
+    assert told(recogniser, host) == expected
+
+
+def test_telling_parts_are_parts_of_the_name(recogniser: Recogniser) -> None:
+    host = "www.free-porn-sex-tube-videos.com"
+    found = recogniser.recognise(host)
+    assert found is not None
+    parts = recogniser.telling_parts(host, found)
+    assert parts
+    assert all(part in host for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("host", "judged"),
+    [
+        ("example.org", True), ("printer", False), ("nas.lan", False), ("192.0.2.1", False), ("2001:db8::1", False), ("co.uk", False),
+        ("blogspot.com", False), ("someone.blogspot.com", True), ("sex.gov", False), ("sex.edu.au", False), ("sex.ac.uk", False),
+        ("sex.k12.ca.us", False), ("gov.example.org", True), ("4.3.2.1.in-addr.arpa", True),
+    ],
+)  # fmt: skip
+def test_only_names_of_the_internet_that_anybody_can_register_are_judged(host: str, judged: bool) -> None:
+    assert is_judged(host) is judged
+
+
+def test_everything_beneath_a_well_known_name_is_well_known(recogniser: Recogniser) -> None:
+    assert "google.com" in recogniser.well_known
+    assert "sex.casino.porn.google.com" in recogniser.well_known
+    assert "no-such-name-of-anybody.com" not in recogniser.well_known
+    assert len(recogniser.well_known) > 50_000
+
+
+def test_shipped_popular_and_essential_names_are_not_recognised(recogniser: Recogniser) -> None:
+    assert [host for host in (*popular_hosts(), *essential_hosts()) if told(recogniser, host)] == []
+
+
+def test_the_files_are_small_and_name_their_sources(recogniser: Recogniser) -> None:
+    assert sum(path.stat().st_size for path in DATA.iterdir()) <= MAX_OCTETS
+    assert {source.role for source in recogniser.model.meta.sources} >= {"adult", "gambling", "popular"}
+    assert all(source.licence and source.url and len(source.sha256) == 64 for source in recogniser.model.meta.sources)
+
+
+_LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=63)
+
+
+@given(st.lists(_LABELS, min_size=1, max_size=6).map(lambda labels: ".".join(labels)[:253].strip(".")))
+def test_no_name_makes_it_fail(host: str) -> None:
+    found = Recogniser.load().recognise(host)
+    assert found is None or 0 <= found.confidence <= 100
+
+
+@given(st.text("xn-0123456789abcdefghijklmnop", max_size=59))
+def test_no_punycode_makes_it_fail(text: str) -> None:
+    LookAlikes(["paypal"]).judge(f"xn--{text}.com")
+
+
+@given(st.integers(-350_000, 350_000), st.integers(-1000, 1000))
+def test_packed_weights_come_apart_again(first: int, second: int) -> None:
+    assert unpack(first + (second << PACK_BITS)) == (first, second)
+
+
+def test_a_long_name_costs_no_more_than_its_end(recogniser: Recogniser) -> None:
+    """The pieces of at most fifty characters are looked up."""
+    long, short = ".".join(["sex"] * 60) + ".com", ".".join(["sex"] * 13) + ".com"
+    assert recogniser.model.judge(long) == recogniser.model.judge(".".join(["sex"] * 50) + ".com")
+    assert recogniser.model.judge(short) is not None
+
+
+def test_nothing_is_computed_twice(recogniser: Recogniser) -> None:
+    recogniser.recognise("asked-twice-without-cost.com")
+    before = recogniser.recognise.cache_info().hits
+    recogniser.recognise("asked-twice-without-cost.com")
+    assert recogniser.recognise.cache_info().hits == before + 1

@@ -1,0 +1,159 @@
+"""Sources of the training of the name model: the manifest `recogniser.yaml`, and readers of their formats."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import yaml
+
+from hedgerow.blocklists.names import HOST, is_address, registered_domain
+
+MANIFEST = Path(__file__).parent / "recogniser.yaml"
+
+
+class Role(StrEnum):
+    """The part that a source's names have in training."""
+
+    ADULT = "adult"
+    GAMBLING = "gambling"
+    POPULAR = "popular"  # harmless but for some adult and gambling sites; with a rank, so that the first ones are well known
+    HARMLESS = "harmless"  # harmless and well known, unless an adult or gambling list has it
+    TRUSTED = "trusted"  # harmless and well known, whatever lists say
+    MACHINES = "machines"  # advertisers and trackers, some of them on adult sites; not well known
+    COMPOSED = "composed"  # invented harmless names
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingList:
+    """A source. `rank` is the last rank of a popular source whose names are well known."""
+
+    name: str
+    role: Role
+    format: str
+    url: str
+    licence: str
+    sha256: str
+    rank: int = 0
+
+
+def load_manifest(path: Path = MANIFEST) -> tuple[TrainingList, ...]:
+    """Read the manifest. Raises ValueError or TypeError for an invalid one."""
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tuple(TrainingList(**{**entry, "role": Role(entry["role"])}) for entry in entries)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedHost:
+    """A host with its rank in a popularity list, 0 where the source has none."""
+
+    host: str
+    rank: int = 0
+
+
+def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
+    """Return the hosts of a source in its order, without `www`, and the checksum of what was read. Raises OSError or ValueError."""
+    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    names: dict[str, NamedHost] = {}
+    for host, rank in _READERS[source.format](path):
+        name = host.strip().lower().rstrip(".").removeprefix("www.")
+        if HOST.fullmatch(name) and "." in name and not is_address(name) and registered_domain(name) != name.rpartition(".")[2]:
+            names.setdefault(name, NamedHost(name, rank))
+    return list(names.values()), digest.hexdigest()
+
+
+def _read_hosts(path: Path) -> Iterator[tuple[str, int]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.partition("#")[0].split()
+        if words:
+            yield words[-1], 0
+
+
+def _read_words(path: Path) -> Iterator[tuple[str, int]]:
+    """Compose names of lines with two groups of words, which a colon separates."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        first, colon, second = line.partition("#")[0].partition(":")
+        for one, other in itertools.product(first.split(), second.split()) if colon else ():
+            yield f"{one}{other}.org", 0
+            yield f"{one}-{other}.com", 0
+            yield f"{other}{one}.com", 0
+            yield f"{other}-{one}.de", 0
+
+
+def _read_ranked(path: Path) -> Iterator[tuple[str, int]]:
+    for row in csv.reader(path.read_text(encoding="utf-8").splitlines()):
+        if len(row) > 1 and row[0].isdigit():
+            yield row[1], int(row[0])
+
+
+def _read_crux(path: Path) -> Iterator[tuple[str, int]]:
+    """Read a folder with a file of origins for each magnitude of rank, such as `50000.txt.xz`."""
+    for rank, file in sorted((int(file.name.partition(".")[0]), file) for file in path.glob("*.txt.xz")):
+        with lzma.open(file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield line.partition("://")[2].partition(":")[0], rank
+
+
+def _read_universities(path: Path) -> Iterator[tuple[str, int]]:
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        for domain in entry["domains"]:
+            yield domain, 0
+
+
+def _read_table(path: Path) -> Iterator[tuple[str, int]]:
+    """Read the hosts of a table with tabs and a heading `host`."""
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"):
+        yield row["host"], 0
+
+
+def _read_v2fly_adult(path: Path) -> Iterator[tuple[str, int]]:
+    for name in _included(path, "category-porn"):
+        yield from _read_v2fly_file(path / name)
+
+
+def _read_v2fly_others(path: Path) -> Iterator[tuple[str, int]]:
+    left_out = {*_included(path, "category-porn"), *_included(path, "category-betting-ru")}
+    for file in sorted(path.iterdir()):
+        if file.name not in left_out:
+            yield from _read_v2fly_file(file)
+
+
+def _included(folder: Path, name: str) -> list[str]:
+    """Return a file of a v2fly folder and all that it includes."""
+    found = [name]
+    for each in found:
+        file = folder / each
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        included = (line.partition("#")[0].split()[0].removeprefix("include:") for line in lines if line.startswith("include:"))
+        found += [other for other in included if other not in found and (folder / other).is_file()]
+    return found
+
+
+def _read_v2fly_file(path: Path) -> Iterator[tuple[str, int]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.partition("#")[0].split()
+        if not words or words[0].startswith(("include:", "regexp:", "keyword:")):
+            continue
+        yield words[0].removeprefix("full:").removeprefix("domain:"), 0
+
+
+_READERS: dict[str, Callable[[Path], Iterator[tuple[str, int]]]] = {
+    "hosts": _read_hosts,
+    "words": _read_words,
+    "ranked": _read_ranked,
+    "crux": _read_crux,
+    "universities": _read_universities,
+    "table": _read_table,
+    "v2fly-adult": _read_v2fly_adult,
+    "v2fly-others": _read_v2fly_others,
+}
