@@ -159,9 +159,13 @@ def main() -> None:
             browsers = proxy_page.launch(playwright, net, names, ports, chosen.net_log)
             for browser in browsers.values():
                 proxy_page.load(browser, url)
+            before = {way: proxy_page.lanes(stand) for way, stand in stands.items()}
             for number in range(chosen.loads):
                 for way in sorted(browsers, reverse=number % 2 == 0):
                     loads.setdefault(way, []).append(load(browsers[way], url, processes[way]))
+            for way, stand in stands.items():
+                counts = {lane: (count - before[way].get(lane, 0)) / chosen.loads for lane, count in proxy_page.lanes(stand).items()}
+                print(f"{way}: connections per load {counts}")
             for browser in browsers.values():
                 browser.close()
     loads = {way: loads[way] for way in processes}

@@ -142,7 +142,8 @@ def report(found: dict[str, list[float]], loads: int) -> str:
     )
 
 
-def _lanes(stand: Stand) -> dict[str, float]:
+def lanes(stand: Stand) -> dict[str, float]:
+    """Return the numbers of connections by lane."""
     return {key[1]: count for key, count in stand.counters().items() if key[0] == "hedgerow_proxy_connections_total"}
 
 
@@ -159,10 +160,10 @@ def main() -> None:
         running = {way: stack.enter_context(stand) for way, stand in stands(net, names, port).items()}
         proxies = {way: stand.gate.port for way, stand in running.items()}
         found = measure(net, proxies, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
-        lanes = {way: _lanes(stand) for way, stand in running.items()}
-        assert {way: count["tunnel"] > count["inspect"] for way, count in lanes.items()} == {PARTLY: True, ENTIRELY: False}, lanes
+        counts = {way: lanes(stand) for way, stand in running.items()}
+        assert {way: count["tunnel"] > count["inspect"] for way, count in counts.items()} == {PARTLY: True, ENTIRELY: False}, counts
     text = report(found, chosen.loads)
-    print(json.dumps({"connections": lanes}))
+    print(json.dumps({"connections": counts}))
     print(text)
     if chosen.write:
         RESULTS.write_text(text, encoding="utf-8")

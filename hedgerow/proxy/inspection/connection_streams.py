@@ -130,7 +130,8 @@ class ConnectionStreams:
     def remove(self, stream: Stream) -> Connection | None:
         """Forget a stream that is lost. Return its connection."""
         connection = self._connections.pop(stream, None)
-        self._origins.pop(stream, None)
+        if (origin := self._origins.pop(stream, None)) is not None:
+            self._inspector.origins.remember(origin, stream)
         if connection is not None:
             self._streams.pop(connection, None)
             connection.state = ConnectionState.CLOSED
@@ -151,6 +152,7 @@ class ConnectionStreams:
                 self._inspector.origins.keep(origin, stream)
             else:
                 bound.discard(connection.id)
+                self._inspector.origins.remember(origin, stream)
                 stream.abort()
         self._origins.clear()
         self._owner = None
