@@ -95,8 +95,8 @@ class ControlProcess:
         # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
         self.notices = NoticeDispatcher(
-            Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess, self._weekly_report,
-            link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
+            Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess,
+            lambda reader: _weekly_report(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
         )  # fmt: skip
         self._journal = JournalWatch(settings.journal, lambda: self.recorder.is_damaged)
         self._backups = DailyBackups(settings, lambda: self.settings.policy, self._journal.restart)
@@ -174,11 +174,6 @@ class ControlProcess:
         """Add messages to the journal and send the notices for them."""
         self.recorder.add(messages)
         self.notices.enqueue(event_notices(messages, self._publisher.policy, self._find_likely))
-
-    def _weekly_report(self, reader: Language) -> Report:
-        from hedgerow.dashboards.reports import weekly_report  # with the templates
-
-        return weekly_report(self._publisher.reader, self._publisher.policy, time.time(), reader)
 
     def _want_reload(self) -> None:
         self._reload_wanted = True
@@ -303,6 +298,12 @@ class ControlProcess:
         app.state.warm()
         gc.freeze()  # it stays
         return app
+
+
+def _weekly_report(publisher: SnapshotPublisher, reader: Language) -> Report:
+    from hedgerow.dashboards.reports import weekly_report  # with the templates
+
+    return weekly_report(publisher.reader, publisher.policy, time.time(), reader)
 
 
 async def _load_later(app: DeferredApp) -> None:
