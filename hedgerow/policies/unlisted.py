@@ -20,7 +20,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.names import is_address, is_beneath, is_public_suffix
 from hedgerow.blocklists.recognition.name_model import Recognition
-from hedgerow.blocklists.recognition.recogniser import Recogniser
+from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
@@ -73,7 +73,9 @@ def is_house_name(host: str) -> bool:
 
 def may_be_remembered(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
     """Return whether a host may be remembered for its pages: one that nobody knows, and under which others have no sites."""
-    return not (is_house_name(host) or is_public_suffix(host)) and is_unknown(facts, catalogue, host)
+    if is_house_name(host) or is_public_suffix(host) or is_institution(host) or host in Recogniser.load().well_known:
+        return False
+    return is_unknown(facts, catalogue, host)
 
 
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:

@@ -77,12 +77,13 @@ def test_a_grant_opens_it(catalogue: Catalogue) -> None:
 @pytest.mark.parametrize(
     "host",
     ["github.io", "co.uk", "com", "www.google.com", "www.childline.org.uk", "adult.example", "learn.example", "tiktok.com", "nas.lan",
-     "192.0.2.1", "fritz.box", "en.wikipedia.org"],
+     "192.0.2.1", "fritz.box", "en.wikipedia.org", "www.imdb.com", "library.stanford.edu", "a-school.sch.uk",
+     "somebody.github.io"],
 )  # fmt: skip
 def test_hosts_that_are_never_remembered(catalogue: Catalogue, host: str) -> None:
     assert not may_be_remembered(HostFactIndex.load(), catalogue, host)
 
 
 def test_hosts_that_may_be_remembered(catalogue: Catalogue) -> None:
-    for host in ("films.example", "somebody.github.io", "unheard-of-site.co.uk"):
+    for host in ("films.example", "www.films.example", "unheard-of-site.co.uk"):
         assert may_be_remembered(HostFactIndex.load(), catalogue, host)

@@ -75,6 +75,17 @@ class Recogniser:
         return (found.imitated,) if found.imitated else self.model.telling_parts(host, found.category)
 
 
+def is_institution(host: str) -> bool:
+    """Return whether only institutions get such a name: governments, schools, universities and the like.
+
+    >>> is_institution("www.example.edu"), is_institution("school.edu.au"), is_institution("go.example.org")
+    (True, True, False)
+    """
+    labels = host.split(".")
+    is_national = len(labels[-1]) == 2 and len(labels) > 2 and any(label in _NATIONAL_INSTITUTIONS for label in labels[-3:-1])
+    return is_national or labels[-1] in _INSTITUTIONS
+
+
 def is_judged(host: str) -> bool:
     """Return whether a host that is not well known may be judged by its name.
 
@@ -82,9 +93,7 @@ def is_judged(host: str) -> bool:
     (True, False, False, False)
     """
     labels = host.split(".")
-    if len(labels) < 2 or is_address(host) or labels[-1] in _INSTITUTIONS:
-        return False
-    if any(label in _NATIONAL_INSTITUTIONS for label in labels[-3:-1]) and len(labels[-1]) == 2 and len(labels) > 2:
+    if len(labels) < 2 or is_address(host) or is_institution(host):
         return False
     suffixes = load_public_suffixes()
     return labels[-1] in suffixes.registries and host not in suffixes.registries and host not in suffixes.hosters
