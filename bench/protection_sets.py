@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.blocklists.sources import correction_sources, starter_sources
+from hedgerow.blocklists.sources import starter_sources
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 
 SEED = 17
@@ -237,11 +237,8 @@ def _add_good(sets: Sets, library: Library, popular: Sequence[str], bad: set[str
     own = [each for each in starter_sources() if each.category in {"health", "sexual-education"}]
     texts = [each.path.read_text(encoding="utf-8") for each in own if each.path]
     ours = tuple(dict.fromkeys(host for text in texts for host in hosts_in(text)))
-    corrected = [each.path.read_text(encoding="utf-8") for each in correction_sources() if each.path]
-    exceptions = (line.removeprefix("@@||").rstrip("^") for text in corrected for line in text.splitlines() if line.startswith("@@||"))
-    names = tuple(dict.fromkeys((*ours, *(host for each in exceptions if (host := parse_host(each))))))
     sets.health.append(NameSet("public health", source, library.tested(("PUBH",)), True))
-    sets.health.append(NameSet("health and sexual education", "Hedgerow's starter and correction lists", names, True))
+    sets.health.append(NameSet("health and sexual education", "Hedgerow's starter lists, which it never blocks by", ours, True))
     help_names = library.stored_help()
     sets.fair = [
         NameSet("sexual health and education", source, library.tested(("XED",)), True),

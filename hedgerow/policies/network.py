@@ -12,8 +12,8 @@ from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
 WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
 """Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation, “Network ports”)."""
 
-NEW_SITES_DAYS = 0
-"""Days for which a site counts as new by default. Seven are long enough for lists to find out about most sites that were made to harm."""
+NEW_SITES_DAYS = 7
+"""Days for which a site counts as new: long enough for lists to find out about most of those that were made to harm."""
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 

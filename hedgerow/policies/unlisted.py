@@ -20,7 +20,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.names import is_address, is_beneath, is_public_suffix
 from hedgerow.blocklists.recognition.name_model import Recognition
-from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution
+from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution, is_judged
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
@@ -105,7 +105,9 @@ def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: in
 
 def is_worth_noting(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
     """Return whether it matters when this network first asked for a host: it is one of the internet, and nobody knows it."""
-    return can_be_new(host) and not is_house_name(host) and is_unlisted(ruleset, catalogue, host)
+    if not can_be_new(host) or not is_judged(host) or is_house_name(host) or host in Recogniser.load().well_known:
+        return False
+    return is_unlisted(ruleset, catalogue, host)
 
 
 def new_here(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:

@@ -75,6 +75,8 @@ def test_only_the_youngest_are_asked_to_ask(catalogue: Catalogue) -> None:
     "host",
     [
         "en.wikipedia.org",
+        "www.gnu.org",
+        "physics.kleine-universitaet.edu",
         "www.google.com",
         "childline.org.uk",
         "news.example",

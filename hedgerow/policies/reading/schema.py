@@ -239,8 +239,8 @@ class RawNetwork(RawModel):
     proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
-        description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 0, the "
-        "default, for never.",
+        description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "
+        "0 for never.",
     )
 
 

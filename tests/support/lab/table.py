@@ -67,7 +67,7 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   from the same hosts as the results. With the certificate, summaries that Bing and Yahoo write into their results stay open, and so does
   what an app shows that refuses the certificate ([content.md](content.md#ai-answers-of-search-engines)).
 - **Sites that no list has.** A list names the known sites of a category. A new or private site is open until a list or your policy names
-  it. With `network.new_sites_days`, a site that is new here is closed to children under 8 for some days ([lists.md](lists.md#new-sites)).
+  it. To children under 8, a site that is new here is closed for some days ([lists.md](lists.md#new-sites)).
 
 Two things are closed that you may want open. Wi-Fi calling is IPsec, and refused with other IPsec unless the gateway is applied with
 `--allow-ipsec` (emergency calls over the mobile network are not affected). SSH is refused unless it is applied with `--allow-ssh`.
