@@ -165,7 +165,7 @@ class Features:
         rows, columns = [], []
         for length, hashes, row, _place in texts.pieces():
             known = self.hashes[length]
-            found = np.searchsorted(known, hashes)
+            found = np.atleast_1d(np.searchsorted(known, hashes))
             hit = np.flatnonzero(known[np.minimum(found, len(known) - 1)] == hashes) if len(known) else np.empty(0, np.int64)
             rows.append(row[hit])
             columns.append((found[hit] + self.offsets[length]).astype(np.int32))
