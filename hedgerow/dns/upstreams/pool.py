@@ -17,6 +17,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.health import UpstreamHealth
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle, Deadlines, RandomOctets
+from hedgerow.dns.upstreams.order import order_channels
 from hedgerow.dns.upstreams.outage import Outage
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.trust import ValidatingUpstreams
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 _ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # together less than the five seconds that a stub resolver waits
 _OUTAGE_SECONDS: Final = 1.5  # until a client learns that no upstream answers, if that was so a moment ago
 _LOGGED_FAILURES: Final = 3  # in a row; fewer are normal
-_PROBE_INTERVAL: Final = 30.0  # seconds after which a slower upstream is measured again, beside the fastest
-_MAX_PARALLEL: Final = 3
 _MAX_IN_FLIGHT: Final = 4096
 
 type UpstreamOutcome = Response | UpstreamError
@@ -130,7 +129,9 @@ class UpstreamPool:
         elif len(self._in_flight) >= _MAX_IN_FLIGHT:
             callback(UpstreamError("too many questions in flight"))
         else:
-            query = self._in_flight[question] = _UpstreamQuery(self, question, callback, self._order())
+            query = self._in_flight[question] = _UpstreamQuery(
+                self, question, callback, order_channels(self._usable, self.health, self.strategy, self.clock())
+            )
             query.next_round()
 
     async def ask(self, question: UpstreamQuestion) -> Response:
@@ -206,30 +207,6 @@ class UpstreamPool:
                 return found
             at += 1 + question[at]
         return None
-
-    def _order(self) -> list[list[Channel]]:
-        """Return the channels to ask at once, those after that, and so on."""
-        if len(self._usable) == 1:
-            return [[self._usable[0]]]
-        now = self.clock()
-        available = [channel for channel in self._usable if self.health[channel.name].backoff_until <= now]
-        backing_off = [channel for channel in self._usable if channel not in available] if len(available) < len(self._usable) else []
-        match self.strategy:
-            case UpstreamStrategy.PARALLEL:
-                rounds = [available[:_MAX_PARALLEL], *([channel] for channel in available[_MAX_PARALLEL:])] if available else []
-            case UpstreamStrategy.FASTEST if available:
-                available.sort(key=self._speed)
-                old = [channel for channel in available[1:] if now - self.health[channel.name].asked_at > _PROBE_INTERVAL]
-                rounds = [[available[0], *old[:1]], *([channel] for channel in available[1:] if channel not in old[:1])]
-            case _:
-                rounds = [[channel] for channel in available]
-        return rounds + [[channel] for channel in backing_off]
-
-    def _speed(self, channel: Channel) -> tuple[bool, float]:
-        """Return a sort key. A channel that failed last, or has not answered yet, is only tried beside others."""
-        health = self.health[channel.name]
-        is_new = health.asked_at == float("-inf")
-        return health.fails > 0, health.seconds or (0.0 if is_new else float("inf"))
 
 
 class _UpstreamQuery:
