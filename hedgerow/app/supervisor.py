@@ -107,10 +107,10 @@ class Supervisor:
         watchdog = asyncio.create_task(self._watch_beats())
         supervising = [asyncio.create_task(self._supervise(managed)) for managed in (self._forking, self._control)]
         has_snapshot = (self._settings.published / "snapshot.json").exists()
-        await self._wait_settled([self._control], CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
+        await _wait_settled([self._control], self._stopping, CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
         if not self._stopping.is_set():
             supervising += [asyncio.create_task(self._supervise(managed)) for managed in (*self._workers, self._gateway)]
-            await self._wait_settled([self._control, *self._workers], START_TIMEOUT_S)
+            await _wait_settled([self._control, *self._workers], self._stopping, START_TIMEOUT_S)
             announcing = asyncio.create_task(self._announce())
             await self._stopping.wait()
             announcing.cancel()
@@ -122,18 +122,6 @@ class Supervisor:
         await self._trouble.hide()
         await asyncio.gather(*supervising)
         return self._status
-
-    async def _wait_settled(self, processes: Sequence[ManagedProcess], seconds: float) -> None:
-        """Wait until each of them serves or has failed, until the run ends, or for this many seconds."""
-
-        async def wait() -> None:
-            for managed in processes:
-                await managed.settled.wait()
-
-        waits = {asyncio.create_task(wait()), asyncio.create_task(self._stopping.wait())}
-        _, left = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for task in left:
-            task.cancel()
 
     async def _announce(self) -> None:
         """Report that the processes serve, with problems as long as some don't. Ends the run if no DNS and no proxy does."""
@@ -195,7 +183,7 @@ class Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             if not managed.is_wanted():
-                await self._sleep(WANTED_CHECK_INTERVAL_S)
+                await _sleep_until(self._stopping, WANTED_CHECK_INTERVAL_S)
                 continue
             await self._start(managed)
             if self._stopping.is_set():  # the others may have been ended meanwhile
@@ -225,22 +213,17 @@ class Supervisor:
             longest = MAX_RESTART_DELAY_S if managed.ready.is_set() else MAX_FIRST_DELAY_S
             pause = 0.0 if steady else min(longest, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); restarting it", managed.role, managed.index, _exit_text(status))
-            await self._sleep(pause)
+            await _sleep_until(self._stopping, pause)
             await self._let_filters_start(managed)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond the run."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _let_filters_start(self, managed: ManagedProcess) -> None:
         """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all of them slowly."""
         if managed.role in {*ENFORCING, "zygote"}:
             return
-        await self._sleep(TOGETHER_S)
+        await _sleep_until(self._stopping, TOGETHER_S)
         deadline = time.monotonic() + FILTERS_FIRST_S
         while time.monotonic() < deadline and not self._stopping.is_set() and any(map(_is_starting_again, self._workers)):
-            await self._sleep(TOGETHER_S)
+            await _sleep_until(self._stopping, TOGETHER_S)
 
     async def _note_end(self, managed: ManagedProcess) -> None:
         managed.restarts += 1
@@ -334,6 +317,25 @@ class Supervisor:
         except OSError as error:
             self._has_unwritten = True
             log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
+
+
+async def _wait_settled(processes: Sequence[ManagedProcess], stopping: asyncio.Event, seconds: float) -> None:
+    """Wait until each of them serves or has failed, until the run ends, or for this many seconds."""
+
+    async def wait() -> None:
+        for managed in processes:
+            await managed.settled.wait()
+
+    waits = {asyncio.create_task(wait()), asyncio.create_task(stopping.wait())}
+    _, left = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+
+
+async def _sleep_until(stopping: asyncio.Event, seconds: float) -> None:
+    """Sleep for this long, or until the run ends."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)
 
 
 async def _end_processes(managed: ManagedProcess) -> None:

@@ -58,7 +58,7 @@ class Reason(StrEnum):
     RECOGNISED = "recognised"  # in no list, but it looks like something that is blocked
     SEARCH = "search"  # the terms of a search
     SAFE_SEARCH = "safe-search"
-    PAGE = "page"  # the words of a page: these three are decided by the inspector, after `decide` has allowed the request
+    PAGE = "page"  # the words of a page: the inspector decides this and the next two, after `decide` has allowed the request
     FILE = "file"  # the kind of a file
     PICTURE = "picture"
     DEFAULT = "default"
@@ -75,9 +75,8 @@ class Request:
     """A client's request, as far as the enforcement point knows it.
 
     `host` is canonical (lower case, A-labels, no trailing dot) or an IP address as text. `url` is set for HTTP only. `resource` is the
-    value of Sec-Fetch-Dest, `initiator` the host of the requesting page (from Referer or Origin). `hides_host`: the client encrypts the
-    real host (ECH), and `host` is the public name that it shows instead. `dns_type` is the type of a DNS question, such as `AAAA`.
-    `flaw` is what was found out about an unlisted host's server (`unlisted.CertificateFlaw`).
+    value of Sec-Fetch-Dest, `initiator` the requesting page's host (Referer or Origin). `hides_host`: the client encrypts the real host
+    (ECH); `host` is the public name. `dns_type` is such as `AAAA`. `flaw`: an unlisted host's server has it (`unlisted.CertificateFlaw`).
     """
 
     device: DeviceId
