@@ -168,6 +168,21 @@ class FastEncoder(Encoder):
         self._numbers: dict[Field | bytes, int] = {}  # of the last entry with this field or name; older ones may be gone from the table
         self._count = 0  # entries that were ever added
 
+    @property
+    def header_table_size(self) -> int:
+        """The most octets of the table that the peer allows."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        """Announce a change in the next block, also if the peer repeats its setting before that: hpack would forget it."""
+        table = self.header_table
+        was_resized = table.resized
+        table.maxsize = value
+        if table.resized:
+            self.table_size_changes.append(value)
+        table.resized = table.resized or was_resized
+
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
         """Return a block of fields. Those that are `hpack.NeverIndexedHeaderTuple` stay out of all tables on the way."""
         block = bytearray()

@@ -53,6 +53,17 @@ def test_encoder_uses_the_table() -> None:
     assert len(encoder.header_table.dynamic_entries) == 5
 
 
+def test_size_of_the_table_is_announced_though_the_setting_is_repeated() -> None:
+    for sizes in ([0, 0], [100, 100], [0, 4096], [0, 4096, 4096]):
+        encoder, decoder = FastEncoder(), Decoder()
+        encoder.encode([(b"x-field", b"a value")])
+        for size in sizes:
+            encoder.header_table_size = size
+        decoder.max_allowed_table_size = sizes[-1]
+        assert [tuple(each) for each in decoder.decode(encoder.encode([(b"accept", b"*/*")]), raw=True)] == [(b"accept", b"*/*")]
+        assert decoder.header_table_size == sizes[-1]
+
+
 def test_many_fields_stay_bounded() -> None:
     encoder, decoder = FastEncoder(), Decoder()
     for number in range(2000):

@@ -24,7 +24,7 @@ from hpack.exceptions import HPACKError
 from hedgerow.dns.server.http_codec import MAX_HEAD, MESSAGE_TYPE, DohRequest, Flood, Headers, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.frame_budget import PREFACE_OCTETS, FrameBudget, FrameTokens
-from hedgerow.hpack_codec import FastDecoder, Field
+from hedgerow.hpack_codec import FastDecoder, FastEncoder, Field
 
 MAX_STREAMS: Final = 100
 
@@ -82,6 +82,7 @@ class Http2Codec(HttpCodec):
         )
         self._decoder = self._connection.decoder = FastDecoder()
         self._decoder.max_header_list_size = MAX_HEAD
+        self._connection.encoder = FastEncoder()
         self._requests: dict[int, DohRequest] = {}
         self._unsent: dict[int, bytearray] = {}
         self._plain: set[int] = set()  # streams of plain requests without an answer yet, of which h2 does not know

@@ -15,7 +15,7 @@ import h2.settings
 import pytest
 from hpack import Encoder
 from hyperframe import frame
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from hedgerow.dns.server.http2_codec import MAX_STREAMS, Http2Codec
@@ -255,6 +255,9 @@ STEPS = some.lists(
 )
 
 
+REPEATED_SETTING = [("get", 5), ("answer", 5), ("table", 100), ("table", 100), ("get", 5), ("deliver", 1), ("answer", 5)]
+
+
 def play(make: Callable[..., Http2Codec], steps: list[tuple[str, int]]) -> object:
     """Return what server and client have seen after these steps."""
     exchange, asked = Exchange(make), list[int]()
@@ -294,5 +297,6 @@ def play(make: Callable[..., Http2Codec], steps: list[tuple[str, int]]) -> objec
 
 @settings(max_examples=120, deadline=None)
 @given(STEPS)
+@example(REPEATED_SETTING)
 def test_any_conversation_goes_as_with_h2(steps: list[tuple[str, int]]) -> None:
     assert play(Http2Codec, steps) == play(SlowCodec, steps)
