@@ -26,10 +26,7 @@ devices:
 DEVICES = ("mia-tablet", "mia-console", "mia-laptop", "tom-phone", "tom-laptop", "tom-console", "ana-phone", "ana-laptop", "tv", "printer")
 
 # Takes datagrams one by one, as where recvmmsg cannot be had.
-PLAIN = (
-    "from hedgerow.dns.server import datagrams; datagrams.BatchListener = datagrams.DatagramListener;"
-    "from hedgerow.app.processes import main; main()"
-)
+PLAIN = "from hedgerow.dns.server import udp; udp.BatchUdpListener = udp.SimpleUdpListener; from hedgerow.app.processes import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
