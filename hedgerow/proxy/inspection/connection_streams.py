@@ -55,7 +55,8 @@ class ConnectionStreams:
         alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self._client.alpn == b"h2" else ("http/1.1",)
         origin = OriginKey(device, *address, server.sni if server.tls else None, alpn)
         try:
-            stream, pending = await inspector.origins.open(origin, addresses)
+            must_be_new = isinstance(server, OriginServer) and server.must_be_new
+            stream, pending = await inspector.origins.open(origin, addresses, must_be_new=must_be_new)
         except OriginError as error:
             if error.asks_for_certificate:
                 raise self._certificate_asked(address) or OriginError(CERTIFICATE_NEEDED) from error

@@ -60,9 +60,9 @@ class OriginPool:
         self._context = cache(self._make_context)
         self._quiet = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-    async def open(self, origin: OriginKey, addresses: Sequence[str]) -> tuple[Stream, PendingStream]:
+    async def open(self, origin: OriginKey, addresses: Sequence[str], *, must_be_new: bool = False) -> tuple[Stream, PendingStream]:
         """Return a stream to the origin at one of `addresses`, and its temporary owner. Raises OriginError."""
-        idle = self._take_idle(origin, addresses)
+        idle = None if must_be_new else self._take_idle(origin, addresses)
         if idle is not None:
             return idle
         stream: Stream | None = None

@@ -46,8 +46,8 @@ async def respond(request: Request, exchange: Exchange) -> None:
     path = urlsplit(request.record.target).path
     name, _, rest = path.removeprefix("/").partition("/")
     page = _PAGES.get(name)
-    if page is _mirror and "data=" not in request.record.target:
-        page = None  # a page of YouTube that is like any other
+    if (page is _mirror and "data=" not in request.record.target) or (page is _html and not rest):
+        page = None  # a page of YouTube that is like any other, or DuckDuckGo's form
     if name == "broken" and isinstance(exchange, Http1Exchange):
         exchange.must_close = True
         await BROKEN_PAGES[rest](exchange)

@@ -71,8 +71,9 @@ type Commands = Generator[commands.Command, Any, None]
 
 
 class OriginServer(Server):
-    """A connection to an origin. It may have served another client of the same device before."""
+    """A connection to an origin. It may have served another client of the same device before, unless it `must_be_new`."""
 
+    must_be_new = False
     is_used_again = False
 
 
@@ -181,6 +182,8 @@ class HttpLayer(_layers.HttpLayer):
         if event.tls and ready is None:
             is_named = event.address == self.context.server.address
             server.sni = (self.context.client.sni if is_named else None) or event.address[0]
+        stream: Any = self.command_sources[event]
+        server.must_be_new = stream.needs_new_connection
         self.connections[server] = child = layers.HttpClient(context)
         self.waiting_for_establishment[server].append(event)
         yield from self.event_to_child(child, events.Start())

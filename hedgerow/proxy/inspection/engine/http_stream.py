@@ -109,6 +109,11 @@ class HeldStream(_layers.HttpStream):
 
     # Stale connections.
 
+    @property
+    def needs_new_connection(self) -> bool:
+        """The request cannot be repeated (again): its origin may be closing an idle connection just now."""
+        return self._is_second_try or self.flow.request.method not in _IDEMPOTENT
+
     def _may_try_again(self) -> bool:
         """A request is repeated once, if it is idempotent (RFC 9110, section 9.2.2) and had no body, which would be gone by now."""
         is_waiting = self.client_state == self.state_done and self.server_state == self.state_wait_for_response_headers

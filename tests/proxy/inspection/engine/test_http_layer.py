@@ -215,6 +215,16 @@ def test_a_request_that_a_stale_connection_swallowed_is_made_again(stand: Stand,
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_what_must_not_be_repeated_takes_no_kept_connection(stand: Stand, net: SmallInternet, version: str) -> None:
+    """A client with a connection of its own cannot know that the proxy's was an old one, and would not try again."""
+    net.origins.forget_connections()
+    assert fetch(stand, net.url(INSPECTED, "/first"), version).status == 200
+    assert fetch(stand, net.url(INSPECTED, "/second"), version).status == 200
+    assert fetch(stand, net.url(INSPECTED, "/stale?once"), version, "--data", "x").status == 200
+    assert [len(each.requests) for each in net.origins.connections()] == [2, 1]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net: SmallInternet, policy: str, version: str) -> None:
     german = ("--header", "Accept-Language: de-CH,de;q=0.9")
     try:
