@@ -79,7 +79,8 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
             fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
             fields += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
             self.h2_conn.send_headers(stream_id, fields)
-            self.h2_conn.send_data(stream_id, answer.body, end_stream=True)
+            self.h2_conn.send_data(stream_id, answer.body)
+            self.h2_conn.end_stream(stream_id)  # `send_data` of more than one frame would forget `end_stream`
 
         def _may_answer(self, stream_id: int) -> bool:
             if self.is_closed(stream_id) or not self.is_open_for_us(stream_id):

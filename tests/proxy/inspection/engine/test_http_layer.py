@@ -192,7 +192,7 @@ def test_a_name_without_address_is_explained(stand: Stand, net: SmallInternet, p
     finally:
         stand.swap(policy=policy)
     for each in (answer, plain):
-        assert (each.status, "This site cannot be found" in each.text) == (502, True)
+        assert (each.exit_code, each.status, "This site cannot be found" in each.text) == (0, 502, True)
         assert "mitmproxy" not in str(each.headers) + each.text
 
 
@@ -231,7 +231,7 @@ def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"nowhere.example/secret"'))
         for url in (net.url("nowhere.example", "/open"), net.url("nowhere.example", "/open", "http")):
             answer = fetch(stand, url, version, *german)
-            assert (answer.status, "Diese Seite wurde nicht gefunden" in answer.text) == (502, True), answer.text
+            assert (answer.exit_code, answer.status, "Diese Seite wurde nicht gefunden" in answer.text) == (0, 502, True), answer.text
     finally:
         stand.swap(policy=policy)
     port = curl("http://files.example:25/", proxy=stand.proxy, source=CHILD, options=german)
