@@ -108,6 +108,8 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                     (_rate("hedgerow_proxy_cut_total"), "cut by new rules"),
                     (_rate("hedgerow_proxy_passed_through_total"), "certificate refused, passed through"),
                     (_rate("hedgerow_proxy_pages_scanned_total", "verdict"), "pages scanned: {{verdict}}"),
+                    (_rate("hedgerow_proxy_pages_recognised_total", "topic, evidence"), "pages recognised: {{topic}} by {{evidence}}"),
+                    (_rate("hedgerow_proxy_pictures_judged_total", "outcome"), "pictures: {{outcome}}"),
                 ),
                 12,
                 "ops",
@@ -119,6 +121,7 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
         (
             Panel("Version", (("hedgerow_build_info", "{{version}}"),), 4, kind="stat", shows_legend=True),
             Panel("Domains in the lists", (("sum(hedgerow_list_domains)", ""),), 4, kind="stat"),
+            Panel("Sites remembered for their pages", (("sum(hedgerow_remembered_sites)", ""),), 4, kind="stat"),
             Panel("Policy in force for", (("time() - max(hedgerow_policy_loaded_timestamp_seconds > 0)", ""),), 4, "s", "stat"),
             Panel("Policy loads refused (1 d)", ((_REFUSED_LOADS, ""),), 4, kind="stat"),
             Panel("Disk left for the state", (("min(hedgerow_state_free_bytes)", ""),), 4, "bytes", "stat"),

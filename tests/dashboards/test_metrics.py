@@ -27,7 +27,7 @@ IGNORED = "hedgerow_metrics_ignored_total"
 # Labels whose values are few and known beforehand, or are names from the policy file (a list's name, a category).
 BOUNDED_LABELS = {
     *("commit", "version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"),
-    *("type", "profile", "cache", "upstream", "outcome", "certificate", "state"),
+    *("type", "profile", "cache", "upstream", "outcome", "certificate", "state", "topic", "evidence"),
 }
 
 

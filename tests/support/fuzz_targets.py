@@ -317,7 +317,7 @@ TARGETS: dict[str, FuzzTarget] = {
     "dns-query": FuzzTarget(
         dns_query,
         (
-            DNSRecord.question("www.example", "AAAA").pack(),
+            bytes(DNSRecord.question("www.example", "AAAA").pack()),
             b"\0\1\1\0\0\1\0\0\0\0\0\1\0\0\2\0\1\0\0\x29\4\xd0\0\0\x80\0\0\x0a\xfd\xe9\0\6\0\0\x5e\0\x53\1",
         ),
         (wire.Malformed,),

@@ -431,7 +431,7 @@ def test_seats_are_opened_extended_and_ended_by_touch(chromium, web):
     for undone in (True, False):
         first.locator("summary").first.tap()
         first.locator("summary").last.tap()
-        first.get_by_role("button", name="seat-1: end the session").tap()
+        first.get_by_role("button", name="End now seat-1").tap()
         expect(first).to_contain_text("free")
         if undone:
             page.get_by_role("button", name="Undo").tap()
