@@ -190,7 +190,8 @@ def test_the_walk_covers_the_forms_of_all_pages() -> None:
     assert len(actions) > 20
     assert sorted(action for action in actions if skips("post", action)) == [
         "/account/code", "/account/code/stop", "/account/password", "/account/sessions/end",
-        "/language", "/lists", "/lists/accept", "/lists/remove", "/lists/selection", "/settings/accounts", "/settings/accounts/remove",
+        "/language", "/lists", "/lists/accept", "/lists/remove", "/lists/selection", "/lists/sites/correct", "/settings/accounts",
+        "/settings/accounts/remove",
         "/settings/notices", "/settings/notices/address", "/settings/notices/change", "/settings/notices/mail",
         "/settings/notices/remove", "/settings/notices/test", "/settings/tokens", "/settings/tokens/remove",
         "/sign-in", "/sign-out", "/start/password",

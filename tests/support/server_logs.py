@@ -1,7 +1,7 @@
-"""The logs of servers that tests run: the proxy's stands, and DNS and proxy in the test's own process.
+"""The logs of servers that tests run: whole Hedgerows, the proxy's stands, and DNS and proxy in the test's own process.
 
-A traceback in one of them fails the test, unless it is marked `provokes_traceback`. With HEDGEROW_STRICT_LOGS=1 so does one of a whole
-Hedgerow. Nothing that a client, an origin or an upstream sends may lead to one: each is an error that nobody thought of.
+A traceback in one of them fails the test, unless it is marked `provokes_traceback`. Nothing that a client, an origin or an upstream
+sends may lead to one: each is an error that nobody thought of.
 """
 
 from __future__ import annotations

@@ -21,9 +21,6 @@ from small_internet.clients import Address
 from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
-STRICT_LOGS = bool(os.environ.get("HEDGEROW_STRICT_LOGS"))
-"""Fail tests during which a whole Hedgerow logs a traceback too. Some tests break its disk, journal or processes on purpose."""
-
 END_SECONDS = 10.0
 _NOWHERE = "http://127.0.0.1:9"
 _NO_INTERNET = {
@@ -204,7 +201,7 @@ def hedgerow_again(directory: Path, log: Path) -> Iterator[Hedgerow]:
 
 def _supervised(process: subprocess.Popen[str], directory: Path, stderr: Path, awaited: re.Pattern[str]) -> Iterator[Hedgerow]:
     try:
-        with watched(stderr) if STRICT_LOGS else contextlib.nullcontext():
+        with watched(stderr):
             yield Hedgerow(process, _wait_for_ready(process, stderr, awaited), directory, stderr)
     except BaseException as error:
         error.add_note(f"--- hedgerow's standard error ---\n{stderr.read_text(errors='replace')[-6000:]}")
