@@ -164,7 +164,7 @@ def alarms(folder: Path) -> str:
     (folder / "scores.json").write_text(json.dumps({str(path): round(score, 2) for path, score in judged.scores.items()}))
     return (
         "Hidden are the harmless pictures that score more than a limit, and those that can't be read. The limits of the profiles and the "
-        "second look at suspicious\npictures were chosen on the first set; the second was judged once, at the end.\n\n"
+        "second look at suspicious\npictures were chosen on the first set; the second was judged twice (before and after a speed-up).\n\n"
         + judged.table({"first set": first, "second set": second})
         + judged.photographs()
         + judged.costs()
@@ -239,25 +239,7 @@ WITHOUT, WITH = "pictures not judged", "pictures judged"
 _KINDS = ("new pictures", "seen before", "during a flood")
 
 
-@contextlib.contextmanager
-def _nginx(net: Any, directory: Path, names: list[str], port: int) -> Iterator[None]:
-    from proxy_inspect import child
-
-    servers = []
-    for name in names:
-        leaf = net.authority.leaf(name)
-        servers.append(
-            f"server {{ listen {net.address_of(name)}:{port} ssl; http2 on; server_name {name}; root {directory};\n"
-            f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; }}\n"
-        )
-    types = "text/html html; image/jpeg jpg jpeg; image/png png; image/gif gif; image/webp webp; image/avif avif;"
-    (directory / "nginx.conf").write_text(
-        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ }}\n"
-        f"http {{ types {{ {types} }} access_log off;\n{''.join(servers)} }}\n"
-    )
-    directory.chmod(0o755)
-    with child(["nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(names[0]), core=1):
-        yield
+TYPES = "text/html html; image/jpeg jpg jpeg; image/png png; image/gif gif; image/webp webp; image/avif avif;"
 
 
 def _write_pages(directory: Path, folder: Path, names: list[str], port: int, count: int) -> int:
@@ -311,7 +293,7 @@ def pages(folder: Path, loads: int) -> str:
     """Load pages in Chromium, with pictures judged and not, then again, then during a flood. Return the report as Markdown."""
     from playwright.sync_api import sync_playwright
     from proxy_inspect import free_port
-    from proxy_page import hosts
+    from proxy_page import hosts, served
     from proxy_stand import proxy_stand
     from small_internet.running import network_section
     from small_internet.whole import small_internet
@@ -322,7 +304,7 @@ def pages(folder: Path, loads: int) -> str:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         count = _write_pages(directory, folder, names, port, 2 * loads + 2)
         loads = (count - 2) // 2
-        stack.enter_context(_nginx(net, directory, names, port))
+        stack.enter_context(served(net, directory, names, port, TYPES))
         network = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
         stands = {}
         for way, switch in ((WITHOUT, "off"), (WITH, "on")):

@@ -51,12 +51,19 @@ def page(names: list[str], port: int) -> str:
     return "<!doctype html><title>A page</title>" + "".join(f'<img src="{source}" alt="" width="9" height="9">' for source in sources)
 
 
-@contextlib.contextmanager
-def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> Iterator[None]:
+def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> AbstractContextManager[None]:
+    """Serve the page and its pictures."""
     picture = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><!--' + "x" * 3000 + "--></svg>"
     for number in range(1, REQUESTS):
         (directory / f"{number}.svg").write_text(picture)
     (directory / "index.html").write_text(page(names, port))
+    # With the field a browser tells the page of the parts of each load, which `page_trace.py` reads.
+    return served(net, directory, names, port, "text/html html; image/svg+xml svg;", "add_header Timing-Allow-Origin *;")
+
+
+@contextlib.contextmanager
+def served(net: SmallInternet, directory: Path, names: list[str], port: int, types: str, more: str = "") -> Iterator[None]:
+    """Serve a directory by nginx under several names, over HTTP/2. `types` and `more` are of its configuration."""
     servers = []
     for name in names:
         leaf = net.authority.leaf(name)
@@ -66,8 +73,7 @@ def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> I
         )
     (directory / "nginx.conf").write_text(
         f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ }}\n"
-        # With the field a browser tells the page of the parts of each load, which `page_trace.py` reads.
-        f"http {{ types {{ text/html html; image/svg+xml svg; }} access_log off; add_header Timing-Allow-Origin *;\n{''.join(servers)} }}\n"
+        f"http {{ types {{ {types} }} access_log off; {more}\n{''.join(servers)} }}\n"
     )
     directory.chmod(0o755)
     with child(["nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(names[0]), core=1):

@@ -370,3 +370,10 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
         assert mine in page
     for others in ("tom", "zoltan", "crack"):
         assert others not in page.lower().replace("automat", "")
+
+
+@pytest.mark.parametrize("ends", ["inf", "nan", "-1", "1e300"])
+def test_no_session_gets_an_end_that_is_no_instant(signed_in, ends):
+    """Every counter would fail at such a session from then on."""
+    assert signed_in.post("/counter/reopen", data={"session": "s", "ends": ends}).status_code == 422
+    assert signed_in.get("/counter", params={"ended": "s", "seat": "seat-1", "ends": ends}).status_code == 422

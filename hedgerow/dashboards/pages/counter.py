@@ -21,6 +21,7 @@ from hedgerow.policies.model import Session
 
 type Seat = Annotated[str, Form(max_length=253)]
 type Minutes = Annotated[int, Form(ge=1, le=1440)]
+type Instant = Annotated[float, Form(ge=0, le=4e9)]  # seconds since the epoch, until the year 2096
 type AgeBand = Literal["child", "adult"]
 
 
@@ -49,7 +50,7 @@ class CounterPages(PageGroup):
         band: AgeBand = "child",
         ended: Annotated[str, Query(max_length=40)] = "",
         seat: Annotated[str, Query(max_length=253)] = "",
-        ends: float | None = None,
+        ends: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     ) -> Response:
         """Show the seats. `minutes` and `band` are chosen for the next guest; `ended`, `seat` and `ends` are of a session to be undone."""
         tiles = await self._tiles()
@@ -104,7 +105,7 @@ class CounterPages(PageGroup):
         return redirect_to(f"{COUNTER_PATH}?{urlencode(undo)}")
 
     @post(f"{COUNTER_PATH}/reopen", OPERATE)
-    async def reopen(self, session: Annotated[str, Form(max_length=40)], ends: Annotated[float | None, Form()] = None) -> Response:
+    async def reopen(self, session: Annotated[str, Form(max_length=40)], ends: Instant | None = None) -> Response:
         """Undo the end of a session."""
         await self._context.timekeeper().reopen_session(session, ends)
         return redirect_to(COUNTER_PATH)
