@@ -21,9 +21,10 @@ from hedgerow.policies.model import Session
 
 type Seat = Annotated[str, Form(max_length=253)]
 type Minutes = Annotated[int, Form(ge=1, le=1440)]
-type Instant = Annotated[float, Form(ge=0, le=4e9)]  # seconds since the epoch, until the year 2096
 type AgeBand = Literal["child", "adult"]
 
+LATEST = 4e9
+"""Latest end of a session, in seconds since the epoch: in the year 2096."""
 
 PAUSE_MINUTES = 60
 """Minutes after which a guest's pause ends by itself."""
@@ -50,7 +51,7 @@ class CounterPages(PageGroup):
         band: AgeBand = "child",
         ended: Annotated[str, Query(max_length=40)] = "",
         seat: Annotated[str, Query(max_length=253)] = "",
-        ends: Annotated[float | None, Query(ge=0, le=4e9)] = None,
+        ends: Annotated[float | None, Query(ge=0, le=LATEST)] = None,
     ) -> Response:
         """Show the seats. `minutes` and `band` are chosen for the next guest; `ended`, `seat` and `ends` are of a session to be undone."""
         tiles = await self._tiles()
@@ -105,7 +106,9 @@ class CounterPages(PageGroup):
         return redirect_to(f"{COUNTER_PATH}?{urlencode(undo)}")
 
     @post(f"{COUNTER_PATH}/reopen", OPERATE)
-    async def reopen(self, session: Annotated[str, Form(max_length=40)], ends: Instant | None = None) -> Response:
+    async def reopen(
+        self, session: Annotated[str, Form(max_length=40)], ends: Annotated[float | None, Form(ge=0, le=LATEST)] = None
+    ) -> Response:
         """Undo the end of a session."""
         await self._context.timekeeper().reopen_session(session, ends)
         return redirect_to(COUNTER_PATH)
