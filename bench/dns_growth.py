@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import select
+import shutil
 import socket
 import statistics
 import sys
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import log10
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
@@ -109,6 +111,7 @@ class Growth:
 
     def __init__(self, folder: Path, upstream: int, pairs: int, seconds: float) -> None:
         self._folder, self._upstream, self._pairs, self._seconds = folder, upstream, pairs, seconds
+        self._compiled: tuple[Sequence[str], Path] = (), folder
 
     def names(self, sizes: Sequence[int]) -> Iterator[Point]:
         listed = dns_names.listed(LISTED)
@@ -148,49 +151,65 @@ class Growth:
 
     @contextlib.contextmanager
     def _sides(self, listed: Sequence[str], who: str = "") -> Iterator[tuple[tuple[Side, Side], dns.QueryFiles]]:
-        with tempfile.TemporaryDirectory(dir=self._folder) as place, contextlib.ExitStack() as stack:
-            folder = Path(place)
-            dns.compile_lists(folder, listed)
+        folder = self._folder_of(listed)
+        with contextlib.ExitStack() as stack:
             stand = Stand(folder, listed, self._upstream)
             sides = (stack.enter_context(dns_sides.hedgerow(stand, who=who)), stack.enter_context(dns_sides.unbound(stand)))
             yield sides, dns.QueryFiles(folder, listed)
+
+    def _folder_of(self, listed: Sequence[str]) -> Path:
+        """Return a folder with the compiled list, which is the one before if that was of the same list."""
+        before, folder = self._compiled
+        if before != listed:
+            if before:
+                shutil.rmtree(folder)
+            folder = self._folder / f"list-{len(listed)}"
+            folder.mkdir()
+            dns.compile_lists(folder, listed)
+            self._compiled = listed, folder
+        return folder
 
     def _alternate(self, measured: Sequence[Callable[[], float]]) -> tuple[float, float]:
         ours, theirs = zip(*[[each() for each in measured] for _ in range(self._pairs)], strict=True)
         return round(statistics.median(ours), 2), round(statistics.median(theirs), 2)
 
 
+STYLE = """text { font: 13px system-ui, sans-serif; fill: #1d2b20 } .middle { text-anchor: middle } .end { text-anchor: end }
+.bg { fill: #f6f8f5 } .axis { stroke: #7d8f80; fill: none } .grid { stroke: #d8e0d9 } .line { fill: none; stroke-width: 2 }
+.ours { stroke: #2a6b3c } .ours-point, .ours-name { fill: #2a6b3c }
+.theirs { stroke: #1c5fae } .theirs-point, .theirs-name { fill: #1c5fae }
+@media (prefers-color-scheme: dark) { text { fill: #e8efe9 } .bg { fill: #161c18 } .axis { stroke: #8da091 } .grid { stroke: #333d36 }
+.ours { stroke: #7cc48f } .ours-point, .ours-name { fill: #7cc48f }
+.theirs { stroke: #8db8f0 } .theirs-point, .theirs-name { fill: #8db8f0 } }"""
+"""Colours for light and dark pages."""
+
+
 def picture(kind: str, points: Sequence[Point]) -> str:
     """Draw both curves over a logarithmic axis as SVG."""
-    from math import log10
-
-    width, height, left, low = 640, 320, 60, 270
+    width, height, left, low, high = 640, 320, 60, 265, 34
     first, last = log10(points[0][0]), log10(points[-1][0])
-    top = max(max(ours, theirs) for _, ours, theirs in points) * 1.15
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if 5 * step >= max(max(point[1:]) for point in points))
+    ticks = range(0, 6 * step, step)
 
     def place(size: int, value: float) -> tuple[float, float]:
         share = (log10(size) - first) / (last - first or 1)
-        return round(left + share * (width - left - 30), 1), round(low - value / top * (low - 30), 1)
+        return round(left + 10 + share * (width - left - 50), 1), round(low - value / ticks[-1] * (low - high), 1)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<path d="M{left} 20V{low}H{width - 20}" fill="none" stroke="#666"/>',
-        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">{TITLES[kind]}</text>',
-        f'<text x="16" y="{low / 2}" text-anchor="middle" transform="rotate(-90 16 {low / 2})">µs of CPU per query</text>',
-    ]
-    for share in (0.25, 0.5, 0.75, 1.0):
-        _, y = place(points[0][0], top * share)
-        parts.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{top * share:.0f}</text>')
-        parts.append(f'<path d="M{left} {y}H{width - 20}" stroke="#ddd"/>')
-    for size, _, _ in points:
-        parts.append(f'<text x="{place(size, 0)[0]}" y="{low + 18}" text-anchor="middle">{size:,}</text>')
-    for name, colour, column in (("Hedgerow", "#2e7d32", 1), ("Unbound", "#1565c0", 2)):
-        places = [place(int(point[0]), point[column]) for point in points]
-        line = " ".join(f"{x},{y}" for x, y in places)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in places]
-        parts.append(f'<text x="{left + 12 + 110 * (column - 1)}" y="18" fill="{colour}">{name}</text>')
+    title = f"CPU per query over {TITLES[kind]}, of Hedgerow and of Unbound"
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="t">']
+    parts += [f'<title id="t">{title}</title>', f"<style>{STYLE}</style>", f'<rect class="bg" width="{width}" height="{height}" rx="10"/>']
+    for tick in ticks:
+        _, y = place(points[0][0], tick)
+        parts.append(f'<path class="grid" d="M{left} {y}H{width - 20}"/><text class="end" x="{left - 6}" y="{y + 4}">{tick}</text>')
+    parts.append(f'<path class="axis" d="M{left} {high}V{low}H{width - 20}"/>')
+    parts += [f'<text class="middle" x="{place(size, 0)[0]}" y="{low + 18}">{size:,}</text>' for size, _, _ in points]
+    parts.append(f'<text class="middle" x="{width / 2}" y="{height - 12}">{TITLES[kind]}</text>')
+    parts.append(f'<text x="{left}" y="20">µs of CPU per query:</text>')
+    for name, style, column in (("Hedgerow", "ours", 1), ("Unbound", "theirs", 2)):
+        places = [place(point[0], point[column]) for point in points]
+        parts.append(f'<path class="line {style}" d="M{" L".join(f"{x} {y}" for x, y in places)}"/>')
+        parts += [f'<circle class="{style}-point" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
+        parts.append(f'<text class="{style}-name" x="{left + 50 + 90 * column}" y="20">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -124,7 +124,7 @@ def hedgerow(
     workers: int = 1,
     cores: str = "0",
 ) -> Iterator[Side]:
-    """Run workers as the program would start them, with a sink in control's place that reads their events.
+    """Run workers as the program would start them, on one of `cores` each, with a sink in control's place that reads their events.
 
     `limited`: limits of queries hold for loopback too. `tree` is the folder of another version of Hedgerow. `who`: people and
     devices of the policy in place of a family's.
@@ -141,7 +141,8 @@ def hedgerow(
         if tree:
             program = [sys.executable, "-c", f"import sys; sys.path.insert(0, {tree!r}); from hedgerow.app.processes import main; main()"]
         commands = [[*program, "dns", str(index), str(state)] for index in range(workers)]
-        processes = tuple(running.enter_context(started(command, cores, environment)) for command in commands)
+        places = cores.split(",") * workers
+        processes = tuple(running.enter_context(started(*each, environment)) for each in zip(commands, places, strict=False))
         for _ in range(4 * workers):  # each of them, most likely
             wait_until_answers(ports[0])
         yield Side("hedgerow", processes, *ports)

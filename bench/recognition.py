@@ -37,7 +37,7 @@ def read_names(paths: Iterable[Path]) -> dict[str, None]:
 
 def findings(recogniser: Recogniser, hosts: Sequence[str]) -> tuple[list[Recognition | None], float]:
     """Return what each host looks like, and microseconds of CPU per name."""
-    recogniser.recognise.cache_clear()
+    recogniser.findings.cache_clear()
     started = time.process_time()
     found = [recogniser.recognise(host) for host in hosts]
     return found, (time.process_time() - started) / max(len(hosts), 1) * 1e6

@@ -153,10 +153,19 @@ def registered_domain(host: str) -> str:
     >>> registered_domain("www.example.co.uk"), registered_domain("a.b.example.com"), registered_domain("com")
     ('example.co.uk', 'example.com', 'com')
     """
+    return short_domain(host) or _registered_domain(host)
+
+
+def short_domain(host: str) -> str:
+    """Return the last two labels of a host, if they are its registered domain; empty if that may be longer, or if there is none.
+
+    >>> short_domain("www.example.com"), short_domain("www.example.co.uk"), short_domain("com")
+    ('example.com', '', '')
+    """
     front, _, top = host.rpartition(".")
     last_two = f"{front.rpartition('.')[2]}.{top}"
     # Most suffixes are top-level domains, and the library takes ten times as long.
-    return last_two if front and last_two not in _longer_suffixes() and top not in _uncommon_tops() else _registered_domain(host)
+    return last_two if front and last_two not in _longer_suffixes() and top not in _uncommon_tops() else ""
 
 
 @functools.lru_cache(maxsize=8192)

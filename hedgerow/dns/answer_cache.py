@@ -180,5 +180,7 @@ class AnswerCache(ClockCache[CacheEntry]):
         return self._shapes.setdefault(shape, shape)
 
 
-def _earliest(*instants: float | None) -> float:
-    return min((instant for instant in instants if instant is not None), default=NEVER)
+def _earliest(one: float | None, other: float | None) -> float:
+    if one is None:
+        return NEVER if other is None else other
+    return one if other is None or one < other else other

@@ -163,8 +163,10 @@ def stale(draft: Draft, *, keep: bool) -> Draft:
 
 def cname_chain(response: Response, name: bytes) -> tuple[bytes, ...]:
     """Return the CNAME targets that lead on from `name`, in order. Each name counts once, so that a loop ends."""
+    if wire.CNAME not in response.rtypes:
+        return ()
     targets: dict[bytes, bytes] = {}
-    for record in response.answers if wire.CNAME in response.rtypes else ():
+    for record in response.answers:
         if record.rtype == wire.CNAME:
             targets.setdefault(record.owner, wire.read_name(response.data, record.start)[0].lower())
     chain: list[bytes] = []
@@ -194,9 +196,8 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
         return Draft(response.rcode, lifetime=FAILURE_TTL)
     wants_proof = query.edns is not None and query.edns.dnssec
     if response.is_whole and not wants_proof and response.rtypes == _PLAIN_ANSWERS.get(query.qtype) and not targets:
-        name = query.name
-        if all(record.owner == name for record in response.answers):  # as most answers are
-            body, ttls = _copy_records(response, 0, MAX_TTL)
+        body, ttls = _copy_records(response, 0, MAX_TTL)
+        if {record.owner for record in response.answers} == {query.name}:  # as most answers are
             lifetime = min([ttl for _, ttl in ttls])
             return Draft(response.rcode, len(ttls), 0, body, ttls, float(lifetime), authentic=response.authentic)
     belongs = {query.name, *targets}

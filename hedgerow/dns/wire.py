@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from struct import pack, unpack_from
+from struct import Struct, pack, unpack_from
+from struct import error as StructError
 from typing import Final, NamedTuple
 
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
@@ -79,6 +80,7 @@ options behind the first one, but leaves such a query to the parser.
 _PLAIN_OCTETS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
 _SHORT_LABEL: Final = 44  # the longest whose length is no octet of a plain label
 _TO_HOST: Final = bytes(octet if octet in _PLAIN_OCTETS else 0x2E for octet in range(256))
+_unpack_fields: Final = Struct("!HHIH").unpack_from  # of a record: type, class, TTL, length
 _BEHIND_NAME: Final = (4, 4 + 11)  # octets of a query behind its name: without OPT record, or with one that has no options
 
 
@@ -356,10 +358,11 @@ def read_record(data: bytes, at: int, question_name: bytes = b"", known: dict[in
     else:
         owner, name_end = read_name(data, at, known)
         owner = owner.lower()
+    try:
+        rtype, _, ttl, size = _unpack_fields(data, name_end)
+    except StructError:
+        raise Malformed("record cut short") from None
     start = name_end + 10
-    if len(data) < start:
-        raise Malformed("record cut short")
-    rtype, _, ttl, size = unpack_from("!HHIH", data, name_end)
     end = start + size
     if len(data) < end:
         raise Malformed("record runs over the end")

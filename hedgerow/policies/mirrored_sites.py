@@ -30,8 +30,6 @@ SEARCH_FRONT_ENDS = frozenset({"searx", "searxng", "whoogle", "librex", "librey"
 _DIRECT_DOMAINS = frozenset({"plex.direct", "quickconnect.to", "ui.direct", "nvidiagrid.net"})
 """Domains of services whose names tell the address of the family's own server, or of a game's, with a certificate for it."""
 
-_SPELLED = re.compile(r"[0-9](?:[0-9]{0,2}[.-][0-9]{1,3}){3}|(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])|-[0-9a-f]{0,4}-")
-"""What a name has at least that spells an address: most have none of it."""
 _QUAD = re.compile(r"(?<![0-9])(?=([0-9]{1,3})([.-])([0-9]{1,3})\2([0-9]{1,3})\2([0-9]{1,3})(?![0-9]))")
 _HEX = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
 _SIX = re.compile(r"[0-9a-f]{0,4}(?:-[0-9a-f]{0,4}){2,7}")
@@ -76,9 +74,22 @@ def names_an_address(host: str, addresses: Iterable[bytes]) -> bool:
     >>> names_an_address("13.10.55.45.bl.example", [bytes((127, 0, 0, 2))])
     False
     """
-    if _SPELLED.search(host) is None or is_beneath(host, _DIRECT_DOMAINS):
+    if not any(_may_be_spelled(host, packed) for packed in addresses) or is_beneath(host, _DIRECT_DOMAINS):
         return False
     return bool(_addresses_in(host) & set(addresses))
+
+
+def _may_be_spelled(host: str, packed: bytes) -> bool:
+    """Return whether a name contains all numbers of an IPv4 address, its hex digits, or hyphens as an IPv6 address needs them."""
+    if len(packed) != 4:
+        return host.count("-") > 1
+    for octet in packed:
+        if _NUMBERS[octet] not in host:
+            return packed.hex() in host
+    return True
+
+
+_NUMBERS = tuple(map(str, range(256)))
 
 
 def _addresses_in(host: str) -> set[bytes]:

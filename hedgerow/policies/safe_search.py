@@ -124,6 +124,7 @@ class SearchEngines:
         self.without_safe_mode = frozenset(without_safe_mode)
         self.by_host = {host: engine for engine in self.by_id.values() for host in engine.hosts if not host.startswith("*.")}
         self.by_suffix = {host[2:]: engine for engine in self.by_id.values() for host in engine.hosts if host.startswith("*.")}
+        self._suffixes = tuple(f".{suffix}" for suffix in self.by_suffix)
         self.pictures = {
             host.removeprefix("*."): engine.pictures
             for engine in self.by_id.values()
@@ -151,9 +152,10 @@ class SearchEngines:
     def engine_of(self, host: str) -> SearchEngine | None:
         """Return the engine that a canonical host belongs to, or None."""
         engine = self.by_host.get(host)
-        while engine is None and host:
-            host = host.partition(".")[2]
-            engine = self.by_suffix.get(host)
+        if engine is None and host.endswith(self._suffixes):
+            while engine is None:
+                host = host.partition(".")[2]
+                engine = self.by_suffix.get(host)
         return engine
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from hedgerow.blocklists.recognition.name_model import Recognition
+from hedgerow.blocklists.recognition.name_model import SECOND_LEVEL, Recognition
 
 PHISHING: Final = "phishing"
 IMITATED_FILE: Final = "imitated.txt"
@@ -26,7 +26,6 @@ _PLAIN = str.maketrans("013457i", "oleastl")
 _CONFUSABLE = str.maketrans("аасԁеғһіјкӏорԛѕսѵѡхуүαβεικνορτυχωđħıłøŧŋ", "aacdefhijklopqsuvwxyyabeiknoptuxwdhilotn")
 """Letters that look like one of ASCII (Unicode, “Confusables”), beside those that only have an accent."""
 
-_SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "web"})
 _REAL_SUFFIXES: Final = frozenset({"com", "net", "org", "de", "fr", "es", "it", "uk", "br", "pt"})
 _FILLERS: Final = frozenset(("my", "the", "get", "for", "your", "now", "online", "center", "id", "web", "www"))
 """Words that phishers add to a name, and that count only beside one of `_LURES`."""
@@ -61,11 +60,14 @@ class LookAlikes:
 
     def judge(self, host: str) -> Recognition | None:
         """Return the finding about a canonical host that imitates a name; None for most hosts."""
+        return self.judge_site(host) or self.judge_front(host)
+
+    def judge_site(self, host: str) -> Recognition | None:
+        """Return the finding about the label of a host's site."""
         labels = host.split(".")
-        place = -3 if len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL else -2
         if len(labels) < 2:
             return None
-        label = labels[place]
+        label = labels[_place_of_site(labels)]
         if label in self._names or len(label) > _MAX_LABEL:
             return None
         if label.startswith("xn--"):
@@ -76,8 +78,23 @@ class LookAlikes:
             return _found(_MISSPELT, name)
         if (name := self._with_added_words(label)) is not None:
             return _found(_ADDED, name)
-        if len(labels) > 3 and (name := self._in_front(labels[:place], label)) is not None:
-            return _found(_IN_FRONT, name)
+        return None
+
+    def judge_front(self, host: str) -> Recognition | None:
+        """Return the finding about a name whose domain stands in front of another one, as in `paypal.com.login-site.example`.
+
+        Delivery networks put the names of their customers in front of their own, too, but without a word of phishers.
+        """
+        labels = host.split(".")
+        if len(labels) < 4:
+            return None
+        site = _place_of_site(labels)
+        for place, (name, suffix) in enumerate(pairwise(labels[:site])):
+            if name in self._names and suffix in _REAL_SUFFIXES:
+                label, rest = labels[site], ".".join(labels[place + 2 : site + 1])
+                if label in self._names or len(label) > _MAX_LABEL or label.startswith("xn--"):
+                    return None
+                return _found(_IN_FRONT, name) if any(lure in rest for lure in _LURES) else None
         return None
 
     def _foreign(self, label: str) -> Recognition | None:
@@ -99,16 +116,10 @@ class LookAlikes:
                         return name
         return None
 
-    def _in_front(self, labels: list[str], registered: str) -> str | None:
-        """Return the name whose domain stands in front of another with a word of phishers, as in `paypal.com.login-site.example`.
 
-        Delivery networks put the names of their customers in front of their own, too, but without such a word.
-        """
-        for place, (name, suffix) in enumerate(pairwise(labels)):
-            if name in self._names and suffix in _REAL_SUFFIXES:
-                rest = ".".join((*labels[place + 2 :], registered))
-                return name if any(lure in rest for lure in _LURES) else None
-        return None
+def _place_of_site(labels: list[str]) -> int:
+    """Return the index of the label that somebody registered, counted from the end."""
+    return -3 if len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in SECOND_LEVEL else -2
 
 
 def _found(confidence: int, name: str) -> Recognition:

@@ -16,7 +16,7 @@ import marisa_trie
 import msgspec
 
 from hedgerow.blocklists.generation import map_file
-from hedgerow.blocklists.names import load_public_suffixes
+from hedgerow.blocklists.names import load_public_suffixes, short_domain
 
 META_FILE, FEATURES_FILE, WEIGHTS_FILE, WELL_KNOWN_FILE = "model.json", "features.trie", "weights.bin", "well-known.bin"
 MIN_PIECE: Final = 3
@@ -27,6 +27,8 @@ PACK_BITS: Final = 20
 """A weight in `weights.bin` is one number for both categories: the second one is shifted by these bits, so that one sum adds up both."""
 MAX_WEIGHT: Final = 1000
 """So that neither a weight of the second category nor the sum of all pieces of a text leaves its place in a packed number."""
+SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "web"})
+"""Labels under which names of countries are registered, whether the list of public suffixes says so or not."""
 _HALF = 1 << (PACK_BITS - 1)
 _MOST_PARTS = 3
 
@@ -86,7 +88,12 @@ class NameModel:
 
     def judge(self, host: str) -> Recognition | None:
         """Return the category that a canonical host name looks like; None for most names."""
-        text = text_of(host)
+        found = self.judge_part(judged_part(host))
+        return None if found is None or is_about_people(host) else found
+
+    def judge_part(self, part: str) -> Recognition | None:
+        """Return the category that the `judged_part` of a host looks like. Whether the host is about people is left to the caller."""
+        text = text_of(part)
         find, weights = self._features.iter_prefixes_with_ids, self._weights
         total = sum([
             weights[id] for start in range(len(text) - MIN_PIECE + 1) for _piece, id in find(text[start : start + MAX_PIECE])
@@ -96,7 +103,7 @@ class NameModel:
         size = _SIZES[len(text)]
         if first < self._first.floor * size and second < self._second.floor * size:
             return None
-        return self._best(first / size, second / size) if not is_about_people(host) else None
+        return self._best(first / size, second / size)
 
     def _best(self, *scores: float) -> Recognition | None:
         odds = [each.slope * score + each.offset for each, score in zip(self.meta.calibrations, scores, strict=True)]
@@ -124,6 +131,27 @@ class NameModel:
         return tuple(part for _strength, part in sorted(runs, key=lambda each: -each[0])[:_MOST_PARTS])
 
 
+def judged_part(host: str) -> str:
+    """Return the end of a host by which its site is judged: the registered domain, with the label before it unless that is a machine's.
+
+    Hosts with the same one get the same text, and imitate the same name. Where more labels may count, it is the whole host.
+
+    >>> judged_part("cdn7.www.example.org"), judged_part("a.garden.example.org"), judged_part("www.example.co.uk")
+    ('example.org', 'garden.example.org', 'www.example.co.uk')
+    """
+    domain = short_domain(host)
+    site, _, top = domain.partition(".")
+    if not domain or is_machine(site) or (len(top) == 2 and site in SECOND_LEVEL):
+        return host
+    label = host[: -len(domain) - 1].rpartition(".")[2]
+    return domain if is_machine(label) else f"{label}.{domain}"
+
+
+def is_machine(label: str) -> bool:
+    """Return whether a label says nothing about a site."""
+    return label.rstrip("0123456789-") in _MACHINES
+
+
 def text_of(host: str) -> str:
     """Return the text that is judged: the last three labels between dots, without those of machines and without a hoster's name.
 
@@ -139,7 +167,7 @@ def text_of(host: str) -> str:
             if len(labels) > count and ".".join(labels[-count:]) in hosters:
                 del labels[-count:]
                 break
-        while len(labels) > 1 and (len(labels) > 3 or labels[0].rstrip("0123456789-") in _MACHINES):
+        while len(labels) > 1 and (len(labels) > 3 or is_machine(labels[0])):
             del labels[0]
     return _NEUTRAL.sub("-", f".{'.'.join(labels)}."[-MAX_TEXT:])
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
-from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition
+from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition, is_about_people, judged_part
 
 DATA = Path(__file__).parent / "data"
-_CACHED_HOSTS: Final = 4096
+_CACHED_SITES: Final = 16_384
 _INSTITUTIONS: Final = frozenset({"edu", "gov", "int", "mil", "museum", "post"})
 """Top-level domains that only institutions get."""
 _NATIONAL_INSTITUTIONS: Final = frozenset(
@@ -48,14 +48,24 @@ class WellKnownNames:
         return False
 
 
+class _Findings(NamedTuple):
+    """The look-alike that the name of a site is, and the category that it looks like."""
+
+    look_alike: Recognition | None
+    likeness: Recognition | None
+
+
+_NOTHING: Final = _Findings(None, None)
+
+
 class Recogniser:
-    """Recognises hosts by their names. Findings are cached, since clients ask for the same hosts again and again."""
+    """Recognises hosts by their names. Findings are cached by site, since clients ask for many hosts of the same sites."""
 
     def __init__(self, folder: Path = DATA) -> None:
         self.model = NameModel(folder)
         self.well_known = WellKnownNames(folder / WELL_KNOWN_FILE)
         self._look_alikes = LookAlikes.load(folder)
-        self.recognise = lru_cache(maxsize=_CACHED_HOSTS)(self._recognise)
+        self.findings = lru_cache(maxsize=_CACHED_SITES)(self._find)
 
     @staticmethod
     @cache
@@ -63,12 +73,22 @@ class Recogniser:
         """Open the model that ships with Hedgerow."""
         return Recogniser()
 
-    def _recognise(self, host: str) -> Recognition | None:
+    def recognise(self, host: str) -> Recognition | None:
         """Return what a canonical host looks like by its name; None for most hosts."""
-        if host in self.well_known:
+        findings = self.findings(judged_part(host))
+        if findings is None:
             return None
-        found = self._look_alikes.judge(host) or self.model.judge(host)
+        found = findings.look_alike or self._look_alikes.judge_front(host)
+        if found is None and findings.likeness is not None and not is_about_people(host):
+            found = findings.likeness
         return found if found is not None and is_judged(host) else None
+
+    def _find(self, part: str) -> _Findings | None:
+        """Return the findings about the `judged_part` of a host; None if it is well known."""
+        if part in self.well_known:
+            return None
+        look_alike, likeness = self._look_alikes.judge_site(part), self.model.judge_part(part)
+        return _Findings(look_alike, likeness) if look_alike or likeness else _NOTHING
 
     def telling_parts(self, host: str, found: Recognition) -> tuple[str, ...]:
         """Return the parts of a name that speak for a finding, or the well-known name that it imitates."""

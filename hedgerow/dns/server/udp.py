@@ -55,13 +55,8 @@ _GSO_ERRORS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT
 _UNAVAILABLE_ERRORS: Final = (errno.ENOSYS, errno.EPERM)  # from an old kernel, or in a sandbox
 
 
-class _CacheMiss(NamedTuple):
-    """The offset of a query's slot, its octets behind the id, and the client."""
-
-    at: int
-    raw: bytes
-    key: ClientKey
-    client: ClientEntry | None
+type _CacheMiss = tuple[int, bytes, ClientKey, ClientEntry | None]
+"""The offset of a query's slot, its octets behind the id, and the client."""
 
 
 class _QueuedQuery(NamedTuple):
@@ -275,7 +270,7 @@ class BatchUdpListener(UdpListener):
                 raw_query.count += 1
                 continue
             if client is None:
-                missed.append(_CacheMiss(at, raw, sender, client))
+                missed.append((at, raw, sender, client))
                 continue
             end = raw.find(0, 10) + 1  # as in `Responder.look_up`
             folded = raw[:end].lower()
@@ -287,7 +282,7 @@ class BatchUdpListener(UdpListener):
                 or not (now < entry.due or refresh(resolver, answer_key, entry, now))
                 or (client.admitted is not None and entry not in client.admitted)
             ):
-                missed.append(_CacheMiss(at, raw, sender, client))
+                missed.append((at, raw, sender, client))
                 continue
             entry.seen = now
             client.keys.append(answer_key)

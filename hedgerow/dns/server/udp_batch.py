@@ -8,10 +8,10 @@ import socket
 import struct
 from array import array
 from collections.abc import Callable, Hashable, Sequence
-from itertools import chain
 from typing import Final
 
 from hedgerow.dns.server.clients import ClientKey
+from hedgerow.dns.upstreams.datagrams import DatagramSlots, pointer_to
 from hedgerow.sockets import IP_PKTINFO
 
 BATCH_SIZE: Final = 128  # datagrams received at once
@@ -39,37 +39,29 @@ _SO_MEMINFO: Final = 55  # asm-generic/socket.h: nine numbers, see linux/sock_di
 _MEMORY_INFO: Final = struct.Struct("=II")
 
 
-class BatchBuffers:
-    """The buffers of one batch.
+class BatchBuffers(DatagramSlots):
+    """The buffers of one batch, with room for the senders' addresses and packet info.
 
-    A struct mmsghdr in `headers` is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
-    struct iovec in `iovecs` is two: address, length. `slots` hold the datagrams: of Python's kinds of memory, an mmap is the one whose
-    slices are bytes. `keys(count)` returns what tells the senders of so many datagrams apart.
+    `outgoing` are headers of answers. `keys(count)` returns what tells the senders of so many datagrams apart.
     """
 
     def __init__(self, family: socket.AddressFamily, *, packet_info: bool) -> None:
         self._family, self._packet_info = family, packet_info
-        self.slots = mmap.mmap(-1, SLOT_OCTETS * BATCH_SIZE)
-        self.names, self.controls = bytearray(_SOCKADDR_STRIDE * BATCH_SIZE), bytearray(CONTROL_OCTETS * BATCH_SIZE)
-        slots, names, controls = (_pointer_to(memory) for memory in (self.slots, self.names, self.controls))
-        self.iovecs = array("Q", chain.from_iterable((slots + SLOT_OCTETS * index, SLOT_OCTETS) for index in range(BATCH_SIZE)))
-        iovecs, room = _pointer_to(self.iovecs), CONTROL_OCTETS if packet_info else 0
-        self.headers = array(
-            "Q",
-            chain.from_iterable(
-                (names + _SOCKADDR_STRIDE * index, _SOCKADDR_OCTETS, iovecs + 16 * index, 1, controls + CONTROL_OCTETS * index, room, 0, 0)
-                for index in range(BATCH_SIZE)
-            ),
+        self.names, self.controls = mmap.mmap(-1, _SOCKADDR_STRIDE * BATCH_SIZE), mmap.mmap(-1, CONTROL_OCTETS * BATCH_SIZE)
+        names, controls, room = pointer_to(self.names), pointer_to(self.controls), CONTROL_OCTETS if packet_info else 0
+        super().__init__(
+            *(BATCH_SIZE, SLOT_OCTETS),
+            [(names + _SOCKADDR_STRIDE * n, _SOCKADDR_OCTETS, controls + CONTROL_OCTETS * n, room) for n in range(BATCH_SIZE)],
         )
         self.outgoing = array("Q", bytes(64 * BATCH_SIZE))
-        self.headers_at, self.outgoing_at = (ctypes.c_void_p(_pointer_to(memory)) for memory in (self.headers, self.outgoing))
+        self.outgoing_at = ctypes.c_void_p(pointer_to(self.outgoing))
         self._fresh_headers, self._fresh_pieces = self.headers[:], self.iovecs[:]
         self.keys, self._senders = (
             _address_reader(self.names, family),
             _flow_reader(self.names, self.controls, family, packet_info=packet_info),
         )
         self._joined_pieces = array("Q", bytes(16 * BATCH_SIZE))
-        self._joined_at = _pointer_to(self._joined_pieces)
+        self._joined_at = pointer_to(self._joined_pieces)
         self._segment_at = _cmsg_space(_PACKET_INFO[family][0]) if packet_info else 0
 
     def reset(self) -> None:
@@ -143,10 +135,12 @@ class BatchBuffers:
 
     def sender(self, index: int) -> Sender:
         """Return a copy of a datagram's sender, and of our address that it was sent to."""
-        name = bytes(self.names[index * _SOCKADDR_STRIDE : index * _SOCKADDR_STRIDE + _SOCKADDR_OCTETS])
+        name = self.names[index * _SOCKADDR_STRIDE : index * _SOCKADDR_STRIDE + _SOCKADDR_OCTETS]
+        if not self._packet_info:
+            return name, b""
         length, start = _PACKET_INFO[self._family]
         at = index * CONTROL_OCTETS + start
-        return name, bytes(self.controls[at : at + length]) if self._packet_info else b""
+        return name, self.controls[at : at + length]
 
 
 def address_of(sender: Sender, family: socket.AddressFamily) -> str:
@@ -173,27 +167,22 @@ def supports_udp_gso(sock: socket.socket) -> bool:
     return True
 
 
-def _pointer_to(memory: mmap.mmap | bytearray | array[int]) -> int:
-    """Return the address of a buffer, which must never grow."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
-
-
 def _cmsg_space(octets: int) -> int:
     """Return the size of a control message with so many octets (CMSG_SPACE)."""
     return 16 + (octets + 7) // 8 * 8
 
 
-def _address_reader(names: bytearray, family: socket.AddressFamily) -> Callable[[int], Sequence[ClientKey]]:
+def _address_reader(names: mmap.mmap, family: socket.AddressFamily) -> Callable[[int], Sequence[ClientKey]]:
     """Return a function that reads the address in each sockaddr, for IPv6 with its scope."""
     if family == socket.AF_INET:
         words = memoryview(names).cast("I")
         return lambda count: words[1 : 8 * count : 8].tolist()
     places = tuple(slice(_SOCKADDR_STRIDE * index + 8, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE))
-    return lambda count: [bytes(names[place]) for place in places[:count]]
+    return lambda count: [names[place] for place in places[:count]]
 
 
 def _flow_reader(
-    names: bytearray, controls: bytearray, family: socket.AddressFamily, *, packet_info: bool
+    names: mmap.mmap, controls: mmap.mmap, family: socket.AddressFamily, *, packet_info: bool
 ) -> Callable[[], Sequence[Hashable]]:
     """Return a function that reads the sender's address and port, and our address, of all datagrams."""
     if family == socket.AF_INET:
@@ -204,5 +193,5 @@ def _flow_reader(
     places = [slice(_SOCKADDR_STRIDE * index, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE)]
     if packet_info:
         ours = [slice(CONTROL_OCTETS * index + 16, CONTROL_OCTETS * index + 36) for index in range(BATCH_SIZE)]
-        return lambda: [bytes(names[place] + controls[info]) for place, info in zip(places, ours, strict=True)]
-    return lambda: [bytes(names[place]) for place in places]
+        return lambda: [names[place] + controls[info] for place, info in zip(places, ours, strict=True)]
+    return lambda: [names[place] for place in places]

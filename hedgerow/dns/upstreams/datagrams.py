@@ -1,4 +1,4 @@
-"""Datagrams of connected sockets, many with one system call where the system supports that (64-bit Linux)."""
+"""Many datagrams with one system call where the system supports that (64-bit Linux): memory for them, and use on connected sockets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,41 @@ import os
 import socket
 import sys
 from array import array
-from itertools import chain
+from collections.abc import Iterable
+from itertools import chain, repeat
 from typing import Final
 
 BATCH_SIZE: Final = 64
 MAX_QUESTION_MESSAGE: Final = 512  # octets: the longest name and our options take fewer
 _MAX_RESPONSE: Final = 4096  # octets; we announce less
+_NOWHERE: Final = repeat((0, 0, 0, 0))
+
+
+class DatagramSlots:
+    """`count` slots of so many octets for datagrams, laid out as recvmmsg and sendmmsg want them.
+
+    A struct mmsghdr in `headers` is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
+    struct iovec in `iovecs` is two: address, length. `slots` hold the datagrams from `offsets` on: of Python's kinds of memory, an mmap is
+    the one whose slices are bytes. `places` are addresses and lengths of the memory for a sender's address and for control messages.
+    """
+
+    def __init__(self, count: int, octets: int, places: Iterable[tuple[int, int, int, int]] = _NOWHERE) -> None:
+        self.offsets = tuple(octets * index for index in range(count))
+        self.slots = mmap.mmap(-1, octets * count)
+        slots = pointer_to(self.slots)
+        self.iovecs = array("Q", chain.from_iterable((slots + at, octets) for at in self.offsets))
+        iovecs = range(pointer_to(self.iovecs), 1 << 64, 16)
+        headers = (
+            (name, name_length, iovec, 1, control, control_length, 0, 0)
+            for _, iovec, (name, name_length, control, control_length) in zip(self.offsets, iovecs, places, strict=False)
+        )
+        self.headers = array("Q", chain.from_iterable(headers))
+        self.headers_at = ctypes.c_void_p(pointer_to(self.headers))
+
+
+def pointer_to(memory: mmap.mmap | array[int]) -> int:
+    """Return the address of a buffer, which must never grow."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 class DatagramBatch:
@@ -25,7 +54,8 @@ class DatagramBatch:
         if sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8:
             libc = ctypes.CDLL(None, use_errno=True)
             if hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg"):
-                self._libc, self._received, self._sent = libc, _Memory(_MAX_RESPONSE), _Memory(MAX_QUESTION_MESSAGE)
+                self._libc = libc
+                self._received, self._sent = DatagramSlots(BATCH_SIZE, _MAX_RESPONSE), DatagramSlots(BATCH_SIZE, MAX_QUESTION_MESSAGE)
 
     def receive(self, sock: socket.socket) -> list[bytes]:
         """Return the datagrams that are there, up to `BATCH_SIZE`. Raises OSError."""
@@ -78,19 +108,6 @@ class DatagramBatch:
             if not messages:
                 raise
         return messages
-
-
-class _Memory:
-    """Slots for datagrams, with a struct mmsghdr (eight words of 8 octets) and a struct iovec (two) for each. Addresses are left out."""
-
-    def __init__(self, octets: int) -> None:
-        self.offsets = tuple(octets * index for index in range(BATCH_SIZE))
-        self.slots = mmap.mmap(-1, octets * BATCH_SIZE)
-        slots = ctypes.addressof(ctypes.c_char.from_buffer(self.slots))
-        self.iovecs = array("Q", chain.from_iterable((slots + at, octets) for at in self.offsets))
-        iovecs = ctypes.addressof(ctypes.c_char.from_buffer(self.iovecs))
-        self.headers = array("Q", chain.from_iterable((0, 0, iovecs + 16 * index, 1, 0, 0, 0, 0) for index in range(BATCH_SIZE)))
-        self.headers_at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(self.headers)))
 
 
 def _last_error() -> OSError:

@@ -27,11 +27,14 @@ class Deadlines:
     def after(self, seconds: float, call: Callable[[], None]) -> DeadlineHandle:
         """Call `call` once after `seconds`, unless the handle is cancelled."""
         loop = asyncio.get_running_loop()
-        self._number += 1
-        self._queues.setdefault(seconds, {})[self._number] = (loop.time() + seconds, call)
+        number = self._number = self._number + 1
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = {}
+        queue[number] = loop.time() + seconds, call
         if self._timer is None:
             self._timer = loop.call_later(_TICK_SECONDS, self._turn)
-        return seconds, self._number
+        return seconds, number
 
     def cancel(self, handle: DeadlineHandle) -> None:
         self._queues[handle[0]].pop(handle[1], None)

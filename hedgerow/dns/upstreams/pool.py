@@ -150,8 +150,10 @@ class UpstreamPool:
 
     def is_echo(self, question: UpstreamQuestion, written: bytes) -> bool:
         """Return whether this is a question of our own that came back, by its random spelling, if it has one."""
+        if written == question.question:
+            return False
         query = self._in_flight.get(_with_options(question, self._options))
-        return query is not None and query.written == written != question.question
+        return query is not None and query.written == written
 
     @property
     def no_answer(self) -> str:

@@ -83,10 +83,10 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
         records = []
         for _ in range(count):
             record = read_record(data, at, owner, names)
-            rtype, at = record.rtype, record.end
-            if rtype != OPT and at - record.start != _ADDRESS_OCTETS.get(rtype):
+            _, rtype, _, ttl_at, _, start, at = record
+            if at - start != _ADDRESS_OCTETS.get(rtype) and rtype != OPT:
                 check_rdata(data, record, names)
-            if data[record.ttl_at - 2 : record.ttl_at] == qclass or (rtype == OPT and len(sections) == 2):
+            if data[ttl_at - 2 : ttl_at] == qclass or (rtype == OPT and len(sections) == 2):
                 records.append(record)
             else:
                 is_whole = False

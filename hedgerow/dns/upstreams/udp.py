@@ -99,25 +99,24 @@ class _UdpQuery:
         port.send(pack("!H", self.number) + ask.body_with(self.question))
 
     def deliver(self, message: bytes) -> None:
-        if responses.refuses_edns(message) and not self.ask.without_edns:
+        ask, question, channel = self.ask, self.question, self.channel
+        has_additional = message[10:12] != b"\0\0"
+        if not has_additional and responses.refuses_edns(message) and not ask.without_edns:
             self._leave()
             self._ask_without_edns()
             return
-        if not responses.answers_question(message, self.ask.question):
+        if not responses.answers_question(message, ask.question):
             return  # forged: the right one may still come
-        end = wire.HEADER + len(self.question)
-        if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
-            self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.question, self._on_case_checked)
+        self._leave()
+        if channel.keeps_case and not message.startswith(question, wire.HEADER):
+            self.stop = channel.stream.send(ask, question, self._on_case_checked)
         elif responses.is_truncated(message):
-            self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.question, self.callback)
+            self.stop = channel.stream.send(ask, question, self.callback)
         else:
-            self._leave()
-            if message[10:12] != b"\0\0":
-                self.channel.knows_edns = True
-            if self.question != self.ask.question:
-                self.channel.on_case_preserved()
+            if has_additional:
+                channel.knows_edns = True
+            if question != ask.question:
+                channel.on_case_preserved()
             self.callback(message)
 
     def fail(self, fault: Exception) -> None:
@@ -152,8 +151,10 @@ class _UdpQuery:
     def _leave(self) -> None:
         if not self.over:
             self.over = True
-            del self.port.waiting.questions[self.number]
-            self.channel.left(self.port)
+            port = self.port
+            del port.waiting.questions[self.number]
+            if port.uses >= _PORT_USES:
+                self.channel.left(port)
 
 
 class UdpChannel:

@@ -102,9 +102,10 @@ class UpstreamQuestion(NamedTuple):
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
         """Return the question with each letter in random case ("0x20"), which an attacker who cannot see it must guess."""
-        size = len(self.question) - 4
-        mask = int.from_bytes(self.question[:size].translate(_CASE_BITS)) & int.from_bytes(random(size))
-        return (int.from_bytes(self.question[:size]) ^ mask).to_bytes(size) + self.question[size:]
+        question = self.question
+        size = len(question)
+        mask = int.from_bytes(question[:-4].translate(_CASE_BITS)) & int.from_bytes(random(size - 4))
+        return (int.from_bytes(question) ^ mask << 32).to_bytes(size)
 
 
 _QUERY_PARTS: Final = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
-from hedgerow.blocklists.recognition.name_model import PACK_BITS, unpack
+from hedgerow.blocklists.recognition.name_model import PACK_BITS, is_about_people, unpack
 from hedgerow.blocklists.recognition.recogniser import DATA, Recogniser, is_judged
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 
@@ -119,8 +121,26 @@ def test_a_long_name_costs_no_more_than_its_end(recogniser: Recogniser) -> None:
     assert recogniser.model.judge(short) is not None
 
 
-def test_nothing_is_computed_twice(recogniser: Recogniser) -> None:
-    recogniser.recognise("asked-twice-without-cost.com")
-    before = recogniser.recognise.cache_info().hits
-    recogniser.recognise("asked-twice-without-cost.com")
-    assert recogniser.recognise.cache_info().hits == before + 1
+def test_a_site_is_judged_once(recogniser: Recogniser) -> None:
+    recogniser.recognise("www.asked-twice-without-cost.com")
+    before = recogniser.findings.cache_info().misses
+    for host in ("asked-twice-without-cost.com", "m.asked-twice-without-cost.com", "x7.s3-a.cdn2.asked-twice-without-cost.com"):
+        recogniser.recognise(host)
+    assert recogniser.findings.cache_info().misses == before
+
+
+_PARTS: Final = (
+    *("www", "m", "cdn7", "7", "blog", "tube", "garden", "sexcam", "gay", "choir", "paypal", "login", "secure", "casino", "bucket"),
+    *("xn--pypal-4ve", "google", "rnicrosoft", "github", "blogspot", "s3", "amazonaws", "kawasaki", "web", "gov"),
+    *("co", "com", "de", "uk", "ru", "org", "io", "jp", "ck"),
+)
+
+
+@given(st.lists(st.sampled_from(_PARTS), min_size=1, max_size=6).map(".".join))
+def test_the_end_of_a_name_is_judged_like_all_of_it(host: str) -> None:
+    recogniser = Recogniser.load()
+    whole = None
+    if host not in recogniser.well_known:
+        by_model = None if is_about_people(host) else recogniser.model.judge_part(host)
+        whole = recogniser._look_alikes.judge(host) or by_model
+    assert recogniser.recognise(host) == (whole if whole is not None and is_judged(host) else None)
