@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN = .venv/bin
 
 # Side by side, and one more than there are processors, since tests mostly wait. What failed is tried once more with the machine to itself.
-twice = $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $(1); }
+twice = { $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $(1); }; }
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,10 @@ test: setup  ## Run all tests, or those in ARGS
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(call twice,--ignore=tests/e2e --ignore=tests/lab)
-	$(call twice,tests/e2e tests/lab)
+	@failed=; \
+	$(call twice,--ignore=tests/e2e --ignore=tests/lab) || failed=units; \
+	$(call twice,tests/e2e tests/lab) || failed="$$failed end-to-end"; \
+	test -z "$$failed" || { echo "Failed twice: $$failed"; exit 1; }
 endif
 
 setup:  ## Create .venv with the locked dependencies
