@@ -110,8 +110,8 @@ class LivePages(PageGroup):
         self._streams[viewer] += 1
         try:
             async with contextlib.aclosing(self._feed.changes()) as changes:
-                await anext(changes)  # from this look on, no change is missed
-                yield b": listening\n\n"
+                await anext(changes)  # from this look on, no change is missed: only now may the page fetch its parts
+                yield b"event: listening\ndata:\n\n"
                 async for names in changes:
                     if cookie is not None and self._context.accounts.principal_of_session(cookie) is None:
                         yield b"event: signed-out\ndata:\n\n"

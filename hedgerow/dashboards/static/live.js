@@ -94,8 +94,9 @@ const want = (names) => {
 const listen = () => {
   let isFirst = source === null;  // the page has just been made; what matters may have changed since
   source = new EventSource("/events");
-  source.addEventListener("open", () => {
-    want(isFirst ? ["troubles", "lists", "children", "requests", "seats"] : parts.keys());
+  // Not "open", which comes before the server has looked: a change between a part that is fetched then and that look would be missed.
+  source.addEventListener("listening", () => {
+    want(isFirst ? ["troubles", "lists", "children", "requests", "pauses", "seats"] : parts.keys());
     isFirst = false;
   });
   source.addEventListener("changed", (event) => want(event.data.split(" ")));

@@ -14,7 +14,7 @@ from web_server.big_family import fill_big
 from web_server.household import fill
 
 from hedgerow.dashboards.accounts import Role
-from hedgerow.dashboards.pages.live import MAX_STREAMS_PER_SESSION, ChangeFeed
+from hedgerow.dashboards.pages.live import MAX_STREAMS_PER_SESSION, ChangeFeed, LivePages
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import AccessRequest, DeviceId
 
@@ -91,7 +91,7 @@ def test_the_stream_names_what_changed_and_ends_with_the_session(web):
     with signed_in(web) as browser, browser.stream("GET", "/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         lines = stream.iter_lines()
-        assert next(lines) == ": listening"
+        assert next(lines) == "event: listening"
         web.ledger.pause("Ana", person="mia")
         assert next(line for line in lines if line.startswith("data: ")) == "data: children new pauses"
         web.recorder.add([AccessRequest(NOW, MIA, "mia", "scratch.example")])
@@ -105,7 +105,7 @@ def test_the_stream_names_what_changed_and_ends_with_the_session(web):
 def test_the_streams_of_a_session_are_bounded(web):
     with signed_in(web) as browser, contextlib.ExitStack() as streams:
         kept = [streams.enter_context(browser.stream("GET", "/events")).iter_lines() for _ in range(MAX_STREAMS_PER_SESSION)]
-        assert [next(lines) for lines in kept] == [": listening"] * MAX_STREAMS_PER_SESSION
+        assert [next(lines) for lines in kept] == ["event: listening"] * MAX_STREAMS_PER_SESSION
         assert browser.get("/events").status_code == 503
         assert browser.get("/").status_code == 200
         assert httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False).status_code == 303, "nobody else may listen"
@@ -193,13 +193,21 @@ def test_long_lists_are_searched(web, page):
 
 @pytest.mark.browser
 @in_a_browser
-def test_the_counter_shows_a_session_that_somebody_else_ends(web, page):
+def test_the_counter_shows_a_session_that_somebody_else_ends(web, page, monkeypatch):
+    """Also one that ends after the page was made, and before the server looks for the first time."""
+    may_look, read = threading.Event(), LivePages._read
+    monkeypatch.setattr(LivePages, "_read", lambda *words: may_look.wait(60) and read(*words))
     fill(web)
     with page.expect_response("**/events"):
         page.goto(f"{web.url}/counter")
     tile = page.locator("[data-seat=seat-1]")
     expect(tile).to_contain_text("child")
     page.evaluate("window.notReloaded = true")
-    del web.time.seated["seat-1"]
+    page.evaluate("new Promise(opened => { new EventSource('/events').onopen = () => opened(); })")  # the page's stream is open too
+    page.evaluate("fetch('/counter/seats').then(answer => answer.text())")  # and so is fetched what it may have asked for by now
+    session = web.time.seated.pop("seat-1")
+    may_look.set()
     expect(tile).to_contain_text("free")
+    web.time.seated["seat-1"] = session
+    expect(tile).to_contain_text("child")
     assert page.evaluate("window.notReloaded")
