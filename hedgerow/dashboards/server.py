@@ -150,15 +150,16 @@ class DualProtocolListener:
 class DeadlineProtocol(asyncio.Protocol):
     """uvicorn's HTTP protocol with a deadline for each request, so that slow clients cannot hold connections.
 
-    The deadline runs until the request's body is complete. `limit_requests` ends it from inside the application, which finds this object
-    in the scope's state. Between two requests uvicorn's keep-alive timeout applies.
+    The time runs while the server waits for the client: until the head is complete, and while the application waits for the body. Inside
+    the application, which finds this object in the scope's state, `limit_requests` stops it. Between two requests uvicorn's keep-alive
+    timeout applies.
     """
 
     def __init__(
         self, timeout: float, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:  # fmt: skip
-        self._timeout, self._is_idle = timeout, True
+        self._timeout, self._left, self._is_idle = timeout, timeout, True
         self._timer: asyncio.TimerHandle | None = None
         self._http = H11Protocol(config, server_state, {**app_state, _DEADLINE: self}, _loop)
 
@@ -176,7 +177,7 @@ class DeadlineProtocol(asyncio.Protocol):
         self._http.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.end_body()
+        self.stop()
         self._http.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -186,20 +187,26 @@ class DeadlineProtocol(asyncio.Protocol):
         self._http.resume_writing()
 
     def begin_request(self) -> None:
-        """Start the deadline unless it is running."""
-        self._is_idle = False
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._timeout, self._transport.abort)
+        """Give the client the time of a whole request, unless one has begun."""
+        if self._is_idle:
+            self._is_idle, self._left = False, self._timeout
+            self.wait()
 
-    def end_body(self) -> None:
-        """Stop the deadline: the request is complete."""
+    def wait(self) -> None:
+        """Let the rest of the time run."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._left, self._transport.abort)
+
+    def stop(self) -> None:
+        """Keep the rest of the time: the server is at work, or the request is complete."""
         if self._timer is not None:
+            self._left = max(0.0, self._timer.when() - asyncio.get_running_loop().time())
             self._timer.cancel()
             self._timer = None
 
     def end_response(self) -> None:
         """Wait for the next request."""
-        self.end_body()
+        self.stop()
         self._is_idle = True
 
 
@@ -212,14 +219,17 @@ def limit_requests(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         deadline.begin_request()  # a pipelined request came with the one before
+        deadline.stop()  # the application may have to be loaded first
         headers = Headers(scope=scope)
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
-            deadline.end_body()
+        is_complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
         async def receive_limited() -> Message:
+            nonlocal is_complete
+            if not is_complete:
+                deadline.wait()
             message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                deadline.end_body()
+            deadline.stop()
+            is_complete = is_complete or (message["type"] == "http.request" and not message.get("more_body", False))
             return message
 
         async def send_limited(message: Message) -> None:

@@ -64,6 +64,11 @@ def short_deadline() -> Iterator[int]:
     async def take(request: Request) -> int:
         return len(await request.body())
 
+    @app.post("/late")
+    async def take_late(request: Request) -> int:
+        await asyncio.sleep(2)
+        return len(await request.body())
+
     server = web_server(app, request_timeout=1.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
@@ -98,6 +103,14 @@ def test_the_next_request_has_its_own_deadline(short_deadline: int) -> None:
         client.sendall(HEAD + b"12345")
         assert read_answer(client)
         client.sendall(HEAD[:20])
+        assert is_closed(client)
+
+
+def test_the_deadline_is_the_clients_and_not_the_applications(short_deadline: int) -> None:
+    """Which is loaded with the first request: on a slow or busy machine that takes longer than a form may."""
+    with connected(short_deadline, HEAD.replace(b"/", b"/late", 1) + b"12345") as client:
+        assert read_answer(client)
+    with connected(short_deadline, HEAD.replace(b"/", b"/late", 1) + b"12") as client:
         assert is_closed(client)
 
 
