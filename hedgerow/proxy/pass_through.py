@@ -30,6 +30,7 @@ _SILENT_REFUSAL_COUNT = 3
 _SILENT_REFUSAL_SECONDS = 60.0
 _ACCEPTED_SECONDS = 600.0
 _REPORT_AGAIN_SECONDS = 600.0
+_ON_THEIR_WAY_SECONDS = 60.0  # for which connections that came before the gates knew may still refuse the certificate
 _MAX_FILE_BYTES = 256 * 1024
 _MAX_ENTRIES = 4096
 _ASKED = "+asked"  # after the time: because the host asks for a certificate of the device's own
@@ -51,6 +52,7 @@ class CertificateRefusals:
         self._silent: dict[tuple[DeviceId, str], list[float]] = {}
         self._accepted: dict[tuple[DeviceId, str], float] = {}
         self._reported: dict[tuple[DeviceId, str], float] = {}
+        self._passed: dict[tuple[DeviceId, str], float] = {}
 
     def accepted(self, device: DeviceId, host: str, now: float) -> None:
         """Note that a client accepted our certificate for a host."""
@@ -68,17 +70,21 @@ class CertificateRefusals:
         if not with_alert and (is_trusting or not self._is_third_silent(key, now)):
             return Outcome.IGNORED
         self._silent.pop(key, None)
-        if may_pass and not is_trusting:
-            self._write(f"{now + PASS_THROUGH_SECONDS:.0f} {host} {device}\n")
-            return Outcome.PASSED
-        return self._fails(key, now)
+        return self._pass(key, now) if may_pass and not is_trusting else self._fails(key, now)
 
     def asked(self, device: DeviceId, host: str, now: float, *, may_pass: bool) -> Outcome:
         """Note that a host asks for a certificate of the device's own, which no inspector can show. Returns the consequence."""
-        if may_pass:
-            self._write(f"{now + PASS_THROUGH_SECONDS:.0f}{_ASKED} {host} {device}\n")
-            return Outcome.PASSED
-        return self._fails((device, host), now)
+        key = (device, host)
+        return self._pass(key, now, _ASKED) if may_pass else self._fails(key, now)
+
+    def _pass(self, key: tuple[DeviceId, str], now: float, mark: str = "") -> Outcome:
+        if abs(now - self._passed.get(key, -_ON_THEIR_WAY_SECONDS)) < _ON_THEIR_WAY_SECONDS:
+            return Outcome.IGNORED
+        device, host = key
+        self._write(f"{now + PASS_THROUGH_SECONDS:.0f}{mark} {host} {device}\n")
+        _make_room(self._passed)
+        self._passed[key] = now
+        return Outcome.PASSED
 
     def _fails(self, key: tuple[DeviceId, str], now: float) -> Outcome:
         if now - self._reported.get(key, -_REPORT_AGAIN_SECONDS) < _REPORT_AGAIN_SECONDS:

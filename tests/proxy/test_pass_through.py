@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from proxy_stand import Stand
+from proxy_stand.stand import PATIENCE
 from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
@@ -59,6 +60,49 @@ def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallI
     answer = fetch(forgetful, net)
     assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
     assert fetch(forgetful, net, "en.wikipedia.org").status == 0, "another host is another matter"
+
+
+class PinnedClient:
+    """A client that sends its ClientHello at once, and refuses our certificate when it is told to."""
+
+    def __init__(self, stand: Stand, net: SmallInternet, host: str) -> None:
+        self._sock = socket.create_connection(stand.proxy, 5, source_address=(CHILD_WITH_CA, 0))
+        self._sock.sendall(f"CONNECT {host}:{net.origins.https_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert b" 200 " in self._sock.recv(999)
+        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=str(net.authority.root))
+        self._tls = context.wrap_bio(self._received, self._sent, server_hostname=host)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        self._sock.sendall(self._sent.read())
+
+    def refuse(self) -> None:
+        with self._sock:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                self._finish()
+            self._sock.sendall(self._sent.read())  # the alert
+
+    def _finish(self) -> None:
+        while data := self._sock.recv(65536):
+            self._received.write(data)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                return self._tls.do_handshake()
+
+
+def test_connections_that_were_on_their_way_pass_a_host_through_once(forgetful: Stand, net: SmallInternet) -> None:
+    """As apps and browsers open them: several at once, each of which refuses the certificate."""
+    host = "static.school.example"  # which no other test has been to: whoever accepted the certificate is trusted for a while
+    before = forgetful.counters()
+    clients = [PinnedClient(forgetful, net, host) for _ in range(3)]
+    for client in clients:
+        client.refuse()
+
+    def since(*series: str) -> float:
+        return forgetful.counters().get(series, 0) - before.get(series, 0)
+
+    wait_until(lambda: since("hedgerow_proxy_dropped_total", "certificate") == 3, PATIENCE)
+    assert since("hedgerow_proxy_passed_through_total") == 1
+    assert [line.split()[1:] for line in (forgetful.world.state / "pass-through").read_text().splitlines()] == [[host, MIA]]
 
 
 @contextlib.contextmanager
@@ -192,6 +236,13 @@ def test_a_silent_refusal_counts_the_third_time(tmp_path: Path) -> None:
     assert found == [Outcome.IGNORED, Outcome.IGNORED, Outcome.PASSED, Outcome.IGNORED]
     later = [refusals.refused(MIA, INSPECTED, now, with_alert=False, may_pass=True) for now in (100.0, 200.0, 300.0)]
     assert later == [Outcome.IGNORED] * 3
+
+
+def test_a_host_is_passed_through_once_a_minute(tmp_path: Path) -> None:
+    refusals = CertificateRefusals(tmp_path / "file")
+    found = [refusals.refused(MIA, INSPECTED, now, with_alert=True, may_pass=True) for now in (1000.0, 1001.0, 990.0, 1059.0, 1061.0)]
+    assert found == [Outcome.PASSED, Outcome.IGNORED, Outcome.IGNORED, Outcome.IGNORED, Outcome.PASSED]
+    assert refusals.refused(MIA, "en.wikipedia.org", 1062.0, with_alert=True, may_pass=True) is Outcome.PASSED
 
 
 def test_repeated_failures_are_reported_once_in_ten_minutes(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ class CertificateReactions:
             log.info("%s asks for a client certificate, and is %s", request.host, "passed through" if passes else "inspected without it")
             verdict = Verdict.ALLOW if passes else Verdict.INSPECT
             self._clients.policy.observe(device, ruleset, request, replace(decision, verdict=verdict, what=CLIENT_CERTIFICATE))
-        if passes:
-            self._counters.add("hedgerow_proxy_passed_through_total")
+            if passes:
+                self._counters.add("hedgerow_proxy_passed_through_total")
         return passes
 
     def _inspected(self, device: Device, ruleset: Ruleset, client: Client, target: tuple[str, int]) -> list[tuple[Request, Decision]]:
