@@ -216,12 +216,16 @@ class Worker:
     async def run(self) -> None:
         """Follow snapshots and report to control, until cancelled."""
         self._report_snapshot()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._events.run())
-            tasks.create_task(self.neighbours.keep_fresh())
-            tasks.create_task(self._tick_loop())
-            tasks.create_task(self._report_counters())
-            tasks.create_task(self._follow_system())
+        async with asyncio.TaskGroup() as sending:
+            sending.create_task(self._events.run())
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self.neighbours.keep_fresh())
+                    tasks.create_task(self._tick_loop())
+                    tasks.create_task(self._report_counters())
+                    tasks.create_task(self._follow_system())
+            finally:
+                self._events.report_totals(self.counters())  # sent when the task above is cancelled
 
     async def _tick_loop(self) -> None:
         forgotten = time.monotonic()
