@@ -116,7 +116,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_silent_process_is_killed_and_restarted(tmp_path: Path) -> None:
-    status, rows = run_supervisor(tmp_path, "echo ready; sleep 60", 4.0)
+    status, rows = run_supervisor(tmp_path, "echo ready; exec sleep 60", 4.0)
     assert status == 0
     assert all(int(str(row["restarts"])) >= 1 for row in rows)
 

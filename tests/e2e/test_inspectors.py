@@ -78,7 +78,7 @@ def test_inspected_connections_outlive_their_gate(internet: SmallInternet) -> No
             assert gates
             for pid in gates:
                 os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: running.pids("gate") and not gates & set(running.pids("gate")), 30, "the gates' successors serve")
+            wait_until(lambda: (now := set(running.pids("gate"))) and not gates & now, 30, "the gates' successors serve")
             assert not any(Path(f"/proc/{pid}").exists() for pid in gates)
             assert sum(len(download.recv(65536)) for _ in range(2000)) > 20_000_000, "more than what was on its way"
             for path, status in (("/open", 200), ("/secret/x", 403), ("/open", 200)):

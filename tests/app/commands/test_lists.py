@@ -153,7 +153,8 @@ def test_downloads_show_progress_on_a_terminal_only(tmp_path: Path) -> None:
     body = names(20_000)
     with ListServer().serving() as server:
         server.paths["/list"] = slowly(body, 1.5, says_length=True)
-        (tmp_path / "hedgerow.yaml").write_text(f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
+        lists = f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n"
+        (tmp_path / "hedgerow.yaml").write_text(f"network: {{lists: starter}}\n{lists}")
         status, shown = seen_on_terminal("update", "--state", "state", cwd=tmp_path)
         assert status == 0, shown
         assert "remote: new" in shown

@@ -376,7 +376,7 @@ def test_a_failure_before_the_clock_was_set_is_not_weeks_old(tmp_path: Path) -> 
 def test_a_list_is_fetched_again_when_due(tmp_path: Path) -> None:
     with ListServer().serving() as server:
         server.paths["/list"] = text(b"a.example\n", '"1"')
-        body = f"lists: [{{category: adult, name: remote, url: '{server.root}/list', refresh: 1h}}]\n"
+        body = STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list', refresh: 1h}}]\n"
         updater, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
 
         def asked() -> int:

@@ -7,6 +7,7 @@
 /sse/N            N server-sent events, 50 ms apart, then the stream stays open; /websocket echoes messages
 /stale            an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)
 /html/DATA        a page with this HTML, in base64
+/to-the-end       "hello" without a length, whose end is that of the connection, with an offer of HTTP/3 (HTTP/1.1 only)
 /redirect?to=URL  302; /status/N answers with that status; /page is a small HTML page; /gzip/N is /bytes/N under gzip
 /broken/…         closes-mid-body, bad-chunk, short-length, long-length, garbage, silent, no-answer, reset, endless-head (HTTP/1.1 only)
 """
@@ -65,6 +66,12 @@ async def _stale(request: Request, exchange: Exchange, rest: str) -> None:
         exchange.must_close = True
         return
     await _echo(request, exchange, rest)
+
+
+async def _to_the_end(_request: Request, exchange: Exchange, _rest: str) -> None:
+    assert isinstance(exchange, Http1Exchange)
+    exchange.must_close = True
+    await exchange.raw(b'HTTP/1.1 200 OK\r\nAlt-Svc: h3=":443"; ma=86400, h2=":443"\r\n\r\nhello')
 
 
 async def _echo(request: Request, exchange: Exchange, rest: str) -> None:
@@ -273,6 +280,7 @@ async def _whole(exchange: Exchange, status: int, content_type: str, data: bytes
 
 _PAGES: dict[str, Callable[[Request, Exchange, str], Awaitable[None]]] = {
     "stale": _stale,
+    "to-the-end": _to_the_end,
     "bytes": _bytes,
     "chunked": _chunked,
     "gzip": _gzip,

@@ -90,6 +90,15 @@ def _starter_lists() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
+@functools.cache
+def _empty_journal() -> bytes:
+    """Return the file of a journal without rows, whose migrations take longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.sqlite"
+        open_journal(path).dispose()
+        return path.read_bytes()
+
+
 def view_of(
     policy: Policy, grants: tuple[Grant, ...] = (), pauses: tuple[Pause, ...] = (), spent: tuple[SpentBudget, ...] = ()
 ) -> LoadedSnapshot:
@@ -333,7 +342,10 @@ def running_web(
 
     The policy file is `hedgerow.yaml` in `state` and may be missing.
     """
-    engine = open_journal(state / "journal.sqlite")
+    journal = state / "journal.sqlite"
+    if not journal.exists():
+        journal.write_bytes(_empty_journal())
+    engine = open_journal(journal)
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
     control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path, JournalReader(engine))
     metrics = Metrics(strict=True)

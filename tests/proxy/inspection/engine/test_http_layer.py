@@ -196,6 +196,13 @@ def test_a_name_without_address_is_explained(stand: Stand, net: SmallInternet, p
         assert "mitmproxy" not in str(each.headers) + each.text
 
 
+def test_a_body_to_the_end_of_the_connection_is_whole_and_names_no_http3(stand: Stand, net: SmallInternet) -> None:
+    """curl takes an end without close_notify for a truncation (status 56)."""
+    for version in VERSIONS:
+        answer = fetch(stand, net.url(INSPECTED, "/to-the-end"), version)
+        assert (answer.exit_code, answer.status, answer.text, answer.headers["alt-svc"]) == (0, 200, "hello", ['h2=":443"']), version
+
+
 def test_an_origin_that_answers_nothing_is_explained(stand: Stand, net: SmallInternet) -> None:
     answer = curl(net.url("broken.example", "/broken/no-answer", "http"), proxy=stand.proxy, source=CHILD)
     assert (answer.status, "This site does not answer" in answer.text) == (502, True)
