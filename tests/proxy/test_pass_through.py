@@ -83,10 +83,12 @@ class PinnedClient:
             self._sock.sendall(self._sent.read())  # the alert
 
     def _finish(self) -> None:
-        while data := self._sock.recv(65536):
+        is_over = False
+        while not is_over and (data := self._sock.recv(65536)):
             self._received.write(data)
             with contextlib.suppress(ssl.SSLWantReadError):
-                return self._tls.do_handshake()
+                self._tls.do_handshake()
+                is_over = True
 
 
 def test_connections_that_were_on_their_way_pass_a_host_through_once(forgetful: Stand, net: SmallInternet) -> None:
