@@ -30,7 +30,7 @@ def test_what_was_counted_since_the_last_report_is_sent_at_the_end(tmp_path: Pat
         await receiver.start()
         watch = cast(SnapshotWatch, SimpleNamespace(open_if_new=lambda: None, is_denied=False))
         worker = Worker("inspector", 0, settings, view_of(parse_policy(b"", None)), watch, InheritedSockets(()))
-        counters = {(PASSED,): 1.0}
+        counters: dict[tuple[str, ...], float] = {(PASSED,): 1.0}
         worker.counters = lambda: counters
         running = asyncio.create_task(worker.run())
         counted: list[float] = []
