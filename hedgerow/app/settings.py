@@ -138,7 +138,7 @@ class Settings:
     inspectors: int = 1
     profile: str = "standard"
     encrypted: dict[str, Endpoint] = field(default_factory=dict)  # by the names of `ENCRYPTED_TRANSPORTS`
-    page: tuple[Endpoint, ...] = ()  # addresses that blocked names resolve to
+    page: tuple[Endpoint, ...] = ()  # of the block page, to which blocked names lead if the policy says so
     run_folder: Path | None = None  # the directory of `run` if the state directory can't be written
     problem: str = ""  # the reason, as one sentence
     transparent: Endpoint | None = None  # target of web connections that the network redirects
@@ -149,6 +149,12 @@ class Settings:
         """The addresses to listen on, by the names of `LISTENERS`."""
         transparent = {"transparent": self.transparent} if self.transparent else {}
         return {"dns": self.dns, "proxy": self.proxy, "web": self.web, **self.encrypted, **transparent}
+
+    @property
+    def page_addresses(self) -> tuple[str, ...]:
+        """The addresses at which this run serves the block page for HTTP and for HTTPS."""
+        hosts = dict.fromkeys(place.host for place in self.page)
+        return tuple(host for host in hosts if {place.port for place in self.page if place.host == host} >= {80, 443})
 
     @property
     def footprint(self) -> Footprint:

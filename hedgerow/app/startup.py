@@ -187,11 +187,11 @@ def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:
     """Return True if the block page can be served at `place`. Filtering works without it."""
     others = [other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]]
     if any(other.port == place.port and other.host in (place.host, *WILDCARD_HOSTS) for other in others):
-        log.warning("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
+        log.info("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
         return False
     try:
         _claim_port(place, (socket.SOCK_STREAM,))
     except OSError as error:
-        log.warning("No block page at %s: %s. Another server must show one there.", place, error.strerror)
+        log.info("No block page at %s: %s. Another server must show one there.", place, error.strerror)
         return False
     return True

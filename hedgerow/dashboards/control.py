@@ -96,7 +96,7 @@ class Status:
     are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists can't
     be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `clock_is_behind`:
     the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
-    network's traffic and redirects it.
+    network's traffic and redirects it. `block_page` is the address at which this run can show the block page, empty without one.
     """
 
     version: str
@@ -122,6 +122,7 @@ class Status:
     rules_in_force: bool = True
     clock_is_behind: bool = False
     has_gateway: bool = False
+    block_page: str = ""
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
         """Return the workers that do not run, without those in their first minute."""

@@ -85,6 +85,7 @@ class ResolverSettings:
     forwarders: tuple[str, ...] = ()  # addresses of resolvers whose statements on the original client are trusted
     proxy_protocol_from: tuple[IpNetwork, ...] = ()  # load balancers: their connections, to the proxy too, begin with the client's address
     client_subnet: IpNetwork | None = None  # sent to upstreams with every query (RFC 7871); None: nothing is sent
+    reserves_page: bool = True  # the policy states no other answer: the ports of the block page are taken where they are free
 
 
 @dataclass(frozen=True, slots=True)

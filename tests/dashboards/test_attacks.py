@@ -56,6 +56,7 @@ FORMS = {
     "/people/mia/schedule": {"schedule": "homework", "what": "games", "mon": "15:00-16:00"},
     "/people/mia/youtube": {"item": "@name"},
     "/people/mia/youtube/remove": {"item": "@name"},
+    "/settings/block-page": {"on": "true"},
     "/settings/pictures": {"on": "true"},
     "/people/mia/preset": {"preset": "dinner"},
     "/people/mia/holidays": {"first": "2026-12-24"},

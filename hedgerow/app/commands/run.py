@@ -17,7 +17,7 @@ import typer
 from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.logs import start_logs
 from hedgerow.app.memory_limit import usable_memory
-from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, parse_endpoint
+from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, exec_supervisor, open_sockets, prepare_run
 from hedgerow.app.zygote import fork_zygote
@@ -111,7 +111,7 @@ def up(
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,
             transparent=parse_endpoint(found) if (found := transparent or listen.get("transparent")) else None,
             encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
-            page=_page_places(network),
+            page=_page_places(network, chosen["dns"]),
             dns=chosen["dns"],
             proxy=chosen["proxy"],
             web=chosen["web"],
@@ -132,16 +132,18 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
     return Endpoint("0.0.0.0", privileged if can_bind_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
 
 
-def _page_places(network: NetworkSettings) -> tuple[Endpoint, ...]:
+def _page_places(network: NetworkSettings, dns: Endpoint) -> tuple[Endpoint, ...]:
     """The addresses of the block page, for HTTP and HTTPS: those of the policy, or this machine's in the network.
 
-    With `wpad`, browsers also find the proxy at port 80 of this machine's address.
+    A machine that is the resolver of its network takes the ports even if names do not lead to the page yet: the guide and the settings
+    can then switch it on. With `wpad`, browsers also find the proxy at port 80 of this machine's address.
     """
     own = lan_address(own_addresses(), network.lan)
     here = (own,) if own is not None else ()
     places = [Endpoint(address, 80) for address in here] if network.wpad else []
-    if network.resolver.blocked_answer is BlockedAnswer.PAGE:
-        places += [Endpoint(address, port) for address in network.resolver.block_page or here for port in (80, 443)]
+    resolver, is_resolver = network.resolver, dns.port == DEFAULT_PORTS["dns"][0] and dns.host in (own, *WILDCARD_HOSTS)
+    if resolver.blocked_answer is BlockedAnswer.PAGE or (resolver.reserves_page and is_resolver):
+        places += [Endpoint(address, port) for address in resolver.block_page or here for port in (80, 443)]
     return tuple(dict.fromkeys(places))
 
 

@@ -94,6 +94,7 @@ class WebControl(EnforcedRules):
             rules_in_force=self._publisher.is_enforced,
             clock_is_behind=self._publisher.clock.is_behind,
             has_gateway=config_file(self._settings.state).exists(),
+            block_page=next(iter(self._settings.page_addresses), ""),
         )
 
     def names(self) -> WebNames:

@@ -77,8 +77,7 @@ def _with_block_page(found: AnswerPolicy, settings: Settings) -> AnswerPolicy:
     resolver = found.settings
     if resolver.blocked_answer is not BlockedAnswer.PAGE:
         return found
-    hosts = dict.fromkeys(place.host for place in settings.page)
-    served = tuple(host for host in hosts if {place.port for place in settings.page if place.host == host} == {80, 443})
+    served = settings.page_addresses
     page = resolver.block_page or served
     kind = BlockedAnswer.PAGE if page else BlockedAnswer.ZERO  # without a page that is ours, names lead nowhere
     return replace(found, settings=replace(resolver, block_page=page, blocked_answer=kind), serves_page=set(page) <= set(served))

@@ -16,9 +16,10 @@ from hedgerow.dashboards.accounts import check_account_name, check_password_stre
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
-from hedgerow.dashboards.guard import local_address, peer_address
+from hedgerow.dashboards.guard import SECURITY_HEADERS, local_address, peer_address
 from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.pages.sign_in import client_of, with_session
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import language_of, message
@@ -27,6 +28,7 @@ from hedgerow.journal.reader import DeviceRow
 from hedgerow.policies.help_choices import help_choices
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import DeviceId, Person, Policy
+from hedgerow.policies.network import BlockedAnswer
 
 STEPS = {
     "password": (message("Password"), message("A password")),
@@ -69,7 +71,12 @@ class GuidePages(PageGroup):
         return {"network": network, "countries": countries_by_name(language_of(request)), "zones": zones}
 
     async def _people(self, request: Request) -> dict[str, Any]:
-        return {"rows": range(PEOPLE_ROWS), "own_row": _OWN_ROW, "me": "" if self._me(request) else principal_of(request).name}
+        return {
+            "rows": range(PEOPLE_ROWS),
+            "own_row": _OWN_ROW,
+            "me": "" if self._me(request) else principal_of(request).name,
+            "block_page": self._possible_block_page(),
+        }
 
     async def _devices(self, request: Request) -> dict[str, Any]:
         seen = await run_in_threadpool(self._context.reader.devices, self._context.clock())
@@ -78,7 +85,9 @@ class GuidePages(PageGroup):
     async def _done(self, request: Request) -> dict[str, Any]:
         place = self._context.control.reached_at(local_address(request.scope))
         named = list(self._context.policy().devices.values())
-        return {"named": named, "check": f"http://{place}/check", "status": self._context.control.status()}
+        network, status = self._context.policy().network, self._context.control.status()
+        explains = network.resolver.blocked_answer is BlockedAnswer.PAGE and bool(status.block_page)
+        return {"named": named, "check": f"http://{place}/check", "status": status, "explains": explains}
 
     @post("/start/password", SETUP, MANAGE)
     async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:
@@ -101,7 +110,10 @@ class GuidePages(PageGroup):
 
     @post("/start/people", MANAGE)
     async def set_people(self, request: Request) -> Response:
-        """Add people from the rows `name-0`, `age-0` and so on. Empty rows are skipped."""
+        """Add people from the rows `name-0`, `age-0` and so on. Empty rows are skipped.
+
+        `reaches`: the browser reached the ports of the block page, so blocked names may lead there.
+        """
         form, known = await _typed(request), dict.fromkeys(self._context.policy().people)
         edits: list[Edit] = []
         for row in range(PEOPLE_ROWS):
@@ -116,6 +128,8 @@ class GuidePages(PageGroup):
                     raise InvalidInput("How old is %(name)s? The age decides what is open.", name=name)
             known[name] = None
             edits.append(put(("people", name), {"profile": "adult"} if age is None else {"age": age}))
+        if form.get("reaches") and self._possible_block_page():
+            edits.append(put(BLOCKED_ANSWER, BlockedAnswer.PAGE.value))
         return await self._save(request, "people", message("Who lives here"), *edits)
 
     @post("/start/devices", MANAGE)
@@ -159,13 +173,23 @@ class GuidePages(PageGroup):
         if step != "done":
             values["nav"] = ()
         has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
-        return self._page(request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values)
+        response = self._page(request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values)
+        if place := values.get("block_page"):
+            allowed = f"connect-src 'self' http://{place} https://{place}"
+            response.headers["Content-Security-Policy"] = SECURITY_HEADERS["Content-Security-Policy"].replace("connect-src 'self'", allowed)
+        return response
 
     async def _save(self, request: Request, step: str, summary: str, *edits: Edit) -> Response:
         """Edit the policy and go on to the next step."""
         await self._change(request, summary, *edits)
         following = [*STEPS, "done"]
         return redirect_to(f"/start/{following[following.index(step) + 1]}")
+
+    def _possible_block_page(self) -> str:
+        """Return the address at which the block page could be shown, or an empty text: none, or the policy states an answer already."""
+        network = self._context.policy().network
+        is_stated = network.resolver.blocked_answer is not BlockedAnswer.ZERO or not network.resolver.reserves_page
+        return "" if is_stated else self._context.control.status().block_page
 
     def _me(self, request: Request) -> Person | None:
         """Return the person with the name of the signed-in account."""

@@ -29,6 +29,7 @@ from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
 from hedgerow.policies.effective_users import judges_pictures
+from hedgerow.policies.network import BlockedAnswer
 from hedgerow.proxy.scanners.pictures import is_installed
 
 type FormText = Annotated[str, Form(max_length=600)]
@@ -40,6 +41,9 @@ _NAMES = {
     "read": message("read"), "metrics": message("metrics"), "manage": message("manage"),
     "running": message("running"), "starting": message("starting"), "restarting": message("restarting"), "stopped": message("stopped"),
 }  # fmt: skip
+
+
+BLOCKED_ANSWER = ("network", "blocked_answer")
 
 
 class SettingsPages(PageGroup):
@@ -67,6 +71,7 @@ class SettingsPages(PageGroup):
             scopes=list(TOKEN_SCOPES),
             names=_NAMES,
             new_token=new_token,
+            shows_block_page=policy.network.resolver.blocked_answer is BlockedAnswer.PAGE,
             judges_pictures=judges_pictures(policy),
             can_judge=is_installed(),
             trusted=any(device.trusts_ca for device in policy.devices.values()),
@@ -80,6 +85,13 @@ class SettingsPages(PageGroup):
         with at_field("zone"):
             change = await self._change(request, message("Network settings"), *edits)
         return redirect_after_save("/settings", change)
+
+    @post("/settings/block-page", MANAGE)
+    async def set_block_page(self, request: Request, on: Annotated[bool, Form()]) -> Response:
+        """Lead blocked names to the block page, or nowhere."""
+        answer = BlockedAnswer.PAGE if on else BlockedAnswer.ZERO
+        change = await self._change(request, message("Page for blocked sites"), put(BLOCKED_ANSWER, answer.value))
+        return redirect_after_save("/settings", change, "block-page")
 
     @post("/settings/pictures", MANAGE)
     async def set_pictures(self, request: Request, on: Annotated[bool, Form()]) -> Response:

@@ -39,3 +39,11 @@ for (const button of document.querySelectorAll("[data-prints]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());
 }
+
+// Blocked sites may show a page that says why, if devices reach its ports: this browser tries. Something must answer by HTTP; by HTTPS
+// a refusal does too, but it must come at once, or each blocked site would let its visitors wait.
+for (const field of document.querySelectorAll("[data-reaches]")) {
+  const reach = (scheme) => fetch(`${scheme}://${field.dataset.reaches}/`, { mode: "no-cors", credentials: "omit", signal: AbortSignal.timeout(3000) });
+  const refused = (error) => { if (error.name === "TimeoutError") throw error; };
+  Promise.all([reach("http"), reach("https").catch(refused)]).then(() => { field.value = "yes"; }, () => {});
+}

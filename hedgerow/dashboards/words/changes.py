@@ -38,6 +38,7 @@ _KEYS = {
     "timezone": message("time zone"),
     "unknown_devices": message("unknown devices"),
     "lists": message("lists"),
+    "blocked_answer": message("answer for blocked sites"),
     "holidays": message("holidays"),
     "safe_search": message("safe search"),
     "privacy": message("privacy"),

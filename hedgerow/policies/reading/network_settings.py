@@ -47,6 +47,7 @@ def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
     return ResolverSettings(
         blocked_answer=raw.blocked_answer or BlockedAnswer.ZERO,
         block_page=page,
+        reserves_page=raw.blocked_answer in (None, BlockedAnswer.PAGE),
         strategy=raw.upstream_strategy or UpstreamStrategy.STRICT,
         forward=tuple(_read_forward(raw, tree)),
         records=tuple(_read_records(raw, tree)),

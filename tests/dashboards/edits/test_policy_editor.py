@@ -12,6 +12,7 @@ from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.network import BlockedAnswer
 from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
@@ -224,6 +225,7 @@ CHANGES = [
     ("/devices/seat", {"seat": "window", "place": "AA-BB-CC-00-11-22"}, lambda p: len(p.devices["window"].macs) == 1),
     ("/lists", {"url": "https://example.org/list.txt", "category": "adult"}, lambda p: p.lists[0].url == "https://example.org/list.txt"),
     ("/settings/network", {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"}, lambda p: p.network.country == "ES"),
+    ("/settings/block-page", {"on": "true"}, lambda p: p.network.resolver.blocked_answer is BlockedAnswer.PAGE),
     ("/settings/pictures", {"on": "true"}, judges_pictures),
     ("/settings/pictures", {"on": "false"}, lambda p: p.household.content.pictures is False),
     ("/grants/new", {"subject": "chess.example", "person": "mia", "for": "policy"}, lambda p: own(p, "allow") == ["chess.example"]),

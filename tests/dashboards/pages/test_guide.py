@@ -15,7 +15,7 @@ from hedgerow.dashboards.setup_code import FREE_TRIES, SECONDS_PER_TRY, SetupCod
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import DeviceId
-from hedgerow.policies.network import ListSelection
+from hedgerow.policies.network import BlockedAnswer, ListSelection
 from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
@@ -227,3 +227,42 @@ def test_the_last_step_shows_the_public_lists_and_the_choice(house):
         lists(starter, replace(public, domains=111_000, waiting=False))
         page = client.get("/start/done").text
         assert "Hedgerow is set up" in page
+
+
+@pytest.mark.parametrize(
+    ("place", "stated", "reaches", "answer"),
+    [
+        ("192.168.1.2", "", "yes", BlockedAnswer.PAGE),
+        ("192.168.1.2", "", "", BlockedAnswer.ZERO),  # the phone reached one port only, or runs no scripts
+        ("", "", "yes", BlockedAnswer.ZERO),  # other programs have the ports
+        ("192.168.1.2", "nxdomain", "yes", BlockedAnswer.NXDOMAIN),
+    ],
+)
+def test_blocked_sites_lead_to_the_page_that_the_phone_reached(house, place, stated, reaches, answer):
+    house.change_status(block_page=place)
+    with browser(house) as desk:
+        password(desk)
+        desk.post("/start/place", data={"country": "PT", "zone": "Europe/Lisbon"})
+        if stated:
+            policy = house.policy_path.read_text()
+            house.policy_path.write_text(policy.replace("network:", f"network:\n  blocked_answer: {stated}", 1))
+        page = desk.get("/start/people")
+        may_try = bool(place) and not stated
+        assert ("data-reaches" in page.text) is may_try
+        assert ("http://192.168.1.2" in page.headers["content-security-policy"]) is may_try
+        desk.post("/start/people", data={"name-0": "Mia", "age-0": "9", "reaches": reaches})
+        assert load_policy(house.policy_path).network.resolver.blocked_answer is answer
+        assert ("show a page that says why" in desk.get("/start/done").text) is (answer is BlockedAnswer.PAGE)
+
+
+def test_the_settings_tell_whether_the_page_is_shown(house):
+    with browser(house) as desk:
+        password(desk)
+        assert "Show the page" in desk.get("/settings").text
+        desk.post("/settings/block-page", data={"on": "true"})
+        assert "when Hedgerow starts again" in desk.get("/settings").text, "this run has no ports for it"
+        house.change_status(block_page="192.168.1.2")
+        assert "Switched on, at the ports 80 and 443 of 192.168.1.2" in desk.get("/settings").text
+        desk.post("/settings/block-page", data={"on": "false"})
+        resolver = load_policy(house.policy_path).network.resolver
+        assert (resolver.blocked_answer, resolver.reserves_page) == (BlockedAnswer.ZERO, False)
