@@ -16,7 +16,7 @@ from starlette.types import Message, Scope
 
 from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
-from hedgerow.dashboards.api.access import add_access_routes
+from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
@@ -123,6 +123,8 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
         add_voucher_routes(api, parts.vouchers)
     if parts.notices is not None:
         add_notice_routes(api, parts.notices, control, parts.editor)
+    if parts.sites is not None:
+        add_site_routes(api, parts.sites)
     add_data_export_routes(api, parts.data_export)
     return api
 

@@ -11,7 +11,7 @@ import httpx
 from small_internet import SmallInternet
 from small_internet.clients import HttpAnswer, curl, kdig
 from small_internet.family import COMPUTER, LAPTOP, LISTS, TABLET, family_policy
-from small_internet.running import Hedgerow, running_hedgerow, wait_until
+from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
 
 PATIENCE = 30.0
 HOST = "films.example"
@@ -72,3 +72,11 @@ def test_a_recognised_site_is_remembered_shown_corrected_and_kept(whole_internet
     with start() as running:
         assert addresses(running, "casino.example", TABLET) == ["0.0.0.0"], "after a restart"
         assert addresses(running, HOST, TABLET) == [net.address_of(HOST)]
+        shown = json.loads(hedgerow_command("lists", "remembered", "--json", "--state", str(running.state)).stdout)
+        assert [(row["host"], row["topic"]) for row in shown] == [("casino.example", "gambling")]
+        forget = ("lists", "forget", "casino.example", "--state", str(running.state))
+        assert hedgerow_command(*forget).returncode == 0
+        wait_until(lambda: addresses(running, "casino.example", TABLET) == [net.address_of("casino.example")], PATIENCE, "it is forgotten")
+        assert hedgerow_command("lists", "remembered", "--state", str(running.state)).stdout == "No site is remembered for its pages.\n"
+        again = hedgerow_command(*forget)
+        assert (again.returncode, again.stderr) == (2, "hedgerow: casino.example is not remembered\n")

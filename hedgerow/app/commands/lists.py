@@ -31,7 +31,7 @@ from hedgerow.app.commands.options import (
     print_result,
     state_directory,
 )
-from hedgerow.app.commands.tables import add_row, printable
+from hedgerow.app.commands.tables import add_row, print_table, printable
 from hedgerow.app.control.list_jobs import CompileError, ListFolders
 from hedgerow.app.control.list_sources import sources_of
 from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation
@@ -53,6 +53,7 @@ from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.text.suggestions import suggest
 
 SHOWN_PROBLEMS = 10_000
+WRITING = "writing the index"
 FEW = 20
 """Number of problems up to which no summary is shown."""
 WIDE = 100
@@ -158,6 +159,28 @@ def accept(
 
 
 @app.command()
+def remembered(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show the sites that are blocked because their pages were recognised; `forget` opens one."""
+    rows = call_api(state, "GET", "/sites/remembered")
+    table = Table("site", "topic", "last page", "until")
+    for row in rows:
+        add_row(table, row["host"], row["topic"], *(time.strftime("%Y-%m-%d", time.localtime(row[key])) for key in ("at", "ends")))
+    print_json(rows) if as_json else print_table(table, "No site is remembered for its pages.")
+
+
+@app.command()
+def forget(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="A site, as named by `hedgerow lists remembered`.")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a site that is remembered for its pages, for good: it is never remembered again."""
+    name = parse_host(host) or fail(f"'{host}' is no host.")
+    call_api(state, "DELETE", f"/sites/remembered/{name}")
+    print_result(as_json, {"forgotten": name}, f"{name} is open, and is never remembered again.")
+
+
+@app.command()
 def compile(
     sources: Annotated[list[str], typer.Argument(metavar="CATEGORY=PATH…", help="Category and path of each list.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The output directory, which must not exist.")],
@@ -170,7 +193,7 @@ def compile(
     with _progress() as progress:
         task = progress.add_task("compiling", total=None)
         try:
-            report = compile_generation(wanted, out, lambda name: progress.update(task, description=_activity(name)))
+            report = compile_generation(wanted, out, lambda name: progress.update(task, description=f"reading {name}" if name else WRITING))
         except FileExistsError:
             fail(f"{out} already exists: choose another directory.")
         except OSError as error:
@@ -192,20 +215,12 @@ def check(
 ) -> None:
     """Show the format of a list and the reason for each unused line. The exit status is 1 if no line is used."""
     with tempfile.TemporaryDirectory() as folder:
-        _name, parsed_source = ParseCache(Path(folder), max_problems=SHOWN_PROBLEMS).parse_source(
-            Source(str(file), category, file, format=list_format)
-        )
-    counts = {
-        "format": parsed_source.format,
-        "lines": parsed_source.lines,
-        "names": parsed_source.names,
-        "url_rules": parsed_source.url_rules,
-    }
+        source = Source(str(file), category, file, format=list_format)
+        parsed_source = ParseCache(Path(folder), max_problems=SHOWN_PROBLEMS).parse_source(source)[1]
     if as_json:
+        counts = {name: getattr(parsed_source, name) for name in ("format", "lines", "names", "url_rules", "ignored")}
         problems = [asdict(problem) for problem in parsed_source.problems]
-        print(
-            json.dumps({**counts, "ignored": parsed_source.ignored, "counts": parsed_source.problem_counts, "problems": problems}, indent=1)
-        )
+        print(json.dumps({**counts, "counts": parsed_source.problem_counts, "problems": problems}, indent=1))
     else:
         _print_check(file, parsed_source)
     raise typer.Exit(0 if parsed_source.names or parsed_source.url_rules else 1)
@@ -298,13 +313,10 @@ def _watch(progress: Progress, results: list[FetchResult]) -> ListProgress:
     def compiled(name: str) -> None:
         if not compiling:
             compiling.append(progress.add_task("", total=None, compiles=True))
-        progress.update(compiling[0], description=_activity(name), refresh=True)  # a list may be read before the next refresh is due
+        # A list may be read before the next refresh is due.
+        progress.update(compiling[0], description=f"reading {name}" if name else WRITING, refresh=True)
 
     return ListProgress(fetched, received, compiled)
-
-
-def _activity(name: str) -> str:
-    return f"reading {name}" if name else "writing the index"
 
 
 def _problem_text(problem: Problem) -> str:

@@ -19,10 +19,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.schema import Actor, StrictModel
-from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, Spared, Status, spared_by
+from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, SiteCorrections, Spared, Status, spared_by
 from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
+from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
+from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
 from hedgerow.policies.time_model import PauseKind
 
@@ -225,6 +226,20 @@ def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:
 
 def _stream_responses(*media_types: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "Rows as they are read", "content": {media: {"schema": {"type": "string"}} for media in media_types}}}
+
+
+def add_site_routes(api: ScopedRouter, sites: SiteCorrections) -> None:
+    """Add the routes of the sites that are remembered for their pages."""
+
+    @api.serve("GET", "/sites/remembered", READ)
+    async def remembered_sites() -> tuple[RememberedRow, ...]:
+        """List the sites whose pages were recognised, the newest first. `at` is the instant of the last page, `ends` that of forgetting."""
+        return await sites.sites()
+
+    @api.serve("DELETE", "/sites/remembered/{host}", MANAGE, status_code=204)
+    async def forget_site(actor: Actor, host: Annotated[str, Path(max_length=253)]) -> None:
+        """Forget a site, and never remember it again."""
+        await sites.correct(host, actor)
 
 
 def _all_decisions(reader: JournalReader, wanted: DecisionFilter) -> Iterator[DecisionRow]:

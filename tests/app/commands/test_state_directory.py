@@ -31,7 +31,8 @@ def unreadable(tmp_path: Path) -> Iterator[Path]:
     "words",
     [
         *("devices", "log", "pause", "budgets", "report", "kept mia", "erase mia --yes", "top --once", "seat list", "requests"),
-        *("backup saved", "restore saved", "lists status", "lists update", "lists lookup example.com", "ca show", "ca rotate --yes"),
+        *("backup saved", "restore saved", "lists status", "lists update", "lists lookup example.com", "lists remembered"),
+        *("ca show", "ca rotate --yes"),
         *("gateway plan --lan lo", "gateway apply", "gateway remove", "gateway status", "notices list", "doctor lo"),
     ],
 )
