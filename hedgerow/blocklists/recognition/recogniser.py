@@ -25,6 +25,10 @@ _NATIONAL_INSTITUTIONS: Final = frozenset(
     {"ac", "admin", "edu", "gc", "go", "gob", "gouv", "gov", "govt", "gub", "gv", "k12", "mil", "nhs", "police", "sch", "school", "europa"}
 )
 """Second labels under top-level domains of countries, likewise."""
+_REGISTERED_INSTITUTIONS: Final = frozenset(
+    {"cc", "ed", "government", "health", "jus", "leg", "lg", "lib", "mp", "muni", "parliament", "res", "tec"}
+)
+"""Second labels that mean so only where they are public suffixes, such as `ed.jp`."""
 
 
 class WellKnownNames:
@@ -98,12 +102,24 @@ class Recogniser:
 def is_institution(host: str) -> bool:
     """Return whether only institutions get such a name: governments, schools, universities and the like.
 
-    >>> is_institution("www.example.edu"), is_institution("school.edu.au"), is_institution("go.example.org")
-    (True, True, False)
+    >>> is_institution("www.example.edu"), is_institution("school.edu.au"), is_institution("www.mes.gouv.qc.ca")
+    (True, True, True)
+    >>> is_institution("go.example.org"), is_institution("edu.example.tv")
+    (False, False)
     """
     labels = host.split(".")
-    is_national = len(labels[-1]) == 2 and len(labels) > 2 and any(label in _NATIONAL_INSTITUTIONS for label in labels[-3:-1])
-    return is_national or labels[-1] in _INSTITUTIONS
+    if labels[-1] in _INSTITUTIONS:
+        return True
+    if len(labels) < 3 or len(labels[-1]) != 2:
+        return False
+    registries = load_public_suffixes().registries
+    for place in (-2, -3):
+        name, suffix = labels[place], ".".join(labels[place:])
+        if name in _NATIONAL_INSTITUTIONS or (name in _REGISTERED_INSTITUTIONS and suffix in registries):
+            return True
+        if len(labels) < 4 or suffix not in registries:  # only below a province, as in `gouv.qc.ca`
+            return False
+    return False
 
 
 def is_judged(host: str) -> bool:
