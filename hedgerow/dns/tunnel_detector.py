@@ -20,6 +20,11 @@ from hedgerow.policies.model import DeviceId
 MAX_OCTETS: Final = 128 * 1024
 """Octets of questions and answers for one registered domain and device in `WINDOW_SECONDS`: some 700 ordinary ones."""
 
+MAX_OF_DEVICE: Final = 4 * MAX_OCTETS
+"""Octets for all domains of one device in the same time, above which each domain may carry `MAX_SHARE` only: a tunnel can use many."""
+
+MAX_SHARE: Final = MAX_OCTETS // 16
+
 WINDOW_SECONDS: Final = 60.0
 BLOCK_SECONDS: Final = 3600.0
 
@@ -35,13 +40,16 @@ def trusted_domains() -> frozenset[str]:
 
 
 type _Pair = tuple[DeviceId, str]
+type _Count = tuple[float, int]
+"""The beginning of a window and the octets in it."""
 
 
 class TunnelDetector:
     """The domains that are blocked for a device because they carried too much. Instants are of one clock, in seconds."""
 
     def __init__(self) -> None:
-        self._carried: dict[_Pair, tuple[float, int]] = {}
+        self._carried: dict[_Pair, _Count] = {}
+        self._of_devices: dict[DeviceId, _Count] = {}
         self._blocked_until: dict[_Pair, float] = {}
 
     def record(self, device: DeviceId, host: str, octets: int, now: float) -> None:
@@ -49,15 +57,10 @@ class TunnelDetector:
         if is_beneath(host, trusted_domains()):
             return
         pair = (device, registered_domain(host))
-        began, before = self._carried.get(pair, (now, 0))
-        if now - began >= WINDOW_SECONDS:
-            began, before = now, 0
-        if len(self._carried) >= _MAX_ENTRIES:
-            self._carried.clear()
-        self._carried[pair] = (began, before + octets)
-        if before + octets > MAX_OCTETS:
+        of_device = _add(self._of_devices, device, octets, now)
+        if _add(self._carried, pair, octets, now) > (MAX_OCTETS if of_device <= MAX_OF_DEVICE else MAX_SHARE):
             if len(self._blocked_until) >= _MAX_ENTRIES:
-                self._blocked_until.clear()
+                del self._blocked_until[next(iter(self._blocked_until))]
             self._blocked_until[pair] = now + BLOCK_SECONDS
 
     def is_blocked(self, device: DeviceId, host: str, now: float) -> bool:
@@ -69,3 +72,17 @@ class TunnelDetector:
         if until <= now:
             self._blocked_until.pop(pair, None)
         return until > now
+
+
+def _add[K](counts: dict[K, _Count], key: K, octets: int, now: float) -> int:
+    """Return the octets of `key` in its window. Of too many keys, those with most octets stay: names that nobody asked before hide none."""
+    began, before = counts.get(key, (now, 0))
+    if now - began >= WINDOW_SECONDS:
+        began, before = now, 0
+    if len(counts) >= _MAX_ENTRIES and key not in counts:
+        running = [entry for entry in counts.items() if now - entry[1][0] < WINDOW_SECONDS]
+        heavy = sorted(running, key=lambda entry: entry[1][1], reverse=True)
+        counts.clear()
+        counts.update(heavy[: _MAX_ENTRIES // 2])
+    counts[key] = (began, before + octets)
+    return before + octets

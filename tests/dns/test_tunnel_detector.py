@@ -49,6 +49,26 @@ def test_look_ups_of_programs_and_well_known_sites_are_no_tunnel(host: str) -> N
         assert not watch.is_blocked(TABLET, host.format(number), float(number))
 
 
+def test_a_tunnel_over_many_domains_is_blocked_in_all_of_them() -> None:
+    watch, domains = TunnelDetector(), [f"d{number}.example" for number in range(64)]
+    for _ in range(4):
+        for host in domains:
+            watch.record(TABLET, host, MAX_OCTETS // 40, 0.0)
+    assert all(watch.is_blocked(TABLET, host, 0.0) for host in domains)
+    watch.record(TABLET, "www.school.example.org", 900, 1.0)
+    assert not watch.is_blocked(TABLET, "www.school.example.org", 1.0), "an ordinary site is asked a few times"
+    assert not watch.is_blocked(LAPTOP, domains[0], 1.0)
+
+
+def test_names_that_nobody_asked_before_hide_no_tunnel() -> None:
+    watch = TunnelDetector()
+    for step in range(2):
+        watch.record(TABLET, TUNNEL, MAX_OCTETS // 2 + 1, 0.0)
+        for number in range(5000):
+            watch.record(LAPTOP, f"d{step}-{number}.example", 100, 0.0)
+    assert watch.is_blocked(TABLET, TUNNEL, 0.0)
+
+
 def test_memory_is_bounded() -> None:
     watch = TunnelDetector()
     for number in range(20_000):
