@@ -25,7 +25,8 @@ _MAX_DEVICES = 1024
 _MAX_HOSTS = 8192
 _CLEAN_SECONDS, _FLAWED_SECONDS, _UNKNOWN_SECONDS = 6 * 3600.0, 600.0, 60.0
 _FRESH_SECONDS = 7 * 86_400.0
-_MAX_STATUS_BYTES = 512
+_MAX_LINE_BYTES, _MAX_FIELDS = 4096, 50
+_TLS_HANDSHAKE = b"\x16\x03"  # the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
 
 # Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many ordinary sites.
 _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62: CertificateFlaw.OTHER_NAME}
@@ -79,11 +80,11 @@ class CertificateExaminer:
     async def _handshake(self, key: tuple[str, int], address: str) -> CertificateFlaw:
         host, port = key
         try:
-            reader, writer = await asyncio.open_connection(address, port, ssl=self._context, server_hostname=host, limit=_MAX_STATUS_BYTES)
+            reader, writer = await asyncio.open_connection(address, port, ssl=self._context, server_hostname=host, limit=_MAX_LINE_BYTES)
         except ssl.SSLCertVerificationError as error:
             return _FLAWS.get(error.verify_code, CertificateFlaw.NONE)
         try:
-            if await _asks_as_a_proxy(reader, writer, host):
+            if await _is_proxy(reader, writer, host, port):
                 return CertificateFlaw.PROXY
             issued = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notBefore"])
             return CertificateFlaw.FRESH if self._clock() - issued < _FRESH_SECONDS else CertificateFlaw.NONE
@@ -91,12 +92,26 @@ class CertificateExaminer:
             writer.transport.abort()
 
 
-async def _asks_as_a_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> bool:
-    """Ask in the form that web servers and proxies both accept (RFC 9112, section 3.2.2). Only a proxy answers with 407."""
-    writer.write(f"HEAD http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> bool:
+    """Ask for a tunnel to the host itself (RFC 9110 §9.3.6). Only a proxy asks for a password then, or lets a handshake begin."""
+    writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            status = await reader.readline()
-    except (OSError, ValueError, TimeoutError):
+            version, status, *_ = (await reader.readline() + b"  ").split(b" ")
+            if not version.startswith(b"HTTP/") or status != b"200":
+                return version.startswith(b"HTTP/") and status == b"407"
+            for _ in range(_MAX_FIELDS):
+                if not (await reader.readline()).strip():
+                    break
+            writer.write(_first_message(host))
+            return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # and no page for a request that is none
+    except (OSError, EOFError, ValueError, TimeoutError):
         return False
-    return status.startswith(b"HTTP/") and status.split(b" ")[1:2] == [b"407"]
+
+
+def _first_message(host: str) -> bytes:
+    """Return a ClientHello."""
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=host).do_handshake()
+    return outgoing.read()

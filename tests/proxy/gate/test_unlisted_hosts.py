@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Iterator
 
@@ -75,21 +76,38 @@ def test_a_host_is_looked_at_once(examining: Stand, net: SmallInternet) -> None:
     assert len(net.origins.connections()) == 4
 
 
-@pytest.mark.parametrize(("status", "expected"), [
-    (b"407 Proxy Authentication Required", CertificateFlaw.PROXY), (b"405 Method Not Allowed", CertificateFlaw.FRESH),
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(("said", "expected"), [
+    (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", CertificateFlaw.PROXY),
+    (b"HTTP/1.1 405 Method Not Allowed\r\n\r\n", CertificateFlaw.FRESH),
+    (PAGE, CertificateFlaw.FRESH),
+    (b"HTTP/1.1 200 Connection established\r\n\r\n", CertificateFlaw.PROXY),
 ])  # fmt: skip
-def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, status: bytes, expected: CertificateFlaw) -> None:
+def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, said: bytes, expected: CertificateFlaw) -> None:
+    """With a password or without one. A server that answers any method with a page is a site."""
     leaf = net.authority.leaf("proxy.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.certificate, leaf.key)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(4096):
+                writer.write(data)
+        writer.close()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+        asked = await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        if b"established" in said:
+            there = asked.split()[1].decode().rpartition(":")[2]
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(there))
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
         await writer.drain()
         writer.close()
 
     async def look() -> list[CertificateFlaw]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf.certificate, leaf.key)
         async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
             port = server.sockets[0].getsockname()[1]
             examiner = CertificateExaminer(net.authority.root, also_private=True)

@@ -49,6 +49,7 @@ from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
 from lab.internet import (
     CLOUDFLARE_PORT,
     FRONT,
+    HTTPS_PROXY,
     KNOWN4,
     KNOWN6,
     NUMBERED,
@@ -176,6 +177,12 @@ ATTEMPTS: tuple[Attempt, ...] = (
         *("A server of one's own behind TLS, with a certificate that it signed itself", "curl -k"),
         reads("-k", f"https://{SELF_SIGNED}/", page=SELF_SIGNED),
         "the proxy looks at the certificates of unlisted hosts",
+        pages=True,
+    ),
+    Attempt(
+        *("An HTTPS proxy at an unlisted name, with a certificate that anybody trusts, as in a browser's extension", "curl -x https"),
+        reads("--proxy-insecure", "-x", f"https://{HTTPS_PROXY}", f"http://{CLOSED}/"),
+        "the proxy asks unlisted hosts for a tunnel, as only proxies offer one",
         pages=True,
     ),
     Attempt(

@@ -12,7 +12,7 @@ from small_internet.authority import Authority, Leaf
 
 from lab.nameservers import AUTHORITY4, ROOT4, TUNNEL4, nameservers
 from lab.spaces import Space
-from lab.tunnels import Tunnels, tunnels
+from lab.tunnels import WEB_PROXY_PORT, Tunnels, tunnels
 from lab.vpn import VPN4, VPN6
 
 SITES = {
@@ -36,6 +36,8 @@ OWN_RESOLVER = "names.numbers.example"
 CLOUDFLARE_PORT = 2053
 SELF_SIGNED, SELF_SIGNED4 = "private.numbers.example", "45.55.10.31"
 """An unlisted server with a certificate that it signed itself, as somebody's own proxy or tunnel has it."""
+HTTPS_PROXY, HTTPS_PROXY4 = "office.numbers.example", "45.55.10.32"
+"""A proxy behind TLS at an unlisted name, with a certificate that anybody trusts, as browsers' extensions use."""
 RESOLVER = "cloudflare-dns.com"
 """The name of a well-known resolver, at `KNOWN4` and `KNOWN6`."""
 PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
@@ -89,12 +91,12 @@ def internet(space: Space, folder: Path) -> Internet:
     resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6, UNNAMED_RESOLVER)
     sites = [place(host) for host in SITES for place in (address4, address6)]
     peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, GAME4, GAME6)
-    for address in (*resolvers, *sites, *peers, SELF_SIGNED4, ROOT4, AUTHORITY4, TUNNEL4):
+    for address in (*resolvers, *sites, *peers, SELF_SIGNED4, HTTPS_PROXY4, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
-    leaf = authority.leaf(*SITES, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
+    leaf = authority.leaf(*SITES, HTTPS_PROXY, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
     hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
-    hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4]}
+    hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4], HTTPS_PROXY: [HTTPS_PROXY4]}
     hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
     hosts |= {name: [address] for name, address in TRANSPORT_NAMES.values()}
     hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
@@ -113,6 +115,10 @@ def internet(space: Space, folder: Path) -> Internet:
     tunnel = space.start(sys.executable, "-P", str(Path(__file__).with_name("icmp.py")), "serve", PEER4, stderr=folder / "icmp.log")
     assert tunnel.stdout
     assert tunnel.stdout.readline() == "ready\n", (folder / "icmp.log").read_text()
+    words = (HTTPS_PROXY4, "443", str(leaf.certificate), str(leaf.key), PEER4, str(WEB_PROXY_PORT))
+    front = space.start(sys.executable, "-P", str(Path(__file__).with_name("tls_front.py")), *words, stderr=folder / "tls_front.log")
+    assert front.stdout
+    assert front.stdout.readline() == "ready\n", (folder / "tls_front.log").read_text()
     chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
     chain += f" ip daddr {OWN4} tcp dport {CLOUDFLARE_PORT} dnat ip to {OWN4}:443;"
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
