@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab import House
-from lab.aims import Aim, calls, datagram, noise, pings, reached, reads
+from lab.aims import Aim, calls, datagram, is_called_from_outside, noise, pings, reached, reads
 from lab.house import LAN4, MACS
 from lab.internet import GAME4, GAME6, GAME_NAME, PEER4, PEER6, PEER_NAME, TRANSPORT_NAMES, UNNAMED4, UNNAMED6
 from small_internet.running import wait_until
@@ -87,6 +87,20 @@ def test_flows_of_the_policy_and_any_destination(gateway: House) -> None:
     finally:
         gateway.hedgerow("gateway", "apply", "--named-destinations")
     assert not aim(gateway, tablet)
+
+
+def test_a_games_server_on_the_device_answers_strangers_at_its_flow(gateway: House) -> None:
+    tablet, before = gateway.devices["tablet"], gateway.policy.read_text()
+    assert not is_called_from_outside(gateway, tablet)
+    gateway.policy.write_text(before.replace("network:\n", "network:\n  flows: [tcp 5000]\n"))
+    try:
+        assert reached(is_called_from_outside, gateway, tablet, hoped=True)
+        findings = json.loads(gateway.hedgerow("doctor", "tablet", "--json", must=False).stdout)
+        assert [row["found"] for row in findings if row["what"] == "connections from outside"] == [
+            "answered at tcp 5000, as network.flows says, and to addresses that DNS gave the device; else refused"
+        ]
+    finally:
+        gateway.policy.write_text(before)
 
 
 def test_answers_over_every_transport_admit(gateway: House) -> None:

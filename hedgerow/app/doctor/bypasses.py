@@ -150,6 +150,7 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
     else:
         found = "open to servers whose name is allowed, and as network.flows says; refused to all other addresses"
         yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --strict, which also blocks calls and games")
+    yield good_finding("connections from outside", _answered(gateway))
     if interfaces.uplink_bridges() & set(gateway.lan):
         blind = [family for family, looks in interfaces.bridge_filtering().items() if not looks]
         mend = interfaces.BRIDGE_FILTERING_COMMANDS
@@ -158,6 +159,15 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
         mend = "let this machine forward it, or disable it at the other router"
     for family in blind:
         yield Finding(family, Health.BAD, "does not pass this machine: devices with another router for it bypass the filter", mend)
+
+
+def _answered(gateway: Gateway) -> str:
+    """Say which connections to a guarded device are answered, such as to a game's server behind a forwarded port."""
+    if gateway.strict or gateway.any_destination:
+        return "refused" if gateway.strict else "answered: any destination is allowed"
+    everyone = [flow for flow in gateway.flows if not (flow.begins_with_stun or flow.to)]
+    ports = [f"{flow.protocol} {first if first == last else f'{first}-{last}'}" for flow in everyone for first, last in flow.ports]
+    return f"answered at {', '.join(ports) or 'no port'}, as network.flows says, and to addresses that DNS gave the device; else refused"
 
 
 CHECKS: tuple[Callable[[CheckedDevice], Iterator[Finding]], ...] = (
