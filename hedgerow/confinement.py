@@ -29,6 +29,7 @@ class Capability(IntEnum):
     CHOWN = 0
     DAC_OVERRIDE = 1
     FOWNER = 3
+    SETPCAP = 8
     NET_BIND_SERVICE = 10
     NET_ADMIN = 12
 
@@ -84,7 +85,7 @@ def confine(rules: Confinement) -> tuple[Limit, ...]:
         raise ConfinementError(errno.EBUSY, "other threads would stay without limits")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold secrets and browsing
     keep_capabilities(rules.capabilities)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    forbid_new_privileges()
     missing = [] if _restrict_files(rules) else [Limit.FILES]
     if not _filter_calls(rules.sockets):
         missing.append(Limit.CALLS)
@@ -155,7 +156,10 @@ def keep_capabilities(kept: Iterable[Capability]) -> None:
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0))
     data = ctypes.create_string_buffer(24)
     _check(_libc().capget(header, data), "capget")
-    sets = [word & (mask >> (32 * (at // 3)) & 0xFFFFFFFF) for at, word in enumerate(struct.unpack("=6I", data.raw[:24]))]
+    before = struct.unpack("=6I", data.raw[:24])
+    sets = tuple(word & (mask >> (32 * (at // 3)) & 0xFFFFFFFF) for at, word in enumerate(before))
+    if sets == before:
+        return  # a service manager may forbid the call to a process that has nothing to give up
     # The ambient set shrinks with the inheritable one.
     _check(_libc().capset(header, ctypes.create_string_buffer(struct.pack("=6I", *sets), 24)), "capset")
 
@@ -312,6 +316,11 @@ _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 def forbid_inspection() -> None:
     """Keep other processes of the same user from reading this one's memory (PR_SET_DUMPABLE), unless they have CAP_SYS_PTRACE."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def forbid_new_privileges() -> None:
+    """Keep this process, and the programs that it executes, from gaining privileges by set-user-ID files (PR_SET_NO_NEW_PRIVS)."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def adopt_orphans() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final
 
+from hedgerow import port_binder
+
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried beside those that have not answered yet (RFC 8305, section 5)."""
 
@@ -61,7 +63,7 @@ def open_socket(host: str, port: int, kind: socket.SocketKind, *, reuse_port: bo
     """Return a bound socket. Raises OSError."""
     sock = new_socket(host, kind, reuse_port=reuse_port)
     try:
-        sock.bind((host, port))
+        port_binder.bind(sock, host, port)
     except OSError:
         sock.close()
         raise
@@ -98,7 +100,7 @@ def _enlarge_buffers(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, _UDP_BUFFER)
         if sys.platform == "linux":
             with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, forced, _UDP_BUFFER)
+                port_binder.set_option(sock, socket.SOL_SOCKET, forced, _UDP_BUFFER)
 
 
 def is_own_address(address: str) -> bool:

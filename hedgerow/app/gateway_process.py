@@ -1,8 +1,9 @@
 """The gateway's process, the only one that uses nftables: it keeps the table in place, admits destinations for DNS workers, and counts
 minutes of use by forwarded bytes, which it reports to control.
 
-The supervisor runs it while the gateway is configured. It is apart from control, whose long work must never delay a DNS answer. It needs
-CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or the network.
+The supervisor runs it while the gateway is configured, or a service of its own does (`hedgerow gateway run`). It is apart from control,
+whose long work must never delay a DNS answer. It needs CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or
+the network.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from hedgerow.app.announcements import notify_systemd
 from hedgerow.app.control.gateway import GatewayController
 from hedgerow.app.control.traffic import count_traffic
+from hedgerow.app.ipc import BEAT_EVERY_S
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.journal.event_sender import EventSender
@@ -227,6 +231,33 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
             task.cancel()
         admissions.close()
         writer.close()
+
+
+async def keep_gateway(settings: Settings) -> None:
+    """Keep the gateway in place as a service of its own, until it is removed, a run with other settings begins, or a signal ends this."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with serve_gateway(settings):
+        notify_systemd("READY=1")
+        parts = {asyncio.create_task(each) for each in (wait_until_removed(settings), _wait_until_outdated(settings), _wait(ended))}
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in parts:
+            part.cancel()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _wait_until_outdated(settings: Settings) -> None:
+    """Feed systemd's watchdog, and return once the settings of another run are in force."""
+    while True:
+        notify_systemd("WATCHDOG=1")
+        await asyncio.sleep(BEAT_EVERY_S)
+        with contextlib.suppress(OSError, ValueError):
+            if Settings.load(settings.state) != settings:
+                return
 
 
 async def wait_until_removed(settings: Settings) -> None:

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Iterator
 
+from hedgerow import port_binder
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.proxy.gate.destination import enable_ip_transparent
@@ -67,7 +68,7 @@ def _listen(endpoint: Endpoint, *, reuse_port: bool = True, transparent: bool = 
     try:
         if transparent and not enable_ip_transparent(sock):
             log.warning("the transparent port accepts REDIRECT only: TPROXY needs the capability CAP_NET_ADMIN")
-        sock.bind((endpoint.host, endpoint.port))
+        port_binder.bind(sock, endpoint.host, endpoint.port)
         sock.listen(_BACKLOG)
     except OSError:
         sock.close()

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.confinement import Capability, Confinement, Sockets, code_paths, confine, keep_capabilities, without
+from hedgerow.confinement import Capability, Confinement, Sockets, code_paths, confine, forbid_new_privileges, keep_capabilities, without
 
 if TYPE_CHECKING:  # jobs are light
     from hedgerow.app.settings import Settings
@@ -30,6 +30,11 @@ CAPABILITIES: dict[str, frozenset[Capability]] = {
     "signer": frozenset(),
 }
 """The capabilities that each role keeps, if it has them. Jobs and scanners keep none; ports are opened before anything starts."""
+
+SUPERVISOR = "supervisor"
+CAPABILITIES[SUPERVISOR] = frozenset({Capability.SETPCAP}).union(*CAPABILITIES.values())
+"""The supervisor and the zygote, which parse nothing but our own messages, keep what their children need. With `SETPCAP` these give up the
+rest for good."""
 
 LISTENERS = {"dns", "gate"}
 """Workers that can open ports themselves if they inherit none."""
@@ -78,9 +83,10 @@ def _is_closed_to_root(path: Path) -> bool:
     return status.st_uid != 0 and not status.st_mode & (stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else stat.S_IROTH)
 
 
-def keep_role_capabilities(role: str, state: Path) -> None:
-    """Drop the capabilities that a role does not need. Raises OSError."""
+def keep_role_capabilities(role: str, state: Path | None = None) -> None:
+    """Drop the capabilities that a role does not need, and every way to gain others. Raises OSError."""
     keep_capabilities(CAPABILITIES[role] | needed_by_root(state))
+    forbid_new_privileges()
 
 
 def _extra_files(settings: Settings) -> Iterator[Path]:

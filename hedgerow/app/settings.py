@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hedgerow import port_binder
 from hedgerow.app.files import write_atomically
 from hedgerow.codec import decode, encode
 
@@ -81,7 +82,9 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def can_bind_low_ports() -> bool:
-    """Return True if this process may listen on ports below 1024: as root, or by CAP_NET_BIND_SERVICE (capabilities(7), number 10)."""
+    """Return True if this process may listen on ports below 1024: as root, by CAP_NET_BIND_SERVICE (capabilities(7)), or by a helper."""
+    if port_binder.is_available():
+        return True
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
@@ -143,6 +146,7 @@ class Settings:
     problem: str = ""  # the reason, as one sentence
     transparent: Endpoint | None = None  # target of web connections that the network redirects
     memory: int = 0  # octets that all processes together may use; 0: unknown
+    keeps_gateway: bool = True  # False: `hedgerow gateway run` does, in a service of its own
 
     @property
     def listeners(self) -> dict[str, Endpoint]:

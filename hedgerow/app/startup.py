@@ -18,6 +18,7 @@ from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_e
 from hedgerow.app.ipc import ZYGOTE, format_descriptors
 from hedgerow.app.listening import open_listeners
 from hedgerow.app.memory_limit import memory_problem
+from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME
 from hedgerow.confinement import LACKING_TEXT, adopt_orphans, missing_limits
@@ -125,6 +126,7 @@ def exec_supervisor(
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
     if missing := missing_limits():
         log.warning("This kernel lacks %s: %s", " and ".join(missing), LACKING_TEXT)
+    keep_role_capabilities(SUPERVISOR, settings.state)  # the ports are open
     adopt_orphans()
     lock.keep_across_exec()
     slots = [f"{slot}={_keep_across_exec(*of_slot)}" for slot, of_slot in sockets.items()]

@@ -86,7 +86,7 @@ class Supervisor:
         self._workers = [ManagedProcess("signer", 0)]
         self._workers += [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
-        self._gateway = ManagedProcess("gateway", 0, is_wanted=settings.gateway_file.exists)
+        self._gateway = ManagedProcess("gateway", 0, is_wanted=lambda: settings.keeps_gateway and settings.gateway_file.exists())
         self._children = Children()
         self._zygote = Zygote(self._children, settings.state, zygote)
         self._forking = ManagedProcess("zygote", 0)

@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, FAILED, FORKED, READY, REQUEST_OCTETS, parse_request
 from hedgerow.app.logs import start_logs
+from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.sockets import raise_descriptor_limit
 
@@ -71,6 +72,7 @@ def _run_zygote(sock: socket.socket, state: Path, log_level: str, log_json: bool
     if not sys.flags.safe_path:
         del sys.path[0]  # the directory of the command, or the current one
     start_logs("zygote", log_level, log_json)
+    keep_role_capabilities(SUPERVISOR)
     name_process("zygote", 0, state)
     raise_descriptor_limit()
     if os.environ.setdefault("MALLOC_ARENA_MAX", "1") == "1":  # which comes too late for this process

@@ -48,9 +48,7 @@ find "$packages" -name direct_url.json -delete
 install -D -m 755 packaging/debian/hedgerow.sh "$root/usr/bin/hedgerow"
 install -D -m 644 packaging/debian/hedgerow.yaml "$root/usr/share/hedgerow/hedgerow.yaml"
 install -D -m 644 packaging/debian/default "$root/etc/default/hedgerow"
-for unit in hedgerow.service hedgerow-gateway.service; do
-    install -D -m 644 "packaging/systemd/$unit" "$root/usr/lib/systemd/system/$unit"
-done
+install -D -m 644 -t "$root/usr/lib/systemd/system" packaging/systemd/*
 documents=$root/usr/share/doc/hedgerow
 install -D -m 644 -t "$documents" README.md CHANGELOG.md docs/ways-round.md
 install -D -m 644 -t "$documents/install" docs/install/*.md

@@ -32,8 +32,13 @@ check() { if "$@" >/tmp/output 2>&1; then echo "good: $*"; else echo "BAD: $*"; 
 wait_for() { for _ in $(seq 300); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.2; done; "$@"; }
 blocks() { kdig @192.168.9.1 +short +timeout=1 +retry=0 www.tiktok.com | grep -qx 0.0.0.0; }
 refuses() { curl -s -x http://192.168.9.1:3128 http://www.tiktok.com/ | grep -qi helpline; }
-exposure() { test "$(systemd-analyze security --no-pager --threshold=20 "$1" | sed -n 's/.*exposure level.*: \([0-9]\).*/\1/p')" -le 3; }
-pid() { systemctl show --property=MainPID --value hedgerow; }
+exposure() { systemd-analyze security --no-pager --threshold=15 "$1"; }
+may() { for process in $(cat "/sys/fs/cgroup/system.slice/$1.service/cgroup.procs"); do # no more than these capabilities, and no others later
+    test "$(sed -n 's/^CapPrm:\t//p' "/proc/$process/status")" = "$2" && grep -q '^NoNewPrivs:.1$' "/proc/$process/status" || return 1
+done; }
+shows() { curl -s "http://192.168.9.1:8053$1" | grep -q "$2"; }
+process_of() { systemctl show --property=MainPID --value "$1"; }
+pid() { process_of hedgerow; }
 is_another() { test "$(pid)" != 0 && test "$(pid)" != "$1"; }
 END
 
@@ -43,12 +48,24 @@ check dpkg -i /try/first.deb
 check wait_for blocks
 check wait_for refuses
 check systemctl is-enabled hedgerow hedgerow-gateway
-check exposure hedgerow
-check exposure hedgerow-gateway
+for unit in hedgerow hedgerow-gateway hedgerow-ports; do
+    check exposure $unit
+    systemd-analyze security --no-pager $unit | grep Overall
+done
+check may hedgerow 0000000000000000
+check sh -c 'ss -lunm sport = :53 | grep -q rb8388608' # larger than any process may ask for
+check wait_for shows /check Hedgerow
+check curl -sf -o /dev/null http://192.168.9.1:8053/healthz
+check sh -c 'kdig @192.168.9.1 +tcp +short www.tiktok.com | grep -qx 0.0.0.0'
 check test "$(stat -c %U:%a /var/lib/hedgerow)" = hedgerow:700
 check test "$(ps -o user= -p "$(pid)")" = hedgerow
 check hedgerow check /etc/hedgerow/hedgerow.yaml
 check hedgerow gateway apply --lan lan
+check wait_for test -S /var/lib/hedgerow/run/gateway.sock
+check may hedgerow-gateway 0000000000001000
+check kill -KILL "$(process_of hedgerow-gateway)"
+check nft flush table inet hedgerow
+check wait_for hedgerow gateway status
 check hedgerow pause
 check wait_for sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
 check test -z "$(find /var/lib/hedgerow ! -user hedgerow)"
@@ -69,8 +86,8 @@ check sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
 sha256sum /var/lib/hedgerow/ca/hedgerow-ca.pem >/try/before
 echo '# mine' >>/etc/hedgerow/hedgerow.yaml
 
-mkdir -p /var/lib/hedgerow/backups
-touch /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-0.0.1
+check setpriv --reuid=hedgerow --regid=hedgerow --clear-groups sh -c 'mkdir -p /var/lib/hedgerow/backups
+    touch /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-0.0.1'
 systemctl disable --quiet hedgerow-gateway
 check dpkg -i /try/later.deb
 check wait_for blocks

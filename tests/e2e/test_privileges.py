@@ -24,6 +24,7 @@ from hedgerow.proxy.scanners.pictures import is_installed
 pytestmark = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
 
 CONTROL = 1 << 0 | 1 << 1 | 1 << 3  # over files where root starts it
+SUPERVISOR = CONTROL | 1 << 12 | 1 << 8  # nftables for the gateway, and what lets children give up the rest
 PEEK = """
 import sys
 from hedgerow.confinement import keep_capabilities
@@ -64,6 +65,11 @@ def test_each_process_keeps_what_it_needs_and_secrets_stay_with_control_and_sign
             assert not [place for place in opened_by(pid) if secrets.search(place)], role
         (control,), (signer,) = running.pids("control"), running.pids("signer")
         assert int(status_of(control)["CapPrm"], 16) & ~CONTROL == 0
+        for pid in (running.process.pid, *running.pids("zygote"), control):
+            status = status_of(pid)
+            for name in ("CapPrm", "CapAmb", *(["CapBnd"] if os.geteuid() == 0 else [])):
+                assert int(status[name], 16) & ~SUPERVISOR == 0, name
+            assert status["NoNewPrivs"] == "1"
         peeked = subprocess.run([sys.executable, "-P", "-c", PEEK, str(signer)], capture_output=True, text=True, check=True).stdout
         assert peeked.split("\n")[:2] == ["mem closed", "environ closed"], "even for processes that nothing confines"
 

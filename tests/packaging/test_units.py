@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hedgerow import port_binder
+
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
 FILES = [path for path in sorted((ROOT / "packaging").rglob("*")) if path.is_file()]
@@ -17,11 +19,11 @@ SCRIPTS = [path for path in FILES if path.read_bytes().startswith(b"#!/bin/sh")]
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 def test_exposure_is_low(unit: Path) -> None:
-    """0 is safe and 10 is open; the documents promise 1.9."""
+    """0 is safe and 10 is open; the documents promise 1.5."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=19", "--no-pager", str(unit)],
+        ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", str(unit)],
         capture_output=True,
         text=True,
         check=False,
@@ -31,10 +33,10 @@ def test_exposure_is_low(unit: Path) -> None:
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
     assert found, done.stderr
     assert done.returncode == 0, found[0]
-    assert float(found[1]) <= 1.9
+    assert float(found[1]) <= 1.5
 
 
-CONFINING = {"capget", "capset", "prctl", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+CONFINING = {"capget", "prctl", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
 
 
 def calls_of(names: list[str]) -> set[str]:
@@ -48,7 +50,7 @@ def calls_of(names: list[str]) -> set[str]:
 
 
 def test_processes_may_confine_themselves() -> None:
-    """Each fails where it can't drop its capabilities, and has no limits on files where Landlock is refused."""
+    """Each has no limits on files where Landlock is refused. The unit gives no capabilities, so there are none to drop (`capset`)."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     allowed: set[str] = set()
@@ -63,6 +65,9 @@ def test_processes_may_confine_themselves() -> None:
 def test_units_start_commands_that_exist(unit: Path) -> None:
     (line,) = re.findall(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
     program, *words = line.split()
+    if program == "/opt/hedgerow/bin/python3":
+        assert words[-2:] == ["-m", port_binder.__name__]
+        return
     assert program == "/opt/hedgerow/bin/hedgerow"
     names = words[:2] if words[0] == "gateway" else words[:1]
     said = subprocess.run(

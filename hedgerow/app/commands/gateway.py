@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import typer
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, print_result, state_directory
 from hedgerow.app.control.gateway import GatewayConfig, build_gateway, delete_config, device_states_of, is_unmodified, record_ruleset
+from hedgerow.app.logs import start_logs
+from hedgerow.app.privileges import keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.network import gateway as nftables
@@ -47,7 +50,7 @@ AnyDestination = Annotated[
 
 
 STILL_CHOSEN = (
-    "The gateway is removed, but a running Hedgerow will put it back, so stop it: systemctl stop hedgerow. "
+    "The gateway is removed, but a running Hedgerow will put it back, so stop it: systemctl stop hedgerow-gateway.path hedgerow-gateway. "
     "The configuration can't be deleted"
 )
 
@@ -96,6 +99,22 @@ def apply(
     warnings = list(_warnings(gateway))
     place = f"The gateway is in place on {', '.join(config.lan)}. To remove it: hedgerow gateway remove"
     print_result(as_json, {"in_place": True, "lan": config.lan, "warnings": warnings}, place, *(f"warning: {each}" for each in warnings))
+
+
+@app.command()
+def run(state: StateOption = None) -> None:
+    """Put the configured gateway in place and keep it there, as a service of its own beside `hedgerow up --no-gateway`.
+
+    It ends when the gateway is removed or Hedgerow was started with other settings; a service manager then starts it again.
+    """
+    from hedgerow.app.gateway_process import keep_gateway
+
+    folder = state_directory(state)
+    apply(state=state)
+    settings = Settings.load(folder)
+    start_logs("gateway", settings.log_level, settings.log_json)
+    keep_role_capabilities("gateway", folder)
+    asyncio.run(keep_gateway(settings))
 
 
 @app.command()

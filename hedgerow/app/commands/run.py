@@ -86,6 +86,9 @@ def up(
     upstream_ca: Annotated[
         Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, besides the system's.")
     ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway/--no-gateway", help="Keep the gateway in place, or leave that to `hedgerow gateway run`.")
+    ] = True,
 ) -> None:
     """Run the filter until it is stopped. It reloads the policy file when that changes, and on SIGHUP."""
     state = state_directory(state)
@@ -106,6 +109,7 @@ def up(
             inspectors=inspectors,
             profile=profile.value,
             memory=usable_memory(),
+            keeps_gateway=gateway,
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,

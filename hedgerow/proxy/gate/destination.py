@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 
+from hedgerow import port_binder
 from hedgerow.proxy.http_head import Authority
 from hedgerow.sockets import is_own_address
 
@@ -48,7 +49,7 @@ def enable_ip_transparent(listener: socket.socket) -> bool:
     """Let a listener accept what TPROXY sends it. False without CAP_NET_ADMIN; then only REDIRECT works."""
     level, option = (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT) if listener.family == socket.AF_INET6 else (socket.SOL_IP, _IP_TRANSPARENT)
     try:
-        listener.setsockopt(level, option, 1)
+        port_binder.set_option(listener, level, option, 1)
     except PermissionError:
         return False
     return True
