@@ -161,7 +161,7 @@ class Grid {
       button.addEventListener("click", act);
       tools.append(button);
     }
-    this.box.append(help, axis, ...this.rows.map((row) => row.box), tools);
+    this.box.append(axis, ...this.rows.map((row) => row.box), tools, help);
     const exact = element("details", "exact");
     const summary = element("summary", "");
     summary.textContent = form.dataset.exact;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
-from hedgerow.dashboards.coverage import ListHealth
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.host_facts import Lifelines
@@ -117,11 +117,17 @@ def fill_big(web: Web, seats: int = 0) -> None:
     web.time.rows = tuple(BudgetRow(name, "", used, limit, limit - used, NOW + 10000) for name, used, limit in (
         ("Mia", 61, 90), ("Lena", 23, 45), ("Jonas", 86, 120),
     ))  # fmt: skip
+    lists = (
+        ListHealth("starter/adult", "adult", 117, NOW - 7200, starter=True),
+        ListHealth("hagezi-nsfw", "adult", 126_000, NOW - 10_800, is_remote=True),
+        ListHealth("oisd-nsfw", "adult", 370_000, NOW - 10_800, is_remote=True),
+        ListHealth("starter/gambling", "gambling", 312, NOW - 7200, starter=True),
+        ListHealth("hagezi-gambling-mini", "gambling", 85_000, NOW - 10_800, is_remote=True),
+    )
     web.change_status(
-        lists=(
-            ListHealth("starter/gambling", "gambling", 312, NOW - 7200),
-            ListHealth("hagezi/pro", "adult", 214_000, NOW - 10_800),
-        ),
+        lists=lists,
+        coverage=coverage_by_category(lists, {"adult": 421_034, "gambling": 85_214}, {"adult", "gambling"}),
+        recommended=tuple(each.source for each in lists if each.is_remote),
         workers=tuple(WorkerHealth(f"{role}-0", role, "running", NOW - 7000) for role in ("dns", "gate", "inspector")),
         people=(*CHILDREN, *ADULTS),
         timezone="America/New_York",
