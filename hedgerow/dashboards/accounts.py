@@ -28,9 +28,12 @@ from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, Token
 LOCAL = "hedgerow.local"
 """Key of an ASGI scope that marks requests over the Unix socket (`server.listen_locally`), which need no account."""
 
-SESSION_IDLE_S = 30 * 86400.0
+DAY_S = 86400.0
+MAX_TOKEN_DAYS = 3650
+
+SESSION_IDLE_S = 30 * DAY_S
 """Maximum time between two uses of a session."""
-SESSION_LIFETIME_S = 180 * 86400.0
+SESSION_LIFETIME_S = 180 * DAY_S
 """Maximum age of a session."""
 
 MIN_PASSWORD_LENGTH = 10
@@ -147,9 +150,9 @@ class Accounts:
         return Principal(account.name, ROLE_SCOPES[Role(account.role)], row.id)
 
     def principal_of_token(self, token: str) -> Principal | None:
-        """Return the principal of a token, or None."""
+        """Return the principal of a token, or None if there is no such token or it has expired."""
         row = self._tokens.get(_digest(token))
-        if row is None:
+        if row is None or (row.expires_at is not None and row.expires_at <= self.clock()):
             return None
         return Principal(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
 
@@ -264,13 +267,15 @@ class Accounts:
     def tokens(self) -> tuple[TokenRow, ...]:
         return tuple(self._tokens.values())
 
-    async def make_token(self, name: str, scopes: tuple[str, ...], actor: str) -> str:
-        """Make a token for a script. It cannot be shown again. Raises `InvalidInput`."""
+    async def make_token(self, name: str, scopes: tuple[str, ...], actor: str, days: int | None = None) -> str:
+        """Make a token for a script, for some days or without an end. It cannot be shown again. Raises `InvalidInput`."""
         unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
         if unknown or not scopes or not name.strip():
             raise InvalidInput("A token needs a name and one or more of the scopes read, metrics and manage.")
         token = "hedgerow_" + secrets.token_urlsafe(32)
-        row = TokenRow(_digest(token), name.strip()[:80], " ".join(dict.fromkeys(scopes)), actor, self.clock())
+        now = self.clock()
+        expires = None if days is None else now + days * DAY_S
+        row = TokenRow(_digest(token), name.strip()[:80], " ".join(dict.fromkeys(scopes)), actor, now, expires)
         await run_in_threadpool(self.store.add_token, row)
         self._tokens[row.id] = row
         return token

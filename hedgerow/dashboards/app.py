@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.types import Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
@@ -20,12 +21,13 @@ from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
+from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.enforcement import EnforcementHeaders
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
-from hedgerow.dashboards.api.schema import api_router
+from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import TimeControl, add_time_routes
 from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status
 from hedgerow.dashboards.coverage import CoverageState
@@ -42,7 +44,7 @@ from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.expiry import WARN_MINUTES
-from hedgerow.policies.model import AccessRequest
+from hedgerow.policies.model import AccessRequest, Pause, Policy, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     """Return the ASGI application. Serve it with `server.web_server`: the guard relies on the client address in the scope."""
     control, renderer = parts.control, Renderer(parts.control, clock)
     # No docs_url: FastAPI's own pages load scripts from other hosts.
-    app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     context = PageContext(
         parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, parts.time, parts.codes, parts.vouchers,
         parts.notices, parts.request_access, parts.sites,
@@ -77,6 +79,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     for router in routers:
         app.include_router(router)
     app.state.routes = tuple(route for router in routers for route in router.routes)
+    app.state.access = AccessTable(app.state.routes)
     app.state.warm = lambda: _warm(app, renderer)
     install_handlers(app, renderer.error, show_again, problem_of)
 
@@ -84,7 +87,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
         if admission.status == 303:
             return RedirectResponse("/sign-in" if parts.accounts.has_any else "/start", 303)
         if wants_json(scope["path"]):
-            return problem(admission.status, admission.why)
+            return _refused(scope, admission)
         view = control.device_at(peer_address(scope)) if admission.why == NOT_IN_CHARGE else None
         if view is not None:
             here = f"http://127.0.0.1:{control.reached_at('127.0.0.1').rpartition(':')[2]}"
@@ -101,20 +104,49 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
 
     app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
     parts.accounts.device_at = device_at
-    guard = RouteGuard(parts.token, parts.accounts, AccessTable(app.state.routes), lambda: control.names().known)
+    guard = RouteGuard(parts.token, parts.accounts, app.state.access, lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure
     )  # fmt: skip
+    app.add_middleware(ResponseCounter, metrics=parts.metrics)
     return app
+
+
+class ResponseCounter:
+    """Middleware that counts responses by part of the application and status code."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def count_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                part = "api" if wants_json(scope["path"]) else "pages"
+                self._metrics.add("hedgerow_web_responses_total", (part, str(message["status"])))
+            await send(message)
+
+        await self._app(scope, receive, count_and_send if scope["type"] == "http" else send)
+
+
+def _refused(scope: Scope, admission: Admission) -> Response:
+    """Return the problem for a script, with the way to sign in (RFC 6750, section 3)."""
+    response = problem(admission.status, admission.why)
+    if admission.status == 401:
+        is_wrong = Headers(scope=scope).get("authorization", "").lower().startswith("bearer ")
+        response.headers["WWW-Authenticate"] = f'Bearer realm="Hedgerow"{', error="invalid_token"' if is_wrong else ""}'
+    return response
 
 
 def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
     api, reader, control = api_router(), parts.reader, parts.control
     add_access_routes(api, reader, control, clock)
     add_policy_routes(api, reader, control, parts.editor, clock)
+    add_document_routes(api, control, parts.editor, clock)
     add_rule_routes(api, control, parts.editor)
     add_audit_routes(api, reader, control.policy, clock)
     add_account_routes(api, parts.accounts, control)
+    if parts.sites is not None:
+        add_site_routes(api, parts.sites)
     if parts.time is not None:
         add_time_routes(api, parts.time)
     if parts.codes is not None:
@@ -123,8 +155,6 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
         add_voucher_routes(api, parts.vouchers)
     if parts.notices is not None:
         add_notice_routes(api, parts.notices, control, parts.editor)
-    if parts.sites is not None:
-        add_site_routes(api, parts.sites)
     add_data_export_routes(api, parts.data_export)
     return api
 
@@ -176,6 +206,8 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
         open_requests = await run_in_threadpool(reader.count_open_requests)
         fill_metrics(metrics, control.status(), open_requests, clock())
         metrics.set_all("hedgerow_budgets", count_budget_states(parts.time.budgets() if parts.time is not None else ()))
+        pauses = await run_in_threadpool(reader.pauses, clock())
+        metrics.set_all("hedgerow_seats", count_seat_states(control.policy(), parts.time.sessions() if parts.time else (), pauses))
         if parts.sites is not None:
             remembered = Counter(site.topic for site in await parts.sites.sites())
             metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
@@ -196,6 +228,15 @@ def count_budget_states(rows: Iterable[BudgetRow]) -> dict[tuple[str, ...], floa
     return {(state,): number for state, number in states.items()}
 
 
+def count_seat_states(policy: Policy, sessions: Iterable[Session], pauses: Iterable[Pause]) -> dict[tuple[str, ...], float]:
+    """Return the numbers of seats that are free, open for a child or an adult, or paused; nothing for a policy without seats."""
+    seats = [device.id for device in policy.devices.values() if device.is_seat]
+    open_for = {session.device: "adult" if session.profile == "seat-adult" else "child" for session in sessions}
+    states = open_for | {pause.device: "paused" for pause in pauses if pause.device in open_for}
+    found = Counter(states.get(seat, "free") for seat in seats)
+    return {(state,): float(found[state]) for state in ("free", "child", "adult", "paused")} if seats else {}
+
+
 def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: float) -> None:
     """Set the metrics that a scrape derives from the status and the journal."""
     domains: dict[tuple[str, ...], float] = {}
@@ -214,6 +255,8 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
     }
     metrics.set_all("hedgerow_coverage_state", states)
     metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
+    metrics.set_all("hedgerow_policy_info", {(status.policy_hash,): 1.0} if status.policy_hash else {})
+    metrics.set("hedgerow_gateway_configured", (), float(status.has_gateway))
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
     metrics.set("hedgerow_state_free_bytes", (), float(status.free_bytes))
     metrics.set_all("hedgerow_certificate_expires_timestamp_seconds", {(name,): end for name, end in status.certificates.items()})

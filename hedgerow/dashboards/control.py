@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,7 +26,7 @@ class InvalidInput(ValueError):
     """A request that cannot be fulfilled, such as one for an unknown device or a malformed host.
 
     `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it. `field` is the form's field that it
-    is about, if known. `status` is that of the HTTP response.
+    is about, if known. `status` is that of the HTTP response, and `more` are further members of the problem for scripts.
     """
 
     status = 422
@@ -34,6 +34,7 @@ class InvalidInput(ValueError):
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text % values if values else text)
         self.text, self.values, self.field = text, values, ""
+        self.more: Mapping[str, object] = {}
 
     def at(self, field: str) -> InvalidInput:
         """Attribute the problem to a field of the form, unless it already is."""
@@ -97,6 +98,7 @@ class Status:
     be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `clock_is_behind`:
     the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
     network's traffic and redirects it. `block_page` is the address at which this run can show the block page, empty without one.
+    `policy_hash` is equal for equal policies.
     """
 
     version: str
@@ -123,6 +125,7 @@ class Status:
     clock_is_behind: bool = False
     has_gateway: bool = False
     block_page: str = ""
+    policy_hash: str = ""
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
         """Return the workers that do not run, without those in their first minute."""
@@ -269,8 +272,8 @@ class Control(Protocol):
     def enforcement(self) -> Enforcement:
         """Return the enforcement points that apply the newest rules."""
 
-    def person_times(self) -> Mapping[str, PersonTimes]:
-        """Return the closure in force and tonight's bedtime of each person, from memory."""
+    def person_times(self, people: Iterable[str]) -> Mapping[str, PersonTimes]:
+        """Return the closure in force and tonight's bedtime of some people, from memory."""
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
         """Lift tonight's bedtime, or what is left of it, by some minutes more. Raises `InvalidInput` for a person without one."""

@@ -19,11 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import LOCAL, AccessScope, Principal
 from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
+from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
 SESSION_COOKIE = "hedgerow_session"
 
 BODY_LIMIT = 64 * 1024
-"""Maximum size of a request body in bytes."""
+"""Maximum size of a request body in bytes, except for `DOCUMENT_PATH`."""
+
+DOCUMENT_PATH, DOCUMENT_LIMIT = "/api/v1/policy", MAX_BYTES
+"""Path and maximum size in bytes of a whole policy."""
 
 CHECK_ZONE = "check.hedgerow.internal"
 RESOLVER_CHECK_PATH = "/check/here.svg"
@@ -203,7 +207,8 @@ class GuardMiddleware:
             admission = Admission(COMMAND_LINE)
         else:
             admission = self._guard.admit(peer_address(scope), scope["method"], scope["path"], headers, self._may_sign_in)
-        if admission.status == 200 and not _has_small_body(headers):
+        limit = DOCUMENT_LIMIT if scope["path"] == DOCUMENT_PATH and admission.principal is not None else BODY_LIMIT
+        if admission.status == 200 and not _has_small_body(headers, limit):
             return Admission(admission.principal, 413, "That is more than this form accepts.")
         return admission
 
@@ -236,11 +241,11 @@ def local_address(scope: Scope) -> str:
     return "" if address is None else str(address)
 
 
-def _has_small_body(headers: Headers) -> bool:
+def _has_small_body(headers: Headers, limit: int) -> bool:
     if "transfer-encoding" in headers:
         return False
     length = headers.get("content-length", "0")
-    return length.isdecimal() and int(length) <= BODY_LIMIT
+    return length.isdecimal() and int(length) <= limit
 
 
 def _is_local_request(peer: str, host: str, headers: Headers) -> bool:

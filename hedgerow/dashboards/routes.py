@@ -43,7 +43,7 @@ class ScopedRouter(APIRouter):
         """Decorate an endpoint. The caller needs one of the scopes in `access`, or belongs to the audience."""
 
         def register(endpoint: F) -> F:
-            extra = {_ACCESS_KEY: sorted(access)}
+            extra = {_ACCESS_KEY: sorted(access)} | options.pop("openapi_extra", {})
             self.add_api_route(path, endpoint, methods=[method], openapi_extra=extra, **options)
             return endpoint
 
@@ -77,6 +77,10 @@ class AccessTable:
                     return access
                 fallback = fallback or access
         return fallback or frozenset({READ if method in {"GET", "OPTIONS"} else MANAGE})
+
+    def methods(self, path: str) -> list[str]:
+        """Return the methods that a path serves, sorted."""
+        return sorted({method for pattern, methods, _ in self._routes if pattern.match(path) for method in methods})
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,13 +42,14 @@ class WebSessionRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A script's token. `id` is a hash of it; `scopes` are words separated by spaces."""
+    """A script's token. `id` is a hash of it; `scopes` are words separated by spaces. Without `expires_at` it has no end."""
 
     id: str
     name: str
     scopes: str
     giver: str
     created_at: float
+    expires_at: float | None = None
 
 
 class NameTaken(ValueError):

@@ -119,7 +119,10 @@ sessions = _state(
     "sessions", *_key("id"),  # a hash of the cookie's value
     *_text("account", "address", "agent"), *_instant("created_at", "seen_at"),
 )  # fmt: skip
-tokens = _state("tokens", *_key("id"), *_text("name", "scopes", "giver"), *_instant("created_at"))  # id: a hash of the token
+tokens = _state(
+    "tokens", *_key("id"),  # a hash of the token
+    *_text("name", "scopes", "giver"), *_instant("created_at"), *_optional_instant("expires_at"),
+)  # fmt: skip
 policy_changes = _log(
     "policy_changes",
     *_instant("at"),

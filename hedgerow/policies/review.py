@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
+from typing import Literal
 from zoneinfo import ZoneInfo
 
+from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, strictest_content, strictest_layers, strictest_settings
 from hedgerow.policies.expiry import ExpiringRule, expiring_rules
 from hedgerow.policies.host_facts import Services
@@ -20,6 +22,48 @@ from hedgerow.policies.transports import LISTENERS
 
 type SettingsByTopic = dict[str, str | frozenset[str]]
 """Settings by topic, such as `bedtime`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReport:
+    """A policy without mistakes. `mind` are warnings, `changes` the differences from another policy, None without one."""
+
+    ok: Literal[True]
+    people: tuple[str, ...]
+    devices: tuple[str, ...]
+    mind: tuple[str, ...]
+    changes: tuple[PolicyDifference, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMistake:
+    """A mistake in a policy file. Lines and columns count from 1; `path` are the keys that lead to it."""
+
+    source: str
+    line: int | None
+    column: int | None
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidPolicyReport:
+    """All mistakes of a policy that cannot be used."""
+
+    ok: Literal[False]
+    problems: tuple[PolicyMistake, ...]
+
+
+def report_policy(policy: Policy, now: float, running: Policy | None = None) -> PolicyReport:
+    """Return the report of `hedgerow check` on a policy, compared with the running one if it is given."""
+    changes = compare(running, policy) if running is not None else None
+    return PolicyReport(True, tuple(policy.people), tuple(policy.devices), policy_warnings(policy, now), changes)
+
+
+def report_mistakes(problems: Iterable[Problem], shown: Callable[[str], str] = str) -> InvalidPolicyReport:
+    """Return the report on a policy with mistakes. `shown` returns the name of a file for the reader."""
+    return InvalidPolicyReport(False, tuple(PolicyMistake(shown(p.source), p.line, p.column, p.path, p.message) for p in problems))
+
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 

@@ -6,6 +6,8 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -26,7 +28,7 @@ _PAGE_SIZE = 1000
 
 def devices(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the devices on the network, their owners, and their decisions of the last day."""
-    rows = call_api(state, "GET", "/devices")
+    rows = [row for page in _pages(state, "/devices") for row in page]
     if as_json:
         return print_json(rows)
     table = Table("device", "host name", "address", "person", "profile", "last seen", "allowed", "blocked")
@@ -35,6 +37,14 @@ def devices(state: StateOption = None, as_json: JsonOption = False) -> None:
         add_row(table, *who, format_time(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
     print_table(table, "No device has asked for anything yet.")
     return None
+
+
+def _pages(state: Path | None, path: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield all pages of a list."""
+    for offset in count(0, _PAGE_SIZE):
+        yield (page := call_api(state, "GET", path, limit=_PAGE_SIZE, offset=offset))
+        if len(page) < _PAGE_SIZE:
+            return
 
 
 def log(
@@ -88,7 +98,7 @@ def pause(
         fail("--everybody means everybody: leave NAME and --except out")
     more: dict[str, object] = {f"except_{kind}": known for kind, known in _target(state, spared).items()}
     more |= ({"minutes": minutes} if minutes else {}) | ({"me_too": True} if everybody else {})
-    row = call_api(state, "POST", "/pause", **_target(state, name), **more)
+    row = call_api(state, "POST", "/pause", **(_target(state, name) if name else {"everybody": True}), **more)
     whom = f"{name or 'everybody'}{f' except {spared}' if spared else ''}"
     print_result(as_json, row, f"Paused for {whom}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.host_facts import Service, Services
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.review import PolicyDifference, compare, policy_warnings
+from hedgerow.policies.review import PolicyReport, report_mistakes, report_policy
 from hedgerow.policies.service_ages import service_ages
 
 
@@ -37,11 +38,9 @@ def check(
     except PolicyError as error:
         _print_mistakes(error, as_json)
         raise typer.Exit(1) from None
-    changes = compare(_running(state).policy, policy) if diff else ()
-    warnings = policy_warnings(policy, time.time())
+    report = report_policy(policy, time.time(), _running(state).policy if diff else None)
     if as_json:
-        facts = {"ok": True, "people": list(policy.people), "devices": list(policy.devices), "mind": warnings}
-        print(json.dumps(facts | ({"changes": _CHANGES.dump_python(changes)} if diff else {}), ensure_ascii=False))
+        print(json.dumps(_REPORT.dump_python(report, exclude_none=True), ensure_ascii=False))
         return
     console = Console(highlight=False)
     counts = (
@@ -50,16 +49,16 @@ def check(
         _counted(len(policy.lists), "list"),
     )
     console.print(f"[green]{file} is good[/]: {', '.join(counts)}.")
-    for sentence in warnings:
+    for sentence in report.mind:
         console.print(f"Warning: {sentence}.", soft_wrap=True, markup=False)
-    if diff and not changes:
+    if diff and not report.changes:
         console.print("It changes nothing.")
-    for change in changes:
+    for change in report.changes or ():
         console.print(f"{change.whose}: {change.sentence}", soft_wrap=True, markup=False)
 
 
 _WIDTH, _BEFORE = 120, 40  # columns shown of a long line, and of them before the mistake
-_CHANGES = TypeAdapter(tuple[PolicyDifference, ...])
+_REPORT = TypeAdapter(PolicyReport)
 
 
 def _counted(number: int, one: str, many: str = "") -> str:
@@ -76,8 +75,7 @@ def _running(state: Path | None) -> Snapshot:
 
 def _print_mistakes(error: PolicyError, as_json: bool) -> None:
     if as_json:
-        rows = [{"source": p.source, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in error.problems]
-        print_json({"ok": False, "problems": rows})
+        print_json(asdict(report_mistakes(error.problems)))
         return
     for problem in error.problems:
         print(problem, *_line_of(problem), sep="\n", file=sys.stderr)

@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
 from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, SiteCorrections, Spared, Status, spared_by
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
@@ -60,13 +60,14 @@ class GrantTarget(StrictModel):
 
 
 class PauseOrder(GrantTarget):
-    """Target of a pause and its minutes; without minutes it lasts until resumed.
+    """Target of a pause and its minutes; without minutes it lasts until resumed. A pause without a target says `everybody`.
 
     A pause for everybody spares the account's person and the device that sends the order unless `me_too`, and the named exceptions.
     `kind` is `homework` for a pause of what distracts only.
     """
 
     minutes: float | None = Field(None, gt=0, le=60 * 24 * 365)
+    everybody: bool = False
     me_too: bool = False
     except_person: str | None = Field(None, max_length=253)
     except_device: str | None = Field(None, max_length=253)
@@ -104,8 +105,13 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
         return control.status()
 
     @api.serve("GET", "/devices", OPERATE, READ)
-    async def devices(since: Instant = None) -> tuple[DeviceRow, ...]:
-        return await run_in_threadpool(reader.devices, clock() - _DAY_S if since is None else since)
+    async def devices(
+        request: Request, response: Response, since: Instant = None, limit: PageLimit = MAX_PAGE, offset: PageOffset = 0
+    ) -> tuple[DeviceRow, ...]:
+        """Return devices that were seen, the latest first; the header `Link` leads to the next page, if there is one."""
+        begin = clock() - _DAY_S if since is None else since
+        rows = await run_in_threadpool(lambda: reader.devices(begin, limit=limit + 1, offset=offset))
+        return one_page(request, response, rows, limit, offset)
 
     @api.serve("GET", "/decisions", READ)
     async def decisions(
@@ -161,6 +167,8 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
     @api.serve("POST", "/pause", OPERATE, status_code=201)
     async def pause(request: Request, actor: Actor, target: PauseOrder) -> Pause:
         _check_target(target)
+        if target.everybody is not (target.device is None and target.person is None):
+            raise InvalidInput("Name a person or a device, or set `everybody`.")
         ends = None if target.minutes is None else clock() + target.minutes * 60
         spared = Spared(target.except_person, target.except_device)
         if spared == Spared() and not (target.me_too or target.device or target.person):

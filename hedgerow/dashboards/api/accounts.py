@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
-from hedgerow.dashboards.accounts import Accounts, Role
+from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, Accounts, Role
 from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.guard import COMMAND_LINE
@@ -52,8 +52,11 @@ class NewPassword(StrictModel):
 
 
 class NewToken(StrictModel):
+    """A token with a name, for some days or without an end."""
+
     name: str = Field(max_length=80)
     scopes: tuple[str, ...]
+    days: int | None = Field(None, ge=1, le=MAX_TOKEN_DAYS)
 
 
 type AccountName = Annotated[str, Path(max_length=60)]
@@ -102,7 +105,7 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
 
     @api.serve("POST", "/tokens", ADMIN, status_code=201)
     async def make_token(actor: Actor, token: NewToken) -> MadeToken:
-        return MadeToken(await accounts.make_token(token.name, token.scopes, actor))
+        return MadeToken(await accounts.make_token(token.name, token.scopes, actor, token.days))
 
     @api.serve("DELETE", "/tokens/{token}", ADMIN, status_code=204)
     async def remove_token(token: CredentialId) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
-from hedgerow.dashboards.api.schema import Actor, LanguageCode, StrictModel
+from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, LanguageCode, PageLimit, PageOffset, StrictModel, one_page
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owner_of, owners_edits, rename_device_edits
@@ -30,6 +31,7 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.rules import NOTE_LENGTH, own_targets, parse_note, parse_until, remove_rule_edits, rule_edits
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put, remove
+from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.reports import PersonReport, Report, weekly_report
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.dashboards.words.labels import zone
@@ -38,7 +40,6 @@ from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Policy
 
 
 class Stance(StrEnum):
@@ -209,9 +210,14 @@ def add_policy_routes(api: ScopedRouter, reader: JournalReader, control: Control
 
 
 def _add_reads(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    latest = LatestIndex()
+
     @api.serve("GET", "/people", READ)
-    async def people() -> tuple[PersonView, ...]:
-        return tuple(_person_view(control.policy(), name) for name in control.policy().people)
+    async def people(request: Request, response: Response, limit: PageLimit = MAX_PAGE, offset: PageOffset = 0) -> tuple[PersonView, ...]:
+        """Return the people of the policy; the header `Link` leads to the next page, if there is one."""
+        index = latest.of(control.policy())
+        names = list(islice(index.policy.people, offset, offset + limit + 1))
+        return tuple(_person_view(index, name) for name in one_page(request, response, names, limit, offset))
 
     @api.serve("GET", "/profiles", READ)
     async def profiles() -> tuple[ProfileView, ...]:
@@ -264,7 +270,7 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
         name = parse_name(person.name, control.policy().people)
         value = {"age": person.age} if person.age is not None else {"profile": person.profile}
         await editor.change(actor, f"Add {name}", put(("people", name), value))
-        return _person_view(control.policy(), name)
+        return _person_view(PolicyIndex(control.policy()), name)
 
     @api.serve("DELETE", "/people/{name}", MANAGE, status_code=204)
     async def remove_person(actor: Actor, name: PersonName) -> None:
@@ -281,7 +287,7 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
         else:
             edits = rule_edits(policy, name, rule.subject, allows=rule.stance is Stance.ALLOW, until=until, note=note)
         await editor.change(actor, f"{rule.stance.value} {rule.subject} for {name}", *edits)
-        return _person_view(control.policy(), name)
+        return _person_view(PolicyIndex(control.policy()), name)
 
     @api.serve("POST", "/changes/{change_id}/undo", MANAGE)
     async def undo(actor: Actor, change_id: Annotated[int, Path(ge=1, le=2**62)]) -> ChangeView:
@@ -354,13 +360,13 @@ def _add_lists(api: ScopedRouter, control: Control, editor: PolicyEditor) -> Non
         await editor.change(actor, f"Remove the list {name}", remove_list_edit(control.policy(), name))
 
 
-def _person_view(policy: Policy, name: str) -> PersonView:
-    person = policy.people[name]
+def _person_view(index: PolicyIndex, name: str) -> PersonView:
+    person = index.policy.people[name]
     return PersonView(
         name=name,
         age=person.age,
         profile=person.profile,
-        devices=tuple(device.id for device in policy.devices.values() if device.person == name),
+        devices=tuple(device.id for device in index.devices_of.get(name, ())),
         allow=tuple(target.name for target in person.rules.allow),
         block=tuple(target.name for target in person.rules.block),
         rules=tuple(

@@ -27,10 +27,15 @@ _SCHEMA = {
     "required": ["type", "title", "status", "detail"],
     "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}},
 }
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {"schema": _SCHEMA}}}
-    for status in (401, 403, 404, 405, 413, 421, 422, 500, 503)
-}
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return error responses for the OpenAPI description."""
+    content = {"application/problem+json": {"schema": _SCHEMA}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+PROBLEM_RESPONSES = problem_responses(400, 401, 403, 404, 405, 413, 421, 422, 500, 503)
 """Error responses of every call, for the OpenAPI description."""
 
 type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]
@@ -61,6 +66,9 @@ def install_handlers(app: FastAPI, error_page: ErrorPage, form_page: FormPage, f
         text = str(error.detail) if wants_json(request.url.path) else _PAGE_TEXTS.get(error.status_code, str(error.detail))
         response = answer(request, error.status_code, text)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            # The router knows the methods of one route only, and each method has a route of its own.
+            response.headers["Allow"] = ", ".join(request.app.state.access.methods(request.url.path))
         return response
 
     @app.exception_handler(ClientDisconnect)
@@ -74,7 +82,7 @@ def install_handlers(app: FastAPI, error_page: ErrorPage, form_page: FormPage, f
     @app.exception_handler(InvalidInput)
     async def _invalid_input(request: Request, error: InvalidInput) -> Response:
         shown = None if wants_json(request.url.path) else await form_page(request, error)
-        return shown or answer(request, error.status, error.text, error.values)
+        return shown or answer(request, error.status, error.text, error.values, **error.more)
 
     @app.exception_handler(DatabaseError)
     async def _journal(request: Request, error: DatabaseError) -> Response:

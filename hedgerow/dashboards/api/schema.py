@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
+from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.routes import ScopedRouter
 from hedgerow.policies.text.locales import LANGUAGES
 
@@ -26,6 +29,19 @@ type Actor = Annotated[str, Depends(_actor)]
 """Name of the account or token that makes the request, for the journal."""
 
 
+MAX_PAGE = 1000
+type PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="rows of a page")]
+type PageOffset = Annotated[int, Query(ge=0, le=2**31, description="rows before the page")]
+
+
+def one_page[Row](request: Request, response: Response, rows: Sequence[Row], limit: int, offset: int) -> tuple[Row, ...]:
+    """Return a page of the `rows` from `offset` on. If there are more, the header `Link` has the next page (RFC 8288)."""
+    if len(rows) > limit:
+        following = request.url.include_query_params(limit=limit, offset=offset + limit)
+        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return tuple(rows[:limit])
+
+
 def _known_language(code: str) -> str:
     if code not in LANGUAGES:
         raise ValueError(f"choose one of {', '.join(LANGUAGES)}")
@@ -34,6 +50,21 @@ def _known_language(code: str) -> str:
 
 type LanguageCode = Annotated[str, AfterValidator(_known_language), Field(json_schema_extra={"enum": list(LANGUAGES)})]
 """A language of the pages, by its BCP 47 tag."""
+
+
+class DescribedApp(FastAPI):
+    """FastAPI whose OpenAPI description names the ways to sign in."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description, made once."""
+        if self.openapi_schema is None:
+            description = super().openapi()
+            description.setdefault("components", {})["securitySchemes"] = {
+                "token": {"type": "http", "scheme": "bearer", "description": "A token for scripts, made under *Settings*."},
+                "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "The session of a signed-in browser."},
+            }
+            description["security"] = [{"token": []}, {"session": []}]
+        return self.openapi_schema or {}
 
 
 def api_router() -> ScopedRouter:

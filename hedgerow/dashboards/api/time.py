@@ -14,6 +14,9 @@ from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import Session
 from hedgerow.policies.time_model import Bonus
 
+LATEST = 4e9
+"""Latest end of a session, in seconds since the epoch: in the year 2096."""
+
 _NAME_LIMIT = 253
 
 
@@ -97,6 +100,12 @@ class MoveOrder(StrictModel):
     to: str = Field(min_length=1, max_length=_NAME_LIMIT)
 
 
+class ReopenOrder(StrictModel):
+    """The end of the session, in seconds since the epoch; null for none."""
+
+    ends: float | None = Field(None, ge=0, le=LATEST)
+
+
 Device = Annotated[str, Path(max_length=_NAME_LIMIT)]
 
 
@@ -142,3 +151,8 @@ def add_time_routes(api: ScopedRouter, control: TimeControl) -> None:
     @api.serve("POST", "/sittings/{device}/resume", OPERATE, status_code=204)
     async def resume_session(actor: Actor, device: Device) -> None:
         await control.resume_session(device, actor)
+
+    @api.serve("POST", "/sittings/{session}/reopen", OPERATE, status_code=204)
+    async def reopen_session(session: Annotated[str, Path(max_length=40)], order: ReopenOrder) -> None:
+        """Undo the end of a session, within some minutes."""
+        await control.reopen_session(session, order.ends)

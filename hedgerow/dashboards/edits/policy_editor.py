@@ -16,9 +16,12 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 from starlette.concurrency import run_in_threadpool
 
+from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import NEW_FILE_HEADER, Edit, apply_edits_to_files
+from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
+from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
 
 type ApplyPolicy = Callable[[Path], Awaitable[None]]
@@ -26,6 +29,19 @@ type ApplyPolicy = Callable[[Path], Awaitable[None]]
 
 type Texts = dict[str, str]
 """Contents of files by their path relative to the main file. A missing file is empty."""
+
+
+type Rewrite = Callable[[Texts], Texts]
+"""Returns the new texts of the same files. It may raise ValueError with a sentence, or `InvalidInput`."""
+
+
+class InvalidPolicy(InvalidInput):
+    """The policy would be invalid after the change."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        messages = "; ".join(problem.message for problem in problems[:3])
+        super().__init__(message("The policy would be invalid: %(problems)s"), problems=messages)
+        self.problems = problems
 
 
 class PolicyEditor:
@@ -41,13 +57,23 @@ class PolicyEditor:
 
     async def change(self, actor: str, summary: str, *edits: Edit) -> PolicyChange | None:
         """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
+        return await self.rewrite(actor, summary, lambda texts: apply_edits_to_files(texts, edits))
+
+    async def texts(self) -> Texts:
+        """Return the texts of the main file and of the files that it includes, as `rewrite` passes them on. Raises `InvalidInput`."""
+        return {name: text or NEW_FILE_HEADER for name, text in (await run_in_threadpool(self._read_all)).items()}
+
+    async def preview(self, rewrite: Rewrite) -> tuple[Texts, Policy]:
+        """Return the texts and the policy as `rewrite` would leave them, and change nothing. Raises `InvalidInput` and `PolicyError`."""
+        after = await run_in_threadpool(_rewritten, rewrite, await self.texts())
+        return after, await run_in_threadpool(self._check, after)
+
+    async def rewrite(self, actor: str, summary: str, rewrite: Rewrite) -> PolicyChange | None:
+        """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing. Raises `InvalidInput`."""
         async with self._lock:
             before = await run_in_threadpool(self._read_all)
             texts = {name: text or NEW_FILE_HEADER for name, text in before.items()}
-            try:
-                after = await run_in_threadpool(apply_edits_to_files, texts, edits)
-            except ValueError as error:
-                raise InvalidInput(str(error)) from None
+            after = await run_in_threadpool(_rewritten, rewrite, texts)
             changed = [name for name in texts if after[name] != texts[name]]
             if not changed:
                 return None
@@ -68,8 +94,7 @@ class PolicyEditor:
         try:
             await run_in_threadpool(self._check, after)
         except PolicyError as error:
-            messages = "; ".join(problem.message for problem in error.problems[:3])
-            raise InvalidInput("The policy would be invalid: %(problems)s", problems=messages) from None
+            raise InvalidPolicy(error.problems) from None
         # Recorded first: a change in the file without a record could not be undone.
         try:
             change = await run_in_threadpool(self.store.add, self._clock(), actor, summary, before, after, undoes)
@@ -83,9 +108,9 @@ class PolicyEditor:
         await self._apply_policy(self.path)
         return change
 
-    def _check(self, after: Mapping[str, str]) -> None:
+    def _check(self, after: Mapping[str, str]) -> Policy:
         main = after[self.path.name] if self.path.name in after else self._read(self.path.name)
-        parse_policy(main.encode(), self.path, texts={str(self._place(name)): text.encode() for name, text in after.items()})
+        return parse_policy(main.encode(), self.path, texts={str(self._place(name)): text.encode() for name, text in after.items()})
 
     def _place(self, name: str) -> Path:
         return (self.path.parent / name).absolute()
@@ -139,6 +164,15 @@ class PolicyEditor:
             _remove(fresh)
             raise _unwritable(error) from None
         return fresh
+
+
+def _rewritten(rewrite: Rewrite, texts: Texts) -> Texts:
+    try:
+        return rewrite(texts)
+    except InvalidInput:
+        raise
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 
 def _unwritable(error: OSError) -> InvalidInput:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherControl, VoucherOrder
+from hedgerow.dashboards.api.time import LATEST
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.pages.context import COUNTER_PATH, PageGroup, principal_of, redirect_to
@@ -22,9 +23,6 @@ from hedgerow.policies.model import Session
 type Seat = Annotated[str, Form(max_length=253)]
 type Minutes = Annotated[int, Form(ge=1, le=1440)]
 type AgeBand = Literal["child", "adult"]
-
-LATEST = 4e9
-"""Latest end of a session, in seconds since the epoch: in the year 2096."""
 
 PAUSE_MINUTES = 60
 """Minutes after which a guest's pause ends by itself."""

@@ -10,7 +10,7 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import TOKEN_SCOPES, AccessScope, Role, check_password_strength
+from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES, AccessScope, Role, check_password_strength
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
 from hedgerow.dashboards.pages.context import (
@@ -133,8 +133,12 @@ class SettingsPages(PageGroup):
         return redirect_to("/settings")
 
     @post("/settings/tokens", ADMIN)
-    async def make_token(self, request: Request, name: FormText, scopes: Annotated[list[str] | None, Form()] = None) -> Response:
-        token = await self._context.accounts.make_token(name, tuple(scopes or ()), principal_of(request).name)
+    async def make_token(
+        self, request: Request, name: FormText, scopes: Annotated[list[str] | None, Form()] = None,
+        days: Annotated[int, Form(ge=0, le=MAX_TOKEN_DAYS)] = 0,
+    ) -> Response:  # fmt: skip
+        """Make a token for some days; 0 for one without an end."""
+        token = await self._context.accounts.make_token(name, tuple(scopes or ()), principal_of(request).name, days or None)
         return self._settings(request, token)
 
     @post("/settings/tokens/remove", ADMIN)

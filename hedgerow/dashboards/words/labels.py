@@ -193,10 +193,12 @@ def hues(people: Iterable[str]) -> dict[str, int]:
     (True, 3)
     """
     chosen: dict[str, int] = {}
+    taken: set[int] = set()
     for name in people:
         wanted = crc32(name.encode()) % HUES
-        free = [(wanted + step) % HUES for step in range(HUES) if (wanted + step) % HUES not in chosen.values()]
-        chosen[name] = free[0] if free else wanted
+        hue = next((hue for step in range(HUES) if (hue := (wanted + step) % HUES) not in taken), wanted)
+        taken.add(hue)
+        chosen[name] = hue
     return chosen
 
 

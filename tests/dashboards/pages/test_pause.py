@@ -59,10 +59,10 @@ def test_the_page_spares_the_one_who_pressed(family, form, expected):
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
-        ({}, (None, "Ana", "ana-phone")),
-        ({"me_too": True}, (None, None, None)),
-        ({"except_person": "tom"}, (None, "tom", None)),
-        ({"except_device": "mia-tablet", "minutes": 5}, (None, None, "mia-tablet")),
+        ({"everybody": True}, (None, "Ana", "ana-phone")),
+        ({"everybody": True, "me_too": True}, (None, None, None)),
+        ({"everybody": True, "except_person": "tom"}, (None, "tom", None)),
+        ({"everybody": True, "except_device": "mia-tablet", "minutes": 5}, (None, None, "mia-tablet")),
         ({"person": "mia"}, ("mia", None, None)),
     ],
 )
