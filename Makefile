@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up test setup check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-policy bench-gateway bench-memory bench-start bench-abuse bench-pictures conformance
+.PHONY: help up test setup check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-memory bench-start bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -127,6 +127,10 @@ soak-connections: setup  ## Open 100,000 short connections over each DNS transpo
 
 bench-web: setup  ## Measure pages over a large journal
 	$(BIN)/python -P bench/web.py $(ARGS)
+
+# Needs a quiet machine, and minutes for 20,000 devices.
+bench-scale: setup  ## Measure pages, API and changes with up to 20,000 devices and 2,000 people
+	$(BIN)/python -P bench/scale.py --write $(ARGS)
 
 bench-policy: setup  ## Measure decide and policy changes
 	$(BIN)/python -P bench/policy.py --out bench/results/policy.md $(ARGS)

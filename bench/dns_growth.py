@@ -70,8 +70,8 @@ class Crowd:
         self._questions = [dns_names.question(name) for name in names]
         self._devices = devices
 
-    def ask(self, side: Side, seconds: float, least: int = 0) -> float:
-        """Ask for so long, and at `least` so many questions. Returns the microseconds of the server's CPU per answer."""
+    def ask(self, side: Side, seconds: float) -> float:
+        """Ask for so long. Returns the microseconds of the server's CPU per answer."""
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(_client(number + 1, side.port)) for number in range(self._devices)]
             poll = stack.enter_context(contextlib.closing(select.epoll()))
@@ -79,7 +79,7 @@ class Crowd:
             for number in by_number:
                 poll.register(number, select.EPOLLIN)
             before, answered, sent, end = dns.cpu_seconds(side), 0, 0, time.monotonic() + seconds
-            while (now := time.monotonic()) < end or sent < least:
+            while (now := time.monotonic()) < end:
                 while sent - answered < _WINDOW:
                     sockets[sent * 7919 % len(sockets)].send(self._questions[sent % len(self._questions)])
                     sent += 1
@@ -146,7 +146,7 @@ class Growth:
         crowd = Crowd(devices, dns_names.hosts(_SHARED_NAMES, 1, listed))
         with self._sides(listed, policy(devices, rulesets)) as (sides, _):
             for side in sides:
-                crowd.ask(side, 2.0, 2 * devices)
+                crowd.ask(side, 3.0)
             return self._alternate([partial(crowd.ask, side, self._seconds) for side in sides])
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ Tests compare the files with this module, and require a panel for every metric.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from hedgerow.dashboards.metrics import METRICS, MetricType
 GRAFANA = Path(metrics.__file__).with_name("grafana")
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _RATE = "[$__rate_interval]"
+_CHOSEN = 'instance=~"$instance",site=~"$site"'
+_SCHEMA_VERSION = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,20 @@ def _rate(metric: str, by: str = "", where: str = "") -> str:
     return f"{grouped}(rate({metric}{where}{_RATE}))"
 
 
+def chosen(query: str) -> str:
+    """Restrict every metric of a query to the chosen instances and sites. A label that a target lacks is matched by "All".
+
+    >>> chosen('sum(rate(hedgerow_x_total{a="b"}[5m])) + hedgerow_y')
+    'sum(rate(hedgerow_x_total{a="b",instance=~"$instance",site=~"$site"}[5m])) + hedgerow_y{instance=~"$instance",site=~"$site"}'
+    """
+
+    def restricted(found: re.Match[str]) -> str:
+        labels = found[2][1:-1] + "," if found[2] else ""
+        return f"{found[1]}{{{labels}{_CHOSEN}}}"
+
+    return re.sub(r"(\bhedgerow_\w+)(\{[^}]*\})?", restricted, query)
+
+
 def _quantiles(metric: str, by: str = "") -> tuple[tuple[str, str], ...]:
     labels = f"le, {by}" if by else "le"
     legend = f" {{{{{by}}}}}" if by else ""
@@ -62,6 +79,8 @@ _BYPASSES = "round({} + {})".format(
 )
 _NOT_COVERED = 'max by (category, state) (hedgerow_coverage_state{state!="full"}) == 1'
 _REFUSED_LOADS = 'round(sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])))'
+_GATEWAY_OFF = "sum(hedgerow_gateway_configured) - sum(hedgerow_gateway_in_place)"
+_SILENCE = "time() - min by (role) (hedgerow_worker_heartbeat_timestamp_seconds)"
 _BY_PROFILE = _rate("hedgerow_dns_queries_by_profile_total", "profile, verdict")
 
 DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
@@ -74,6 +93,7 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Ways round tried (1 d)", ((_BYPASSES, ""),), 6, kind="stat"),
             Panel("Names asked for, by verdict", ((_rate("hedgerow_dns_queries_total", "verdict"), "{{verdict}}"),), 12, "reqps"),
             Panel("Names: why not allowed", ((_rate("hedgerow_dns_queries_total", "reason", _NOT_ALLOWED), "{{reason}}"),), 12, "reqps"),
+            Panel("Seats", (("sum by (state) (hedgerow_seats)", "{{state}}"),), 12),
             Panel("Names by profile", ((_BY_PROFILE, "{{profile}}: {{verdict}}"),), 12, "reqps"),
             Panel("Pages: why not allowed", ((_rate("hedgerow_proxy_requests_total", "reason", _NOT_ALLOWED), "{{reason}}"),), 12, "reqps"),
         ),
@@ -97,6 +117,10 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ),
                 8,
                 "ops",
+            ),
+            Panel(
+                "Gateway: packets redirected and refused",
+                ((_rate("hedgerow_gateway_packets_total", "rule"), "{{rule}}"),), 8, "pps",
             ),
             Panel("Connections by lane", ((_rate("hedgerow_proxy_connections_total", "lane, verdict"), "{{lane}} {{verdict}}"),), 8, "ops"),
             Panel("Throughput", ((_rate("hedgerow_proxy_bytes_total", "lane, direction"), "{{lane}} {{direction}}"),), 8, "Bps"),
@@ -126,6 +150,18 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Policy loads refused (1 d)", ((_REFUSED_LOADS, ""),), 4, kind="stat"),
             Panel("Disk left for the state", (("min(hedgerow_state_free_bytes)", ""),), 4, "bytes", "stat"),
             Panel("A certificate expires in", (("min(hedgerow_certificate_expires_timestamp_seconds) - time()", ""),), 4, "s", "stat"),
+            Panel("Gateway not in place", ((_GATEWAY_OFF, "{{instance}}"),), 4, kind="stat"),
+            Panel("Hash of the policy", (("hedgerow_policy_info", "{{hash}}"),), 4, kind="stat", shows_legend=True),
+            Panel("Longest silence of a process", ((_SILENCE, "{{role}}"),), 8, "s"),
+            Panel("Memory by role", (("sum by (role) (hedgerow_process_memory_bytes)", "{{role}}"),), 8, "bytes"),
+            Panel(
+                "Delay of control, and responses of pages and API",
+                (
+                    ("max(hedgerow_control_delay_seconds)", "longest delay in s"),
+                    (_rate("hedgerow_web_responses_total", "part, code"), "{{part}}: {{code}}"),
+                ),
+                8,
+            ),
             Panel("Names in force", (("sort_desc(max by (category) (hedgerow_coverage_names))", "{{category}}"),), 12, kind="bargauge"),
             Panel("Lists in force", (("sort_desc(max by (category) (hedgerow_coverage_lists))", "{{category}}"),), 12, kind="bargauge"),
             Panel("Categories that are not fully covered", ((_NOT_COVERED, "{{category}}: {{state}}"),), 12, kind="bargauge"),
@@ -160,15 +196,29 @@ def dashboard(name: str) -> dict[str, Any]:
         "uid": f"hedgerow-{name}",
         "tags": ["hedgerow"],
         "timezone": "browser",
-        "schemaVersion": 39,
+        "schemaVersion": _SCHEMA_VERSION,
         "editable": True,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "templating": {
-            "list": [{"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}, "hide": 0}]
+            "list": [
+                {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}, "hide": 0},
+                _variable("site", "Site", ""),
+                _variable("instance", "Instance", '{site=~"$site"}'),
+            ]
         },
         "panels": _laid_out(panels),
     }
+
+
+def _variable(label: str, title: str, where: str) -> dict[str, Any]:
+    """Return a variable with the values of a label, of which several can be chosen. "All" also means targets without the label."""
+    query = f"label_values(hedgerow_build_info{where}, {label})"
+    return {
+        "name": label, "label": title, "type": "query", "datasource": _SOURCE, "definition": query,
+        "query": {"query": query, "refId": f"variable-{label}"}, "refresh": 2, "sort": 1, "hide": 0,
+        "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]},
+    }  # fmt: skip
 
 
 def _laid_out(panels: tuple[Panel, ...]) -> list[dict[str, Any]]:
@@ -185,7 +235,7 @@ def _laid_out(panels: tuple[Panel, ...]) -> list[dict[str, Any]]:
 def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
     is_instant = panel.kind != "timeseries"
     targets = [
-        {"refId": chr(65 + index), "datasource": _SOURCE, "expr": query, "legendFormat": legend, "instant": is_instant}
+        {"refId": chr(65 + index), "datasource": _SOURCE, "expr": chosen(query), "legendFormat": legend, "instant": is_instant}
         for index, (query, legend) in enumerate(panel.queries)
     ]
     made: dict[str, Any] = {
@@ -211,8 +261,9 @@ def metrics_markdown() -> str:
         "",
         "`/metrics` at the web address exposes these metrics, summed over all processes, and Python's own (`process_…`, `python_…`). No",
         "label holds a domain, an address, a device or a person, and a metric has at most 500 series. Scrape it from the machine itself,",
-        "or with a token of the scope `metrics` (Settings, *Tokens for scripts*). `hedgerow/dashboards/grafana/` has a scrape job, alert",
-        "rules and three dashboards.",
+        "or with a token of the scope `metrics` (Settings, *Tokens for scripts*). Never give Prometheus the admin token of the state",
+        "directory: with it, an account could be made. `hedgerow/dashboards/grafana/` has a scrape job, alert rules and three dashboards.",
+        "The dashboards have variables for the instance and for the site, a label that you give each target, as in the scrape job.",
         "",
         "| name | type | labels | meaning |",
         "|---|---|---|---|",

@@ -14,7 +14,8 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import count
 from pathlib import Path
 
 from hedgerow.app.announcements import notify_systemd
@@ -24,7 +25,9 @@ from hedgerow.app.ipc import BEAT_EVERY_S
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.journal.event_sender import EventSender
+from hedgerow.journal.messages import heartbeat
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
+from hedgerow.network.gateway import GatewayError, installed_table
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
 from hedgerow.network.source_rules import OWNED_SETS, Owner, owner_elements, owners_of
@@ -35,6 +38,8 @@ log = logging.getLogger("hedgerow.gateway")
 TICK_S = 0.1
 SWEEP_INTERVAL_S = 60.0
 RENEW_INTERVAL_S = 5.0
+COUNT_EVERY = 30
+"""Seconds between two looks at the table's counters."""
 _REQUESTS_PER_TURN = 64  # in one transaction
 _DATAGRAM_OCTETS = 4096
 _BACKLOG = 64
@@ -222,7 +227,8 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
     events = EventSender(settings.event_socket, "gateway-0", "gateway")
     counting = count_traffic(settings, lambda: follower.view, owners.neighbours, events.send)
-    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting)
+    reporting = report_state(lambda: controller.is_in_place, events)
+    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting)
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield
@@ -258,6 +264,20 @@ async def _wait_until_outdated(settings: Settings) -> None:
         with contextlib.suppress(OSError, ValueError):
             if Settings.load(settings.state) != settings:
                 return
+
+
+async def report_state(is_in_place: Callable[[], bool], events: EventSender) -> None:
+    """Report a heartbeat once a second, and what the table has counted every few seconds, until cancelled."""
+    for number in count():
+        events.send(heartbeat("gateway", 0, time.time()))
+        totals: dict[tuple[str, ...], float] = {("hedgerow_gateway_in_place",): float(is_in_place())}
+        if number % COUNT_EVERY == 0 and is_in_place():
+            with contextlib.suppress(GatewayError):
+                table = await asyncio.to_thread(installed_table)
+                found = table.counters if table is not None else {}
+                totals |= {("hedgerow_gateway_packets_total", rule): float(packets) for rule, packets in found.items()}
+        events.report_totals(totals)
+        await asyncio.sleep(1)
 
 
 async def wait_until_removed(settings: Settings) -> None:

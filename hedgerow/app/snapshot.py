@@ -11,8 +11,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
 
 from hedgerow.app.files import make_private_folder, write_atomically
 from hedgerow.app.settings import memory_folder
@@ -59,19 +62,13 @@ class Snapshot:
         write_atomically(state / FILE_NAME, encode(self))
 
     @staticmethod
-    def load(state: Path) -> Snapshot:
-        """Read the published snapshot. Raises OSError if there is none, ValueError if it is damaged or of another version.
-
-        A field that this version does not know, or has and the file lacks, would change the policy silently: such a file is refused.
-        """
+    def load(state: Path, codec: SnapshotCodec | None = None) -> Snapshot:
+        """Read the published snapshot. Raises OSError if there is none, ValueError if it is damaged or of another version."""
         data = (state / FILE_NAME).read_bytes()
         try:
-            snapshot = decode(Snapshot, data)
+            return (codec or SnapshotCodec()).decode(data)
         except ValueError as error:
             raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: {error}") from error
-        if encode(snapshot) != data:
-            raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: its fields differ")
-        return snapshot
 
     @staticmethod
     def in_force(state: Path) -> Snapshot:
@@ -79,12 +76,49 @@ class Snapshot:
         return load_newest(snapshot_folders(state))
 
 
+_TYPES = get_type_hints(Snapshot)
+_Parts: Any = make_dataclass(
+    "_Parts", [(each.name, msgspec.Raw if each.name == "policy" else _TYPES[each.name]) for each in fields(Snapshot)], frozen=True
+)
+"""A snapshot whose policy is still JSON."""
+
+
+class SnapshotCodec:
+    """Encodes and decodes snapshots, and the policy in them once: with 20,000 devices it has megabytes, and a grant does not change it."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._text = b""
+
+    def encode(self, snapshot: Snapshot) -> bytes:
+        if self._policy is not snapshot.policy:
+            self._policy, self._text = snapshot.policy, encode(snapshot.policy)
+        values = {each.name: getattr(snapshot, each.name) for each in fields(Snapshot)}
+        return encode(_Parts(**values | {"policy": msgspec.Raw(self._text)}))
+
+    def decode(self, data: bytes) -> Snapshot:
+        """Return the snapshot; a policy that is the same as in the last one is the same object. Raises ValueError.
+
+        A field that this version does not know, or has and the data lacks, would change the policy silently: such data is refused.
+        """
+        parts = decode(_Parts, data)
+        text = bytes(parts.policy)
+        if self._policy is None or text != self._text:
+            policy = decode(Policy, text)
+            if encode(policy) != text:
+                raise ValueError("the fields of the policy differ")
+            self._policy, self._text = policy, text
+        if encode(parts) != data:
+            raise ValueError("its fields differ")
+        return Snapshot(**{each.name: getattr(parts, each.name) for each in fields(Snapshot)} | {"policy": self._policy})
+
+
 def snapshot_folders(state: Path) -> tuple[Path, Path]:
     """The directories of the snapshot and of its copy in memory."""
     return state, memory_folder(state)
 
 
-def load_newest(folders: Sequence[Path]) -> Snapshot:
+def load_newest(folders: Sequence[Path], codec: SnapshotCodec | None = None) -> Snapshot:
     """Return the newest usable snapshot. The first directory is the state's; a file in another counts only if its user owns that too.
 
     Raises OSError or ValueError, as for the first directory, if there is none.
@@ -94,7 +128,7 @@ def load_newest(folders: Sequence[Path]) -> Snapshot:
     for folder in folders:
         try:
             if folder is folders[0] or _is_trusted(folder / FILE_NAME, folders[0]):
-                found.append(Snapshot.load(folder))
+                found.append(Snapshot.load(folder, codec))
         except (OSError, ValueError) as error:
             failure = failure or error
     if not found:
@@ -116,15 +150,22 @@ CLOCK_TOLERANCE_S = 60.0
 
 
 class LoadedSnapshot:
-    """An opened snapshot, with the lists mapped into memory. `asks_past`: its rulesets are asked for past times too."""
+    """An opened snapshot, with the lists mapped into memory. `asks_past`: its rulesets are asked for past times too.
 
-    def __init__(self, snapshot: Snapshot, *, asks_past: bool = False) -> None:
+    What it has in common with the snapshot `before` is not opened again.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, asks_past: bool = False, before: LoadedSnapshot | None = None) -> None:
         self.snapshot = snapshot
         self.policy = snapshot.policy
-        self.catalogue = Catalogue.open(snapshot.generation)
+        is_same = before is not None and before.snapshot.generation == snapshot.generation
+        self.catalogue: Catalogue = before.catalogue if before is not None and is_same else Catalogue.open(snapshot.generation)
         state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
         trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
-        self.rulesets = Rulesets(snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites))
+        self.rulesets: Rulesets = Rulesets(
+            snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites),
+            before.rulesets if before is not None else None,
+        )  # fmt: skip
 
 
 def _sites_seen(file: Path | None) -> SitesSeen | None:
@@ -142,7 +183,8 @@ class SnapshotWatch:
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
         self._seen: tuple[tuple[int, int, int] | None, ...] = (None,) * len(folders)
-        self._opened: tuple[int, float] | None = None
+        self._opened: LoadedSnapshot | None = None
+        self._codec = SnapshotCodec()
         self.is_denied = False
         """True once this process may not read a new snapshot or its lists."""
 
@@ -153,15 +195,15 @@ class SnapshotWatch:
             return None
         self._seen = identities
         try:
-            snapshot = load_newest(self._folders)
-            if (snapshot.serial, snapshot.published) == self._opened:
+            snapshot, last = load_newest(self._folders, self._codec), self._opened
+            if last is not None and (snapshot.serial, snapshot.published) == (last.snapshot.serial, last.snapshot.published):
                 return None  # only its other copy is new
-            view = LoadedSnapshot(snapshot)
+            view = LoadedSnapshot(snapshot, before=last)
         except (OSError, ValueError) as error:
             self.is_denied = isinstance(error, PermissionError)
             log.error("Can't use the snapshot %s: %s", self._folders[0] / FILE_NAME, error)
             return None
-        self._opened = (snapshot.serial, snapshot.published)
+        self._opened = view
         return view
 
 

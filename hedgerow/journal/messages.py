@@ -56,6 +56,11 @@ class GaugeLevel:
     value: float = 0.0
 
 
+def heartbeat(role: str, index: int, now: float) -> GaugeLevel:
+    """Return the sign of life of a process, to be sent once a second."""
+    return GaugeLevel("hedgerow_worker_heartbeat_timestamp_seconds", (role, str(index)), float(int(now)))
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceSeen:
     """A device seen at `address`. Sent on a change and every few minutes, not per packet."""

@@ -8,19 +8,19 @@ through the index from host to host, and of each host at most a page is read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, case, func, or_, select
 
-from hedgerow.journal.sightings import SightingReader
+from hedgerow.journal.sightings import DeviceRow as DeviceRow
+from hedgerow.journal.sightings import SightingReader, since_hour
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     access_requests,
     daily,
     decisions,
-    devices_seen,
     events,
     grants,
     hourly,
@@ -84,22 +84,6 @@ class DecisionPage:
 
     rows: tuple[DecisionRow, ...]
     older: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
-    """A device seen on the network. `allowed` and `blocked` count its decisions since the instant that was asked for."""
-
-    device: DeviceId
-    address: str
-    mac: str | None
-    name: str
-    person: str | None
-    profile: str
-    first_seen: float
-    last_seen: float
-    allowed: int = 0
-    blocked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +172,6 @@ class SystemEventRow:
 class JournalReader(SightingReader):
     """Queries of the journal. Every method waits for the disk: call it from a thread."""
 
-    def devices(self, since: float) -> tuple[DeviceRow, ...]:
-        """Return all devices seen, the latest first, with their counts from the hour of `since` on."""
-        is_block = (hourly.c.verdict == Verdict.BLOCK.value).label("is_block")
-        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(_since(self.store, hourly, since))
-        counts = {(row.device, bool(row.is_block)): int(row.total) for row in self.store.rows(sums.group_by(hourly.c.device, is_block))}
-        rows = self.store.rows(self.store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
-        return tuple(
-            DeviceRow(**row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)) for row in rows
-        )
-
     def decisions(self, wanted: DecisionFilter | None = None, *, cursor: int | None = None, limit: int = 100) -> DecisionPage:
         """Return at most `limit` (1 to 1000) of the newest decisions that match, from before `cursor`."""
         limit = max(1, min(limit, PAGE_LIMIT))
@@ -221,12 +195,13 @@ class JournalReader(SightingReader):
         query = select(*key, func.sum(daily.c.count).label("total")).where(self.store.own(daily), is_wanted).group_by(*key).order_by(*key)
         return tuple(DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self.store.rows(query))
 
-    def hours(self, since: float) -> tuple[HourlyCount, ...]:
-        """Count the decisions per device and hour from the hour of `since` on."""
+    def hours(self, since: float, among: Collection[str]) -> tuple[HourlyCount, ...]:
+        """Count the decisions per hour from the hour of `since` on: per device of `among`, and those of all others under no name."""
         is_block = hourly.c.verdict == Verdict.BLOCK.value
         blocked = func.sum(case((is_block, hourly.c.count), else_=0)).label("blocked")
-        query = select(hourly.c.hour, hourly.c.device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
-        query = query.where(_since(self.store, hourly, since)).group_by(hourly.c.hour, hourly.c.device)
+        device = case((hourly.c.device.in_(among), hourly.c.device), else_="").label("device")
+        query = select(hourly.c.hour, device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
+        query = query.where(since_hour(self.store, hourly, since)).group_by(hourly.c.hour, device)
         return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self.store.rows(query))
 
     def hourly_reasons(self, since: float) -> tuple[HourlyReasonCount, ...]:
@@ -366,7 +341,7 @@ def _sums_since(store: Store, since: float, device: str | None) -> list[Select[A
     """Sums by verdict, reason and category: whole days from `daily`, and the hours before them from `hourly`."""
     first_day = -(-int(since // 3600) // 24)
     parts: list[tuple[Table, ColumnElement[bool]]] = [
-        (hourly, _since(store, hourly, since) & (hourly.c.hour < first_day * 24)),
+        (hourly, since_hour(store, hourly, since) & (hourly.c.hour < first_day * 24)),
         (daily, store.own(daily) & (daily.c.day >= first_day)),
     ]
     queries = []
@@ -375,11 +350,6 @@ def _sums_since(store: Store, since: float, device: str | None) -> list[Select[A
         query = select(*key, func.sum(table.c.count).label("total")).where(condition).group_by(*key)
         queries.append(query if device is None else query.where(table.c.device == device))
     return queries
-
-
-def _since(store: Store, table: Table, since: float) -> ColumnElement[bool]:
-    """The condition for this site's rows from the hour of `since` on."""
-    return store.own(table) & (table.c.hour >= int(since // 3600))
 
 
 def is_running_pause(now: float) -> ColumnElement[bool]:

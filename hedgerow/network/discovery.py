@@ -5,6 +5,7 @@ The parsers skip what they cannot read, since the files belong to other programs
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import socket
@@ -166,6 +167,7 @@ def _text(name: DNSLabel) -> str:
 
 REGISTERS = (("oui36.csv", 9), ("mam.csv", 7), ("oui.csv", 6))
 """The IEEE's registers and the number of hexadecimal digits of their prefixes. A longer prefix decides, since shorter ones are shared."""
+_LONGEST, _BLOCK = 9, 6
 IEEE_DATA = Path("/usr/share/ieee-data")
 
 
@@ -179,24 +181,41 @@ def is_randomised_mac(mac: str) -> bool:
 
 
 class VendorLookup:
-    """Looks up vendors by MAC address, each once. `vendor` may read some megabytes: call it from a thread."""
+    """Looks up vendors by MAC address, each block once. `vendor` may read some megabytes: call it from a thread."""
 
     def __init__(self, place: Path = IEEE_DATA) -> None:
         self._place = place
         self._found: dict[str, str] = {}
+        self._divided: frozenset[str] | None = None
 
     def vendor(self, mac: str) -> str:
         """Return the vendor's name; an empty string for a random address, or if no installed register has it."""
         if is_randomised_mac(mac):
             return ""
-        if mac not in self._found:
+        digits = mac.replace(":", "").upper()
+        if self._divided is None:
+            self._divided = self._divided_blocks()
+        # Thousands of devices are of few vendors, and most of their blocks are not divided: one search serves all of a block.
+        key = digits[:_LONGEST] if digits[:_BLOCK] in self._divided else digits[:_BLOCK]
+        if key not in self._found:
             if len(self._found) >= 4096:
                 self._found.clear()
-            self._found[mac] = self._look_up(mac.replace(":", "").upper())
-        return self._found[mac]
+            self._found[key] = self._look_up(key)
+        return self._found[key]
+
+    def _divided_blocks(self) -> frozenset[str]:
+        """Return the blocks of which parts are in the registers of smaller blocks."""
+        blocks: set[str] = set()
+        for name, length in REGISTERS:
+            if length > _BLOCK:
+                with contextlib.suppress(OSError), (self._place / name).open(encoding="utf-8", errors="replace", newline="") as file:
+                    blocks |= {row[1][:_BLOCK] for row in csv.reader(file) if len(row) > 2}
+        return frozenset(blocks)
 
     def _look_up(self, digits: str) -> str:
         for name, length in REGISTERS:
+            if length > len(digits):
+                continue
             try:
                 with (self._place / name).open(encoding="utf-8", errors="replace", newline="") as file:
                     found = _find_vendor(file, digits[:length])

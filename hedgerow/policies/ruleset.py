@@ -76,13 +76,14 @@ class Ruleset:
 class Rulesets:
     """All rulesets of one policy with its grants, pauses, spent budgets and sessions. `devices` finds who asks.
 
-    Each worker has one per snapshot. Not thread-safe. `trusted_from` is as in `TimeRules`.
+    Each worker has one per snapshot. Not thread-safe. `trusted_from` is as in `TimeRules`. Look-ups that depend on the policy alone are
+    taken over from the rulesets `before`, if they are of the same policy.
     """
 
     def __init__(
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
         sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0, trusted_from: float = 0.0,
-        remembered: RememberedSites = NO_SITES, sites: SitesSeen | None = None,
+        remembered: RememberedSites = NO_SITES, sites: SitesSeen | None = None, before: Rulesets | None = None,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
@@ -94,14 +95,16 @@ class Rulesets:
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
-        self.devices = DeviceLookup(policy, names)
-        self._effective_users = EffectiveUsers(policy)
+        last = before if before is not None and before.policy is policy else None
+        self._names = dict(names or {})
+        self.devices: DeviceLookup = last.devices if last is not None and last._names == self._names else DeviceLookup(policy, names)
+        self._effective_users: EffectiveUsers = EffectiveUsers(policy) if last is None else last._effective_users
         self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants, trusted_from)
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
-        self._children = [
+        self._children: list[EffectiveUser] = last._children if last is not None else [
             user for person in policy.people.values() if policy.profiles[person.profile].is_for_children
             if (user := self._effective_users.of_account(f"person:{person.name}")) is not None
         ]  # fmt: skip

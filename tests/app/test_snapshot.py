@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hedgerow.app.control.lists import prepare_generation
-from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch, load_newest
+from hedgerow.app.control.snapshot_files import SnapshotFiles
+from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, SnapshotWatch, load_newest
+from hedgerow.codec import encode
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import DeviceId, Grant, Pause, Request, RequestKind
 from hedgerow.policies.reading.load import parse_policy
@@ -53,6 +56,32 @@ def test_a_new_snapshot_is_seen_once(tmp_path: Path, generation: Path) -> None:
         assert view.snapshot.serial == serial
         assert view.catalogue.host_mask("www.tiktok.com")
         assert watch.open_if_new() is None
+
+
+def test_a_grant_leaves_policy_and_lists_as_they_were_opened(tmp_path: Path, generation: Path) -> None:
+    """With 20,000 devices they take seconds."""
+    files, watch, first = SnapshotFiles(tmp_path), SnapshotWatch(tmp_path), make(generation)
+    files.save(first)
+    before = watch.open_if_new()
+    files.save(replace(first, serial=2, grants=()))
+    after = watch.open_if_new()
+    assert before is not None
+    assert after is not None
+    assert (len(before.rulesets.grants), after.rulesets.grants) == (1, ())
+    assert after.policy is before.policy
+    assert after.catalogue is before.catalogue
+    assert after.rulesets.devices is before.rulesets.devices
+    files.save(replace(first, serial=3, policy=parse_policy(b"", Path("/etc/hedgerow.yaml")), names={"127.0.0.2": "tv"}))
+    changed = watch.open_if_new()
+    assert changed is not None
+    assert changed.policy.people == {}
+    assert changed.rulesets.devices is not after.rulesets.devices
+
+
+def test_a_codec_reads_what_is_saved_and_saves_what_it_reads(generation: Path) -> None:
+    snapshot, codec = make(generation), SnapshotCodec()
+    assert codec.encode(snapshot) == encode(snapshot)
+    assert codec.decode(encode(snapshot)) == SnapshotCodec().decode(codec.encode(snapshot)) == snapshot
 
 
 def test_an_unused_snapshot_is_freed_at_once_with_its_lists(tmp_path: Path, generation: Path) -> None:

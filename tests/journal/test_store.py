@@ -85,7 +85,7 @@ def test_a_site_reads_its_own_rows(sites: tuple[Store, Store]) -> None:
         assert [(row.name, row.blocked) for row in reader.devices(NOW)] == [(store.site, 3)]
         assert [row.count for row in reader.reasons(NOW - 10 * 86400)] == [3]
         assert [row.count for row in reader.blocked_by_day(["tablet"], 0, 99999)] == [3]
-        assert [row.blocked for row in reader.hours(NOW)] == [3]
+        assert [row.blocked for row in reader.hours(NOW, ())] == [3]
         assert [row.detail for row in reader.events()] == [store.site]
         assert (len(reader.requests()), reader.count_open_requests(), len(reader.requests_of("tablet"))) == (1, 1, 1)
         assert [grant.id for grant in reader.grants(NOW)] == [f"g-{store.site}"]

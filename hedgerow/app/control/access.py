@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.publisher import SnapshotPublisher
@@ -97,9 +97,10 @@ class AccessControl:
         await self._publisher.put_in_force()
         return pause
 
-    def person_times(self) -> dict[str, PersonTimes]:
+    def person_times(self, people: Iterable[str]) -> dict[str, PersonTimes]:
         view, now = self._view(), time.time()
-        return {name: person_times(view.rulesets, person, now) for name, person in view.policy.people.items()}
+        known = (view.policy.people[name] for name in people if name in view.policy.people)
+        return {person.name: person_times(view.rulesets, person, now) for person in known}
 
     async def postpone_bedtime(self, person: str, minutes: int, giver: str) -> Grant:
         """Grant the time until the bedtime that holds now and `minutes` more. It takes the place of an earlier such grant."""

@@ -160,6 +160,11 @@ class GatewayController:
         self._verified = 0.0
         self._logged = ""
 
+    @property
+    def is_in_place(self) -> bool:
+        """True while the table is installed as it should be."""
+        return self._in_force is not None
+
     async def run(self) -> None:
         """Reconcile until cancelled."""
         while True:

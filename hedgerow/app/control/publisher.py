@@ -66,6 +66,9 @@ class SnapshotPublisher:
         self.is_enforced = True
         self.applied = AppliedSnapshots(settings.workers_file)
         self._spent: tuple[SpentBudget, ...] = ()
+        self._hashed: Policy | None = None
+        self.policy_hash = ""
+        """A hash of the policy of the last snapshot, empty before the first."""
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
         self._files = SnapshotFiles(settings.state)
@@ -186,7 +189,7 @@ class SnapshotPublisher:
         remembered = await asyncio.to_thread(_remembered, self.sites, self.clock.at_least(now), policy.network.timezone)
         seen = await asyncio.to_thread(self.sites_seen.prepare, policy)
         snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied, remembered, seen)
-        view = LoadedSnapshot(snapshot)
+        view = await asyncio.to_thread(lambda: LoadedSnapshot(snapshot, before=self.view))
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
         log.info("snapshot %d published", snapshot.serial)
@@ -198,10 +201,11 @@ class SnapshotPublisher:
 
     def _record_version(self, policy: Policy, generation: Path, now: float) -> int:
         """Describe the rules and lists in the journal. Returns the id of the description, 0 if the journal cannot be written."""
-        digest = hashlib.sha256(encode(policy)).hexdigest()[:16]
+        if policy is not self._hashed:
+            self._hashed, self.policy_hash = policy, hashlib.sha256(encode(policy)).hexdigest()[:16]
         texts = self.policy_file.texts if policy is self.policy_file.policy else {}
         try:
-            return self.versions.record(now, digest, generation.name, texts, self.lists.versions)
+            return self.versions.record(now, self.policy_hash, generation.name, texts, self.lists.versions)
         except DatabaseError as error:
             log.warning("The version of the rules can't be recorded: %s", error.orig)
             return 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from hedgerow.app.files import error_text
+from hedgerow.app.files import error_text, make_private_folder, write_atomically
 from hedgerow.app.settings import make_memory_folder, memory_folder
-from hedgerow.app.snapshot import FILE_NAME, Snapshot, identity_of
+from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, identity_of
 
 
 class SnapshotFiles:
@@ -16,6 +16,7 @@ class SnapshotFiles:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._written: tuple[int, int, int] | None = None
+        self._codec = SnapshotCodec()
 
     @property
     def is_on_disk(self) -> bool:
@@ -25,7 +26,7 @@ class SnapshotFiles:
     def save(self, snapshot: Snapshot) -> str:
         """Write to memory and to the disk. Returns why the disk failed, empty if it did not. Raises OSError if both failed."""
         try:
-            snapshot.save(make_memory_folder(self._state))
+            _write(make_memory_folder(self._state), self._codec.encode(snapshot))
             is_in_memory = True
         except OSError:
             is_in_memory = False
@@ -39,9 +40,14 @@ class SnapshotFiles:
     def save_on_disk(self, snapshot: Snapshot) -> str:
         """Write to the disk. Returns why that failed, empty if it did not."""
         try:
-            snapshot.save(self._state)
+            _write(self._state, self._codec.encode(snapshot))
         except OSError as error:
             self._written = None
             return error_text(error)
         self._written = identity_of(self._state / FILE_NAME)
         return ""
+
+
+def _write(folder: Path, data: bytes) -> None:
+    make_private_folder((folder / FILE_NAME).parent)
+    write_atomically(folder / FILE_NAME, data)

@@ -95,6 +95,7 @@ class WebControl(EnforcedRules):
             clock_is_behind=self._publisher.clock.is_behind,
             has_gateway=config_file(self._settings.state).exists(),
             block_page=next(iter(self._settings.page_addresses), ""),
+            policy_hash=self._publisher.policy_hash,
         )
 
     def names(self) -> WebNames:

@@ -19,7 +19,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.workers.upstreams import system_resolv_conf
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.journal.event_sender import EventSender
-from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, ProtectionSeen, SiteSeen
+from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, ProtectionSeen, SiteSeen, heartbeat
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
@@ -270,3 +270,4 @@ class Worker:
         while True:
             await asyncio.sleep(COUNTERS_INTERVAL_S)
             self._events.report_totals(self.counters())
+            self.send(heartbeat(self.role, self.index, time.time()))

@@ -42,8 +42,12 @@ def has_owner(policy: Policy, device: Device, owner: str) -> bool:
 
 
 def owner_edits(policy: Policy, device: str, owner: str) -> list[Edit]:
-    """Give a device to a person, to everybody or to nobody, or let it follow a profile without a person. Raises `InvalidInput`."""
+    """Give a device to a person, to everybody or to nobody, or let it follow a profile without a person. Raises `InvalidInput`.
+
+    A person's name alone is an owner too.
+    """
     known = find_device(policy, device)
+    owner = f"person:{owner}" if owner in policy.people and owner != EVERYBODY else owner
     if known.is_seat:
         raise InvalidInput("%(device)s is a seat: its guests use it in turn.", device=device)
     kind, _, name = owner.partition(":")

@@ -137,7 +137,8 @@ def services_named(text: str) -> tuple[Service, ...]:
 
 def owners_of(policy: Policy, devices: Iterable[DeviceRow]) -> list[tuple[str, str]]:
     """Return the values and names by which an explanation is asked for: people with a device, and devices without a person."""
-    people = [(f"person:{name}", name) for name in policy.people if any(each.person == name for each in policy.devices.values())]
+    owners = {each.person for each in policy.devices.values()}
+    people = [(f"person:{name}", name) for name in policy.people if name in owners]
     others = {each.id: str(each.id) for each in policy.devices.values() if not each.person}
     others |= {row.device: row.name or row.device for row in devices if row.device not in policy.devices}
     return people + [(f"device:{id}", name) for id, name in others.items()]

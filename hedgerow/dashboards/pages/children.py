@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.pages.graphics import UseBar, use_bar
+from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
 from hedgerow.journal.reader import DeviceRow, RequestRow, UsageCount
 from hedgerow.policies.expiry import PersonTimes
@@ -19,6 +20,9 @@ from hedgerow.policies.times.closing import Closure
 
 ONLINE_NOW_S = 300.0
 """Age of the last request of a device that is in use."""
+
+MAX_CARDS = 36
+"""Children with a card at a time; the page of people has all of them."""
 
 _MINUTES_NOW = 5
 _SUBJECTS_NOW, _SUBJECTS_SHOWN = 2, 5
@@ -94,9 +98,18 @@ def children_of(policy: Policy) -> list[Person]:
     return [person for person in policy.people.values() if policy.profiles[person.profile].is_for_children]
 
 
-def devices_of(policy: Policy, person: str) -> list[str]:
+def devices_of(index: PolicyIndex, person: str) -> list[str]:
     """Return the devices that belong to one person alone."""
-    return [device.id for device in policy.devices.values() if device.person == person]
+    return [device.id for device in index.devices_of.get(person, ())]
+
+
+def shown_children(policy: Policy, requests: Iterable[RequestRow], pauses: Iterable[Pause]) -> list[Person]:
+    """Return the children with a card: all of them or, of more than `MAX_CARDS`, those who wait or are paused first."""
+    children = children_of(policy)
+    if len(children) > MAX_CARDS:
+        first = {request.person for request in requests} | {pause.person for pause in pauses}
+        children.sort(key=lambda person: person.name not in first)
+    return children[:MAX_CARDS]
 
 
 def shows_sites(policy: Policy, person: Person) -> bool:
@@ -105,24 +118,25 @@ def shows_sites(policy: Policy, person: Person) -> bool:
 
 
 def child_cards(
-    policy: Policy, day: DaySoFar, times: Mapping[str, PersonTimes], budgets: Iterable[BudgetRow], midnight: float, now: float
-) -> list[ChildCard]:
-    """Return a card for each child. All pictures have the same scale."""
-    budgets = tuple(budgets)
-    children = children_of(policy)
-    use = {person.name: _use(policy, person, day) for person in children}
+    index: PolicyIndex, children: Iterable[Person], day: DaySoFar, times: Mapping[str, PersonTimes], budgets: Iterable[BudgetRow],
+    midnight: float, now: float,
+) -> list[ChildCard]:  # fmt: skip
+    """Return a card for each of some children. All pictures have the same scale."""
+    budgets, children = tuple(budgets), tuple(children)
+    use = {person.name: _use(index, person, day) for person in children}
     totals = [max(total, sum(shown.values())) for total, shown in use.values()]
     limits = [row.limit for row in budgets if row.limit and not row.subject]
     scale = max([60, *totals, *limits])
-    return [_card(policy, person, day, times[person.name], budgets, use[person.name], scale, midnight, now) for person in children]
+    return [_card(index, person, day, times[person.name], budgets, use[person.name], scale, midnight, now) for person in children]
 
 
 def _card(
-    policy: Policy, person: Person, day: DaySoFar, times: PersonTimes, budgets: tuple[BudgetRow, ...],
+    index: PolicyIndex, person: Person, day: DaySoFar, times: PersonTimes, budgets: tuple[BudgetRow, ...],
     use: tuple[int, dict[str, int]], scale: int, midnight: float, now: float,
 ) -> ChildCard:  # fmt: skip
+    policy = index.policy
     own = tuple(row for row in budgets if row.whose == person.name)
-    ids = set(devices_of(policy, person.name))
+    ids = set(devices_of(index, person.name))
     devices = tuple(row for row in day.devices if row.device in ids or row.person == person.name)
     seen = max((row.last_seen for row in devices), default=None)
     pause = next((each for each in day.pauses if each.person == person.name), None)
@@ -165,14 +179,14 @@ def _now_on(day: DaySoFar, devices: set[str], midnight: float, now: float) -> tu
     return tuple(subject for _, subject in sorted(fresh, reverse=True)[:_SUBJECTS_NOW])
 
 
-def _use(policy: Policy, person: Person, day: DaySoFar) -> tuple[int, dict[str, int]]:
+def _use(index: PolicyIndex, person: Person, day: DaySoFar) -> tuple[int, dict[str, int]]:
     """Return the minutes of the day in all, and by service and site, or by topic where the log is private. The longest come first."""
     account = f"person:{person.name}"
     total = sum(row.minutes for row in day.usage if row.account == account and not row.subject)
     found: dict[str, int] = {}
-    if shows_sites(policy, person):
+    if shows_sites(index.policy, person):
         bits: dict[str, int] = {}
-        for device in devices_of(policy, person.name):
+        for device in devices_of(index, person.name):
             for subject, minutes in day.minutes.get(device, {}).items():
                 bits[subject] = bits.get(subject, 0) | minutes
         found = {subject: minutes.bit_count() for subject, minutes in bits.items()}

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException, Request
 from jinja2 import Environment
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
@@ -27,6 +29,7 @@ from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.forms import nearest_page
+from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
@@ -116,6 +119,9 @@ class PageContext:
     def policy(self) -> Policy:
         return self.control.policy()
 
+    def index(self) -> PolicyIndex:
+        return self.renderer.index()
+
 
 class PageGroup:
     """Pages with a common subject. Methods marked with `routes.get` and `routes.post` become routes, in their order."""
@@ -145,6 +151,19 @@ class PageGroup:
         return await self._context.editor.change(principal_of(request).name, text, *edits)
 
 
+class RenderedPage(HTMLResponse):
+    """A page that is rendered in a thread when it is sent, so that a long one does not hold the event loop."""
+
+    def __init__(self, render: Callable[[], str], status_code: int, headers: Mapping[str, str]) -> None:
+        super().__init__("", status_code, headers)
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.body = self.render(await run_in_threadpool(self._render))
+        self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
 class Renderer:
     """Templates and their common values in each language."""
 
@@ -154,6 +173,11 @@ class Renderer:
         self._versions = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.files.items()}
         self._icons = frozenset(re.findall('<symbol id="([a-z-]+)"', self.files["icons.svg"].decode()))
         self._templates: dict[str, Environment] = {}
+        self._latest = LatestIndex()
+
+    def index(self) -> PolicyIndex:
+        """Return the look-ups in the policy in force."""
+        return self._latest.of(self._control.policy())
 
     def warm(self) -> None:
         """Load the templates and locale data, so that first requests are fast. Call it from any thread."""
@@ -178,7 +202,7 @@ class Renderer:
         return self._render(request, "error.html", status, _ANONYMOUS, {"code": status, "message": text, "before": referring_page(request)})
 
     def _render(self, request: HTTPConnection, template: str, code: int, principal: Principal, values: dict[str, Any]) -> Response:
-        now, status, reader = self._clock(), self._control.status(), language_of(request)
+        now, status, reader, index = self._clock(), self._control.status(), language_of(request), self.index()
         where, path, saved = labels.zone(status.timezone), request.url.path, request.query_params.get("saved", "")
         values = {
             "now": now,
@@ -188,17 +212,18 @@ class Renderer:
             "may": {scope.value: scope in principal.scopes for scope in AccessScope},
             "nav": self._nav(principal, path),
             "path": path,
-            "hue_of": self._hue_of,
-            "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
+            "hue_of": lambda name: index.hues.get(name, 0),
+            "profile_titles": {name: reader.gettext(profile.title) for name, profile in index.policy.profiles.items()},
             "saved": saved if saved in ("done", "erased") or (saved.isdecimal() and len(saved) < 19) else "",
             "enforced": enforcement_text(self._control.enforcement(), reader) if saved not in ("", "erased") else "",
         } | values
-        text = self._environment(reader).get_template(template).render(values)
-        return HTMLResponse(text, code, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})
+        environment = self._environment(reader)
+        headers = {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"}
+        return RenderedPage(lambda: environment.get_template(template).render(values), code, headers)
 
     def _nav(self, principal: Principal, path: str) -> list[NavEntry]:
         """Return the links of the pages that the principal may open. Only networks with seats have a counter."""
-        has_seats = any(device.is_seat for device in self._control.policy().devices.values())
+        has_seats = self.index().has_seats
         allowed = [entry for entry in _NAV if entry[3] & principal.scopes and (has_seats or entry[0] != COUNTER_PATH)]
         return [
             NavEntry(href, label, icon, _is_current(href, path), place >= _NAV_PLACES)
@@ -210,10 +235,6 @@ class Renderer:
             environment = self._templates[reader.code] = make_environment(reader)
             environment.globals |= {"static": self._static_path, "icon": self._icon, "initials": labels.initials, "languages": LANGUAGES}
         return self._templates[reader.code]
-
-    def _hue_of(self, name: str) -> int:
-        """Return the number of a person's colour (0 to 7)."""
-        return labels.hues(self._control.policy().people).get(name, 0)
 
     def _static_path(self, name: str) -> str:
         """Return the path of a static file, with a version, so that browsers may keep it."""

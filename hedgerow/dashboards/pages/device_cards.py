@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 from hedgerow.dashboards.device_match import DeviceTraits, likely_matches
 from hedgerow.dashboards.edits.devices import owner_of
+from hedgerow.dashboards.policy_index import PolicyIndex, users_of
 from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.network.discovery import VendorLookup, is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
-from hedgerow.policies.identity import DeviceLookup
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import parse_mac
 
 PAGE_SIZE = 24
-"""Devices on a page, so that it stays small with hundreds of them."""
+"""Devices on a page, so that it stays small with thousands of them."""
+
+NEW_DEVICES = 100
+"""Devices without a name that are shown at a time."""
+
+RECENT_DEVICES = 500
+"""Devices seen last among which new ones are looked for, and what they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class DeviceCard:
     @property
     def group(self) -> str:
         """The people who use it, or an empty text for a device without a person."""
-        return self.device.person or ", ".join(self.device.sharers)
+        return users_of(self.device)
 
     def matches(self, words: Sequence[str]) -> bool:
         """Tell whether each word occurs in what the card shows."""
@@ -79,37 +85,49 @@ class CardPage:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCards:
-    """All devices: those of the policy by owner and name, and new ones, the latest first."""
+    """A page of the devices of the policy that match, by owner and name, and new devices, the latest first."""
 
-    known: list[DeviceCard]
+    found: CardPage
     new: list[NewDeviceCard]
 
     @classmethod
-    def load(cls, policy: Policy, reader: JournalReader, vendors: VendorLookup, *, since: float, has_gateway: bool) -> DeviceCards:
-        """Read what is known of each device. Reads the journal, and the registers of makers once: call it from a thread."""
-        rows = reader.devices(since)
-        seen = _rows_of_named(policy, rows)
-        protections = protections_by_device(policy.devices.values(), reader.protections(), has_gateway=has_gateway)
-        known = [_card(device, seen.get(name), vendors, protections[name]) for name, device in policy.devices.items()]
-        new = new_device_cards(policy, rows, vendors)
-        places = {name: place for place, name in enumerate(policy.people)}
-        known.sort(key=lambda card: (card.device.is_seat, not card.group, places.get(card.group, len(places)), card.group, card.id.lower()))
-        return cls(known, new)
+    def load(
+        cls, index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, wanted: DeviceFilter, *, since: float, has_gateway: bool
+    ) -> DeviceCards:
+        """Read what is known of the devices of a page. Reads the journal, and the registers of makers: call it from a thread."""
+        words = wanted.text.casefold().split()
+        matching = _matching(index, reader, vendors, words, since) if words else index.by_owner
+        pages = max(1, -(-len(matching) // PAGE_SIZE))
+        number = min(max(1, wanted.page), pages)
+        shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+        seen = _rows_of_named(index, reader.devices(since, _keys_of(shown)))
+        rows = reader.protections([device.id for device in shown])
+        protections = protections_by_device(shown, rows, has_gateway=has_gateway)
+        groups: dict[str, list[DeviceCard]] = {}
+        for device in shown:
+            card = _card(device, seen.get(device.id), vendors, protections[device.id])
+            groups.setdefault("seat:" if device.is_seat else card.group, []).append(card)
+        new = new_device_cards(index, reader.recent_devices(since, RECENT_DEVICES), vendors)
+        return cls(CardPage(list(groups.items()), number, pages, len(matching)), new)
 
-    def matching(self, text: str) -> list[DeviceCard]:
-        """Return the devices of the policy in which every word of a text occurs."""
-        words = text.casefold().split()
-        return [card for card in self.known if card.matches(words)]
+
+def _matching(
+    index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, words: Sequence[str], since: float
+) -> Sequence[Device]:  # fmt: skip
+    """Return the devices of the policy in which every word of a search occurs."""
+    seen = _rows_of_named(index, reader.devices(since))
+    nothing = protections_by_device(index.by_owner, (), has_gateway=False)
+    cards = (_card(device, seen.get(device.id), vendors, nothing[device.id]) for device in index.by_owner)
+    return [card.device for card in cards if card.matches(words)]
 
 
-def page_of(cards: Sequence[DeviceCard], number: int) -> CardPage:
-    """Return a page of cards, or the nearest one."""
-    pages = max(1, -(-len(cards) // PAGE_SIZE))
-    number = min(max(1, number), pages)
-    groups: dict[str, list[DeviceCard]] = {}
-    for card in cards[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]:
-        groups.setdefault("seat:" if card.device.is_seat else card.group, []).append(card)
-    return CardPage(list(groups.items()), number, pages, len(cards))
+def _keys_of(devices: Iterable[Device]) -> list[str]:
+    """Return what the journal may call devices: their names or, until they got them, their addresses."""
+    return [
+        key
+        for device in devices
+        for key in (device.id, *device.macs, *(str(network.network_address) for network in device.networks if network.num_addresses == 1))
+    ]
 
 
 def _card(device: Device, seen: DeviceRow | None, vendors: VendorLookup, protections: DeviceProtections) -> DeviceCard:
@@ -119,12 +137,20 @@ def _card(device: Device, seen: DeviceRow | None, vendors: VendorLookup, protect
     return DeviceCard(device.id, device, seen, device.kind or guess_kind(*names, vendor=maker), maker, mac, protections, owner_of(device))
 
 
-def new_device_cards(policy: Policy, rows: Sequence[DeviceRow], vendors: VendorLookup) -> list[NewDeviceCard]:
-    """Return the devices without a name, in the order of `rows`. Reads the registers of makers once: call it from a thread."""
-    seen = _rows_of_named(policy, rows)
-    known = [_traits(name, device.macs, seen.get(name), vendors, device) for name, device in policy.devices.items() if not device.is_seat]
+def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: VendorLookup) -> list[NewDeviceCard]:
+    """Return the first devices without a name, in the order of `rows`. Reads the registers of makers once: call it from a thread.
+
+    In a large network, only devices in `rows` are compared with the new ones.
+    """
+    policy = index.policy
+    seen = _rows_of_named(index, rows)
+    candidates = policy.devices if len(policy.devices) <= RECENT_DEVICES else seen
+    known = [
+        _traits(name, device.macs, seen.get(name), vendors, device)
+        for name in candidates if not (device := policy.devices[DeviceId(name)]).is_seat
+    ]  # fmt: skip
     cards = []
-    for row in unnamed_devices(policy, rows):
+    for row in unnamed_devices(index, rows)[:NEW_DEVICES]:
         traits = _traits(row.device, (), row, vendors)
         likely = tuple(policy.devices[id] for id in likely_matches(traits, known))
         cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely))
@@ -133,7 +159,7 @@ def new_device_cards(policy: Policy, rows: Sequence[DeviceRow], vendors: VendorL
 
 def likely_names(policy: Policy, rows: Sequence[DeviceRow], new: DeviceRow, vendors: VendorLookup) -> tuple[str, ...]:
     """Return the named devices that a new one may be. `rows` are all devices seen. As `new_device_cards`, for a thread."""
-    cards = new_device_cards(policy, [new, *(row for row in rows if row.device != new.device)], vendors)
+    cards = new_device_cards(PolicyIndex(policy), [new, *(row for row in rows if row.device != new.device)], vendors)
     return tuple(device.id for card in cards if card.id == new.device for device in card.likely)
 
 
@@ -145,29 +171,29 @@ def _traits(id: str, macs: Sequence[str], row: DeviceRow | None, vendors: Vendor
     return DeviceTraits(DeviceId(id), mac, names, maker, kind, row.first_seen if row else None, row.last_seen if row else None)
 
 
-def _rows_of_named(policy: Policy, rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
+def _rows_of_named(index: PolicyIndex, rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
     """Return the latest row of each device of the policy."""
-    find, seen = DeviceLookup(policy).find, dict[str, DeviceRow]()
+    find, devices, seen = index.lookup.find, index.policy.devices, dict[str, DeviceRow]()
     for row in rows:
         # A device that was renamed just now is still in the journal under its old name.
-        device = policy.devices.get(row.device) or find(row.address or row.device, row.mac or parse_mac(row.device))
+        device = devices.get(row.device) or find(row.address or row.device, row.mac or parse_mac(row.device))
         if device is not None and device.known:
             seen.setdefault(device.id, row)
     return seen
 
 
-def unnamed_devices(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
+def unnamed_devices(index: PolicyIndex, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
     """Return the rows of devices without a name, one per device. Rows from before a device was named are left out.
 
     An IPv6 link is no device. An IP address is none if a device with a MAC address was seen at it.
     """
-    find, rows = DeviceLookup(policy).find, tuple(rows)
+    find, devices, rows = index.lookup.find, index.policy.devices, tuple(rows)
     at_devices = {row.address for row in rows if row.mac or parse_mac(row.device)}
     unnamed = []
     for row in rows:
         if "/" in row.device or (row.device in at_devices and row.mac is None):
             continue
         device = find(row.address or row.device, row.mac or parse_mac(row.device))
-        if row.device not in policy.devices and (device is None or not device.known):
+        if row.device not in devices and (device is None or not device.known):
             unnamed.append(row)
     return unnamed

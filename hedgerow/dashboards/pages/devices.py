@@ -21,7 +21,7 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.yaml_text import Edit, remove, rename
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
-from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter, page_of
+from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
@@ -46,19 +46,20 @@ class DevicePages(PageGroup):
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
         asking = context.control.device_at(peer_address(request.scope))
+        index = context.index()
         cards = await run_in_threadpool(
-            DeviceCards.load, policy, context.reader, self._vendors,
+            DeviceCards.load, index, context.reader, self._vendors, wanted,
             since=labels.midnight_before(now, labels.zone(policy.network.timezone)), has_gateway=context.control.status().has_gateway,
         )  # fmt: skip
         pauses = await run_in_threadpool(context.reader.pauses, now)
         return self._page(
             request,
             "devices.html",
-            found=page_of(cards.matching(wanted.text), wanted.page),
+            found=cards.found,
             filter=wanted,
-            total=len(cards.known),
-            new=cards.new[:100],
-            seats=[card.id for card in cards.known if card.device.is_seat],
+            total=len(policy.devices),
+            new=cards.new,
+            seats=[device.id for device in index.by_owner if device.is_seat] if index.has_seats else [],
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),
             residents=list(policy.people),

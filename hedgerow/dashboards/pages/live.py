@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from itertools import islice
 
 from fastapi import Request
 from sqlalchemy.exc import DatabaseError
@@ -27,6 +28,9 @@ log = logging.getLogger("hedgerow.pages")
 MAX_STREAMS, MAX_STREAMS_PER_SESSION = 32, 4
 LOOK_INTERVAL_S = 1.0
 _LOOKS_PER_HEARTBEAT = 15
+_PEOPLE = 100
+"""People whose times are looked at. In larger networks *Today* does not show everybody."""
+
 _LOOKS_PER_ACTIVITY = 10
 """Looks between two reports of new decisions, which arrive all the time."""
 
@@ -131,7 +135,7 @@ class LivePages(PageGroup):
         requests, grants, pauses, newest = await run_in_threadpool(self._read, context.clock(), is_due)
         self._newest = newest if newest is not None else self._newest
         now, budgets = context.clock(), context.budgets()
-        people = context.control.person_times().items()
+        people = context.control.person_times(islice(context.policy().people, _PEOPLE)).items()
         times = [(name, each.closed, each.bedtime if (each.bedtime or 0) > now else 0) for name, each in people]
         status = context.control.status()
         lists = (status.lists, status.starter_only)

@@ -14,6 +14,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
 from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
 from hedgerow.dashboards.routes import OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
@@ -50,7 +51,7 @@ class LogPages(PageGroup):
         choices = periods(context.clock(), labels.zone(context.control.status().timezone))
         period = next((each for each in choices if each.value == day), choices[0])
         filters = {"person": person, "device": device, "verdict": verdict, "host": host.strip(), "day": period.value}
-        devices = await run_in_threadpool(context.reader.devices, context.clock())
+        devices = await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
         activity = await run_in_threadpool(self._read, filters, period, devices)
         grouped = group_activity(activity.hosts, context.control.names().known)
         return self._page(
@@ -106,7 +107,7 @@ class LogPages(PageGroup):
             since=None if number is None else context.clock() - number * 86400,
         )
         page = await run_in_threadpool(context.reader.decisions, wanted, cursor=cursor, limit=_ROWS)
-        devices = await run_in_threadpool(context.reader.devices, context.clock())
+        devices = await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
         export = urlencode({"format": "csv", **filters} | ({} if wanted.since is None else {"since": round(wanted.since)}))
         filters["days"] = days if days in _DAYS else ""
         return self._page(

@@ -18,7 +18,7 @@ from hedgerow.dashboards.edits.household import find_person, name_device_edits
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
-from hedgerow.dashboards.pages.device_cards import unnamed_devices
+from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, unnamed_devices
 from hedgerow.dashboards.routes import DEVICES, MANAGE, OPERATE, get, post
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.journal.reader import DeviceRow
@@ -91,9 +91,9 @@ class NewDevicePages(PageGroup):
 
     async def _row(self, device: str) -> DeviceRow:
         """Return the row of a device that was seen and has no name."""
-        policy, reader = self._context.policy(), self._context.reader
-        rows = await run_in_threadpool(reader.devices, self._context.clock())
-        row = next((row for row in unnamed_devices(policy, rows) if row.device == device), None)
+        context = self._context
+        rows = await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
+        row = next((row for row in unnamed_devices(context.index(), rows) if row.device == device), None)
         if row is None:
             raise InvalidInput("'%(device)s' has a name already, or was not seen.", device=device)
         return row

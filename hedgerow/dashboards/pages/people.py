@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Form, Path, Request
+from fastapi import Form, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -34,6 +34,9 @@ from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times,
 from hedgerow.policies.model import Device, Person
 from hedgerow.policies.times.schedule import DAY_NAMES
 
+PAGE_SIZE = 48
+"""People on a page."""
+
 type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
 
@@ -42,14 +45,28 @@ class PeoplePages(PageGroup):
     """`/people`, `/people/NAME` and its forms."""
 
     @get("/people", READ)
-    async def people(self, request: Request) -> Response:
-        policy = self._context.policy()
-        devices = {name: [device.id for device in policy.devices.values() if device.person == name] for name in policy.people}
+    async def people(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
+        """Show the people whose name or device matches."""
+        index, words = self._context.index(), q.casefold().split()
+        devices = {name: [device.id for device in index.devices_of.get(name, ())] for name in index.policy.people}
+        found = [
+            person for name, person in index.policy.people.items()
+            if all(word in " ".join((name, *devices[name])).casefold() for word in words)
+        ]  # fmt: skip
+        pages = max(1, -(-len(found) // PAGE_SIZE))
+        number = min(max(1, page), pages)
         pauses = await run_in_threadpool(self._context.reader.pauses, self._context.clock())
-        paused = {pause.person for pause in pauses if pause.person}
         return self._page(
-            request, "people.html", people=policy.people.values(), profiles=policy.profiles, devices=devices, paused=paused
-        )  # fmt: skip
+            request,
+            "people.html",
+            people=found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE],
+            total=len(index.policy.people),
+            query=q.strip(),
+            number_of_page=number,
+            pages=pages,
+            devices=devices,
+            paused={pause.person for pause in pauses if pause.person},
+        )
 
     @get("/people/{name}", READ)
     async def person(self, request: Request, name: PersonName) -> Response:
@@ -91,7 +108,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
     """Return a person's page."""
     policy, person, reader, now = context.policy(), find_person(context.policy(), name), language_of(request), context.clock()
     pauses = await run_in_threadpool(context.reader.pauses, now)
-    devices = [device for device in policy.devices.values() if device.person == name]
+    devices = list(context.index().devices_of.get(name, ()))
     switches = await _switch_values(context, request, person, devices)
     budgets = [row for row in context.budgets() if row.whose == name]
     today = datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date()
@@ -125,7 +142,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
 async def _switch_values(context: PageContext, request: Request, person: Person, devices: Sequence[Device]) -> dict[str, Any]:
     """Return the values of the template's part about switches. The query names the switch that has just been changed."""
     policy, reader, now = context.policy(), language_of(request), context.clock()
-    rows = await run_in_threadpool(context.reader.protections)
+    rows = await run_in_threadpool(context.reader.protections, [device.id for device in devices])
     protections = protections_by_device(devices, rows, has_gateway=context.control.status().has_gateway)
     where = labels.zone(policy.network.timezone)
     words = SwitchWords(reader, lambda at: reader.clock(at, now, where), protections)

@@ -11,24 +11,34 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import Control, InvalidInput, Spared, spared_by
+from hedgerow.dashboards.control import BudgetRow, Control, InvalidInput, Spared, spared_by
 from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.pages.children import DaySoFar, child_cards, children_of, devices_of, shows_sites, subject_of
+from hedgerow.dashboards.pages.children import (
+    MAX_CARDS,
+    DaySoFar,
+    child_cards,
+    children_of,
+    devices_of,
+    shown_children,
+    shows_sites,
+    subject_of,
+)
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
-from hedgerow.dashboards.pages.device_cards import NewDeviceCard, new_device_cards, unnamed_devices
+from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, new_device_cards, unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
+from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.journal.visits import VisitReader
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.expiry import expiring_rules
-from hedgerow.policies.model import Grant, GrantDuration, Pause, Verdict
+from hedgerow.policies.model import Grant, GrantDuration, Pause, Person, Verdict
 from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
-_ROWS, _ROWS_READ = 8, 200
+_ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
@@ -49,6 +59,8 @@ class _Today:
     days: tuple[PersonDay, ...]
     so_far: DaySoFar
     new: tuple[NewDeviceCard, ...]
+    children: tuple[Person, ...]
+    online: int
 
 
 class TodayPages(PageGroup):
@@ -75,20 +87,24 @@ class TodayPages(PageGroup):
     async def _values(self) -> dict[str, Any]:
         """Return the values of the page and its parts."""
         context = self._context
-        policy, status = context.policy(), context.control.status()
-        now = context.clock()
+        index, status = context.index(), context.control.status()
+        policy, now = index.policy, context.clock()
         midnight = labels.midnight_before(now, labels.zone(status.timezone))
-        today = await run_in_threadpool(self._read, midnight, now)
+        today = await run_in_threadpool(self._read, index, midnight, now)
         budgets = context.budgets()
-        cards = child_cards(policy, today.so_far, context.control.person_times(), budgets, midnight, now)
+        times = context.control.person_times([child.name for child in today.children])
+        cards = child_cards(index, today.children, today.so_far, times, budgets, midnight, now)
         on_cards = {request.id for card in cards for request in card.requests}
-        unnamed = unnamed_devices(policy, today.devices)
+        unnamed = unnamed_devices(index, today.devices)
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
+        online = [device for device in devices if now - device.last_seen < ONLINE_S]
         return {
             "today": today,
             "people": sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
-            "online": [device for device in devices if now - device.last_seen < ONLINE_S],
+            "online": online,
+            "online_count": today.online if len(today.devices) >= RECENT_DEVICES else len(online),
+            "more_children": len(children_of(policy)) - len(cards),
             "devices": devices,
             "unnamed": unnamed,
             "new": today.new[:_NEW_DEVICES],
@@ -99,7 +115,7 @@ class TodayPages(PageGroup):
             "holds_new": status.has_gateway and policy.profiles[policy.network.unknown_devices].is_for_children,
             "cards": cards,
             "others": [request for request in today.requests if request.id not in on_cards],
-            "budgets": [row for row in budgets if row.whose not in {card.name for card in cards}],
+            "budgets": _other_budgets(budgets, {card.name for card in cards}),
             "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
         }
 
@@ -180,10 +196,16 @@ class TodayPages(PageGroup):
         made = await self._context.codes.make(order, principal_of(request).name)
         return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 
-    def _read(self, midnight: float, now: float) -> _Today:
-        reader, policy = self._context.reader, self._context.policy()
-        hours, devices, requests, pauses = reader.hours(midnight), reader.devices(midnight), reader.requests(), reader.pauses(now)
-        named = [device for person in children_of(policy) if shows_sites(policy, person) for device in devices_of(policy, person.name)]
+    def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:
+        reader, policy = self._context.reader, index.policy
+        requests, pauses = reader.requests(), reader.pauses(now)
+        children = shown_children(policy, requests, pauses)
+        shown = [*(child.name for child in children), *(name for name in policy.people if policy.people[name] not in children)][:MAX_CARDS]
+        own = [device for name in shown for device in devices_of(index, name)]
+        found = {row.device: row for row in (*reader.recent_devices(midnight, RECENT_DEVICES), *reader.devices(midnight, own))}
+        devices = tuple(sorted(found.values(), key=lambda row: (-row.last_seen, row.device)))
+        hours = reader.hours(midnight, own)
+        named = [device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)]
         return _Today(
             devices=devices,
             blocked=merge_similar(reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows)[:_ROWS],
@@ -194,8 +216,15 @@ class TodayPages(PageGroup):
             bars=blocked_by_hour(hours, midnight, now),
             days=person_days(policy, hours, midnight, now),
             so_far=DaySoFar(devices, requests, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
-            new=_unanswered(new_device_cards(policy, devices, self._vendors), pauses, now),
+            new=_unanswered(new_device_cards(index, devices, self._vendors), pauses, now),
+            children=tuple(children),
+            online=reader.count_devices(now - ONLINE_S),
         )
+
+
+def _other_budgets(budgets: Iterable[BudgetRow], on_cards: set[str]) -> list[BudgetRow]:
+    """Return the budgets that no card shows, of a large network the first."""
+    return [row for row in budgets if row.whose not in on_cards][:_BUDGETS]
 
 
 def _unanswered(cards: Iterable[NewDeviceCard], pauses: Iterable[Pause], now: float) -> tuple[NewDeviceCard, ...]:

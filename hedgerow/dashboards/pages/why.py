@@ -16,6 +16,7 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.control import ExplanationView, InvalidInput
 from hedgerow.dashboards.pages.activity_groups import group_activity, owners_of, services_named
 from hedgerow.dashboards.pages.context import PageGroup
+from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
 from hedgerow.dashboards.pages.forms import at_field, refusal_of
 from hedgerow.dashboards.routes import READ, get
 from hedgerow.journal.activity import ActivityFilter, HostActivity
@@ -102,7 +103,7 @@ class WhyPages(PageGroup):
     async def _owners(self, who: str, device: str) -> list[tuple[str, str]]:
         """Return the choices of people and devices, among them the device that is asked about."""
         context = self._context
-        owners = owners_of(context.policy(), await run_in_threadpool(context.reader.devices, context.clock()))
+        owners = owners_of(context.policy(), await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES))
         return owners if not device or who in dict(owners) else [(who, device), *owners]
 
     def _whose(self, text: str) -> Whose:

@@ -9,7 +9,7 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -160,13 +160,13 @@ class LedgerControl:
     def enforcement(self) -> Enforcement:
         return self.enforced
 
-    def person_times(self) -> dict[str, PersonTimes]:
+    def person_times(self, people: Iterable[str]) -> dict[str, PersonTimes]:
         policy = self.policy()
         view = view_of(policy, self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
-        return {name: person_times(view.rulesets, person, NOW) for name, person in policy.people.items()}
+        return {name: person_times(view.rulesets, policy.people[name], NOW) for name in people if name in policy.people}
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
-        bedtime = self.person_times()[person].bedtime
+        bedtime = self.person_times([person])[person].bedtime
         if bedtime is None:
             raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
         grant = Grant(secrets.token_hex(4), LATER_BEDTIME, actor, NOW, bedtime + minutes * 60, person=person)
