@@ -44,6 +44,8 @@ _FROM_WHERE_IT_BEGAN = ("found unexpected end of stream", "while scanning an ali
 _UNCLOSED = ("expected ',' or ']'", "expected ',' or '}'")
 _OF_THE_LINE_ABOVE = ("mapping values are not allowed", "could not find expected ':'", "did not find expected key")
 
+_MAX_TEXT = 1000
+
 _LONG_WORD = re.compile(r"(\S{160})\S+")
 """A long value in a message; its beginning is enough to find it."""
 
@@ -82,8 +84,8 @@ class YamlTree:
     def origin_of(self, path: KeyPath, key: bool = False) -> Origin:
         """Return the file, line and text of the value at `path`."""
         source, lines = self.text_of(path)
-        line, _ = self.place_of(path, key)
-        return Origin(source, line, lines[line - 1].strip() if line <= len(lines) else "")
+        line, column = self.place_of(path, key)
+        return Origin(source, line, _text_at(lines, line, column))
 
     def text_of(self, path: KeyPath) -> tuple[str, list[str]]:
         """Return the file that contains `path`, included or the tree's own, and its lines."""
@@ -97,14 +99,14 @@ class YamlTree:
     def add_problem(self, path: KeyPath, message: str, key: bool = False) -> None:
         line, column = self.place_of(path, key)
         source, lines = self.text_of(path)
-        text = lines[line - 1].strip() if line <= len(lines) else ""
+        text = _text_at(lines, line, column)
         if _begins_with_curly_quotes(lines, line, column):
             message += ". The typographic quotes are part of the text: use straight ones, \" or '"
         message = _LONG_WORD.sub(r"\1…", message)
         self.problems.append(Problem(source, line, column, message, text, path=dotted_path(path)))
 
     def add_problem_at(self, line: int, column: int, message: str) -> None:
-        text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
+        text = _text_at(self.lines, line, column)
         self.problems.append(Problem(self.source, line, column, message, text))
 
 
@@ -115,6 +117,14 @@ def dotted_path(path: KeyPath) -> str:
     'people.mia.block'
     """
     return ".".join(step for step in path if isinstance(step, str))
+
+
+def _text_at(lines: list[str], line: int, column: int) -> str:
+    """Return a line; of a very long one, which thousands of rules may share, what surrounds the column."""
+    if line > len(lines):
+        return ""
+    start = max(0, column - _MAX_TEXT // 2) if len(lines[line - 1]) > _MAX_TEXT else 0
+    return lines[line - 1][start : start + _MAX_TEXT].strip()
 
 
 def _begins_with_curly_quotes(lines: list[str], line: int, column: int) -> bool:

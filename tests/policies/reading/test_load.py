@@ -69,6 +69,14 @@ def test_relative_paths_of_lists_start_at_the_policy(tmp_path: Path) -> None:
     assert "ours" in policy.categories
 
 
+def test_rules_of_one_long_line_do_not_each_keep_the_line() -> None:
+    hosts = [f"x{number}.example" for number in range(500)]
+    policy = parse_policy(f"people:\n  mia: {{age: 9, block: [{', '.join(hosts)}]}}\n".encode(), None)
+    rules = policy.people["mia"].rules.block
+    assert [rule.name for rule in rules] == hosts
+    assert all(rule.name in rule.origin.text and len(rule.origin.text) <= 1000 for rule in rules)
+
+
 def test_yaml_1_1_words_are_text() -> None:
     text = """
 network: {country: no, timezone: Europe/Oslo}
