@@ -12,14 +12,19 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder
-from hedgerow.journal.database import dialect_of
+from hedgerow.app.settings import JOURNAL_NAME
+from hedgerow.journal.copying import CopyError, copy_journal
+from hedgerow.journal.database import dialect_of, open_journal
+from hedgerow.journal.store import JournalError, StoreAddress, cause_of
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
-JOURNAL, POLICY, GATEWAY = "journal.sqlite", "hedgerow.yaml", "gateway.json"
+JOURNAL, POLICY, GATEWAY = JOURNAL_NAME, "hedgerow.yaml", "gateway.json"
 FOLDERS = ("ca/", "notices/")
 BESIDE, ELSEWHERE = "beside-policy/", "elsewhere/"
 """Prefixes of the names of files that the policy reads: the path from the policy file's directory, or from the root, follows."""
@@ -42,14 +47,25 @@ def backups_in(state: Path) -> list[Path]:
     return sorted(backup_folder(state).glob("hedgerow-*.tar.gz"), reverse=True)
 
 
-def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
-    """Back up a state directory, also while Hedgerow runs. Returns the names of the saved files. Raises `BackupError`."""
+LOG_TABLES = ("decisions", "hosts_seen")
+"""Tables that grow with the use of the network."""
+
+
+def back_up(state: Path, policy: Path | None, out: Path, store: StoreAddress | None = None, *, with_log: bool = True) -> tuple[str, ...]:
+    """Back up a state directory, also while Hedgerow runs. Returns the names of the saved files. Raises `BackupError`.
+
+    What is in the `store` is copied into a file of SQLite's, which `hedgerow store copy` takes. Without `with_log` the decisions are left
+    out, as their server has backups of its own.
+    """
     try:
-        if not (state / JOURNAL).exists():
+        if store is None and not (state / JOURNAL).exists():
             raise BackupError(f"There is no journal in {state}: has Hedgerow run there?")
         with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".hedgerow-backup-") as scratch:
             journal, whole = Path(scratch) / JOURNAL, Path(scratch) / "whole"
-            dialect_of(state / JOURNAL).back_up(journal)
+            if store is None:
+                dialect_of(state / JOURNAL).back_up(journal)
+            else:
+                _copy_store(store, journal, () if with_log else LOG_TABLES)
             if not dialect_of(journal).is_intact():
                 raise BackupError(f"{DAMAGED}: restart Hedgerow, which recovers what can be read.")
             descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -62,6 +78,17 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
     except OSError as error:
         raise BackupError(f"Can't write {out}: {error_text(error)}.") from None
     return names
+
+
+def _copy_store(store: StoreAddress, target: Path, without: Sequence[str]) -> None:
+    """Copy what a server holds into a file. Raises `BackupError`."""
+    try:
+        with contextlib.closing(open_journal(store)) as source, contextlib.closing(open_journal(target)) as copy:
+            copy_journal(source, copy, without=without)
+    except (CopyError, JournalError) as error:
+        raise BackupError(f"The store can't be copied: {error}") from None
+    except DatabaseError as error:
+        raise BackupError(f"The store can't be copied: {cause_of(error)}.") from None
 
 
 def _files(state: Path, policy: Path | None) -> Iterator[tuple[Path, str]]:

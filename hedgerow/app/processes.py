@@ -15,9 +15,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 
@@ -34,6 +36,9 @@ from hedgerow.internals import IncompatibleLibraryError
 log = logging.getLogger("hedgerow.processes")
 
 STANDARD_INPUT, STANDARD_OUTPUT = 0, 1  # of the kernel: a forked child has not opened Python's
+
+_AWAY = "away: "
+_YOUNG_RUN_S, _FIRST_WAIT_S, _WAIT_S = 20.0, 2.0, 300.0
 
 UMASK = 0o077
 """Files that a process writes are for its owner alone."""
@@ -139,9 +144,12 @@ def open_fallback(settings: Settings) -> LoadedSnapshot:
     return view
 
 
-def prepare_in_child(journal: Path) -> None:
-    """Prepare the journal in a process of its own, as the migration tools would stay in memory for months. Raises StartProblem."""
-    from hedgerow.app.control.journal_setup import prepare_journal
+def prepare_in_child(settings: Settings) -> str:
+    """Prepare the journal in a process of its own, as the migration tools would stay in memory for months.
+
+    Returns an empty string, or why the server of the store does not answer. Raises StartProblem for any other problem.
+    """
+    from hedgerow.app.control.journal_setup import StoreAwayProblem, prepare_journal, prepare_store
 
     reading, writing = os.pipe()
     pid = os.fork()
@@ -149,8 +157,13 @@ def prepare_in_child(journal: Path) -> None:
         problem = "the journal can't be prepared"
         try:
             end_with_parent()
-            prepare_journal(journal)
+            if settings.store:
+                prepare_store(settings)
+            else:
+                prepare_journal(settings.journal)
             problem = ""
+        except StoreAwayProblem as error:
+            problem = f"{_AWAY}{error}"
         except StartProblem as error:
             problem = str(error)
         except BaseException:
@@ -161,8 +174,32 @@ def prepare_in_child(journal: Path) -> None:
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as pipe:
         problem = pipe.read()
-    if os.waitpid(pid, 0)[1] or problem:
+    if os.waitpid(pid, 0)[1] or (problem and not problem.startswith(_AWAY)):
         raise StartProblem(problem or "the process that prepares the journal was killed")
+    return problem.removeprefix(_AWAY)
+
+
+async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
+    """Keep what workers report until the store answers, then end this process, whose successor uses the store. Raises StartProblem.
+
+    The first attempts are short, so that the supervisor starts the workers and shows the reason.
+    """
+    from hedgerow.app.control.journal_setup import keep_events
+
+    beating = asyncio.create_task(beat())
+    text = " ".join(problem.split())
+    with contextlib.suppress(OSError):
+        notify_supervisor(PROBLEM + text[:500].encode() + b"\n")
+    is_young = time.time() - (settings.run / "settings.json").stat().st_mtime < _YOUNG_RUN_S
+    waiting = asyncio.create_task(keep_events(settings, _FIRST_WAIT_S if is_young else _WAIT_S))
+    stopped = asyncio.create_task(wait_for_message())
+    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if stopped.done():
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        os._exit(0)
+    beating.cancel()
+    raise StartProblem("the store answers again" if waiting.result() else text)
 
 
 async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:
@@ -172,12 +209,13 @@ async def run_control(settings: Settings, _index: int, sockets: InheritedSockets
 
     from hedgerow.app.control.list_jobs import CompileError
     from hedgerow.app.control.process import ControlProcess
+    from hedgerow.journal.store import JournalError
     from hedgerow.policies.reading.load import PolicyError
 
     try:
         control = ControlProcess(settings, sockets)
         await control.start()
-    except (CompileError, DatabaseError, PolicyError) as error:
+    except (CompileError, DatabaseError, JournalError, PolicyError) as error:
         raise StartProblem(str(getattr(error, "orig", None) or error)) from error
     async with run_in_background(control.run()):
         await control.serving.wait()
@@ -281,8 +319,8 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
 
     os.set_blocking(STANDARD_OUTPUT, False)
     try:
-        if role == "control":
-            prepare_in_child(settings.journal)
+        if role == "control" and (problem := prepare_in_child(settings)):
+            uvloop.run(wait_for_store(settings, problem))
         uvloop.run(run())
     except (StartProblem, OSError) as error:
         text = " ".join(error_text(error).split())

@@ -124,6 +124,8 @@ FOOTPRINTS = {
 }
 _DNS_CACHE_SHARE = 32
 
+JOURNAL_NAME, STORE_PASSWORD = "journal.sqlite", "store-password"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -147,6 +149,7 @@ class Settings:
     transparent: Endpoint | None = None  # target of web connections that the network redirects
     memory: int = 0  # octets that all processes together may use; 0: unknown
     keeps_gateway: bool = True  # False: `hedgerow gateway run` does, in a service of its own
+    store: str = ""  # URL of a PostgreSQL database, without a password; empty: `journal`
 
     @property
     def listeners(self) -> dict[str, Endpoint]:
@@ -183,7 +186,18 @@ class Settings:
 
     @property
     def journal(self) -> Path:
-        return self.state / "journal.sqlite"
+        """The file of the journal, unless there is a `store`."""
+        return self.state / JOURNAL_NAME
+
+    @property
+    def store_password(self) -> Path:
+        """The password of the store's role, for those who keep it in a file."""
+        return self.state / STORE_PASSWORD
+
+    @property
+    def spool(self) -> Path:
+        """Events that wait while the store is away."""
+        return self.state / "spool"
 
     @property
     def control_socket(self) -> Path:

@@ -106,7 +106,7 @@ class ActivityReader:
         """Return recorded hosts whose name contains `text`, and those of these domains; at most `HOSTS_FOUND` of each."""
         host, key = hosts_seen.c.host, hosts_seen.c.host_key
         # SQLite's LIKE takes a NUL for the end of the pattern.
-        conditions = [host.contains(text, autoescape=True)] if text and text.isprintable() else []
+        conditions = [host.contains(text.lower(), autoescape=True)] if text and text.isprintable() else []
         conditions += [or_(key == domain, is_below(key, domain)) for domain in map(reversed_labels, domains)]
         found: dict[str, None] = {}
         for condition in conditions:
@@ -148,10 +148,10 @@ class ActivityReader:
     def _newest_of_hosts(
         self, hosts: Sequence[str], conditions: Sequence[ColumnElement[bool]], columns: Sequence[Any], limit: int
     ) -> Select[Any]:  # fmt: skip
-        names = self._store.dialect.values([reversed_labels(host) for host in hosts], "wanted_hosts")
-        newest = select(_C.id).where(_C.host_key == names.c.value, *conditions).order_by(_C.id.desc()).limit(limit)
-        row = decisions.alias("row")
-        return select(*(row.c[column.name] for column in columns)).select_from(names.join(row, row.c.id.in_(newest.correlate(names))))
+        def newest(host_key: ColumnElement[str], wanted: Sequence[ColumnElement[Any]]) -> Select[Any]:
+            return select(*wanted).where(_C.host_key == host_key, *conditions).order_by(_C.id.desc()).limit(limit)
+
+        return self._store.dialect.newest_of_each([reversed_labels(host) for host in hosts], newest, columns)
 
 
 _VERDICTS, _REASONS = {each.value: each for each in Verdict}, {each.value: each for each in Reason}

@@ -2,67 +2,106 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Connection, inspect
 
 from hedgerow.journal.sqlite import SqliteDialect
-from hedgerow.journal.store import DamagedJournalError, Dialect, JournalError, Store
+from hedgerow.journal.store import Dialect, JournalError, Store, StoreAddress
 from hedgerow.journal.tables import DEFAULT_SITE
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def dialect_of(path: Path) -> Dialect:
+type Place = Path | StoreAddress
+"""The place of a journal: a file of SQLite's, or a PostgreSQL database."""
+
+
+def dialect_of(path: Path) -> SqliteDialect:
     """Return the dialect of the journal at `path`, which need not exist."""
     return SqliteDialect(path)
 
 
-def open_journal(path: Path, site: str = DEFAULT_SITE) -> Store:
-    """Open the journal at `path`, creating it and migrating its tables as needed.
+def make_dialect(place: Place) -> Dialect:
+    """Return the dialect of the journal at `place`."""
+    if isinstance(place, Path):
+        return dialect_of(place)
+    from hedgerow.journal.postgresql import PostgresDialect  # only where it is used, for its memory
 
-    Raises `DamagedJournalError` if the file is not a database, and `JournalError` if it cannot be created or a newer Hedgerow wrote it.
+    return PostgresDialect(place)
+
+
+def open_journal(place: Place, site: str = DEFAULT_SITE) -> Store:
+    """Open the journal at `place`, creating it and migrating its tables as needed.
+
+    Raises `DamagedJournalError` if the file is not a database, `UnreachableStoreError` if a server does not answer, and `JournalError` if
+    it cannot be created or a newer Hedgerow wrote it.
     """
-    return _open(path, site)[0]
+    return _open(place, site)[0]
 
 
-def migrate_journal(path: Path) -> bool:
+def describe_journal(place: Place) -> dict[str, str | int]:
+    """Return facts about a journal for its administrator. Opens it, and raises as `open_journal` does."""
+    store = open_journal(place)
+    try:
+        with store.connect() as connection:
+            return {"schema": _newest_version(), **store.dialect.facts(connection)}
+    finally:
+        store.dispose()
+
+
+def migrate_journal(place: Place) -> bool:
     """Create or migrate the journal as `open_journal` does. Return False if there was nothing to do."""
-    store, has_migrated = _open(path, DEFAULT_SITE)
+    store, has_migrated = _open(place, DEFAULT_SITE)
     store.dispose()
     return has_migrated
 
 
-def _open(path: Path, site: str) -> tuple[Store, bool]:
-    dialect = dialect_of(path)
+def _open(place: Place, site: str) -> tuple[Store, bool]:
+    dialect = make_dialect(place)
     try:
         engine = dialect.open()
     except OSError as error:
-        raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
+        raise JournalError(f"cannot make the journal {place}: {error.strerror}") from error
     try:
         with engine.begin() as connection:
-            return Store(engine, dialect, site), _migrate(connection, path)
+            has_migrated = _migrate(connection, dialect, place)
+            now = time.time()
+            dialect.prepare_days(connection, now, now)
+            return Store(engine, dialect, site), has_migrated
     except JournalError:
         engine.dispose()
         raise
     except Exception as error:
         engine.dispose()
-        kind = DamagedJournalError if dialect.is_damaged(error) else JournalError
-        raise kind(f"cannot open the journal {path}: {getattr(error, 'orig', None) or error}") from error
+        raise dialect.open_error(error) from error
 
 
-def _migrate(connection: Connection, path: Path) -> bool:
+def _migrate(connection: Connection, dialect: Dialect, place: Place) -> bool:
     """Run the missing migrations, all or none. Return False if none was missing."""
-    version, newest = _version_of(connection), _newest_version()
+    newest = _newest_version()
+    if _version_of(connection) == newest:
+        return False
+    dialect.lock_schema(connection)
+    version = _version_of(connection)  # by now another node may have migrated
     if version == newest:
         return False
     if version is not None and version > newest:
-        raise JournalError(f"cannot open the journal {path}: a newer Hedgerow wrote it; install that version again")
-    _upgrade(connection)
+        raise JournalError(f"cannot open the journal {place}: a newer Hedgerow wrote it; install that version again")
+    if version is None and dialect.create_schema(connection):
+        _alembic("stamp", connection, "head")
+    else:
+        _upgrade(connection)
     return True
 
 
 def _upgrade(connection: Connection, revision: str = "head") -> None:
+    _alembic("upgrade", connection, revision)
+
+
+def _alembic(command_name: Literal["stamp", "upgrade"], connection: Connection, revision: str) -> None:
     # Imported here because alembic and its imports take 12 MB.
     from alembic import command
     from alembic.config import Config
@@ -71,7 +110,7 @@ def _upgrade(connection: Connection, revision: str = "head") -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    (command.stamp if command_name == "stamp" else command.upgrade)(config, revision)
 
 
 def _version_of(connection: Connection) -> str | None:

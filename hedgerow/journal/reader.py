@@ -1,8 +1,8 @@
 """Queries for the web pages, reports and API.
 
 Decisions are found among millions, so each query goes by the index that reads a few thousand rows rather than the whole journal. The newest
-come first by `id`, in which each index ends. A filter by host names a domain, whose hosts are few among all: they are found by skipping
-through the index from host to host, and of each host at most a page is read.
+come first by `id`, in which each index ends. A filter by host names a domain, whose hosts are few among all: they are found among
+the recorded hosts, and of each host at most a page is read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hedgerow.journal.tables import (
     decisions,
     events,
     grants,
+    hosts_seen,
     hourly,
     pauses,
     reversed_labels,
@@ -298,21 +299,18 @@ class _DecisionSearch:
 
     def _hosts_of(self, key: str) -> list[str] | None:
         """Return the recorded hosts of a domain, or None if there are more than `HOSTS_LIMIT`."""
-        first = select(func.min(_C.host_key).label("host_key")).where(is_below(_C.host_key, key))
-        hosts = first.cte("hosts", recursive=True)
-        before = hosts.alias()
-        following = select(func.min(_C.host_key)).where(_C.host_key > before.c.host_key, _C.host_key < key + "/").scalar_subquery()
-        hosts = hosts.union_all(select(following).where(before.c.host_key.is_not(None)))
-        rows = self._connection.scalars(select(hosts.c.host_key).limit(HOSTS_LIMIT + 1))
-        names = [name for name in rows if name is not None]
+        host_key = hosts_seen.c.host_key
+        beneath = select(host_key).where(self._store.own(hosts_seen), is_below(host_key, key)).limit(HOSTS_LIMIT + 1)
+        names = self._connection.scalars(beneath).all()
         return None if len(names) > HOSTS_LIMIT else [key, *names]
 
     def _newest_of_each(self, hosts: list[str], conditions: list[ColumnElement[bool]], limit: int) -> Select[tuple[int]]:
         """Select the ids of the newest decisions of each host. The page is among them."""
-        names = self._store.dialect.values(hosts, "wanted_hosts")
-        newest = select(_C.id).where(self._own, _C.host_key == names.c.value, *conditions).order_by(_C.id.desc()).limit(limit)
-        row = decisions.alias("row")
-        return select(row.c.id).select_from(names.join(row, row.c.id.in_(newest.correlate(names))))
+
+        def newest(host_key: ColumnElement[str], columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+            return select(*columns).where(self._own, _C.host_key == host_key, *conditions).order_by(_C.id.desc()).limit(limit)
+
+        return self._store.dialect.newest_of_each(hosts, newest, [_C.id])
 
 
 def within_ids(store: Store, connection: Connection, since: float | None, before: float | None) -> list[ColumnElement[bool]]:

@@ -2,45 +2,45 @@
 
 `Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it in a thread twice a second, or
 earlier when many observations are waiting, since each takes a kilobyte of memory.
-When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and requests and events wait. `problem` says so
-until the journal can be written again.
+When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and requests and events wait. While the server
+of the store is away, all batches wait in the spool. `problem` says so until the journal can be written again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import batched
-from typing import Any
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Insert, Table, and_, case, func, not_, or_, select
+from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.access_store import file_request
+from hedgerow.journal.batch import Batch, LoggedEvent, merge_sightings
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
 from hedgerow.journal.renaming import rename_devices
 from hedgerow.journal.retention import Retention, prune
+from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.journal.tables import daily, decisions, devices_seen, events, hosts_seen, hourly, protections_seen, reversed_labels
+from hedgerow.journal.tables import decisions
 from hedgerow.policies.expiry import UpcomingEnd
-from hedgerow.policies.identity import is_link
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation
+from hedgerow.policies.time_model import ActiveMinute
+
+log = logging.getLogger("hedgerow.journal")
 
 RESERVED_BYTES = 32 * 1024 * 1024
 """Bytes kept free on the disk: enough for SQLite's files while rows are deleted, and for control's other small files."""
 
-_CHUNK = 1000  # rows per statement
 _MANY = 2000  # observations that do not wait for the end of the interval
 _LOOKS = 10  # per interval
 _MAX_REPORT_DELAY_S = 600.0  # longer than any worker holds a report back
 _RENAME_DELAY_S = 10.0  # longer than any worker takes to apply a new policy
-_LINK_LOCAL = "fe80:"  # every device has such an address besides its others
+_SPOOL_EVERY_S = 5.0  # while the server is away: fewer files, and no more is lost when control is killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,14 @@ class Recorder:
 
     def __init__(
         self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
-        reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None,
+        reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None, spool: Spool | None = None,
     ) -> None:  # fmt: skip
         """Arguments:
 
         limit: observations buffered; beyond it the oldest is dropped and counted in `dropped`.
         reserve: bytes that stay free on the disk; with less, the oldest decisions are deleted for newer ones.
         free: returns the bytes free on the disk, None if unknown.
+        spool: batches that wait for a server; they are numbered then, so that none is written twice.
         """
         self._store = store
         self._retention = retention or Retention()
@@ -77,11 +78,15 @@ class Recorder:
         self._reserve, self._free = reserve, free or store.dialect.free_bytes
         self._buffering, self._writing = threading.Lock(), threading.Lock()
         self._observations: list[Observation] = []
-        self._essential: list[AccessRequest | SystemEvent] = []
+        self._requests: list[AccessRequest] = []
+        self._events: list[LoggedEvent] = []
+        self._minutes: list[ActiveMinute] = []
         self._seen: dict[str, DeviceSeen] = {}
         self._protected: dict[tuple[str, str], ProtectionSeen] = {}
         self._erased: list[tuple[frozenset[str], float]] = []
         self._renamed: dict[DeviceId, tuple[DeviceId, float]] = {}
+        self._spool, self._spooled_at = spool, 0.0
+        self._writer, self._number = secrets.token_hex(8), 0
         self.dropped = self.forgotten = 0
         self.problem = ""
         self.is_damaged = False
@@ -94,16 +99,21 @@ class Recorder:
                     case Observation():
                         if may_be_recorded(message) and not self._is_erased(message):
                             self._observations.append(message)
-                    case AccessRequest() | SystemEvent():
-                        self._essential.append(message)
+                    case AccessRequest():
+                        self._requests.append(message)
+                    case SystemEvent():
+                        self._events.append(LoggedEvent(message.when, message.kind, message.subject, message.detail))
+                    case ActiveMinute():
+                        self._minutes.append(message)
                     case DeviceSeen(device=device):
-                        self._seen[device] = _merge_sightings(message, self._seen.get(device))
+                        self._seen[device] = merge_sightings(message, self._seen.get(device))
                     case ProtectionSeen(device=device, protection=protection):
                         self._protected[device, protection] = message
             excess = max(0, len(self._observations) - self._limit)
             del self._observations[:excess]
             self.dropped += excess
-            del self._essential[: -self._limit]
+            for essential in (self._requests, self._events, self._minutes):
+                del essential[: -self._limit]
 
     def flush(self) -> int:
         """Write the buffer in one transaction and return the number of rows. Never raises on a database error.
@@ -112,20 +122,93 @@ class Recorder:
         dropped (observations), and `problem` says why.
         """
         with self._writing:
-            with self._buffering:
-                sightings: list[DeviceSeen | ProtectionSeen] = [*self._seen.values(), *self._protected.values()]
-                batch = _Batch(self._store, self._observations, self._essential, sightings)
-                self._observations, self._essential, self._seen, self._protected = [], [], {}, {}
+            if self._spool is not None:
+                return self._flush_to_server(self._spool)
+            batch = self._take()
             if not batch:
                 return 0
             try:
                 free = self._free()
                 made_room = free is not None and free < self._reserve and self._make_room(batch) > 0
-                rows = batch.write()
+                rows = batch.write(self._store)
             except DatabaseError as error:
                 return self._write_less(batch, error)
             self._update_problem(made_room)
             return rows
+
+    def put_aside(self) -> None:
+        """Put what is buffered into the spool, if there is one, without a look at the store."""
+        with self._writing:
+            if self._spool is not None:
+                self._put_aside(self._spool)
+
+    def _take(self) -> Batch:
+        """Take all that is buffered."""
+        with self._buffering:
+            self._number += self._spool is not None
+            batch = Batch(
+                self._observations, self._requests, self._events, list(self._seen.values()), list(self._protected.values()), self._minutes,
+                self._writer, self._number,
+            )  # fmt: skip
+            self._observations, self._requests, self._events, self._minutes = [], [], [], []
+            self._seen, self._protected = {}, {}
+        return batch
+
+    def _flush_to_server(self, spool: Spool) -> int:
+        """Write the batches of the spool, the oldest first, then what is buffered. Returns the number of rows of the latter."""
+        while (waiting := spool.oldest()) is not None:
+            if self._try(waiting) is None:
+                if len(self._observations) >= _MANY or time.monotonic() - self._spooled_at > _SPOOL_EVERY_S:
+                    self._put_aside(spool)
+                return 0
+            spool.remove_oldest()
+            if not len(spool):
+                self._note_return()
+        if not (batch := self._take()):
+            return 0
+        rows = self._try(batch)
+        if rows is None:
+            self._put_aside(spool, batch)
+            return 0
+        return rows
+
+    def _note_return(self) -> None:
+        """Record that all that waited for the store is written."""
+        self.problem = ""
+        lost = f"; {self.dropped} decisions were not kept" if self.dropped else ""
+        self.add([SystemEvent(self._clock(), "journal", "recorder", f"the store answers again, and all that waited is written{lost}")])
+
+    def _try(self, batch: Batch) -> int | None:
+        """Write a batch, and return its number of rows; None if it has to wait. A batch that would always be refused is dropped."""
+        try:
+            rows = batch.write(self._store)
+            self.problem = self.problem if self._spool else ""
+            return rows
+        except DatabaseError as error:
+            cause = " ".join(cause_of(error).split())
+            if self._store.dialect.may_pass(error):
+                waits = len(self._spool or ())
+                self.problem = f"the store can't be written, so events wait on the disk ({waits} files): {cause}"
+                return None
+            self.dropped += len(batch.observations)
+            self.problem = f"the store refused {batch.size} events: {cause}"
+            log.error("%s", self.problem)
+            return 0
+
+    def _put_aside(self, spool: Spool, batch: Batch | None = None) -> None:
+        """Put a batch, or else what is buffered, into the spool."""
+        if not (batch := batch or self._take()):
+            return
+        self._spooled_at, before = time.monotonic(), spool.dropped
+        spool.put(batch)
+        self.dropped += spool.dropped - before
+        if spool.problem:
+            self.problem = f"neither the store nor the disk can be written: {spool.problem}"
+
+    def _put_back(self, batch: Batch) -> None:
+        """Buffer the requests and events of a batch again, in front of what came since."""
+        with self._buffering:
+            self._requests[:0], self._events[:0], self._minutes[:0] = batch.requests, batch.events, batch.minutes
 
     @contextlib.contextmanager
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:
@@ -178,7 +261,7 @@ class Recorder:
             await asyncio.to_thread(self.prune)
             await asyncio.sleep(3600)
 
-    def _make_room(self, batch: _Batch) -> int:
+    def _make_room(self, batch: Batch) -> int:
         """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space. Returns their number.
 
         Raises DatabaseError.
@@ -198,7 +281,7 @@ class Recorder:
             detail = f"writing again; {self.dropped} decisions were not kept, {self.forgotten} of the oldest were deleted to make room"
             self.add([SystemEvent(self._clock(), "journal", "recorder", detail)])
 
-    def _write_less(self, batch: _Batch, error: DatabaseError) -> int:
+    def _write_less(self, batch: Batch, error: DatabaseError) -> int:
         """Write a batch that was refused: on a full disk in place of the oldest decisions, else without its observations.
 
         If even that fails, requests and events wait for the next flush.
@@ -206,17 +289,16 @@ class Recorder:
         if self._store.dialect.is_full(error):
             with contextlib.suppress(DatabaseError):
                 made_room = self._make_room(batch) > 0
-                rows = batch.write()
+                rows = batch.write(self._store)
                 self._update_problem(made_room)
                 return rows
         self.problem = f"the journal cannot be written: {cause_of(error)}"
         self.is_damaged = self.is_damaged or self._store.dialect.is_damaged(error)
         self.dropped += len(batch.observations)
         try:
-            return replace(batch, observations=[], seen=[]).write()
+            return replace(batch, observations=[], seen=[], protected=[]).write(self._store)
         except DatabaseError:
-            with self._buffering:
-                self._essential[:0] = batch.essential
+            self._put_back(replace(batch, observations=[], seen=[], protected=[]))
             return 0
 
     def _under_new_name[M: WorkerMessage | SystemEvent](self, message: M) -> M:
@@ -227,125 +309,3 @@ class Recorder:
 
     def _is_erased(self, message: Observation) -> bool:
         return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The rows of one transaction."""
-
-    store: Store
-    observations: list[Observation]
-    essential: list[AccessRequest | SystemEvent]
-    seen: list[DeviceSeen | ProtectionSeen]
-
-    def __bool__(self) -> bool:
-        return bool(self.observations or self.essential or self.seen)
-
-    def write(self) -> int:
-        """Write all rows or none, and return their number. Raises DatabaseError."""
-        with self.store.begin() as connection:
-            if self.observations:
-                _insert(connection, self.store.insert(decisions), map(_decision_row, self.observations))
-                self._add_sums(connection)
-                self._add_hosts(connection)
-            if self.seen or self.observations:
-                self._mark_seen(connection)
-            for item in self.essential:
-                if isinstance(item, AccessRequest):
-                    file_request(self.store, connection, item)
-                else:
-                    row = {"at": item.when, "kind": item.kind, "subject": item.subject, "detail": item.detail}
-                    connection.execute(self.store.insert(events).values(row))
-        return len(self.observations) + len(self.essential) + len(self.seen)
-
-    def _add_sums(self, connection: Connection) -> None:
-        """Add to the sums by hour and by day."""
-        for table, period, seconds in ((hourly, "hour", 3600), (daily, "day", 86400)):
-            sums: Counter[tuple[int, str, str, str, str]] = Counter()
-            for item in self.observations:
-                sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
-            statement = self.store.upsert(table, partial(_added, table))
-            names = (period, "device", "verdict", "reason", "what", "count")
-            _insert(connection, statement, (dict(zip(names, (*key, number), strict=True)) for key, number in sums.items()))
-
-    def _add_hosts(self, connection: Connection) -> None:
-        hosts = {item.host for item in self.observations if item.host}
-        if hosts:
-            rows = [{"host_key": reversed_labels(host), "host": host} for host in sorted(hosts)]
-            connection.execute(self.store.insert_missing(hosts_seen), rows)
-
-    def _mark_seen(self, connection: Connection) -> None:
-        """Write sightings, and a sighting without an address for each device with a decision.
-
-        Rows from two flushes are merged as `_merge_sightings` merges those of one. `last_seen` never goes back.
-        """
-        # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the workers.
-        latest = {item.device: item for item in self.observations if not is_link(item.device)}
-        rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
-        rows += [_seen_row(item) for item in self.seen if isinstance(item, DeviceSeen)]
-        if rows:
-            connection.execute(self.store.upsert(devices_seen, self._merged), rows)
-        protected = [{"at": each.when, "device": each.device, "protection": each.protection.value}
-                     for each in self.seen if isinstance(each, ProtectionSeen)]  # fmt: skip
-        if protected:
-            connection.execute(self.store.upsert(protections_seen, self._latest), protected)
-
-    def _latest(self, new: Any) -> dict[str, Any]:
-        return {"at": self.store.dialect.greatest(protections_seen.c.at, new.at)}
-
-    def _merged(self, new: Any) -> dict[str, Any]:
-        old = devices_seen.c
-        is_ipv6_after_ipv4 = and_(new.address.contains(":"), not_(old.address.contains(":")))
-        is_worse = or_(new.address == "", new.address.startswith(_LINK_LOCAL), is_ipv6_after_ipv4)
-        return {
-            "address": case((and_(old.address != "", is_worse), old.address), else_=new.address),
-            "mac": func.coalesce(new.mac, old.mac),
-            "name": func.coalesce(func.nullif(new.name, ""), old.name),
-            "person": new.person,
-            "profile": func.coalesce(func.nullif(new.profile, ""), old.profile),
-            "last_seen": self.store.dialect.greatest(old.last_seen, new.last_seen),
-        }
-
-
-def _added(table: Table, new: Any) -> dict[str, Any]:
-    return {"count": table.c.count + new.count}
-
-
-def _insert(connection: Connection, statement: Insert, rows: Iterable[dict[str, object]]) -> None:
-    """Insert rows in chunks, since a row takes a kilobyte of memory until it is written."""
-    for chunk in batched(rows, _CHUNK):
-        connection.execute(statement, list(chunk))
-
-
-def _decision_row(item: Observation) -> dict[str, object]:
-    return {
-        "at": item.when,
-        "device": item.device,
-        "person": item.person,
-        "profile": item.profile,
-        "kind": item.kind.value,
-        "verdict": item.verdict.value,
-        "reason": item.reason.value,
-        "what": item.what,
-        "host_key": reversed_labels(item.host),
-        "url": item.url,
-        "rule": item.rule,
-        "count": item.count,
-        "version": item.version or None,
-    }
-
-
-def _merge_sightings(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
-    """Return the newer sighting with what only the older one knows: its name, and the address by which people find the device."""
-    if old is None:
-        return new
-    is_ipv6_after_ipv4 = ":" in new.address and ":" not in old.address
-    is_worse = not new.address or new.address.startswith(_LINK_LOCAL) or is_ipv6_after_ipv4
-    address = old.address if old.address and is_worse else new.address
-    return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
-
-
-def _seen_row(item: DeviceSeen) -> dict[str, object]:
-    row = asdict(item)
-    when = row.pop("when")
-    return row | {"first_seen": when, "last_seen": when}

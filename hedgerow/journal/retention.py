@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hosts_seen, hourly, pauses
+from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hosts_seen, hourly, pauses, writers
 
 log = logging.getLogger("hedgerow.journal")
 
@@ -26,7 +27,7 @@ _PAUSE_BETWEEN_CHUNKS_S = 0.05  # without it, this thread would take the lock ag
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Limits: days of decisions and their number, and days of everything else."""
+    """Limits: days of decisions and, in a file, their number; and days of everything else."""
 
     days: float = 30.0
     rows: int = 20_000_000
@@ -39,10 +40,9 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
     `writing` is held during each transaction.
     """
     try:
-        newest = store.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
-        # One after the other: for both at once SQLite would collect all rows before it deletes the first.
-        too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < now - retention.days * _DAY_S
-        deleted = sum(_delete_in_chunks(store, condition, writing) for condition in (too_many, too_old))
+        with store.begin() as connection:
+            store.dialect.prepare_days(connection, now, now)
+        deleted = _prune_decisions(store, retention, now - retention.days * _DAY_S, writing)
         forget_hosts(store, writing)
         with writing:
             _prune_summaries(store, now - retention.summary_days * _DAY_S)
@@ -50,6 +50,18 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
         log.warning("The journal's old entries can't be deleted: %s", cause_of(error))
         return 0
     return deleted
+
+
+def _prune_decisions(store: Store, retention: Retention, limit: float, writing: threading.Lock) -> int:
+    """Delete decisions from before an instant, by the day where days are kept apart, and those of one site beyond their number."""
+    if store.dialect.is_partitioned:
+        first_kept = limit // _DAY_S * _DAY_S
+        # The chunks are in no table of a day.
+        return store.dialect.drop_days(store.engine, first_kept) + _delete_in_chunks(store, decisions.c.at < first_kept, writing)
+    newest = store.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
+    # One after the other: for both at once SQLite would collect all rows before it deletes the first.
+    too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < limit
+    return sum(_delete_in_chunks(store, condition, writing) for condition in (too_many, too_old))
 
 
 def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[str, int], now: float) -> int:
@@ -82,7 +94,7 @@ def _delete_in_chunks(store: Store, condition: ColumnElement[bool], guard: Abstr
     deleted = 0
     while True:
         with guard, store.begin() as connection:
-            count = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
+            count = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk), condition)).rowcount
         deleted += count
         if count < _CHUNK:
             return deleted
@@ -91,13 +103,14 @@ def _delete_in_chunks(store: Store, condition: ColumnElement[bool], guard: Abstr
 
 def _prune_summaries(store: Store, before: float) -> None:
     old = {
-        hourly: hourly.c.hour < before / 3600,
-        daily: daily.c.day < before // _DAY_S,
+        hourly: hourly.c.hour < math.ceil(before / 3600),
+        daily: daily.c.day < int(before // _DAY_S),
         events: events.c.at < before,
         devices_seen: devices_seen.c.last_seen < before,
         access_requests: (access_requests.c.last_at < before) & (access_requests.c.state != "open"),
         grants: func.coalesce(grants.c.revoked_at, grants.c.ends) < before,
         pauses: func.coalesce(pauses.c.ended_at, pauses.c.ends) < before,
+        writers: writers.c.at < before,
     }
     with store.begin() as connection:
         for table, condition in old.items():

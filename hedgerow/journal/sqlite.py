@@ -13,11 +13,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, FromClause, Insert, String, Table, create_engine, event, func
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    Integer,
+    Select,
+    String,
+    Table,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.store import Dialect, Salvaged, UpsertChanges, cause_of
+from hedgerow.journal.store import DamagedJournalError, Dialect, JournalError, NewestRows, Salvaged, UpsertChanges, cause_of
+from hedgerow.journal.tables import decisions
 
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_TRIES = 6
@@ -33,6 +49,9 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEO
 class SqliteDialect(Dialect):
     """The dialect of the file at `path`."""
 
+    is_partitioned = False
+    snapshot_isolation = "SERIALIZABLE"
+
     path: Path
 
     def open(self) -> Engine:
@@ -44,6 +63,28 @@ class SqliteDialect(Dialect):
         event.listen(engine, "connect", _set_pragmas)
         return engine
 
+    def open_error(self, error: Exception) -> JournalError:
+        kind = DamagedJournalError if self.is_damaged(error) else JournalError
+        return kind(f"cannot open the journal {self.path}: {getattr(error, 'orig', None) or error}")
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Do nothing: one process writes at a time."""
+
+    def create_schema(self, _connection: Connection) -> bool:
+        return False
+
+    def facts(self, _connection: Connection) -> dict[str, str | int]:
+        return {"engine": "SQLite", "version": sqlite3.sqlite_version}
+
+    def prepare_days(self, connection: Connection, first: float, last: float) -> None:
+        """Do nothing: all days are in one table."""
+
+    def drop_days(self, _engine: Engine, _before: float) -> int:
+        return 0
+
+    def continue_numbers(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Do nothing: SQLite goes on after the greatest number."""
+
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
         statement = insert(table)
         return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
@@ -54,17 +95,26 @@ class SqliteDialect(Dialect):
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         return func.max(first, second)
 
+    def floor(self, value: ColumnElement[Any]) -> ColumnElement[int]:
+        return cast(value, Integer)
+
     def unindexed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return column + ("" if isinstance(column.type, String) else 0.0)
 
-    def values(self, texts: Sequence[str], name: str) -> FromClause:
-        return func.json_each(json.dumps(list(texts))).table_valued("value", name=name)
+    def newest_of_each(self, texts: Sequence[str], newest: NewestRows, columns: Sequence[Column[Any]]) -> Select[Any]:
+        names = func.json_each(json.dumps(list(texts))).table_valued("value", name="wanted")
+        row = decisions.alias("row")
+        ids = newest(names.c.value, [decisions.c.id]).correlate(names)
+        return select(*(row.c[column.name] for column in columns)).select_from(names.join(row, row.c.id.in_(ids)))
 
     def is_full(self, error: BaseException) -> bool:
         return _code_of(error) == sqlite3.SQLITE_FULL
 
     def is_damaged(self, error: BaseException) -> bool:
         return _code_of(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+    def may_pass(self, _error: BaseException) -> bool:
+        return False
 
     def free_bytes(self) -> int | None:
         try:
@@ -88,6 +138,7 @@ class SqliteDialect(Dialect):
             return f"The journal cannot be rewritten: {cause_of(error)}."
 
     def back_up(self, target: Path) -> None:
+        """Copy the database into a file, also while others write to it. Raises OSError."""
         try:
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
@@ -95,6 +146,7 @@ class SqliteDialect(Dialect):
             raise OSError(str(error)) from error
 
     def is_intact(self, tables: Sequence[str] = ()) -> bool:
+        """Check the database or, of one in use, only these tables. Changes nothing."""
         # A database in use has a write-ahead log, without which it can't be judged.
         place = f"{self.path.absolute().as_uri()}?mode={'rw' if tables else 'ro&immutable=1'}"
         checks = [f"quick_check('{table}')" for table in tables] or ["quick_check(1)"]
@@ -105,15 +157,18 @@ class SqliteDialect(Dialect):
             return bool(tables) and not self.is_damaged(error)  # such as a lock, which says nothing
 
     def salvage(self, damaged: Path, tables: Sequence[str] | None = None) -> Salvaged:
+        """Copy all readable rows of a damaged database into this one, whose own rows stay. None: of all tables. Raises OSError."""
         from hedgerow.journal.salvage import copy_rows  # seldom needed
 
         return copy_rows(damaged, self.path, tables)
 
     def prepare_restore(self) -> None:
+        """Remove what belongs to the present database, so that a backup can take its place. Raises OSError."""
         for suffix in _LOG_SUFFIXES:
             _with_suffix(self.path, suffix).unlink(missing_ok=True)
 
     def set_aside(self, when: datetime) -> Path:
+        """Move a damaged database to a name with the date and time, and return that name. Raises OSError."""
         aside = self.path.with_name(f"{self.path.name}.damaged-{when:%Y%m%d-%H%M%S}")
         for suffix in (*_LOG_SUFFIXES, ""):
             with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """The journal as its readers and writers see it, whatever database engine holds it.
 
 `Store` binds an engine to one site: statements that are built with it read and write the rows of that site only. `Dialect` is all that
-an engine has to provide beyond standard SQL. SQLite's is in `sqlite.py`; PostgreSQL would be a second one.
+an engine has to provide beyond standard SQL: `sqlite.py` and `postgresql.py` implement it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
+from sqlalchemy import Column, ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.tables import DEFAULT_SITE
@@ -26,6 +25,21 @@ class JournalError(Exception):
 
 class DamagedJournalError(JournalError):
     """The journal's file is not a database, or is corrupt."""
+
+
+class UnreachableStoreError(JournalError):
+    """The server of the store does not answer, or refuses the connection: another attempt may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """The URL of a PostgreSQL database, without a password. If there is a file at `password_file`, it holds the password."""
+
+    url: str
+    password_file: Path | None = None
+
+    def __str__(self) -> str:
+        return self.url
 
 
 type UpsertChanges = Callable[[Any], Mapping[str, Any]]
@@ -40,12 +54,49 @@ class Salvaged:
     incomplete: tuple[str, ...]
 
 
+type NewestRows = Callable[[ColumnElement[str], Sequence[ColumnElement[Any]]], Select[Any]]
+"""Given a value and the columns wanted, a query for the newest rows with that value."""
+
+
 class Dialect(ABC):
     """The behaviour in which database engines differ."""
+
+    is_partitioned: bool
+    """True if decisions are kept by day, and dropped by day."""
+    snapshot_isolation: Literal["SERIALIZABLE", "REPEATABLE READ"]
+    """The isolation level at which a transaction sees one state of the database."""
 
     @abstractmethod
     def open(self) -> Engine:
         """Create the database if it is missing and return its engine. Raises OSError."""
+
+    @abstractmethod
+    def open_error(self, error: Exception) -> JournalError:
+        """Return the error to raise when the database cannot be opened because of `error`."""
+
+    @abstractmethod
+    def lock_schema(self, connection: Connection) -> None:
+        """Keep other processes from migrating until the transaction ends."""
+
+    @abstractmethod
+    def create_schema(self, connection: Connection) -> bool:
+        """Create all tables of this version at once. Return False if the migrations are to do so."""
+
+    @abstractmethod
+    def facts(self, connection: Connection) -> dict[str, str | int]:
+        """Return the name of the engine, its version, and what else an administrator wants to know."""
+
+    @abstractmethod
+    def prepare_days(self, connection: Connection, first: float, last: float) -> None:
+        """Prepare for decisions of the days from one instant to another."""
+
+    @abstractmethod
+    def drop_days(self, engine: Engine, before: float) -> int:
+        """Delete the decisions of all days that end before an instant. Returns their number, 0 where days are not kept apart."""
+
+    @abstractmethod
+    def continue_numbers(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Number further rows of these tables after those that were copied with their numbers."""
 
     @abstractmethod
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
@@ -60,12 +111,16 @@ class Dialect(ABC):
         """Return the greater of two values."""
 
     @abstractmethod
-    def unindexed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return the column's value in a form for which the planner uses no index."""
+    def floor(self, value: ColumnElement[Any]) -> ColumnElement[int]:
+        """Return the integral part of a positive number."""
 
     @abstractmethod
-    def values(self, texts: Sequence[str], name: str) -> FromClause:
-        """Return a table of one column, `value`, that holds these texts."""
+    def unindexed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the column's value in a form for which a planner without statistics uses no index."""
+
+    @abstractmethod
+    def newest_of_each(self, texts: Sequence[str], newest: NewestRows, columns: Sequence[Column[Any]]) -> Select[Any]:
+        """Return these columns of the decisions that `newest` selects for each of the texts."""
 
     @abstractmethod
     def is_full(self, error: BaseException) -> bool:
@@ -76,32 +131,16 @@ class Dialect(ABC):
         """Return True if the error says that the database is corrupt or is none."""
 
     @abstractmethod
+    def may_pass(self, error: BaseException) -> bool:
+        """Return True if the statement was refused by the state of a server, which may change, and not for what it says."""
+
+    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return the bytes free on the journal's disk, or None if unknown."""
 
     @abstractmethod
     def purge_deleted(self, engine: Engine) -> str:
         """Remove deleted rows from every byte of the files. Return a sentence about what went wrong, or an empty string."""
-
-    @abstractmethod
-    def back_up(self, target: Path) -> None:
-        """Copy the database into a file, also while others write to it. Raises OSError."""
-
-    @abstractmethod
-    def is_intact(self, tables: Sequence[str] = ()) -> bool:
-        """Check the database or, of one in use, only these tables. Changes nothing."""
-
-    @abstractmethod
-    def salvage(self, damaged: Path, tables: Sequence[str] | None = None) -> Salvaged:
-        """Copy all readable rows of a damaged database into this one, whose own rows stay. None: of all tables. Raises OSError."""
-
-    @abstractmethod
-    def prepare_restore(self) -> None:
-        """Remove what belongs to the present database, so that a backup can take its place. Raises OSError."""
-
-    @abstractmethod
-    def set_aside(self, when: datetime) -> Path:
-        """Move a damaged database to a name with the date and time, and return that name. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +172,10 @@ class Store:
         """Execute a statement in a transaction of its own. Returns the number of rows that it matched."""
         with self.begin() as connection:
             return connection.execute(statement).rowcount
+
+    def close(self) -> None:
+        """The same as `dispose`, for `contextlib.closing`."""
+        self.dispose()
 
     def dispose(self) -> None:
         self.engine.dispose()

@@ -1,7 +1,8 @@
 """The journal's tables, in SQLAlchemy Core. The migrations create them; this module describes them.
 
 Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so pages go by it.
-`site` names the network that a row belongs to. Accounts, sessions and tokens belong to all sites.
+`site` names the network that a row belongs to. Accounts, sessions and tokens belong to all sites. On PostgreSQL the decisions are
+partitioned by day (`postgresql_schema`).
 """
 
 from __future__ import annotations
@@ -9,23 +10,30 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
+from sqlalchemy.types import TypeEngine
 
 DEFAULT_SITE = "home"
 """The site of a journal that holds only one."""
 
 metadata = MetaData()
 
+TEXT: TypeEngine[str] = String().with_variant(String(collation="C"), "postgresql")
+"""Text in the order of its characters, which ranges of reversed host names rely on."""
+
+NUMBER: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+"""An integer of 64 bits. SQLite numbers rows by columns of the type INTEGER only, which has 64 bits there."""
+
 
 def _site(*, primary_key: bool = False) -> Column[str]:
-    return Column("site", String, primary_key=primary_key, nullable=False, server_default=DEFAULT_SITE)
+    return Column("site", TEXT, primary_key=primary_key, nullable=False, server_default=DEFAULT_SITE)
 
 
 def _text(*names: str) -> list[Column[str]]:
-    return [Column(name, String, nullable=False) for name in names]
+    return [Column(name, TEXT, nullable=False) for name in names]
 
 
 def _optional_text(*names: str) -> list[Column[str]]:
-    return [Column(name, String) for name in names]
+    return [Column(name, TEXT) for name in names]
 
 
 def _instant(*names: str) -> list[Column[float]]:
@@ -37,16 +45,16 @@ def _optional_instant(*names: str) -> list[Column[float]]:
 
 
 def _number(*names: str) -> list[Column[int]]:
-    return [Column(name, Integer, nullable=False) for name in names]
+    return [Column(name, NUMBER, nullable=False) for name in names]
 
 
 def _key(*names: str) -> list[Column[str]]:
-    return [Column(name, String, primary_key=True) for name in names]
+    return [Column(name, TEXT, primary_key=True) for name in names]
 
 
 def _log(name: str, *items: Any) -> Table:
     """A table whose rows are numbered in the order in which they are written; no number is used twice."""
-    return Table(name, metadata, Column("id", Integer, primary_key=True), _site(), *items, sqlite_autoincrement=True)
+    return Table(name, metadata, Column("id", NUMBER, primary_key=True), _site(), *items, sqlite_autoincrement=True)
 
 
 def _state(name: str, *items: Any) -> Table:
@@ -55,7 +63,7 @@ def _state(name: str, *items: Any) -> Table:
 
 def _sums(name: str, period: str) -> Table:
     """Decisions counted per hour or day, numbered from the epoch."""
-    keys = [Column(period, Integer, primary_key=True), *_key("device", "verdict", "reason", "what")]
+    keys = [Column(period, NUMBER, primary_key=True, autoincrement=False), *_key("device", "verdict", "reason", "what")]
     return _state(name, _site(primary_key=True), *keys, *_number("count"))
 
 
@@ -66,7 +74,7 @@ decisions = _log(
     *_text("host_key"),  # the host's labels reversed, so that a domain is one range of the index
     *_optional_text("person"),
     *_number("count"),
-    Column("version", Integer),  # of `rule_versions`; NULL in rows from before there were versions
+    Column("version", NUMBER),  # of `rule_versions`; NULL in rows from before there were versions
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
@@ -105,7 +113,7 @@ pauses = _state(
     "pauses", *_key("id"), _site(), *_text("giver", "note"), *_instant("starts"),
     *_optional_text("device", "person", "ended_by"),  # neither device nor person: everybody
     *_optional_text("spared_person", "spared_device"),
-    Column("kind", String, nullable=False, server_default="all"),
+    Column("kind", TEXT, nullable=False, server_default="all"),
     *_optional_instant("ends", "ended_at"),
 )  # fmt: skip
 events = _log("events", *_instant("at"), *_text("kind", "subject", "detail"), Index("events_kind", "kind", "id"))
@@ -134,7 +142,7 @@ usage = _state(
     "usage", _site(primary_key=True),
     *_key("account"),  # person:NAME or device:ID
     *_key("subject"),  # empty for all use, else category:NAME or service:NAME
-    Column("hour", Integer, primary_key=True),  # hours since the epoch
+    Column("hour", NUMBER, primary_key=True, autoincrement=False),  # hours since the epoch
     Column("minutes", BigInteger, nullable=False),  # bit n: minute n was used, so a minute reported twice counts once
     Index("usage_hour", "site", "hour"),
 )  # fmt: skip
@@ -150,7 +158,7 @@ codes = _state(
     *_text("subject"),  # what it opens, or with `minutes` what they are for
     *_text("how_long"),  # hour, today or good; empty with minutes
     *_number("minutes"),  # on top of a budget; 0 if it opens something
-    Column("request_id", Integer),  # the request that it answers
+    Column("request_id", NUMBER),  # the request that it answers
 )  # fmt: skip
 vouchers = _state(
     "vouchers", *_key("digest"),  # of the code, which cannot be read back
@@ -173,6 +181,12 @@ remembered_sites = _state(
     "remembered_sites", _site(primary_key=True), *_key("host", "topic"),
     *_instant("at", "ends"),  # of the last page that was recognised; until when it counts
     *_optional_text("corrected_by"), *_optional_instant("corrected_at"),  # somebody said that it is not so, which holds for good
+)  # fmt: skip
+
+writers = _state(
+    "writers", _site(primary_key=True), *_key("writer"),
+    *_number("batch"),  # the newest batch that this writer has written, so that none is written twice
+    *_instant("at"),
 )  # fmt: skip
 
 

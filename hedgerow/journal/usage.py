@@ -5,13 +5,14 @@ Minutes are stored per budget, or per topic of the weekly report, as one bit set
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
@@ -25,6 +26,18 @@ MAX_USAGE_HOURS = 24 * 35
 
 UNDO_S = 300.0
 """Time in which the end of a session can be undone."""
+
+
+def add_minutes(store: Store, connection: Connection, minutes: Iterable[ActiveMinute]) -> None:
+    """Add minutes of use in the transaction of a connection. A minute that is there already changes nothing."""
+    bits: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+    for each in minutes:
+        hour, minute = divmod(each.minute, 60)
+        bits[each.account, each.subject, hour] |= 1 << minute
+    if bits:
+        statement = store.upsert(usage, lambda new: {"minutes": usage.c.minutes.op("|")(new.minutes)})
+        names = ("account", "subject", "hour", "minutes")
+        connection.execute(statement, [dict(zip(names, (*key, value), strict=True)) for key, value in sorted(bits.items())])
 
 
 class UsageStore:
@@ -42,22 +55,15 @@ class UsageStore:
 
     def add(self, minutes: Iterable[ActiveMinute]) -> None:
         """Add minutes of use. A minute that is there already changes nothing."""
-        bits: defaultdict[tuple[str, str, int], int] = defaultdict(int)
-        for each in minutes:
-            hour, minute = divmod(each.minute, 60)
-            bits[each.account, each.subject, hour] |= 1 << minute
-        if not bits:
-            return
-        statement = self._store.upsert(usage, lambda new: {"minutes": usage.c.minutes.op("|")(new.minutes)})
-        names = ("account", "subject", "hour", "minutes")
-        with self._store.begin() as connection:
-            connection.execute(statement, [dict(zip(names, (*key, value), strict=True)) for key, value in bits.items()])
+        if batch := list(minutes):
+            with self._store.begin() as connection:
+                add_minutes(self._store, connection, batch)
 
     def prune(self) -> None:
         """Delete what no budget or report needs any more."""
         oldest = self._clock() - MAX_USAGE_HOURS * 3600
         with self._store.begin() as connection:
-            connection.execute(self._store.delete(usage).where(usage.c.hour < oldest / 3600))
+            connection.execute(self._store.delete(usage).where(usage.c.hour < math.ceil(oldest / 3600)))
             connection.execute(self._store.delete(bonuses).where(bonuses.c.at < oldest))
             connection.execute(self._store.delete(sittings).where(sittings.c.ends < oldest))
 

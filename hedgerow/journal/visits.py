@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Integer, Select, cast, func, select
+from sqlalchemy import Select, func, select
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import decisions, reversed_labels
@@ -72,7 +72,7 @@ class VisitReader:
         return day
 
     def _new_visits(self, device: str, last: int) -> Select[Any]:
-        minute = cast(_C.at / 60, Integer).label("minute")
+        minute = self._store.dialect.floor(_C.at / 60).label("minute")
         is_new = (_C.device == device) & (_C.id > last) & (self._store.dialect.unindexed(_C.at) >= self._midnight)
         query = select(_C.host_key, minute, func.max(_C.id).label("last")).where(self._store.own(decisions), is_new)
         return query.where(self._store.dialect.unindexed(_C.verdict) != Verdict.BLOCK.value).group_by(_C.host_key, minute)

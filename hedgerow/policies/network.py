@@ -167,6 +167,7 @@ class NetworkSettings:
     )
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
+    store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
 
     @property
     def house(self) -> tuple[IpNetwork, ...]:

@@ -39,7 +39,8 @@ PREPARED = """
 import sys
 from pathlib import Path
 from hedgerow.app.processes import prepare_in_child
-prepare_in_child(Path(sys.argv[1]))
+from hedgerow.app.settings import Endpoint, Settings
+prepare_in_child(Settings(Path(sys.argv[1]), None, *[Endpoint("127.0.0.1", 1)] * 3))
 print(*(name for name in ("alembic", "mako") if name in sys.modules))
 """
 NOT_IN_COMPILER = (*HEAVY, "asyncio", "logging", "ssl")
@@ -68,6 +69,6 @@ def test_fastapi_works_without_pydantic_v1() -> None:
 
 
 def test_control_never_loads_the_tools_that_prepare_its_journal(tmp_path: Path) -> None:
-    words = [sys.executable, "-P", "-c", PREPARED, str(tmp_path / "journal.sqlite")]
+    words = [sys.executable, "-P", "-c", PREPARED, str(tmp_path)]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
     assert not migrate_journal(tmp_path / "journal.sqlite"), "it is prepared all the same"

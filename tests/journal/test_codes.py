@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry
-from hedgerow.journal.database import open_journal
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import codes
 
 
@@ -21,8 +20,8 @@ class Clock:
         return self.now
 
 
-def test_the_life_of_an_access_code(tmp_path: Path) -> None:
-    clock, engine = Clock(), open_journal(tmp_path / "journal.sqlite")
+def test_the_life_of_an_access_code(journal: Store) -> None:
+    clock, engine = Clock(), journal
     store = CodeStore(engine, clock=clock)
     first = AccessCode("a", "ana", 1000.0, 1900.0, person="mia", subject="roblox", how_long="hour")
     second = AccessCode("b", "ana", 1000.0, 2900.0, device="tablet", minutes=15)
@@ -47,4 +46,3 @@ def test_the_life_of_an_access_code(tmp_path: Path) -> None:
     store.prune()
     with engine.connect() as connection:
         assert [row.id for row in connection.execute(select(codes))] == ["b"]
-    engine.dispose()

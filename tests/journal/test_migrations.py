@@ -59,8 +59,8 @@ def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
         return {name: [dict(row._mapping) for row in connection.execute(select(table))] for name, table in metadata.tables.items()}
 
 
-def test_the_migrations_create_the_tables_that_the_code_describes(journal: Store) -> None:
-    with journal.connect() as connection:
+def test_the_migrations_create_the_tables_that_the_code_describes(sqlite_journal: Store) -> None:
+    with sqlite_journal.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         keys = {name: set(inspect(connection).get_pk_constraint(name)["constrained_columns"]) for name in metadata.tables}

@@ -113,6 +113,8 @@ def test_an_ipv6_sighting_replaces_neither_ipv4_address_nor_name(journal, flushe
     ],
 )
 def test_retention(journal, retention, kept):
+    if journal.dialect.is_partitioned and retention.rows < 10:
+        pytest.skip("only a file has a limit of rows")
     recorder = Recorder(journal, retention=retention, clock=lambda: NOW)
     for days in (400, 31, 29, 10, 0):
         recorder.add([seen(NOW - days * DAY, host=f"{days}.example")])
@@ -151,70 +153,70 @@ def limit_pages(store, more):
     return lift
 
 
-def test_on_a_full_disk_decisions_are_dropped_and_requests_wait(journal):
-    free = limit_pages(journal, more=0)
-    recorder = Recorder(journal, clock=lambda: NOW)
+def test_on_a_full_disk_decisions_are_dropped_and_requests_wait(sqlite_journal):
+    free = limit_pages(sqlite_journal, more=0)
+    recorder = Recorder(sqlite_journal, clock=lambda: NOW)
     recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(500))
     recorder.add(AccessRequest(NOW, DeviceId(f"device-{number}"), None, "x" * 250) for number in range(500))
     recorder.flush()
     assert "full" in recorder.problem
     assert recorder.dropped == 500
-    assert JournalReader(journal).requests() == ()
+    assert JournalReader(sqlite_journal).requests() == ()
     free()
     assert recorder.flush() == 500
     assert recorder.problem == ""
     recorder.add([seen(host="after.example")])
     recorder.flush()
-    assert [row.host for row in JournalReader(journal).decisions().rows] == ["after.example"]
-    assert len(JournalReader(journal).requests(limit=1000)) == 500
-    assert "500 decisions were not kept" in JournalReader(journal).events("journal")[0].detail
+    assert [row.host for row in JournalReader(sqlite_journal).decisions().rows] == ["after.example"]
+    assert len(JournalReader(sqlite_journal).requests(limit=1000)) == 500
+    assert "500 decisions were not kept" in JournalReader(sqlite_journal).events("journal")[0].detail
 
 
-def test_the_last_room_is_for_requests(journal):
-    limit_pages(journal, more=2)
-    recorder = Recorder(journal, clock=lambda: NOW)
+def test_the_last_room_is_for_requests(sqlite_journal):
+    limit_pages(sqlite_journal, more=2)
+    recorder = Recorder(sqlite_journal, clock=lambda: NOW)
     recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(500))
     recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org")])
     recorder.flush()
     assert "full" in recorder.problem
-    assert [row.host for row in JournalReader(journal).requests()] == ["example.org"]
-    assert rows(journal) == 0
+    assert [row.host for row in JournalReader(sqlite_journal).requests()] == ["example.org"]
+    assert rows(sqlite_journal) == 0
 
 
-def test_on_a_full_disk_the_oldest_decisions_go_first(journal):
-    recorder = Recorder(journal, clock=lambda: NOW)
+def test_on_a_full_disk_the_oldest_decisions_go_first(sqlite_journal):
+    recorder = Recorder(sqlite_journal, clock=lambda: NOW)
     for hundred in range(30):
         recorder.add(seen(NOW + hundred, host=f"{hundred}-{number}.{'x' * 200}.example") for number in range(100))
         recorder.flush()
-    limit_pages(journal, more=0)
+    limit_pages(sqlite_journal, more=0)
     recorder.add(seen(NOW + 99, host=f"new-{number}.{'x' * 200}.example") for number in range(100))
     assert recorder.flush() == 100
     assert recorder.dropped == 0
     assert recorder.forgotten == 300
     assert "the oldest decisions are deleted" in recorder.problem
-    hosts = [row.host for row in JournalReader(journal).decisions(limit=1000).rows]
+    hosts = [row.host for row in JournalReader(sqlite_journal).decisions(limit=1000).rows]
     assert hosts[0].startswith("new-99.")
-    with journal.connect() as connection:
+    with sqlite_journal.connect() as connection:
         assert connection.scalar(select(func.min(decisions.c.at))) == NOW + 3
 
 
-def test_a_nearly_full_disk_is_filled_no_further(journal):
+def test_a_nearly_full_disk_is_filled_no_further(sqlite_journal):
     left = [10_000_000]
-    recorder = Recorder(journal, clock=lambda: NOW, reserve=1_000_000, free=lambda: left[0])
+    recorder = Recorder(sqlite_journal, clock=lambda: NOW, reserve=1_000_000, free=lambda: left[0])
     recorder.add(seen(host=f"{number}.example") for number in range(2000))
     recorder.flush()
     left[0] = 999_999
     for _ in range(20):
         recorder.add(seen(host=f"new-{number}.example") for number in range(100))
         assert recorder.flush() == 100
-    assert rows(journal) < 1000
+    assert rows(sqlite_journal) < 1000
     assert "the disk is full" in recorder.problem
     left[0] = 10_000_000
     recorder.add([seen()])
     recorder.flush()
     assert recorder.problem == ""
     recorder.flush()
-    assert "of the oldest were deleted" in JournalReader(journal).events("journal")[0].detail
+    assert "of the oldest were deleted" in JournalReader(sqlite_journal).events("journal")[0].detail
 
 
 def test_writing_goes_on_during_pruning(journal):

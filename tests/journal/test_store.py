@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry, Voucher, VoucherStore
+from hedgerow.journal.batch import Batch
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
@@ -51,6 +52,7 @@ def fill(store: Store) -> None:
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     RuleVersions(store).record(NOW, "p", "l", {}, ())
     RememberedSiteStore(store, clock=clock).remember("films.example", "adult")
+    Batch([], writer="control", number=1, minutes=[ActiveMinute(int(NOW // 60), "person:mia", "")]).write(store)
 
 
 def rows(store: Store) -> dict[str, list[dict[str, Any]]]:

@@ -46,8 +46,8 @@ def a_day(day: int) -> list[Observation | AccessRequest | SystemEvent]:
 
 
 @pytest.mark.timeout(300)
-def test_two_years_of_data(journal: Store) -> None:
-    now = START
+def test_two_years_of_data(sqlite_journal: Store) -> None:
+    journal, now = sqlite_journal, START
     recorder = Recorder(journal, clock=lambda: now)
     sizes = []
     for day in range(DAYS):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+
+from sqlalchemy import select
 
 from hedgerow.journal.access_store import Voucher, VoucherCount, VoucherStore
-from hedgerow.journal.database import open_journal
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import vouchers
 
 
-def test_the_life_of_vouchers(tmp_path: Path) -> None:
+def test_the_life_of_vouchers(journal: Store) -> None:
     now = [1000.0]
-    engine = open_journal(tmp_path / "journal.sqlite")
+    engine = journal
     store = VoucherStore(engine, clock=lambda: now[0])
     sheet = Voucher("child", 60, "ana", 1000.0, 2000.0)
     store.add(sheet, ["ABCDEFGH", "BCDEFGHJ", "CDEFGHJK"])
@@ -31,18 +31,16 @@ def test_the_life_of_vouchers(tmp_path: Path) -> None:
     assert not store.use("DEFGHJKM")
     now[0] += 86401
     store.prune()
-    engine.dispose()
-    with contextlib.closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal:
-        assert journal.execute("SELECT count(*) FROM vouchers").fetchone() == (0,)
-    assert b"DEFGHJKM" not in (tmp_path / "journal.sqlite").read_bytes()
+    assert journal.rows(select(vouchers)) == []
+    store.add(Voucher("adult", 30, "ana", now[0], now[0] + 60), ["EFGHJKMN"])
+    assert "EFGHJKMN" not in str(journal.rows(select(vouchers))), "codes are not stored"
 
 
-def test_of_several_guests_who_enter_a_code_one_succeeds(tmp_path: Path) -> None:
-    engine = open_journal(tmp_path / "journal.sqlite")
+def test_of_several_guests_who_enter_a_code_one_succeeds(journal: Store) -> None:
+    engine = journal
     store = VoucherStore(engine, clock=lambda: 1000.0)
     for number in range(20):
         code = f"CODE{number:04}"
         store.add(Voucher("child", 60, "ana", 1000.0, 2000.0), [code])
         with ThreadPoolExecutor(4) as threads:
             assert sorted(threads.map(store.use, [code] * 4)) == [False, False, False, True]
-    engine.dispose()

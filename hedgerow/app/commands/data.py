@@ -30,6 +30,7 @@ from hedgerow.app.commands.options import (
 )
 from hedgerow.app.commands.tables import add_row, format_time
 from hedgerow.app.settings import Settings
+from hedgerow.journal.store import StoreAddress
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.text.locales import LANGUAGES
 
@@ -111,12 +112,16 @@ def backup(
 ) -> None:
     """Save journal, policy file and certificate authority to one file, also while Hedgerow runs. The file contains secrets."""
     folder = state_directory(state)
+    store = None
     try:
-        policy = Settings.load(folder).policy
+        settings = Settings.load(folder)
+        policy = settings.policy
+        if settings.store:
+            store = StoreAddress(settings.store, settings.store_password)
     except (OSError, ValueError):
         policy = find_policy(None)
     try:
-        names = back_up(folder, policy, out)
+        names = back_up(folder, policy, out, store)
     except BackupError as error:
         fail(str(error))
     if as_json:

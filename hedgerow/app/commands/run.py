@@ -25,6 +25,7 @@ from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BlockedAnswer, NetworkSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.text.store_url import split_password, store_url_mistake
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 DEFAULT_PORTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
@@ -83,6 +84,10 @@ def up(
     ] = (MachineSize.STANDARD),
     log_level: Annotated[LogLevel, typer.Option(help="The lowest level that is logged to standard error.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="PostgreSQL database for what is recorded (default: HEDGEROW_STORE, network.store, or a file)."),
+    ] = None,
     upstream_ca: Annotated[
         Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, besides the system's.")
     ] = None,
@@ -99,6 +104,7 @@ def up(
     listen = network.listen | (encrypted or {})
     if profile is MachineSize.SMALL and max(workers, inspectors) > 1:
         fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
+    database = _store(store, network)
     zygote = fork_zygote(state, log_level.value, log_json)  # before there are keys, locks and sockets that it could inherit
     try:
         chosen = {name: _endpoint(name, option or listen.get(name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
@@ -116,6 +122,7 @@ def up(
             transparent=parse_endpoint(found) if (found := transparent or listen.get("transparent")) else None,
             encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
             page=_page_places(network, chosen["dns"]),
+            store=database,
             dns=chosen["dns"],
             proxy=chosen["proxy"],
             web=chosen["web"],
@@ -126,6 +133,18 @@ def up(
         zygote[1].close()  # at which it ends
         fail(str(error))
     exec_supervisor(settings, lock, sockets, zygote)
+
+
+def _store(option: str | None, network: NetworkSettings) -> str:
+    """Return the URL of the store, without a password. One in the environment may have it, and passes it on as libpq expects it."""
+    url = option
+    if url is None:
+        url, password = split_password(os.environ.pop("HEDGEROW_STORE", network.store))
+        if password:
+            os.environ["PGPASSWORD"] = password
+    if url and (mistake := store_url_mistake(url)):
+        fail(f"The URL of the store {mistake}.")
+    return url
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.journal.recorder import SystemEvent
+from hedgerow.journal.store import cause_of
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sentence, upcoming_ends
 from hedgerow.policies.model import DeviceId, Policy, Reason
@@ -29,7 +30,8 @@ class BudgetTracker:
     def __init__(self, store: UsageStore, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock, self._steady = store, clock, steady
         self._marks = store.marks(clock() - DAYS_COUNTED * 86400)
-        self._unsaved: list[ActiveMinute] = []
+        self.unsaved: list[ActiveMinute] = []
+        self._problem = ""
         self._counted: dict[ActiveMinute, float] = {}
         self.bonuses: tuple[Bonus, ...] = ()
 
@@ -44,7 +46,7 @@ class BudgetTracker:
             each = self._adjust_for_clock(entry)
             if mark(self._marks.setdefault((each.account, each.subject), {}), each.minute):
                 is_new = True
-                self._unsaved.append(each)
+                self.unsaved.append(each)
                 self._counted[each] = self._steady()
         if len(self._counted) > 10_000:
             limit = self._steady() - FRESH_S
@@ -74,13 +76,16 @@ class BudgetTracker:
                     hours[hour] = hours.get(hour, 0) | minutes
 
     def save(self) -> None:
-        """Write new minutes to the journal. If the disk is full they are kept for the next attempt."""
-        batch, self._unsaved = self._unsaved, []
+        """Write new minutes to the journal. If the disk is full or the server away, they are kept for the next attempt."""
+        batch, self.unsaved = self.unsaved, []
         try:
             self._store.add(batch)
+            self._problem = ""
         except DatabaseError as error:
-            self._unsaved = batch + self._unsaved
-            log.warning("Can't write minutes of use, will retry: %s", error.orig)
+            self.unsaved = batch + self.unsaved
+            if self._problem != cause_of(error):
+                self._problem = cause_of(error)
+                log.warning("Can't write minutes of use, will retry: %s", self._problem)
 
     def spent(self, policy: Policy, now: float) -> tuple[SpentBudget, ...]:
         """The budgets that are used up now or at the end of the running minute."""

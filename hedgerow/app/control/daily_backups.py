@@ -51,12 +51,13 @@ class DailyBackups:
 
     async def _back_up(self, out: Path) -> str:
         try:
-            size = self._settings.journal.stat().st_size
+            size = 0 if self._settings.store else self._settings.journal.stat().st_size
             if shutil.disk_usage(self._settings.state).free < 2 * size + RESERVED_BYTES:
                 return "there is too little space on the disk"
             make_private_folder(out.parent)
             policy = self._policy()
-            await run_job("hedgerow.app.control.backup_job", str(self._settings.state), str(policy or ""), str(out), stdin=b"")
+            words = (str(self._settings.state), str(policy or ""), str(out), self._settings.store)
+            await run_job("hedgerow.app.control.backup_job", *words, stdin=b"")
         except (JobError, OSError) as error:
             return error_text(error)
         for old in backups_in(self._settings.state)[KEPT:]:

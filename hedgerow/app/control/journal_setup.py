@@ -1,4 +1,4 @@
-"""Preparation of the journal before control starts: creation, migration, and recovery if it is damaged.
+"""Preparation of the journal before control starts: creation, migration, recovery if it is damaged, and waiting for a server.
 
 A damaged journal is renamed. A new one gets the rows that can still be read, then what is missing from the newest daily backup, then the
 grants, pauses and sessions of the snapshot in force, so that none of these is lost.
@@ -19,16 +19,24 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from hedgerow.app.backup import JOURNAL, backups_in
 from hedgerow.app.ipc import StartProblem
+from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.journal.database import dialect_of, migrate_journal, open_journal
-from hedgerow.journal.store import DamagedJournalError, JournalError, Store
+from hedgerow.journal.database import Place, dialect_of, make_dialect, migrate_journal, open_journal
+from hedgerow.journal.event_receiver import EventReceiver
+from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.spool import Spool
+from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress, UnreachableStoreError
 from hedgerow.journal.tables import grants, pauses, sittings
 
 log = logging.getLogger("hedgerow.control")
 
 _WATCH_INTERVAL_S = 2.0
+_PROBE_INTERVAL_S = 1.0
+_ASIDE_EVERY = 5  # probes
 
 CHECKED = ("accounts", "tokens", "grants", "pauses", "sittings", "access_requests", "bonuses", "vouchers", "usage", "policy_changes")
 """Tables that are checked at each start. The log of decisions may be large, and its damage shows when it is read or written."""
@@ -37,6 +45,73 @@ FROM_BACKUP = frozenset(
     | {"access_requests", "events", "usage", "bonuses", "vouchers"}
 )
 """Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
+
+
+class StoreAwayProblem(StartProblem):
+    """The server of the store does not answer: another attempt may succeed."""
+
+
+def place_of(settings: Settings) -> Place:
+    """Return the place of a run's journal."""
+    return StoreAddress(settings.store, settings.store_password) if settings.store else settings.journal
+
+
+def make_recorder(store: Store, settings: Settings) -> Recorder:
+    """Return the recorder of a run. Only a server's has a spool: a full disk would take neither journal nor spool."""
+    return Recorder(store, spool=Spool(settings.spool) if settings.store else None)
+
+
+def prepare_store(settings: Settings) -> bool:
+    """Create or migrate the tables on a server, and write what waits in the spool. Returns as `prepare_journal`.
+
+    Raises `StoreAwayProblem` and StartProblem.
+    """
+    try:
+        has_changed = migrate_journal(place_of(settings))
+        store = open_journal(place_of(settings))
+    except UnreachableStoreError as error:
+        raise StoreAwayProblem(str(error)) from error
+    except JournalError as error:
+        raise StartProblem(str(error)) from error
+    make_recorder(store, settings).flush()
+    store.dispose()
+    return has_changed
+
+
+async def keep_events(settings: Settings, seconds: float) -> bool:
+    """Put what workers report into the spool, as long as the store is away. Returns True once it answers, False after `seconds`."""
+    dialect = make_dialect(place_of(settings))
+    store = Store(dialect.open(), dialect)
+    recorder = make_recorder(store, settings)
+    events = EventReceiver(settings.event_socket)
+    await events.start()
+
+    async def receive() -> None:
+        async for delivery in events.batches():
+            recorder.add(delivery.messages)
+
+    receiving = asyncio.create_task(receive())
+    try:
+        for number in range(1, int(seconds / _PROBE_INTERVAL_S) + 1):
+            await asyncio.sleep(_PROBE_INTERVAL_S)
+            if await asyncio.to_thread(_answers, store):
+                return True
+            if number % _ASIDE_EVERY == 0:
+                await asyncio.to_thread(recorder.put_aside)
+        return False
+    finally:
+        receiving.cancel()
+        await events.close()
+        recorder.put_aside()
+        store.dispose()
+
+
+def _answers(store: Store) -> bool:
+    try:
+        store.connect().close()
+    except DatabaseError:
+        return False
+    return True
 
 
 def prepare_journal(path: Path) -> bool:
@@ -95,8 +170,6 @@ def _check(path: Path) -> None:
 
 
 def _recover(path: Path, error: DamagedJournalError) -> None:
-    from hedgerow.journal.recorder import Recorder, SystemEvent
-
     dialect = dialect_of(path)
     aside = dialect.set_aside(datetime.now().astimezone())
     store = open_journal(path)

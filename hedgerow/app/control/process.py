@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.health import WorkerMonitor
-from hedgerow.app.control.journal_setup import JournalWatch
+from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
@@ -58,6 +58,7 @@ from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import forget_decisions
+from hedgerow.journal.store import cause_of
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.effective_users import retention_days
 from hedgerow.policies.identity import renamed_devices
@@ -87,10 +88,10 @@ class ControlProcess:
         self.serving = asyncio.Event()
         """Set once the web pages answer."""
         self._token = make_token(settings.admin_token)
-        self._store = store = open_journal(settings.journal)
+        self._store = store = open_journal(place_of(settings))
         self._publisher = SnapshotPublisher(settings, store)
         self._repair = SnapshotRepair(self._publisher)
-        self.recorder = Recorder(store)
+        self.recorder = make_recorder(store, settings)
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
@@ -166,8 +167,10 @@ class ControlProcess:
 
     async def close(self) -> None:
         await self._events.close()
-        await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self._publisher.budgets.save)
+        self.recorder.add(self._publisher.budgets.unsaved)
+        await asyncio.to_thread(self.recorder.flush)
+        await asyncio.to_thread(self.recorder.put_aside)
         await asyncio.to_thread(self._publisher.sites_seen.prepare, self._publisher.policy)
 
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
@@ -252,9 +255,9 @@ class ControlProcess:
                     case ActiveMinute():
                         used.append(message)
                     case CodeEntered():
-                        await self.codes.take(message)
+                        await _if_possible(self.codes.take(message))
                     case ConductAccepted():
-                        await self.time.accept(message.session)
+                        await _if_possible(self.time.accept(message.session))
                     case PageRecognised():
                         await self.sites.take(message)
                     case ProtectionSeen():
@@ -298,6 +301,14 @@ class ControlProcess:
         app.state.warm()
         gc.freeze()  # it stays
         return app
+
+
+async def _if_possible(work: Awaitable[object]) -> None:
+    """Await work for a person, who will try again if the journal can't be used."""
+    try:
+        await work
+    except DatabaseError as error:
+        log.warning("What somebody typed or accepted on a page has no effect: %s", cause_of(error))
 
 
 def _weekly_report(publisher: SnapshotPublisher, reader: Language) -> Report:

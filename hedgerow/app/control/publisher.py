@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -28,7 +29,7 @@ from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
-from hedgerow.journal.store import Store
+from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import Grant, Pause, Policy, Session
 from hedgerow.policies.reading.load import PolicyError, load_policy
@@ -41,6 +42,17 @@ DENIALS, DENIAL_SHOWN_S = 100, 1800.0
 """Denied requests in a snapshot, at most, and seconds for which block pages that wait are told."""
 
 _RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """The parts of a snapshot that come from the journal; see `Snapshot`."""
+
+    grants: tuple[Grant, ...]
+    pauses: tuple[Pause, ...]
+    sessions: tuple[Session, ...]
+    denied: dict[str, float]
+    remembered: dict[str, tuple[RememberedSite, ...]]
 
 
 class SnapshotPublisher:
@@ -57,6 +69,7 @@ class SnapshotPublisher:
         self.budgets = BudgetTracker(self.usage)
         self.versions = RuleVersions(store)
         self.sites = RememberedSiteStore(store)
+        self._may_pass = store.dialect.may_pass
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
         self.clock = StartClock(_last_publication(settings.state))
@@ -64,11 +77,15 @@ class SnapshotPublisher:
         self.view: LoadedSnapshot | None = None
         self.problem = ""
         self.is_enforced = True
+        self.is_live = True
+        """False while the store's server is away, and the last state of grants, pauses and sessions is in force."""
         self.applied = AppliedSnapshots(settings.workers_file)
         self._spent: tuple[SpentBudget, ...] = ()
         self._hashed: Policy | None = None
         self.policy_hash = ""
         """A hash of the policy of the last snapshot, empty before the first."""
+        self._live: LiveState | None = None
+        self._version = ("", "", 0)  # digest, generation and id of what was described last
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
         self._files = SnapshotFiles(settings.state)
@@ -179,16 +196,15 @@ class SnapshotPublisher:
         if generation is None:
             generation = Snapshot.in_force(self._state).generation
         now = time.time()
-        grants, pauses, sessions = await asyncio.to_thread(lambda: self._live_state(now))
         policy = self.policy
+        live = await asyncio.to_thread(self._read_live, now, policy.network.timezone)
         self._spent = self.budgets.spent(policy, self.clock.at_least(now))
         version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
-        state = (grants, pauses, self._spent, sessions, _policy_host_names(policy, self._names))
-        denied = await asyncio.to_thread(_recent_denials, self.reader, now)
-        remembered = await asyncio.to_thread(_remembered, self.sites, self.clock.at_least(now), policy.network.timezone)
+        state = (live.grants, live.pauses, self._spent, live.sessions, _policy_host_names(policy, self._names))
         seen = await asyncio.to_thread(self.sites_seen.prepare, policy)
-        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, version, denied, remembered, seen)
+        found = (version, live.denied, live.remembered, seen)
+        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, *found)
         view = await asyncio.to_thread(lambda: LoadedSnapshot(snapshot, before=self.view))
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
@@ -205,17 +221,48 @@ class SnapshotPublisher:
             self._hashed, self.policy_hash = policy, hashlib.sha256(encode(policy)).hexdigest()[:16]
         texts = self.policy_file.texts if policy is self.policy_file.policy else {}
         try:
-            return self.versions.record(now, self.policy_hash, generation.name, texts, self.lists.versions)
+            version = self.versions.record(now, self.policy_hash, generation.name, texts, self.lists.versions)
         except DatabaseError as error:
-            log.warning("The version of the rules can't be recorded: %s", error.orig)
-            return 0
+            log.warning("The version of the rules can't be recorded: %s", cause_of(error))
+            return self._version[2] if self._version[:2] == (self.policy_hash, generation.name) else 0
+        self._version = (self.policy_hash, generation.name, version)
+        return version
 
-    def _live_state(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Session, ...]]:
+    def _read_live(self, now: float, timezone: str) -> LiveState:
+        """Read what holds at `now`. While the server of the store is away, return what was read last. Raises DatabaseError."""
+        try:
+            self._live = self._live_state(now, timezone)
+            self.is_live = True
+        except DatabaseError as error:
+            if self._live is None or not self._may_pass(error):
+                raise
+            if self.is_live:
+                log.error("The store can't be read, so what was last known of grants, pauses and sessions stays: %s", cause_of(error))
+            self.is_live = False
+        return self._live
+
+    def _live_state(self, now: float, timezone: str) -> LiveState:
         """Return what holds at `now`. While the clock is behind, that is what held last, without the grants that end some time."""
         self.budgets.load_bonuses()
         then = self.clock.at_least(now)
         given = tuple(grant for grant in self.reader.grants(then) if grant.ends is None or not self.clock.is_behind)
-        return given, self.reader.pauses(then), self.usage.sessions(then)
+        held = (given, self.reader.pauses(then), self.usage.sessions(then))
+        return LiveState(*held, _recent_denials(self.reader, now), self._remembered(then, timezone))
+
+    def _remembered(self, now: float, timezone: str) -> dict[str, tuple[RememberedSite, ...]]:
+        """Return the sites that are remembered for their pages, by host; none if they can't be read."""
+        try:
+            rows = self.sites.current(now)
+        except DatabaseError as error:
+            if self._may_pass(error):
+                raise
+            log.warning("The remembered sites can't be read: %s", error.orig)
+            return {}
+        zone, found = ZoneInfo(timezone), dict[str, tuple[RememberedSite, ...]]()
+        for row in rows:
+            site = RememberedSite(row.topic, datetime.fromtimestamp(row.at, zone).date().isoformat())
+            found[row.host] = (*found.get(row.host, ()), site)
+        return found
 
 
 def _last_publication(state: Path) -> tuple[float, ...]:
@@ -236,20 +283,6 @@ def _policy_host_names(policy: Policy, names: dict[str, str]) -> dict[str, str]:
     """Return the names, by MAC and IP address, that the policy uses."""
     wanted = {name for device in policy.devices.values() for name in device.hostnames}
     return {key: name for key, name in names.items() if name in wanted}
-
-
-def _remembered(sites: RememberedSiteStore, now: float, timezone: str) -> dict[str, tuple[RememberedSite, ...]]:
-    """Return the sites that are remembered for their pages, by host; none while the journal cannot be read."""
-    try:
-        rows = sites.current(now)
-    except DatabaseError as error:
-        log.warning("The remembered sites can't be read: %s", error.orig)
-        return {}
-    zone, found = ZoneInfo(timezone), dict[str, tuple[RememberedSite, ...]]()
-    for row in rows:
-        site = RememberedSite(row.topic, datetime.fromtimestamp(row.at, zone).date().isoformat())
-        found[row.host] = (*found.get(row.host, ()), site)
-    return found
 
 
 def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:

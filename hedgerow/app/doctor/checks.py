@@ -169,7 +169,8 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     else:
         yield good_finding("workers", f"{len(status['workers'])} running")
     if status["journal_problem"]:
-        yield Finding("journal", Health.BAD, str(status["journal_problem"]), "free space on the disk, or move the state directory")
+        mend = "free space on the disk, or move the state directory; with a server as the store: hedgerow store check"
+        yield Finding("journal", Health.BAD, str(status["journal_problem"]), mend)
     if status["publish_problem"]:
         outcome = "in force until the next restart" if status["rules_in_force"] else "not in force"
         found = f"the newest rules are {outcome}, since they can't be saved: {status['publish_problem']}"

@@ -237,6 +237,11 @@ class RawNetwork(RawModel):
     holidays: Texts = Field([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")
     wpad: Texts = Field([], description="Domains of devices, such as `lan`, in which browsers find the proxy by name (WPAD).")
     proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
+    store: str | None = Field(
+        None,
+        description="URL of the PostgreSQL database that holds what is recorded, without a password; by default a file in the state "
+        "directory. Read at the start.",
+    )
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "

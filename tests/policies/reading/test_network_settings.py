@@ -24,6 +24,7 @@ FULL = b"""network:
   forwarders: [192.168.1.3, "FD00::3"]
   proxy_protocol_from: [192.168.1.4, 10.9.0.0/24]
   client_subnet: 203.0.113.0/24
+  store: "postgresql://hedgerow@db.example/hedgerow"
 """
 
 

@@ -1,0 +1,195 @@
+"""A batch of events: what the recorder writes in one transaction, and what waits on the disk while a server is away.
+
+A batch with a number is written once, however often it is sent: the store remembers the newest batch of each writer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import batched
+from typing import Any
+
+from sqlalchemy import Connection, Insert, Table, and_, case, func, not_, or_
+
+from hedgerow.journal.access_store import file_request
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import (
+    daily,
+    decisions,
+    devices_seen,
+    events,
+    hosts_seen,
+    hourly,
+    protections_seen,
+    reversed_labels,
+    writers,
+)  # fmt: skip
+from hedgerow.journal.usage import add_minutes
+from hedgerow.policies.identity import is_link
+from hedgerow.policies.model import AccessRequest, Observation
+from hedgerow.policies.time_model import ActiveMinute
+
+_CHUNK = 1000  # rows per statement
+LINK_LOCAL = "fe80:"  # every device has such an address besides its others
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event in Hedgerow itself, as the journal stores it."""
+
+    when: float
+    kind: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of one transaction. `number` grows with each batch of a writer; 0: not numbered."""
+
+    observations: list[Observation]
+    requests: list[AccessRequest] = field(default_factory=list)
+    events: list[LoggedEvent] = field(default_factory=list)
+    seen: list[DeviceSeen] = field(default_factory=list)
+    protected: list[ProtectionSeen] = field(default_factory=list)
+    minutes: list[ActiveMinute] = field(default_factory=list)
+    writer: str = ""
+    number: int = 0
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+    @property
+    def size(self) -> int:
+        """The number of events."""
+        essential = len(self.requests) + len(self.events) + len(self.minutes)
+        return len(self.observations) + essential + len(self.seen) + len(self.protected)
+
+    def write(self, store: Store) -> int:
+        """Write all rows or none, and return their number; 0 if the store has the batch already. Raises DatabaseError."""
+        with store.begin() as connection:
+            if self.number and not self._is_new(store, connection):
+                return 0
+            if self.observations:
+                _insert(connection, store.insert(decisions), map(_decision_row, self.observations))
+                self._add_sums(store, connection)
+                self._add_hosts(store, connection)
+            if self.seen or self.protected or self.observations:
+                self._mark_seen(store, connection)
+            for request in self.requests:
+                file_request(store, connection, request)
+            _insert(connection, store.insert(events), map(_event_row, self.events))
+            add_minutes(store, connection, self.minutes)
+        return self.size
+
+    def _is_new(self, store: Store, connection: Connection) -> bool:
+        """Remember the number of this batch. Return False if the store has it already."""
+        row = {"batch": self.number, "at": time.time()}
+        newer = store.update(writers).where(writers.c.writer == self.writer, writers.c.batch < self.number)
+        if connection.execute(newer.values(row)).rowcount:
+            return True
+        first = store.insert_missing(writers).values(writer=self.writer, **row)
+        return connection.execute(first.execution_options(preserve_rowcount=True)).rowcount > 0
+
+    def _add_sums(self, store: Store, connection: Connection) -> None:
+        """Add to the sums by hour and by day."""
+        for table, period, seconds in ((hourly, "hour", 3600), (daily, "day", 86400)):
+            sums: Counter[tuple[int, str, str, str, str]] = Counter()
+            for item in self.observations:
+                sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
+            statement = store.upsert(table, partial(_added, table))
+            # In order, so that two writers with the same keys wait for each other rather than for ever.
+            names = (period, "device", "verdict", "reason", "what", "count")
+            _insert(connection, statement, (dict(zip(names, (*key, number), strict=True)) for key, number in sorted(sums.items())))
+
+    def _add_hosts(self, store: Store, connection: Connection) -> None:
+        hosts = {item.host for item in self.observations if item.host}
+        if hosts:
+            rows = [{"host_key": reversed_labels(host), "host": host} for host in sorted(hosts)]
+            connection.execute(store.insert_missing(hosts_seen), rows)
+
+    def _mark_seen(self, store: Store, connection: Connection) -> None:
+        """Write sightings, and a sighting without an address for each device with a decision.
+
+        Rows from two flushes are merged as `merge_sightings` merges those of one. `last_seen` never goes back.
+        """
+        # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the workers.
+        latest = {item.device: item for item in self.observations if not is_link(item.device)}
+        rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
+        rows += [_seen_row(item) for item in self.seen]
+        if rows:
+            connection.execute(store.upsert(devices_seen, partial(_merged, store)), sorted(rows, key=lambda row: str(row["device"])))
+        protected = [{"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected]
+        if protected:
+            connection.execute(store.upsert(protections_seen, partial(_latest, store)), protected)
+
+
+def _latest(store: Store, new: Any) -> dict[str, Any]:
+    return {"at": store.dialect.greatest(protections_seen.c.at, new.at)}
+
+
+def _merged(store: Store, new: Any) -> dict[str, Any]:
+    old = devices_seen.c
+    is_ipv6_after_ipv4 = and_(new.address.contains(":"), not_(old.address.contains(":")))
+    is_worse = or_(new.address == "", new.address.startswith(LINK_LOCAL), is_ipv6_after_ipv4)
+    return {
+        "address": case((and_(old.address != "", is_worse), old.address), else_=new.address),
+        "mac": func.coalesce(new.mac, old.mac),
+        "name": func.coalesce(func.nullif(new.name, ""), old.name),
+        "person": new.person,
+        "profile": func.coalesce(func.nullif(new.profile, ""), old.profile),
+        "last_seen": store.dialect.greatest(old.last_seen, new.last_seen),
+    }
+
+
+def _added(table: Table, new: Any) -> dict[str, Any]:
+    return {"count": table.c.count + new.count}
+
+
+def _insert(connection: Connection, statement: Insert, rows: Iterable[dict[str, object]]) -> None:
+    """Insert rows in chunks, since a row takes a kilobyte of memory until it is written."""
+    for chunk in batched(rows, _CHUNK):
+        connection.execute(statement, list(chunk))
+
+
+def _event_row(item: LoggedEvent) -> dict[str, object]:
+    return {"at": item.when, "kind": item.kind, "subject": item.subject, "detail": item.detail}
+
+
+def _decision_row(item: Observation) -> dict[str, object]:
+    return {
+        "at": item.when,
+        "device": item.device,
+        "person": item.person,
+        "profile": item.profile,
+        "kind": item.kind.value,
+        "verdict": item.verdict.value,
+        "reason": item.reason.value,
+        "what": item.what,
+        "host_key": reversed_labels(item.host),
+        "url": item.url,
+        "rule": item.rule,
+        "count": item.count,
+        "version": item.version or None,
+    }
+
+
+def merge_sightings(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
+    """Return the newer sighting with what only the older one knows: its name, and the address by which people find the device."""
+    if old is None:
+        return new
+    is_ipv6_after_ipv4 = ":" in new.address and ":" not in old.address
+    is_worse = not new.address or new.address.startswith(LINK_LOCAL) or is_ipv6_after_ipv4
+    address = old.address if old.address and is_worse else new.address
+    return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
+
+
+def _seen_row(item: DeviceSeen) -> dict[str, object]:
+    row = asdict(item)
+    when = row.pop("when")
+    return row | {"first_seen": when, "last_seen": when}

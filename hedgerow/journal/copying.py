@@ -1,0 +1,63 @@
+"""Copying a whole journal, all sites included, from one database into another of any engine: all rows, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select
+
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import decisions, metadata
+
+_CHUNK = 2000
+
+type CopyProgress = Callable[[str, int, int], None]
+"""Receives the name of a table, the rows copied of it, and their number."""
+
+
+class CopyError(Exception):
+    """A journal can't be copied. The message is one sentence."""
+
+
+def copy_journal(
+    source: Store, target: Store, *, without: Collection[str] = (), progress: CopyProgress = lambda *_: None
+) -> dict[str, int]:  # fmt: skip
+    """Copy all rows but those of the tables `without` into an empty journal. Returns the number of rows by table.
+
+    The target gets all rows in one transaction, in which they are counted. Raises `CopyError` and DatabaseError.
+    """
+    tables = [table for table in metadata.sorted_tables if table.name not in without]
+    isolation = source.dialect.snapshot_isolation
+    with source.engine.connect().execution_options(isolation_level=isolation) as reading, target.begin() as writing:
+        for table in tables:
+            if writing.execute(select(table).limit(1)).first() is not None:
+                raise CopyError(f"The target has rows in {table.name}: choose an empty database.")
+        counts = {table.name: _copy_table(table, reading, writing, target, progress) for table in tables}
+        for table in tables:
+            arrived = _count(writing, table)
+            if arrived != counts[table.name]:
+                raise CopyError(f"Only {arrived} of {counts[table.name]} rows of {table.name} arrived. Nothing was copied.")
+        target.dialect.continue_numbers(writing, [table for table in tables if "id" in table.c and table.c.id.type.python_type is int])
+    return counts
+
+
+def _copy_table(table: Table, reading: Connection, writing: Connection, target: Store, progress: CopyProgress) -> int:
+    total = _count(reading, table)
+    if table is decisions and total:
+        first, last = reading.execute(select(func.min(table.c.at), func.max(table.c.at))).one()
+        target.dialect.prepare_days(writing, first, last)
+    rows = reading.execution_options(yield_per=_CHUNK).execute(select(table).order_by(*table.primary_key))
+    done = 0
+    for part in rows.mappings().partitions():
+        batch: list[dict[str, Any]] = [dict(row) for row in part]
+        writing.execute(table.insert(), batch)
+        done += len(batch)
+        progress(table.name, done, total)
+    if done != total:
+        raise CopyError(f"{table.name} changed while it was copied: stop every Hedgerow that uses the database. Nothing was copied.")
+    return done
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0

@@ -1,0 +1,151 @@
+"""PostgreSQL as the journal's engine: one database for the nodes of a site, or for many sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    Select,
+    String,
+    Table,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from hedgerow.journal import postgresql_schema
+from hedgerow.journal.postgresql_connection import Connector, may_pass, open_error
+from hedgerow.journal.store import Dialect, JournalError, NewestRows, StoreAddress, UpsertChanges, cause_of
+
+_KEPT_CONNECTIONS = 4
+_LEFTOVERS = "Copies may remain in the server's write-ahead log for a while, and in its backups and replicas"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresDialect(Dialect):
+    """The dialect of the database at `address`."""
+
+    address: StoreAddress
+
+    is_partitioned = True
+    snapshot_isolation = "REPEATABLE READ"
+
+    def open(self) -> Engine:
+        """Return the engine. It connects when it is used first."""
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=Connector(self.address).connect,
+            pool_size=_KEPT_CONNECTIONS,
+            max_overflow=-1,  # as many as there are threads
+            pool_pre_ping=True,
+        )
+        event.listen(engine, "handle_error", _unify_errors)
+        return engine
+
+    def open_error(self, error: Exception) -> JournalError:
+        return open_error(error, self.address)
+
+    def lock_schema(self, connection: Connection) -> None:
+        connection.execute(select(func.pg_advisory_xact_lock(postgresql_schema.LOCK)))
+
+    def create_schema(self, connection: Connection) -> bool:
+        postgresql_schema.create_tables(connection)
+        return True
+
+    def facts(self, connection: Connection) -> dict[str, str | int]:
+        return postgresql_schema.facts(connection)
+
+    def prepare_days(self, connection: Connection, first: float, last: float) -> None:
+        postgresql_schema.prepare_days(connection, first, last)
+
+    def drop_days(self, engine: Engine, before: float) -> int:
+        return postgresql_schema.drop_days(engine, before)
+
+    def continue_numbers(self, connection: Connection, tables: Sequence[Table]) -> None:
+        for table in tables:
+            name = text(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}")  # noqa: S608 (our names)
+            connection.execute(name)
+
+    def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
+        statement = insert(table)
+        return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
+
+    def insert_missing(self, table: Table) -> Insert:
+        return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+
+    def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
+        return func.greatest(first, second)
+
+    def floor(self, value: ColumnElement[Any]) -> ColumnElement[int]:
+        return cast(func.floor(value), BigInteger)
+
+    def unindexed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the column itself: this planner has statistics, and leaves out days by their instants."""
+        return column
+
+    def newest_of_each(self, texts: Sequence[str], newest: NewestRows, columns: Sequence[Column[Any]]) -> Select[Any]:
+        names = select(func.unnest(cast(list(texts), ARRAY(String))).label("value")).subquery("wanted")
+        rows = newest(names.c.value, columns).lateral("newest")
+        return select(*(rows.c[column.name] for column in columns)).select_from(names.join(rows, true()))
+
+    def is_full(self, error: BaseException) -> bool:
+        return isinstance(getattr(error, "orig", error), psycopg.errors.DiskFull)
+
+    def is_damaged(self, _error: BaseException) -> bool:
+        """Return False: a damaged database is the server's to recover."""
+        return False
+
+    def may_pass(self, error: BaseException) -> bool:
+        return may_pass(error)
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def purge_deleted(self, engine: Engine) -> str:
+        """Rewrite all tables with personal data, and the planner's statistics, which hold examples of their values.
+
+        What the write-ahead log holds is overwritten in time; with `wal_recycle = off` and the rights to switch and to checkpoint it is
+        removed at once.
+        """
+        try:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for table in postgresql_schema.rewritten_tables(connection):
+                    connection.execute(text(f"VACUUM (FULL, ANALYZE) {table}"))
+                return _purge_server(connection)
+        except DatabaseError as error:
+            return f"The tables cannot be rewritten: {cause_of(error)}."
+
+
+def _purge_server(connection: Connection) -> str:
+    """Remove traces outside our tables. Returns a sentence about those that may be left."""
+    try:
+        for statement in ("VACUUM FULL pg_statistic", "SELECT pg_switch_wal()", "CHECKPOINT"):
+            connection.execute(text(statement))
+        is_recycled = connection.scalar(text("SHOW wal_recycle")) == "on"
+    except DatabaseError as error:
+        return f"{_LEFTOVERS} ({' '.join(cause_of(error).split())})."
+    return f"{_LEFTOVERS} (wal_recycle is on)." if is_recycled else ""
+
+
+def _unify_errors(context: ExceptionContext) -> None:
+    """Report a connection that was lost as an OperationalError, as other errors of the database are."""
+    if isinstance(context.original_exception, psycopg.InterfaceError):
+        statement, parameters = context.statement or "", context.parameters
+        raise OperationalError(statement, parameters, context.original_exception) from context.original_exception

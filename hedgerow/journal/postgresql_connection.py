@@ -1,0 +1,156 @@
+"""Connections to PostgreSQL: TLS, the password, bounded waiting, and what an error means.
+
+A server that does not answer must not hold up control. Once a connection has failed, all others are refused at once, until a thread has
+found out that the server is back. Nothing relies on the state of a connection, since PgBouncer may give each transaction another one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.string import StrDumper
+
+from hedgerow.journal.store import JournalError, StoreAddress, UnreachableStoreError
+
+CONNECT_TIMEOUT_S = 4
+PROBE_INTERVAL_S = 1.0
+"""Seconds between attempts while the server is away."""
+
+_DEFAULTS = {
+    "application_name": "hedgerow",
+    "connect_timeout": str(CONNECT_TIMEOUT_S),
+    # A server or a network that vanishes is noticed within about ten seconds.
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
+_PASSING_CLASSES = ("08", "25", "28", "40", "42", "53", "55", "57", "58", "XX")
+"""Classes of errors (SQLSTATE) that may pass: connection, read-only, sign-in, deadlock, rights, full disk, lock, shutdown, system."""
+
+
+class Connector:
+    """Opens connections to the server at `address`; refuses while it is known to be away."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._problem = ""
+
+    def connect(self) -> Any:
+        """Return a new connection. Raises psycopg.OperationalError."""
+        with self._lock:
+            if self._problem:
+                raise psycopg.OperationalError(self._problem)
+        try:
+            return self._open()
+        except psycopg.OperationalError as error:
+            self._note_failure(error)
+            raise
+
+    def _open(self) -> Any:
+        try:
+            parameters = connection_parameters(self._address)
+        except (OSError, psycopg.ProgrammingError) as error:
+            raise psycopg.OperationalError(str(error)) from error
+        connection = psycopg.connect("", prepare_threshold=None, **parameters)
+        connection.adapters.register_dumper(str, _TextDumper)
+        return connection
+
+    def _note_failure(self, error: psycopg.OperationalError) -> None:
+        with self._lock:
+            if not self._problem:
+                threading.Thread(target=self._wait_for_server, name="store", daemon=True).start()
+            self._problem = str(error)
+
+    def _wait_for_server(self) -> None:
+        while True:
+            time.sleep(PROBE_INTERVAL_S)
+            try:
+                self._open().close()
+            except psycopg.OperationalError as error:
+                with self._lock:
+                    self._problem = str(error)
+            else:
+                with self._lock:
+                    self._problem = ""
+                return
+
+
+class _TextDumper(StrDumper):  # type: ignore[misc]
+    """Text without the character NUL, which PostgreSQL cannot store."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in obj else obj)
+
+
+def connection_parameters(address: StoreAddress) -> dict[str, Any]:
+    """Return libpq's parameters for an address. Raises OSError if the file with the password can't be read."""
+    given: dict[str, Any] = dict(conninfo_to_dict(address.url.replace("postgresql+psycopg:", "postgresql:", 1)))
+    parameters = _DEFAULTS | given
+    if "sslmode" not in given and not all(map(_is_local, str(given.get("host") or "").split(","))):
+        parameters["sslmode"] = "verify-full"
+    if parameters.get("sslmode", "").startswith("verify-") and "sslrootcert" not in given and (bundle := _system_authorities()):
+        parameters["sslrootcert"] = bundle
+    if address.password_file is not None and address.password_file.exists():
+        parameters["password"] = address.password_file.read_text(encoding="utf-8").strip("\r\n")
+    return parameters
+
+
+def _is_local(host: str) -> bool:
+    """Return True for a Unix socket, a loopback address, or `localhost`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return not host or host.startswith(("/", "@")) or host == "localhost"
+
+
+def _system_authorities() -> str:
+    """Return the file of the certificate authorities that this system trusts; empty if none is found."""
+    files = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
+    return next((file for file in files if file and Path(file).exists()), "")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return True if the same statement may succeed later: the server is away, stops, is full, read-only, or lacks a right."""
+    original = getattr(error, "orig", None) or error
+    if not isinstance(original, psycopg.Error):
+        return False
+    state = original.sqlstate
+    if state is None:
+        return isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
+    return str(state).startswith(_PASSING_CLASSES)
+
+
+def open_error(error: Exception, address: StoreAddress) -> JournalError:
+    """Return an error whose message says why the store at an address can't be opened, and what to do about it."""
+    original = getattr(error, "orig", None) or error
+    text = " ".join(str(original).split())
+    start = f"cannot open the store {address}"
+    if isinstance(original, psycopg.Error) and original.sqlstate is None:
+        return UnreachableStoreError(f"{start}: {text}{_advice(text, address)}")
+    if isinstance(original, psycopg.errors.InsufficientPrivilege):
+        return JournalError(f"{start}: {text}; make the role the owner of the database: ALTER DATABASE … OWNER TO …")
+    kind = UnreachableStoreError if may_pass(error) else JournalError
+    return kind(f"{start}: {text}")
+
+
+def _advice(text: str, address: StoreAddress) -> str:
+    """Return what to do about a failed connection, after a semicolon; empty if there is nothing special."""
+    if "password" in text:
+        return f"; the password is read from {address.password_file or 'no file'}, else from ~/.pgpass or PGPASSWORD"
+    if "does not match host name" in text:
+        return "; write the name of the certificate into the URL of the store"
+    if "certificate verify failed" in text or "root certificate" in text:
+        return "; name the file of the authority that issued the server's certificate: ?sslrootcert=/etc/hedgerow/store-ca.pem"
+    if "does not support SSL" in text:
+        return "; turn TLS on at the server (ssl = on), since the password and all that is recorded would cross the network unencrypted"
+    return ""

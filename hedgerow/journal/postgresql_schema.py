@@ -1,0 +1,164 @@
+"""The journal's tables on PostgreSQL.
+
+They are created at once, by their description in `tables`, and migrated from then on as SQLite's are. Decisions are partitioned by day of
+UTC, so that a day is forgotten by dropping its table: `decisions_20261127`. `decisions_other` takes those of days without a table, such as
+of a clock that is wrong. A node needs no right to create tables: it calls `hedgerow_prepare_days`, which does so as the tables' owner.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Column, Connection, Engine, Index, MetaData, Table, text
+
+from hedgerow.journal.tables import DEFAULT_SITE, decisions, metadata
+
+DAY_S = 86400
+LOCK = 0x4865646765726F77
+"""The number of the advisory lock that a migration holds."""
+
+_AHEAD = 3
+"""Days prepared beyond those asked for, so that events find their table while nobody can create one."""
+
+_DROP_TIMEOUT = "5s"
+"""How long dropping a day may wait for long queries, during which all others wait too."""
+
+_PREPARE_DAYS = """
+CREATE OR REPLACE FUNCTION hedgerow_prepare_days(first bigint, last bigint) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    number bigint;
+    name text;
+    made integer = 0;
+BEGIN
+    IF last - first > 1000 THEN
+        RAISE EXCEPTION 'too many days';
+    END IF;
+    FOR number IN first..last LOOP
+        name = 'decisions_' || to_char(to_timestamp(number * 86400) AT TIME ZONE 'UTC', 'YYYYMMDD');
+        IF to_regclass(name) IS NULL THEN
+            BEGIN
+                EXECUTE format(
+                    'CREATE TABLE %I PARTITION OF decisions FOR VALUES FROM (%s) TO (%s)', name, number * 86400, (number + 1) * 86400
+                );
+                made = made + 1;
+            EXCEPTION
+                WHEN check_violation OR duplicate_table THEN NULL;  -- decisions_other has decisions of that day; another node was faster
+            END;
+        END IF;
+    END LOOP;
+    RETURN made;
+END $$
+"""
+
+_CHANGES = (
+    """
+    CREATE TABLE site_changes (site text COLLATE "C" PRIMARY KEY, number bigint NOT NULL)
+    """,
+    """
+    CREATE FUNCTION hedgerow_note_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    DECLARE
+        changed text = coalesce((CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END) ->> 'site', '');
+    BEGIN
+        IF current_setting('hedgerow.noted', true) IS DISTINCT FROM 'site ' || changed THEN
+            PERFORM set_config('hedgerow.noted', 'site ' || changed, true);
+            INSERT INTO site_changes AS known VALUES (changed, 1) ON CONFLICT (site) DO UPDATE SET number = known.number + 1;
+            PERFORM pg_notify('hedgerow', changed);
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+)
+_WATCHED = {
+    **dict.fromkeys(("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sittings", "usage"), "INSERT OR UPDATE"),
+    **dict.fromkeys(("accounts", "tokens"), "INSERT OR UPDATE OR DELETE"),
+    "sessions": "INSERT OR DELETE",
+}
+"""Tables of which every node keeps something in memory, and the changes of which it is to know.
+
+The trigger waits for the end of the transaction, so that its row is locked last, and two transactions never wait for each other.
+"""
+
+_DAYS = text(r"""
+SELECT child.relname AS name FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+WHERE inhparent = 'decisions'::regclass AND child.relname ~ '^decisions_\d{8}$' ORDER BY 1
+""")
+
+
+def create_tables(connection: Connection) -> None:
+    """Create all tables, indexes and functions in the first schema of the search path."""
+    metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table is not decisions])
+    partitioned_decisions().create(connection)
+    connection.execute(text("CREATE TABLE decisions_other PARTITION OF decisions DEFAULT"))
+    connection.execute(text(_PREPARE_DAYS))
+    for statement in _CHANGES:
+        connection.execute(text(statement))
+    for table, changes in _WATCHED.items():
+        when = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hedgerow_note_change()"
+        connection.execute(text(f"CREATE CONSTRAINT TRIGGER note_change AFTER {changes} ON {table} {when}"))
+
+
+def partitioned_decisions() -> Table:
+    """Return the table of decisions as it is on PostgreSQL: the day is in its key, and a site in front of each index."""
+    columns = [
+        Column(
+            *(column.name, column.type), primary_key=column.name in ("id", "at"), autoincrement=column.name == "id",
+            nullable=column.nullable, server_default=DEFAULT_SITE if column.name == "site" else None,
+        )
+        for column in decisions.columns
+    ]  # fmt: skip
+    indexes = [Index(f"decisions_{name}", "site", *rest) for name, rest in _INDEXES.items()]
+    return Table("decisions", MetaData(), *columns, *indexes, postgresql_partition_by="RANGE (at)")
+
+
+_INDEXES = {
+    "id": ("id",),
+    "at": ("at",),
+    "device": ("device", "id"),
+    "verdict": ("verdict", "id"),
+    "host": ("host_key", "id"),
+}
+
+
+def prepare_days(connection: Connection, first: float, last: float) -> None:
+    """Create the tables of the days from one instant to another, and of some days after that."""
+    days = {"first": int(first // DAY_S), "last": int(last // DAY_S) + _AHEAD}
+    connection.execute(text("SELECT hedgerow_prepare_days(:first, :last)"), days)
+
+
+def day_tables(connection: Connection) -> list[str]:
+    """Return the names of the tables of single days, the oldest first."""
+    return list(connection.scalars(_DAYS))
+
+
+def drop_days(engine: Engine, before: float) -> int:
+    """Drop the tables of all days that end before an instant. Returns the number of decisions in them. Needs the tables' owner."""
+    dropped = 0
+    with engine.connect() as connection:
+        names = [name for name in day_tables(connection) if _end_of(name) <= before]
+    for name in names:
+        with engine.begin() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{_DROP_TIMEOUT}'"))
+            dropped += connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0  # noqa: S608 (made of digits)
+            connection.execute(text(f"DROP TABLE {name}"))
+    return dropped
+
+
+def _end_of(name: str) -> float:
+    return (datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
+
+
+def facts(connection: Connection) -> dict[str, str | int]:
+    """Return the server's version, the role, the encryption of this connection, and the size of the database."""
+    query = """
+        SELECT current_setting('server_version') AS version, current_user AS role,
+               coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl), 'none') AS tls,
+               pg_database_size(current_database()) AS bytes
+    """
+    return {"engine": "PostgreSQL", **connection.execute(text(query)).one()._mapping, "days": len(day_tables(connection))}
+
+
+def rewritten_tables(connection: Connection) -> list[str]:
+    """Return the tables that hold personal data, as VACUUM takes them."""
+    others = [name for name in metadata.tables if name != "decisions"]
+    return [*day_tables(connection), "decisions_other", *others]
