@@ -95,6 +95,9 @@ class SignInRefused(InvalidInput):
         self.field = "code" if needs_code else ""
 
 
+type AccountRows = tuple[tuple[AccountRow, ...], tuple[WebSessionRow, ...], tuple[TokenRow, ...]]
+
+
 @dataclass(slots=True)
 class _FailedAttempts:
     failures: int = 0
@@ -124,11 +127,20 @@ class Accounts:
     _dummy: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self._accounts = {row.name: row for row in self.store.accounts()}
-        self._sessions = {row.id: row for row in self.store.sessions()}
-        self._tokens = {row.id: row for row in self.store.tokens()}
+        self.adopt(self.read())
         # Passwords for unknown names are checked against this hash, so that they take as long as others.
         self._dummy = self.hasher.hash(secrets.token_hex(8))
+
+    def read(self) -> AccountRows:
+        """Read everything from the journal. Blocks on the disk."""
+        return self.store.accounts(), self.store.sessions(), self.store.tokens()
+
+    def adopt(self, rows: AccountRows) -> None:
+        """Use what was read."""
+        accounts, sessions, tokens = rows
+        self._accounts = {row.name: row for row in accounts}
+        self._sessions = {row.id: row for row in sessions}
+        self._tokens = {row.id: row for row in tokens}
 
     @property
     def has_any(self) -> bool:

@@ -31,6 +31,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hedgerow.journal import postgresql_schema
+from hedgerow.journal.postgresql_changes import ChangeListener
 from hedgerow.journal.postgresql_connection import Connector, may_pass, open_error
 from hedgerow.journal.store import Dialect, JournalError, NewestRows, StoreAddress, UpsertChanges, cause_of
 
@@ -104,6 +105,9 @@ class PostgresDialect(Dialect):
         names = select(func.unnest(cast(list(texts), ARRAY(String))).label("value")).subquery("wanted")
         rows = newest(names.c.value, columns).lateral("newest")
         return select(*(rows.c[column.name] for column in columns)).select_from(names.join(rows, true()))
+
+    def changes(self, site: str) -> ChangeListener:
+        return ChangeListener(Connector(self.address), site)
 
     def is_full(self, error: BaseException) -> bool:
         return isinstance(getattr(error, "orig", error), psycopg.errors.DiskFull)

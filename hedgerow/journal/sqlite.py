@@ -107,6 +107,9 @@ class SqliteDialect(Dialect):
         ids = newest(names.c.value, [decisions.c.id]).correlate(names)
         return select(*(row.c[column.name] for column in columns)).select_from(names.join(row, row.c.id.in_(ids)))
 
+    def changes(self, _site: str) -> None:
+        return None
+
     def is_full(self, error: BaseException) -> bool:
         return _code_of(error) == sqlite3.SQLITE_FULL
 

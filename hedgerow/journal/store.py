@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sqlalchemy import Column, ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
 from sqlalchemy.exc import DatabaseError
@@ -56,6 +56,16 @@ class Salvaged:
 
 type NewestRows = Callable[[ColumnElement[str], Sequence[ColumnElement[Any]]], Select[Any]]
 """Given a value and the columns wanted, a query for the newest rows with that value."""
+
+
+class Changes(Protocol):
+    """Changes of a site's state by other processes and machines."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a change, at most this long. Returns True if there may have been one. Blocks: call it from a thread."""
+
+    def close(self) -> None:
+        """Stop listening until the next `wait`."""
 
 
 class Dialect(ABC):
@@ -121,6 +131,10 @@ class Dialect(ABC):
     @abstractmethod
     def newest_of_each(self, texts: Sequence[str], newest: NewestRows, columns: Sequence[Column[Any]]) -> Select[Any]:
         """Return these columns of the decisions that `newest` selects for each of the texts."""
+
+    @abstractmethod
+    def changes(self, site: str) -> Changes | None:
+        """Return what tells of changes by other processes; None if there are none."""
 
     @abstractmethod
     def is_full(self, error: BaseException) -> bool:

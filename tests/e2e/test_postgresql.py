@@ -81,6 +81,19 @@ def test_filtering_goes_on_without_the_store(internet: SmallInternet, server: Po
         assert len([host for host in found if host == "alone.secret.example"]) == 1
 
 
+def test_a_change_at_one_node_is_in_force_at_another(internet: SmallInternet, server: PostgresServer, tmp_path: Path) -> None:
+    policy = network_section(internet) + f'  store: "{server.address(server.database()).url}"\n' + PEOPLE
+    nodes = [tmp_path / name for name in ("one", "other")]
+    for node in nodes:
+        node.mkdir()
+    with running_hedgerow(policy, directory=nodes[0]) as one, running_hedgerow(policy, directory=nodes[1]) as other:
+        ask(other, "www.secret.example")
+        assert one.run("grant", "tablet", "www.secret.example", "--for", "hour").returncode == 0
+        wait_until(lambda: kdig_addresses(other.dns, "www.secret.example", source=TABLET) != BLOCKED, 20, "the grant holds there too")
+        assert other.run("pause", "tablet").returncode == 0
+        wait_until(lambda: kdig_addresses(one.dns, "www.wikipedia.org", source=TABLET) == BLOCKED, 20, "the pause holds here too")
+
+
 def test_a_home_moves_to_a_server(internet: SmallInternet, server: PostgresServer, tmp_path: Path) -> None:
     with running_hedgerow(network_section(internet) + PEOPLE, directory=tmp_path) as running:
         ask(running, "old.secret.example")

@@ -237,6 +237,26 @@ def test_one_state_is_readable_while_the_server_is_away(server: PostgresServer) 
         assert [grant.id for grant in found] == ["g"]
 
 
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_change_by_another_node_is_noticed(postgres_journal: Store, is_heard: bool) -> None:
+    found = postgres_journal.dialect.changes(postgres_journal.site)
+    assert found is not None
+    with closing(found) as changes:
+        assert changes.wait(0.01), "at first, anything may have changed"
+        if not is_heard:  # as through a pooler
+            changes._connection.execute("UNLISTEN *")  # type: ignore[attr-defined]
+        assert not changes.wait(0.01)
+        ledger, there = GrantStore(postgres_journal), Store(postgres_journal.engine, postgres_journal.dialect, "elsewhere")
+        GrantStore(there).give(Grant("another", "chess.example", "ana", NOW, None, TABLET))
+        Batch([seen("a.example")]).write(postgres_journal)
+        assert not changes.wait(0.01), "another site, and decisions, which no snapshot holds"
+        ledger.give(Grant("g", "chess.example", "ana", NOW, None, TABLET))
+        assert changes.wait(30.0 if is_heard else 0.01)
+        ledger.revoke("g", "ana")
+        assert changes.wait(30.0 if is_heard else 0.01)
+        assert not changes.wait(0.01)
+
+
 def test_a_journal_is_copied_there_and_back(sqlite_journal: Store, postgres: PostgresServer, tmp_path: Path) -> None:
     with sqlite_journal.begin() as connection:
         fill_every_table(connection)

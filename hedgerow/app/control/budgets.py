@@ -16,7 +16,7 @@ from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sentence, upcoming_ends
 from hedgerow.policies.model import DeviceId, Policy, Reason
 from hedgerow.policies.time_model import ActiveMinute, Bonus, SpentBudget
-from hedgerow.policies.times.budget import BudgetBalance, balances, mark, minute_of, spent_budgets
+from hedgerow.policies.times.budget import BudgetAccount, BudgetBalance, balances, mark, minute_of, spent_budgets
 
 log = logging.getLogger("hedgerow.budgets")
 
@@ -29,11 +29,22 @@ class BudgetTracker:
 
     def __init__(self, store: UsageStore, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock, self._steady = store, clock, steady
-        self._marks = store.marks(clock() - DAYS_COUNTED * 86400)
+        self._marks = self.read_marks()
         self.unsaved: list[ActiveMinute] = []
         self._problem = ""
         self._counted: dict[ActiveMinute, float] = {}
         self.bonuses: tuple[Bonus, ...] = ()
+
+    def read_marks(self) -> dict[BudgetAccount, dict[int, int]]:
+        """Read the minutes that are counted from the disk."""
+        return self._store.marks(self._clock() - DAYS_COUNTED * 86400)
+
+    def add_marks(self, marks: Mapping[BudgetAccount, Mapping[int, int]]) -> None:
+        """Add minutes that others have counted. A minute that is counted here too counts once."""
+        for key, hours in marks.items():
+            known = self._marks.setdefault(key, {})
+            for hour, minutes in hours.items():
+                known[hour] = known.get(hour, 0) | minutes
 
     def load_bonuses(self) -> None:
         """Read the bonus minutes from the disk."""

@@ -34,6 +34,7 @@ from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.snapshot_repair import SnapshotRepair
+from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.files import error_text, write_atomically
@@ -153,6 +154,7 @@ class ControlProcess:
             tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
             tasks.create_task(self._backups.run())
             tasks.create_task(self._journal.run())
+            tasks.create_task(StoreFollower(self._store, publisher, self.accounts).run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())

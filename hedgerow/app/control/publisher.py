@@ -190,6 +190,14 @@ class SnapshotPublisher:
             self._wanted.set()
         await asyncio.to_thread(self.budgets.save)
 
+    async def refresh(self) -> None:
+        """Read what the journal holds, and publish if it differs from what was read last. Raises DatabaseError."""
+        now = time.time()
+        self.budgets.add_marks(await asyncio.to_thread(self.budgets.read_marks))
+        live = await asyncio.to_thread(self._live_state, now, self.policy.network.timezone)
+        if not self.is_live or live != self._live or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent:
+            self._wanted.set()
+
     async def _publish(self) -> str:
         """Publish. Returns the reason why it is only in memory, if it is; raises OSError if it is nowhere."""
         generation = self.lists.generation
