@@ -86,6 +86,7 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
         expected = {name: [row if name in GLOBAL else {**row, "site": DEFAULT_SITE} for row in each] for name, each in rows.items()}
         expected["decisions"] = [{**row, "version": None} for row in expected["decisions"]]
         expected["hosts_seen"] = [{"site": DEFAULT_SITE, "host_key": f"host_key-{n}", "host": f"host_key-{n}"} for n in range(2)]
+        expected["tokens"] = [{**row, "expires_at": None} for row in expected["tokens"]]
         expected["pauses"] = [{**row, "spared_person": None, "spared_device": None, "kind": "all"} for row in expected["pauses"]]
         assert stored(store) == {name: [] for name in metadata.tables} | expected
         reader = JournalReader(store)
