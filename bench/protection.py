@@ -27,7 +27,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "bench" / "results" / "protection.md"
 SAMPLE = ROOT / "bench" / "protection_sample.yaml"
-sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench"), str(ROOT / "tools")]
 
 from list_mirror import stored_lists  # noqa: E402
 from protection_pages import blocked_by_e2guardian, read_pages  # noqa: E402
@@ -259,7 +259,7 @@ class Report:
         lost = ", ".join(f"`{profile}` {len(found)}" for profile, found in terms)
         shown = ", ".join(HEALTH_TERMS)
         yield f"Searches for {len(HEALTH_TERMS)} of the study's terms ({shown}) at Google, inspected, that are blocked: {lost}."
-        yield "These are the terms that public reports of the study quote; its list of 24 could not be had.\n"
+        yield "Public reports of the study quote these strings and topics; its own list of 24 could not be had.\n"
 
     def _last(self) -> Filter:
         return list(self._filters.values())[-1]
@@ -327,7 +327,7 @@ def measure(options: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         filters, sources, missing = open_filters(stored_lists(options.data), folder, SETUPS)
-        with peers(sources, options.data, folder) as running:
+        with peers(sources, options.data, sets.stevenblack, folder) as running:
             body = "\n".join([*Report(sets, filters, running).lines(), *page_lines(folder)])
             absent = [*running_notes(running), *(f"`{each}`" for each in sets.missing)]
     stored = ", ".join(source.name for source in sources if "/" not in source.name)
@@ -339,6 +339,8 @@ def measure(options: argparse.Namespace) -> str:
         f"Recommended lists without a copy, which would block more: {', '.join(missing)}.",
         "Some sites that earlier runs found wrongly blocked are corrected since (`data/corrections`), so the counts of harmless names are a"
         " little low.",
+        "The name model was trained on three quarters of ShadowWhisperer's list of adult names, which is therefore no test of it, except"
+        " for the names that it never saw.",
         "Names drawn at random are the same each time. Names of lists that may not be published are only counted.",
         f"Not to be had here: {', '.join(absent)}." if absent else "",
     ]

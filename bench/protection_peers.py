@@ -1,8 +1,8 @@
 """Other filters beside Hedgerow in `bench/protection.py`, as far as they can be run here.
 
-dnsmasq runs with the names of the same lists. AdGuard Home's default list is read by Hedgerow's own parser, because its program is not to
-be had from Debian or PyPI. e2guardian judges pages by their words: without lists of sites it blocks none of these names, so it stands in
-`protection_pages.py`.
+dnsmasq runs with the names of the same lists. The default lists of AdGuard Home and Pi-hole are read by Hedgerow's own parser, because
+their programs are not to be had from Debian or PyPI. e2guardian judges pages by their words: without lists of sites it blocks none of these
+names, so it stands in `protection_pages.py`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class ListOnly(Peer):
 
 
 @contextlib.contextmanager
-def peers(sources: Sequence[Source], data: Path, folder: Path) -> Iterator[list[Peer]]:
-    """Run the peers with the lists of `sources` for a child of 8 to 12 years."""
+def peers(sources: Sequence[Source], data: Path, stevenblack: str, folder: Path) -> Iterator[list[Peer]]:
+    """Run the peers with the lists of `sources` for a child of 8 to 12 years. `stevenblack` is the text of Pi-hole's default list."""
     running: list[Peer] = []
     with contextlib.ExitStack() as stack:
         if shutil.which("dnsmasq"):
@@ -92,14 +92,21 @@ def peers(sources: Sequence[Source], data: Path, folder: Path) -> Iterator[list[
         else:
             running.append(Peer("dnsmasq", "dnsmasq is not installed"))
         if (data / _ADGUARD).is_file():
-            running.append(_adguard(data, folder))
-        running.append(Peer("Pi-hole with its default list", "StevenBlack's hosts file, Pi-hole's default list, has no stored copy"))
+            title = "AdGuard Home's default list (AdGuard DNS filter, GPL-3)"
+            running.append(_list_only(title, data / _ADGUARD, "adblock", folder))
+        if stevenblack:
+            path = folder / "stevenblack.txt"
+            path.write_text(stevenblack, encoding="utf-8")
+            running.append(_list_only("Pi-hole's default list (StevenBlack's hosts, MIT, state of July 2022)", path, "plain", folder))
+        else:
+            running.append(Peer("Pi-hole with its default list", "StevenBlack's hosts file, Pi-hole's default list, has no stored copy"))
         yield running
 
 
-def _adguard(data: Path, folder: Path) -> Peer:
-    compile_generation([Source("adguard", "ads-trackers", data / _ADGUARD, format="adblock")], folder / "adguard")
-    return ListOnly("AdGuard Home's default list (AdGuard DNS filter, GPL-3)", catalogue=Catalogue.open(folder / "adguard"))
+def _list_only(title: str, path: Path, list_format: str, folder: Path) -> Peer:
+    index = folder / f"{path.stem}-index"
+    compile_generation([Source(path.stem, "ads-trackers", path, format=list_format)], index)
+    return ListOnly(title, catalogue=Catalogue.open(index))
 
 
 def _names(sources: Sequence[Source]) -> Iterator[str]:

@@ -17,7 +17,9 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hedgerow.blocklists.names import parse_host
+from recogniser_sources import is_taken
+
+from hedgerow.blocklists.names import parse_host, registered_domain
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 
@@ -25,6 +27,7 @@ SEED = 17
 TEST_LISTS = "citizenlab+test-lists"
 SHADOW = "ShadowWhisperer+BlockLists"
 UT1 = "olbat+ut1-blacklists"
+STEVENBLACK = ("hagezi+dns-blocklists", "3p/stevenblack.domains.txt")
 HOTLINES = "sashabaranov+suicide-hotlines"
 
 LANGUAGES: Mapping[str, tuple[str, ...]] = {
@@ -58,10 +61,11 @@ CATEGORIES: Mapping[str, tuple[str, str]] = {
 
 HARMLESS = ("NEWS", "GOVT", "CULTR", "ENV", "ECON", "HUMR", "IGO", "CTRL")
 
-# What public reports of the study quote of its search strings (Library Journal and EurekAlert, December 2002); its Appendix A has 24.
+# What public reports quote of the study's search strings and topics (Library Journal, EurekAlert, Women's eNews and Forced Perspective,
+# December 2002); its Appendix A has 24 strings.
 HEALTH_TERMS = (
     "condom", "safe sex", "ecstasy", "jock itch", "gay", "lesbian", "breast cancer", "diabetes", "pregnancy", "abortion", "sex education",
-    "chlamydia",
+    "chlamydia", "herpes", "yeast infection", "breast pump",
 )  # fmt: skip
 
 
@@ -77,7 +81,7 @@ class NameSet:
 
 @dataclass(slots=True)
 class Sets:
-    """All sets. `missing` has the sources that are absent."""
+    """All sets. `missing` has the sources that are absent; `stevenblack` is Pi-hole's default list, empty if there is no copy."""
 
     adult: list[NameSet] = field(default_factory=list)
     children: list[NameSet] = field(default_factory=list)
@@ -87,6 +91,7 @@ class Sets:
     fair: list[NameSet] = field(default_factory=list)
     fair_by_language: dict[str, NameSet] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    stevenblack: str = ""
 
 
 def hosts_in(text: str) -> Iterator[str]:
@@ -181,6 +186,7 @@ def read_sets(data: Path, mirrors: Path, sample: int) -> Sets:
     _add_children(sets, library)
     _add_categories(sets, library)
     _add_good(sets, library, popular, used | set(shadow) | set(ut1))
+    sets.stevenblack = library.text(*STEVENBLACK)
     sets.missing = library.missing if library.countries() else [*library.missing, TEST_LISTS]
     return sets
 
@@ -189,7 +195,7 @@ _USED_FOR_ADULT = (
     "lists/plain/hagezi-nsfw.txt", "lists/hosts/sinfonietta-pornography.hosts", "training/4skinskywalker-porn.hosts",
     "lists/plain/hagezi-gambling.mini.txt", "lists/hosts/sinfonietta-gambling.hosts", "training/ut1-gambling.txt",
 )  # fmt: skip
-"""Lists that are in force or that the name model was trained on."""
+"""Lists that are in force or that the name model was trained on. Of ShadowWhisperer's it never saw a quarter (`is_taken`)."""
 
 
 def _add_adult(
@@ -203,9 +209,9 @@ def _add_adult(
         if listed:
             chosen = draw.sample(sorted(listed), min(sample, len(listed)))
             sets.adult.append(NameSet("at random", source, tuple(chosen)))
-            rest = [name for name in listed if not known(name, used)]
+            rest = [name for name in listed if not known(name, used) and not is_taken(registered_domain(name))]
             unlisted = draw.sample(sorted(rest), min(sample, len(rest)))
-            sets.adult.append(NameSet("at random, in no list that is in force or trained on", source, tuple(unlisted)))
+            sets.adult.append(NameSet("at random, in no list that is in force, and never trained on", source, tuple(unlisted)))
 
 
 def _add_children(sets: Sets, library: Library) -> None:

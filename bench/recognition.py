@@ -1,9 +1,10 @@
 """Measure the recognition of names: the share of unlisted adult and gambling names that it blocks, and its false alarms.
 
-    .venv/bin/python bench/recognition.py --known FILE… --adult FILE… --gambling FILE… --harmless FILE… [--alarms]
+    .venv/bin/python bench/recognition.py --known FILE… --sampled FILE… --adult FILE… --gambling FILE… --harmless FILE… [--alarms]
 
-`--known` are lists that count as listed, with the sources that the model was trained on among them: their names are left out everywhere. A
-harmless name that `--blocked` lists have is left out too. `--alarms` prints the false alarms, so that a person can read them. Files have
+`--known` are lists that count as listed, with the sources that the model was trained on among them: their names are left out everywhere. Of
+`--sampled` lists the model was trained on three quarters, so only those are left out. A harmless name that `--blocked` lists have is left
+out too. `--alarms` prints the false alarms, so that a person can read them. Files have
 one name per line, alone or as the last of several words or columns. The time is CPU time of one process per name, without the cache.
 """
 
@@ -15,6 +16,10 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+from recogniser_sources import is_taken
 
 from hedgerow.blocklists.names import HOST, is_address, registered_domain
 from hedgerow.blocklists.recognition.name_model import Recognition
@@ -51,13 +56,14 @@ def row(title: str, hosts: Sequence[str], found: Sequence[Recognition | None], c
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option in ("known", "adult", "gambling", "harmless", "blocked"):
+    for option in ("known", "sampled", "adult", "gambling", "harmless", "blocked"):
         parser.add_argument(f"--{option}", type=Path, nargs="*", default=[], metavar="FILE")
     parser.add_argument("--alarms", action="store_true", help="print the false alarms, the surest first")
     options = parser.parse_args()
     recogniser = Recogniser()
-    known = {registered_domain(host) for host in read_names(options.known)}
-    blocked = known | {registered_domain(host) for host in read_names([*options.blocked, *options.adult, *options.gambling])}
+    sampled = {registered_domain(host) for host in read_names(options.sampled)}
+    known = {registered_domain(host) for host in read_names(options.known)} | {domain for domain in sampled if is_taken(domain)}
+    blocked = known | sampled | {registered_domain(host) for host in read_names([*options.blocked, *options.adult, *options.gambling])}
     print("| names | count | " + " | ".join(f"≥ {level} %" for level in LEVELS) + " |\n|---|---|" + "---|" * len(LEVELS))
     for title, paths, leave_out in (
         ("adult", options.adult, known),

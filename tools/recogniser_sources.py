@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from zlib import crc32
 
 import yaml
 
@@ -27,13 +28,17 @@ class Role(StrEnum):
     POPULAR = "popular"  # harmless but for some adult and gambling sites; with a rank, so that the first ones are well known
     HARMLESS = "harmless"  # harmless and well known, unless an adult or gambling list has it
     TRUSTED = "trusted"  # harmless and well known, whatever lists say
+    KNOWN = "known"  # harmless and well known, although their names look otherwise; they take no part in the training
     MACHINES = "machines"  # advertisers and trackers, some of them on adult sites; not well known
     COMPOSED = "composed"  # invented harmless names
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
-    """A source. `rank` is the last rank of a popular source whose names are well known."""
+    """A source. `rank` is the last rank of a popular source whose names are well known.
+
+    `is_sampled`: a quarter of its registered domains is left out of the training, for measuring.
+    """
 
     name: str
     role: Role
@@ -42,6 +47,12 @@ class TrainingList:
     licence: str
     sha256: str
     rank: int = 0
+    is_sampled: bool = False
+
+
+def is_taken(domain: str) -> bool:
+    """Return whether a domain of a sampled source, or beyond the well-known ones, takes part in training. The others are for measuring."""
+    return (crc32(domain.encode()) >> 8) % 4 != 2
 
 
 def load_manifest(path: Path = MANIFEST) -> tuple[TrainingList, ...]:

@@ -7,19 +7,21 @@ Each source of the manifest is given as a file or folder. The same sources give 
 chance, and sums are made by one thread. A logistic regression per category learns from pieces of names, in these steps:
 
 1. Hosts of the adult and gambling lists are examples, at most three of each registered domain. Other hosts are counter-examples: of the
-   popular ones the well-known ones, and a quarter of the others and of the machines.
+   popular ones the well-known ones, and three quarters of the others and of the machines. A name that a single adult list has, and that is
+   also well known, harmless or an advertiser's, is neither.
 2. Popular lists contain some adult and gambling sites. A first model is trained twice, and what it takes for such is left out.
    To the rest are added names that machines of popular sites might have.
-3. Pieces of three to nine characters are counted. The most telling ones become features, and the heaviest of these are kept.
+3. Pieces of three to nine characters are counted. The most telling ones become features, and those of these that move scores most are kept.
 4. A tenth of the registered domains, chosen by their checksum, is held back and gives the calibration.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")  # sums in one 
 import marisa_trie
 import msgspec
 import numpy as np
-from recogniser_sources import NamedHost, Role, TrainingList, load_manifest, read_names
+from recogniser_sources import NamedHost, Role, TrainingList, is_taken, load_manifest, read_names
 from scipy import sparse
 from scipy.optimize import minimize
 
@@ -57,13 +59,18 @@ HELD_BACK: Final = 10
 """One of so many registered domains is held back for the calibration."""
 _MAX_HOSTS: Final = 3
 _MIN_COUNT: Final = 5
-_CANDIDATES: Final = 400_000
+_CANDIDATES: Final = 500_000
 _FEATURES: Final = 220_000
 _TRUSTED_WEIGHT: Final = 8.0
-_PENALTY: Final = 0.05
+_HARMLESS_WEIGHT: Final = 8.0
+"""Weight of each counter-example in the last training, since a false alarm is worse than a miss, and scores far from even odds count."""
+_FIRST_PENALTY, _PENALTY = 0.05, 1.0
 _SUSPECT: Final = 0.0
 """Logarithm of the odds from which a popular name or a machine is left out as probably adult or gambling."""
-_ASSUMED_SHARE: Final = 0.05
+_FITTED_SHARE: Final = 0.05
+"""Share of a category among the names on which a calibration is fitted."""
+_ASSUMED_SHARES: Final = {Role.ADULT: 0.02, Role.GAMBLING: 0.05}
+"""Share of a category among unlisted names that confidence assumes."""
 _FLOOR_CONFIDENCE: Final = 0.5
 
 
@@ -90,12 +97,16 @@ class Examples:
 def gather(names: Mapping[TrainingList, Sequence[NamedHost]]) -> Examples:
     """Return the examples of all sources in alphabetical order. A domain has one role: the first of this order that names it."""
     order = [Role.TRUSTED, Role.ADULT, Role.GAMBLING, Role.HARMLESS, Role.POPULAR, Role.MACHINES, Role.COMPOSED]
+    disputed = _disputed(names)
     role_of: dict[str, Role] = {}
     hosts: dict[str, set[str]] = defaultdict(set)
-    for source, found in sorted(names.items(), key=lambda each: order.index(each[0].role)):
+    taught = {source: found for source, found in names.items() if source.role in order}
+    for source, found in sorted(taught.items(), key=lambda each: order.index(each[0].role)):
         for each in found:
             domain = registered_domain(each.host)
-            if (each.rank > source.rank or source.role is Role.MACHINES) and not _is_taken(domain):
+            if (each.rank > source.rank or source.is_sampled) and not is_taken(domain):
+                continue
+            if domain in disputed and source.role is not Role.TRUSTED:
                 continue
             if role_of.setdefault(domain, source.role) is source.role:
                 hosts[domain].add(each.host)
@@ -124,9 +135,22 @@ def with_machine_names(examples: Examples) -> Examples:
     return Examples(hosts, [*examples.roles, *[Role.COMPOSED] * added], np.array(groups))
 
 
-def _is_taken(domain: str) -> bool:
-    """Return whether a domain beyond the well-known ones takes part. The others are left for measuring."""
-    return (crc32(domain.encode()) >> 8) % 4 == 1
+def _disputed(names: Mapping[TrainingList, Sequence[NamedHost]]) -> set[str]:
+    """Return the domains that one adult list alone has, and a list of well-known, harmless or advertisers' names too."""
+    lists = Counter(
+        domain
+        for source, found in names.items()
+        if source.role is Role.ADULT
+        for domain in {registered_domain(each.host) for each in found}
+    )
+    others = (
+        registered_domain(each.host)
+        for source, found in names.items()
+        if source.role in (Role.HARMLESS, Role.MACHINES, Role.POPULAR)
+        for each in found
+        if each.rank <= source.rank
+    )
+    return {domain for domain in others if lists[domain] == 1}
 
 
 class Texts:
@@ -170,7 +194,7 @@ class Features:
             rows.append(row[hit])
             columns.append((found[hit] + self.offsets[length]).astype(np.int32))
         row, column = np.concatenate(rows), np.concatenate(columns)
-        values = (1 / np.sqrt(texts.sizes[row])).astype(np.float32)
+        values = 1 / np.sqrt(texts.sizes[row])
         return sparse.csr_matrix((values, (row, column)), shape=(len(texts.sizes), len(self.pieces)))
 
     def only(self, mask: Array) -> Features:
@@ -207,8 +231,12 @@ def candidates(texts: Texts, classes: Array) -> Features:
     return Features(chosen, offsets, pieces)
 
 
-def fit(matrix: sparse.csr_matrix, target: Array, weights: Array, penalty: float, rounds: int) -> tuple[Array, float]:
-    """Return weights and bias of a logistic regression, with the square of the weights as the penalty."""
+type Model = tuple[Array, float]
+"""The weights of the features, and the bias."""
+
+
+def fit(matrix: sparse.csr_matrix, target: Array, weights: Array, penalty: float, rounds: int, start: Model | None = None) -> Model:
+    """Return a logistic regression, with the square of the weights as the penalty. `start` is where the search begins."""
     transposed = matrix.T.tocsr()
     signs = np.where(target, 1.0, -1.0)
 
@@ -221,25 +249,31 @@ def fit(matrix: sparse.csr_matrix, target: Array, weights: Array, penalty: float
         gradient[-1] = slope.sum()
         return float((weights * losses).sum() + penalty / 2 * (point[:-1] ** 2).sum()), gradient
 
-    found = minimize(loss, np.zeros(matrix.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": rounds, "maxcor": 10})
+    begin = np.zeros(matrix.shape[1] + 1) if start is None else np.append(*start)
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": rounds, "maxcor": 10})
     return found.x[:-1], float(found.x[-1])
 
 
 _LABELS: Final = (Role.ADULT, Role.GAMBLING)
 
 
-def train_both(features: Features, texts: Texts, examples: Examples, rounds: int) -> list[tuple[Array, float]]:
-    """Train a model per category on what is not held back. Examples of the other category take no part."""
+def train_both(
+    features: Features, texts: Texts, examples: Examples, rounds: int, starts: Sequence[Model] = (), *, is_last: bool = False
+) -> list[Model]:
+    """Train a model per category on what is not held back, from `starts` on. Examples of the other category take no part."""
     matrix = features.matrix(texts)
     models = []
-    for label, other in (_LABELS, _LABELS[::-1]):
+    for label, other, start in zip(_LABELS, _LABELS[::-1], starts or (None, None), strict=True):
         rows = np.flatnonzero(~examples.held_back & ~examples.having(other))
-        weights = np.where(examples.having(Role.TRUSTED), _TRUSTED_WEIGHT, 1.0)[rows]
-        models.append(fit(matrix[rows], examples.having(label)[rows], weights, _PENALTY, rounds))
+        target = examples.having(label)[rows]
+        weights = np.where(examples.having(Role.TRUSTED), _TRUSTED_WEIGHT, 1.0)[rows] * np.where(
+            target | (not is_last), 1.0, _HARMLESS_WEIGHT
+        )
+        models.append(fit(matrix[rows], target, weights, _PENALTY if is_last else _FIRST_PENALTY, rounds, start))
     return models
 
 
-def cleaned(examples: Examples, texts: Texts, features: Features, models: Sequence[tuple[Array, float]]) -> Array:
+def cleaned(examples: Examples, texts: Texts, features: Features, models: Sequence[Model]) -> Array:
     """Return which examples are kept: all but the popular names that a first model takes for adult or gambling."""
     matrix = features.matrix(texts)
     suspect = np.zeros(len(examples.hosts), dtype=bool)
@@ -248,14 +282,14 @@ def cleaned(examples: Examples, texts: Texts, features: Features, models: Sequen
     return ~(suspect & examples.having(Role.POPULAR, Role.MACHINES))
 
 
-def calibrate(scores: Array, target: Array, scale: float) -> Calibration:
-    """Fit the line from scores to odds on names that were held back, as if one name in twenty were of the category."""
+def calibrate(scores: Array, target: Array, scale: float, assumed: float) -> Calibration:
+    """Fit the line from scores to odds on names that were held back, and move it to the share of the category that is assumed."""
     share = target.mean()
-    weights = np.where(target, _ASSUMED_SHARE / share, (1 - _ASSUMED_SHARE) / (1 - share))
-    slope, offset = fit(sparse.csr_matrix(scores[:, None] / scale), target, weights, 1e-9, 200)
-    slope_per_unit = float(slope[0]) / scale
-    floor = (np.log(_FLOOR_CONFIDENCE / (1 - _FLOOR_CONFIDENCE)) - offset) / slope_per_unit
-    return Calibration(round(slope_per_unit, 8), round(offset, 6), round(float(floor), 4))
+    weights = np.where(target, _FITTED_SHARE / share, (1 - _FITTED_SHARE) / (1 - share))
+    slopes, fitted = fit(sparse.csr_matrix(scores[:, None] / scale), target, weights, 1e-9, 200)
+    slope, moved = round(float(slopes[0]) / scale, 8), math.log(assumed / (1 - assumed)) - math.log(_FITTED_SHARE / (1 - _FITTED_SHARE))
+    offset = round(round(fitted, 6) + moved, 6)
+    return Calibration(slope, offset, round((math.log(_FLOOR_CONFIDENCE / (1 - _FLOOR_CONFIDENCE)) - offset) / slope, 4))
 
 
 def quantise(weights: Array) -> tuple[Array, float]:
@@ -269,7 +303,7 @@ def well_known_names(names: Mapping[TrainingList, Sequence[NamedHost]], suspects
     listed = {registered_domain(each.host) for source, found in names.items() if source.role in _LABELS for each in found}
     known = set()
     for source, found in names.items():
-        if source.role is Role.TRUSTED:
+        if source.role in (Role.TRUSTED, Role.KNOWN):
             known |= {registered_domain(each.host) for each in found}
         elif source.role in (Role.POPULAR, Role.HARMLESS):
             popular = {registered_domain(each.host) for each in found if each.rank <= source.rank}
@@ -286,8 +320,9 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
     features = candidates(texts, classes)
     say(f"{len(features.pieces)} candidates")
     suspects: set[str] = set()
-    for rounds in (30, 50):
-        models = train_both(features, texts, examples, rounds)
+    models: list[Model] = []
+    for rounds in (30, 40):
+        models = train_both(features, texts, examples, rounds, models)
         kept = cleaned(examples, texts, features, models)
         suspects |= {registered_domain(examples.hosts[n]) for n in np.flatnonzero(~kept)}
         examples = examples.only(kept)
@@ -295,15 +330,17 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
         say(f"left out {int((~kept).sum())} names that are probably adult or gambling")
     examples = with_machine_names(examples)
     texts = Texts(examples.hosts)
-    heavy = np.max([np.abs(weights) for weights, _bias in models], axis=0)
-    features = features.only(heavy >= np.partition(heavy, -_FEATURES)[-_FEATURES] if len(heavy) > _FEATURES else heavy > 0)
-    models = train_both(features, texts, examples, rounds=100)
+    occurrences = np.asarray(features.matrix(texts).getnnz(axis=0))
+    moving = np.max([np.abs(weights) for weights, _bias in models], axis=0) * np.sqrt(occurrences)
+    chosen = moving >= np.partition(moving, -_FEATURES)[-_FEATURES] if len(moving) > _FEATURES else moving > 0
+    features = features.only(chosen)
+    models = train_both(features, texts, examples, 100, [(weights[chosen], bias) for weights, bias in models], is_last=True)
     quantised = [quantise(weights) for weights, _bias in models]
     matrix = features.matrix(texts)
     calibrations = []
     for (weights, scale), label, other in zip(quantised, _LABELS, _LABELS[::-1], strict=True):
         rows = np.flatnonzero(examples.held_back & ~examples.having(other))
-        calibrations.append(calibrate(np.asarray(matrix[rows] @ weights), examples.having(label)[rows], scale))
+        calibrations.append(calibrate(np.asarray(matrix[rows] @ weights), examples.having(label)[rows], scale, _ASSUMED_SHARES[label]))
     known = well_known_names(names, suspects)
     categories = (Role.ADULT.value, Role.GAMBLING.value)
     meta = ModelMeta(categories, (calibrations[0], calibrations[1]), len(features.pieces), len(known), sources)

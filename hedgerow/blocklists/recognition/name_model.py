@@ -34,7 +34,7 @@ _MOST_PARTS = 3
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """The line from a category's score to the logarithm of its odds, assuming that one unlisted name in twenty is of that category.
+    """The line from a category's score to the logarithm of its odds, assuming that 2 % of unlisted names are adult, and 5 % gambling.
 
     `floor` is the lowest score that is worth reporting.
     """
@@ -173,10 +173,19 @@ def text_of(host: str) -> str:
 
 
 _NEUTRAL: Final = re.compile(
-    "gays?|lesb(?:i(?:an|enne|ana|ca)s?|en)?|lgbt(?:qia?|q|i)?|queers?|homosex(?:uals?|uell|uel|ual)?|bisex(?:uals?)?|intersex|asexual"
-    "|transgender|transsex(?:uals?)?|schwul|sexual(?:ity|idad|idade|itaet|ite)?|sexuell?e?|abortion|condoms?|hiv|aids|breast|prostate|vagina|penis"
+    "gays?|lesb(?:i(?:an|enne|ana|ca|sch|jka)s?|en)?|lgbt(?:qia?|q|i)?|queers?|homosex(?:uals?|uell|uel|ual)?|bisex(?:uals?)?|intersex|asexual"
+    "|transgender|transsex(?:uals?)?|schwul|sexual(?:ity|idad|idade|itaet|ite)?|sexuell?e?|se[ksx]+ual(?:nosc|nost|iteit|itet)?|cinsel(?:lik)?"
+    "|abortion|aborto|avortement|abtreibung|condoms?|kondome?|preservati[fv](?:os?|e|i|es)?|prezerwatywy?|hiv|aids|chlamydia|syphilis|herpes"
+    "|breast|prostate|vagina|vulva|penis|urolog|androlog|gyna?ecolog|ginecolog|gynekolog|sexolog|seksuolog|sexopedag"
+    "|birth-?control|contracepti(?:on|ve)s?|contraception|anticoncep(?:cao|cion|tivos?)|verhuetung|antykoncepcj|fertility|menopause|menstruat(?:ion|ie)"
+    "|(?:safer?|pre-?marital|talk(?:ing)?about|lets-?talk|hablemos-?de|parlons|falando-?(?:de|sobre)|rozmawiajmyo)-?(?:sex(?:e|o)?|seks)"
+    "|sex-?(?:ed(?:ucat(?:ion|or)s?)?|work(?:ers?)?|arbeit|abuse|assault|offend(?:er)?s?|traffick(?:ing)?|addict(?:ion|s)?|therap(?:y|ist)s?|positiv(?:e|ity))"
+    "|szexmunka|szexualis|sexarbeid|travaildusexe|trabajosexual|porn-?(?:addict(?:ion|s)?|free|sucht|blocker)|(?:anti|(?<!non)(?<!non-)stop|quit)-?porno?"
 )
 """Words that must not count, whatever lists hold: names of sites for and about people, and of health, have them too."""
+
+_JUDGED_WORDS: Final = re.compile("(?:same|opposite)-?sex|marriage|reproducti(?:ve|on)|pubert|midwi[fv]e|obstetri|testicular|cervical")
+"""Further ones, which the training does not hide."""
 
 _EXPLICIT: Final = re.compile(
     "porn|xxx|fuck|cock|dick|cum|nud[ei]|naked|tube|anal|blowjob|milf|escort|hentai|cams|sexcam|sexchat|slut|whore|bdsm|fetish|erot|boob|tits"
@@ -191,7 +200,7 @@ def is_about_people(host: str) -> bool:
     >>> is_about_people("gay-youth.org"), is_about_people("gayporntube.com"), is_about_people("garden.org")
     (True, False, False)
     """
-    return _NEUTRAL.search(host) is not None and _EXPLICIT.search(_NEUTRAL.sub("-", host)) is None
+    return (_NEUTRAL.search(host) or _JUDGED_WORDS.search(host)) is not None and _EXPLICIT.search(_NEUTRAL.sub("-", host)) is None
 
 
 _MACHINES: Final = frozenset(
