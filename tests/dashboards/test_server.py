@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +166,7 @@ def test_another_user_is_refused_even_if_the_folder_is_open(web: Web) -> None:
     path = socket_path(web)
     path.chmod(0o666)
     for folder in path.parents:
-        if folder.is_relative_to("/tmp/") and folder != Path("/tmp"):
+        if folder != Path(tempfile.gettempdir()) and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(0o755)
     results = [
         subprocess.run([sys.executable, "-I", "-c", ASK, str(path), str(uid)], capture_output=True, text=True, timeout=60, check=False)
