@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hedgerow.journal.batch import Batch, LoggedEvent, merge_sightings
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
@@ -214,13 +214,16 @@ class Recorder:
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:
         """Flush, then write nothing until the block ends.
 
-        Later reports about these people and devices from before this instant are refused.
+        Later reports about these people and devices from before this instant are refused. Raises DatabaseError while events wait for a
+        server: they would be written after the erasure.
         """
         with self._buffering:
             now = self._clock()
             self._erased = [each for each in self._erased if each[1] > now - _MAX_REPORT_DELAY_S] + [(erasing, now)]
         self.flush()
         with self._writing:
+            if self._spool:
+                raise OperationalError(None, None, Exception("events still wait for the store, and would be written later"))
             yield
 
     def rename(self, names: Mapping[DeviceId, DeviceId]) -> None:

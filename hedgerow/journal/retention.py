@@ -43,7 +43,8 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
         with store.begin() as connection:
             store.dialect.prepare_days(connection, now, now)
         deleted = _prune_decisions(store, retention, now - retention.days * _DAY_S, writing)
-        forget_hosts(store, writing)
+        if deleted or not store.dialect.is_partitioned:  # a server may hold many sites' decisions
+            forget_hosts(store, writing)
         with writing:
             _prune_summaries(store, now - retention.summary_days * _DAY_S)
     except DatabaseError as error:

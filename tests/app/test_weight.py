@@ -11,7 +11,7 @@ import pytest
 from hedgerow.journal.database import migrate_journal
 
 HEAVY = (
-    *("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise"),
+    *("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise", "psycopg"),
     *("importlib.metadata", "plistlib", "typing_extensions"),
 )
 NOT_IN_CONTROL = (
@@ -22,6 +22,7 @@ NOT_IN_CONTROL = (
     "sqlalchemy.orm",
     "alembic",
     "apprise",
+    "psycopg",
     "mitmproxy",
     "typer",
     "httpx",

@@ -205,6 +205,21 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(
     assert (len(spool), hosts(postgres_journal), broken) == (0, ["once.example"], [1])
 
 
+def test_nothing_is_erased_while_events_wait(postgres_journal: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits may be about the same person, and would be written after the erasure."""
+    spool = Spool(tmp_path / "spool")
+    recorder = Recorder(postgres_journal, spool=spool)
+    recorder.add([seen("waits.example")])
+    recorder.put_aside()
+    with monkeypatch.context() as away:
+        refused = DatabaseError("INSERT", {}, psycopg.OperationalError("connection refused"))
+        away.setattr(batch_module.Batch, "write", lambda *_: (_ for _ in ()).throw(refused))
+        with pytest.raises(DatabaseError, match="still wait"), recorder.paused_for_erasure(frozenset({"mia"})):
+            pass
+    with recorder.paused_for_erasure(frozenset({"mia"})):
+        assert hosts(postgres_journal) == ["waits.example"]
+
+
 def test_a_batch_that_is_refused_for_good_does_not_stop_the_others(postgres_journal: Store, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     spool.put(Batch([replace(seen("wrong.example"), count=2**63)], writer="w", number=1))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result, state_directory
-from hedgerow.app.files import FolderLock, make_private_folder
+from hedgerow.app.files import FolderLock, chown_to_owner, make_private_folder
 from hedgerow.app.settings import JOURNAL_NAME, STORE_PASSWORD, Settings
 from hedgerow.journal.copying import CopyError, CopyProgress, copy_journal
 from hedgerow.journal.database import Place, describe_journal, open_journal
@@ -69,6 +69,8 @@ def copy(
             stores = [stack.enter_context(contextlib.closing(open_journal(place))) for place in places]
             with _progress() as show:
                 counts = copy_journal(*stores, progress=show)
+            for place in (each for each in places if isinstance(each, Path)):  # root may copy for another user
+                chown_to_owner(place.parent, (place.parent / "lock", *place.parent.glob(f"{place.name}*")))
         except (CopyError, JournalError) as error:
             fail(f"{str(error).rstrip('.')}.", 1)
         except DatabaseError as error:

@@ -35,9 +35,9 @@ class BudgetTracker:
         self._counted: dict[ActiveMinute, float] = {}
         self.bonuses: tuple[Bonus, ...] = ()
 
-    def read_marks(self) -> dict[BudgetAccount, dict[int, int]]:
-        """Read the minutes that are counted from the disk."""
-        return self._store.marks(self._clock() - DAYS_COUNTED * 86400)
+    def read_marks(self, seconds: float = DAYS_COUNTED * 86400) -> dict[BudgetAccount, dict[int, int]]:
+        """Read the minutes of the last days, or of fewer seconds, from the disk."""
+        return self._store.marks(self._clock() - seconds)
 
     def add_marks(self, marks: Mapping[BudgetAccount, Mapping[int, int]]) -> None:
         """Add minutes that others have counted. A minute that is counted here too counts once."""

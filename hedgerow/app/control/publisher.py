@@ -42,6 +42,7 @@ DENIALS, DENIAL_SHOWN_S = 100, 1800.0
 """Denied requests in a snapshot, at most, and seconds for which block pages that wait are told."""
 
 _RETRY_S = 2.0
+_FRESH_MARKS_S = 3 * 3600.0  # minutes that another node may have added since the last look
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,8 @@ class SnapshotPublisher:
     async def refresh(self) -> None:
         """Read what the journal holds, and publish if it differs from what was read last. Raises DatabaseError."""
         now = time.time()
-        self.budgets.add_marks(await asyncio.to_thread(self.budgets.read_marks))
+        marks = await asyncio.to_thread(self.budgets.read_marks, *((_FRESH_MARKS_S,) if self.is_live else ()))
+        self.budgets.add_marks(marks)
         live = await asyncio.to_thread(self._live_state, now, self.policy.network.timezone)
         if not self.is_live or live != self._live or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent:
             self._wanted.set()
