@@ -19,6 +19,7 @@ from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
+from hedgerow.dashboards.api.away import add_away_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
@@ -156,6 +157,7 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
     if parts.notices is not None:
         add_notice_routes(api, parts.notices, control, parts.editor)
     add_data_export_routes(api, parts.data_export)
+    add_away_routes(api, control)
     return api
 
 

@@ -196,6 +196,34 @@ class Certificate:
     files: Mapping[str, tuple[str, bytes]]
 
 
+DOH_PORT, DOT_PORT = 443, 853
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedDns:
+    """Encrypted DNS as devices reach it. A port is None if the transport is not served; `root` is the CA as DER, None for public ones."""
+
+    server_name: str
+    doh_port: int | None = None
+    dot_port: int | None = None
+    root: bytes | None = None
+
+    def url(self, client_id: str) -> str | None:
+        """Return the address for DNS over HTTPS, None if that is not served.
+
+        >>> EncryptedDns("dns.home.example", 8443).url("5d0c")
+        'https://dns.home.example:8443/dns-query/5d0c'
+        """
+        if self.doh_port is None:
+            return None
+        port = "" if self.doh_port == DOH_PORT else f":{self.doh_port}"
+        return f"https://{self.server_name}{port}/dns-query/{client_id}"
+
+    def host(self, client_id: str) -> str | None:
+        """Return the host name for DNS over TLS. Systems know one port only, so it is None with another."""
+        return f"{client_id}.{self.server_name}" if self.dot_port == DOT_PORT else None
+
+
 @dataclass(frozen=True, slots=True)
 class ExplanationView:
     """Decision for a device at one enforcement point."""
@@ -253,6 +281,12 @@ class Control(Protocol):
 
     def certificate(self) -> Certificate:
         """Return the CA's certificate for devices."""
+
+    def encrypted_dns(self) -> EncryptedDns | None:
+        """Return encrypted DNS as devices reach it, or None if it has no name or is not served."""
+
+    def signed_profile(self, profile: bytes) -> bytes:
+        """Return an Apple profile as a signed message (CMS, RFC 5652). Raises `InvalidInput` if there is no usable key."""
 
     def reached_at(self, address: str) -> str:
         """Return the ADDR:PORT of the pages for other devices; this one has connected to `address`."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _MAX_COMMON_NAME = 64  # RFC 5280, appendix A
@@ -138,6 +138,19 @@ def _sign_server(
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=not list(subject))
     )
     return builder.sign(authority.key, hashes.SHA256())
+
+
+def sign_message(content: bytes, pem: bytes) -> bytes:
+    """Sign content with a key and a chain of certificates as PEM: a message of CMS (RFC 5652), as DER. Raises ValueError or TypeError."""
+    from cryptography.hazmat.primitives.serialization import pkcs7
+
+    key, (certificate, *others) = serialization.load_pem_private_key(pem, None), x509.load_pem_x509_certificates(pem)
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise TypeError("only RSA and EC keys can sign")
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(certificate, key, hashes.SHA256())
+    for other in others:
+        builder = builder.add_certificate(other)
+    return builder.sign(serialization.Encoding.DER, [pkcs7.PKCS7Options.Binary])
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -23,7 +23,14 @@ MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
     *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name"),
 )
-FILES = ("/counter/audit.csv", "/people/mia/kept", "/counter/seats", "/today/children", "/lists/guide")
+FILES = (
+    "/counter/audit.csv",
+    "/people/mia/kept",
+    "/counter/seats",
+    "/today/children",
+    "/lists/guide",
+    "/devices/tom-phone/away/file?form=firefox",
+)
 STREAMS = ("/events",)
 """Without an end: tests of live parts read them."""
 OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
@@ -87,6 +94,7 @@ FORMS = {
     "/device/name": {"account": "ana", "password": PASSWORD, "owner": "tom"},
     "/devices/change": {"device": "mia-tablet", "name": "mine", "owner": "person:tom"},
     "/devices/give": {"device": "mia-tablet", "person": "tom"},
+    "/devices/mia-tablet/away": {},
     "/devices/remove": {"device": "mia-tablet"},
     "/devices/seat": {"seat": "seat-9", "place": "192.168.1.59"},
     "/devices/seat/rename": {"seat": "seat-1", "name": "window"},
@@ -153,7 +161,7 @@ def test_every_page_and_form_is_in_the_tables_here(web):
         return re.sub(r"\{[^}]+\}", "[^/?]+", path)
 
     for method, path in routes(web):
-        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + [*MACHINE_PATHS, *FILES, *STREAMS]
+        known = FORMS if method == "POST" else [page.partition("?")[0] for page in (*PAGES, *FILES)] + [*MACHINE_PATHS, *STREAMS]
         assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
 
 

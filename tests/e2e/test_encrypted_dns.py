@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import plistlib
 import re
 import socket
 import ssl
@@ -14,7 +16,7 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import Address, DnsAnswer, curl, kdig
 from small_internet.family import LISTS, OUTSIDER, OWN_LISTS, TABLET
-from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow
+from small_internet.running import Hedgerow, hedgerow_command, network_section, parse_address, running_hedgerow
 
 NAME = "dns.home.example"
 PEOPLE = """
@@ -213,3 +215,41 @@ def test_junk_and_slow_clients_do_not_affect_others(encrypted: Hedgerow) -> None
     for sock in slow:
         sock.close()
     assert "Traceback" not in encrypted.stderr
+
+
+def test_files_for_devices_away_from_home(encrypted: Hedgerow, tmp_path: Path) -> None:
+    """The profile is signed by a certificate of the CA, and its address gives the device's answers outside the network."""
+    state = ("--state", str(encrypted.state))
+    signed, content, issued = tmp_path / "mia.mobileconfig", tmp_path / "content", tmp_path / "ca.pem"
+    hedgerow_command("away", "dns", "mia-phone", "--home-wifi", "Home", "--out", str(signed), *state)
+    issued.write_bytes(Path(encrypted.authority).read_bytes())
+    verify: list[str | Path] = [
+        "openssl",
+        "cms",
+        "-verify",
+        "-inform",
+        "DER",
+        "-CAfile",
+        issued,
+        "-purpose",
+        "any",
+        "-in",
+        signed,
+        "-out",
+        content,
+    ]
+    checked = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    profile = plistlib.loads(content.read_bytes())
+    settings, root = profile["PayloadContent"]
+    url = settings["DNSSettings"]["ServerURL"]
+    assert settings["OnDemandRules"][0] == {"Action": "Disconnect", "SSIDMatch": ["Home"]}
+    assert root["PayloadContent"] == ssl.PEM_cert_to_DER_cert(issued.read_text())
+    assert url == f"https://{NAME}:{place(encrypted, 'doh')[1]}/dns-query/mia-phone-7f3a"
+    firefox = json.loads(hedgerow_command("away", "dns", "mia-phone", "--for", "firefox", *state).stdout)
+    assert firefox["policies"]["DNSOverHTTPS"]["ProviderURL"] == url
+    away = ask(encrypted, "https", "adult.example", client=url.rpartition("/")[2], source=OUTSIDER)
+    assert away is not None
+    assert away.data("A") == ["0.0.0.0"]
+    refused = hedgerow_command("away", "dns", "mia-tablet", *state)
+    assert "mia-tablet has no id for encrypted DNS yet." in refused.stderr

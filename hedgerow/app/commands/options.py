@@ -74,6 +74,11 @@ def call_api_text(state: Path | None, path: str, **query: Any) -> str:
     return _request(state, "GET", path, **query).text
 
 
+def call_api_bytes(state: Path | None, path: str, **query: Any) -> bytes:
+    """Like `call_api`, for a file."""
+    return _request(state, "GET", path, **query).content
+
+
 def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
     import httpx
 

@@ -16,9 +16,10 @@ from cryptography import x509
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.network import CertificateFiles, NetworkSettings
-from hedgerow.proxy.certificate_authority import SERVER_VALIDITY, CertificateAuthorityError, issue_server_certificate, load_ca
+from hedgerow.proxy.certificate_authority import SERVER_VALIDITY, CertificateAuthorityError, issue_server_certificate, load_ca, sign_message
 from hedgerow.proxy.own_pages import web_host_names
 
 log = logging.getLogger("hedgerow.web")
@@ -54,6 +55,18 @@ class WebCertificates:
         except (OSError, ValueError, CertificateAuthorityError) as error:
             log.error("Can't issue a certificate for the web pages, the last one stays: %s", error)
         return self._context
+
+    def sign(self, content: bytes) -> bytes:
+        """Sign a profile with the policy's files, else with a certificate of our CA. Raises `InvalidInput` if they can't be used."""
+        network = self._network()
+        try:
+            if network.certificate is not None:
+                pem = Path(network.certificate.key).read_bytes() + Path(network.certificate.chain).read_bytes()
+            else:
+                pem = issue_server_certificate(load_ca(self._settings.authority), web_host_names(network), [])
+            return sign_message(content, pem)
+        except (OSError, ValueError, TypeError, CertificateAuthorityError) as error:
+            raise InvalidInput("The profile can't be signed: %(error)s.", error=error) from error
 
     def _issue(self, names: tuple[str, ...], addresses: list[str]) -> ssl.SSLContext:
         pem = issue_server_certificate(load_ca(self._settings.authority), names, addresses)

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import shutil
 import time
+from pathlib import Path
 
 from hedgerow import __version__
 from hedgerow.app.control.certificates import WebCertificates
@@ -21,6 +22,7 @@ from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
+    EncryptedDns,
     ExplanationView,
     InvalidInput,
     Status,
@@ -87,7 +89,7 @@ class WebControl(EnforcedRules):
             journal_problem=self._recorder.problem,
             dropped=self._recorder.dropped,
             free_bytes=shutil.disk_usage(self._settings.state).free,
-            certificates=self._authority_end() | self._tls.expires,
+            certificates=_expiry(self._settings.authority) | self._tls.expires,
             state=str(self._settings.state),
             lists_problem=lists.problem,
             publish_problem=self._publisher.problem,
@@ -114,6 +116,16 @@ class WebControl(EnforcedRules):
             f"{authority.expires:%Y-%m-%d}",
             {file.name: (file.content_type, file.data) for file in files},
         )
+
+    def encrypted_dns(self) -> EncryptedDns | None:
+        network, ports = self.policy().network, {name: place.port for name, place in self._settings.encrypted.items()}
+        if network.server_name is None or not {"dot", "doh"} & ports.keys():
+            return None
+        root = self._authority().der if network.certificate is None else None
+        return EncryptedDns(network.server_name, ports.get("doh"), ports.get("dot"), root)
+
+    def signed_profile(self, profile: bytes) -> bytes:
+        return self._tls.sign(profile)
 
     def reached_at(self, address: str) -> str:
         return str(Endpoint(self._reachable_host(address, self._settings.web), self._settings.web.port))
@@ -175,16 +187,17 @@ class WebControl(EnforcedRules):
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         return explain_views(self._view(), device, target, time.time() if at is None else at)
 
-    def _authority_end(self) -> dict[str, float]:
-        """The CA's expiry; empty if the CA can't be used, which `hedgerow doctor` reports."""
-        try:
-            return {"ca": self._authority().expires.timestamp()}
-        except (OSError, CertificateAuthorityError):
-            return {}
-
     def _authority(self) -> CertificateAuthority:
         """Load the CA anew, since `hedgerow ca rotate` may have replaced it."""
         return load_ca(self._settings.authority)
+
+
+def _expiry(authority: Path) -> dict[str, float]:
+    """The CA's expiry; empty if the CA can't be used, which `hedgerow doctor` reports."""
+    try:
+        return {"ca": load_ca(authority).expires.timestamp()}
+    except (OSError, CertificateAuthorityError):
+        return {}
 
 
 def explain_views(view: LoadedSnapshot, device: str, target: str, at: float) -> tuple[ExplanationView, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterable
 
 from hedgerow.dashboards.control import InvalidInput
@@ -39,6 +40,13 @@ def owner_of(device: Device) -> str:
 def has_owner(policy: Policy, device: Device, owner: str) -> bool:
     """Tell whether an owner has the device already."""
     return owner == owner_of(device) or (owner == EVERYBODY and set(device.sharers) == set(policy.people) and len(policy.people) > 1)
+
+
+def client_id_edit(policy: Policy, device: str) -> Edit:
+    """Give a named device a new id of 128 random bits for encrypted DNS, in place of an older one. Raises `InvalidInput`."""
+    if not can_be_inspected(find_device(policy, device)):
+        raise InvalidInput("Give the device a name first.")
+    return put(("devices", device, "client_id"), secrets.token_hex(16))
 
 
 def owner_edits(policy: Policy, device: str, owner: str) -> list[Edit]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.responses import HTMLResponse, Response
 
+from hedgerow.dashboards.pages.away import AwayPages
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.counter import CounterPages
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
@@ -34,7 +35,7 @@ _STATIC = (
 )
 _GROUPS = (
     *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages),
-    *(NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
+    *(AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 

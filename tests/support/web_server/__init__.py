@@ -28,6 +28,7 @@ from hedgerow.dashboards.control import (
     BudgetRow,
     Certificate,
     DeviceView,
+    EncryptedDns,
     Enforcement,
     ExplanationView,
     InvalidInput,
@@ -132,6 +133,12 @@ class LedgerControl:
     def certificate(self) -> Certificate:
         names = ("hedgerow-ca.pem", "hedgerow-ca.crt", "hedgerow-ca.mobileconfig")
         return Certificate("Hedgerow network CA 0", "AA:BB", "2031-01-01", {name: ("application/x-test", name.encode()) for name in names})
+
+    def encrypted_dns(self) -> EncryptedDns | None:
+        return EncryptedDns("dns.home.example", 443, 853)
+
+    def signed_profile(self, profile: bytes) -> bytes:
+        return profile
 
     def reached_at(self, address: str) -> str:
         return f"{address}:8053"
