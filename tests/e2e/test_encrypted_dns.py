@@ -238,7 +238,7 @@ def test_files_for_devices_away_from_home(encrypted: Hedgerow, tmp_path: Path) -
         "-out",
         content,
     ]
-    checked = subprocess.run(verify, capture_output=True, text=True, check=False)
+    checked = subprocess.run([*verify, "-out", str(content)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     profile = plistlib.loads(content.read_bytes())
     settings, root = profile["PayloadContent"]
