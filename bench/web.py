@@ -36,6 +36,7 @@ DAYS = 30
 DEVICES = [f"device-{number}" for number in range(40)]
 HOSTS = 200_000
 TOKEN = "bench"
+POLICY = "people: {person-3: {age: 9, devices: [device-7]}}\ndevices: {device-7: {mac: '02:00:00:00:00:07'}}\n"
 
 
 def make_journal(path: Path, decisions: int) -> None:
@@ -251,10 +252,12 @@ def measure_pages(journal: Path) -> None:
             "/log?day=week",
             "/log?day=week&host=site-0.com",
             "/log?day=week&host=never-asked.example",
+            "/log?day=week&device=device-7",
             "/log?day=week&device=device-7&verdict=block",
             "/log/raw",
             "/log/raw?device=device-7&verdict=block",
             "/why?who=device:device-7&target=www.site-0.com",
+            "/why?who=person:person-3&target=roblox",
             "/why?row=1000",
             "/devices",
             "/people",
@@ -287,7 +290,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         journal = (chosen.keep or Path(scratch)) / "journal.sqlite"
-        (journal.parent / "hedgerow.yaml").write_text("people: {person-3: {age: 9}}\n")
+        (journal.parent / "hedgerow.yaml").write_text(POLICY)
         if not journal.exists():
             started = time.perf_counter()
             make_journal(journal, chosen.decisions)

@@ -53,7 +53,8 @@ class LogPages(PageGroup):
         filters = {"person": person, "device": device, "verdict": verdict, "host": host.strip(), "day": period.value}
         devices = await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
         activity = await run_in_threadpool(self._read, filters, period, devices)
-        grouped = group_activity(activity.hosts, context.control.names().known)
+        # A week of a whole home takes long enough that other pages would wait.
+        grouped = await run_in_threadpool(group_activity, activity.hosts, context.control.names().known)
         return self._page(
             request,
             "activity.html",
