@@ -211,6 +211,15 @@ def test_tokens_made_before_the_first_password_end_with_it(engine, clock):
     assert accounts.principal_of_token(after)
 
 
+def test_a_token_expires(engine, clock, accounts):
+    token = asyncio.run(accounts.make_token("terraform", ("manage",), "ana", days=30))
+    assert accounts.principal_of_token(token).name == "token terraform"
+    (row,) = accounts.tokens()
+    assert row.expires_at == row.created_at + 30 * 86400
+    later = Accounts(accounts.store, lambda: row.expires_at, accounts.hasher)
+    assert later.principal_of_token(token) is None
+
+
 def test_a_removed_token_is_rejected(accounts):
     token = asyncio.run(accounts.make_token("x", ("read", "metrics"), "ana"))
     assert accounts.principal_of_token(token).scopes == {AccessScope.READ, AccessScope.METRICS}
