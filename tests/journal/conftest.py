@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,17 +11,29 @@ from postgres_server import PostgresServer, running_server
 
 from hedgerow.journal.database import Place, open_journal
 from hedgerow.journal.store import Store
+from hedgerow.journal.tables import metadata
 
-TEMPLATE = "hedgerow_template"
+DATABASE = "hedgerow"
+_DAYS = "SELECT relname FROM pg_class WHERE relname ~ '^decisions_[0-9]{8}$'"
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A server with a database, `TEMPLATE`, that holds an empty journal."""
+    """A server with a database, `DATABASE`, that holds an empty journal."""
     with running_server() as server:
-        server.execute(f"CREATE DATABASE {TEMPLATE} OWNER hedgerow")
-        open_journal(server.address(TEMPLATE)).dispose()
+        server.execute(f"CREATE DATABASE {DATABASE} OWNER hedgerow")
+        open_journal(server.address(DATABASE)).dispose()
         yield server
+
+
+@contextlib.contextmanager
+def cleaned(server: PostgresServer) -> Iterator[Place]:
+    """The database of the whole session, empty again afterwards: making another one takes ten times as long."""
+    days = set(server.execute(_DAYS, DATABASE))
+    yield server.address(DATABASE)
+    statements = [f"DROP TABLE {name}" for (name,) in set(server.execute(_DAYS, DATABASE)) - days]
+    statements += [f"DELETE FROM {name}" for name in (*metadata.tables, "site_changes")]  # faster than TRUNCATE, which makes new files
+    server.execute("; ".join([*statements, "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"]), DATABASE)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,10 +42,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         yield tmp_path / "state" / "journal.sqlite"
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    database = server.database(TEMPLATE)
-    yield server.address(database)
-    server.drop(database)
+    with cleaned(request.getfixturevalue("postgres")) as address:
+        yield address
 
 
 @pytest.fixture
@@ -53,8 +64,5 @@ def sqlite_journal(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def postgres_journal(postgres: PostgresServer) -> Iterator[Store]:
     """A journal in PostgreSQL, for what only that has."""
-    database = postgres.database(TEMPLATE)
-    store = open_journal(postgres.address(database))
-    yield store
-    store.dispose()
-    postgres.drop(database)
+    with cleaned(postgres) as address, contextlib.closing(open_journal(address)) as store:
+        yield store

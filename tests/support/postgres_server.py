@@ -103,10 +103,10 @@ class PostgresServer:
         """Return the address of a database over loopback."""
         return StoreAddress(f"postgresql://{role}@127.0.0.1:{self.port}/{database}{query}")
 
-    def database(self, template: str = "template1") -> str:
+    def database(self) -> str:
         """Make a database of the role `hedgerow`, and return its name."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} OWNER hedgerow TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} OWNER hedgerow STRATEGY file_copy")
         return name
 
     def drop(self, database: str) -> None:
