@@ -16,8 +16,8 @@ from hedgerow.app.cli import GROUPS, make_cli
 WITHOUT_JSON = {"up", "kept", "ca export", "gateway run"}
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
-    *("Allow", "Begin", "Check", "Close", "Compile", "Count", "End", "Erase", "Explain", "Extend", "Fetch", "Give", "Make"),
-    *("Move", "Pause", "Put", "Replace", "Restore", "Run", "Save", "Send", "Set", "Show", "Take", "Use", "Watch", "Write"),
+    *("Allow", "Begin", "Check", "Close", "Compile", "Connect", "Copy", "Count", "End", "Erase", "Explain", "Extend", "Fetch", "Give"),
+    *("Make", "Move", "Open", "Pause", "Put", "Replace", "Restore", "Run", "Save", "Send", "Set", "Show", "Take", "Use", "Watch", "Write"),
 }
 
 
