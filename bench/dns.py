@@ -323,7 +323,9 @@ def report(results: Sequence[dict[str, object]], memory: dict[str, float], domai
     lines = [
         f"# DNS, one worker on one core, {domains:,} domains",
         "",
-        "By `make bench-dns`. CPU is microseconds per query, user and system; a ratio below 1 is in our favour; in brackets the least and",
+        f"By `python bench/dns.py {' '.join(sys.argv[1:])}`.",
+        "",
+        "CPU is microseconds per query, user and system; a ratio below 1 is in our favour; in brackets the least and",
         "the greatest ratio of the pairs. Beside Unbound unless the row names another; `shapes` beside our own `cached`. Where a row says",
         "so, the ratio is that of queries per second, and above 1 in our favour.",
         "",

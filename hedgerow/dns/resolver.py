@@ -30,7 +30,7 @@ from hedgerow.policies.network import ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
 CACHE_OCTETS: Final = 20 << 20
-_ANSWERS_SHARE: Final = 0.4  # of the cache; the rest is for resolutions
+_ANSWERS_SHARE: Final = 0.45  # of the cache; the rest is for resolutions, of which a name that is allowed has one
 
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
 _TUNNEL: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "tunnel")
