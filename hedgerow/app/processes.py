@@ -72,8 +72,11 @@ async def beat() -> None:
 
 
 def tune_garbage_collector() -> None:
-    """Collect rarely, and the young generation in small pieces: each collection delays all queries."""
-    gc.set_threshold(2000, 2, 1000)
+    """Collect rarely, and the young generation in small pieces: each collection delays all queries.
+
+    The pieces are larger than what hundreds of queries in flight hold, or that would pass for long-lived.
+    """
+    gc.set_threshold(5000, 2, 1000)
 
 
 async def wait_for_message() -> bytes:

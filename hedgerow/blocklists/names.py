@@ -328,4 +328,5 @@ def load_public_suffixes() -> PublicSuffixes:
 def _suffixes(section: str) -> frozenset[str]:
     lines = (line.strip() for line in section.splitlines())
     rules = (line.removeprefix("*.") for line in lines if line and not line.startswith(("//", "!")))
-    return frozenset(host for host in map(parse_host, rules) if host is not None)
+    hosts = (rule if rule.isascii() else parse_host(rule) for rule in rules)  # those in ASCII are canonical
+    return frozenset(host for host in hosts if host is not None)

@@ -55,7 +55,7 @@ def client_id_from_path(path: str) -> tuple[bool, str | None]:
     return (True, client_id) if slash and head == _PATH and _ID.fullmatch(client_id) else (False, None)
 
 
-MAX_CLIENTS: Final = 4096
+MAX_CLIENTS: Final = 16_384
 CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, which is noticed after this time at the latest
 
 

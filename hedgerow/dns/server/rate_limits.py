@@ -16,7 +16,7 @@ from typing import Final
 from hedgerow.frame_budget import FrameTokens
 from hedgerow.policies.network import QueryLimit
 
-_MAX_BUCKETS: Final = 4096
+_MAX_BUCKETS: Final = 16_384
 _BURST_SECONDS: Final = 4  # a phone that wakes up asks for a hundred names at once
 MAX_PENDING_PER_CLIENT: Final = 512  # queries of one client that wait for upstreams
 MAX_PENDING_PER_CLIENT_BUSY: Final = 32  # the same while many others' wait

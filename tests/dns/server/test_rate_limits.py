@@ -11,7 +11,9 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
+from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.server import rate_limits, responder, stream
+from hedgerow.dns.server.clients import Clients
 from hedgerow.dns.server.rate_limits import RateLimiter
 from hedgerow.dns.server.reports import Client
 from hedgerow.policies.model import DeviceId
@@ -60,9 +62,19 @@ def test_table_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tracemalloc.start()
     for number in range(50_000):
         held.bucket(f"10.0.{number >> 8}.{number & 255}", "tablet").left -= 1
-    assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    assert tracemalloc.get_traced_memory()[0] < 8_000_000
     tracemalloc.stop()
     assert searched == 1, "the table is searched for each packet of whoever makes addresses up"
+
+
+def test_ten_thousand_devices_are_known_at_once_with_a_limit_each() -> None:
+    """A table that is too small for a school's devices is emptied for each query."""
+    ruleset = rules()
+    clients = Clients(lambda address: Client(DeviceId(address), ruleset), lambda _: b"", lambda *_: None, {}, Clocks())
+    clients.limits.change(LIMIT)
+    found = [clients.find(number, f"10.0.{number >> 8}.{number & 255}") for number in range(10_000)]
+    assert all(client is not None and clients.known.get(client.key) is client for client in found)
+    assert len({id(client.bucket) for client in found if client is not None}) == 10_000
 
 
 def test_quiet_clients_make_room() -> None:
