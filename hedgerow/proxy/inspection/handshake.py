@@ -23,7 +23,7 @@ from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
-from hedgerow.proxy.inspection.shares import DeviceShare
+from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 _numbers = count(1)
@@ -79,6 +79,10 @@ class ClientHandshake:
     @property
     def share(self) -> DeviceShare:
         return self._inspector.share_of(self.client)
+
+    @property
+    def shares(self) -> DeviceShares:
+        return self._inspector.shares
 
     def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
         self._receive(self, data)
@@ -150,7 +154,7 @@ class ClientHandshake:
             self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
             self.abort()
             return
-        self.stream.secure(TlsSession(context, is_server=True), self._first)
+        self.stream.in_turn(self, lambda: self.stream.secure(TlsSession(context, is_server=True), self._first))
 
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:
         """Hand the stream over to an `InspectedConnection`, with the bytes that the client has sent already."""
@@ -162,27 +166,52 @@ class ClientHandshake:
 
 
 class _HandshakeStream(Stream):
-    """Begins the handshake when it is connected: the bytes that the gate has read come first. Its work is charged to the device."""
+    """Begins the handshake when it is connected: the bytes that the gate has read come first.
 
-    __slots__ = ("_handshake_owner",)
+    Its work is charged to the device. While the device is ahead of its share, it waits for its turn and is not read: a device that opens
+    twenty connections at once must not have all of them served in one round of the event loop.
+    """
+
+    __slots__ = ("_handshake_owner", "_is_charged")
 
     def __init__(self, handshake: ClientHandshake) -> None:
         super().__init__(handshake)
         self._handshake_owner: ClientHandshake | None = handshake
+        self._is_charged = False  # what happens now is charged already
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         handshake, self._handshake_owner = self._handshake_owner, None
         assert handshake is not None
-        share, began = handshake.share, perf_counter()
-        handshake.begin()
-        share.charge((now := perf_counter()) - began, now)
+        self._charge(handshake.share, handshake.begin)
 
     def data_received(self, data: bytes) -> None:
-        owner = self.owner
-        if not isinstance(owner, ClientHandshake):
-            super().data_received(data)
-            return
-        share, began = owner.share, perf_counter()
-        super().data_received(data)
-        share.charge((now := perf_counter()) - began, now)
+        owner, receive = self.owner, super().data_received
+        if isinstance(owner, ClientHandshake):
+            self.in_turn(owner, lambda: receive(data))
+        else:
+            receive(data)
+
+    def in_turn(self, owner: ClientHandshake, work: Callable[[], None]) -> None:
+        """Do a part of the handshake at once, or in the device's turn."""
+        share = owner.share
+        if self._is_charged:
+            work()
+        elif share.is_ahead(perf_counter()):
+            self.set_read_paused(is_paused=True)
+            owner.shares.wait(share, lambda: self._go_on(share, work))
+        else:
+            self._charge(share, work)
+
+    def _go_on(self, share: DeviceShare, work: Callable[[], None]) -> None:
+        if self.is_open:
+            self.set_read_paused(is_paused=False)
+            self._charge(share, work)
+
+    def _charge(self, share: DeviceShare, work: Callable[[], None]) -> None:
+        began, self._is_charged = perf_counter(), True
+        try:
+            work()
+        finally:
+            self._is_charged = False
+            share.charge((now := perf_counter()) - began, now)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import Mock
 
 from hedgerow.frame_budget import MAX_TOKENS
 from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.inspection.handshake import ClientHandshake, _HandshakeStream
 from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, DeviceShares, DeviceTokens
 
 TABLET, PHONE = DeviceId("tablet"), DeviceId("phone")
@@ -47,6 +52,31 @@ def test_between_two_turns_of_a_device_that_is_ahead_the_loop_serves_others() ->
         return done
 
     assert asyncio.run(run()) == ["turn 0", "somebody else", "turn 1", "turn 2"]
+
+
+def test_handshakes_of_a_device_that_opens_many_connections_at_once_wait_for_their_turns() -> None:
+    """And are not read meanwhile: other devices are served between any two."""
+
+    async def main() -> list[str]:
+        done, shares = list[str](), DeviceShares()
+        share = shares.of(TABLET)
+        owner = cast(ClientHandshake, SimpleNamespace(share=share, shares=shares))
+        streams = [_HandshakeStream(owner) for _ in range(4)]
+        for stream in streams:
+            stream.transport = Mock(is_closing=lambda: False)  # which counts the pauses
+        streams[0].in_turn(owner, lambda: done.append("first"))
+        share.charge(1.0, perf_counter())
+        for number, stream in enumerate(streams[1:], 1):
+            stream.in_turn(owner, lambda number=number: done.append(f"handshake {number}"))  # type: ignore[misc]
+            cast(Mock, stream.transport).pause_reading.assert_called_once()
+        streams[2].is_lost = True
+        for _ in range(4):
+            done.append("others")
+            await asyncio.sleep(0)
+        assert [cast(Mock, each.transport).resume_reading.call_count for each in streams] == [0, 1, 0, 1]
+        return done
+
+    assert asyncio.run(main()) == ["first", "others", "handshake 1", "others", "others", "handshake 3", "others"]
 
 
 def test_a_cancelled_turn_is_not_run() -> None:
