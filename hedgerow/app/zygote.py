@@ -44,6 +44,7 @@ PRELOADED = (
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
+_PR_SET_NAME = 15  # of linux/prctl.h
 _ARG_START, _ARG_END = 45, 46  # fields after the name in proc_pid_stat(5)
 
 
@@ -197,7 +198,8 @@ def name_process(role: str, index: int, state: Path) -> None:
     start, room = int(fields[_ARG_START]), int(fields[_ARG_END]) - int(fields[_ARG_START])
     if start and room > 0:  # neither where /proc hides or emulates them
         ctypes.memmove(start, b"\0".join(words)[: room - 1].ljust(room, b"\0"), room)
-    Path("/proc/self/comm").write_text(f"hedgerow-{role}"[:15], encoding="ascii")
+    # Not by /proc/self/comm, which belongs to root in a process whose program has file capabilities, as in a container.
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"hedgerow-{role}"[:15].encode("ascii"))
 
 
 def _run_to_the_end(part: Callable[[], None]) -> NoReturn:

@@ -84,6 +84,8 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
   see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
 - **A rogue DHCP server** can give other devices another resolver. The gateway redirects their queries back, unless the rogue server names
   itself as their router too. DHCP snooping in the switch prevents this.
+- **A proxy for others.** A device can answer for `wpad` by LLMNR or multicast DNS, and a browser that looks there sends it all
+  traffic. What passes through a child's device is filtered as the child's. `network.wpad` answers in DNS, which browsers ask first.
 - **Host names.** A host name grants nothing, whether a device announces it by DHCP or by multicast DNS. In DNS, in the proxy, at the
   proxy's sign-in and in the web pages, a device with an adult's host name is an unknown device. A host name can only restrict
   ([policy.md](policy.md#how-a-device-is-known)), so identify adults' devices by MAC address.
