@@ -64,11 +64,16 @@ def test_a_profile_ends_when_a_person_gets_the_device():
 
 @pytest.mark.parametrize(
     ("device", "owner"),
-    [("box", "person:nobody"), ("box", "profile:none"), ("box", "mia"), ("no", ""), ("192.168.1.77", "profile:guest")],
+    [("box", "person:nobody"), ("box", "profile:none"), ("box", "nobody"), ("no", ""), ("192.168.1.77", "profile:guest")],
 )
 def test_an_owner_that_does_not_exist_is_refused(device, owner):
     with pytest.raises(InvalidInput):
         owner_edits(policy(), device, owner)
+
+
+def test_a_persons_name_alone_is_an_owner():
+    """In large networks the form has one list of names for all devices."""
+    assert edited(*owner_edits(policy(), "box", "mia"))[1].devices["box"].person == "mia"
 
 
 def test_a_device_is_renamed_wherever_it_is_listed():
