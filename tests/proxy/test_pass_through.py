@@ -147,6 +147,7 @@ def test_unused_connections_of_a_browser_are_not_refusals(forgetful: Stand, net:
 def test_late_resets_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
     """A browser's spare connections, on a device that leaves the network."""
     host = "chat.example"  # which no other test has been to before
+    others = forgetful.counters()["hedgerow_proxy_open_tunnels",]  # such as an upload to an origin that takes nothing, whose client is gone
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
     with contextlib.ExitStack() as stack:
         # The last message of a handshake of TLS 1.2 is the server's: the inspector has been through it when we have.
@@ -154,7 +155,7 @@ def test_late_resets_are_not_refusals(forgetful: Stand, net: SmallInternet) -> N
         time.sleep(_EARLY_CLOSE_SECONDS + 0.5)
         for each in spare:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] == 0, 20, "all are gone")
+    wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] <= others, 20, "all are gone")
     assert forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused
     assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, host)
 
