@@ -266,7 +266,7 @@ def make_a_guest(hand: Hand) -> None:
 
 @job("Only one YouTube channel", "People, the child, YouTube")
 def choose_a_channel(hand: Hand) -> None:
-    hand.web.policy_path.write_text(hand.policy.replace("{ip: 192.168.1.31}", "{ip: 192.168.1.31, trusts_ca: true}"))
+    hand.web.policy_path.write_text(hand.policy.replace("{ip: 192.168.1.31,", "{ip: 192.168.1.31, trusts_ca: true,"))
     hand.go("People", "mia")
     hand.unfold("Only chosen YouTube channels")
     hand.enter(hand.page.get_by_label("Channel, or address of a channel or video"), "@clay.films")
