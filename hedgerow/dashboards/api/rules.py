@@ -27,7 +27,7 @@ from hedgerow.dashboards.edits.times import (
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.words.languages import language
-from hedgerow.policies.model import Grant
+from hedgerow.policies.model import Grant, Person
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type ScheduleName = Annotated[str, Path(max_length=60)]
@@ -106,74 +106,98 @@ class TimesView:
     youtube: tuple[str, ...]
 
 
-def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
-    """Add the routes."""
+@dataclass(frozen=True, slots=True)
+class _PeopleRules:
+    """The rules of people, to look at and to change. All methods raise InvalidInput for a name that the policy does not have."""
 
-    def view(name: str) -> TimesView:
-        rules = find_person(control.policy(), name).rules
+    control: Control
+    editor: PolicyEditor
+
+    def find(self, name: str) -> Person:
+        return find_person(self.control.policy(), name)
+
+    def view(self, name: str) -> TimesView:
+        rules = self.find(name).rules
         items = ((each.name, schedule_items(each)) for each in rules.schedules)
         schedules = tuple(ScheduleView(schedule, found.effect, found.names) for schedule, found in items)
         budgets = tuple(limit for limit in budget_limits(rules.budget) if (limit.school, limit.weekend) != (None, None) or limit.differs)
         return TimesView(name, rules.bedtime is not None, budgets, schedules, rules.content.youtube_only or ())
 
-    async def change(actor: str, name: str, summary: str, *edits: Edit) -> TimesView:
-        await editor.change(actor, f"{summary} for {name}", *edits)
-        return view(name)
+    async def change(self, actor: str, name: str, summary: str, *edits: Edit) -> TimesView:
+        await self.editor.change(actor, f"{summary} for {name}", *edits)
+        return self.view(name)
 
+
+def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    """Add the routes."""
+    people = _PeopleRules(control, editor)
+    _add_time_routes(api, people)
+    _add_schedule_routes(api, people)
+    _add_holiday_routes(api, people)
+    _add_channel_route(api, people)
+
+
+def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("GET", "/people/{name}/times", READ)
     async def times(name: PersonName) -> TimesView:
-        return view(name)
+        return people.view(name)
 
     @api.serve("PUT", "/people/{name}/bedtime", MANAGE)
     async def set_bedtime(actor: Actor, name: PersonName, bedtime: NewBedtime) -> TimesView:
-        find_person(control.policy(), name)
-        return await change(actor, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
+        people.find(name)
+        return await people.change(actor, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
 
     @api.serve("POST", "/people/{name}/bedtime/later", OPERATE, status_code=201)
     async def postpone_bedtime(actor: Actor, name: PersonName, later: LaterBedtime) -> Grant:
         """Make bedtime later tonight, by a permission until then."""
-        find_person(control.policy(), name)
-        return await control.postpone_bedtime(name, later.minutes, actor)
+        people.find(name)
+        return await people.control.postpone_bedtime(name, later.minutes, actor)
 
     @api.serve("PUT", "/people/{name}/budget", MANAGE)
     async def set_budget(actor: Actor, name: PersonName, new: NewBudget) -> TimesView:
         """Set the minutes per day of all use, or of one category or service."""
-        find_person(control.policy(), name)
+        people.find(name)
         limit = BudgetLimit(new.what, new.school, new.weekend)
-        return await change(actor, name, f"Time for {new.what or 'everything'}", budget_edit(name, limit))
+        return await people.change(actor, name, f"Time for {new.what or 'everything'}", budget_edit(name, limit))
 
+
+def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("PUT", "/people/{name}/schedules/{schedule}", MANAGE)
     async def set_schedule(actor: Actor, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:
-        person, items = find_person(control.policy(), name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
-        return await change(actor, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
+        person, items = people.find(name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
+        return await people.change(actor, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
 
     @api.serve("DELETE", "/people/{name}/schedules/{schedule}", MANAGE)
     async def remove_schedule(actor: Actor, name: PersonName, schedule: ScheduleName) -> TimesView:
-        return await change(actor, name, f"Without {schedule}", remove_schedule_edit(find_person(control.policy(), name), schedule))
+        return await people.change(actor, name, f"Without {schedule}", remove_schedule_edit(people.find(name), schedule))
 
     @api.serve("POST", "/people/{name}/presets", MANAGE)
     async def use_preset(actor: Actor, name: PersonName, choice: PresetChoice) -> TimesView:
         """Put a common arrangement in force that is not yet: nights before school, homework or dinner."""
-        person = find_person(control.policy(), name)
+        person = people.find(name)
         chosen = next((each for each in presets(person, language("en")) if each.name is choice.preset), None)
         if chosen is None:
             raise InvalidInput("This is in force already.")
-        return await change(actor, name, chosen.title, *preset_edits(person, chosen))
+        return await people.change(actor, name, chosen.title, *preset_edits(person, chosen))
 
+
+def _add_holiday_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("POST", "/people/{name}/holidays", MANAGE)
     async def add_holidays(actor: Actor, name: PersonName, new: Holidays) -> TimesView:
         """Add days without school: for everybody, unless the person has holidays of their own."""
-        return await change(actor, name, f"No school: {new.days}", *holiday_edits(find_person(control.policy(), name), new.days))
+        return await people.change(actor, name, f"No school: {new.days}", *holiday_edits(people.find(name), new.days))
 
     @api.serve("DELETE", "/people/{name}/holidays/{days}", MANAGE)
     async def remove_holidays(actor: Actor, name: PersonName, days: Annotated[str, Path(max_length=60)]) -> TimesView:
-        edits = holiday_edits(find_person(control.policy(), name), days, add=False)
-        return await change(actor, name, f"School after all: {days}", *edits)
+        edits = holiday_edits(people.find(name), days, add=False)
+        return await people.change(actor, name, f"School after all: {days}", *edits)
 
+
+def _add_channel_route(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("PUT", "/people/{name}/youtube", MANAGE)
     async def set_channels(actor: Actor, name: PersonName, chosen: ChosenChannels) -> TimesView:
-        policy = control.policy()
+        policy = people.control.policy()
         before = find_person(policy, name).rules.content.youtube_only or ()
         edits = [edit for item in before for edit in drop_youtube_edits(name, item)]
         edits += [edit for item in chosen.items for edit in choose_youtube_edits(policy, name, item)]
-        return await change(actor, name, "Channels of YouTube", *edits)
+        return await people.change(actor, name, "Channels of YouTube", *edits)

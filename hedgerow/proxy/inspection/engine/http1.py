@@ -128,75 +128,78 @@ def make_body_reader(expected_size: int | None) -> Any:
 _plain_body_reader = _http1.make_body_reader
 
 
-def make_http1_server(render_error: ErrorRenderer) -> type[_http1.Http1Server]:
-    """Return the class for the side of HTTP/1 clients. `render_error` writes its error pages."""
+class Http1Server(_BoundedHttp1Connection, _http1.Http1Server):
+    """The side of HTTP/1 clients. `make_http1_server` adds what writes its error pages."""
 
-    class Server(_BoundedHttp1Connection, _http1.Http1Server):
-        trailers_of = layers.RequestTrailers
+    render_error: ErrorRenderer
+    trailers_of = layers.RequestTrailers
 
-        def read_headers(self, event: events.ConnectionEvent) -> Commands:
-            buffer = self.buf
-            while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: ignore empty lines before a request
-                buffer.maybe_extract_lines()
-            end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # where h11 continues
-            head = buffer._data if end is None else buffer._data[: end.end()]
-            if is_too_long(head):
-                yield from self._overflow()
-                return
-            if end is not None and (fault := head_fault(head)) is not None:
+    def read_headers(self, event: events.ConnectionEvent) -> Commands:
+        buffer = self.buf
+        while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: ignore empty lines before a request
+            buffer.maybe_extract_lines()
+        end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # where h11 continues
+        head = buffer._data if end is None else buffer._data[: end.end()]
+        if is_too_long(head):
+            yield from self._overflow()
+            return
+        if end is not None and (fault := head_fault(head)) is not None:
+            self.state = self.done
+            yield from self._send_error(400, fault)
+            return
+        yield from super().read_headers(event)
+
+    def read_body(self, event: events.Event) -> Commands:
+        """Answer a malformed body with 400. mitmproxy closes the connection without an answer."""
+        closing: commands.CloseConnection | None = None
+        for command in super().read_body(event):
+            if isinstance(command, commands.CloseConnection):
+                closing = command
+                continue
+            fault = command.event if isinstance(command, ReceiveHttp) else None
+            if closing is not None and self.response is None and isinstance(fault, layers.RequestProtocolError):
                 self.state = self.done
-                yield from self._send_error(400, fault)
+                yield from self._send_error(400, fault.message)
+                closing = None
+            yield command
+        if closing is not None:
+            yield closing
+
+    def send(self, event: Any) -> Commands:
+        if isinstance(event, layers.ResponseTrailers):
+            self._trailers = event.trailers
+            return
+        if isinstance(event, layers.ResponseHeaders):
+            if is_interim(event.response):
+                if self.request is not None and self.request.is_http11:  # HTTP/1.0 has none: it would be taken for the response
+                    yield commands.SendData(self.conn, http1.assemble_response_head(as_http1(event.response)))
                 return
-            yield from super().read_headers(event)
+            self._trailers = None  # left from the response before, which was not chunked
+        if isinstance(event, layers.ResponseProtocolError) and not self.response:
+            yield from self._send_error(event.code.http_status_code(), event.message)
+            return
+        yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.ResponseEndOfMessage))
 
-        def read_body(self, event: events.Event) -> Commands:
-            """Answer a malformed body with 400. mitmproxy closes the connection without an answer."""
-            closing: commands.CloseConnection | None = None
-            for command in super().read_body(event):
-                if isinstance(command, commands.CloseConnection):
-                    closing = command
-                    continue
-                fault = command.event if isinstance(command, ReceiveHttp) else None
-                if closing is not None and self.response is None and isinstance(fault, layers.RequestProtocolError):
-                    self.state = self.done
-                    yield from self._send_error(400, fault.message)
-                    closing = None
-                yield command
-            if closing is not None:
-                yield closing
+    def _send_error(self, status: int | None, message: str) -> Commands:
+        if not self.conn.state & ConnectionState.CAN_WRITE:
+            return
+        if status is not None:
+            head_only = self.request is not None and self.request.method.upper() == "HEAD"
+            yield commands.SendData(self.conn, self.render_error(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
+        yield commands.CloseConnection(self.conn)
 
-        def send(self, event: Any) -> Commands:
-            if isinstance(event, layers.ResponseTrailers):
-                self._trailers = event.trailers
-                return
-            if isinstance(event, layers.ResponseHeaders):
-                if is_interim(event.response):
-                    if self.request is not None and self.request.is_http11:  # HTTP/1.0 has none: it would be taken for the response
-                        yield commands.SendData(self.conn, http1.assemble_response_head(as_http1(event.response)))
-                    return
-                self._trailers = None  # left from the response before, which was not chunked
-            if isinstance(event, layers.ResponseProtocolError) and not self.response:
-                yield from self._send_error(event.code.http_status_code(), event.message)
-                return
-            yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.ResponseEndOfMessage))
+    def _overflow(self) -> Commands:
+        if self.state == self.read_headers:
+            yield commands.SendData(self.conn, self.render_error(431, "the request head is too long", None, self.conn.id).to_bytes())
+        elif self.stream_id and self.request is not None:
+            error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
+            yield ReceiveHttp(error)
+        yield from super()._overflow()
 
-        def _send_error(self, status: int | None, message: str) -> Commands:
-            if not self.conn.state & ConnectionState.CAN_WRITE:
-                return
-            if status is not None:
-                head_only = self.request is not None and self.request.method.upper() == "HEAD"
-                yield commands.SendData(self.conn, render_error(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
-            yield commands.CloseConnection(self.conn)
 
-        def _overflow(self) -> Commands:
-            if self.state == self.read_headers:
-                yield commands.SendData(self.conn, render_error(431, "the request head is too long", None, self.conn.id).to_bytes())
-            elif self.stream_id and self.request is not None:
-                error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
-                yield ReceiveHttp(error)
-            yield from super()._overflow()
-
-    return Server
+def make_http1_server(render_error: ErrorRenderer) -> type[Http1Server]:
+    """Return the class for the side of HTTP/1 clients. `render_error` writes its error pages."""
+    return type("Server", (Http1Server,), {"render_error": staticmethod(render_error)})
 
 
 class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
