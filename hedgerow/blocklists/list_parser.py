@@ -33,7 +33,7 @@ from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hos
 TEXT_FILE, RULES_FILE, _RESULT_FILE = "text", "urls.jsonl", "result.json"
 _UNFINISHED_PREFIX = "unfinished-"
 
-KEYS_PER_RUN = 50_000
+KEYS_PER_RUN = 20_000
 """Keys that are gathered and sorted in memory before they are written."""
 
 MAX_REPORTED_PROBLEMS = 100

@@ -31,7 +31,7 @@ _HEAD_BYTES = 4096
 _STATED_COUNT = re.compile(
     r"^[#!;/ ]*(?:number of (?:entries|domains|unique domains)|entries|total (?:number of )?domains)\s*:\s*([\d.,]+)", re.I | re.M
 )
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 
 
 def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
