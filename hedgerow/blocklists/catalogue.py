@@ -56,7 +56,7 @@ class Catalogue:
         self.host_mask, self.has_url_rules = self.hosts.mask, self.hosts.has_url_rules  # bound here: the hot path saves a call
         self._urls = UrlMatcher(generation / URL_RULES, masks, loaded_only)
         self._dns_rules = UrlMatcher(generation / DNS_RULES, masks, loaded_only)
-        self.has_dns_rules = len(self._dns_rules) > 0
+        self._has_urls, self.has_dns_rules = len(self._urls) > 0, len(self._dns_rules) > 0
         # Pages ask the same hosts again and again.
         self._lifted = lru_cache(maxsize=1024)(self.hosts.lifted)
         self._matches_by_rule: dict[int, UrlMatch] = {}
@@ -87,12 +87,13 @@ class Catalogue:
 
     def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> tuple[UrlMatch, ...]:
         """Return one matching rule per category in `mask` that has one. Arguments as for `match_url`."""
-        parts = split_url(url)
+        has_sealed = bool(self.hosts.sealed & mask)
+        parts = split_url(url) if has_sealed or self._has_urls else None
         if parts is None:
             return ()
         canonical, host = parts
         found = self._urls.find(UrlRequest.about(canonical, host, resource, initiator, method), mask)
-        sealed = self.hosts.sealed_mask(url_expressions(url)) & mask if self.hosts.sealed & mask else 0
+        sealed = self.hosts.sealed_mask(url_expressions(url)) & mask if has_sealed else 0
         if not found.blocks and not sealed:
             return ()
         lifted = self._lifted(host)

@@ -74,7 +74,9 @@ class RequestContext:
     @property
     def closed_ai(self) -> AiAnswers | None:
         """The AI answers of a search engine that the host may serve and the rules close, or None."""
-        return self.ruleset.host_facts.engines.ai_answers_of(self.request.host) if closes_ai_answers(self.ruleset) else None
+        if closes_ai_answers(self.ruleset) is None:
+            return None
+        return self.engine.ai if self.engine is not None else self.ruleset.host_facts.engines.ai_hosts.get(self.request.host)
 
     @property
     def is_always_open(self) -> bool:

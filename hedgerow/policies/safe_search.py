@@ -66,7 +66,7 @@ class AiAnswers:
     def matches(self, url: str) -> bool:
         """Return whether a URL of one of the engine's hosts requests an answer, in any spelling that servers accept.
 
-        >>> google = SearchEngines.load().ai_answers_of("www.google.com")
+        >>> google = SearchEngines.load().by_id["google"].ai
         >>> google.matches("https://www.google.com/search?q=cats&ud%6d=50"), google.matches("https://www.google.com/search?q=cats&udm=2")
         (True, False)
         """
@@ -117,7 +117,7 @@ class SearchEngine:
 
 
 class SearchEngines:
-    """All engines by host, and the domains of engines without a safe mode."""
+    """All engines by host, and the domains of engines without a safe mode. `ai_hosts` are other hosts that serve an engine's AI answers."""
 
     def __init__(self, engines: Iterable[SearchEngine], without_safe_mode: Iterable[str]) -> None:
         self.by_id = {engine.id: engine for engine in engines}
@@ -131,7 +131,7 @@ class SearchEngines:
             if engine.pictures is not None
             for host in (*engine.hosts, *engine.pictures.hosts)
         }
-        self._ai_hosts = {host: engine.ai for engine in self.by_id.values() if engine.ai is not None for host in engine.ai.hosts}
+        self.ai_hosts = {host: engine.ai for engine in self.by_id.values() if engine.ai is not None for host in engine.ai.hosts}
 
     @staticmethod
     @cache
@@ -143,11 +143,6 @@ class SearchEngines:
     def pictures_of(self, host: str) -> PictureSearch | None:
         """Return the search for pictures that a canonical host offers, or None."""
         return self.pictures.get(host) or self.pictures.get(host.partition(".")[2])
-
-    def ai_answers_of(self, host: str) -> AiAnswers | None:
-        """Return the AI answers that a canonical host may serve, or None."""
-        engine = self.engine_of(host)
-        return engine.ai if engine is not None else self._ai_hosts.get(host)
 
     def engine_of(self, host: str) -> SearchEngine | None:
         """Return the engine that a canonical host belongs to, or None."""

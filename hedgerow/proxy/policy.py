@@ -127,7 +127,7 @@ _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict
 
 def strictest(decisions: Sequence[tuple[Request, Decision]]) -> tuple[Request, Decision]:
     """The strictest of several decisions, with its request: where a client names several hosts (CONNECT, SNI, Host) all are judged."""
-    return max(decisions, key=lambda each: _STRICTNESS[each[1].verdict])
+    return decisions[0] if len(decisions) == 1 else max(decisions, key=lambda each: _STRICTNESS[each[1].verdict])
 
 
 class ResolvedHostCache:

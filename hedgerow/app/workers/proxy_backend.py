@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot, denial_key
@@ -71,7 +72,7 @@ class ProxyBackend:
             report_protection=worker.sightings.report_protection,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, view.catalogue, host),
-            may_be_remembered=lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host),
+            may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host)),
             report_page=worker.send,
             listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
             denied_at=lambda device, host: view.snapshot.denied.get(denial_key(device, host)),

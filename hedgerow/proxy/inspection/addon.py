@@ -157,7 +157,7 @@ class InspectionAddon:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """A response is complete."""
-        if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
+        if "authorization" in flow.request.headers and _binds_connection(flow.request.headers["authorization"]):
             self.bound.add(flow.server_conn.id)
         self._judge.forget(flow)
         if flow.websocket is None:  # a WebSocket is active until its connection ends
@@ -195,3 +195,7 @@ class InspectionAddon:
         if flow.killable:
             flow.kill()
         self.close(flow.client_conn)
+
+
+def _binds_connection(credentials: str) -> bool:
+    return credentials[:9].lower().startswith(("ntlm", "negotiate"))

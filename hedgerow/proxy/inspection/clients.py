@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mitmproxy.connection import Client
 
 from hedgerow.policies.model import Device, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.policy import ProxyPolicy
+from hedgerow.values import value_dataclass
 
 EXPLICITLY_ALLOWED = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 """Reasons of decisions by which somebody opened a site by its name."""
@@ -19,7 +20,7 @@ class ClientRejected(Exception):
     """The client may not use the inspector. Its connection is closed without an answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class ActiveRequest:
     """A request that was let through and is not over. It is judged again when the policy changes.
 

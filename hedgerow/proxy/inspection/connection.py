@@ -113,7 +113,7 @@ class InspectedConnection:
                 self._inspector.inspection.certificates.accepted(self.client, self._context.server.address)
         self._held += data
         if not self._must_hold:
-            if self._share.is_ahead(perf_counter()):
+            if self._inspector.shares.must_wait(self._share, perf_counter()):
                 self._wait_for_turn()
             else:
                 self._take_turn()

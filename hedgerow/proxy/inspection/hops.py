@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mitmproxy import http
 
+from hedgerow.proxy.inspection.engine.lean_messages import values_of
 from hedgerow.proxy.pages.response import ProxyResponse
 
 VIA_KEY = "hedgerow-via"
@@ -16,6 +17,7 @@ PSEUDONYM = "hedgerow"
 
 _HOP_BY_HOP = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
 _EXAMINED = frozenset({b"connection", b"te", b"upgrade", b"http2-settings", b"max-forwards"})
+_CONCERNED = _HOP_BY_HOP | _EXAMINED
 _PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
 # What a client names in Connection is removed, but never what an origin needs in order to understand the request.
 _NEVER_NOMINATED = frozenset(
@@ -23,11 +25,14 @@ _NEVER_NOMINATED = frozenset(
     b"te transfer-encoding upgrade".split()
 )
 _SECRETS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+_ENDING_HERE = frozenset({b"TRACE", b"OPTIONS"})
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
 
 def strip_hop_fields(request: http.Request) -> None:
     """Remove the fields that are for us. An upgrade is left only for WebSocket, and TE only for trailers."""
+    if _CONCERNED.isdisjoint(values_of(request.headers)):
+        return
     kept, is_examined = [], False
     for field in request.headers.fields:
         name = field[0].lower()
@@ -62,8 +67,10 @@ def _strip_nominated(fields: http.Headers) -> None:
 
 def last_hop(request: http.Request) -> ProxyResponse | None:
     """Return our answer to a TRACE or OPTIONS that may be forwarded no further, None for any other. Counts Max-Forwards down."""
+    if request.data.method not in _ENDING_HERE:
+        return None
     left = request.headers.get("max-forwards", "")
-    if request.method not in {"TRACE", "OPTIONS"} or not (left.isascii() and left.isdigit()):
+    if not (left.isascii() and left.isdigit()):
         return None
     if int(left[:9]) > 0:
         request.headers["max-forwards"] = str(int(left[:9]) - 1)

@@ -189,16 +189,17 @@ class Inspector:
         handshake = ClientHandshake(self, header, first)
         self._device_of[handshake.client.id] = device
         self.inspection.clients.admit(handshake.client, header.address)
-        if share.is_ahead(time.perf_counter()):
+        if self.shares.must_wait(share, time.perf_counter()):
             self.shares.wait(share, lambda: self._begin(handshake, client))
         else:
             self._begin(handshake, client)
         return None
 
     def _begin(self, handshake: ClientHandshake, client: socket.socket) -> None:
-        connecting = asyncio.get_running_loop().create_task(self._connect(handshake, client))
-        self._connecting.add(connecting)
-        connecting.add_done_callback(self._connecting.discard)
+        connecting = asyncio.Task(self._connect(handshake, client), loop=asyncio.get_running_loop(), eager_start=True)
+        if not connecting.done():
+            self._connecting.add(connecting)
+            connecting.add_done_callback(self._connecting.discard)
 
     def _turn_away(self, client: socket.socket, cause: str) -> None:
         self.counters.add("hedgerow_proxy_dropped_total", cause)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from mitmproxy import http
@@ -207,6 +208,18 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     codings, content = fields.get("accept-encoding", ""), ruleset.content
     scans_page = content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
     if codings and (content.files or content.youtube_only or content.pictures or scans_page):
-        readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
-        if len(readable) != codings.count(",") + 1:
-            fields["Accept-Encoding"] = ", ".join(readable) or "identity"
+        usual = len(codings) <= _USUAL_CODINGS
+        readable = _readable_codings(codings) if usual else _readable_codings.__wrapped__(codings)
+        if readable != codings:
+            fields["Accept-Encoding"] = readable
+
+
+_USUAL_CODINGS = 100
+"""Characters of an Accept-Encoding field that is looked through once: browsers send the same few."""
+
+
+@lru_cache(256)
+def _readable_codings(codings: str) -> str:
+    """Return a value of Accept-Encoding without the codings that cannot be scanned."""
+    readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
+    return codings if len(readable) == codings.count(",") + 1 else ", ".join(readable) or "identity"

@@ -14,6 +14,7 @@ from hedgerow.policies.remembered import TOPICS
 from hedgerow.policies.youtube import is_youtube
 from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
+from hedgerow.proxy.inspection.engine.lean_messages import values_of
 from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _BODILESS = frozenset({204, 304})
 _HTTP3 = ("h3", "quic")
+_READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating")
 
 
 class ResponseScanning:
@@ -59,13 +61,7 @@ class ResponseScanning:
             rules = replace(rules, pictures=False)
         if not (rules.page_limit or rules.files or rules.youtube_only or rules.hides_above is not None):
             return
-        fields = response.headers
-        head = Head(
-            next((each.url for each in active.requests if each.url and is_youtube(each.host)), active.requests[0].url) or "",
-            fields.get("content-type", ""), fields.get("content-disposition", ""),
-            fields.get("content-encoding", ""), is_document(flow.request.headers), fields.get("rating", ""),
-            is_image(flow.request.headers),
-        )  # fmt: skip
+        head = _head_of(flow.request.headers, response.headers, active)
         report = self._pages.reporter(flow, active)
 
         def on_page_scanned(verdict: str, finding: PageFinding | None) -> None:
@@ -114,6 +110,15 @@ class ResponseScanning:
             if problems:
                 log.warning("%d lines of the phrase lists are invalid. The first: %s", len(problems), problems[0])
         return self._lists
+
+
+def _head_of(asked: http.Headers, fields: http.Headers, active: ActiveRequest) -> Head:
+    requests, values = active.requests, values_of(fields)
+    url = requests[0].url
+    if len(requests) > 1:
+        url = next((each.url for each in requests if each.url and is_youtube(each.host)), url)
+    kind, disposition, encoding, rating = [values[name].decode("utf-8", "surrogateescape") if name in values else "" for name in _READ]
+    return Head(url or "", kind, disposition, encoding, is_document(asked), rating, is_image(asked))
 
 
 def remove_http3(response: http.Response) -> None:

@@ -29,9 +29,11 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
     """Tell whether one of `requests` sends a search that is short enough to be read before the request goes on."""
+    if flow.request.method != "POST":
+        return False
     fields = flow.request.headers
     length, coding = fields.get("content-length", ""), fields.get("content-encoding", "")
-    if flow.request.method != "POST" or not length.isdigit() or "transfer-encoding" in fields:
+    if not length.isdigit() or "transfer-encoding" in fields:
         return False
     engines = [engine for each in requests if (engine := SearchEngines.load().engine_of(each.host)) is not None]
     if _media(flow) == _FORM:

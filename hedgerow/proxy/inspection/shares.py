@@ -1,7 +1,7 @@
 """Fair shares of an inspector's time: each device has an account of HTTP/2 frames and a place in the queue of turns.
 
-A device that lately used more than its part of the event loop's time waits for its turn. One such turn is run per round of the loop, so
-that devices with little to do are served between any two.
+A device that lately used more than its part of the event loop's time waits for its turn, unless little such work was done in this round
+of the loop. One turn is run per round, so that devices with little to do are served between any two.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class DeviceShares:
         self._shares: dict[DeviceId, DeviceShare] = {}
         self._waiting: OrderedDict[DeviceShare, None] = OrderedDict()
         self._is_scheduled = False
+        self._round_ends: float | None = None  # for devices that are ahead; None: none had work in this round of the loop
 
     def of(self, device: DeviceId) -> DeviceShare:
         """Return a device's share. It outlives the device's connections."""
@@ -109,6 +110,23 @@ class DeviceShares:
                 self._shares = {each: kept for each, kept in self._shares.items() if not kept.is_idle}
             self._shares[device] = share = DeviceShare()
         return share
+
+    def must_wait(self, share: DeviceShare, now: float) -> bool:
+        """Tell whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
+
+        Nothing is gained by waiting while all that devices ahead of their parts do in one round takes no longer than a turn.
+        """
+        if not share.is_ahead(now):
+            return False
+        if self._waiting:
+            return True
+        if self._round_ends is None:
+            self._round_ends = now + TURN_SECONDS
+            asyncio.get_running_loop().call_soon(self._end_round)
+        return now >= self._round_ends
+
+    def _end_round(self) -> None:
+        self._round_ends = None
 
     def wait(self, share: DeviceShare, run: Callable[[], None]) -> Turn:
         """Call `run` in one of the next rounds of the event loop, in fair order."""

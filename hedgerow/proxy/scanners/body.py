@@ -29,16 +29,18 @@ class BodyScan:
 
     def __init__(self, head: Head, rules: ScanRules, *, in_worker: bool = False) -> None:
         wanted = [each for kind in SCANNERS if (each := kind.wants(head, rules)) is not None]
-        self.refusal = next((each for each in wanted if isinstance(each, Decision)), None)
-        self.page = next((each for each in wanted if isinstance(each, PageScanner)), None)
+        scanners = [each for each in wanted if not isinstance(each, Decision)]
+        self.refusal = next((each for each in wanted if isinstance(each, Decision)), None) if len(scanners) < len(wanted) else None
+        self.page = next((each for each in scanners if isinstance(each, PageScanner)), None)
         self.is_pending = False
         self._in_worker = in_worker
         self._decoder = ContentDecoder(head.encoding)
         self.is_unreadable = not self._decoder.is_known
-        is_scanned = self.refusal is None and not self.is_unreadable
-        scanners = [each for each in wanted if not isinstance(each, Decision)] if is_scanned else []
-        is_stream = bool(scanners) and head.is_stream
-        self._active = [each for each in scanners if each.checks_streams or not is_stream]
+        if self.refusal is not None or self.is_unreadable:
+            scanners = []
+        elif scanners and head.is_stream:
+            scanners = [each for each in scanners if each.checks_streams]
+        self._active = scanners
         self._packed: deque[bytes] = deque()
         self._pieces: Iterator[bytes] | None = None
 

@@ -133,8 +133,9 @@ def declared_file_kind(rules: ContentRules, head: Head) -> str | None:
     """Return the blocked kind that the head declares, by name or type."""
     media = head.content_type.lower()
     is_shown = media.startswith(_DISPLAYED_TYPES) and not head.disposition and not media.startswith("text/event-stream")
-    kinds = (None if is_shown else kind_of_name(head.url, head.disposition), kind_of_type(media))
-    return next((kind for kind in kinds if kind is not None and kind in (rules.files or ())), None)
+    by_name, blocked = None if is_shown else kind_of_name(head.url, head.disposition), rules.files or ()
+    by_type = by_name if by_name in blocked else kind_of_type(media)
+    return by_type if by_type in blocked else None
 
 
 class FileKindScanner(Scanner):

@@ -5,7 +5,7 @@ A new check is one module with a subclass of `Scanner`, and its class in the tup
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import lru_cache
 from typing import ClassVar, Literal, Protocol, Self
@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Protocol, Self
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.scanners.topics import ListedTopics
+from hedgerow.values import value_dataclass
 
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/unknown", "application/unknown"})
 """Types of pages, and those for which browsers sniff whether it is one (WHATWG's MIME Sniffing Standard, section 7)."""
@@ -46,7 +47,7 @@ def media_types(content_type: str) -> tuple[str, ...]:
     return tuple([each.partition(";")[0].strip() for each in content_type.lower().split(",")])
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Head:
     """The fields of a response's head that scanners read, and what its request says: its URL, and whether a browser shows the body.
 
@@ -88,7 +89,7 @@ class Head:
         return self.types == ("text/event-stream",) or (not self.is_saved and all(are_messages))
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class ScanRules:
     """The rules of one ruleset about bodies. `phrase_lists` are files with the times of their last changes; see `words.list_versions`.
 

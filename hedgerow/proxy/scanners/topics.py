@@ -79,6 +79,9 @@ class PhraseScores:
     own_description: int
 
 
+_NO_SCORES = PhraseScores(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class LinkedSites:
     """The number of other sites that a page links to or loads from, and how many of them lists have under each topic."""
@@ -113,10 +116,17 @@ class ListedTopics:
 def recognise(
     facts: PageFacts, scores: Mapping[str, PhraseScores], linked: LinkedSites, label: PageLabel = PageLabel.NONE
 ) -> PageFinding | None:  # fmt: skip
-    """Return the topic of a page, None if it has none of `TOPICS`. `label` is that of its response's head."""
+    """Return the topic of a page, None if it has none of `TOPICS`.
+
+    `scores` is empty if the page has no phrase at all. `label` is that of its response's head.
+    """
     label = max(label, facts.label)
     if label is PageLabel.ADULT:
         return PageFinding(ADULT, is_labelled=True, is_described=True)
+    if not scores:
+        if not facts.hosts:
+            return None
+        scores = dict.fromkeys(TOPICS, _NO_SCORES)
     points = {topic: _points(topic, facts.hosts, scores[topic], linked, label) for topic in TOPICS}
     topic = max(TOPICS, key=lambda each: points[each])
     return PageFinding(topic, is_described=scores[topic].own_description >= _DESCRIBED) if points[topic] >= ENOUGH else None

@@ -166,6 +166,7 @@ class PageScore:
         self._phrases = phrases
         self._text = TextExtractor(self.facts)
         self._found: set[int] = set()
+        self._scores: tuple[int, dict[str, int]] = (0, {})  # of so many phrases
         self._iterator: object = None
         self._has_begun = False
 
@@ -181,14 +182,21 @@ class PageScore:
     @property
     def value(self) -> int:
         """The score of the words so far."""
-        return self._phrases.score(self._found)
+        return self._by_word().get("*", 0)
+
+    def _by_word(self) -> dict[str, int]:
+        if self._scores[0] != len(self._found):
+            self._scores = len(self._found), self._phrases.scores(self._found)
+        return self._scores[1]
 
     def by_topic(self, url: str) -> dict[str, PhraseScores]:
-        """Return the scores by topic so far of the page with this URL."""
-        phrases = self._phrases
-        _, described = phrases.find(self.facts.description)
+        """Return the scores by topic so far of the page with this URL; nothing if neither its text nor its description has a phrase."""
+        phrases, title = self._phrases, self.facts.description
+        described = set[int]() if title.isspace() else phrases.find(title)[1]
+        if not described and not self._found:
+            return {}
         linked = phrases.find(normalize_text(f" {unquote(url)} "))[1] if described else set()
-        text, description, own = (phrases.scores(each) for each in (self._found, described, described - linked))
+        text, description, own = self._by_word(), *(phrases.scores(each) for each in (described, described - linked))
         return {topic: PhraseScores(text.get(topic, 0), description.get(topic, 0), own.get(topic, 0)) for topic in TOPICS}
 
 
@@ -203,6 +211,7 @@ class PageScanner(Scanner):
         self._rules = rules
         self._limit = rules.content.page_limit or 0
         self._text = TextDecoder(declared_charset(head.content_type))
+        self._unread = b""  # the last piece, which is read together with the end if nothing follows
         self._url = head.url
         self._label = label_of("rating", head.rating)
         self._size = 0
@@ -222,19 +231,29 @@ class PageScanner(Scanner):
         self._size += len(data)
         if self._size > MAX_UNPACKED:
             raise Excessive
-        self._score.feed(self._text.feed(data))
+        self._read()
+        self._unread = data
 
     def release(self) -> Decision | None:
+        self._read()
+        return self._judge()
+
+    def end(self) -> Decision | None:
+        self._read(last=True)
+        return self._judge()
+
+    def _read(self, *, last: bool = False) -> None:
+        data, self._unread = self._unread, b""
+        if data or last:
+            self._score.feed(self._text.feed(data, last=last), last=last)
+
+    def _judge(self) -> Decision | None:
         self.finding = self._recognise()
         if (score := self.score) > self._limit:
             return Decision(Verdict.BLOCK, Reason.PAGE, f"{score} of {self._limit}")
         if self.finding is not None and self.finding.topic in self._rules.topics:
             return recognised_by_page(self.finding.topic)
         return None
-
-    def end(self) -> Decision | None:
-        self._score.feed(self._text.feed(b"", last=True), last=True)
-        return self.release()
 
     def _recognise(self) -> PageFinding | None:
         facts, rules = self._score.facts, self._rules

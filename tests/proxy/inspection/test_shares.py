@@ -11,7 +11,7 @@ from unittest.mock import Mock
 from hedgerow.frame_budget import MAX_TOKENS
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.inspection.handshake import ClientHandshake, _HandshakeStream
-from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, DeviceShares, DeviceTokens
+from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, TURN_SECONDS, DeviceShares, DeviceTokens
 
 TABLET, PHONE = DeviceId("tablet"), DeviceId("phone")
 
@@ -27,6 +27,34 @@ def test_a_device_that_is_ahead_waits_until_it_has_idled() -> None:
     share.charge(FREE_SECONDS + 0.01, 100.0)
     assert share.is_ahead(100.0)
     assert not share.is_ahead(100.0 + 0.011 / PART)
+
+
+def test_little_work_of_a_device_that_is_ahead_is_done_at_once_in_each_round() -> None:
+    async def run() -> None:
+        shares = DeviceShares()
+        share = shares.of(TABLET)
+        assert not shares.must_wait(share, 100.0)
+        share.charge(10 * FREE_SECONDS, 100.0)
+        for _ in range(2):
+            assert not shares.must_wait(share, 100.0)
+            assert not shares.must_wait(share, 100.0 + TURN_SECONDS / 2)
+            assert shares.must_wait(share, 100.0 + TURN_SECONDS), "others must be served"
+            await rounds(1)
+
+    asyncio.run(run())
+
+
+def test_a_device_that_is_ahead_does_not_overtake_those_that_wait() -> None:
+    async def run() -> None:
+        shares = DeviceShares()
+        share = shares.of(TABLET)
+        share.charge(10 * FREE_SECONDS, 100.0)
+        shares.wait(shares.of(PHONE), lambda: None)
+        assert shares.must_wait(share, 100.0)
+        await rounds(2)
+        assert not shares.must_wait(share, 100.0)
+
+    asyncio.run(run())
 
 
 def test_turns_alternate_between_devices_however_many_connections_one_has() -> None:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ class Builder:
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             page=BlockPage(network.country, network.timezone, ages),
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, catalogue, host),
-            may_be_remembered=lambda host: may_be_remembered(HostFactIndex.load(), catalogue, host),
+            may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), catalogue, host)),
             report_page=self.pages.append,
             listed=ListedTopics(catalogue.generation, catalogue.host_mask, catalogue.bits),
             report_protection=lambda device, protection: self.protections.add((device, protection)),

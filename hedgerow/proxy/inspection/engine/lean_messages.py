@@ -39,23 +39,26 @@ def _get_all(self: http.Headers, name: str | bytes) -> list[str]:
     return [value.decode(*_CODEC) for each, value in self.fields if each.lower() == key]
 
 
-def _joined_values(self: http.Headers) -> dict[bytes, bytes]:
-    """Return the values by name. They are joined once for each tuple of fields: a request of a browser has twenty, and as many look-ups."""
-    fields = self.fields
-    joined: tuple[object, dict[bytes, bytes]] = self.__dict__.get("_joined", _NOTHING_JOINED)
+def values_of(headers: http.Headers) -> dict[bytes, bytes]:
+    """Return the values by name in lower case; nobody may change them.
+
+    They are joined once for each tuple of fields: a request of a browser has twenty, and as many look-ups.
+    """
+    fields = headers.fields
+    joined: tuple[object, dict[bytes, bytes]] = headers.__dict__.get("_joined", _NOTHING_JOINED)
     if joined[0] is fields:
         return joined[1]
     values = dict[bytes, bytes]()
     for name, value in fields:
         key = name.lower()
         values[key] = values[key] + b", " + value if key in values else value
-    self.__dict__["_joined"] = (fields, values)
+    headers.__dict__["_joined"] = (fields, values)
     return values
 
 
 def add_field(headers: http.Headers, name: bytes, value: bytes) -> None:
     """Add a field that is not there yet."""
-    values = {**_joined_values(headers), name.lower(): value}
+    values = {**values_of(headers), name.lower(): value}
     headers.fields = fields = (*headers.fields, (name, value))
     headers.__dict__["_joined"] = (fields, values)
 
@@ -69,12 +72,12 @@ def headers_of(fields: Iterable[tuple[bytes, bytes]], values: dict[bytes, bytes]
 
 
 def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
-    value = _joined_values(self).get(_key(name))
+    value = values_of(self).get(_key(name))
     return default if value is None else value.decode(*_CODEC)
 
 
 def _contains(self: http.Headers, name: object) -> bool:
-    return isinstance(name, str | bytes) and _key(name) in _joined_values(self)
+    return isinstance(name, str | bytes) and _key(name) in values_of(self)
 
 
 @lru_cache(1024)
@@ -115,3 +118,6 @@ def install() -> None:
     replace("mitmproxy.proxy.commands:StartHook.args", _args)
     replace("mitmproxy.proxy.commands:StartHook.__new__", lambda cls, *_args, **_named: object.__new__(cls))
     replace("mitmproxy.connection:Server.__setattr__", object.__setattr__)
+    # No two connections have one id, and none is loaded from a file.
+    replace("mitmproxy.connection:Connection.__hash__", object.__hash__)
+    replace("mitmproxy.connection:Connection.__eq__", object.__eq__)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from mitmproxy.net.http.validate import validate_headers
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import Device, Request, RequestKind
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD, Authority, parse_authority
+from hedgerow.proxy.inspection.engine.lean_messages import values_of
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
 
 
@@ -34,16 +36,21 @@ def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
     Raises HeadError.
     """
     request = flow.request
-    named = [request.host if ":" not in request.host else f"[{request.host}]", flow.client_conn.sni or "", request.authority]
-    named.append(request.host_header or "")
-    authorities = [parse_authority(name, request.port) for name in named if name]
-    return tuple(dict.fromkeys(authorities))
+    return _distinct_authorities(request.host, flow.client_conn.sni or "", request.authority, request.host_header or "", request.port)
+
+
+@lru_cache(4096)
+def _distinct_authorities(host: str, sni: str, authority: str, host_field: str, port: int) -> tuple[Authority, ...]:
+    """Parse and compare them once: the requests of a connection name the same hosts."""
+    named = (host if ":" not in host else f"[{host}]", sni, authority, host_field)
+    return tuple(dict.fromkeys(parse_authority(name, port) for name in named if name))
 
 
 def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Request:
     """Return the request for a decision, as one to `authority`, which is one of those that it names."""
-    request, fields = flow.request, flow.request.headers
-    page = fields.get("referer", "") or fields.get("origin", "")
+    request = flow.request
+    values = values_of(request.headers)
+    page = (values.get(b"referer") or values.get(b"origin") or b"").decode("utf-8", "surrogateescape")
     return Request(
         device=device.id,
         kind=RequestKind.HTTP,
@@ -51,7 +58,7 @@ def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Req
         port=authority.port,
         url=url_of(request.scheme, authority, request.path),
         method=request.method,
-        resource=fields.get("sec-fetch-dest", ""),
+        resource=values.get(b"sec-fetch-dest", b"").decode("utf-8", "surrogateescape"),
         initiator=(host_of_url(page) or "") if page else "",
     )
 
@@ -62,28 +69,39 @@ def url_of(scheme: str, authority: Authority, path: str) -> str:
     >>> url_of("https", Authority("a.example", 443), "/x")
     'https://a.example/x'
     """
-    name = str(authority)
-    if authority.port == _DEFAULT_PORTS.get(scheme):
-        name = name.rpartition(":")[0]
-    return f"{scheme}://{name}{path if path.startswith('/') else '/' + path}"
+    host = f"[{authority.host}]" if ":" in authority.host else authority.host
+    port = "" if authority.port == _DEFAULT_PORTS.get(scheme) else f":{authority.port}"
+    return f"{scheme}://{host}{port}{path if path.startswith('/') else '/' + path}"
 
 
 def form_of(fields: http.Headers) -> ResponseForm:
     """Return the form in which the client that sent these fields can show an answer."""
-    return response_form(
-        fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""), fields.get("sec-fetch-mode", "")
-    )
+    values = values_of(fields)
+    named = tuple([values.get(name, b"") for name in _FORM_FIELDS])
+    return _form_named(*named) if sum(map(len, named)) <= _USUAL_FORM_FIELDS else _form_named.__wrapped__(*named)
+
+
+_FORM_FIELDS = (b"sec-fetch-dest", b"accept", b"x-requested-with", b"sec-fetch-mode")
+_USUAL_FORM_FIELDS = 512  # bytes, up to which the form is kept: browsers send the same few
+
+
+@lru_cache(512)
+def _form_named(resource: bytes, accept: bytes, requested_with: bytes, mode: bytes) -> ResponseForm:
+    return response_form(*(each.decode("utf-8", "surrogateescape") for each in (resource, accept, requested_with, mode)))
 
 
 def is_document(fields: http.Headers) -> bool:
     """Tell whether a browser shows the response by itself: its fields say so, or, of an old browser, that it accepts HTML."""
-    is_page = form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
-    return is_page and ("sec-fetch-dest" in fields or "text/html" in fields.get("accept", ""))
+    form = form_of(fields)
+    if form is not ResponseForm.PAGE and form is not ResponseForm.FRAME:
+        return False
+    values = values_of(fields)
+    return b"sec-fetch-dest" in values or b"text/html" in values.get(b"accept", b"")
 
 
 def is_image(fields: http.Headers) -> bool:
     """Tell whether a browser shows the response as a picture in a page, whatever its type is."""
-    return bool(fields.get("sec-fetch-dest", "") == "image")
+    return values_of(fields).get(b"sec-fetch-dest") == b"image"
 
 
 def lane_label(flow: http.HTTPFlow) -> str:

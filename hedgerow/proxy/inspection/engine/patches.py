@@ -32,6 +32,8 @@ REPLACED = {
     "mitmproxy.proxy.commands:StartHook.args": "self",
     "mitmproxy.proxy.commands:StartHook.__new__": "cls args kwargs",
     "mitmproxy.connection:Server.__setattr__": "self name value",
+    "mitmproxy.connection:Connection.__hash__": "self",
+    "mitmproxy.connection:Connection.__eq__": "self other",
     f"{_HTTP}:Http1Server": "context",
     f"{_HTTP}:Http1Client": "context",
     f"{_HTTP}:Http2Server": "context",
