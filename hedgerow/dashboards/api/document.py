@@ -261,10 +261,10 @@ class DocumentChanges:
         return entry_tag((await self.document(texts)).get(section, {}).get(name))
 
     def _check_files(self, before: Texts, after: Texts) -> None:
-        """Refuse other files of this machine: what they hold could be read through the policy's pages and mistakes."""
+        """Refuse other files of this machine, and another store."""
         known, named = (file_references(texts.values()) for texts in (before, after))
         if named - known:
-            raise InvalidInput(f"Only an admin may name files in the policy: {'; '.join(sorted(named - known))}")
+            raise InvalidInput(f"Only an admin may name files or the store in the policy: {'; '.join(sorted(named - known))}")
 
     def _shown(self, source: str) -> str:
         """Return a file's name relative to the policy file."""

@@ -166,9 +166,9 @@ def _tag(text: str) -> str:
 
 
 def file_references(texts: Iterable[str]) -> set[str]:
-    """Return what policy files say about other files of this machine, as `key: value`. Included files are not opened.
+    """Return what policy files say about other files of this machine and about the store, as `key: value`. Included files are not opened.
 
-    Only admins may change that: the policy's pages and mistakes could show any file.
+    Only admins may change that: the policy's pages and mistakes could show any file, and a store of somebody else would get everything.
     """
     found: set[str] = set()
     for text in texts:
@@ -186,8 +186,8 @@ def _references(document: Mapping[str, Any]) -> Iterator[str]:
     for holder in (network, *(people.values() if isinstance(people, Mapping) else ())):
         if isinstance(holder, Mapping):
             yield from (f"holidays: {canonical(entry)}" for entry in _calendar_files(holder.get("holidays")))
-    if isinstance(network, Mapping) and "certificate" in network:
-        yield f"certificate: {canonical(network['certificate'])}"
+    if isinstance(network, Mapping):
+        yield from (f"{key}: {canonical(network[key])}" for key in ("certificate", "store") if key in network)
 
 
 def _calendar_files(holidays: Any) -> Iterator[Any]:

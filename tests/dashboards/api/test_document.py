@@ -169,6 +169,7 @@ def test_what_is_no_document_is_refused(web: Web, script: httpx.Client, kind: st
         {"lists": [{"path": "/etc/hosts", "category": "adult"}]},
         {"network": {"holidays": ["/etc/passwd"]}},
         {"people": {"mia": {"holidays": ["../x"]}}},
+        {"network": {"store": "postgresql://hedgerow@db.attacker.example/all"}},
         {"network": {"certificate": {"chain": "/etc/ssl/a.pem", "key": "/etc/ssl/a.key"}}},
     ],
 )
@@ -177,7 +178,7 @@ def test_only_admins_name_files_of_the_machine(web: Web, manager: httpx.Client, 
     for dry_run in (True, False):
         answer = manager.patch("/policy", json=patch, params={"dry_run": dry_run})
         assert answer.status_code == 422
-        assert answer.json()["detail"].startswith("Only an admin may name files")
+        assert answer.json()["detail"].startswith("Only an admin may name files or the store")
         assert "problems" not in answer.json()
     assert web.policy_path.read_text() == before
 
