@@ -29,7 +29,7 @@ FILES = (
     "/counter/seats",
     "/today/children",
     "/lists/guide",
-    "/devices/mia-tablet/away/file?form=firefox",
+    "/devices/mia-tablet/away?form=firefox",
 )
 STREAMS = ("/events",)
 """Without an end: tests of live parts read them."""

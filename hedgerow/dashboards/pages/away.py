@@ -26,7 +26,13 @@ class AwayPages(PageGroup):
     """`/devices/…/away` and below."""
 
     @get(AWAY_PATH, MANAGE)
-    async def page(self, request: Request, device: str) -> Response:
+    async def page(
+        self, request: Request, device: str, form: AwayFile | None = None, home_wifi: Annotated[str, Query(max_length=32)] = ""
+    ) -> Response:  # fmt: skip
+        """Show the page or, with `form`, return that file. `home_wifi` is the network at home, if its router names the resolver."""
+        if form is not None:
+            names = [home_wifi] if home_wifi else []
+            return away_response(await run_in_threadpool(away_document, self._context.control, form, device, names))
         control = self._context.control
         known = find_device(control.policy(), device)
         try:
@@ -37,12 +43,6 @@ class AwayPages(PageGroup):
         host = dns.host(client_id)
         code = qr_code(host) if host is not None else None
         return self._page(request, "away.html", device=known, dns=dns, forms=forms, host=host, code=code, url=dns.url(client_id))
-
-    @get(f"{AWAY_PATH}/file", MANAGE)
-    async def file(self, device: str, form: AwayFile, home_wifi: Annotated[str, Query(max_length=32)] = "") -> Response:
-        """Return a file. `home_wifi` is the name of the network at home, if its router names the resolver."""
-        names = [home_wifi] if home_wifi else []
-        return away_response(await run_in_threadpool(away_document, self._context.control, form, device, names))
 
     @post(AWAY_PATH, MANAGE)
     async def new_id(self, request: Request, device: str) -> Response:
