@@ -3,7 +3,6 @@
 import re
 import shutil
 import time
-from pathlib import Path
 
 import httpx
 import pytest
@@ -21,9 +20,6 @@ from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason
 
 CHROMIUM = shutil.which("chromium")
 EVIL = "<img src=/static/x onerror=document.title='caught'><script>document.title='caught'</script>"
-
-SHOTS = Path(__file__).parents[3] / "artefacts" / "pages"
-"""Folder for screenshots of all pages."""
 
 # All that can be unfolded; of the hundreds of services the first group, which looks like the others.
 OPEN = """for (const each of document.querySelectorAll('details:not(.exact)'))
@@ -99,7 +95,6 @@ def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, web,
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
     guide(page, web)
-    SHOTS.mkdir(parents=True, exist_ok=True)
     for path in (*PAGES, "/people/zoe", "/nowhere"):  # zoe has no device
         page.goto(web.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -111,8 +106,6 @@ def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, web,
         page.evaluate(OPEN)
         found = Axe().run(page, options=AXE)
         assert found.violations_count == 0, (path, found.generate_report())
-        name = re.sub(r"\W+", "-", path.partition("&")[0]).strip("-") or "today"
-        page.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png", full_page=True)
     ways_home = ("/certificate/trusted.svg", "/check/here.svg")  # the same machine by HTTPS, or by a name that only it answers
     assert all(url.startswith(web.url) or any(way in url for way in ways_home) for url in asked)
     assert [text for text in complaints if not re.search("404|422|trusted.svg|ERR_", text)] == []
