@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.away import AwayDocument, AwayFile, away_document
@@ -23,7 +22,7 @@ def add_away_routes(api: ScopedRouter, control: Control) -> None:
 
     @api.serve("GET", "/devices/{device}/away/{form}", MANAGE, response_class=Response, responses=_FILE)
     async def away(device: str, form: AwayFile, home_wifi: WifiNames = []) -> Response:  # noqa: B006  FastAPI copies it
-        return away_response(await run_in_threadpool(away_document, control, form, device, home_wifi))
+        return away_response(away_document(control, form, device, home_wifi))
 
 
 def away_response(document: AwayDocument) -> Response:

@@ -6,7 +6,6 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.away import away_response
@@ -32,11 +31,11 @@ class AwayPages(PageGroup):
         """Show the page or, with `form`, return that file. `home_wifi` is the network at home, if its router names the resolver."""
         if form is not None:
             names = [home_wifi] if home_wifi else []
-            return away_response(await run_in_threadpool(away_document, self._context.control, form, device, names))
+            return away_response(away_document(self._context.control, form, device, names))
         control = self._context.control
         known = find_device(control.policy(), device)
         try:
-            dns, client_id = await run_in_threadpool(away_settings, control, device)
+            dns, client_id = away_settings(control, device)
         except InvalidInput:
             return self._page(request, "away.html", device=known, dns=control.encrypted_dns(), forms={})
         forms = {form.value for form in AwayFile if away_file(form, dns, device, client_id) is not None}
