@@ -105,9 +105,10 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Cached answers", (("sum(hedgerow_dns_cache_entries)", ""),), 6, kind="stat"),
             Panel("Size of the caches", (("sum(hedgerow_dns_cache_octets)", ""),), 6, "bytes", "stat"),
             Panel("Cache hit rate", ((f"{_HITS} / ({_HITS} + {_MISSES})", ""),), 6, "percentunit", "stat"),
-            Panel("Queries by type", ((_rate("hedgerow_dns_queries_by_type_total", "type"), "{{type}}"),), 8, "reqps"),
-            Panel("Time until an answer", _quantiles("hedgerow_dns_answer_seconds", "cache"), 8, "s"),
-            Panel("Time until an upstream answers", _quantiles("hedgerow_dns_upstream_seconds", "upstream"), 8, "s"),
+            Panel("Queries by type", ((_rate("hedgerow_dns_queries_by_type_total", "type"), "{{type}}"),), 6, "reqps"),
+            Panel("Answers by response code", ((_rate("hedgerow_dns_responses_total", "rcode"), "{{rcode}}"),), 6, "reqps"),
+            Panel("Time until an answer", _quantiles("hedgerow_dns_answer_seconds", "cache"), 6, "s"),
+            Panel("Time until an upstream answers", _quantiles("hedgerow_dns_upstream_seconds", "upstream"), 6, "s"),
             Panel(
                 "Upstream errors, and messages dropped",
                 (
@@ -172,6 +173,8 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                     ("sum by (role) (increase(hedgerow_worker_restarts_total[5m]))", "restarts: {{role}}"),
                     ("sum by (role) (increase(hedgerow_worker_renewals_total[5m]))", "successors: {{role}}"),
                     ("sum by (role) (increase(hedgerow_events_dropped_total[5m]))", "events dropped: {{role}}"),
+                    ("sum(increase(hedgerow_event_log_lost_total[5m]))", "lines lost for collectors"),
+                    ("sum(hedgerow_event_log_waiting)", "lines waiting for collectors"),
                 ),
                 16,
             ),

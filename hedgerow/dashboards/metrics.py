@@ -68,6 +68,7 @@ METRICS: tuple[Metric, ...] = (
     _gauge("hedgerow_dns_cache_entries", "Answers in the caches of all DNS workers."),
     _gauge("hedgerow_dns_cache_octets", "Size of the caches of all DNS workers in bytes."),
     _counter("hedgerow_dns_queries_by_type_total", "DNS queries answered, by query type.", "type", "verdict"),
+    _counter("hedgerow_dns_responses_total", "DNS queries answered, by response code.", "rcode", shown=(("NOERROR",), ("SERVFAIL",))),
     _counter("hedgerow_dns_queries_by_profile_total", "DNS queries answered, by the client's profile.", "profile", "verdict"),
     Metric(
         "hedgerow_dns_answer_seconds", MetricType.HISTOGRAM, "Time to answer a DNS query, from the cache (hit) or not (miss).", ("cache",),
@@ -112,6 +113,8 @@ METRICS: tuple[Metric, ...] = (
     _counter("hedgerow_web_responses_total", "Responses of the pages and the API, by status code.", "part", "code"),
     _counter("hedgerow_worker_renewals_total", "Workers replaced because of their age or size.", "role", shown=_ROLES),
     _counter("hedgerow_events_dropped_total", "Events not recorded because a queue or the disk was full.", "role", shown=_ROLES),
+    _gauge("hedgerow_event_log_waiting", "Lines of the log of events that wait for the collectors of `log_to`."),
+    _counter("hedgerow_event_log_lost_total", "Lines of the log of events that waited too long for a collector.", shown=((),)),
     _counter("hedgerow_policy_loads_total", "Loads of the policy file.", "result", shown=(("failure",), ("success",))),
     _gauge("hedgerow_policy_loaded_timestamp_seconds", "Load time of the policy in force, in seconds since the epoch."),
     _gauge("hedgerow_policy_info", "Hash of the policy in force, by which installations can be compared; always 1.", "hash"),

@@ -102,14 +102,14 @@ class AnswerCache(ClockCache[CacheEntry]):
             draft,
             created_at=now,
             until=NEVER if until is NEVER else now + (until - self._clocks.wall()),
-            counted=self._counted(context, decision),
+            counted=self._counted(context, decision, draft.rcode),
         )
         return self._keep(context, decision, entry, now)
 
     def build_from(self, context: QueryContext, decision: Decision, resolution: Resolution, draft: Draft) -> Answer:
         """Do as `build` does for the draft of a resolution. Rulesets share the answer."""
         now, query = self._clocks.steady(), context.query
-        counted = self._counted(context, decision)
+        counted = self._counted(context, decision, draft.rcode)
         until = _earliest(context.ruleset.until, decision.until)
         if until is not NEVER:
             until = now + (until - self._clocks.wall())
@@ -165,8 +165,8 @@ class AnswerCache(ClockCache[CacheEntry]):
                 learn_suffix(suffixes, query)
         return Answer(entry.message(query.data, query.end), entry, key, decision)
 
-    def _counted(self, context: QueryContext, decision: Decision) -> CountedDecision:
-        return self._counted_decisions.of(decision, context.transport, context.query.qtype)
+    def _counted(self, context: QueryContext, decision: Decision, rcode: int = wire.NOERROR) -> CountedDecision:
+        return self._counted_decisions.of(decision, context.transport, context.query.qtype, rcode)
 
     def _share(self, key: bytes, entry: CacheEntry) -> None:
         """Mark an entry, which was just kept under a key, as one for many names."""

@@ -31,6 +31,8 @@ _TYPE_NAMES: Final = {
     255: "ANY",
 }
 
+_RCODE_NAMES: Final = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+
 
 def type_name(qtype: int) -> str:
     """Return the name of a record type; `TYPE257` (RFC 3597) for uncommon ones."""
@@ -54,19 +56,19 @@ class CountedDecision:
 
 
 class CountedDecisions:
-    """The counted decisions of answers. Bounded; an counted that was dropped is made anew."""
+    """The counted decisions of answers. Bounded; a counted decision that was dropped is made anew."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], CountedDecision] = {}
         self._decisions: dict[tuple[object, ...], tuple[Decision, bytes]] = {}
         self._number = 0
 
-    def of(self, decision: Decision, transport: str, qtype: int) -> CountedDecision:
+    def of(self, decision: Decision, transport: str, qtype: int, rcode: int) -> CountedDecision:
         rule = decision.rule
         source, line = (None, None) if rule is None else (rule.source, rule.line)
         kind = _TYPE_NAMES.get(qtype, "other")
         # Members of an enum are unique objects, and hashing one would be a call of Python code.
-        key = (id(decision.verdict), id(decision.reason), decision.what, source, line, transport, kind)
+        key = (id(decision.verdict), id(decision.reason), decision.what, source, line, transport, kind, rcode)
         counted = self._known.get(key)
         if counted is None:
             if len(self._known) >= _MAX_COUNTED:
@@ -77,6 +79,7 @@ class CountedDecisions:
             series = (
                 ("hedgerow_dns_queries_total", verdict, reason, transport),
                 ("hedgerow_dns_queries_by_type_total", kind, verdict),
+                ("hedgerow_dns_responses_total", _RCODE_NAMES.get(rcode, "other")),
             )
             counted = self._known[key] = CountedDecision(shared, series, tag)
         return counted

@@ -57,12 +57,16 @@ class SystemEvent:
     about: DeviceSeen | UpcomingEnd | None = None
 
 
+type RecordedMessage = Observation | AccessRequest | SystemEvent
+
+
 class Recorder:
     """Buffers messages and writes them. `add` may be called from any thread; only one thread at a time flushes."""
 
     def __init__(
         self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
         reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None, spool: Spool | None = None,
+        copy_to: Callable[[list[RecordedMessage]], None] | None = None,
     ) -> None:  # fmt: skip
         """Arguments:
 
@@ -70,6 +74,7 @@ class Recorder:
         reserve: bytes that stay free on the disk; with less, the oldest decisions are deleted for newer ones.
         free: returns the bytes free on the disk, None if unknown.
         spool: batches that wait for a server; they are numbered then, so that none is written twice.
+        copy_to: gets what was buffered.
         """
         self._store = store
         self._retention = retention or Retention()
@@ -86,6 +91,7 @@ class Recorder:
         self._erased: list[tuple[frozenset[str], float]] = []
         self._renamed: dict[DeviceId, tuple[DeviceId, float]] = {}
         self._spool, self._spooled_at = spool, 0.0
+        self._copy_to = copy_to
         self._writer, self._number = secrets.token_hex(8), 0
         self.dropped = self.forgotten = 0
         self.problem = ""
@@ -93,15 +99,19 @@ class Recorder:
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> None:
         """Buffer what the journal stores. Counters are ignored; decisions about lifelines are refused."""
+        copied: list[RecordedMessage] = []
         with self._buffering:
             for message in map(self._under_new_name, messages):
                 match message:
                     case Observation():
                         if may_be_recorded(message) and not self._is_erased(message):
                             self._observations.append(message)
+                            copied.append(message)
                     case AccessRequest():
                         self._requests.append(message)
+                        copied.append(message)
                     case SystemEvent():
+                        copied.append(message)
                         self._events.append(LoggedEvent(message.when, message.kind, message.subject, message.detail))
                     case ActiveMinute():
                         self._minutes.append(message)
@@ -114,6 +124,8 @@ class Recorder:
             self.dropped += excess
             for essential in (self._requests, self._events, self._minutes):
                 del essential[: -self._limit]
+        if copied and self._copy_to is not None:
+            self._copy_to(copied)
 
     def flush(self) -> int:
         """Write the buffer in one transaction and return the number of rows. Never raises on a database error.

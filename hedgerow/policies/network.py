@@ -8,6 +8,7 @@ from enum import StrEnum
 from ipaddress import ip_network
 
 from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
+from hedgerow.policies.text.log_targets import LogTarget
 
 WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
 """Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation, “Network ports”)."""
@@ -167,6 +168,7 @@ class NetworkSettings:
     )
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
+    log_to: tuple[LogTarget, ...] = ()  # places for JSON lines of what is recorded, beside the journal
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
 
     @property

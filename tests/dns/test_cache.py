@@ -17,7 +17,7 @@ from hedgerow.dns.metrics import CountedDecisions
 from hedgerow.dns.upstreams import responses
 from hedgerow.policies.model import Decision, Reason, Verdict
 
-COUNTED = CountedDecisions().of(Decision(Verdict.ALLOW, Reason.DEFAULT), "udp", wire.A)
+COUNTED = CountedDecisions().of(Decision(Verdict.ALLOW, Reason.DEFAULT), "udp", wire.A, wire.NOERROR)
 QUERY = wire.parse_query(bytes(dnslib.DNSRecord.question("a.example").pack()))
 
 

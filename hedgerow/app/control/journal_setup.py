@@ -27,7 +27,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.journal.database import Place, dialect_of, make_dialect, migrate_journal, open_journal
 from hedgerow.journal.event_receiver import EventReceiver
-from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
 from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress, UnreachableStoreError
 from hedgerow.journal.tables import grants, pauses, sittings
@@ -56,9 +56,9 @@ def place_of(settings: Settings) -> Place:
     return StoreAddress(settings.store, settings.store_password) if settings.store else settings.journal
 
 
-def make_recorder(store: Store, settings: Settings) -> Recorder:
+def make_recorder(store: Store, settings: Settings, copy_to: Callable[[list[RecordedMessage]], None] | None = None) -> Recorder:
     """Return the recorder of a run. Only a server's has a spool: a full disk would take neither journal nor spool."""
-    return Recorder(store, spool=Spool(settings.spool) if settings.store else None)
+    return Recorder(store, spool=Spool(settings.spool) if settings.store else None, copy_to=copy_to)
 
 
 def prepare_store(settings: Settings) -> bool:

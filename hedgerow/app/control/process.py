@@ -26,6 +26,7 @@ from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertifica
 from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
+from hedgerow.app.control.event_log import EventLog
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
@@ -92,7 +93,9 @@ class ControlProcess:
         self._store = store = open_journal(place_of(settings))
         self._publisher = SnapshotPublisher(settings, store)
         self._repair = SnapshotRepair(self._publisher)
-        self.recorder = make_recorder(store, settings)
+        self.metrics = Metrics()
+        self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics)
+        self.recorder = make_recorder(store, settings, self._event_log.add)
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
@@ -103,7 +106,6 @@ class ControlProcess:
         self._journal = JournalWatch(settings.journal, lambda: self.recorder.is_damaged)
         self._backups = DailyBackups(settings, lambda: self.settings.policy, self._journal.restart)
         self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy, on_erased=self._backups.forget)
-        self.metrics = Metrics()
         self._find_likely = likely_finder(self._publisher.reader, lambda: self._publisher.policy)
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
@@ -143,6 +145,7 @@ class ControlProcess:
             tasks.create_task(self._receive())
             tasks.create_task(self.recorder.run())
             tasks.create_task(self.neighbours.keep_fresh())
+            tasks.create_task(self._event_log.run())
             tasks.create_task(self._watch_policy())
             tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
@@ -174,6 +177,7 @@ class ControlProcess:
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self.recorder.put_aside)
         await asyncio.to_thread(self._publisher.sites_seen.prepare, self._publisher.policy)
+        await self._event_log.close()
 
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
         """Add messages to the journal and send the notices for them."""

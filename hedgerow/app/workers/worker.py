@@ -23,7 +23,7 @@ from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, Pr
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import Decision, Device, DeviceId, Request
+from hedgerow.policies.model import Decision, Device, DeviceId, Observation, Request
 from hedgerow.policies.privacy import observe
 from hedgerow.policies.protection import Protection
 from hedgerow.policies.ruleset import Ruleset
@@ -205,6 +205,8 @@ class Worker:
         seen = observe(ruleset, request, decision, now, count)
         if seen is not None:
             self.send(seen)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s", _explanation(seen))
 
     def use(self, ruleset: Ruleset, request: Request, octets: int) -> None:
         """Count an open connection that transfers data as use. `octets` as in `meters_of`."""
@@ -271,3 +273,11 @@ class Worker:
             await asyncio.sleep(COUNTERS_INTERVAL_S)
             self._events.report_totals(self.counters())
             self.send(heartbeat(self.role, self.index, time.time()))
+
+
+def _explanation(seen: Observation) -> str:
+    """Return a decision as a line of the log, with what the person's privacy leaves of it."""
+    site = seen.url or seen.host or "(private)"
+    because = " ".join(filter(None, (seen.reason.value, seen.what, f"by the rule {seen.rule}" if seen.rule else "")))
+    times = f", {seen.count} times" if seen.count > 1 else ""
+    return f"{seen.device} ({seen.person or seen.profile}) {seen.kind.value} {site}: {seen.verdict.value}, {because}{times}"

@@ -31,6 +31,7 @@ from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
 from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network
 from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
+from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
 from hedgerow.policies.text.store_url import store_url_mistake
 from hedgerow.policies.text.suggestions import did_you_mean, meant_network, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
@@ -193,6 +194,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         new_sites_days=NEW_SITES_DAYS if raw.new_sites_days is None else raw.new_sites_days,
         flows=read_flows(tree, ("network", "flows"), raw.flows),
         wpad=_wpad_names(tree, raw.wpad),
+        log_to=_log_targets(tree, raw.log_to),
         store=_store(tree, raw.store),
     )
 
@@ -248,6 +250,16 @@ def _server_name(tree: YamlTree, text: str | None) -> str | None:
         tree.add_problem(("network", "server_name"), f"'{text}' is not a fully qualified name, such as dns.home.example")
         return None
     return name
+
+
+def _log_targets(tree: YamlTree, texts: list[str]) -> tuple[LogTarget, ...]:
+    targets = []
+    for index, text in enumerate(texts):
+        try:
+            targets.append(parse_log_target(text))
+        except ValueError as error:
+            tree.add_problem(("network", "log_to", index), f"'{text}' {error}")
+    return tuple(targets)
 
 
 def _store(tree: YamlTree, url: str | None) -> str:

@@ -242,6 +242,11 @@ class RawNetwork(RawModel):
         description="URL of the PostgreSQL database that holds what is recorded, without a password; by default a file in the state "
         "directory. Read at the start.",
     )
+    log_to: Texts = Field(
+        [],
+        description="Where what is recorded is also written as lines of JSON: absolute paths of files, and syslog servers such as "
+        "`syslog+tls://logs.example`.",
+    )
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "

@@ -1,0 +1,218 @@
+"""Decisions, requests and events as lines of JSON for collectors of logs, in files or on syslog servers.
+
+What the journal stores is what leaves: each person's privacy was applied before, and visits to lifelines are not among it. Filtering and
+the journal never wait for a collector. While it is away, lines wait within bounds; the oldest of them are lost then, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from hedgerow.app.files import error_text
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.journal.recorder import RecordedMessage
+from hedgerow.policies.model import AccessRequest, Observation
+from hedgerow.policies.text.log_targets import LogTarget
+
+log = logging.getLogger("hedgerow.control")
+
+LINES_LIMIT = 50_000
+"""Lines that wait for one collector."""
+
+_INTERVAL_S = 1.0
+_RETRY_S = 10.0
+_TIMEOUT_S, _LAST_FLUSH_S = 5.0, 0.5
+_BATCH = 2000  # lines
+_PRIORITY = 16 * 8 + 6  # facility local0, severity informational (RFC 5424, section 6.2.1)
+
+
+def line_of(message: RecordedMessage) -> bytes:
+    """Return a message as a JSON object of one line: `time` (RFC 3339), `type` and its fields without the empty ones."""
+    kind = "decision" if isinstance(message, Observation) else "request" if isinstance(message, AccessRequest) else "event"
+    found = msgspec.to_builtins(message)
+    when = datetime.fromtimestamp(found.pop("when"), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found.pop("about", None)
+    return msgspec.json.encode({"time": when, "type": kind, **{name: value for name, value in found.items() if value not in ("", None)}})
+
+
+class _Output(Protocol):
+    """A collector. `write` returns the number of lines that it took, and raises OSError if it took none."""
+
+    def write(self, lines: Sequence[bytes]) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class LogFile:
+    """A file to which lines are appended. It is opened anew for each batch, so that logrotate may rename it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
+        try:
+            before = os.fstat(file)
+            if not stat.S_ISREG(before.st_mode):
+                raise OSError(f"{self._path} is not a file")
+            data = b"".join(line + b"\n" for line in lines)
+            if os.write(file, data) < len(data):
+                os.ftruncate(file, before.st_size)  # half a line would spoil the next
+                raise OSError(f"{self._path} can't be written: the disk is full")
+        finally:
+            os.close(file)
+        return len(lines)
+
+    def close(self) -> None:
+        pass
+
+
+class SyslogServer:
+    """A syslog server (RFC 5424) that takes messages with their lengths before them over TCP (RFC 6587) or TLS (RFC 5425)."""
+
+    def __init__(self, target: LogTarget) -> None:
+        self._target = target
+        self._socket: socket.socket | None = None
+        self._head = f"{socket.gethostname() or '-'} hedgerow {os.getpid()} - - ".encode()
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        if self._socket is not None and not _is_open(self._socket):
+            self.close()
+        connected = self._socket = self._socket or self._connect()
+        when = datetime.now(UTC).isoformat(timespec="milliseconds").encode()
+        messages = [b"<%d>1 %b %b%b" % (_PRIORITY, when, self._head, line) for line in lines]
+        try:
+            connected.sendall(b"".join(b"%d %b" % (len(message), message) for message in messages))
+        except OSError:
+            self.close()
+            raise
+        return len(lines)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connect(self) -> socket.socket:
+        plain = socket.create_connection((self._target.host, self._target.port), _TIMEOUT_S)
+        if not self._target.is_encrypted:
+            return plain
+        try:
+            return ssl.create_default_context().wrap_socket(plain, server_hostname=self._target.host)
+        except BaseException:
+            plain.close()
+            raise
+
+
+def _is_open(connected: socket.socket) -> bool:
+    """Return False if the other side has hung up. A syslog server sends nothing, but for the messages of TLS."""
+    connected.setblocking(False)
+    try:
+        return bool(connected.recv(4096))
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    finally:
+        connected.settimeout(_TIMEOUT_S)
+
+
+class _Collector:
+    """The lines that wait for one target, and the state of its output."""
+
+    def __init__(self, target: LogTarget) -> None:
+        self.target = target
+        self.lines = deque[bytes]()
+        self.output: _Output = LogFile(target.file) if target.file else SyslogServer(target)
+        self.problem = ""
+        self.retry_at = 0.0
+
+    def add(self, lines: Iterable[bytes]) -> int:
+        """Add lines and return the number of older ones that were dropped."""
+        self.lines.extend(lines)
+        excess = max(0, len(self.lines) - LINES_LIMIT)
+        for _ in range(excess):
+            self.lines.popleft()
+        return excess
+
+    def flush(self) -> None:
+        """Write what waits, in batches. Blocks within the timeout of a connection."""
+        now = time.monotonic()
+        while self.lines and now >= self.retry_at:
+            batch = [self.lines[index] for index in range(min(_BATCH, len(self.lines)))]
+            try:
+                written = self.output.write(batch)
+            except OSError as error:
+                if not self.problem:
+                    log.warning("Can't write the log of events to %s: %s", self.target, error_text(error))
+                self.problem, self.retry_at = error_text(error), now + _RETRY_S
+                return
+            for _ in range(written):
+                self.lines.popleft()
+            if self.problem:
+                log.info("the log of events is written to %s again", self.target)
+                self.problem = ""
+
+
+class EventLog:
+    """Copies recorded messages to the targets of the policy in force. `add` may be called from any thread."""
+
+    def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics) -> None:
+        self._targets, self._metrics = targets, metrics
+        self._added = deque[RecordedMessage](maxlen=LINES_LIMIT)
+        self._collectors: dict[LogTarget, _Collector] = {}
+        self._writing = threading.Lock()
+
+    def add(self, messages: Iterable[RecordedMessage]) -> None:
+        """Take messages, if anybody wants them."""
+        if self._targets():
+            self._added.extend(messages)
+
+    async def run(self) -> None:
+        """Write once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            await asyncio.to_thread(self.flush)
+
+    async def close(self) -> None:
+        """Write what can be written without a long wait."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(self.flush), _LAST_FLUSH_S)
+        for collector in self._collectors.values():
+            collector.output.close()
+
+    def flush(self) -> None:
+        """Write what waits to each target of the policy. Never raises for a target's problems."""
+        if not self._writing.acquire(blocking=False):
+            return  # a thread still waits for a collector
+        try:
+            self._flush()
+        finally:
+            self._writing.release()
+
+    def _flush(self) -> None:
+        targets = self._targets()
+        for target in [each for each in self._collectors if each not in targets]:
+            self._collectors.pop(target).output.close()
+        lines = [line_of(self._added.popleft()) for _ in range(len(self._added))]
+        for target in targets:
+            collector = self._collectors.get(target) or self._collectors.setdefault(target, _Collector(target))
+            lost = collector.add(lines)
+            if lost:
+                self._metrics.add("hedgerow_event_log_lost_total", (), lost)
+            collector.flush()
+        self._metrics.set("hedgerow_event_log_waiting", (), sum(len(each.lines) for each in self._collectors.values()))

@@ -1,0 +1,250 @@
+"""Lines of JSON for collectors: files that move, disks that are full, servers that come late, show a wrong certificate, or go away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import select
+import socket
+import ssl
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from small_internet.authority import Authority, server_context
+
+from hedgerow.app.control import event_log
+from hedgerow.app.control.event_log import EventLog, LogFile, line_of
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.journal.recorder import SystemEvent
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
+
+
+def event(number: int) -> SystemEvent:
+    return SystemEvent(1_800_000_000.0, "restart", f"dns-{number}")
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+type Start = Callable[..., EventLog]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return a function that makes a log to a target, which is closed at the end."""
+    logs: list[EventLog] = []
+
+    def make(target: LogTarget, metrics: Metrics | None = None) -> EventLog:
+        logs.append(EventLog(lambda: (target,), metrics or Metrics()))
+        return logs[-1]
+
+    yield make
+    for log in logs:
+        asyncio.run(log.close())
+
+
+def text_of(metrics: Metrics) -> str:
+    return metrics.exposition()[0].decode()
+
+
+class SyslogCollector:
+    """A syslog server over TCP or TLS that keeps the messages it got."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.messages: list[str] = []
+        self._context = context
+        self._connected: list[socket.socket] = []
+        self._came = threading.Condition()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return
+            if self._context:
+                try:
+                    connection = self._context.wrap_socket(connection, server_side=True)
+                except OSError:
+                    connection.close()
+                    continue
+            self._connected.append(connection)
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError), connection.makefile("rb") as stream:
+            self._read_all(stream)
+
+    def _read_all(self, stream: BinaryIO) -> None:
+        while length := b"".join(iter(lambda: stream.read(1).strip(), b"")):
+            with self._came:
+                self.messages.append(stream.read(int(length)).decode())
+                self._came.notify_all()
+
+    def wait_for(self, number: int) -> list[str]:
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.messages) >= number, 20)
+            return self.messages
+
+    def hang_up(self) -> None:
+        for connection in self._connected:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.hang_up()
+
+
+@pytest.fixture
+def collector() -> Iterator[SyslogCollector]:
+    collector = SyslogCollector()
+    yield collector
+    collector.close()
+
+
+def test_a_decision_is_one_line_without_what_is_empty() -> None:
+    seen = Observation(
+        1_800_000_000.25, DeviceId("tablet"), "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "a.example"
+    )
+    line = line_of(seen)
+    assert b"\n" not in line
+    assert json.loads(line) == {
+        "time": "2027-01-15T08:00:00.250Z", "type": "decision", "device": "tablet", "person": "mia", "profile": "child-8-12", "kind": "dns",
+        "verdict": "block", "reason": "category", "what": "adult", "host": "a.example", "count": 1, "version": 0,
+    }  # fmt: skip
+
+
+def test_requests_and_events_say_what_they_are() -> None:
+    asked = AccessRequest(1_800_000_000.0, DeviceId("tablet"), "mia", "a.example", note="two\nlines")
+    assert [json.loads(line_of(each))["type"] for each in (asked, event(1))] == ["request", "event"]
+    assert b"\n" not in line_of(asked)
+
+
+def test_a_file_gets_lines_that_only_its_group_reads_and_may_be_renamed(tmp_path: Path, start: Start) -> None:
+    file = tmp_path / "events.jsonl"
+    log = start(LogTarget(file=str(file)))
+    log.add([event(1), event(2)])
+    log.flush()
+    file.rename(tmp_path / "events.jsonl.1")
+    log.add([event(3)])
+    log.flush()
+    assert [row["subject"] for row in read(tmp_path / "events.jsonl.1")] == ["dns-1", "dns-2"]
+    assert [row["subject"] for row in read(file)] == ["dns-3"]
+    assert stat.S_IMODE(file.stat().st_mode) & 0o137 == 0
+
+
+def test_lines_wait_until_the_file_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
+    metrics, folder = Metrics(), tmp_path / "later"
+    log = start(LogTarget(file=str(folder / "log")), metrics)
+    log.add([event(1)])
+    log.flush()
+    assert "hedgerow_event_log_waiting 1.0" in text_of(metrics)
+    folder.mkdir()
+    log.flush()
+    assert [row["subject"] for row in read(folder / "log")] == ["dns-1"]
+    assert "hedgerow_event_log_waiting 0.0" in text_of(metrics)
+
+
+def test_the_oldest_lines_are_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    monkeypatch.setattr(event_log, "LINES_LIMIT", 10)
+    monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
+    metrics, folder = Metrics(), tmp_path / "later"
+    log = start(LogTarget(file=str(folder / "log")), metrics)
+    for number in range(14):
+        log.add([event(number)])
+        log.flush()
+    folder.mkdir()
+    log.flush()
+    assert [row["subject"] for row in read(folder / "log")] == [f"dns-{number}" for number in range(4, 14)]
+    assert "hedgerow_event_log_lost_total 4.0" in text_of(metrics)
+
+
+def test_half_a_line_is_taken_back_on_a_full_disk(tmp_path: Path) -> None:
+    import resource
+
+    file = tmp_path / "log"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = LogFile(str(file))
+    log.write([b"first"])
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        with pytest.raises(OSError, match="can't be written"):
+            log.write([b"second"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == b"first\n"
+
+
+def test_links_and_pipes_are_no_files(tmp_path: Path) -> None:
+    import os
+
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(OSError, match=name):
+            LogFile(str(tmp_path / name)).write([b"line"])
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_syslog_server_gets_whole_messages(collector: SyslogCollector, start: Start) -> None:
+    log = start(LogTarget(host="127.0.0.1", port=collector.port))
+    log.add([event(1), event(2)])
+    log.flush()
+    first, second = collector.wait_for(2)
+    head, _, body = first.partition("{")
+    assert head.startswith("<134>1 20")
+    assert head.split()[3] == "hedgerow"
+    assert (json.loads("{" + body)["subject"], second.endswith("}")) == ("dns-1", True)
+
+
+def test_a_syslog_server_that_hung_up_is_called_again(collector: SyslogCollector, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
+    log = start(LogTarget(host="127.0.0.1", port=collector.port))
+    log.add([event(1)])
+    log.flush()
+    collector.wait_for(1)
+    collector.hang_up()
+    connected = log._collectors[next(iter(log._collectors))].output._socket  # type: ignore[attr-defined]
+    select.select([connected], [], [], 20)
+    log.add([event(2)])
+    log.flush()
+    assert '"dns-2"' in collector.wait_for(2)[1]
+
+
+@pytest.mark.parametrize(("names", "arrives"), [(("localhost",), True), (("other.example",), False)])
+def test_the_certificate_of_a_syslog_server_is_verified(
+    names: tuple[str, ...], arrives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    metrics, collector = Metrics(), SyslogCollector(server_context(authority.leaf(*names)))
+    try:
+        log = start(LogTarget(host="localhost", port=collector.port, is_encrypted=True), metrics)
+        log.add([event(1)])
+        log.flush()
+        if arrives:
+            assert '"dns-1"' in collector.wait_for(1)[0]
+        assert f"hedgerow_event_log_waiting {0.0 if arrives else 1.0}" in text_of(metrics)
+    finally:
+        collector.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["events.jsonl", "/", "/var/log/", "udp://logs.example", "syslog+tls://", "syslog+tls://a:b@c", "syslog+tcp://h:99999"]
+)
+def test_other_texts_are_no_targets(text: str) -> None:
+    with pytest.raises(ValueError, match="is n"):
+        parse_log_target(text)
