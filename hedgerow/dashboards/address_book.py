@@ -21,7 +21,7 @@ class AddressBook:
     """A folder with a file per recipient, named after it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def has(self, name: str) -> bool:
         """Tell whether a recipient has an address."""
@@ -47,8 +47,8 @@ class AddressBook:
         scheme, separator, rest = address.partition("://")
         if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > MAX_ADDRESS_LENGTH or not address.isprintable():
             raise InvalidInput("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self._folder / f".{name}"
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self.folder / f".{name}"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -59,7 +59,7 @@ class AddressBook:
 
     def _path(self, name: str) -> Path:
         check_receiver_name(name)
-        return self._folder / name
+        return self.folder / name
 
 
 def check_receiver_name(name: str) -> None:

@@ -18,8 +18,10 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.push import PushKey, is_push_address, push_body
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.outbox import NoticeRow, Outbox
+from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import Policy
 from hedgerow.policies.notices import NoticeTopic, Receiver
 from hedgerow.policies.times.schedule import state_at
@@ -67,12 +69,16 @@ def localized(text: str, /, **values: object) -> LocalizedText:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """A message for a service, as text and possibly as HTML. `address` is a secret."""
+    """A message for a service, as text and possibly as HTML. `address` is a secret.
+
+    For a browser, `body` is the JSON of `push.push_body` and `push_key` the private key of this installation.
+    """
 
     address: str
     title: str
     body: str
     html: str | None = None
+    push_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +101,39 @@ class TestResult:
     problem: str
 
 
+def request_key(device: str, host: str) -> str:
+    """Return the key of notices about a request for access."""
+    return f"{device} {host}"
+
+
 type SendMessage = Callable[[OutgoingMessage], Awaitable[str]]
 """Send a message within a timeout, and return a problem as one sentence or an empty text."""
 
 type MakeReport = Callable[[Language], Report]
 """Make the weekly report in a language. Blocks on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserMessages:
+    """Makes messages for browsers. Its methods block on the disk."""
+
+    key: PushKey
+    open_requests: Callable[[], Iterable[RequestRow]]
+
+    def message(self, address: str, title: str, rows: tuple[NoticeRow, ...], reader: Language) -> OutgoingMessage:
+        asked = next((each.id for each in self.open_requests() if request_key(each.device, each.host) == rows[0].key), None)
+        body = push_body(title, "\n".join(row.text for row in rows), rows, asked, reader)
+        return OutgoingMessage(address, title, body, push_key=self._private_pem())
+
+    def test(self, address: str, title: str, text: str, reader: Language) -> OutgoingMessage:
+        return OutgoingMessage(address, title, push_body(title, text, (), None, reader), push_key=self._private_pem())
+
+    def _private_pem(self) -> str:
+        try:
+            return self.key.private_pem()
+        except (OSError, ValueError) as error:
+            log.warning("Can't read the key for browsers' notices: %s", error)
+            return ""
 
 
 class NoticeDispatcher:
@@ -108,8 +142,10 @@ class NoticeDispatcher:
     def __init__(
         self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: SendMessage, report: MakeReport,
         *, link: Callable[[], str] = str, clock: Callable[[], float] = time.time,
+        open_requests: Callable[[], Iterable[RequestRow]] = tuple,
     ) -> None:  # fmt: skip
         self.outbox, self.book = outbox, book
+        self.browsers = BrowserMessages(PushKey(book.folder / "push.pem"), open_requests)
         self._policy, self._send, self._report, self._link, self._clock = policy, send, report, link, clock
         self._queue: list[Notice] = []
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -187,6 +223,8 @@ class NoticeDispatcher:
 
     async def _message(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> OutgoingMessage:
         address, reader = self.book.address(receiver.name), language(receiver.language)
+        if is_push_address(address):
+            return await asyncio.to_thread(self.browsers.message, address, message_title(rows, reader), rows, reader)
         if rows[0].topic != REPORT:
             return OutgoingMessage(address, message_title(rows, reader), message_body(rows, self._link(), reader))
         report = await asyncio.to_thread(self._report, reader)
@@ -202,8 +240,12 @@ class NoticeDispatcher:
         if not self.book.has(name):
             return TestResult(name, message("It does not have an address yet."))
         reader = language(self._policy().notices[name].language)
-        title, text = reader.gettext("A test"), reader.gettext("This is a test: notices reach you here.")
-        return TestResult(name, await self._send(OutgoingMessage(self.book.address(name), f"Hedgerow: {title}", f"{text}\n{self._link()}")))
+        title, text = f"Hedgerow: {reader.gettext('A test')}", reader.gettext("This is a test: notices reach you here.")
+        address = self.book.address(name)
+        if is_push_address(address):
+            outgoing = await asyncio.to_thread(self.browsers.test, address, title, text, reader)
+            return TestResult(name, await self._send(outgoing))
+        return TestResult(name, await self._send(OutgoingMessage(address, title, f"{text}\n{self._link()}")))
 
     def set_address(self, name: str, address: str) -> None:
         """Set a recipient's address; an empty one removes it. Raises `InvalidInput`."""

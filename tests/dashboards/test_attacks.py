@@ -22,6 +22,7 @@ CHILD = "127.0.0.2"
 MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
     *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name"),
+    *("/manifest.json", "/service-worker.js"),
 )
 FILES = (
     "/counter/audit.csv",
@@ -84,6 +85,7 @@ FORMS = {
     "/settings/notices/change": {"name": "mother", "language": "fr"},
     "/settings/notices/mail": {"name": "mother", "mailbox": "a@mail.example", "password": "x"},
     "/settings/notices/address": {"name": "mother", "address": "json://127.0.0.1:9/"},
+    "/settings/notices/push": {"name": "mother", "endpoint": "https://push.example/x", "p256dh": "x", "auth": "x"},
     "/settings/notices/test": {"name": "mother"},
     "/settings/notices/remove": {"name": "mother"},
     "/devices/name": {"device": "192.168.1.9", "name": "mine"},

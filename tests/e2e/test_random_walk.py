@@ -193,6 +193,6 @@ def test_the_walk_covers_the_forms_of_all_pages() -> None:
         "/language", "/lists", "/lists/accept", "/lists/remove", "/lists/selection", "/lists/sites/correct", "/settings/accounts",
         "/settings/accounts/remove",
         "/settings/notices", "/settings/notices/address", "/settings/notices/change", "/settings/notices/mail",
-        "/settings/notices/remove", "/settings/notices/test", "/settings/tokens", "/settings/tokens/remove",
+        "/settings/notices/push", "/settings/notices/remove", "/settings/notices/test", "/settings/tokens", "/settings/tokens/remove",
         "/sign-in", "/sign-out", "/start/password",
     ]  # fmt: skip

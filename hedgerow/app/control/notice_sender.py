@@ -1,7 +1,7 @@
-"""Sending of one notice by apprise, as a process of its own.
+"""Sending of one notice by apprise, or to a browser by web push, as a process of its own.
 
 It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a service's response
-whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`); the exit status is the result.
+whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`); the exit status is the result.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ from hedgerow.app.privileges import confine_job
 if TYPE_CHECKING:
     from apprise import NotifyBase
 
-UNKNOWN, REFUSED = 3, 4
+UNKNOWN, REFUSED, GONE = 3, 4, 5
+
+_PUSH = "webpush://"
+_PUSH_TTL_S, _TIMEOUT_S = 86400, 20
+_CONTACT = "https://hedgerow.internal"  # a push service wants to know whom to ask (RFC 8292, section 2.1); a home has nobody to name
 
 
-def send(address: str, title: str, body: str, html: str | None) -> int:
+def send(address: str, title: str, body: str, html: str | None, push_key: str) -> int:
     """Return the exit status: 0 if the service accepted the notice."""
+    if address.startswith(_PUSH):
+        return _push(address.removeprefix(_PUSH), body, push_key)
     import apprise
 
     # Log lines of apprise may contain the address.
@@ -35,6 +41,32 @@ def send(address: str, title: str, body: str, html: str | None) -> int:
     if html is None:
         return 0 if service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT) else REFUSED
     return 0 if _send_html(service, title, body, html) else REFUSED
+
+
+def _push(subscription: str, body: str, key: str) -> int:
+    """Encrypt a notice for a browser and post it to its push service (RFC 8030, 8291 and 8292)."""
+    import base64
+
+    from py_vapid import Vapid
+    from pywebpush import WebPushException, webpush
+    from requests import RequestException, Session
+
+    found = json.loads(base64.urlsafe_b64decode(subscription + "=" * (-len(subscription) % 4)))
+    keys = {"p256dh": found["p256dh"], "auth": found["auth"]}
+    session = Session()
+    session.max_redirects = 0
+    signer = Vapid.from_pem(key.encode("ascii"))
+    try:
+        webpush(
+            {"endpoint": found["endpoint"], "keys": keys}, body.encode(), vapid_private_key=signer,
+            vapid_claims={"sub": _CONTACT}, ttl=_PUSH_TTL_S,
+            timeout=_TIMEOUT_S, headers={"Urgency": "high"}, requests_session=session,
+        )  # fmt: skip
+    except WebPushException as error:
+        return GONE if error.response is not None and error.response.status_code in (404, 410) else REFUSED
+    except RequestException:
+        return REFUSED
+    return 0
 
 
 def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
-from hedgerow.app.control.notice_sender import REFUSED, UNKNOWN
+from hedgerow.app.control.notice_sender import GONE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
-from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized
+from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage
@@ -34,6 +34,7 @@ _PROBLEMS = {
     0: "",
     UNKNOWN: message("The address does not belong to a supported service."),
     REFUSED: message("The service could not be reached or did not accept it."),
+    GONE: message("This browser no longer takes notices. Switch them on again there."),
 }
 _NOTIFIED_REASONS = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH})
 """Reasons worth a notice among connections refused without a page. Time limits and pauses are known to everybody."""
@@ -95,7 +96,7 @@ def event_notices(
             case Observation(kind=RequestKind.TUNNEL, verdict=Verdict.BLOCK) if each.reason in _NOTIFIED_REASONS:
                 yield Notice(NoticeTopic.REFUSED, f"{each.device} {each.reason.value} {_topic(each)}", _refused(each))
             case AccessRequest():
-                yield Notice(NoticeTopic.REQUEST, f"{each.device} {each.host}", _asked(each))
+                yield Notice(NoticeTopic.REQUEST, request_key(each.device, each.host), _asked(each))
             case SystemEvent(about=UpcomingEnd() as ending):
                 yield Notice(NoticeTopic.BUDGET, f"{ending.whose} {each.detail}", _ends(ending))
             case SystemEvent(about=DeviceSeen() as device):

@@ -102,6 +102,7 @@ class ControlProcess:
         self.notices = NoticeDispatcher(
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess,
             lambda reader: _weekly_report(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
+            open_requests=lambda: self._publisher.reader.requests(),
         )  # fmt: skip
         self._journal = JournalWatch(settings.journal, lambda: self.recorder.is_damaged)
         self._backups = DailyBackups(settings, lambda: self.settings.policy, self._journal.restart)
@@ -144,8 +145,8 @@ class ControlProcess:
             tasks.create_task(self._serve_web())
             tasks.create_task(self._receive())
             tasks.create_task(self.recorder.run())
-            tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._event_log.run())
+            tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._watch_policy())
             tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
@@ -176,8 +177,8 @@ class ControlProcess:
         self.recorder.add(self._publisher.budgets.unsaved)
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self.recorder.put_aside)
-        await asyncio.to_thread(self._publisher.sites_seen.prepare, self._publisher.policy)
         await self._event_log.close()
+        await asyncio.to_thread(self._publisher.sites_seen.prepare, self._publisher.policy)
 
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
         """Add messages to the journal and send the notices for them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,8 +15,9 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import parse_language, parse_receiver_name, parse_time_of_day, quiet_edits, quiet_hours
 from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, find_receiver
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
 from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.push import parse_subscription
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.policies.model import Policy
@@ -61,7 +63,16 @@ class NoticePages(PageGroup):
     async def _overview(self, request: Request, tried: str = "", problem: str = "") -> Response:
         views = {view.name: view for view in await run_in_threadpool(self._dispatcher().receivers)}
         cards = [_card(receiver, views[name]) for name, receiver in self._policy().notices.items() if name in views]
-        return self._page(request, "notices.html", cards=cards, topics=TOPIC_TITLES, days=DAY_NAMES, tried=tried, problem=problem)
+        return self._page(
+            request, "notices.html", cards=cards, topics=TOPIC_TITLES, days=DAY_NAMES, tried=tried, problem=problem,
+            push_key=await run_in_threadpool(self._push_key), own_name=_free_name(principal_of(request).name, self._policy()),
+        )  # fmt: skip
+
+    def _push_key(self) -> str:
+        try:
+            return self._dispatcher().browsers.key.public()
+        except (OSError, ValueError):  # a full disk, or a file that somebody changed
+            return ""
 
     @post(NOTICES_PATH, MANAGE)
     async def add(self, request: Request, name: FormText) -> Response:
@@ -110,6 +121,17 @@ class NoticePages(PageGroup):
             raise InvalidInput("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         return await self._set_address(request, name, address)
 
+    @post(f"{NOTICES_PATH}/push", MANAGE)
+    async def set_browser(self, request: Request, name: FormText, endpoint: FormText, p256dh: FormText, auth: FormText) -> Response:
+        """Send notices to the browser that asks for it, as a recipient of its own, and test it at once."""
+        with at_field("name"):
+            name = parse_receiver_name(name)
+        subscription = parse_subscription(endpoint, p256dh, auth)
+        if name not in self._policy().notices:
+            edit = put(("notices", name), {"language": language_of(request).code})
+            await self._change(request, message("Send notices to %(name)s"), edit, name=name)
+        return await self._set_address(request, name, subscription.address)
+
     async def _set_address(self, request: Request, name: str, address: str) -> Response:
         """Store an address and test it at once."""
         await run_in_threadpool(self._dispatcher().set_address, name, address)
@@ -142,6 +164,13 @@ def _card(receiver: Receiver, view: ReceiverView) -> ReceiverCard:
     (quiet, differs), report = quiet_hours(receiver), receiver.report
     day = DAY_NAMES[report.weekday] if report is not None and report.weekday is not None else ""
     return ReceiverCard(receiver, view, quiet, differs, _clock(receiver.digest), day, _clock(report) or "18:00")
+
+
+def _free_name(account: str, policy: Policy) -> str:
+    """Return a name for the browser of an account that no recipient has yet."""
+    base = re.sub("[^a-z0-9]+", "-", account.lower()).strip("-")[:20] or "phone"
+    names = (base, *(f"{base}-{number}" for number in range(2, len(policy.notices) + 3)))
+    return next(name for name in names if name not in policy.notices)
 
 
 def _clock(moment: ClockTime | None) -> str:

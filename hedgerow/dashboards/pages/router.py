@@ -32,7 +32,11 @@ ICON_PATH = "/static/hedgerow.svg"
 _STATIC = (
     *(("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("live.js", "text/javascript"), ("device.js", "text/javascript")),
     *(("activity.css", "text/css"), ("guide.css", "text/css"), ("guide.js", "text/javascript"), ("icons.svg", "image/svg+xml")),
+    *(("app.js", "text/javascript"), ("icon-192.png", "image/png"), ("icon-512.png", "image/png")),
 )
+_AT_ROOT = (("service-worker.js", "text/javascript"), ("manifest.json", "application/manifest+json"))
+"""Files of the installable app. A service worker controls the pages below its own path only."""
+
 _GROUPS = (
     *(TodayPages, CounterPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages),
     *(AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
@@ -47,6 +51,9 @@ def make_pages(context: PageContext) -> ScopedRouter:
         pages(context).add_to(router)
     for name, media_type in _STATIC:
         router.serve("GET", f"/static/{name}", DEVICES)(_static_file(context.renderer.files[name], media_type))
+
+    for name, media_type in _AT_ROOT:
+        router.serve("GET", f"/{name}", DEVICES)(_fresh_file(context.renderer.files[name], media_type))
 
     logo = context.renderer.files["hedgerow.svg"]
 
@@ -64,3 +71,12 @@ def _static_file(content: bytes, media_type: str) -> Callable[[], Awaitable[Resp
         return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=31536000, immutable"})
 
     return static_file
+
+
+def _fresh_file(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
+    """Return an endpoint for a file that browsers ask for by a name that stays."""
+
+    async def fresh_file() -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+    return fresh_file

@@ -59,7 +59,7 @@ def test_a_recipient_is_added_configured_and_removed(web: Web, parent: httpx.Cli
     assert "before" not in parent.get(PAGE).text
     post(parent, f"{PAGE}/remove", name="mutter-ana")
     assert web.policy_path.read_text() == before
-    assert list((web.policy_path.parent / "notices").iterdir()) == []
+    assert [file.name for file in (web.policy_path.parent / "notices").iterdir()] == ["push.pem"]
 
 
 def test_an_address_is_stored_and_never_shown(web: Web, parent: httpx.Client) -> None:

@@ -1,0 +1,115 @@
+"""Web push: subscriptions of browsers as addresses of notices, and the key by which push services know this installation.
+
+A notice is encrypted for the browser (RFC 8291), so that the push service (Google's, Mozilla's, Apple's …) learns that there was one and
+nothing else. It is sent by `app.control.notice_sender`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.journal.outbox import NoticeRow
+from hedgerow.policies.model import GrantDuration
+from hedgerow.policies.notices import NoticeTopic
+
+PUSH_SCHEME = "webpush"
+_POINT, _SECRET = 65, 16  # octets of an uncompressed point of P-256, and of the authentication secret (RFC 8291, section 3.2)
+_TEXT_LIMIT = 2000  # octets: a message has 4096 at most (RFC 8030, section 7.2), with buttons and encryption
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A browser's subscription (Push API): the URL to post to, and two values in base64url for the encryption."""
+
+    endpoint: str
+    p256dh: str
+    auth: str
+
+    @property
+    def address(self) -> str:
+        """The address as the address book keeps it."""
+        return f"{PUSH_SCHEME}://{_encode(json.dumps(asdict(self)).encode())}"
+
+
+def is_push_address(address: str) -> bool:
+    """Return whether an address is a browser's subscription."""
+    return address.startswith(f"{PUSH_SCHEME}://")
+
+
+def parse_subscription(endpoint: str, p256dh: str, auth: str) -> Subscription:
+    """Check what a browser sent. Raises `InvalidInput`."""
+    try:
+        url = urlsplit(endpoint)
+        is_complete = url.scheme == "https" and url.hostname and not url.username and not url.fragment
+        point, secret = _decode(p256dh), _decode(auth)
+    except ValueError:
+        is_complete, point, secret = False, b"", b""
+    if not is_complete or len(endpoint) > 1000 or (len(point), len(secret)) != (_POINT, _SECRET):
+        raise InvalidInput(message("This browser did not say where to send notices. Try again."))
+    return Subscription(endpoint, p256dh, auth)
+
+
+class PushKey:
+    """The installation's key pair for push services (VAPID, RFC 8292), made at its first use, in a file that only its owner can read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def private_pem(self) -> str:
+        """Return the private key. Raises OSError."""
+        try:
+            return self._path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            key = ec.generate_private_key(ec.SECP256R1())
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.touch(mode=0o600, exist_ok=False)
+            self._path.write_bytes(pem)
+            return pem.decode("ascii")
+
+    def public(self) -> str:
+        """Return the public key as browsers want it: an uncompressed point in base64url. Raises OSError and ValueError."""
+        key = load_pem_private_key(self.private_pem().encode("ascii"), None)
+        return _encode(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+
+
+def push_body(title: str, text: str, rows: tuple[NoticeRow, ...], request: int | None, reader: Language) -> str:
+    """Return the JSON that the service worker shows: a title, a text and, for one open `request`, buttons that answer it."""
+    body: dict[str, object] = {"title": title, "body": text.encode()[:_TEXT_LIMIT].decode(errors="ignore"), "language": reader.code}
+    if len(rows) == 1 and rows[0].topic == NoticeTopic.REQUEST and request is not None:
+        # Browsers show two buttons; a tap on the notice itself opens the page with all of them.
+        body["request"] = request
+        body["buttons"] = [
+            {"action": GrantDuration.HOUR.value, "title": reader.gettext(message("Allow for an hour"))},
+            {"action": "deny", "title": reader.gettext(message("No"))},
+            {"action": GrantDuration.TODAY.value, "title": reader.gettext(message("Allow today"))},
+        ]
+        body["done"] = reader.gettext(message("Answered."))
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,37 @@
+"use strict";
+// Registers the service worker, and subscribes this browser to notices where a form asks for it.
+
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("/service-worker.js");
+
+const form = document.getElementById("push");
+
+function octets(text) {
+  const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(plain, (letter) => letter.charCodeAt(0));
+}
+
+async function subscribe(event) {
+  if (form.elements.endpoint.value) return;
+  event.preventDefault();
+  const problem = document.getElementById("push-problem");
+  problem.hidden = true;
+  try {
+    if ((await Notification.requestPermission()) !== "granted") throw new Error("no permission");
+    const worker = await navigator.serviceWorker.ready;
+    const key = octets(form.dataset.key);
+    const subscription = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
+    const { endpoint, keys } = subscription.toJSON();
+    form.elements.endpoint.value = endpoint;
+    form.elements.p256dh.value = keys.p256dh;
+    form.elements.auth.value = keys.auth;
+    form.submit();
+  } catch {
+    problem.hidden = false;
+  }
+}
+
+if (form && "serviceWorker" in navigator && "PushManager" in window) {
+  document.getElementById("push-insecure").hidden = true;
+  form.hidden = false;
+  form.addEventListener("submit", subscribe);
+}

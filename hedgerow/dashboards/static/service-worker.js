@@ -1,0 +1,87 @@
+"use strict";
+// Keeps the last state of Today for when Hedgerow is out of reach, shows notices, and answers requests by their buttons.
+
+const KEPT = "today";
+const TODAY = "/";
+
+async function today(request) {
+  const kept = await caches.open(KEPT);
+  try {
+    const fresh = await fetch(request);
+    if (fresh.ok && !fresh.redirected) await kept.put(TODAY, fresh.clone());
+    else if (fresh.redirected || fresh.status === 401 || fresh.status === 403) await caches.delete(KEPT);
+    return fresh;
+  } catch (error) {
+    const last = await kept.match(TODAY);
+    if (!last) throw error;
+    const text = (await last.text()).replace('id="offline" hidden', 'id="offline"');
+    return new Response(text, { headers: last.headers });
+  }
+}
+
+async function file(request) {
+  const kept = await caches.open(KEPT);
+  const last = await kept.match(request);
+  if (last) return last;
+  const fresh = await fetch(request);
+  if (fresh.ok) await kept.put(request, fresh.clone());
+  return fresh;
+}
+
+self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const url = new URL(request.url);
+  if (url.origin !== self.location.origin) return;
+  if (request.method === "POST" && url.pathname === "/sign-out") event.waitUntil(caches.delete(KEPT));
+  else if (request.method !== "GET") return;
+  else if (request.mode === "navigate" && url.pathname === TODAY) event.respondWith(today(request));
+  else if (url.pathname.startsWith("/static/") && url.search) event.respondWith(file(request));
+});
+
+self.addEventListener("push", (event) => {
+  const told = event.data.json();
+  const options = {
+    body: told.body,
+    lang: told.language,
+    icon: "/static/icon-192.png",
+    badge: "/static/icon-192.png",
+    tag: told.request ? `request-${told.request}` : undefined,
+    actions: told.buttons || [],
+    data: { request: told.request, done: told.done },
+  };
+  event.waitUntil(self.registration.showNotification(told.title, options));
+});
+
+async function openToday() {
+  const windows = await self.clients.matchAll({ type: "window" });
+  const open = windows.find((each) => new URL(each.url).pathname === TODAY);
+  return open ? open.focus() : self.clients.openWindow(TODAY);
+}
+
+// The answer leads to Today if it holds. A question, such as whether a dangerous site is really meant, or a sign-in needs the page.
+async function answer(request, action) {
+  const path = `/requests/${request}/${action === "deny" ? "deny" : "approve"}`;
+  const body = new URLSearchParams(action === "deny" ? {} : { for: action });
+  try {
+    const response = await fetch(path, { method: "POST", body, credentials: "same-origin" });
+    return response.ok && response.redirected && new URL(response.url).pathname === TODAY;
+  } catch {
+    return false;
+  }
+}
+
+self.addEventListener("notificationclick", (event) => {
+  const { notification, action } = event;
+  const { request, done } = notification.data || {};
+  notification.close();
+  event.waitUntil(
+    (async () => {
+      if (!action || !request) return openToday();
+      if (!(await answer(request, action))) return openToday();
+      return self.registration.showNotification(done, { body: notification.body, tag: notification.tag, icon: notification.icon });
+    })(),
+  );
+});
