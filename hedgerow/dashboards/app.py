@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -33,7 +33,7 @@ from hedgerow.dashboards.api.time import TimeControl, add_time_routes
 from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status
 from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.data_export import DataExport
-from hedgerow.dashboards.deferred_app import HEALTH_PATH, health_response
+from hedgerow.dashboards.deferred_app import HEALTH_CHECKS
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
 from hedgerow.dashboards.metrics import Metrics
@@ -198,10 +198,9 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
         return Response(script, headers={"Content-Type": media_type, "Cache-Control": "max-age=300"})
 
     # Load balancers send any Host field or none, and no credentials.
-    @router.serve("HEAD", HEALTH_PATH, NETWORK)
-    @router.serve("GET", HEALTH_PATH, NETWORK)
-    async def healthz() -> Response:
-        return health_response(control.status())
+    for path, check in HEALTH_CHECKS.items():
+        for method in ("HEAD", "GET"):
+            router.serve(method, path, NETWORK)(_health_check(control, check))
 
     @router.serve("GET", "/metrics", METRICS)
     async def scrape(request: Request) -> Response:
@@ -219,6 +218,13 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
         return Response(body, headers={"Content-Type": content_type})
 
     return router
+
+
+def _health_check(control: Control, check: Callable[[Status], Response]) -> Callable[[], Awaitable[Response]]:
+    async def answer() -> Response:
+        return check(control.status())
+
+    return answer
 
 
 def count_budget_states(rows: Iterable[BudgetRow]) -> dict[tuple[str, ...], float]:

@@ -13,13 +13,34 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hedgerow.dashboards.control import Status
 
-HEALTH_PATH = "/healthz"
-
 
 def health_response(status: Status) -> PlainTextResponse:
-    """Return the response to a health check."""
-    is_well = all(worker.state == "running" for worker in status.workers)
-    return PlainTextResponse("ok\n" if is_well else "some workers are not running\n", 200 if is_well else 503)
+    """Return the response to `/healthz`: 200 while every process serves."""
+    return _check_response(_worker_problems(status))
+
+
+def readiness_response(status: Status) -> PlainTextResponse:
+    """Return the response to `/readyz`: 200 while every process serves and applies all that the policy asks for."""
+    problems = _worker_problems(status)
+    if status.policy_problems:
+        problems.append("the newest policy has mistakes, and the last good one is in force")
+    if not status.rules_in_force:
+        problems.append("the newest rules are not in force")
+    if any(not each.is_in_force and (each.waiting or each.problem) for each in status.lists):
+        problems.append("lists are missing")
+    return _check_response(problems)
+
+
+HEALTH_CHECKS = {"/healthz": health_response, "/readyz": readiness_response}
+"""The paths of health checks. Anybody may ask, so an answer names no list, file or person."""
+
+
+def _worker_problems(status: Status) -> list[str]:
+    return [] if all(worker.state == "running" for worker in status.workers) else ["some workers are not running"]
+
+
+def _check_response(problems: list[str]) -> PlainTextResponse:
+    return PlainTextResponse("".join(f"{each}\n" for each in problems or ["ok"]), 503 if problems else 200)
 
 
 class DeferredApp:
@@ -42,8 +63,9 @@ class DeferredApp:
         return self._app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._app is None and scope["type"] == "http" and scope["path"] == HEALTH_PATH and scope["method"] in ("GET", "HEAD"):
-            await health_response(self._status())(scope, receive, send)
+        is_simple = self._app is None and scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if is_simple and (check := HEALTH_CHECKS.get(scope["path"])) is not None:
+            await check(self._status())(scope, receive, send)
         else:
             app = self._app or await self.load()
             await app(scope, receive, send)

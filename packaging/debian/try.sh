@@ -56,6 +56,7 @@ check may hedgerow 0000000000000000
 check sh -c 'ss -lunm sport = :53 | grep -q rb8388608' # larger than any process may ask for
 check wait_for shows /check Hedgerow
 check curl -sf -o /dev/null http://192.168.9.1:8053/healthz
+check sh -c 'curl -s http://192.168.9.1:8053/readyz | grep -qx "lists are missing"' # there is no internet
 check sh -c 'kdig @192.168.9.1 +tcp +short www.tiktok.com | grep -qx 0.0.0.0'
 check test "$(stat -c %U:%a /var/lib/hedgerow)" = hedgerow:700
 check test "$(ps -o user= -p "$(pid)")" = hedgerow

@@ -213,8 +213,28 @@ def test_health(web):
         assert probe.get("/healthz").status_code == 200
         web.change_status(workers=(WorkerHealth("gate-0", "gate", "restarting", NOW),))
         assert probe.get("/healthz").status_code == 503
-    for head in (b"GET /healthz HTTP/1.0", b"HEAD /healthz HTTP/1.0", b"GET /healthz HTTP/1.0\r\nHost: pages.example"):
-        assert raw(web, head + b"\r\n\r\n").startswith(b"HTTP/1.1 503 "), "as HAProxy's `option httpchk` asks"
+    for path in (b"/healthz", b"/readyz"):
+        for head in (b"GET %b HTTP/1.0", b"HEAD %b HTTP/1.0", b"GET %b HTTP/1.0\r\nHost: pages.example"):
+            assert raw(web, head % path + b"\r\n\r\n").startswith(b"HTTP/1.1 503 "), "as HAProxy's `option httpchk` asks"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, "ok"),
+        ({"workers": (WorkerHealth("dns-0", "dns", "restarting", NOW),)}, "some workers are not running"),
+        ({"policy_problems": (Problem(EVIL, 3, None, EVIL),)}, "the newest policy has mistakes, and the last good one is in force"),
+        ({"rules_in_force": False, "publish_problem": EVIL}, "the newest rules are not in force"),
+        ({"lists": (ListHealth("a", "adult", 5), ListHealth(EVIL, "adult", 0, waiting=True))}, "lists are missing"),
+        ({"lists": (ListHealth(EVIL, "adult", 0, problem="HTTP 404"),)}, "lists are missing"),
+        ({"lists": (ListHealth("an older copy", "adult", 5, problem="HTTP 404"), ListHealth("empty", "adult", 0))}, "ok"),
+    ],
+)
+def test_readiness_gives_plain_reasons_to_anybody(web, change, reason):
+    web.change_status(**change)
+    with client(web, "127.0.0.2") as probe:
+        answer = probe.get("/readyz", headers={"host": "pages.example"})
+    assert (answer.status_code, answer.text) == (200 if reason == "ok" else 503, f"{reason}\n")
 
 
 def test_every_answer_carries_the_security_headers(web):

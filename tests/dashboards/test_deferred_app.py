@@ -26,13 +26,13 @@ def test_health_checks_load_nothing() -> None:
     def load() -> ASGIApp:
         raise AssertionError
 
-    async def ask(*states: str) -> tuple[int, str]:
+    async def ask(*states: str) -> set[tuple[int, str]]:
         async with client_of(DeferredApp(load, lambda: health(*states))) as client:
-            answer = await client.get("/healthz")
-            return answer.status_code, answer.text
+            answers = [await client.get(path) for path in ("/healthz", "/readyz")]
+            return {(answer.status_code, answer.text) for answer in answers}
 
-    assert asyncio.run(ask("running", "running")) == (200, "ok\n")
-    assert asyncio.run(ask("running", "restarting")) == (503, "some workers are not running\n")
+    assert asyncio.run(ask("running", "running")) == {(200, "ok\n")}
+    assert asyncio.run(ask("running", "restarting")) == {(503, "some workers are not running\n")}
 
 
 def test_requests_meanwhile_wait_without_holding_the_loop_and_it_is_loaded_once() -> None:

@@ -123,7 +123,12 @@ CASES = [
     # a filtered device: its own page and nothing else
     *(("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE) for path in ("/metrics", "/api/v1/status", "/api/v1/openapi.json")),
     # a load balancer asks without a name and without credentials
-    *(("192.168.1.31", host, method, "/healthz", {}, 200, DEVICE) for host in (LAN, "pages.example") for method in ("GET", "HEAD")),
+    *(
+        ("192.168.1.31", host, method, path, {}, 200, DEVICE)
+        for host in (LAN, "pages.example")
+        for method in ("GET", "HEAD")
+        for path in ("/healthz", "/readyz")
+    ),
     # until the first password is set, its other pages are the guide, which needs the setup code
     ("192.168.1.31", LAN, "GET", "/start", {}, 200, DEVICE),
     ("192.168.1.31", LAN, "POST", "/start/password", {"origin": f"http://{LAN}"}, 200, DEVICE),

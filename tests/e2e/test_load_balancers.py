@@ -94,7 +94,7 @@ def test_haproxy(behind: Hedgerow, whole_internet: SmallInternet, tmp_path: Path
         "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n"
         f"listen dot\n  bind 127.0.0.1:{dot}\n  option httpchk GET /healthz\n"
         f"  server one {inside[0]}:{inside[1]} {send}\n"
-        f"listen proxy\n  bind 127.0.0.1:{proxy}\n  option httpchk GET /healthz\n"
+        f"listen proxy\n  bind 127.0.0.1:{proxy}\n  option httpchk GET /readyz\n"
         f"  server one {behind.proxy[0]}:{behind.proxy[1]} {send}\n"
     )
     with started(proxy, tmp_path / "log", "haproxy", "-W", "-db", "-f", str(config)):

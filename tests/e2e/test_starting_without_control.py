@@ -82,7 +82,7 @@ def test_filtering_starts_from_what_an_earlier_run_left(
                 assert page.status == 503
                 assert problem in html.unescape(page.text)
                 assert "DNS und Proxy wenden weiter die Regeln vom" in page.text
-                assert curl(f"{again.web}/healthz").status == 503
+                assert curl(f"{again.web}/healthz").status == curl(f"{again.web}/readyz").status == 503
                 assert problem in curl(f"{again.web}/api/v1/status").json()["detail"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from list_server import ListServer, send, text
 from small_internet import SmallInternet
 from small_internet.broken_disk import fill, small_disk
-from small_internet.clients import kdig_addresses
+from small_internet.clients import curl, kdig_addresses
 from small_internet.family import LISTS, OWN_LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
 
@@ -29,6 +29,12 @@ def troubles(running: Hedgerow) -> dict[str, str]:
     return {name: " ".join(re.sub("<[^>]*>", " ", body).split()) for name, body in found}
 
 
+def readiness(running: Hedgerow) -> tuple[int, str]:
+    """Return what a load balancer gets, which has no credentials and another name for this host."""
+    answer = curl(f"{running.web}/readyz", source=TABLET, headers=["Host: balanced.example"])
+    return answer.status, answer.text
+
+
 def is_filtering(running: Hedgerow) -> bool:
     return kdig_addresses(running.dns, "news.example", source=TABLET) == ["0.0.0.0"]
 
@@ -37,16 +43,19 @@ def test_a_broken_policy_file_is_shown_until_it_is_right_again(internet: SmallIn
     good = family_policy(internet)
     with running_hedgerow(good, lists=LISTS) as running:
         assert troubles(running) == {}
+        assert readiness(running) == (200, "ok\n")
         running.edit_policy(good + "people: [\n")
         shown = wait_until(lambda: troubles(running).get("policy", ""), 60, "the broken file is shown")
         assert "stay in force" in shown
         assert re.search(r"hedgerow\.yaml:\d+", shown)
+        assert readiness(running) == (503, "the newest policy has mistakes, and the last good one is in force\n")
         assert is_filtering(running)
         running.policy_path.unlink()
         assert "the file is missing" in wait_until(lambda: troubles(running).get("policy", ""), 60)
         assert is_filtering(running)
         running.edit_policy(good)
         wait_until(lambda: troubles(running) == {}, 60, "the file is right again")
+        assert readiness(running) == (200, "ok\n")
 
 
 def test_lists_that_all_fail_are_shown_with_the_copies_in_force(internet: SmallInternet) -> None:
@@ -60,12 +69,14 @@ def test_lists_that_all_fail_are_shown_with_the_copies_in_force(internet: SmallI
             assert "None of the 2 lists can be fetched" in shown
             assert "Most unsuitable sites are open" in shown
             assert "503" in shown
+            assert readiness(running) == (503, "lists are missing\n")
             assert kdig_addresses(running.dns, "gambling.example", source=TABLET) == ["0.0.0.0"]
-            publisher.paths["/first.txt"] = text(b"first.example\n")
+            publisher.paths = {f"/{name}": text(f"{name}.example\n".encode()) for name in names}
             paths = ("--state", str(running.state), "--policy", str(running.policy_path))
             command = hedgerow_command("lists", "update", *paths, timeout=200)
             assert command.returncode == 0, command.stderr
-            wait_until(lambda: "lists" not in troubles(running), 100, "one list is enough")
+            wait_until(lambda: "lists" not in troubles(running), 60, "the command has fetched them")
+            wait_until(lambda: readiness(running) == (200, "ok\n"), 60, "they are in force")
 
 
 @pytest.mark.root

@@ -32,7 +32,7 @@ from hedgerow.app.control.list_jobs import (
 from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
-from hedgerow.blocklists.download_store import FetchResult, accept_held_copy
+from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy
 from hedgerow.blocklists.generation import matches_checksums, read_meta
 from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.rules import Problem
@@ -67,9 +67,13 @@ REFRESH_FRACTION = 0.75
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock. `luck` is a random number from 0 to 1."""
+    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock and at `when` by the time of day.
+
+    `luck` is a random number from 0 to 1.
+    """
 
     at: float
+    when: float
     times: int
     problem: Problem
     luck: float
@@ -78,6 +82,11 @@ class _Failure:
         """Seconds until the next attempt: twice as many after each failure, up to `bound`."""
         longest = min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), bound)
         return float(longest * (1 - PAUSE_JITTER * self.luck))
+
+
+def _lasting(failure: _Failure | None, copy: CopyStatus) -> _Failure | None:
+    """Return a list's failure, unless another process, that of `hedgerow lists update`, has fetched the list since."""
+    return None if failure and copy.checked and copy.checked > failure.when else failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +207,8 @@ class ListUpdater:
 
     def _note_failure(self, source: Source, problem: Problem, luck: float) -> bool:
         """Remember a failure. Returns False if the list failed before too and nothing new is held back."""
-        before = self._failed.get(source)
-        self._failed[source] = _Failure(time.monotonic(), before.times + 1 if before else 1, problem, luck)
+        before = _lasting(self._failed.get(source), self._copies.status(source))
+        self._failed[source] = _Failure(time.monotonic(), time.time(), before.times + 1 if before else 1, problem, luck)
         is_held = bool(self._copies.status(source).held)
         return before is None or (is_held and before.problem.message != problem.message)
 
@@ -223,8 +232,8 @@ class ListUpdater:
 
     def _is_due(self, source: Source, bound: float) -> bool:
         copy = self._copies.status(source)
-        if source in self._failed and not copy.held:
-            return time.monotonic() - self._failed[source].at > self._failed[source].pause(bound)
+        if (failure := _lasting(self._failed.get(source), copy)) and not copy.held:
+            return time.monotonic() - failure.at > failure.pause(bound)
         every = min(FETCH_INTERVAL_S, REFRESH_FRACTION * source.refresh) if source.refresh else FETCH_INTERVAL_S
         return copy.checked is None or time.time() - copy.checked > every
 
@@ -239,7 +248,7 @@ class ListUpdater:
         copy = self._copies.status(source)
         if copy.held:
             return f"held back: {copy.held} (to use it: `hedgerow lists accept '{source.name}'`)"
-        failed = self._failed[source].problem.message if source in self._failed else ""
+        failed = failure.problem.message if (failure := _lasting(self._failed.get(source), copy)) else ""
         if (seconds := self._copies.failing_for(source)) > DEAD_AFTER_S:
             return f"its server has not sent it for {seconds / 86400:.0f} days{failed and ': '}{failed}"
         age = self._copies.age(source)

@@ -363,6 +363,26 @@ def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(tmp_path
     assert row(again) == (2, False)
 
 
+def test_a_list_that_another_process_has_fetched_no_longer_fails(tmp_path: Path) -> None:
+    """`hedgerow lists update` fetches lists beside the running Hedgerow."""
+    with ListServer().serving() as server:
+        policy = policy_of(tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
+        running, command = ListUpdater(tmp_path / "state"), ListUpdater(tmp_path / "state")
+
+        def row() -> tuple[bool, str]:
+            (found,) = [row for row in running.health(policy) if row.source == "remote"]
+            return found.failed, found.problem
+
+        asyncio.run(running.fetch_if_due(policy))
+        assert row() == (True, "the server answered 404; there is no copy yet")
+        server.paths["/list"] = text(b"a.example\n", '"1"')
+        asyncio.run(command.fetch_if_due(policy, every=True))
+        assert row() == (False, "")
+        asked = len(server.asked)
+        asyncio.run(running.fetch_if_due(policy))
+        assert len(server.asked) == asked, "it is not due"
+
+
 def test_a_failure_before_the_clock_was_set_is_not_weeks_old(tmp_path: Path) -> None:
     pointer = pointer_path(Source("list", "adult", url="https://lists.example/a"), tmp_path)
     mark_failure(pointer)
