@@ -76,11 +76,16 @@ def open_udp_socket(host: str, port: int) -> socket.socket:
     It tells our address of each datagram if it has several.
     """
     sock = open_socket(host, port, socket.SOCK_DGRAM)
+    tune_udp_socket(sock)
+    return sock
+
+
+def tune_udp_socket(sock: socket.socket) -> None:
+    """Give a bound socket the options of `open_udp_socket`."""
     _enlarge_buffers(sock)
     if sys.platform == "linux":
         sock.setsockopt(*_NEVER_FRAGMENT[sock.family])
     enable_packet_info(sock)
-    return sock
 
 
 def enable_packet_info(sock: socket.socket) -> bool:

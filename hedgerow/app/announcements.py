@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import sys
@@ -12,14 +11,27 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hedgerow.app.settings import Endpoint, Settings
 
+_DESCRIPTORS_S = 1.0
+"""Seconds for which a file descriptor waits for a service manager that is behind. States never wait."""
 
-def notify_systemd(state: str) -> None:
-    """Send a line of sd_notify(3) if systemd, or another service manager, asked for it."""
+
+def notify_systemd(state: str, descriptors: Sequence[int] = ()) -> bool:
+    """Send lines of sd_notify(3), and file descriptors, if systemd or another service manager asked for it. Returns False if not sent."""
     place = os.environ.get("NOTIFY_SOCKET", "")
     if not place:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
-        notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
+        return False
+    address = "\0" + place[1:] if place.startswith("@") else place
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.settimeout(_DESCRIPTORS_S if descriptors else 0)
+            if descriptors:
+                notify.connect(address)  # send_fds ignores its own parameter for it
+                socket.send_fds(notify, [state.encode()], descriptors)
+            else:
+                notify.sendto(state.encode(), address)
+    except OSError:
+        return False
+    return True
 
 
 async def show_welcome(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
 from hedgerow.app.ipc import ZYGOTE, format_descriptors
-from hedgerow.app.listening import open_listeners
+from hedgerow.app.listening import NOTHING_KEPT, KeptSockets, open_listeners
 from hedgerow.app.memory_limit import memory_problem
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
@@ -34,8 +34,8 @@ class StartError(Exception):
     """Hedgerow can't start for a reason that the user can fix; the text is one sentence."""
 
 
-def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
-    """Create the state directory, take its lock and choose every port.
+def prepare_run(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> tuple[Settings, FolderLock]:
+    """Create the state directory, take its lock and choose every port. Ports of `kept` sockets are ours already.
 
     If the disk is full, read-only or broken, the files of the run lie in memory, so that filtering goes on. Raises StartError.
     """
@@ -47,7 +47,8 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
     except OSError as error:
         settings = _in_memory(settings, error)
         lock = _lock(settings, settings.run)
-    claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name]) for name, endpoint in settings.listeners.items()}
+    kept.drop_others(settings)
+    claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name], kept) for name, endpoint in settings.listeners.items()}
     settings = replace(
         settings,
         dns=claimed["dns"],
@@ -55,7 +56,7 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
         web=claimed["web"],
         encrypted={name: claimed[name] for name in settings.encrypted},
         transparent=claimed.get("transparent"),
-        page=tuple(place for place in settings.page if _is_free_for_page(place, settings)),
+        page=tuple(place for place in settings.page if _is_free_for_page(place, settings, kept)),
     )
     return _write_run_files(settings), lock
 
@@ -110,10 +111,10 @@ def _in_memory(settings: Settings, error: OSError) -> Settings:
     return replace(settings, run_folder=folder, problem=reason)
 
 
-def open_sockets(settings: Settings) -> dict[str, list[socket.socket]]:
-    """Open the listening sockets of all processes. Raises StartError."""
+def open_sockets(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> dict[str, list[socket.socket]]:
+    """Open the listening sockets of all processes, unless they are `kept`. Raises StartError."""
     try:
-        return open_listeners(settings)
+        return open_listeners(settings, kept)
     except OSError as error:
         raise StartError(f"Can't listen: {error_text(error)}.") from None
 
@@ -140,7 +141,9 @@ def _keep_across_exec(*sockets: socket.socket) -> str:
     return format_descriptors(each.fileno() for each in sockets)
 
 
-def claim_endpoint(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:
+def claim_endpoint(
+    endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...], kept: KeptSockets = NOTHING_KEPT
+) -> Endpoint:  # fmt: skip
     """Check that no other program serves on `endpoint`, and replace port 0 by a free port. Raises StartError.
 
     Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently receive half of the queries. The check
@@ -150,19 +153,21 @@ def claim_endpoint(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketK
     while True:
         tries -= 1
         try:
-            return replace(endpoint, port=_claim_port(endpoint, kinds))
+            return replace(endpoint, port=_claim_port(endpoint, kinds, kept))
         except OSError as error:
             # A port that is free for one kind of socket may be in use for another.
             if error.errno != errno.EADDRINUSE or tries <= 0:
                 raise StartError(_bind_error_text(endpoint, purpose, error)) from None
 
 
-def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...]) -> int:
-    """Bind every socket that `endpoint` stands for at the same time, then close them. Returns the port; raises OSError."""
+def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...], kept: KeptSockets) -> int:
+    """Bind every socket that `endpoint` stands for and that is not kept, then close them. Returns the port; raises OSError."""
     port = endpoint.port
     with contextlib.ExitStack() as sockets:
         for one in endpoint.every_family():
             for kind in kinds:
+                if kept.has(one, kind):
+                    continue
                 port = sockets.enter_context(replace(one, port=port).bind(kind)).getsockname()[1]
     return port
 
@@ -185,14 +190,14 @@ def _refuse_shared_ports(endpoints: dict[str, Endpoint]) -> None:
         raise StartError(f"Port {port} is configured for both {one} and {other}: choose another with --{other} ADDRESS:PORT.")
 
 
-def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:
+def _is_free_for_page(place: Endpoint, settings: Settings, kept: KeptSockets) -> bool:
     """Return True if the block page can be served at `place`. Filtering works without it."""
     others = [other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]]
     if any(other.port == place.port and other.host in (place.host, *WILDCARD_HOSTS) for other in others):
         log.info("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
         return False
     try:
-        _claim_port(place, (socket.SOCK_STREAM,))
+        _claim_port(place, (socket.SOCK_STREAM,), kept)
     except OSError as error:
         log.info("No block page at %s: %s. Another server must show one there.", place, error.strerror)
         return False

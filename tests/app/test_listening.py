@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from service_manager import ServiceManager, service_manager
+from small_internet.running import wait_until
 
 from hedgerow.app.ipc import InheritedSockets, format_descriptors, parse_descriptors
-from hedgerow.app.listening import open_listeners
+from hedgerow.app.listening import KeptSockets, open_listeners
 from hedgerow.app.settings import Endpoint, Settings, has_ipv6
 from hedgerow.app.startup import prepare_run
 
@@ -83,6 +87,49 @@ def test_every_family_is_listened_on(settings: Settings) -> None:
     with inherited(slots.pop("dns-0")) as dns:
         take(dns, Endpoint("::", settings.dns.port), DATAGRAMS).close()
     close(slots)
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
+    with service_manager(tmp_path / "notify") as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(manager.place))
+        yield manager
+
+
+def slots_of(systemd: ServiceManager) -> Counter[str]:
+    return Counter(name.partition(".")[0] for name in systemd.kept)
+
+
+def test_sockets_that_systemd_kept_are_used_again(settings: Settings, systemd: ServiceManager) -> None:
+    close(open_listeners(settings))
+    stored = {"control-0": 1, "dns-0": 4, "dns-1": 4, "gate-0": 1, "gate-1": 1}
+    wait_until(lambda: slots_of(systemd) == stored, 20, "all but those of the inspectors are stored")
+    with socket.socket(socket.AF_INET, DATAGRAMS) as client:
+        client.sendto(b"a query while nobody serves", (settings.dns.host, settings.dns.port))
+    kept = KeptSockets(systemd.sockets())
+    again, lock = prepare_run(settings, kept)
+    lock.release()
+    assert again == settings, "the ports are not in use by another program"
+    slots = open_listeners(again, kept)
+    assert slots_of(systemd) == stored, "nothing is stored twice"
+    datagrams = [each for slot in ("dns-0", "dns-1") for each in slots[slot] if each.getsockname() == (again.dns.host, again.dns.port)]
+    (ready,), _, _ = select.select([each for each in datagrams if each.type == DATAGRAMS], [], [], 20)
+    assert ready.recv(100) == b"a query while nobody serves"
+    close(slots)
+
+
+def test_kept_sockets_that_a_run_does_not_want_are_closed_at_systemd_too(settings: Settings, systemd: ServiceManager) -> None:
+    close(open_listeners(settings))
+    wait_until(lambda: len(systemd.kept) == 11, 20, "all are stored")
+    kept = KeptSockets(systemd.sockets())
+    elsewhere = replace(settings, workers=1, dns=ANY)
+    again, lock = prepare_run(elsewhere, kept)
+    lock.release()
+    assert slots_of(systemd) == {"control-0": 1, "dns-0": 2, "gate-0": 1}
+    for kind in (DATAGRAMS, STREAMS):
+        settings.dns.bind(kind).close()
+    close(open_listeners(again, kept))
+    wait_until(lambda: slots_of(systemd) == {"control-0": 1, "dns-0": 4, "gate-0": 1}, 20, "the new ones are stored")
 
 
 def test_nothing_stays_open_if_one_port_is_taken(settings: Settings) -> None:

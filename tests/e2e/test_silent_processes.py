@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import dnslib
 import pytest
+from service_manager import ServiceManager, service_manager
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
@@ -19,44 +19,22 @@ from small_internet.running import ROLES, Hedgerow, command_of, running_hedgerow
 PATIENCE = 60.0
 
 
-class Systemd:
-    """What systemd would hear on its socket, read as it comes."""
-
-    def __init__(self, place: Path) -> None:
-        self.place, self.heard = place, list[bytes]()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(place))
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        while word := self._socket.recv(100):
-            self.heard.append(word)
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", str(self.place))
-        self._thread.join()
-        self._socket.close()
+@pytest.fixture(scope="module")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceManager]:
+    with service_manager(tmp_path_factory.mktemp("systemd") / "notify") as listener:
+        yield listener
 
 
 @pytest.fixture(scope="module")
-def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
-    listener = Systemd(tmp_path_factory.mktemp("systemd") / "notify")
-    yield listener
-    listener.close()
-
-
-@pytest.fixture(scope="module")
-def house(whole_internet: SmallInternet, systemd: Systemd) -> Iterator[Hedgerow]:
-    environment = {**os.environ, "NOTIFY_SOCKET": str(systemd.place)}
+def house(whole_internet: SmallInternet, systemd: ServiceManager) -> Iterator[Hedgerow]:
+    environment = os.environ | systemd.environment
     with running_hedgerow(
         family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root, environment=environment
     ) as running:
         yield running
 
 
-def test_systemd_gets_ready_and_watchdog_messages(house: Hedgerow, systemd: Systemd) -> None:
+def test_systemd_gets_ready_and_watchdog_messages(house: Hedgerow, systemd: ServiceManager) -> None:
     assert house.ready_line
     wait_until(lambda: systemd.heard.count(b"READY=1") == 1 and systemd.heard[-2:] == [b"WATCHDOG=1"] * 2, PATIENCE, "it is told")
     assert set(systemd.heard) == {b"WATCHDOG=1", b"READY=1"}
@@ -84,8 +62,12 @@ def answers_health_checks(house: Hedgerow, _internet: SmallInternet, timeout: fl
     return health(house, timeout) in (200, 503)
 
 
-def health(house: Hedgerow, timeout: float = 2) -> int:
-    return curl(f"{house.web}/healthz", timeout=timeout).status
+def health(house: Hedgerow, timeout: float = 2, path: str = "/healthz") -> int:
+    return curl(house.web + path, timeout=timeout).status
+
+
+def is_ready(house: Hedgerow) -> bool:
+    return health(house, path="/readyz") == 200
 
 
 @pytest.mark.parametrize(
@@ -94,15 +76,15 @@ def health(house: Hedgerow, timeout: float = 2) -> int:
 def test_a_stopped_process_is_replaced(house: Hedgerow, internet: SmallInternet, role: str, serves: object) -> None:
     assert callable(serves)
     wait_until(lambda: serves(house, internet), PATIENCE, "it serves before")
-    wait_until(lambda: is_healthy(house), PATIENCE, "all is well before")
+    wait_until(lambda: is_healthy(house) and is_ready(house), PATIENCE, "all is well before")
     (stopped,) = house.pids(role)
     os.kill(stopped, signal.SIGSTOP)
     if role != "control":
-        wait_until(lambda: health(house) == 503, PATIENCE, "the health check says so")
+        wait_until(lambda: health(house) == health(house, path="/readyz") == 503, PATIENCE, "the health checks say so")
     wait_until(lambda: not Path(f"/proc/{stopped}").exists(), PATIENCE, "it is killed")
     wait_until(lambda: serves(house, internet), PATIENCE, "another serves")
     assert f"(process {stopped}) has not answered" in house.stderr
-    wait_until(lambda: is_healthy(house), PATIENCE, "all is well again")
+    wait_until(lambda: is_healthy(house) and is_ready(house), PATIENCE, "all is well again")
     counted = f'hedgerow_worker_restarts_total{{role="{role}"}} 1.0'
     wait_until(lambda: counted in curl(f"{house.web}/metrics").text, PATIENCE, "it is counted")
     assert house.pids(role) != [stopped]

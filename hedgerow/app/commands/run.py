@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
+from hedgerow.app.listening import KeptSockets
 from hedgerow.app.logs import start_logs
 from hedgerow.app.memory_limit import usable_memory
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
@@ -127,8 +128,9 @@ def up(
             proxy=chosen["proxy"],
             web=chosen["web"],
         )
-        settings, lock = prepare_run(settings)
-        sockets = open_sockets(settings)
+        kept = KeptSockets.from_systemd()
+        settings, lock = prepare_run(settings, kept)
+        sockets = open_sockets(settings, kept)
     except (StartError, ValueError) as error:
         zygote[1].close()  # at which it ends
         fail(str(error))

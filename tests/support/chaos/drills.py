@@ -79,11 +79,23 @@ def restart(house: Household, _luck: random.Random) -> None:
     house.wait_healthy()
 
 
-def kill_the_supervisor(house: Household, _luck: random.Random) -> None:
-    """Kill the supervisor, as the kernel does when memory is short; systemd would start it again."""
-    house.kill_supervisor()
-    house.start()
+def restart_by_systemd(house: Household, _luck: random.Random) -> None:
+    """Stop and start with `systemctl restart`: systemd keeps the listening sockets meanwhile."""
+    took = house.stop(keeps_sockets=True)
+    house.expect(took < 2, f"the stop took {took:.1f} s")
+    house.start(with_sockets=True)
     house.wait_healthy()
+
+
+def kill_the_supervisor(*, with_sockets: bool) -> Callable[[Household, random.Random], None]:
+    """Kill the supervisor, as the kernel does when memory is short, and start it again, as systemd would."""
+
+    def run(house: Household, _luck: random.Random) -> None:
+        house.kill_supervisor()
+        house.start(with_sockets=with_sockets)
+        house.wait_healthy()
+
+    return run
 
 
 def newer_journal(house: Household, _luck: random.Random) -> None:
@@ -247,7 +259,9 @@ DRILLS = (
     Drill("inspector hangs", hang("inspector")),
     Drill("control hangs", hang("control"), pages=0.0),
     Drill("stopped and started", restart, lost=100.0),
-    Drill("supervisor killed and started", kill_the_supervisor, lost=100.0),
+    Drill("restarted by systemd", restart_by_systemd),
+    Drill("supervisor killed and started", kill_the_supervisor(with_sockets=False), lost=100.0),
+    Drill("supervisor killed under systemd", kill_the_supervisor(with_sockets=True)),
     Drill("journal of a newer version", newer_journal, lost=100.0),
     Drill("snapshot damaged", damaged_snapshot),
     Drill("lists damaged", damaged_lists),

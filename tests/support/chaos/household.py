@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from service_manager import ServiceManager
 from small_internet import SmallInternet
 from small_internet.clients import curl
 from small_internet.family import COMPUTER, LISTS, PEOPLE, TABLET, family_policy
@@ -46,6 +47,7 @@ class Household:
         self.problems: list[str] = []
         self.paused: set[str] = set()
         self._process: subprocess.Popen[str] | None = None
+        self._systemd = ServiceManager(folder.parent / "notify")
         self._log = folder.parent / "log.txt"  # not on the disk that gets full
         self.policy.write_text(family_policy(internet, people=PEOPLE.replace("devices:\n  mia", f"{_ANA}  mia")))
         for relative, content in LISTS.items():
@@ -66,6 +68,7 @@ class Household:
             raise
         finally:
             house.stop()
+            house._systemd.close()
 
     @property
     def web(self) -> str:
@@ -76,11 +79,17 @@ class Household:
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def start(self, *words: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start it, and wait for its first line. `words` come before the command, such as those of `prlimit`."""
+    def start(self, *words: str, environment: Mapping[str, str] | None = None, with_sockets: bool = False) -> None:
+        """Start it, and wait for its first line. `words` come before the command, such as those of `prlimit`.
+
+        `with_sockets`: as systemd restarts a service, whose listening sockets it keeps meanwhile. Without, nobody kept them.
+        """
         command = [*words, executable(), "up", "--policy", str(self.policy), "--state", str(self.state)]
         command += [word for name, (host, port) in self.places.items() for word in (f"--{name}", f"{host}:{port}")]
         command += ["--workers", "2", "--upstream-ca", str(self.internet.authority.root)]
+        if not with_sockets:
+            self._systemd.forget()
+        command, passed = self._systemd.passing(command)
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 command,
@@ -88,14 +97,15 @@ class Household:
                 stderr=log,
                 text=True,
                 cwd=self.folder,
-                env=without_internet() | dict(environment or {}),
+                env=without_internet() | self._systemd.environment | dict(environment or {}),
+                pass_fds=passed,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.expect(line.startswith("hedgerow "), f"hedgerow up printed {line!r}")
 
-    def stop(self) -> float:
-        """End it by SIGTERM. Returns the seconds that it took."""
+    def stop(self, *, keeps_sockets: bool = False) -> float:
+        """End it by SIGTERM. Returns the seconds that it took. systemd closes the sockets that it keeps, unless it starts it again."""
         if self._process is None:
             return 0.0
         family, began = self.all_pids(), time.monotonic()
@@ -111,10 +121,12 @@ class Household:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
+        if not keeps_sockets:
+            self._systemd.forget()
         return took
 
     def kill_supervisor(self) -> None:
-        """End the supervisor at once. Its children notice that their standard input closes."""
+        """End the supervisor at once; its children notice that their standard input closes. systemd would keep the sockets."""
         assert self._process is not None
         family = self.all_pids()
         self._process.kill()
