@@ -1,5 +1,5 @@
-"""The gateway's process, the only one that uses nftables: it keeps the table in place, admits destinations for DNS workers, and counts
-minutes of use by forwarded bytes, which it reports to control.
+"""The gateway's process, the only one that uses nftables: it keeps the table and the tunnel home in place, admits destinations for DNS
+workers, and counts minutes of use by forwarded bytes, which it reports to control.
 
 The supervisor runs it while the gateway is configured, or a service of its own does (`hedgerow gateway run`). It is apart from control,
 whose long work must never delay a DNS answer. It needs CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or
@@ -24,6 +24,7 @@ from hedgerow.app.control.traffic import count_traffic
 from hedgerow.app.ipc import BEAT_EVERY_S
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
+from hedgerow.app.tunnel_keeper import TunnelKeeper
 from hedgerow.journal.event_sender import EventSender
 from hedgerow.journal.messages import heartbeat
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
@@ -228,13 +229,15 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     events = EventSender(settings.event_socket, "gateway-0", "gateway")
     counting = count_traffic(settings, lambda: follower.view, owners.neighbours, events.send)
     reporting = report_state(lambda: controller.is_in_place, events)
-    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting)
+    keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
+    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run())
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
+        keeper.close()
         admissions.close()
         writer.close()
 

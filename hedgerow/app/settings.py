@@ -219,6 +219,11 @@ class Settings:
         return self.run / "gateway.sock"
 
     @property
+    def tunnel_secrets(self) -> Path:
+        """This machine's keys of the tunnel home."""
+        return self.state / "tunnel" / "secrets"
+
+    @property
     def pages_socket(self) -> Path:
         """The socket on which the pages take requests that the gates relay."""
         return self.run / "pages.sock"

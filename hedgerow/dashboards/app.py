@@ -19,7 +19,7 @@ from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
-from hedgerow.dashboards.api.away import add_away_routes
+from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
@@ -30,7 +30,7 @@ from hedgerow.dashboards.api.problems import install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import TimeControl, add_time_routes
-from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status
+from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status, TunnelControl
 from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.deferred_app import HEALTH_CHECKS
@@ -65,6 +65,7 @@ class AppDependencies:
     notices: NoticeDispatcher | None = None
     request_access: Callable[[AccessRequest], None] = lambda _request: None
     sites: SiteCorrections | None = None
+    tunnel: TunnelControl | None = None
 
 
 def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -74,7 +75,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     context = PageContext(
         parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, parts.time, parts.codes, parts.vouchers,
-        parts.notices, parts.request_access, parts.sites,
+        parts.notices, parts.request_access, parts.sites, parts.tunnel,
     )  # fmt: skip
     routers = (_api(parts, clock), make_pages(context), _machine_routes(parts, clock))
     for router in routers:
@@ -158,6 +159,8 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
         add_notice_routes(api, parts.notices, control, parts.editor)
     add_data_export_routes(api, parts.data_export)
     add_away_routes(api, control)
+    if parts.tunnel is not None:
+        add_tunnel_routes(api, control, parts.tunnel, parts.editor)
     return api
 
 

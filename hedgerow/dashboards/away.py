@@ -1,7 +1,8 @@
-"""Files by which a device asks Hedgerow over encrypted DNS wherever it is.
+"""Files by which a device keeps its rules away from home: through the tunnel, or by encrypted DNS alone.
 
 Sources: Apple, "Device Management Profile", payload com.apple.dnsSettings.managed; Mozilla, policies.json, DNSOverHTTPS; Chrome Enterprise,
-DnsOverHttpsMode and DnsOverHttpsTemplates; Microsoft, Add-DnsClientDohServerAddress of the module DnsClient.
+DnsOverHttpsMode and DnsOverHttpsTemplates; Microsoft, Add-DnsClientDohServerAddress of the module DnsClient;
+wg-quick(8); wireguard-apple, MOBILECONFIG.md, and Apple's payload com.apple.vpn.managed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Any
 
-from hedgerow.dashboards.control import DOH_PORT, Control, EncryptedDns, InvalidInput
+from hedgerow.dashboards.control import DOH_PORT, Control, EncryptedDns, InvalidInput, TunnelHome
+from hedgerow.dashboards.edits.devices import tunnel_edit
 from hedgerow.dashboards.edits.household import find_device
+from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.network.tunnel import KEEPALIVE_S, key_text, new_private_key, public_key_of
+from hedgerow.policies.device_kinds import DeviceKind
+from hedgerow.policies.model import Device
 
 _NAMESPACE = uuid.UUID("3e9ad0c2-7f0e-4c57-9c61-5b2f0d8a41e6")
 
@@ -27,6 +34,24 @@ class AwayFile(StrEnum):
     FIREFOX = "firefox"
     CHROME = "chrome"
     WINDOWS = "windows"
+
+
+class TunnelFile(StrEnum):
+    """Kinds of files with a device's end of the tunnel: WireGuard's own, and a profile for iOS, iPadOS and macOS."""
+
+    WG_QUICK = "wg-quick"
+    APPLE = "apple"
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelShape:
+    """A device's use of the tunnel: for all its traffic or, with `only_dns`, for names and this machine's pages.
+
+    An Apple device closes it in the Wi-Fi networks `home_wifi`.
+    """
+
+    only_dns: bool = False
+    home_wifi: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +121,33 @@ def _apple_profile(
 ) -> AwayDocument:  # fmt: skip
     """A profile with the settings and, unless devices trust it anyway, the CA. A second one for the device replaces the first."""
     identity = uuid.uuid5(_NAMESPACE, f"{dns.server_name}/{device}")
-    rules: list[dict[str, Any]] = [{"Action": "Disconnect", "SSIDMatch": list(home_wifi)}] if home_wifi else []
     payload = {
         **_payload("com.apple.dnsSettings.managed", identity, "dns", f"DNS of {dns.server_name}"),
         "DNSSettings": settings,
-        "OnDemandRules": [*rules, {"Action": "Connect"}],
+        "OnDemandRules": _away_rules(home_wifi),
     }
     contents = [payload]
     if dns.root is not None:
         root = _payload("com.apple.security.root", identity, "root", f"Certificate of {dns.server_name}")
         contents.append({**root, "PayloadCertificateFileName": "hedgerow-ca.crt", "PayloadContent": dns.root})
+    why = f"Asks {dns.server_name} for names, so that the rules of home hold everywhere."
+    return _configuration("hedgerow-dns.mobileconfig", identity, f"Hedgerow for {device}", why, contents)
+
+
+def _away_rules(home_wifi: Sequence[str]) -> list[dict[str, Any]]:
+    at_home: list[dict[str, Any]] = [{"Action": "Disconnect", "SSIDMatch": list(home_wifi)}] if home_wifi else []
+    return [*at_home, {"Action": "Connect"}]
+
+
+def _configuration(name: str, identity: uuid.UUID, title: str, why: str, contents: list[dict[str, Any]]) -> AwayDocument:
     profile = {
-        **_payload("Configuration", identity, "", f"Hedgerow for {device}"),
-        "PayloadDescription": f"Asks {dns.server_name} for names, so that the rules of home hold everywhere.",
+        **_payload("Configuration", identity, "", title),
+        "PayloadDescription": why,
         "PayloadOrganization": "Hedgerow",
         "PayloadScope": "System",
         "PayloadContent": contents,
     }
-    return AwayDocument("hedgerow-dns.mobileconfig", "application/x-apple-aspen-config", plistlib.dumps(profile))
+    return AwayDocument(name, "application/x-apple-aspen-config", plistlib.dumps(profile))
 
 
 def _payload(kind: str, identity: uuid.UUID, part: str, title: str) -> dict[str, Any]:
@@ -138,3 +172,62 @@ foreach ($address in $addresses) {{
 }}
 Get-NetAdapter -Physical | Set-DnsClientServerAddress -ServerAddresses $addresses
 """.replace("\n", "\r\n").encode()
+
+
+async def open_tunnel(
+    control: Control, home: TunnelHome, editor: PolicyEditor, actor: str, summary: str, device: str, form: TunnelFile, shape: TunnelShape
+) -> AwayDocument:  # fmt: skip
+    """Give a device an end of the tunnel, or a new key for the one that it has, and return the only copy of it. Raises `InvalidInput`.
+
+    The device's private key is in this file and nowhere else.
+    """
+    private = new_private_key()
+    await editor.change(actor, summary, tunnel_edit(control.policy(), device, public_key_of(private)))
+    config = tunnel_config(home, find_device(control.policy(), device), private, shape)
+    if form is TunnelFile.WG_QUICK:
+        return AwayDocument("hedgerow.conf", "text/plain; charset=utf-8", config.encode())
+    profile = _tunnel_profile(home, find_device(control.policy(), device), config, shape)
+    return replace(profile, data=control.signed_profile(profile.data))
+
+
+def tunnel_config(home: TunnelHome, device: Device, private: bytes, shape: TunnelShape) -> str:
+    """Return a device's end of the tunnel as WireGuard's apps read it (wg-quick(8))."""
+    assert device.tunnel is not None
+    own = home.settings.addresses()
+    through = [*map(str, own), *(str(ip_network(page)) for page in home.pages)] if shape.only_dns else ["0.0.0.0/0", "::/0"]
+    return "\n".join((
+        "[Interface]",
+        f"PrivateKey = {key_text(private)}",
+        f"Address = {', '.join(map(str, device.tunnel.networks))}",
+        f"DNS = {', '.join(str(each.network_address) for each in own)}",
+        "",
+        "[Peer]",
+        f"PublicKey = {home.public_key}",
+        f"PresharedKey = {home.preshared_key(device.tunnel.key)}",
+        f"Endpoint = {home.settings.endpoint}",
+        f"AllowedIPs = {', '.join(through)}",
+        f"PersistentKeepalive = {KEEPALIVE_S}",
+        "",
+    ))  # fmt: skip
+
+
+def _tunnel_profile(home: TunnelHome, device: Device, config: str, shape: TunnelShape) -> AwayDocument:
+    """A profile for WireGuard's app, which must be installed. A second one for the device replaces the first."""
+    identity = uuid.uuid5(_NAMESPACE, f"tunnel/{home.settings.endpoint}/{device.id}")
+    app = "com.wireguard.macos" if device.kind is DeviceKind.COMPUTER else "com.wireguard.ios"
+    payload = {
+        **_payload("com.apple.vpn.managed", identity, "vpn", "VPN"),
+        "UserDefinedName": "Hedgerow",
+        "VPNType": "VPN",
+        "VPNSubType": app,
+        "VendorConfig": {"WgQuickConfig": config},
+        "VPN": {
+            "RemoteAddress": home.settings.endpoint,
+            "AuthenticationMethod": "Password",
+            "OnDemandEnabled": 1,
+            "OnDemandUserOverrideDisabled": 1,  # iOS 14 and later
+            "OnDemandRules": _away_rules(shape.home_wifi),
+        },
+    }
+    why = f"Connects to {home.settings.host}, so that the rules of home hold everywhere."
+    return _configuration("hedgerow-tunnel.mobileconfig", identity, f"Hedgerow for {device.id}, everywhere", why, [payload])

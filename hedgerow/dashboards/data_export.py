@@ -14,6 +14,7 @@ from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.personal_data import DataSubject, ErasureResult, PersonalDataStore
 from hedgerow.journal.recorder import Recorder
 from hedgerow.policies.evidence import Use, is_enough
+from hedgerow.policies.identity import networks_of
 from hedgerow.policies.model import Device, Policy
 
 
@@ -71,4 +72,4 @@ def ndjson_download(lines: Iterator[str]) -> StreamingResponse:
 
 def _has_strong_identity(device: Device) -> bool:
     """Tell whether more than a host name identifies the device. Any device can take a host name."""
-    return bool(device.macs or device.networks or device.client_id)
+    return bool(device.macs or networks_of(device) or device.client_id)

@@ -86,6 +86,8 @@ METRICS: tuple[Metric, ...] = (
         "hedgerow_gateway_packets_total",
         "Packets that a rule of the gateway has matched: redirected for the rules names and pages, refused for all others.", "rule",
     ),
+    _gauge("hedgerow_tunnel_devices", "Devices with a tunnel home: connected, or silent for three minutes or more.", "state"),
+    _counter("hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"),
     _counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
     _counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
     _counter(

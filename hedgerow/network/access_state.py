@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from hedgerow.policies.identity import networks_of
 from hedgerow.policies.model import Device, DeviceId
 from hedgerow.policies.ruleset import Rulesets, is_held
 from hedgerow.policies.text.addresses import IpNetwork, parse_mac, parse_network
@@ -66,7 +67,7 @@ def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceI
     for device in (*policy.devices.values(), *_unnamed_devices(rulesets, also)):
         state = state_of(device)
         macs.update((mac, state) for mac in device.macs)
-        networks += ((network, state) for network in device.networks)
+        networks += ((network, state) for network in networks_of(device))
     others = state_of(Device(_NO_DEVICE, policy.network.unknown_devices, known=False))
     for key, device in rulesets.devices.named():
         # Any device can take a host name, so its ruleset is no wider than that of the device without the name.

@@ -68,8 +68,9 @@ from hedgerow.network.nft_expressions import (
     reject,
 )  # fmt: skip
 from hedgerow.network.protocol_signatures import PROTOCOL_SIGNATURES, SSH_SIGNATURE, TCP, UDP
-from hedgerow.network.source_rules import render_origin
+from hedgerow.network.source_rules import render_origin, render_tunnel_exit
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
+from hedgerow.network.tunnel import TUNNEL_INTERFACE
 from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
@@ -118,6 +119,7 @@ class Gateway:
     allow_ipsec: guarded devices may use IPsec, which Wi-Fi calling and some VPNs need.
     allow_ssh: guarded devices may use SSH, which can tunnel anything.
     any_destination: guarded devices may open connections to addresses that no DNS answer gave them; otherwise only `flows` and `local`.
+    tunnel: the addresses inside the tunnel home, by which devices that are away come in.
     """
 
     lan: tuple[str, ...]
@@ -129,6 +131,12 @@ class Gateway:
     any_destination: bool = False
     flows: tuple[Flow, ...] = ()
     local: tuple[IpNetwork, ...] = LOCAL_NETWORKS
+    tunnel: tuple[IpNetwork, ...] = ()
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """The interfaces at which devices' packets come in."""
+        return (*self.lan, TUNNEL_INTERFACE) if self.tunnel else self.lan
 
 
 @cache
@@ -148,14 +156,15 @@ def render_table(gateway: Gateway, device_states: DeviceStates, admitted: Mappin
         *(add_chain(name) for name in chains),
         add_base_chain(PREROUTING_CHAIN, "nat", "prerouting", PREROUTING_PRIORITY),
         add_base_chain(FORWARD_CHAIN, "filter", "forward", FORWARD_PRIORITY),
-        *render_origin(gateway.lan),
+        *render_origin(gateway.guarded, gateway.tunnel),
+        *render_tunnel_exit(gateway.tunnel),
         *_prerouting_rules(gateway),
         *_forward_rules(gateway),
         *_guarded_rules(gateway),
         *_held_rules(gateway),
         *_closed_rules(),
         *_reject_rules(),
-        *render_accounting(gateway.lan, gateway.redirect_ports.page_ports, one_armed=gateway.one_armed),
+        *render_accounting(gateway.guarded, gateway.redirect_ports.page_ports, one_armed=gateway.one_armed),
         *_state_contents(device_states),
         *(command for name, elements in (admitted or {}).items() for command in add_elements(name, elements)),
     ]
@@ -236,7 +245,7 @@ def _prerouting_rules(gateway: Gateway) -> list[NftCommand]:
     ports = gateway.redirect_ports
     targets = dict.fromkeys(_CHAINS_BY_STATE, REDIRECT_CHAIN)
     rules = [
-        add_rule(PREROUTING_CHAIN, meta("iifname", gateway.lan, "!="), ACCEPT),
+        add_rule(PREROUTING_CHAIN, meta("iifname", gateway.guarded, "!="), ACCEPT),
         *_dispatch_by_state(PREROUTING_CHAIN, targets, PREROUTING_OTHERS_CHAIN),
         add_rule(REDIRECT_CHAIN, _tcp_or_udp(), destination_port(53), COUNTER, redirect(ports.dns), comment="names"),
         # The machine's own web pages, Hedgerow's and others.
@@ -258,7 +267,7 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
         for version, ip in IP_VERSIONS
     ]
     rules += _limits_of_replies()
-    rules.append(add_rule(FORWARD_CHAIN, meta("iifname", gateway.lan, "!="), ACCEPT))
+    rules.append(add_rule(FORWARD_CHAIN, meta("iifname", gateway.guarded, "!="), ACCEPT))
     if gateway.one_armed:
         # Answers from the internet come in by the same interface, from the router's MAC address.
         rules.append(add_rule(FORWARD_CHAIN, match({"ct": {"key": "direction"}}, "reply"), ACCEPT))

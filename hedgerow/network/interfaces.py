@@ -5,6 +5,7 @@ Imported only if there is a gateway, since pyroute2 takes ten megabytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -49,13 +50,23 @@ def ip_forwarding() -> dict[str, bool]:
     return {family: _reads_one(Path(file)) for family, file in files.items()}
 
 
+def uplink_addresses() -> list[str]:
+    """Return this machine's addresses on interfaces with a default route. Raises OSError."""
+    outer = uplinks()
+    return _addresses(lambda name: name in outer)
+
+
 def lan_addresses() -> list[str]:
     """Return this machine's addresses on interfaces without a default route. Raises OSError."""
     outer = uplinks()
+    return _addresses(lambda name: name not in outer)
+
+
+def _addresses(is_wanted: Callable[[str | None], bool]) -> list[str]:
     with IPRoute() as netlink:
         names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
         entries = [(names.get(entry["index"]), entry.get("address")) for entry in netlink.get_addr()]
-    addresses = [ip_address(text) for name, text in entries if text and name not in outer]
+    addresses = [ip_address(text) for name, text in entries if text and is_wanted(name)]
     return sorted(str(address) for address in addresses if not (address.is_loopback or address.is_link_local))
 
 

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -25,6 +25,8 @@ _NEIGHBOUR_GROUP: Final = 1 << 2  # RTNLGRP_NEIGH is 3
 _DUMP_REQUEST: Final = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _ADDRESS, _LINK_ADDRESS = 1, 2  # NDA_DST, NDA_LLADDR
 _BUFFER: Final = 1 << 16  # the kernel fills at most 32 kB
+_REACHABLE, _BEING_ASKED = 0x02, 0x01 | 0x08 | 0x10  # linux/neighbour.h: incomplete, delay, probe
+_DISCARD_PORT: Final = 9
 _FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
@@ -47,6 +49,27 @@ def dump_table() -> list[Neighbour]:
             table += neighbours
             if is_last:
                 return table
+
+
+async def answering(macs: Collection[str], addresses: Collection[str], patience_s: float = 10.0) -> set[str]:
+    """Return those of the MAC and IP addresses that answer now, by ARP or neighbour discovery. Raises OSError.
+
+    The kernel asks by itself once a packet is to be sent there. A sleeping phone answers, or its access point does.
+    """
+
+    def known() -> list[Neighbour]:
+        return [entry for entry in dump_table() if entry.mac in macs or entry.address in addresses]
+
+    unsure = {entry.address for entry in known() if not entry.state & _REACHABLE}
+    for address in unsure.union(addresses):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:  # a link-local address, or no route
+            sock.sendto(b"", (address, _DISCARD_PORT))
+    deadline = time.monotonic() + patience_s
+    while any(entry.state & _BEING_ASKED for entry in known()) and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
+        await asyncio.sleep(0.5)
+    found = [entry for entry in known() if entry.state & _REACHABLE]
+    return {key for entry in found for key in (entry.mac, entry.address)}
 
 
 def open_events() -> socket.socket:

@@ -107,6 +107,10 @@ def networks(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
     return match(payload(ip, "daddr"), {"set": [_element(each) for each in outer]})
 
 
+def source_in(network: IpNetwork) -> NftExpression:
+    return match(payload("ip" if network.version == 4 else "ip6", "saddr"), _element(network))
+
+
 def pair_in_set(first: NftExpression, second: NftExpression, name: str, operator: str = "==") -> NftExpression:
     return match({"concat": [first, second]}, f"@{name}", operator)
 

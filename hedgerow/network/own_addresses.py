@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hedgerow.policies.network import NetworkSettings
+
 
 def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
     """Return the addresses of this machine's interfaces, without link-local ones."""
@@ -40,12 +42,12 @@ def _read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="ascii").splitlines() if path.exists() else []
 
 
-def lan_address(addresses: Sequence[str], lan: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str | None:
-    """Return the address under which devices of `lan` reach this machine, IPv4 if possible; None if there is none.
+def lan_address(addresses: Sequence[str], network: NetworkSettings) -> str | None:
+    """Return the address under which devices at home reach this machine, IPv4 if possible; None if there is none.
 
-    >>> lan_address(["127.0.0.1", "203.0.113.5", "192.168.1.2"], [ipaddress.ip_network("192.168.1.0/24")])
+    >>> lan_address(["127.0.0.1", "203.0.113.5", "192.168.1.2"], NetworkSettings())
     '192.168.1.2'
     """
     known = [address for address in map(ipaddress.ip_address, addresses) if not address.is_loopback]
-    near = sorted((address for address in known if any(address in network for network in lan)), key=lambda each: (each.version, each))
+    near = sorted((address for address in known if network.is_at_home(address)), key=lambda each: (each.version, each))
     return str(near[0]) if near else None

@@ -24,10 +24,14 @@ from hedgerow.network.nft_expressions import (
     meta,
     pair_in_set,
     payload,
+    source_in,
 )  # fmt: skip
 from hedgerow.network.nft_sets import SetElement
+from hedgerow.network.tunnel import TUNNEL_INTERFACE
+from hedgerow.policies.text.addresses import IpNetwork
 
 ORIGIN_CHAIN, ORIGIN_PRIORITY = "origin", -310  # before connections are tracked (-200), and before raw (-300)
+EXIT_CHAIN, EXIT_PRIORITY = "tunnel_exit", 99  # before srcnat (100), whose rules may name interfaces
 OWNER_TIMEOUT_S: Final = 60
 """Seconds for which an address belongs to a device without renewal, so that a stopped Hedgerow blocks nobody."""
 _SET_SIZE: Final = 8192
@@ -43,13 +47,19 @@ class Owner(NamedTuple):
     mac: bytes
 
 
-def render_origin(lan: Sequence[str]) -> list[NftCommand]:
-    """Return the commands that add the sets and the chain to the table. Open devices are left alone."""
+def render_origin(lan: Sequence[str], tunnel: Sequence[IpNetwork] = ()) -> list[NftCommand]:
+    """Return the commands that add the sets and the chain to the table. Open devices are left alone.
+
+    WireGuard checks the addresses of packets that come through the tunnel. Nobody else may send from one of these.
+    """
     commands: list[NftCommand] = []
     for suffix, _, kind in _FAMILIES.values():
         commands.append(add_pair_set(f"owned_{suffix}", [kind], _SET_SIZE))
         commands.append(add_pair_set(f"owners_{suffix}", [kind, "ether_addr"], _SET_SIZE))
     commands.append(add_base_chain(ORIGIN_CHAIN, "filter", "prerouting", ORIGIN_PRIORITY))
+    for network in tunnel:
+        is_elsewhere = meta("iifname", (TUNNEL_INTERFACE, "lo"), "!=")
+        commands.append(add_rule(ORIGIN_CHAIN, source_in(network), is_elsewhere, COUNTER, DROP, comment="forged source"))
     mac = payload("ether", "saddr")
     commands.append(add_rule(ORIGIN_CHAIN, meta("iifname", lan, "!="), ACCEPT))
     commands.append(add_rule(ORIGIN_CHAIN, match(mac, f"@{AccessState.OPEN}_macs"), ACCEPT))
@@ -58,6 +68,17 @@ def render_origin(lan: Sequence[str]) -> list[NftCommand]:
         is_owned, is_others = match(address, f"@owned_{suffix}"), pair_in_set(address, mac, f"owners_{suffix}", "!=")
         commands.append(add_rule(ORIGIN_CHAIN, is_owned, is_others, COUNTER, DROP, comment="forged source"))
     return commands
+
+
+def render_tunnel_exit(tunnel: Sequence[IpNetwork]) -> list[NftCommand]:
+    """Return the commands that give what leaves the tunnel this machine's address, since no other router knows those inside."""
+    if not tunnel:
+        return []
+    outside = meta("oifname", (TUNNEL_INTERFACE,), "!=")
+    return [
+        add_base_chain(EXIT_CHAIN, "nat", "postrouting", EXIT_PRIORITY),
+        *(add_rule(EXIT_CHAIN, source_in(network), outside, {"masquerade": None}) for network in tunnel),
+    ]
 
 
 def owners_of(neighbours: Mapping[str, str]) -> frozenset[Owner]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 
 from hedgerow.policies.model import Device
+from hedgerow.policies.text.addresses import IpAddress
 
 
 class Grade(IntEnum):
@@ -16,7 +17,7 @@ class Grade(IntEnum):
     HOST_NAME = 1  # what the device calls itself
     CLIENT_ID = 2  # a name in its settings of encrypted DNS
     ADDRESS = 3  # its IP address
-    MAC_AND_ADDRESS = 4  # the kernel sends what is for the IP address to this MAC address
+    MAC_AND_ADDRESS = 4  # the kernel sends what is for the IP address to this MAC address, or into the tunnel of this device's key
     PROXY_SIGN_IN = 5  # a name and a password
 
 
@@ -42,9 +43,14 @@ def is_enough(grade: Grade, use: Use) -> bool:
     return grade >= MINIMUM[use]
 
 
-def grade_at(device: Device, mac: str | None) -> Grade:
-    """Return the grade of a device that was recognised by the IP address of a connection. `mac` is that address's MAC, None if unknown."""
+def grade_at(device: Device, mac: str | None, address: IpAddress | None = None) -> Grade:
+    """Return the grade of a device that was recognised by the IP address of a connection. `mac` is that address's MAC, None if unknown.
+
+    An address inside the tunnel is proved by the device's key, and the gateway lets nobody else send from it.
+    """
     if device.claims is not None:
         return Grade.HOST_NAME
+    if mac is None and address is not None and device.tunnel is not None and any(address in each for each in device.tunnel.networks):
+        return Grade.MAC_AND_ADDRESS
     is_by_mac = mac is not None and (mac in device.macs or not device.known)
     return Grade.MAC_AND_ADDRESS if is_by_mac else Grade.ADDRESS

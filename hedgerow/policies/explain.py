@@ -15,7 +15,7 @@ from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.blocklists.recognition.recogniser import Recogniser
 from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, apply_allowed, decide
-from hedgerow.policies.identity import as_claimed
+from hedgerow.policies.identity import as_claimed, networks_of
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
 from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.request_context import AI_CHAT, RequestContext, build_context
@@ -69,7 +69,7 @@ def find_device(rulesets: Rulesets, name: str) -> Device | None:
     if mac is not None:
         return rulesets.devices.find_mac(mac)
     named = rulesets.policy.devices.get(name)
-    if named is not None and not (named.macs or named.networks or named.client_id or named.proxy_users):
+    if named is not None and not (named.macs or networks_of(named) or named.client_id or named.proxy_users):
         return as_claimed(named, named.id)  # it can only be recognised by its host name
     return named or rulesets.devices.find(name)
 

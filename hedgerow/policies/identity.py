@@ -129,10 +129,15 @@ def _blocked(users: Iterable[EffectiveUser]) -> set[tuple[str, str]]:
 
 def _addresses_and_networks(policy: Policy) -> tuple[dict[IpAddress, Device], list[tuple[IpNetwork, Device]]]:
     """Return devices by single address, and by network with the longest prefix first."""
-    pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
+    pairs = [(network, device) for device in policy.devices.values() for network in networks_of(device)]
     single = {network.network_address: device for network, device in pairs if network.num_addresses == 1}
     wider = [pair for pair in pairs if pair[0].num_addresses > 1]
     return single, sorted(wider, key=lambda pair: pair[0].prefixlen, reverse=True)
+
+
+def networks_of(device: Device) -> tuple[IpNetwork, ...]:
+    """Return a device's addresses at home and inside the tunnel."""
+    return device.networks if device.tunnel is None else (*device.networks, *device.tunnel.networks)
 
 
 def renamed_devices(before: Policy, after: Policy) -> dict[DeviceId, DeviceId]:

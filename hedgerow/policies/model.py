@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.device_kinds import DeviceKind
-from hedgerow.policies.network import NetworkSettings
+from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
@@ -290,10 +290,9 @@ class Person:
 class Device:
     """A device on the network. `known` is false if the policy does not name it; its id then is its address.
 
-    `profile` is resolved, as for a person. Identifiers are lower case: `macs` with colons; `client_id`, its name over encrypted DNS from
-    anywhere; `hostnames`, which prove nothing and so can only restrict; `proxy_users`, its sign-in names at the proxy, with the Argon2id
-    hash `proxy_password`. `networks` hold single addresses as /32 and /128. A shared device has `sharers` and no `person`. `is_seat`:
-    guests use it in turn. `claims`: this unknown device claims the host name of that one, whose rules hold beside its own.
+    `profile` is resolved, as for a person. Identifiers are lower case: `macs` with colons; `client_id`, its name over encrypted DNS;
+    `hostnames`, which can only restrict; `proxy_users`, its sign-in names at the proxy, with the Argon2id hash `proxy_password`. `networks`
+    hold single addresses as /32 and /128. A shared device has `sharers` and no `person`. `claims`: its host name is that device's.
     """
 
     id: DeviceId
@@ -307,7 +306,7 @@ class Device:
     known: bool = True
     origin: Origin | None = None
     sharers: tuple[str, ...] = ()
-    is_seat: bool = False
+    is_seat: bool = False  # guests use it in turn
     has_profile: bool = False  # its own, for all its users
     client_id: str | None = None
     hostnames: tuple[str, ...] = ()
@@ -315,6 +314,7 @@ class Device:
     proxy_password: str | None = field(default=None, repr=False)
     claims: DeviceId | None = None
     kind: DeviceKind | None = None  # as pages show it; None: not said
+    tunnel: TunnelPeer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class ListSource:
 
 @dataclass(frozen=True, slots=True)
 class CodeOfConduct:
-    """A café's code of conduct: its text, and the place in the policy that names its file."""
+    """A café's code of conduct, and the place in the policy that names its file."""
 
     text: str
     origin: Origin

@@ -7,7 +7,7 @@ from datetime import date
 from enum import StrEnum
 from ipaddress import ip_network
 
-from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
+from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
 from hedgerow.policies.text.log_targets import LogTarget
 
 WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
@@ -142,6 +142,54 @@ class ListSelection(StrEnum):
     RECOMMENDED = "recommended"  # also the public ones recommended for the profiles in use; the default
 
 
+TUNNEL_PORT = 51820
+TUNNEL_SUBNETS: tuple[IpNetwork, ...] = (ip_network("10.87.214.0/24"), ip_network("fd5e:3a81:c7d4:9b26::/64"))
+"""Addresses inside the tunnel: uncommon ones, since the network at which a device is may use the usual ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSettings:
+    """The WireGuard tunnel home, by which devices reach this machine at `host` and `public_port`, while it listens at `port`.
+
+    `subnets` are the addresses inside, at most one network of each family.
+    """
+
+    host: str
+    public_port: int = TUNNEL_PORT
+    port: int = TUNNEL_PORT
+    subnets: tuple[IpNetwork, ...] = TUNNEL_SUBNETS
+
+    @property
+    def endpoint(self) -> str:
+        """The host and port that devices connect to, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.public_port}" if ":" in self.host else f"{self.host}:{self.public_port}"
+
+    @property
+    def places(self) -> range:
+        """The numbers that devices can have. This machine has number 1."""
+        return range(2, min(subnet.num_addresses - (subnet.version == 4) for subnet in self.subnets))
+
+    def addresses(self, number: int = 1) -> tuple[IpNetwork, ...]:
+        """Return the addresses of the device with a number, without it those of this machine.
+
+        >>> [str(each) for each in TunnelSettings("home.example").addresses(2)]
+        ['10.87.214.2/32', 'fd5e:3a81:c7d4:9b26::2/128']
+        """
+        return tuple(ip_network(subnet[number]) for subnet in self.subnets)
+
+    def has(self, address: IpAddress) -> bool:
+        """Return True for an address inside."""
+        return any(address in subnet for subnet in self.subnets)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelPeer:
+    """A device's end of the tunnel home: its public key (base64) and its addresses inside, from which only it can send."""
+
+    key: str
+    networks: tuple[IpNetwork, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """Settings of the whole network. Clients outside `lan` are refused. `upstream` empty: the system's resolvers.
@@ -170,6 +218,11 @@ class NetworkSettings:
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
     log_to: tuple[LogTarget, ...] = ()  # places for JSON lines of what is recorded, beside the journal
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
+    tunnel: TunnelSettings | None = None
+
+    def is_at_home(self, address: IpAddress) -> bool:
+        """Return True for an address of `lan` that is not one inside the tunnel."""
+        return any(address in network for network in self.lan) and not (self.tunnel is not None and self.tunnel.has(address))
 
     @property
     def house(self) -> tuple[IpNetwork, ...]:

@@ -12,7 +12,7 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, strictest_content, strictest_layers, strictest_settings
 from hedgerow.policies.expiry import ExpiringRule, expiring_rules
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.identity import honours_host_name
+from hedgerow.policies.identity import honours_host_name, networks_of
 from hedgerow.policies.model import Device, DeviceId, Policy, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.network import ListSelection
 from hedgerow.policies.text.addresses import format_network
@@ -127,7 +127,7 @@ def _device_differences(old: Device, new: Device) -> Iterator[str]:
 
 
 def _identifiers(device: Device) -> tuple[object, ...]:
-    return (device.macs, device.networks, device.client_id, device.hostnames, device.proxy_users)
+    return (device.macs, networks_of(device), device.client_id, device.hostnames, device.proxy_users)
 
 
 def _differences(old: tuple[EffectiveUser, ...], new: tuple[EffectiveUser, ...]) -> Iterator[str]:

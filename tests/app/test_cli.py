@@ -13,7 +13,7 @@ import typer
 from hedgerow.app import cli
 from hedgerow.app.cli import GROUPS, make_cli
 
-WITHOUT_JSON = {"up", "kept", "ca export", "gateway run", "away dns"}
+WITHOUT_JSON = {"up", "kept", "ca export", "gateway run", "away dns", "away add"}
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
     *("Allow", "Begin", "Check", "Close", "Compile", "Connect", "Copy", "Count", "End", "Erase", "Explain", "Extend", "Fetch", "Give"),

@@ -97,6 +97,8 @@ FORMS = {
     "/devices/change": {"device": "mia-tablet", "name": "mine", "owner": "person:tom"},
     "/devices/give": {"device": "mia-tablet", "person": "tom"},
     "/devices/mia-tablet/away": {},
+    "/devices/mia-tablet/away/tunnel": {"form": "qr"},
+    "/devices/mia-tablet/away/tunnel/remove": {},
     "/devices/remove": {"device": "mia-tablet"},
     "/devices/seat": {"seat": "seat-9", "place": "192.168.1.59"},
     "/devices/seat/rename": {"seat": "seat-1", "name": "window"},

@@ -1,14 +1,19 @@
-"""Files by which devices keep their rules away from home."""
+"""Files by which devices keep their rules away from home: through the tunnel, or by encrypted DNS."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import plistlib
+from base64 import b64decode
 
+import httpx
 import pytest
+from web_server import TOKEN, Web
 
 from hedgerow.dashboards.away import AwayFile, away_file
 from hedgerow.dashboards.control import EncryptedDns
+from hedgerow.network.tunnel import public_key_of
 
 ID = "5d0c2ab81e6f4397a2d4f80b6c11e93a"
 BOTH = EncryptedDns("dns.home.example", 443, 853, b"the CA")
@@ -68,3 +73,100 @@ def test_browsers_get_policies_that_do_not_fall_back() -> None:
 )
 def test_no_file_for_what_the_system_cannot_reach(form: AwayFile, dns: EncryptedDns) -> None:
     assert away_file(form, dns, "pc", ID) is None
+
+
+def with_tunnel(web: Web) -> None:
+    web.policy_path.write_text(
+        "network: {tunnel: {endpoint: 'home.example:4500'}}\ndevices: {phone: {ip: 192.168.1.9}, laptop: {ip: 192.168.1.8}}\n"
+    )
+
+
+def client(web: Web) -> httpx.Client:
+    headers = {"authorization": f"Bearer {TOKEN}", "origin": web.url}
+    return httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers=headers, follow_redirects=True)
+
+
+def opened(web: Web, device: str = "phone", **order: object) -> httpx.Response:
+    with client(web) as api:
+        return api.post(f"/api/v1/devices/{device}/tunnel", json=order)
+
+
+def ini(config: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read_string(config)
+    return parser
+
+
+def test_a_file_for_wireguard_has_the_only_copy_of_the_key(web: Web) -> None:
+    with_tunnel(web)
+    config = ini(opened(web).text)
+    tunnel = web.control.policy().devices["phone"].tunnel
+    assert tunnel is not None
+    private = b64decode(config["Interface"]["PrivateKey"])
+    assert public_key_of(private) == tunnel.key
+    assert config["Interface"]["PrivateKey"] not in web.policy_path.read_text()
+    assert config["Interface"]["Address"] == "10.87.214.2/32, fd5e:3a81:c7d4:9b26::2/128"
+    assert config["Interface"]["DNS"] == "10.87.214.1, fd5e:3a81:c7d4:9b26::1"
+    assert config["Peer"]["Endpoint"] == "home.example:4500"
+    assert config["Peer"]["AllowedIPs"] == "0.0.0.0/0, ::/0"
+    assert len(b64decode(config["Peer"]["PresharedKey"])) == 32
+
+
+def test_a_second_file_replaces_the_key_and_keeps_the_address(web: Web) -> None:
+    with_tunnel(web)
+    first, second = (ini(opened(web).text) for _ in range(2))
+    assert first["Interface"]["PrivateKey"] != second["Interface"]["PrivateKey"]
+    assert first["Peer"]["PresharedKey"] != second["Peer"]["PresharedKey"]
+    assert first["Interface"]["Address"] == second["Interface"]["Address"]
+    assert ini(opened(web, "laptop").text)["Interface"]["Address"].startswith("10.87.214.3/32")
+
+
+def test_names_alone_need_the_resolver_and_the_pages(web: Web) -> None:
+    with_tunnel(web)
+    config = ini(opened(web, only_dns=True).text)
+    assert config["Peer"]["AllowedIPs"] == "10.87.214.1/32, fd5e:3a81:c7d4:9b26::1/128, 192.168.1.2/32"
+
+
+def test_an_apple_device_closes_the_tunnel_in_the_wifi_at_home(web: Web) -> None:
+    with_tunnel(web)
+    profile = plistlib.loads(opened(web, format="apple", home_wifi=["Home 5 GHz"]).content)
+    (payload,) = profile["PayloadContent"]
+    assert (payload["PayloadType"], payload["VPNType"], payload["VPNSubType"]) == ("com.apple.vpn.managed", "VPN", "com.wireguard.ios")
+    assert ini(payload["VendorConfig"]["WgQuickConfig"])["Peer"]["Endpoint"] == payload["VPN"]["RemoteAddress"] == "home.example:4500"
+    assert payload["VPN"]["OnDemandRules"] == [{"Action": "Disconnect", "SSIDMatch": ["Home 5 GHz"]}, {"Action": "Connect"}]
+
+
+def test_the_api_lists_and_removes_tunnels(web: Web) -> None:
+    with_tunnel(web)
+    opened(web)
+    with client(web) as api:
+        (known,) = api.get("/api/v1/tunnels").json()
+        assert known["device"] == "phone"
+        assert known["addresses"] == ["10.87.214.2", "fd5e:3a81:c7d4:9b26::2"]
+        assert api.delete("/api/v1/devices/phone/tunnel").status_code == 204
+        assert api.get("/api/v1/tunnels").json() == []
+        assert api.delete("/api/v1/devices/phone/tunnel").json()["detail"] == "phone has no tunnel."
+
+
+@pytest.mark.parametrize("device", ["nobody", "192.168.1.7"])
+def test_no_tunnel_for_a_device_without_a_name(web: Web, device: str) -> None:
+    with_tunnel(web)
+    assert opened(web, device).status_code == 422
+
+
+def test_no_tunnel_where_the_policy_has_none(web: Web) -> None:
+    web.policy_path.write_text("devices: {phone: {ip: 192.168.1.9}}\n")
+    assert opened(web).status_code == 422
+    assert "tunnel" not in web.policy_path.read_text()
+
+
+def test_the_page_shows_a_code_once(web: Web) -> None:
+    with_tunnel(web)
+    with client(web) as browser:
+        page = browser.post("/devices/phone/away/tunnel", data={"form": "qr"}).text
+        assert "<svg" in page[page.index("It is not shown again") :]
+        again = browser.get("/devices/phone/away").text
+        assert "It is not shown again" not in again
+        assert "Last connected" in again
+        assert browser.post("/devices/phone/away/tunnel", data={"form": "wg-quick", "only_dns": "yes"}).text.startswith("[Interface]")
+        assert "Last connected" not in browser.post("/devices/phone/away/tunnel/remove").text

@@ -42,6 +42,7 @@ GATEWAYS = {
     "router": Gateway(("br-lan",), RedirectPorts(53, 3129, (80, 443, 8443)), allow_ssh=True, flows=FLOWS, local=LOCAL),
     "names-only": Gateway(("br-lan", "wlan0"), RedirectPorts(5300), any_destination=True, flows=FLOWS),
     "strict": Gateway(("br-lan",), RedirectPorts(53, 3129), strict=True),
+    "tunnel": Gateway(("lan",), RedirectPorts(53, 3129), tunnel=(ip_network("10.87.214.0/24"), ip_network("fd5e:3a81:c7d4:9b26::/64"))),
     "one-armed": Gateway(("eth0",), RedirectPorts(53), one_armed=True, strict=True, allow_ipsec=True),
 }
 

@@ -144,3 +144,30 @@ def test_malformed_datagrams_raise_oserror_at_most(datagram: bytes) -> None:
         parse_dump(datagram)
     except OSError:
         pass
+
+
+ANSWERING = """
+import asyncio
+from hedgerow.network.neighbours import answering
+print(*sorted(asyncio.run(answering({"02:00:00:00:00:2a", "02:00:00:00:00:2b"}, {"192.0.2.9"}))))
+"""
+
+
+@pytest.mark.root
+def test_a_device_that_has_left_does_not_answer() -> None:
+    """The kernel keeps the entry of a device for as long as there are few: only asking shows that it has left."""
+    with a_network() as inside:
+        other = f"hedgerow-{os.getpid()}-other"
+        run("ip", "netns", "add", other)
+        try:
+            run(*inside, "ip", "link", "set", "lan1", "netns", other)
+            run(*inside, "ip", "address", "add", "192.0.2.1/24", "dev", "lan0")
+            run("ip", "-n", other, "link", "set", "lan1", "address", "02:00:00:00:00:2a", "up")
+            run("ip", "-n", other, "address", "add", "192.0.2.7/24", "dev", "lan1")
+            run(*inside, "sysctl", "-qw", "net.ipv4.neigh.lan0.delay_first_probe_time=0", "net.ipv4.neigh.lan0.retrans_time_ms=100")
+            run(*inside, "ip", "neigh", "replace", "192.0.2.7", "lladdr", "02:00:00:00:00:2a", "dev", "lan0", "nud", "stale")
+            run(*inside, "ip", "neigh", "replace", "192.0.2.8", "lladdr", "02:00:00:00:00:2b", "dev", "lan0", "nud", "stale")
+            found = run(*inside, sys.executable, "-P", "-c", ANSWERING).split()
+        finally:
+            run("ip", "netns", "delete", other)
+    assert found == ["02:00:00:00:00:2a", "192.0.2.7"]

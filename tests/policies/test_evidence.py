@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hedgerow.blocklists.sources import starter_sources
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.evidence import Grade, Use, grade_at, is_enough
 from hedgerow.policies.model import Device, DeviceId, Request, RequestKind
+from hedgerow.policies.network import TunnelPeer
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import ActiveMinute
@@ -39,6 +41,14 @@ devices: {console: {hostname: mias-console}}
 )
 def test_grade_of_a_connection(device: Device, mac: str | None, grade: Grade) -> None:
     assert grade_at(device, mac) is grade
+
+
+def test_an_address_inside_the_tunnel_is_as_good_as_a_mac() -> None:
+    """Unless a MAC address is known for it, which nothing that comes through the tunnel has."""
+    phone = replace(TABLET, macs=(), tunnel=TunnelPeer("key", (ip_network("10.87.214.2"),)))
+    inside, outside = ip_address("10.87.214.2"), ip_address("192.168.1.9")
+    assert grade_at(phone, None, inside) is Grade.MAC_AND_ADDRESS
+    assert grade_at(phone, None, outside) is grade_at(phone, MAC, inside) is Grade.ADDRESS
 
 
 def test_weak_evidence_gives_no_access() -> None:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from hedgerow.app.commands.options import StateOption, call_api_bytes, fail
-from hedgerow.dashboards.away import AwayFile
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_bytes, fail, print_json, print_result
+from hedgerow.dashboards.away import AwayFile, TunnelFile
+
+HomeWifi = Annotated[
+    list[str] | None, typer.Option("--home-wifi", metavar="NAME", help="A Wi-Fi network in which an Apple device does not use it.")
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The output file (default: standard output).")]
+
+
+class TunnelFormat(StrEnum):
+    """Forms of a device's end of the tunnel."""
+
+    WG_QUICK = "wg-quick"
+    QR = "qr"
+    APPLE = "apple"
+
 
 app = typer.Typer(help="Let devices keep their rules away from home.", no_args_is_help=True)
 
@@ -26,14 +43,67 @@ def dns(
     form: Annotated[
         AwayFile, typer.Option("--for", help="The system: a profile, policies for a browser, or a script for Windows 11.")
     ] = AwayFile.APPLE,
-    home_wifi: Annotated[
-        list[str] | None, typer.Option("--home-wifi", metavar="NAME", help="A Wi-Fi network in which an Apple device does not use it.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The output file (default: standard output).")] = None,
+    home_wifi: HomeWifi = None,
+    out: Out = None,
     state: StateOption = None,
 ) -> None:
     """Write a file by which a device asks Hedgerow over encrypted DNS everywhere. It has the device's id: hand it to nobody else."""
-    data = call_api_bytes(state, f"/devices/{quote(device, safe='')}/away/{form.value}", home_wifi=home_wifi or [])
+    _write(call_api_bytes(state, f"/devices/{quote(device, safe='')}/away/{form.value}", home_wifi=home_wifi or []), out)
+
+
+@app.command()
+def add(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device of the policy.")],
+    form: Annotated[
+        TunnelFormat, typer.Option("--format", help="A file for WireGuard, its QR code, or a profile for WireGuard on Apple's systems.")
+    ] = TunnelFormat.WG_QUICK,
+    only_dns: Annotated[
+        bool, typer.Option("--only-dns/--all-traffic", help="Send names and the block page through the tunnel only, not all traffic.")
+    ] = False,
+    home_wifi: HomeWifi = None,
+    out: Out = None,
+    state: StateOption = None,
+) -> None:
+    """Give a device its end of the tunnel home, or a new key for it. The device's key is printed once and kept nowhere else."""
+    wanted = TunnelFile.WG_QUICK if form is TunnelFormat.QR else TunnelFile(form.value)
+    body = {"format": wanted.value, "only_dns": only_dns, "home_wifi": home_wifi or []}
+    data = call_api_bytes(state, f"/devices/{quote(device, safe='')}/tunnel", "POST", **body)
+    _write(_qr_text(data) if form is TunnelFormat.QR else data, out)
+
+
+@app.command()
+def remove(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device that has an end of the tunnel.")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a device's end of the tunnel home away, at once."""
+    call_api(state, "DELETE", f"/devices/{quote(device, safe='')}/tunnel")
+    print_result(as_json, {"device": device, "tunnel": None}, f"{device} has no tunnel home any more.")
+
+
+@app.command("list")
+def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show the devices with an end of the tunnel home, with the time of their last handshake and their bytes."""
+    found = call_api(state, "GET", "/tunnels")
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        seen = f"{datetime.fromtimestamp(each['handshake']):%Y-%m-%d %H:%M:%S}" if each["handshake"] else "no handshake yet"
+        print(f"{each['device']}: {', '.join(each['addresses'])}; {seen}; {each['received']} bytes in, {each['sent']} out")
+
+
+def _qr_text(config: bytes) -> bytes:
+    """Return the QR code of a file for a terminal, which WireGuard's apps scan."""
+    import segno
+
+    out = io.StringIO()
+    segno.make(config.decode(), error="l", micro=False).terminal(out, compact=True)
+    return out.getvalue().encode()
+
+
+def _write(data: bytes, out: Path | None) -> None:
     try:
         if out is None:
             sys.stdout.buffer.write(data)

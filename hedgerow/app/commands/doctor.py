@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, state_directory
 from hedgerow.app.doctor.bypasses import UnknownDevice, check_device
-from hedgerow.app.doctor.checks import Finding, Health, run_checks
+from hedgerow.app.doctor.checks import run_checks
+from hedgerow.app.doctor.findings import Finding, Health
 from hedgerow.network.gateway import GatewayError
 
 _SHOWN = {Health.GOOD: "[green]good[/]  ", Health.UNSURE: "[yellow]unsure[/]", Health.BAD: "[red]bad[/]   "}

@@ -22,6 +22,7 @@ from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.network.access_state import AccessState, DeviceStates
 from hedgerow.network.gateway_rules import Gateway, render_table
+from hedgerow.network.tunnel import TUNNEL_INTERFACE
 
 app = typer.Typer(help="Force devices through Hedgerow, on the machine that is their router (nftables).", no_args_is_help=True)
 
@@ -191,7 +192,7 @@ def _configuration(state: Path, lan: list[str] | None, **options: bool | None) -
 
 def _only_lan() -> tuple[str, ...]:
     """The only interface that does not lead to the internet. With several, a guess could guard the wrong side."""
-    inner = [name for name in interfaces.interface_names() if name not in interfaces.uplinks()]
+    inner = [name for name in interfaces.interface_names() if name not in {*interfaces.uplinks(), TUNNEL_INTERFACE}]
     if len(inner) != 1:
         names = ", ".join(interfaces.interface_names()) or "none"
         raise nftables.GatewayError(f"Name the interface of the devices with --lan. There are {names}.")
@@ -214,7 +215,8 @@ def _view(state: Path) -> LoadedSnapshot:
 def _description(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]:
     ports = ", ".join(map(str, gateway.redirect_ports.redirected_ports))
     traffic = f"DNS and web (ports {ports})" if ports else "DNS"
-    yield f"On {', '.join(gateway.lan)}{' (which also leads to the internet)' if gateway.one_armed else ''}, in the table inet hedgerow:"
+    places = ", ".join(gateway.guarded)
+    yield f"On {places}{' (which also leads to the internet)' if gateway.one_armed else ''}, in the table inet hedgerow:"
     yield f"  guarded, held and closed devices: {traffic} is redirected to Hedgerow, whatever its destination"
     yield "  guarded devices: other resolvers, encrypted DNS (port 853, known addresses), QUIC, web proxies and tunnels are refused"
     if gateway.allow_ipsec:
@@ -238,7 +240,7 @@ def _description(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]
 def _warnings(gateway: Gateway) -> Iterator[str]:
     if gateway.redirect_ports.pages is None:
         yield "only devices that use Hedgerow as their proxy send it web traffic: start it with `hedgerow up --transparent 0.0.0.0:3129`"
-    others = sorted({*interfaces.interface_names()} - {*gateway.lan} - interfaces.uplinks())
+    others = sorted({*interfaces.interface_names()} - {*gateway.guarded} - interfaces.uplinks())
     if others:
         yield f"devices on {', '.join(others)} are not forced through Hedgerow: if there are any, name the interface with --lan too"
     yield from _path_warnings(gateway)

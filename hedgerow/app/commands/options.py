@@ -74,9 +74,9 @@ def call_api_text(state: Path | None, path: str, **query: Any) -> str:
     return _request(state, "GET", path, **query).text
 
 
-def call_api_bytes(state: Path | None, path: str, **query: Any) -> bytes:
+def call_api_bytes(state: Path | None, path: str, method: str = "GET", **body: Any) -> bytes:
     """Like `call_api`, for a file."""
-    return _request(state, "GET", path, **query).content
+    return _request(state, method, path, **body).content
 
 
 def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:

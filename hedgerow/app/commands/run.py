@@ -163,7 +163,7 @@ def _page_places(network: NetworkSettings, dns: Endpoint) -> tuple[Endpoint, ...
     A machine that is the resolver of its network takes the ports even if names do not lead to the page yet: the guide and the settings
     can then switch it on. With `wpad`, browsers also find the proxy at port 80 of this machine's address.
     """
-    own = lan_address(own_addresses(), network.lan)
+    own = lan_address(own_addresses(), network)
     here = (own,) if own is not None else ()
     places = [Endpoint(address, 80) for address in here] if network.wpad else []
     resolver, is_resolver = network.resolver, dns.port == DEFAULT_PORTS["dns"][0] and dns.host in (own, *WILDCARD_HOSTS)

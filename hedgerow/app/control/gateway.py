@@ -27,6 +27,7 @@ from hedgerow.network.gateway_rules import Gateway, RedirectPorts
 from hedgerow.network.nft_sets import SetWriter
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.network import LOCAL_NETWORKS, NetworkSettings
+from hedgerow.policies.text.addresses import IpNetwork
 
 log = logging.getLogger("hedgerow.gateway")
 
@@ -128,6 +129,7 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
         config.any_destination,
         network.flows,
         tuple(dict.fromkeys((*LOCAL_NETWORKS, *network.house))),
+        network.tunnel.subnets if network.tunnel is not None else (),
     )
 
 
@@ -164,6 +166,11 @@ class GatewayController:
     def is_in_place(self) -> bool:
         """True while the table is installed as it should be."""
         return self._in_force is not None
+
+    @property
+    def guarded_tunnel(self) -> tuple[IpNetwork, ...]:
+        """The addresses of the tunnel home that the installed table knows; empty while there is no table."""
+        return self._in_force[0].tunnel if self._in_force is not None else ()
 
     async def run(self) -> None:
         """Reconcile until cancelled."""

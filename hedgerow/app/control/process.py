@@ -37,6 +37,7 @@ from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.snapshot_repair import SnapshotRepair
 from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.time import TimeService
+from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.ipc import InheritedSockets, StartProblem
@@ -54,7 +55,7 @@ from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
-from hedgerow.journal.messages import SNAPSHOT_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, SiteSeen, WorkerMessage
+from hedgerow.journal.messages import SNAPSHOT_LEVEL, TUNNEL_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, SiteSeen, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
@@ -115,6 +116,7 @@ class ControlProcess:
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
         self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
         self.time = TimeService(self._publisher)
+        self.tunnel = TunnelService(settings, lambda: self._publisher.policy)
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
@@ -164,6 +166,7 @@ class ControlProcess:
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
+            tasks.create_task(TunnelWatch(self.tunnel, lambda: publisher.view, self.notices.enqueue).run())
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
             tasks.create_task(
                 DeviceDiscovery(
@@ -257,6 +260,8 @@ class ControlProcess:
                         self._publisher.applied.note(delivery.worker, int(value))
                         if not value:  # that of last resort
                             self._repair.suspect()
+                    case GaugeLevel(name, (key, what), value) if name == TUNNEL_LEVEL:
+                        self.tunnel.note(key, what, value)
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
                     case ActiveMinute():
@@ -303,6 +308,7 @@ class ControlProcess:
             *(self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services),
             request_access=lambda asked: self._remember([asked]),
             sites=self.sites,
+            tunnel=self.tunnel,
         )
         app = create_app(parts)
         app.state.warm()

@@ -38,6 +38,7 @@ from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
+from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.unlisted import may_be_remembered
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
@@ -140,7 +141,7 @@ class WebControl(EnforcedRules):
             return listening.host
         if not ipaddress.ip_address(address).is_loopback:
             return address
-        return lan_address(own_addresses(), self.policy().network.lan) or address
+        return lan_address(own_addresses(), self.policy().network) or address
 
     async def accept_list(self, name: str) -> None:
         try:
@@ -162,7 +163,7 @@ class WebControl(EnforcedRules):
         device = view.rulesets.devices.find(address, mac)
         if device is None:
             return None
-        grade = grade_at(device, mac)
+        grade = grade_at(device, mac, parse_client_address(address))
         ruleset = view.rulesets.ruleset(device, time.time())
         closed = ruleset.closed
         is_captive = closed is not None and closed.reason in WELCOME_REASONS

@@ -11,11 +11,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import httpx
@@ -24,10 +22,10 @@ from hedgerow.app.control.discovery import unreadable_lease_files
 from hedgerow.app.control.gateway import GatewayConfig, is_unmodified
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.control_client import control_client, problem_of_control
+from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.workers.upstreams import open_policy_upstreams
 from hedgerow.codec import decode, encode
 from hedgerow.confinement import LACKING_TEXT, Limit, missing_limits
@@ -35,6 +33,7 @@ from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, covera
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
+from hedgerow.network.tunnel import has_interface
 from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
@@ -44,47 +43,7 @@ from hedgerow.proxy.scanners import pictures
 
 MAX_LIST_AGE_S = 3 * 24 * 3600.0
 MIN_FREE_BYTES = 200 * 1024 * 1024
-
-
-class Health(StrEnum):
-    GOOD = "good"
-    UNSURE = "unsure"  # works with a limitation, or can't be checked from here
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of a check: its subject, its state, and the remedy, empty if there is nothing to do."""
-
-    what: str
-    health: Health
-    found: str
-    mend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """The installation that is checked. `snapshot` is None if it has never filtered."""
-
-    state: Path
-    settings: Settings | None
-    snapshot: Snapshot | None
-
-    @staticmethod
-    def of(state: Path) -> Installation:
-        try:
-            settings = Settings.load(state)
-        except (OSError, ValueError):
-            settings = None
-        try:
-            snapshot = Snapshot.in_force(state)
-        except (OSError, ValueError):
-            snapshot = None
-        return Installation(state, settings, snapshot)
-
-    @property
-    def policy(self) -> Policy | None:
-        return self.snapshot.policy if self.snapshot else None
+CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")  # RFC 6598
 
 
 def run_checks(state: Path) -> list[Finding]:
@@ -97,10 +56,6 @@ def run_checks(state: Path) -> list[Finding]:
         except (OSError, ValueError) as error:
             findings.append(Finding(check.__name__.removeprefix("check_"), Health.UNSURE, f"can't be checked: {error_text(error)}"))
     return findings
-
-
-def good_finding(what: str, found: str) -> Finding:
-    return Finding(what, Health.GOOD, found)
 
 
 def check_running(installation: Installation) -> Iterator[Finding]:
@@ -235,8 +190,8 @@ def check_policy(installation: Installation) -> Iterator[Finding]:
         yield good_finding("policy file", f"{path} is valid" if path else "none: everybody is filtered as a child aged 8 to 12")
     except PolicyError as error:
         yield Finding("policy file", Health.BAD, f"{len(error.problems)} mistakes in {path}", f"hedgerow check {path}")
-    lan = policy.network.lan
-    outside = [text for text in interfaces.lan_addresses() if not any(ip_address(text) in network for network in lan)]
+    served = (*policy.network.lan, *(policy.network.tunnel.subnets if policy.network.tunnel is not None else ()))
+    outside = [text for text in interfaces.lan_addresses() if not any(ip_address(text) in network for network in served)]
     if outside:
         found = f"devices in the networks of these addresses are refused: {', '.join(outside)}"
         yield Finding("lan", Health.BAD, found, "add their networks to network.lan in the policy")
@@ -306,6 +261,36 @@ def check_gateway(installation: Installation) -> Iterator[Finding]:
         yield Finding("gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend)
     else:
         yield good_finding("gateway", f"in place on {', '.join(config.lan)}{', strict' if config.strict else ''}")
+
+
+def check_tunnel(installation: Installation) -> Iterator[Finding]:
+    """Check the tunnel home, and that devices can reach it from the internet, as far as this machine's addresses tell."""
+    tunnel = installation.policy.network.tunnel if installation.policy is not None else None
+    if tunnel is None or installation.policy is None:
+        return
+    if any(device.tunnel for device in installation.policy.devices.values()) and not has_interface():
+        mend = "hedgerow gateway apply, apt install wireguard-tools, and see the log of the gateway"
+        yield Finding("tunnel home", Health.BAD, "devices have one, but it is not up", mend)
+        return
+    found, mend = describe_line(interfaces.uplink_addresses())
+    found = f"listens at UDP port {tunnel.port}; {found}"
+    yield Finding("tunnel home", Health.UNSURE, found, mend) if mend else good_finding("tunnel home", found)
+
+
+def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
+    """Return if devices on the internet can reach the owner of these addresses, and the remedy, empty if nothing is to be done.
+
+    >>> [describe_line([address])[0] for address in ("45.55.10.7", "100.64.3.9", "192.168.1.2")]
+    ['the line has a public address', 'the line is behind carrier-grade NAT', 'another router is in front']
+    """
+    known = [address for address in map(ip_address, addresses) if not address.is_link_local]
+    if any(address.version == 4 and not address.is_private and address not in CARRIER_GRADE_NAT for address in known):
+        return "the line has a public address", ""
+    six = " Or let the endpoint's name lead to this machine's IPv6 address." if any(address.is_global for address in known) else ""
+    if any(address in CARRIER_GRADE_NAT for address in known):
+        mend = "ask the provider for a public IPv4 address, or forward the port at a rented server: see docs/away.md."
+        return "the line is behind carrier-grade NAT", mend + six
+    return "another router is in front", "forward the UDP port there, and check that router's own address: see docs/away.md." + six
 
 
 def check_files(installation: Installation) -> Iterator[Finding]:
@@ -388,8 +373,8 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_leases, check_clock, check_files,
-    check_confinement, check_pictures,
+    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel, check_leases, check_clock,
+    check_files, check_confinement, check_pictures,
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def portal_url(network: NetworkSettings, settings: Settings) -> str:
     """The URL of the personal page, as devices of the network reach it; empty if we have no address in their network."""
     host: str | None = settings.web.host
     if host in WILDCARD_HOSTS:
-        host = lan_address(own_addresses(), network.lan)
+        host = lan_address(own_addresses(), network)
     return f"http://{Endpoint(host, settings.web.port)}/device" if host is not None else ""
 
 

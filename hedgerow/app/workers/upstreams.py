@@ -118,7 +118,7 @@ def _wpad_records(network: NetworkSettings) -> tuple[LocalRecord, ...]:
 
 def _is_in_lan(text: str, network: NetworkSettings) -> bool:
     address = ip_address(text)
-    return not address.is_loopback and any(address in lan for lan in network.lan)
+    return not address.is_loopback and network.is_at_home(address)
 
 
 def _ddr_of(policy: Policy, settings: Settings) -> DesignatedResolver | None:

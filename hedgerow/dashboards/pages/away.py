@@ -1,24 +1,35 @@
-"""The page that lets a device keep its rules away from home: files for its system, and its id."""
+"""The page that lets a device keep its rules away from home: its end of the tunnel, or files for its system and its id."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Query, Request
+from fastapi import Form, Query, Request
+from markupsafe import Markup
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.away import away_response
-from hedgerow.dashboards.away import AwayFile, away_document, away_file, away_settings
-from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.devices import client_id_edit
+from hedgerow.dashboards.away import AwayFile, TunnelFile, TunnelShape, away_document, away_file, away_settings, open_tunnel
+from hedgerow.dashboards.control import InvalidInput, TunnelControl
+from hedgerow.dashboards.edits.devices import client_id_edit, close_tunnel_edit
 from hedgerow.dashboards.edits.household import find_device
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import MANAGE, get, post
-from hedgerow.dashboards.words.languages import message
+from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.network.tunnel import PeerActivity
 
 AWAY_PATH = "/devices/{device}/away"
+
+
+class PageForm(StrEnum):
+    """Forms of a new end of the tunnel: a code on the page, or a file."""
+
+    QR = "qr"
+    WG_QUICK = "wg-quick"
+    APPLE = "apple"
 
 
 class AwayPages(PageGroup):
@@ -32,16 +43,55 @@ class AwayPages(PageGroup):
         if form is not None:
             names = [home_wifi] if home_wifi else []
             return away_response(away_document(self._context.control, form, device, names))
-        control = self._context.control
+        return self._away(request, device)
+
+    def _away(self, request: Request, device: str, new_code: Markup | None = None) -> Response:
+        """Show the page, with the QR code of a new end of the tunnel."""
+        control, tunnel = self._context.control, self._context.tunnel
         known = find_device(control.policy(), device)
+        values: dict[str, Any] = {"device": known, "dns": control.encrypted_dns(), "forms": {}, "code_of_tunnel": new_code}
+        values["end"] = tunnel.activity(known) if tunnel is not None else PeerActivity()
+        values["problem"] = self._problem_of_tunnel(request)
         try:
             dns, client_id = away_settings(control, device)
         except InvalidInput:
-            return self._page(request, "away.html", device=known, dns=control.encrypted_dns(), forms={})
-        forms = {form.value for form in AwayFile if away_file(form, dns, device, client_id) is not None}
-        host = dns.host(client_id)
-        code = qr_code(host) if host is not None else None
-        return self._page(request, "away.html", device=known, dns=dns, forms=forms, host=host, code=code, url=dns.url(client_id))
+            return self._page(request, "away.html", **values)
+        values["forms"] = {form.value for form in AwayFile if away_file(form, dns, device, client_id) is not None}
+        values["host"], values["url"] = dns.host(client_id), dns.url(client_id)
+        values["code"] = qr_code(values["host"]) if values["host"] is not None else None
+        return self._page(request, "away.html", **values)
+
+    @post(AWAY_PATH + "/tunnel", MANAGE)
+    async def open_tunnel(
+        self, request: Request, device: str, form: Annotated[PageForm, Form()], only_dns: Annotated[bool, Form()] = False,
+        home_wifi: Annotated[str, Form(max_length=32)] = "",
+    ) -> Response:  # fmt: skip
+        """Give a device an end of the tunnel, or a new key for it, as a file or as a code on the page."""
+        context, shape = self._context, TunnelShape(only_dns, (home_wifi,) if home_wifi else ())
+        summary = language_of(request).gettext(message("Tunnel home: %(device)s"), device=device)
+        kind = TunnelFile.WG_QUICK if form is PageForm.QR else TunnelFile(form.value)
+        home, actor = self._tunnel().home(), principal_of(request).name
+        document = await open_tunnel(context.control, home, context.editor, actor, summary, device, kind, shape)
+        return self._away(request, device, qr_code(document.data.decode())) if form is PageForm.QR else away_response(document)
+
+    @post(AWAY_PATH + "/tunnel/remove", MANAGE)
+    async def close_tunnel(self, request: Request, device: str) -> Response:
+        """Take a device's end of the tunnel away."""
+        edit = close_tunnel_edit(self._context.policy(), device)
+        change = await self._change(request, message("No tunnel home: %(device)s"), edit, device=device)
+        return redirect_after_save(AWAY_PATH.format(device=quote(device, safe="")), change)
+
+    def _problem_of_tunnel(self, request: Request) -> str:
+        try:
+            self._tunnel().home()
+        except InvalidInput as error:
+            return language_of(request).gettext(error.text, **error.values)
+        return ""
+
+    def _tunnel(self) -> TunnelControl:
+        if self._context.tunnel is None:
+            raise InvalidInput("There is no tunnel here.")
+        return self._context.tunnel
 
     @post(AWAY_PATH, MANAGE)
     async def new_id(self, request: Request, device: str) -> Response:

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.api.time import TimeControl
-from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, InvalidInput, SiteCorrections
+from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, InvalidInput, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit
@@ -93,6 +93,7 @@ class PageContext:
     notices: NoticeDispatcher | None = None
     request_access: Callable[[AccessRequest], None] = lambda _request: None
     sites: SiteCorrections | None = None
+    tunnel: TunnelControl | None = None
 
     @property
     def activity(self) -> ActivityReader:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hedgerow.policies.model import Device, DeviceId, Person, Profile
-from hedgerow.policies.network import NetworkSettings
+from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.reading.network_settings import known_profile, read_device_address
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.rules import RulesReader
-from hedgerow.policies.reading.schema import RawDevice, RawPolicy
+from hedgerow.policies.reading.schema import RawDevice, RawPolicy, RawTunnelPeer
 from hedgerow.policies.text.addresses import IpNetwork, format_network, parse_mac, parse_network
 from hedgerow.policies.text.suggestions import did_you_mean, meant_mac, suggest, with_hint
-from hedgerow.policies.text.yaml_tree import KeyPath
+from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
 SEAT_PROFILE = "seat-child"
 
 _HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
-_WAYS = ("mac", "ip", "cidr", "client_id", "hostname", "proxy_user")
+_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")  # 32 bytes
+_WAYS = ("mac", "ip", "cidr", "client_id", "hostname", "proxy_user", "tunnel")
 
 
 class _NameForm(NamedTuple):
@@ -48,7 +49,7 @@ class DevicesReader:
         self._taken: dict[tuple[str, object], str] = {}
 
     def read(self, raw: RawPolicy) -> dict[str, Device]:
-        names = self._listed("devices") | self._listed("seats")
+        names = {*_listed(self._tree, "devices"), *_listed(self._tree, "seats")}
         unnamed: dict[str, KeyPath] = {}
         for person, entry in raw.people.items():
             for index, item in enumerate(entry.devices):
@@ -82,10 +83,6 @@ class DevicesReader:
             return
         owners.append(person)
 
-    def _listed(self, section: str) -> set[str]:
-        listed = self._tree.value.get(section) if isinstance(self._tree.value, dict) else None
-        return set(listed) if isinstance(listed, dict) else set()
-
     def _device(self, name: str, raw: RawDevice, section: str) -> Device:
         path = (section, name)
         macs = tuple(mac for index, text in enumerate(raw.mac) if (mac := self._mac((*path, "mac", index), text, name)))
@@ -101,7 +98,7 @@ class DevicesReader:
         hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME)
         users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER)
         if not self._has_identifier(name, section):
-            ways = "no mac, ip, cidr, hostname, client_id or proxy_user"
+            ways = "no mac, ip, cidr, hostname, client_id, proxy_user or tunnel"
             self._tree.add_problem(path, f"'{name}' has {ways}, so it cannot be recognised", key=True)
         is_seat = section == "seats"
         profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
@@ -111,12 +108,12 @@ class DevicesReader:
             origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
             has_profile=is_seat or raw.profile is not None, client_id=next(iter(client_id), None),
             hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section), kind=raw.kind,
+            tunnel=self._tunnel((*path, "tunnel"), raw.tunnel, name),
         )  # fmt: skip
 
     def _has_identifier(self, name: str, section: str) -> bool:
         """Return whether the file gives an identifier, even one that could not be read and is reported already."""
-        listed = self._tree.value.get(section) if isinstance(self._tree.value, dict) else None
-        entry = listed.get(name) if isinstance(listed, dict) else None
+        entry = _listed(self._tree, section).get(name)
         return isinstance(entry, dict) and any(entry.get(way) not in (None, "", []) for way in _WAYS)
 
     def _proxy_password(self, name: str, raw: RawDevice, section: str) -> str | None:
@@ -133,6 +130,30 @@ class DevicesReader:
             self._tree.add_problem(path, "not a hash from `hedgerow proxy-password`: it begins with $argon2id$")
             return None
         return text
+
+    def _tunnel(self, path: KeyPath, raw: RawTunnelPeer | None, device: str) -> TunnelPeer | None:
+        """Return the device's end of the tunnel; None, with a problem, if it cannot be one."""
+        if raw is None:
+            return None
+        tunnel = self._network.tunnel
+        if tunnel is None:
+            self._tree.add_problem(path, f"'{device}' has a tunnel, but network has none: add network: tunnel: {{endpoint: home.example}}")
+            return None
+        if _KEY.fullmatch(raw.key) is None:
+            self._tree.add_problem(
+                (*path, "key"), "not a public key of WireGuard: 44 characters of base64, as `hedgerow away add` writes them"
+            )
+            return None
+        if raw.number not in tunnel.places:
+            places = f"{tunnel.places.start} to {tunnel.places.stop - 1}"
+            self._tree.add_problem((*path, "number"), f"{raw.number} is not a place in the tunnel's subnets: {places}")
+            return None
+        self._take((*path, "key"), "tunnel key", raw.key, device, "tunnel key")
+        self._take((*path, "number"), "tunnel number", raw.number, device, f"tunnel number {raw.number}")
+        networks = tunnel.addresses(raw.number)
+        for network in networks:
+            self._take(path, "address", network, device, f"address {format_network(network)}")
+        return TunnelPeer(raw.key, networks)
 
     def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
         """Return a device's person, or all people who share it."""
@@ -188,3 +209,9 @@ class DevicesReader:
         if not any(network.version == lan.version and network.subnet_of(lan) for lan in self._network.lan):  # type: ignore[arg-type]
             self._tree.add_problem(path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there")
         return network
+
+
+def _listed(tree: YamlTree, section: str) -> dict[str, Any]:
+    """Return a section of the file as it was written; empty if it is no mapping."""
+    listed = tree.value.get(section) if isinstance(tree.value, dict) else None
+    return listed if isinstance(listed, dict) else {}

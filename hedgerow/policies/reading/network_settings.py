@@ -14,6 +14,8 @@ from hedgerow.policies.model import Profile
 from hedgerow.policies.network import (
     LOCAL_NETWORKS,
     NEW_SITES_DAYS,
+    TUNNEL_PORT,
+    TUNNEL_SUBNETS,
     WEB_PORTS,
     BlockedAnswer,
     CertificateFiles,
@@ -25,10 +27,11 @@ from hedgerow.policies.network import (
     ProxySignIn,
     QueryLimit,
     ResolverSettings,
+    TunnelSettings,
     UpstreamStrategy,
 )
 from hedgerow.policies.reading.flows import read_flows
-from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
+from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network
 from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
 from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
@@ -196,6 +199,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         wpad=_wpad_names(tree, raw.wpad),
         log_to=_log_targets(tree, raw.log_to),
         store=_store(tree, raw.store),
+        tunnel=_tunnel(tree, raw.tunnel),
     )
 
 
@@ -267,6 +271,40 @@ def _store(tree: YamlTree, url: str | None) -> str:
         tree.add_problem(("network", "store"), f"the URL of the store {mistake}")
         return ""
     return url or ""
+
+
+def _tunnel(tree: YamlTree, raw: RawTunnel | None) -> TunnelSettings | None:
+    if raw is None:
+        return None
+    path, port = ("network", "tunnel"), TUNNEL_PORT if raw.port is None else raw.port
+    host, public_port = _public_endpoint(raw.endpoint, port)
+    if host is None:
+        tree.add_problem(
+            (*path, "endpoint"), f"'{raw.endpoint}' is not a name or address with an optional port, such as home.example:51820"
+        )
+    if not 1 <= port <= 65535:
+        tree.add_problem((*path, "port"), f"{port} is not a port from 1 to 65535")
+    subnets = TUNNEL_SUBNETS if raw.subnets is None else read_networks(tree, (*path, "subnets"), raw.subnets)
+    if not subnets or len({subnet.version for subnet in subnets}) < len(subnets) or any(each.num_addresses < 4 for each in subnets):
+        tree.add_problem((*path, "subnets"), "the tunnel needs one network of addresses for IPv4, for IPv6 or for each of them")
+        return None
+    return TunnelSettings(host, public_port, port, subnets) if host is not None else None
+
+
+def _public_endpoint(text: str, port: int) -> tuple[str | None, int]:
+    """Return host and port of a name or an address, with `port` unless the text has one; None for the host if it has none.
+
+    >>> [_public_endpoint(text, 51820) for text in ("home.example", "home.example:4500", "[2001:db8::1]:7", "2001:db8::1", "home:port")]
+    [('home.example', 51820), ('home.example', 4500), ('2001:db8::1', 7), ('2001:db8::1', 51820), (None, 51820)]
+    """
+    if parse_ip(text.strip("[]")) is None:
+        name, separator, number = text.rpartition(":")
+        if separator:
+            if not number.isdecimal() or not 1 <= int(number) <= 65535:
+                return None, port
+            text, port = name, int(number)
+    address = parse_ip(text.strip("[]"))
+    return (str(address) if address is not None else parse_host(text)), port
 
 
 def _wpad_names(tree: YamlTree, domains: list[str]) -> tuple[str, ...]:

@@ -203,6 +203,14 @@ class RawQueryLimit(RawModel):
     exempt: Texts | None = Field(None, description="Addresses and networks that are not counted; loopback by default.")
 
 
+class RawTunnel(RawModel):
+    """The WireGuard tunnel by which devices stay at home wherever they are."""
+
+    endpoint: str = Field(description="Name or address of this network on the internet, with a port if it is not `port`.")
+    port: StrictInt | None = Field(None, description="UDP port at which this machine listens; 51820 by default.")
+    subnets: Texts | None = Field(None, description="Addresses inside the tunnel: at most one network of each family.")
+
+
 class RawNetwork(RawModel):
     timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
     country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
@@ -247,6 +255,7 @@ class RawNetwork(RawModel):
         description="Where what is recorded is also written as lines of JSON: absolute paths of files, and syslog servers such as "
         "`syslog+tls://logs.example`.",
     )
+    tunnel: RawTunnel | None = Field(None, description="The WireGuard tunnel home, for devices that are away.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "
@@ -262,11 +271,19 @@ class RawPerson(RawRules):
     holidays: Texts | None = Field(None, description="Dates and calendars without school, instead of the household's.")
 
 
+class RawTunnelPeer(RawModel):
+    """A device's end of the tunnel; `hedgerow away add` makes it."""
+
+    key: str = Field(description="The device's public key (WireGuard).")
+    number: StrictInt = Field(description="The device's place in each of the tunnel's subnets, from 2.")
+
+
 class RawDevice(RawRules):
     mac: Texts = Field([], description="MAC addresses.")
     ip: Texts = Field([], description="IP addresses.")
     cidr: Texts = Field([], description="Networks of addresses, such as `192.168.1.64/28`.")
     client_id: str | None = Field(None, description="Name in the device's encrypted DNS settings.")
+    tunnel: RawTunnelPeer | None = Field(None, description="The device's end of the tunnel home.")
     hostname: Texts = Field([], description="Host names that the device gives itself; they only restrict.")
     proxy_user: Texts = Field([], description="User names under which the device signs in to the proxy.")
     proxy_password: str | None = Field(None, description="Hash of the password with which the device signs in to the proxy.")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hedgerow.app.doctor.checks import Health, list_findings, picture_findings
+from hedgerow.app.doctor.checks import list_findings, picture_findings
+from hedgerow.app.doctor.findings import Health
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.proxy.scanners import pictures

@@ -173,6 +173,10 @@ def house(
         (folder / "adult.txt").write_text("adult.example\n")
         (folder / "dnsmasq.leases").touch()
         router.files["/var/lib/misc"] = folder  # dnsmasq's lease directory
+        # The tunnel's socket has the same name in every house.
+        (folder / "wireguard").mkdir()
+        Path("/run/wireguard").mkdir(mode=0o755, exist_ok=True)
+        router.files["/run/wireguard"] = folder / "wireguard"
         whole = House(router, devices, internet(outside, folder), vpn(peer, outside, folder), folder, options)
         whole.start()
         try:

@@ -48,7 +48,11 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
-- **Another internet connection**: mobile data, or a neighbour's Wi-Fi. Use the phone's own parental controls for those.
+- **Another internet connection**: mobile data, or a neighbour's Wi-Fi. A [tunnel home](away.md) carries the rules there while it is on.
+  The owner of an unsupervised phone can switch it off, delete the app WireGuard, or name a Wi-Fi network like the one at home. To lock it,
+  an Apple device needs supervision (Apple Configurator or a device management) with a profile that cannot be removed; Screen Time with
+  a passcode at least prevents that apps are deleted. On Android, *Always-on VPN* with *Block connections without VPN* keeps it open, and
+  only a device owner (a device policy) can lock that. Beside it, use the phone's own parental controls.
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
   ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). The journal shows the name.

@@ -35,6 +35,7 @@ from hedgerow.dashboards.control import (
     MadeVouchers,
     Spared,
     Status,
+    TunnelHome,
     WebNames,
     WrongCode,
 )
@@ -54,8 +55,9 @@ from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
+from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
-from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
@@ -81,6 +83,22 @@ class Printed:
 
     async def redeem(self, device_id: str, typed: str) -> None:
         raise WrongCode(f"{device_id} knows no voucher {typed}.")
+
+
+class FixedTunnel:
+    """`TunnelControl` of a policy's tunnel, with fixed keys and a device that has just connected."""
+
+    def __init__(self, control: LedgerControl) -> None:
+        self._control, self._secrets = control, TunnelSecrets(bytes(range(32)), bytes(32))
+
+    def home(self) -> TunnelHome:
+        tunnel = self._control.policy().network.tunnel
+        if tunnel is None:
+            raise InvalidInput("There is no tunnel here.")
+        return TunnelHome(tunnel, public_key_of(self._secrets.private), ("192.168.1.2",), self._secrets.preshared_key)
+
+    def activity(self, device: Device) -> PeerActivity:
+        return PeerActivity(NOW - 60, 5_000_000, 90_000_000) if device.tunnel is not None else PeerActivity()
 
 
 @functools.cache
@@ -379,6 +397,7 @@ def running_web(
             vouchers=Printed(),
             notices=notices,
             request_access=lambda asked: recorder.add([asked]),
+            tunnel=FixedTunnel(control),
         ),
         clock,
     )

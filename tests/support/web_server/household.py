@@ -15,6 +15,7 @@ POLICY = """\
 network:
   timezone: Europe/Lisbon   # where we live
   country: PT
+  tunnel: {endpoint: home.example}
 people:
   mia:
     age: 9                  # in May she is ten

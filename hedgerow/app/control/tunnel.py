@@ -1,0 +1,118 @@
+"""The tunnel home as control knows it: this machine's keys, each device's use, and notices. The gateway's process keeps the interface."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
+
+from hedgerow.app.files import error_text, make_private_folder, write_atomically
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.dashboards.control import InvalidInput, TunnelHome
+from hedgerow.dashboards.notices import Notice, localized
+from hedgerow.dashboards.words.languages import message
+from hedgerow.network.neighbours import answering
+from hedgerow.network.own_addresses import lan_address, own_addresses
+from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
+from hedgerow.policies.model import Device, DeviceId, Policy
+from hedgerow.policies.notices import NoticeTopic
+
+WATCH_EVERY_S, OFF_S = 60.0, 3600.0
+
+
+class TunnelService:
+    """Implements `dashboards.control.TunnelControl`."""
+
+    def __init__(self, settings: Settings, policy: Callable[[], Policy]) -> None:
+        self._settings, self._policy = settings, policy
+        self._activity: dict[str, PeerActivity] = {}
+
+    def home(self) -> TunnelHome:
+        network = self._policy().network
+        if network.tunnel is None:
+            raise InvalidInput("There is no tunnel yet: add `tunnel` with an `endpoint` under `network` in the policy file.")
+        if not self._settings.gateway_file.exists():
+            raise InvalidInput("The tunnel needs the gateway on this machine: hedgerow gateway apply")
+        try:
+            secrets = self._secrets()
+        except (OSError, ValueError) as error:
+            raise InvalidInput("The tunnel's keys can't be used: %(why)s.", why=error_text(error)) from None
+        own = lan_address(own_addresses(), network)
+        pages = dict.fromkeys((*self._settings.page_addresses, *([own] if own is not None else [])))
+        return TunnelHome(network.tunnel, public_key_of(secrets.private), tuple(pages), secrets.preshared_key)
+
+    def activity(self, device: Device) -> PeerActivity:
+        return self._activity.get(device.tunnel.key, PeerActivity()) if device.tunnel is not None else PeerActivity()
+
+    def note(self, key: str, what: str, value: float) -> None:
+        """Take a level that the gateway's process reports: an attribute of `PeerActivity` for the device with a public key."""
+        known = self._activity.get(key, PeerActivity())
+        match what:
+            case "handshake":
+                self._activity[key] = replace(known, handshake=value or None)
+            case "received":
+                self._activity[key] = replace(known, received=int(value))
+            case "sent":
+                self._activity[key] = replace(known, sent=int(value))
+
+    def _secrets(self) -> TunnelSecrets:
+        """Return this machine's keys, which the first device needs to be made. Raises OSError and ValueError."""
+        path = self._settings.tunnel_secrets
+        secrets = TunnelSecrets.load(path)
+        if secrets is None:
+            secrets = TunnelSecrets.new()
+            make_private_folder(path.parent)
+            write_atomically(path, secrets.as_file())
+        return secrets
+
+
+class TunnelWatch:
+    """Sends a notice if a child's device is neither at home nor in its tunnel for an hour, at a time when it may use the internet."""
+
+    def __init__(
+        self,
+        service: TunnelService,
+        view: Callable[[], LoadedSnapshot | None],
+        enqueue: Callable[[list[Notice]], None],
+        answering: Callable[[Collection[str], Collection[str]], Awaitable[set[str]]] = answering,
+    ) -> None:
+        self._service, self._view, self._enqueue, self._answering = service, view, enqueue, answering
+        self._off: dict[DeviceId, float] = {}
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            with contextlib.suppress(OSError):
+                self._enqueue(await self.step(time.time()))
+
+    async def step(self, now: float) -> list[Notice]:
+        """Return the notices that are due. Raises OSError."""
+        view = self._view()
+        devices = view.policy.devices.values() if view is not None else ()
+        silent = [each for each in devices if each.tunnel is not None and not self._service.activity(each).is_connected(now)]
+        watched = [each for each in silent if view is not None and _may_use_a_filtered_internet(view, each, now)]
+        macs = {mac for device in watched for mac in device.macs}
+        addresses = {str(each.network_address) for device in watched for each in device.networks if each.num_addresses == 1}
+        here = await self._answering(macs, addresses) if watched else set()
+        away = [each for each in watched if here.isdisjoint(_home_addresses(each))]
+        self._off = {each.id: self._off.get(each.id, now) for each in away}
+        return [_off_notice(each) for each in away if now - self._off[each.id] >= OFF_S]
+
+
+def _may_use_a_filtered_internet(view: LoadedSnapshot, device: Device, now: float) -> bool:
+    ruleset = view.rulesets.ruleset(device, now)
+    return bool(ruleset.rules.bypass) and ruleset.closed is None
+
+
+def _home_addresses(device: Device) -> set[str]:
+    return {*device.macs, *(str(network.network_address) for network in device.networks)}
+
+
+def _off_notice(device: Device) -> Notice:
+    who = f"{device.person} ({device.id})" if device.person else device.id
+    text = message("%(who)s: not at home, and the tunnel home has been off for an hour. The device may also be switched off or offline.")
+    return Notice(NoticeTopic.BYPASS, f"{device.id} tunnel", localized(text, who=who))

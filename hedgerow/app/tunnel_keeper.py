@@ -1,0 +1,136 @@
+"""The interface of the tunnel home, which the gateway's process keeps as the policy describes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.journal.event_sender import MetricSeries
+from hedgerow.journal.messages import TUNNEL_LEVEL
+from hedgerow.network import tunnel
+from hedgerow.network.tunnel import PeerActivity, TunnelError, TunnelSecrets
+from hedgerow.policies.text.addresses import IpNetwork
+
+log = logging.getLogger("hedgerow.tunnel")
+
+INTERVAL_S, LOOK_EVERY_S = 0.5, 5.0
+"""Seconds between two comparisons with the policy, and between two looks at the handshakes."""
+START_S = 5.0
+"""Seconds that wireguard-go may take to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The interface as the policy describes it."""
+
+    config: str
+    addresses: tuple[str, ...]
+    subnets: tuple[IpNetwork, ...]
+
+
+class TunnelKeeper:
+    """Keeps the interface as the policy in force describes it. `view` returns the snapshot in force, None during start-up.
+
+    It is changed only while the gateway's table is in place for its addresses (`guarded`), since that decides what passes. The kernel's
+    interface stays when Hedgerow ends, as the table does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        view: Callable[[], LoadedSnapshot | None],
+        guarded: Callable[[], tuple[IpNetwork, ...]],
+        report: Callable[[Mapping[MetricSeries, float]], None],
+    ) -> None:
+        self._settings, self._view, self._guarded, self._report_levels = settings, view, guarded, report
+        self._in_force: _Wanted | None = None
+        self._of_view: LoadedSnapshot | None = None
+        self._user_space: subprocess.Popen[bytes] | None = None
+        self._looked = 0.0
+        self._logged = ""
+
+    async def run(self) -> None:
+        """Keep the interface until cancelled."""
+        while True:
+            try:
+                await self._reconcile()
+                self._logged = ""
+            except (TunnelError, OSError, ValueError) as error:
+                self._in_force = None
+                if str(error) != self._logged:
+                    log.error("The tunnel home can't be kept up: %s", error)
+                self._logged = str(error)
+            await asyncio.sleep(INTERVAL_S)
+
+    def close(self) -> None:
+        """Remove the interface if the gateway was removed, since nothing would decide what passes."""
+        if not self._settings.gateway_file.exists() and tunnel.has_interface():
+            with contextlib.suppress(TunnelError):
+                tunnel.remove_interface()
+        if self._user_space is not None:
+            self._user_space.terminate()
+            self._user_space.wait()
+
+    async def _reconcile(self) -> None:
+        view = self._view()
+        if view is None:
+            return
+        wanted = self._in_force if view is self._of_view and self._in_force is not None else self._wanted(view)
+        if wanted is None:
+            if tunnel.has_interface():
+                await asyncio.to_thread(tunnel.remove_interface)
+            self._in_force = None
+            return
+        if self._guarded() != wanted.subnets:
+            return
+        if wanted != self._in_force or not tunnel.has_interface():
+            await self._ensure_interface()
+            await asyncio.to_thread(tunnel.configure, wanted.config, wanted.addresses)
+            if self._in_force is None:
+                log.info("the tunnel home is up")
+        self._in_force, self._of_view = wanted, view
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._looked = time.monotonic()
+            self._report(await asyncio.to_thread(tunnel.activity))
+
+    def _wanted(self, view: LoadedSnapshot) -> _Wanted | None:
+        described, secrets = view.policy.network.tunnel, TunnelSecrets.load(self._settings.tunnel_secrets)
+        if described is None or secrets is None or not self._settings.gateway_file.exists():
+            return None
+        peers = [(device.tunnel.key, device.tunnel.networks) for device in view.policy.devices.values() if device.tunnel is not None]
+        own = zip(described.subnets, described.addresses(), strict=True)
+        addresses = tuple(f"{address.network_address}/{subnet.prefixlen}" for subnet, address in own)
+        return _Wanted(tunnel.render_config(secrets, described.port, peers), addresses, described.subnets)
+
+    async def _ensure_interface(self) -> None:
+        if tunnel.has_interface() or await asyncio.to_thread(tunnel.add_kernel_interface):
+            return
+        # Not in a thread: wireguard-go ends with the thread that started it.
+        self._user_space, deadline = tunnel.start_in_user_space(), time.monotonic() + START_S
+        while not tunnel.is_served_in_user_space():
+            if self._user_space.poll() is not None or time.monotonic() > deadline:
+                raise TunnelError(
+                    "wireguard-go does not start: it needs /dev/net/tun, and root or a directory /var/run/wireguard of its own."
+                )
+            await asyncio.sleep(0.05)
+
+    def _report(self, found: Mapping[str, PeerActivity]) -> None:
+        now = time.time()
+        connected = sum(each.is_connected(now) for each in found.values())
+        levels: dict[MetricSeries, float] = {
+            ("hedgerow_tunnel_devices", "connected"): float(connected),
+            ("hedgerow_tunnel_devices", "silent"): float(len(found) - connected),
+            ("hedgerow_tunnel_bytes_total", "in"): float(sum(each.received for each in found.values())),
+            ("hedgerow_tunnel_bytes_total", "out"): float(sum(each.sent for each in found.values())),
+        }
+        for key, each in found.items():
+            levels[TUNNEL_LEVEL, key, "handshake"] = each.handshake or 0.0
+            levels[TUNNEL_LEVEL, key, "received"], levels[TUNNEL_LEVEL, key, "sent"] = float(each.received), float(each.sent)
+        self._report_levels(levels)
