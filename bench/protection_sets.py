@@ -97,7 +97,7 @@ class Sets:
 def hosts_in(text: str) -> Iterator[str]:
     """Yield the canonical hosts of a list: plain, hosts file or `rank,name`."""
     for line in text.splitlines():
-        words = line.partition("#")[0].replace(",", " ").split()
+        words = line.partition("#")[0].replace(",", " ").replace("|", " ").rstrip("^ ").split()
         if words and (host := parse_host(words[-1])) is not None and "." in host:
             yield host
 
@@ -182,6 +182,7 @@ def read_sets(data: Path, mirrors: Path, sample: int) -> Sets:
     shadow = library.published(SHADOW, "RAW/Adult")
     ut1 = library.published(UT1, *(f"blacklists/adult/domains.{part}" for part in range(3)))
     used = {host for path in _USED_FOR_ADULT for host in library.stored(path)}
+    _add_agreed(sets, library, popular)
     _add_adult(sets, draw, sample, popular, (("ShadowWhisperer Adult (Unlicense)", shadow), ("UT1 adult (CC BY-SA 4.0)", ut1)), used)
     _add_children(sets, library)
     _add_categories(sets, library)
@@ -196,6 +197,23 @@ _USED_FOR_ADULT = (
     "lists/plain/hagezi-gambling.mini.txt", "lists/hosts/sinfonietta-gambling.hosts", "training/ut1-gambling.txt",
 )  # fmt: skip
 """Lists that are in force or that the name model was trained on. Of ShadowWhisperer's it never saw a quarter (`is_taken`)."""
+
+
+_AGREEING = (
+    ("bigdargon+hostsVN", "extensions/adult/hosts"), ("bannedbook+blockporn", "porn.txt"), ("alexsannikov+adguardhome-filters", "porn.txt"),
+    ("crissaegrim+adult-dns-blocklists", "porn.txt"), ("v2fly+domain-list-community", "data/category-porn"),
+)  # fmt: skip
+"""Public adult lists that are not in force, beside 4skinSkywalker's."""
+_FEWEST_AGREEING = 3
+
+
+def _add_agreed(sets: Sets, library: Library, popular: Sequence[str]) -> None:
+    """Add the popular names that at least three lists have which are not in force: single lists have many names by mistake."""
+    lists = [set(library.published(*each)) for each in _AGREEING]
+    lists.append(set(library.stored("training/4skinskywalker-porn.hosts")))
+    names = tuple(name for name in popular if sum(known(name, each) for each in lists) >= _FEWEST_AGREEING)
+    source = f"half of Tranco's first 20,000, names that at least {_FEWEST_AGREEING} of {len(lists)} lists have which are not in force"
+    sets.adult.append(NameSet("by popularity", source, names))
 
 
 def _add_adult(

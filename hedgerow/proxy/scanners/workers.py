@@ -112,6 +112,11 @@ class ScanPool:
         """The process, if one runs."""
         return self._worker.process.pid if self._worker is not None else None
 
+    @property
+    def jobs(self) -> int:
+        """The number of bodies that the process has, or waits for."""
+        return len(self._jobs)
+
     def begin(self, head: Head, rules: ScanRules, unchecked: Decision) -> ScanJob:
         """Return a new job. `unchecked` is the decision if it cannot be finished."""
         order = encode(ScanOrder.of(head, rules))

@@ -130,12 +130,13 @@ def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch:
     frames = [Image.new("RGB", (120, 120), (value, value, value)) for value in range(0, 250, 25)]
     body = encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=100)
     seen: list[int] = []
-    judge = pictures.judge()
+    judge = pictures.PictureJudge()
 
     def score(frame: Any) -> float:
         seen.append(frame.getpixel((128, 128))[0] // 25)
         return float(len(seen))
 
+    monkeypatch.setattr(judge, "glance", lambda _frame: 100.0)
     monkeypatch.setattr(judge, "_score_frame", score)
     assert judge.score(body) == 3.0
     assert [abs(each - wanted) <= 1 for each, wanted in zip(seen, (0, 4, 9), strict=True)] == [True] * 3, seen
@@ -169,6 +170,7 @@ def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pyt
     monkeypatch.setattr(judge, "classify", classify)
     monkeypatch.setattr(judge, "glance", lambda _frame: 4.0)
     assert judge.score(encoded(noise(320, 240), "PNG")) == 4.0
+    assert views == []
     monkeypatch.setattr(judge, "glance", lambda _frame: 6.0)
     assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"
     assert len(views) == 3

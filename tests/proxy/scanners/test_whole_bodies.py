@@ -127,7 +127,19 @@ def test_each_device_has_its_turn() -> None:
             other = Picture(queue, PHONE)
             other.send(picture(b"good", 99))
             await asyncio.gather(*(wait("flood", each) for each in flood), wait("other", other))
-            assert order.index("other") <= 2, "one is in work, and at most one more is before it"
+            assert order.index("other") <= 3, "the process has two, and at most one more is before it"
+
+    run(test)
+
+
+def test_the_next_body_is_with_the_process_before_the_first_is_done() -> None:
+    async def test() -> None:
+        async with queue_of() as queue:
+            pictures = [Picture(queue) for _ in range(4)]
+            for number, each in enumerate(pictures):
+                each.send(picture(b"good", number))
+            assert queue.pools[0].jobs == whole_bodies.JOBS
+            assert [await each.decided() for each in pictures] == [None] * 4
 
     run(test)
 
@@ -184,14 +196,15 @@ def test_room_is_limited_per_device_and_is_given_back(monkeypatch: pytest.Monkey
 def test_a_body_that_nobody_waits_for_is_not_checked() -> None:
     async def test() -> None:
         async with queue_of() as queue:
-            first, gone = Picture(queue), Picture(queue)
+            first, second, gone = Picture(queue), Picture(queue), Picture(queue)
             first.send(picture(b"good", 1))
+            second.send(picture(b"good", 4))
             gone.send(picture(toy_scanner.DIES, 2))
             del gone
             gc.collect()
             last = Picture(queue)
             last.send(picture(b"good", 3))
-            assert [await first.decided(), await last.decided()] == [None, None]
+            assert [await each.decided() for each in (first, second, last)] == [None] * 3
             assert queue.pools[0].pid is not None
 
     run(test)
