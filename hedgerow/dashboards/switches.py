@@ -109,8 +109,8 @@ class SwitchWords:
         """Say what a schedule, a permission or a spent budget makes of a switch."""
         gettext, reason = self.reader.gettext, now.decision.reason
         if now.until is None:
-            if now.giver:
-                return gettext("open, allowed by %(giver)s", giver=now.giver)
+            if now.actor:
+                return gettext("open, allowed by %(actor)s", actor=now.actor)
             if now.schedule:
                 text = message("open: %(schedule)s") if now.is_open else message("closed: %(schedule)s")
                 return gettext(text, schedule=now.schedule)
@@ -118,8 +118,8 @@ class SwitchWords:
         end = self.clock(now.until)
         if reason is Reason.BUDGET:
             return gettext("closed until %(time)s: the minutes are used up", time=end)
-        if now.giver:
-            return gettext("open until %(time)s, allowed by %(giver)s", time=end, giver=now.giver)
+        if now.actor:
+            return gettext("open until %(time)s, allowed by %(actor)s", time=end, actor=now.actor)
         return self._until(now, now.until)
 
     def _until(self, now: Access, until: float) -> str:

@@ -74,7 +74,7 @@ class GrantStore:
     def approve(self, request_id: int, grant: Grant) -> None:
         """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            self._answer(connection, request_id, "approved", grant.giver, grant.id)
+            self._answer(connection, request_id, "approved", grant.actor, grant.id)
             connection.execute(self._store.insert(grants).values(asdict(grant)))
 
     def deny(self, request_id: int, actor: str) -> None:
@@ -157,7 +157,7 @@ class AccessCode:
     """
 
     id: str
-    giver: str
+    actor: str
     made_at: float
     expires: float
     device: str | None = None
@@ -218,7 +218,7 @@ class Voucher:
 
     band: str
     minutes: int
-    giver: str
+    actor: str
     made_at: float
     expires: float
 
@@ -248,7 +248,7 @@ class VoucherStore:
     def find(self, code: str) -> Voucher | None:
         """Return the voucher with this code, or None if it cannot be used."""
         rows = self._store.rows(self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code)))
-        return next((Voucher(row.band, row.minutes, row.giver, row.made_at, row.expires) for row in rows), None)
+        return next((Voucher(row.band, row.minutes, row.actor, row.made_at, row.expires) for row in rows), None)
 
     def use(self, code: str) -> bool:
         """Use a voucher up. Return False if that was done before, so that of two people who enter it one succeeds."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import accounts, sessions, tokens
+from hedgerow.journal.tables import accounts, tokens, web_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class TokenRow:
     id: str
     name: str
     scopes: str
-    giver: str
+    actor: str
     created_at: float
     expires_at: float | None = None
 
@@ -66,7 +66,7 @@ class AccountStore:
         return self._all(accounts, AccountRow)
 
     def sessions(self) -> tuple[WebSessionRow, ...]:
-        return self._all(sessions, WebSessionRow)
+        return self._all(web_sessions, WebSessionRow)
 
     def tokens(self) -> tuple[TokenRow, ...]:
         return self._all(tokens, TokenRow)
@@ -92,23 +92,23 @@ class AccountStore:
             change = accounts.update().where(accounts.c.name == row.name).values(asdict(row))
             if not connection.execute(change).rowcount:
                 raise NoSuchEntry(f"there is no account {row.name}")
-            connection.execute(sessions.delete().where(sessions.c.account == row.name))
+            connection.execute(web_sessions.delete().where(web_sessions.c.account == row.name))
 
     def remove_account(self, name: str) -> None:
         """Delete an account and its sessions. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
             if not connection.execute(accounts.delete().where(accounts.c.name == name)).rowcount:
                 raise NoSuchEntry(f"there is no account {name}")
-            connection.execute(sessions.delete().where(sessions.c.account == name))
+            connection.execute(web_sessions.delete().where(web_sessions.c.account == name))
 
     def add_session(self, row: WebSessionRow) -> None:
-        self._store.execute(sessions.insert().values(asdict(row)))
+        self._store.execute(web_sessions.insert().values(asdict(row)))
 
     def touch_session(self, session_id: str, seen_at: float) -> None:
-        self._store.execute(sessions.update().where(sessions.c.id == session_id).values(seen_at=seen_at))
+        self._store.execute(web_sessions.update().where(web_sessions.c.id == session_id).values(seen_at=seen_at))
 
     def end_session(self, session_id: str) -> None:
-        self._store.execute(sessions.delete().where(sessions.c.id == session_id))
+        self._store.execute(web_sessions.delete().where(web_sessions.c.id == session_id))
 
     def add_token(self, row: TokenRow) -> None:
         self._store.execute(tokens.insert().values(asdict(row)))

@@ -124,14 +124,14 @@ class ActivityReader:
         c = grants.c
         holds = (c.subject == subject) & (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.revoked_at, at)
         rows = self._store.rows(self._store.select(grants).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
-        return next((Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
+        return next((Grant(row.id, row.subject, row.actor, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
 
     def pause_at(self, at: float, device: str, person: str | None) -> Pause | None:
         """Return the latest pause that held for a device, its person or everybody at an instant."""
         c = pauses.c
         holds = (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.ended_at, at)
         rows = self._store.rows(self._store.select(pauses).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
-        return next((Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
+        return next((Pause(row.id, row.actor, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
 
     def _conditions(self, wanted: ActivityFilter) -> list[ColumnElement[bool]]:
         """The conditions on single columns. None may use an index: the planner would read all rows with that value."""

@@ -101,7 +101,7 @@ def _upgrade(connection: Connection, revision: str = "head") -> None:
     _alembic("upgrade", connection, revision)
 
 
-def _alembic(command_name: Literal["stamp", "upgrade"], connection: Connection, revision: str) -> None:
+def _alembic(command_name: Literal["stamp", "upgrade", "downgrade"], connection: Connection, revision: str) -> None:
     # Imported here because alembic and its imports take 12 MB.
     from alembic import command
     from alembic.config import Config
@@ -110,7 +110,7 @@ def _alembic(command_name: Literal["stamp", "upgrade"], connection: Connection, 
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    (command.stamp if command_name == "stamp" else command.upgrade)(config, revision)
+    getattr(command, command_name)(config, revision)
 
 
 def _version_of(connection: Connection) -> str | None:

@@ -30,7 +30,7 @@ from hedgerow.journal.tables import (
     pauses,
     protections_seen,
     reversed_labels,
-    sittings,
+    sessions,
     usage,
 )  # fmt: skip
 
@@ -113,7 +113,7 @@ PERSONAL_DATA = (
     _Kind("requests", access_requests, _of_both(access_requests), access_requests.c.at, _always),
     _Kind("grants", grants, _of_both(grants), grants.c.starts, lambda now, _: func.coalesce(grants.c.revoked_at, grants.c.ends) < now),
     _Kind("pauses", pauses, _of_both(pauses), pauses.c.starts, lambda now, _: func.coalesce(pauses.c.ended_at, pauses.c.ends) < now),
-    _Kind("sessions", sittings, _of_both(sittings), sittings.c.starts, lambda now, _: sittings.c.ends < now),
+    _Kind("sessions", sessions, _of_both(sessions), sessions.c.starts, lambda now, _: sessions.c.ends < now),
     _Kind("codes", codes, _of_both(codes), codes.c.made_at, lambda now, _: or_(codes.c.used_at.is_not(None), codes.c.expires < now)),
     _Kind("minutes", usage, _of_accounts(usage), usage.c.hour * 3600, lambda _, counted: usage.c.hour * 3600 < counted - 3600),
     _Kind("minutes on top", bonuses, _of_accounts(bonuses), bonuses.c.at, lambda _, counted: bonuses.c.at < counted),

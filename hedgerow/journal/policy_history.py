@@ -25,7 +25,7 @@ class PolicyChange:
 
     id: int
     at: float
-    giver: str
+    actor: str
     summary: str
     before: Mapping[str, str]
     after: Mapping[str, str]
@@ -42,7 +42,7 @@ class PolicyHistory:
         self, at: float, actor: str, summary: str, before: Mapping[str, str], after: Mapping[str, str], undoes: int | None = None
     ) -> PolicyChange:
         """Record a change. `undoes` is the id of the earlier change that it undoes."""
-        row = {"at": at, "giver": actor, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
+        row = {"at": at, "actor": actor, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
         with self._store.begin() as connection:
             key = connection.execute(self._store.insert(policy_changes).values(row)).inserted_primary_key
             assert key is not None

@@ -70,9 +70,9 @@ _CHANGES = (
     """,
 )
 _WATCHED = {
-    **dict.fromkeys(("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sittings", "usage"), "INSERT OR UPDATE"),
+    **dict.fromkeys(("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sessions", "usage"), "INSERT OR UPDATE"),
     **dict.fromkeys(("accounts", "tokens"), "INSERT OR UPDATE OR DELETE"),
-    "sessions": "INSERT OR DELETE",
+    "web_sessions": "INSERT OR DELETE",
 }
 """Tables of which every node keeps something in memory, and the changes of which it is to know.
 

@@ -232,14 +232,14 @@ class JournalReader(SightingReader):
         """Return the grants that hold at `now` or later, in the order of their beginning."""
         holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
         rows = self.store.rows(self.store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
-        return tuple(Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
+        return tuple(Grant(row.id, row.subject, row.actor, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
 
     def pauses(self, now: float) -> tuple[Pause, ...]:
         """Return the pauses that hold at `now` or later."""
         rows = self.store.rows(self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
         return tuple(
             Pause(
-                *(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note, row.spared_person, row.spared_device),
+                *(row.id, row.actor, row.starts, row.ends, row.device, row.person, row.note, row.spared_person, row.spared_device),
                 kind=PauseKind(row.kind),
             )
             for row in rows

@@ -21,13 +21,13 @@ from hedgerow.journal.tables import (
     hourly,
     pauses,
     protections_seen,
-    sittings,
+    sessions,
     usage,
 )  # fmt: skip
 from hedgerow.policies.model import DeviceId
 
 _COLUMNS = (
-    *((table, "device") for table in (decisions, access_requests, grants, pauses, sittings, codes)),
+    *((table, "device") for table in (decisions, access_requests, grants, pauses, sessions, codes)),
     *((pauses, "spared_device"), (events, "subject")),
 )
 _KEYED = ((hourly, "count"), (daily, "count"), (usage, "minutes"), (protections_seen, "at"), (devices_seen, "last_seen"))

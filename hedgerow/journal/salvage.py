@@ -15,6 +15,9 @@ from hedgerow.journal.store import Salvaged
 from hedgerow.journal.tables import metadata
 
 _MAX_NUMBER = (1 << 63) - 1
+_OLD_TABLES = {"sessions": "sittings", "web_sessions": "sessions"}
+_OLD_COLUMNS = {"giver": "actor"}
+"""Names in journals that were written before migration 0017, which were damaged before they could be migrated."""
 
 
 def copy_rows(source: Path, target: Path, tables: Sequence[str] | None = None) -> Salvaged:
@@ -39,18 +42,26 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _columns_of(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
+
+
 def _copy_table(damaged: sqlite3.Connection, fresh: sqlite3.Connection, table: str, incomplete: list[str]) -> int:
-    known = [row[1] for row in fresh.execute(f'PRAGMA table_info("{table}")')]
+    known = _columns_of(fresh, table)
+    source = table
     try:
-        columns = [row[1] for row in damaged.execute(f'PRAGMA table_info("{table}")') if row[1] in known]
+        if _columns_of(damaged, "sittings"):
+            source = _OLD_TABLES.get(table, table)
+        columns = {name: _OLD_COLUMNS.get(name, name) for name in _columns_of(damaged, source)}
     except sqlite3.DatabaseError:  # the schema itself can't be read
-        columns = []
+        columns = {}
         incomplete.append(table)
+    columns = {name: target for name, target in columns.items() if target in known}
     if not columns:
         return 0
-    names = ", ".join(f'"{column}"' for column in columns)
-    insert = f'INSERT OR IGNORE INTO "{table}" ({names}) VALUES ({", ".join("?" * len(columns))})'  # noqa: S608
-    reader = _TableReader(damaged, table, names)
+    targets = ", ".join(f'"{name}"' for name in columns.values())
+    insert = f'INSERT OR IGNORE INTO "{table}" ({targets}) VALUES ({", ".join("?" * len(columns))})'  # noqa: S608
+    reader = _TableReader(damaged, source, ", ".join(f'"{name}"' for name in columns))
     before = fresh.total_changes
     for row in reader.rows():
         fresh.execute(insert, row)

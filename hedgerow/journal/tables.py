@@ -1,7 +1,7 @@
 """The journal's tables, in SQLAlchemy Core. The migrations create them; this module describes them.
 
 Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so pages go by it.
-`site` names the network that a row belongs to. Accounts, sessions and tokens belong to all sites. On PostgreSQL the decisions are
+`site` names the network that a row belongs to. Accounts, web sessions and tokens belong to all sites. On PostgreSQL the decisions are
 partitioned by day (`postgresql_schema`).
 """
 
@@ -106,11 +106,11 @@ access_requests = _log(
     Index("access_requests_state", "state", "id"),
 )
 grants = _state(
-    "grants", *_key("id"), _site(), *_text("subject", "giver", "note"), *_instant("starts"),
+    "grants", *_key("id"), _site(), *_text("subject", "actor", "note"), *_instant("starts"),
     *_optional_text("device", "person", "revoked_by"), *_optional_instant("ends", "revoked_at"), Index("grants_ends", "ends"),
 )  # fmt: skip
 pauses = _state(
-    "pauses", *_key("id"), _site(), *_text("giver", "note"), *_instant("starts"),
+    "pauses", *_key("id"), _site(), *_text("actor", "note"), *_instant("starts"),
     *_optional_text("device", "person", "ended_by"),  # neither device nor person: everybody
     *_optional_text("spared_person", "spared_device"),
     Column("kind", TEXT, nullable=False, server_default="all"),
@@ -123,18 +123,18 @@ accounts = _state(
     *_text("totp"),  # the shared secret of the second factor, empty without one
     *_text("recovery"),  # hashes of one-time recovery codes
 )  # fmt: skip
-sessions = _state(
-    "sessions", *_key("id"),  # a hash of the cookie's value
+web_sessions = _state(
+    "web_sessions", *_key("id"),  # a hash of the cookie's value
     *_text("account", "address", "agent"), *_instant("created_at", "seen_at"),
 )  # fmt: skip
 tokens = _state(
     "tokens", *_key("id"),  # a hash of the token
-    *_text("name", "scopes", "giver"), *_instant("created_at"), *_optional_instant("expires_at"),
+    *_text("name", "scopes", "actor"), *_instant("created_at"), *_optional_instant("expires_at"),
 )  # fmt: skip
 policy_changes = _log(
     "policy_changes",
     *_instant("at"),
-    *_text("giver", "summary"),
+    *_text("actor", "summary"),
     *_text("before", "after"),  # JSON: the whole texts of the files that changed, so that undoing needs nothing else
     *_optional_instant("undone_at"),
 )
@@ -146,13 +146,13 @@ usage = _state(
     Column("minutes", BigInteger, nullable=False),  # bit n: minute n was used, so a minute reported twice counts once
     Index("usage_hour", "site", "hour"),
 )  # fmt: skip
-bonuses = _state("bonuses", *_key("id"), _site(), *_text("account", "subject", "giver"), *_number("minutes"), *_instant("at"))
-sittings = _state(
-    "sittings", *_key("id"), _site(), *_text("device", "giver", "name"), *_optional_text("person", "profile"), *_instant("starts"),
+bonuses = _state("bonuses", *_key("id"), _site(), *_text("account", "subject", "actor"), *_number("minutes"), *_instant("at"))
+sessions = _state(
+    "sessions", *_key("id"), _site(), *_text("device", "actor", "name"), *_optional_text("person", "profile"), *_instant("starts"),
     *_optional_instant("ends", "accepted"),  # accepted: the guest accepted the code of conduct
 )  # fmt: skip
 codes = _state(
-    "codes", *_key("id"), _site(), *_text("giver"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
+    "codes", *_key("id"), _site(), *_text("actor"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
     *_text("digest"),  # of the digits, which cannot be read back
     *_optional_text("device", "person"),  # one of them: where the code may be entered
     *_text("subject"),  # what it opens, or with `minutes` what they are for
@@ -163,7 +163,7 @@ codes = _state(
 vouchers = _state(
     "vouchers", *_key("digest"),  # of the code, which cannot be read back
     _site(), *_text("band"),  # child or adult
-    *_number("minutes"), *_text("giver"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
+    *_number("minutes"), *_text("actor"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
 )  # fmt: skip
 notices = _log(
     "notices",

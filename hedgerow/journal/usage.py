@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import bonuses, sittings, usage
+from hedgerow.journal.tables import bonuses, sessions, usage
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.time_model import ActiveMinute, Bonus
 from hedgerow.policies.times.budget import BudgetAccount
@@ -65,7 +65,7 @@ class UsageStore:
         with self._store.begin() as connection:
             connection.execute(self._store.delete(usage).where(usage.c.hour < math.ceil(oldest / 3600)))
             connection.execute(self._store.delete(bonuses).where(bonuses.c.at < oldest))
-            connection.execute(self._store.delete(sittings).where(sittings.c.ends < oldest))
+            connection.execute(self._store.delete(sessions).where(sessions.c.ends < oldest))
 
     def give(self, bonus: Bonus) -> None:
         self._store.execute(self._store.insert(bonuses).values(asdict(bonus)))
@@ -78,9 +78,9 @@ class UsageStore:
     def start_session(self, session: Session) -> None:
         """Start a session, and end the one before it at the same device."""
         with self._store.begin() as connection:
-            is_before = (sittings.c.device == session.device) & _is_open(session.starts)
-            connection.execute(self._store.update(sittings).where(is_before).values(ends=session.starts))
-            connection.execute(self._store.insert(sittings).values(asdict(session)))
+            is_before = (sessions.c.device == session.device) & _is_open(session.starts)
+            connection.execute(self._store.update(sessions).where(is_before).values(ends=session.starts))
+            connection.execute(self._store.insert(sessions).values(asdict(session)))
 
     def end_session(self, device: DeviceId) -> None:
         """End the session at a device. Raises `NoSuchEntry` if there is none."""
@@ -88,8 +88,8 @@ class UsageStore:
 
     def extend_session(self, device: DeviceId, seconds: float) -> None:
         """Let the session at a device last longer, or shorter by negative `seconds`. Raises `NoSuchEntry` if none there has an end."""
-        is_timed = sittings.c.ends.is_not(None)
-        self._change_open(device, {"ends": sittings.c.ends + seconds}, f"there is no session with an end at {device}", is_timed)
+        is_timed = sessions.c.ends.is_not(None)
+        self._change_open(device, {"ends": sessions.c.ends + seconds}, f"there is no session with an end at {device}", is_timed)
 
     def move_session(self, device: DeviceId, to: DeviceId) -> None:
         """Continue the session of a device at another one, of which nobody makes use. Raises `NoSuchEntry`."""
@@ -100,36 +100,36 @@ class UsageStore:
     def reopen_session(self, session_id: str, ends: float | None) -> DeviceId:
         """Continue a session that ended within `UNDO_S`, and return its device. Raises `NoSuchEntry` if somebody sits there by now."""
         now = self._clock()
-        is_it = (sittings.c.id == session_id) & sittings.c.ends.between(now - UNDO_S, now)
-        device = self._store.scalar(select(sittings.c.device).where(self._store.own(sittings), is_it))
+        is_it = (sessions.c.id == session_id) & sessions.c.ends.between(now - UNDO_S, now)
+        device = self._store.scalar(select(sessions.c.device).where(self._store.own(sessions), is_it))
         if device is None or any(each.device == device for each in self.sessions(now)):
             raise NoSuchEntry("there is no such session, or another one has begun")
-        self._store.execute(self._store.update(sittings).where(is_it).values(ends=ends))
+        self._store.execute(self._store.update(sessions).where(is_it).values(ends=ends))
         return DeviceId(device)
 
     def _change_open(self, device: DeviceId, values: dict[str, Any], problem: str, *conditions: ColumnElement[bool]) -> None:
         """Change the open session at a device. Raises `NoSuchEntry` with `problem` if none is found."""
-        is_there = (sittings.c.device == device) & _is_open(self._clock())
-        if not self._store.execute(self._store.update(sittings).where(is_there, *conditions).values(values)):
+        is_there = (sessions.c.device == device) & _is_open(self._clock())
+        if not self._store.execute(self._store.update(sessions).where(is_there, *conditions).values(values)):
             raise NoSuchEntry(problem)
 
     def accept(self, session_id: str) -> bool:
         """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""
         now = self._clock()
-        change = self._store.update(sittings).where(sittings.c.id == session_id, sittings.c.accepted.is_(None), _is_open(now))
+        change = self._store.update(sessions).where(sessions.c.id == session_id, sessions.c.accepted.is_(None), _is_open(now))
         return bool(self._store.execute(change.values(accepted=now)))
 
     def last_session_end(self, device: DeviceId) -> float | None:
         """Return the instant at which the last finished session at a device ended."""
-        is_over = (sittings.c.device == device) & (sittings.c.ends <= self._clock())
-        end: float | None = self._store.scalar(select(func.max(sittings.c.ends)).where(self._store.own(sittings), is_over))
+        is_over = (sessions.c.device == device) & (sessions.c.ends <= self._clock())
+        end: float | None = self._store.scalar(select(func.max(sessions.c.ends)).where(self._store.own(sessions), is_over))
         return end
 
     def sessions(self, now: float) -> tuple[Session, ...]:
         """Return the sessions that hold at `now` or later."""
-        query = self._store.select(sittings).where(_is_open(now)).order_by(sittings.c.starts)
+        query = self._store.select(sessions).where(_is_open(now)).order_by(sessions.c.starts)
         return tuple(Session(**row._mapping) for row in self._store.rows(query))
 
 
 def _is_open(now: float) -> ColumnElement[bool]:
-    return or_(sittings.c.ends.is_(None), sittings.c.ends > now)
+    return or_(sessions.c.ends.is_(None), sessions.c.ends > now)

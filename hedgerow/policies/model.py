@@ -143,7 +143,7 @@ class Grant:
 
     id: str
     subject: str
-    giver: str
+    actor: str
     starts: float
     ends: float | None = None
     device: DeviceId | None = None
@@ -367,7 +367,7 @@ class Session:
 
     id: str
     device: DeviceId
-    giver: str
+    actor: str
     starts: float
     ends: float | None = None
     person: str | None = None
@@ -389,7 +389,7 @@ class Pause:
     """The internet stopped by hand for `device`, `person` or everybody, sparing one of each. `ends` None: until resumed."""
 
     id: str
-    giver: str
+    actor: str
     starts: float
     ends: float | None = None
     device: DeviceId | None = None

@@ -29,13 +29,13 @@ class Access:
     """The decision on a service or topic, and what it goes by.
 
     `until` is the instant (seconds since the epoch) at which the deciding rule, permission or lack of minutes ends; None: no end is set.
-    `schedule` names the schedule of that rule, `giver` the account that gave the permission; both are empty otherwise.
+    `schedule` names the schedule of that rule, `actor` the account that gave the permission; both are empty otherwise.
     """
 
     decision: Decision
     until: float | None = None
     schedule: str = ""
-    giver: str = ""
+    actor: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -183,8 +183,8 @@ class _Place:
         rule = _rule_of(self.ruleset.rules, decision) if decision.reason in _RULE_REASONS else None
         if rule is None:
             return Access(decision)
-        giver = rule.target.origin.source.removeprefix("grant by ") if rule.scope is RuleScope.GRANT else ""
-        return Access(decision, rule.until, self._schedule_of(rule), giver)
+        actor = rule.target.origin.source.removeprefix("grant by ") if rule.scope is RuleScope.GRANT else ""
+        return Access(decision, rule.until, self._schedule_of(rule), actor)
 
     def _schedule_of(self, rule: Rule) -> str:
         policy = self.policy

@@ -253,7 +253,7 @@ class Rulesets:
         return index
 
     def _grant_layer(self, grant: Grant) -> ScopeLayer | None:
-        origin = Origin(f"grant by {grant.giver}", text=grant.subject)
+        origin = Origin(f"grant by {grant.actor}", text=grant.subject)
         names = {*self.policy.categories, *self._categories}
         try:
             target = parse_target(grant.subject, self._host_facts.services.by_id, names, origin)

@@ -77,7 +77,7 @@ class Bonus:
     account: str
     subject: str
     minutes: int
-    giver: str
+    actor: str
     at: float
 
 

@@ -106,7 +106,7 @@ def test_a_request_is_approved_with_one_press(web, how_long, ends):
         answer = browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web))
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         (grant,) = browser.get("/api/v1/grants").json()["grants"]
-        assert (grant["subject"], grant["device"], grant["ends"], grant["giver"]) == ("scratch.example", MIA, ends, "this machine")
+        assert (grant["subject"], grant["device"], grant["ends"], grant["actor"]) == ("scratch.example", MIA, ends, "this machine")
         assert browser.get("/api/v1/requests").json() == []
         assert browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web)).status_code == 404
         assert browser.post(f"/grants/{grant['id']}/revoke", headers=own(web)).status_code == 303
@@ -542,7 +542,7 @@ def test_a_grant_shows_its_actor_and_note(web):
     with client(web) as parent, client(web, "127.0.0.2") as child:
         order = {"subject": "chess.example", "how_long": "hour", "person": "mia", "note": "for the club"}
         given = parent.post("/api/v1/grants", json=order, headers=BEARER).json()
-        assert (given["giver"], given["note"]) == ("the command line", "for the club")
+        assert (given["actor"], given["note"]) == ("the command line", "for the club")
         for page in (parent.get("/"), child.get("/device")):
             text = " ".join(Tags(page.text).text.split())
             assert re.search(r"chess.example [^.]*until [^.]*, by the command line · for the club", text), text

@@ -42,7 +42,7 @@ def _seat(running: Hedgerow, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_bonus_minutes_need_a_budget(running: Hedgerow) -> None:
     given = json.loads(running.run("bonus", "mia", "5", "--json").stdout)
-    assert (given["minutes"], given["giver"]) == (5, "the command line")
+    assert (given["minutes"], given["actor"]) == (5, "the command line")
     assert next(row for row in json.loads(running.run("budgets", "--json").stdout) if row["whose"] == "mia")["left"] == 7
     told = running.run("bonus", "mia", "5", "--for", "games")
     assert told.returncode == 2

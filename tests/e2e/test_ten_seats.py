@@ -50,23 +50,23 @@ def test_an_hour(internet: SmallInternet, tmp_path: Path) -> None:
     clock = WallClock(tmp_path, FOUR)
     lists = {"lists/gambling.txt": "gambling.example\n"}
     with running_hedgerow(network_section(internet) + POLICY, lists=lists, environment=clock.environment) as running:
-        sitting: set[str] = set()
-        wait_until(_seats_are(running, sitting), PATIENCE, "nobody sits, so all are children's")
+        occupied: set[str] = set()
+        wait_until(_seats_are(running, occupied), PATIENCE, "nobody sits, so all are children's")
         for minute in sorted({*OPENS.values(), *ENDS.values()}):
             clock.set(FOUR + minute * 60 - ROOM)
-            wait_until(_seats_are(running, sitting), PATIENCE, f"nothing changes before minute {minute}")
+            wait_until(_seats_are(running, occupied), PATIENCE, f"nothing changes before minute {minute}")
             clock.set(FOUR + minute * 60)
             for seat in [seat for seat in SEATS if OPENS[seat] == minute]:
-                _call(running, f"/sittings/{seat}", band="adult", minutes=ENDS[seat] - minute, name=f"Guest of {seat}")
-                sitting.add(seat)
+                _call(running, f"/sessions/{seat}", band="adult", minutes=ENDS[seat] - minute, name=f"Guest of {seat}")
+                occupied.add(seat)
                 _leave_traces(running, internet, seat)
             # A session is as long as it was made, from when it was made: the press of the button took a moment.
             clock.set(FOUR + minute * 60 + ROOM)
-            sitting -= {seat for seat in SEATS if ENDS[seat] == minute}
-            wait_until(_seats_are(running, sitting), PATIENCE, f"who sits after minute {minute}")
+            occupied -= {seat for seat in SEATS if ENDS[seat] == minute}
+            wait_until(_seats_are(running, occupied), PATIENCE, f"who sits after minute {minute}")
         _nobody_finds_anything(running)
         with contextlib.closing(sqlite3.connect(running.state / "journal.sqlite")) as journal:
-            rows = journal.execute("SELECT device, ends - starts FROM sittings WHERE profile = 'seat-adult'").fetchall()
+            rows = journal.execute("SELECT device, ends - starts FROM sessions WHERE profile = 'seat-adult'").fetchall()
     assert {device: round(seconds / 60, 6) for device, seconds in rows} == {seat: ENDS[seat] - OPENS[seat] for seat in SEATS}
 
 
@@ -82,7 +82,7 @@ def _nobody_finds_anything(running: Hedgerow) -> None:
     """What is closed at a child's seat is closed again, and the next guest's own page is empty."""
     for seat, address in SEATS.items():
         wait_until(lambda: kdig_addresses(running.dns, "www.pornhub.com", source=address) == ["0.0.0.0"], PATIENCE, seat)  # noqa: B023
-        _call(running, f"/sittings/{seat}", band="child")
+        _call(running, f"/sessions/{seat}", band="child")
         words = ["curl", "-s", "--interface", address, f"{running.web}/device"]
         page = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         assert "What was blocked here" in page

@@ -29,7 +29,7 @@ def test_every_api_call_matches_its_description(whole_internet: SmallInternet) -
         for result in api.exclude(path=ENDLESS).exclude(path_regex=FETCHING).get_all_operations():
             assert isinstance(result, Ok), result
             tried.add(_try(result.ok(), token))
-        parts = ("codes", "vouchers", "notices", "sittings", "settings", "devices", "budgets", "grants", "report", "accounts")
+        parts = ("codes", "vouchers", "notices", "sessions", "settings", "devices", "budgets", "grants", "report", "accounts")
         assert [part for part in parts if not any(f"/api/v1/{part}" in label for label in tried)] == []
         assert _filters(running)
 

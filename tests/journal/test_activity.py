@@ -112,7 +112,7 @@ def test_what_held_at_an_instant(journal: Store, reader: ActivityReader) -> None
     ledger.pause("Ana", person="mia", ends=NOW)
     pause = reader.pause_at(NOW - 50, "tab", "mia")
     assert pause is not None
-    assert (pause.giver, reader.pause_at(NOW + 1, "tab", "mia"), reader.pause_at(NOW - 50, "phone", "tom")) == ("Ana", None, None)
+    assert (pause.actor, reader.pause_at(NOW + 1, "tab", "mia"), reader.pause_at(NOW - 50, "phone", "tom")) == ("Ana", None, None)
 
 
 @pytest.fixture(scope="module")

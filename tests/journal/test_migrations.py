@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Float, Integer, MetaData, Table, create_engine, inspect, select
 
@@ -16,11 +14,13 @@ from hedgerow.journal import database
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import migrate_journal, open_journal
 from hedgerow.journal.reader import DecisionFilter, JournalReader
+from hedgerow.journal.salvage import copy_rows
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import DEFAULT_SITE, metadata
 from hedgerow.journal.usage import UsageStore
 
-GLOBAL = {"accounts", "sessions", "tokens"}
+GLOBAL = {"accounts", "web_sessions", "tokens"}
+RENAMED = {"sessions": "web_sessions", "sittings": "sessions"}
 CHOICES = {"kind": "dns", "verdict": "block", "reason": "category", "state": "open", "before": "{}", "after": "{}"}
 
 
@@ -54,6 +54,12 @@ def make_old(path: Path, revision: str) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
+def renamed(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of an old journal under the tables and columns of today. Their values stay."""
+    columns = {"giver": "actor"}
+    return {RENAMED.get(name, name): [{columns.get(key, key): row[key] for key in row} for row in each] for name, each in rows.items()}
+
+
 def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
     with store.connect() as connection:
         return {name: [dict(row._mapping) for row in connection.execute(select(table))] for name, table in metadata.tables.items()}
@@ -77,7 +83,7 @@ def test_every_file_is_named_by_its_revision() -> None:
 
 def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    rows = make_old(path, "0008")
+    rows = renamed(make_old(path, "0008"))
     assert rows.keys() <= metadata.tables.keys()
     assert migrate_journal(path)
     assert not migrate_journal(path)
@@ -86,7 +92,6 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
         expected = {name: [row if name in GLOBAL else {**row, "site": DEFAULT_SITE} for row in each] for name, each in rows.items()}
         expected["decisions"] = [{**row, "version": None} for row in expected["decisions"]]
         expected["hosts_seen"] = [{"site": DEFAULT_SITE, "host_key": f"host_key-{n}", "host": f"host_key-{n}"} for n in range(2)]
-        expected["tokens"] = [{**row, "expires_at": None} for row in expected["tokens"]]
         expected["pauses"] = [{**row, "spared_person": None, "spared_device": None, "kind": "all"} for row in expected["pauses"]]
         expected["tokens"] = [{**row, "expires_at": None} for row in expected["tokens"]]
         assert stored(store) == {name: [] for name in metadata.tables} | expected
@@ -107,12 +112,8 @@ def test_the_sites_can_be_removed_again(tmp_path: Path) -> None:
     rows = make_old(path, "0008")
     migrate_journal(path)
     engine = create_engine(f"sqlite:///{path}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0008")
+        database._alembic("downgrade", connection, "0008")
         old = MetaData()
         old.reflect(connection)
         for name, each in rows.items():
@@ -141,4 +142,13 @@ def test_older_journals_are_migrated(tmp_path: Path, revision: str) -> None:
     store = open_journal(path)
     assert len(stored(store)["decisions"]) == len(rows["decisions"])
     assert len(GrantStore(store).request(7).host) > 0
+    store.dispose()
+
+
+def test_the_rows_of_a_damaged_journal_with_older_names_are_salvaged(tmp_path: Path) -> None:
+    rows = renamed(make_old(tmp_path / "damaged.sqlite", "0016"))
+    store = open_journal(tmp_path / "journal.sqlite")
+    salvaged = copy_rows(tmp_path / "damaged.sqlite", tmp_path / "journal.sqlite")
+    assert salvaged.incomplete == ()
+    assert stored(store) == rows
     store.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal import batch as batch_module
 from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.accounts import AccountStore, WebSessionRow
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.copying import CopyError, copy_journal
-from hedgerow.journal.database import describe_journal, migrate_journal, open_journal
+from hedgerow.journal.database import _alembic, describe_journal, migrate_journal, open_journal
 from hedgerow.journal.postgresql_connection import connection_parameters
 from hedgerow.journal.postgresql_schema import day_tables, partitioned_decisions, prepare_days
 from hedgerow.journal.reader import JournalReader
@@ -29,9 +30,9 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import Retention
 from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import JournalError, Store, StoreAddress, UnreachableStoreError
-from hedgerow.journal.tables import accounts, decisions, events, metadata, writers
+from hedgerow.journal.tables import accounts, decisions, events, metadata, web_sessions, writers
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.time_model import ActiveMinute
 
 NOW, DAY = 1_780_000_000.0, 86400.0
@@ -87,12 +88,27 @@ def test_a_newer_schema_is_refused(postgres: PostgresServer) -> None:
 
 def test_an_older_schema_is_migrated(postgres: PostgresServer) -> None:
     address = postgres.address(postgres.database())
-    with closing(open_journal(address)) as store, store.begin() as connection:
-        connection.execute(text("DROP TABLE writers"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0015'"))
+    session, browser = Session("s", TABLET, "ana", NOW), WebSessionRow("b", "ana", "192.0.2.7", "Firefox", NOW, NOW)
+    grant = Grant("g", "a.example", "ana", NOW)
+    with closing(open_journal(address)) as store:
+        UsageStore(store).start_session(session)
+        GrantStore(store).give(grant)
+        with store.begin() as connection:
+            connection.execute(web_sessions.insert().values(asdict(browser)))
+            indexes = names_of_indexes(connection)
+            _alembic("downgrade", connection, "0015")
+            assert connection.scalar(text("SELECT giver FROM sittings")) == "ana"
     assert migrate_journal(address)
     with closing(open_journal(address)) as store:
         assert Batch([seen("a.example")], writer="w", number=1).write(store) == 1
+        assert (UsageStore(store).sessions(NOW), AccountStore(store).sessions()) == ((session,), (browser,))
+        assert JournalReader(store).grants(NOW) == (grant,)
+        with store.connect() as connection:
+            assert names_of_indexes(connection) == indexes
+
+
+def names_of_indexes(connection: Connection) -> set[str]:
+    return set(connection.scalars(text("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")))
 
 
 def test_days_are_dropped_as_a_whole(postgres_journal: Store) -> None:

@@ -65,7 +65,7 @@ def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:
     times: dict[str, Any] = {key: _instant(entry[key], policy) for key in ("starts", "ends") if key in entry}
     whose = {"device": DeviceId(entry["device"])} if "device" in entry else {"person": entry.get("person")}
     spared: dict[str, Any] = {key: entry[key] for key in ("spared_person", "spared_device") if key in entry}
-    return {"giver": "ana", "starts": 0.0, **times, **whose, **spared}
+    return {"actor": "ana", "starts": 0.0, **times, **whose, **spared}
 
 
 def _stretch(text: str, policy: Policy) -> range:
@@ -88,11 +88,11 @@ def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[SpentBudget
     return spent_budgets(balances(policy, marks, given, at))
 
 
-def _sittings(case: dict[str, Any], policy: Policy) -> list[Session]:
+def _sessions(case: dict[str, Any], policy: Policy) -> list[Session]:
     return [
         Session(str(n), DeviceId(each["device"]), "ana", _instant(each["starts"], policy),
                 _instant(each["ends"], policy) if "ends" in each else None, each.get("person"), each.get("profile"))
-        for n, each in enumerate(case.get("sittings", ()))
+        for n, each in enumerate(case.get("sessions", ()))
     ]  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _situation(topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue
     grants = [Grant(id=str(n), subject=each["subject"], **_span(each, policy)) for n, each in enumerate(case.get("grants", ()))]
     pauses = [Pause(id=str(n), **_span(each, policy)) for n, each in enumerate(case.get("pauses", ()))]
     at = _instant(case.get("at") or topic["at"], policy)
-    rulesets = Rulesets(policy, grants, pauses, catalogue, _spent(case, policy, at), _sittings(case, policy))
+    rulesets = Rulesets(policy, grants, pauses, catalogue, _spent(case, policy, at), _sessions(case, policy))
     return rulesets, find_device(rulesets, case.get("device") or topic["device"]), at
 
 

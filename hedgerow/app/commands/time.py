@@ -88,7 +88,7 @@ def open_seat(
         fail("Name the guest: --as child, --as adult, or --person NAME")
     body = {"name": guest} | ({"minutes": minutes} if minutes else {})
     body |= {"band": band.value} if band is not None else {}
-    session = call_api(state, "POST", f"/sittings/{name}", **body, **({"person": person} if person else {}))
+    session = call_api(state, "POST", f"/sessions/{name}", **body, **({"person": person} if person else {}))
     who = person or (f"an adult{f' ({guest})' if guest else ''}" if band is Band.ADULT else f"a child{f' ({guest})' if guest else ''}")
     print_result(as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
 
@@ -101,7 +101,7 @@ def extend(
     as_json: JsonOption = False,
 ) -> None:
     """Extend a session."""
-    call_api(state, "POST", f"/sittings/{name}/extend", minutes=minutes)
+    call_api(state, "POST", f"/sessions/{name}/extend", minutes=minutes)
     print_result(as_json, {"seat": name, "minutes": minutes}, f"The session at {name} lasts {minutes:g} minutes longer.")
 
 
@@ -113,7 +113,7 @@ def move(
     as_json: JsonOption = False,
 ) -> None:
     """Move a guest to another seat, with the rest of the session."""
-    call_api(state, "POST", f"/sittings/{name}/move", to=to)
+    call_api(state, "POST", f"/sessions/{name}/move", to=to)
     print_result(as_json, {"seat": to, "before": name}, f"The guest of {name} sits at {to} now.")
 
 
@@ -125,28 +125,28 @@ def pause_seat(
     as_json: JsonOption = False,
 ) -> None:
     """Close a seat while its guest is away; the session's time stands still."""
-    call_api(state, "POST", f"/sittings/{name}/pause", minutes=minutes)
+    call_api(state, "POST", f"/sessions/{name}/pause", minutes=minutes)
     print_result(as_json, {"seat": name, "minutes": minutes}, f"{name} is paused, for {minutes:g} minutes at most.")
 
 
 @app.command("resume")
 def resume_seat(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> None:
     """End the pause of a seat."""
-    call_api(state, "POST", f"/sittings/{name}/resume")
+    call_api(state, "POST", f"/sessions/{name}/resume")
     print_result(as_json, {"seat": name}, f"{name} is open again.")
 
 
 @app.command()
 def end(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> None:
     """End a session now; the seat then has the rules for children."""
-    call_api(state, "POST", f"/sittings/{name}/end")
+    call_api(state, "POST", f"/sessions/{name}/end")
     print_result(as_json, {"ended": name}, f"{name} is free.")
 
 
 @app.command("list")
 def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the open sessions."""
-    rows = call_api(state, "GET", "/sittings")
+    rows = call_api(state, "GET", "/sessions")
     if as_json:
         print_json(rows)
         return

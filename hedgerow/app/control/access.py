@@ -33,14 +33,14 @@ class AccessControl:
         self._publisher, self._mac_of = publisher, mac_of
         self._services = Services.load()
 
-    async def approve(self, request_id: int, how_long: GrantDuration, giver: str) -> Grant:
+    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         self._refuse_illegal(request.host)
         now = time.time()
         grant = Grant(
             id=secrets.token_hex(6),
             subject=request.host,
-            giver=giver,
+            actor=actor,
             starts=now,
             ends=self.within_session(request.device, self.end_of(now, how_long)),
             device=DeviceId(request.device),
@@ -50,12 +50,12 @@ class AccessControl:
         await self._publisher.put_in_force()
         return grant
 
-    async def deny(self, request_id: int, giver: str) -> None:
-        await asyncio.to_thread(self._publisher.ledger.deny, request_id, giver)
+    async def deny(self, request_id: int, actor: str) -> None:
+        await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor)
         await self._publisher.put_in_force()  # a block page may be waiting for the answer
 
     async def give(
-        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
+        self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
     ) -> Grant:  # fmt: skip
         """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
         self.check_target(device, person)
@@ -63,7 +63,7 @@ class AccessControl:
         grant = Grant(
             secrets.token_hex(6),
             subject,
-            giver,
+            actor,
             time.time(),
             ends,
             identify_device(self._view().rulesets, device, self._mac_of),
@@ -74,12 +74,12 @@ class AccessControl:
         await self._publisher.put_in_force()
         return grant
 
-    async def revoke(self, grant_id: str, giver: str) -> None:
-        await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
+    async def revoke(self, grant_id: str, actor: str) -> None:
+        await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, actor)
         await self._publisher.put_in_force()
 
     async def pause(
-        self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY,
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY,
         kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         self.check_target(device, person)
@@ -91,7 +91,7 @@ class AccessControl:
         device_id, spared_id = (identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device))
         pause = await asyncio.to_thread(
             lambda: self._publisher.ledger.pause(
-                giver, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id, kind=kind
+                actor, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id, kind=kind
             )
         )
         await self._publisher.put_in_force()
@@ -102,25 +102,25 @@ class AccessControl:
         known = (view.policy.people[name] for name in people if name in view.policy.people)
         return {person.name: person_times(view.rulesets, person, now) for person in known}
 
-    async def postpone_bedtime(self, person: str, minutes: int, giver: str) -> Grant:
+    async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
         """Grant the time until the bedtime that holds now and `minutes` more. It takes the place of an earlier such grant."""
         self.check_target(None, person)
         view, now = self._view(), time.time()
         bedtime = person_times(view.rulesets, view.policy.people[person], now).bedtime
         if bedtime is None:
             raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
-        grant = Grant(secrets.token_hex(6), LATER_BEDTIME, giver, now, max(bedtime, now) + minutes * 60, person=person)
+        grant = Grant(secrets.token_hex(6), LATER_BEDTIME, actor, now, max(bedtime, now) + minutes * 60, person=person)
         earlier = [each.id for each in view.rulesets.grants if each.subject == LATER_BEDTIME and each.person == person]
         await asyncio.to_thread(self._publisher.ledger.give, grant)
         for grant_id in earlier:
             with contextlib.suppress(NoSuchEntry):  # it is over
-                await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
+                await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, actor)
         await self._publisher.put_in_force()
         return grant
 
-    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
+    async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         device_id = identify_device(self._view().rulesets, device, self._mac_of)
-        ended = await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
+        ended = await asyncio.to_thread(lambda: self._publisher.ledger.resume(actor, device=device_id, person=person))
         if not ended:  # whoever was paused may have been renamed or removed since
             self.check_target(device, person)
         await self._publisher.put_in_force()

@@ -36,7 +36,7 @@ class CodeService:
         self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
         self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
 
-    async def make(self, order: CodeOrder, giver: str) -> MadeCode:
+    async def make(self, order: CodeOrder, actor: str) -> MadeCode:
         now = time.time()
         ends = now + order.valid_minutes * 60
         device, person, subject, how_long = order.device, order.person, order.subject, order.how_long
@@ -49,7 +49,7 @@ class CodeService:
             minutes = order.minutes or 0
             self._check(device, person, subject, minutes)
         code = AccessCode(
-            secrets.token_hex(6), giver, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
+            secrets.token_hex(6), actor, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
         )
         digits = await self._unused_digits()
         await asyncio.to_thread(self._store.add, code, digits)
@@ -83,7 +83,7 @@ class CodeService:
         except (NoSuchEntry, InvalidInput):
             self._record_event(now, device, "a wrong code was typed")
             raise WrongCode("This code is not valid here: it may be for another device, already used or expired.") from None
-        self._record_event(now, device, f"a code by {valid[0].giver} was used: {describe_code(valid[0])}")
+        self._record_event(now, device, f"a code by {valid[0].actor} was used: {describe_code(valid[0])}")
         return valid[0]
 
     async def take(self, typed: CodeEntered) -> None:
@@ -113,12 +113,12 @@ class CodeService:
 
     async def _apply(self, code: AccessCode, now: float) -> None:
         if code.minutes:
-            await self._times.add_minutes(code.person or code.device or "", code.subject, code.minutes, code.giver)
+            await self._times.add_minutes(code.person or code.device or "", code.subject, code.minutes, code.actor)
             return
         ends = self._web.within_session(code.device, self._web.end_of(now, GrantDuration(code.how_long)))
         device = DeviceId(code.device) if code.device else None
         subject = self._web.check_subject(code.subject)
-        grant = Grant(secrets.token_hex(6), subject, code.giver, now, ends, device, code.person, "by a code")
+        grant = Grant(secrets.token_hex(6), subject, code.actor, now, ends, device, code.person, "by a code")
         if code.request_id is not None:
             await asyncio.to_thread(self._publisher.ledger.approve, code.request_id, grant)
         else:

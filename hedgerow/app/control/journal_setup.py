@@ -30,7 +30,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
 from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress, UnreachableStoreError
-from hedgerow.journal.tables import grants, pauses, sittings
+from hedgerow.journal.tables import grants, pauses, sessions
 
 log = logging.getLogger("hedgerow.control")
 
@@ -38,7 +38,7 @@ _WATCH_INTERVAL_S = 2.0
 _PROBE_INTERVAL_S = 1.0
 _ASIDE_EVERY = 5  # probes
 
-CHECKED = ("accounts", "tokens", "grants", "pauses", "sittings", "access_requests", "bonuses", "vouchers", "usage", "policy_changes")
+CHECKED = ("accounts", "tokens", "grants", "pauses", "sessions", "access_requests", "bonuses", "vouchers", "usage", "policy_changes")
 """Tables that are checked at each start. The log of decisions may be large, and its damage shows when it is read or written."""
 FROM_BACKUP = frozenset(
     {"accounts", "policy_changes", "rule_versions", "decisions", "hosts_seen", "hourly", "daily", "devices_seen", "protections_seen"}
@@ -213,7 +213,7 @@ def _copy_from_snapshot(store: Store, state: Path) -> int:
     except (OSError, ValueError):
         return 0
     added = 0
-    for table, rows in ((grants, snapshot.grants), (pauses, snapshot.pauses), (sittings, snapshot.sessions)):
+    for table, rows in ((grants, snapshot.grants), (pauses, snapshot.pauses), (sessions, snapshot.sessions)):
         for row in rows:
             added += store.execute(store.insert_missing(table).values(asdict(row)))
     return added

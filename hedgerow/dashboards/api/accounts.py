@@ -91,12 +91,12 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
     async def remove_account(name: AccountName) -> None:
         await accounts.remove(name)
 
-    @api.serve("GET", "/sessions", ADMIN)
-    async def sessions() -> tuple[WebSessionRow, ...]:
+    @api.serve("GET", "/web-sessions", ADMIN)
+    async def web_sessions() -> tuple[WebSessionRow, ...]:
         return accounts.sessions()
 
-    @api.serve("DELETE", "/sessions/{session}", ADMIN, status_code=204)
-    async def end_session(session: CredentialId) -> None:
+    @api.serve("DELETE", "/web-sessions/{session}", ADMIN, status_code=204)
+    async def end_web_session(session: CredentialId) -> None:
         await accounts.end_session(session)
 
     @api.serve("GET", "/tokens", ADMIN)

@@ -101,7 +101,7 @@ class ChangeView:
 
     id: int
     at: float
-    giver: str
+    actor: str
     summary: str
     undone_at: float | None
     diff: tuple[str, ...]
@@ -377,4 +377,4 @@ def _person_view(index: PolicyIndex, name: str) -> PersonView:
 
 
 def _change_view(change: PolicyChange) -> ChangeView:
-    return ChangeView(change.id, change.at, change.giver, change.summary, change.undone_at, diff_of_files(change.before, change.after))
+    return ChangeView(change.id, change.at, change.actor, change.summary, change.undone_at, diff_of_files(change.before, change.after))

@@ -32,7 +32,7 @@ class TimeControl(Protocol):
     def sessions(self) -> tuple[Session, ...]:
         """Return the open sessions at seats and shared devices."""
 
-    async def accept(self, sitting_id: str) -> None:
+    async def accept(self, session_id: str) -> None:
         """Record that a guest accepts the code of conduct. A session that is over is ignored."""
 
     def session_start(self, device: str) -> float:
@@ -124,35 +124,35 @@ def add_time_routes(api: ScopedRouter, control: TimeControl) -> None:
     async def endings(device: Device) -> tuple[UpcomingEnd, ...]:
         return control.endings(device)
 
-    @api.serve("GET", "/sittings", OPERATE, READ)
+    @api.serve("GET", "/sessions", OPERATE, READ)
     async def sessions() -> tuple[Session, ...]:
         return control.sessions()
 
-    @api.serve("POST", "/sittings/{device}", OPERATE, status_code=201)
+    @api.serve("POST", "/sessions/{device}", OPERATE, status_code=201)
     async def start_session(actor: Actor, device: Device, order: SeatOrder) -> Session:
         return await control.start_session(device, actor, person=order.person, band=order.band, minutes=order.minutes, name=order.name)
 
-    @api.serve("POST", "/sittings/{device}/end", OPERATE, status_code=204)
+    @api.serve("POST", "/sessions/{device}/end", OPERATE, status_code=204)
     async def end_session(device: Device) -> None:
         await control.end_session(device)
 
-    @api.serve("POST", "/sittings/{device}/extend", OPERATE, status_code=204)
+    @api.serve("POST", "/sessions/{device}/extend", OPERATE, status_code=204)
     async def extend_session(device: Device, order: ExtendOrder) -> None:
         await control.extend_session(device, order.minutes)
 
-    @api.serve("POST", "/sittings/{device}/move", OPERATE, status_code=204)
+    @api.serve("POST", "/sessions/{device}/move", OPERATE, status_code=204)
     async def move_session(device: Device, order: MoveOrder) -> None:
         await control.move_session(device, order.to)
 
-    @api.serve("POST", "/sittings/{device}/pause", OPERATE, status_code=204)
+    @api.serve("POST", "/sessions/{device}/pause", OPERATE, status_code=204)
     async def pause_session(actor: Actor, device: Device, order: SeatPauseOrder) -> None:
         await control.pause_session(device, actor, order.minutes)
 
-    @api.serve("POST", "/sittings/{device}/resume", OPERATE, status_code=204)
+    @api.serve("POST", "/sessions/{device}/resume", OPERATE, status_code=204)
     async def resume_session(actor: Actor, device: Device) -> None:
         await control.resume_session(device, actor)
 
-    @api.serve("POST", "/sittings/{session}/reopen", OPERATE, status_code=204)
+    @api.serve("POST", "/sessions/{session}/reopen", OPERATE, status_code=204)
     async def reopen_session(session: Annotated[str, Path(max_length=40)], order: ReopenOrder) -> None:
         """Undo the end of a session, within some minutes."""
         await control.reopen_session(session, order.ends)

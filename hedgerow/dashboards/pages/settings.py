@@ -104,13 +104,13 @@ class SettingsPages(PageGroup):
     @get("/changes", READ)
     async def changes(self, request: Request) -> Response:
         reader, changes = language_of(request), await run_in_threadpool(self._context.editor.store.latest)
-        told = await run_in_threadpool(lambda: [(each, change_sentences(each.giver, each.before, each.after, reader)) for each in changes])
+        told = await run_in_threadpool(lambda: [(each, change_sentences(each.actor, each.before, each.after, reader)) for each in changes])
         return self._page(request, "changes.html", changes=told)
 
     @get("/changes/{change_id}", READ)
     async def change(self, request: Request, change_id: ChangeId) -> Response:
         change = await run_in_threadpool(self._context.editor.store.change, change_id)
-        told = change_sentences(change.giver, change.before, change.after, language_of(request))
+        told = change_sentences(change.actor, change.before, change.after, language_of(request))
         return self._page(request, "change.html", change=change, told=told, lines=diff_of_files(change.before, change.after))
 
     @post("/changes/{change_id}/undo", MANAGE)

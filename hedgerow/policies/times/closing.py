@@ -94,7 +94,7 @@ class TimeRules:
         holding = [pause for pause in in_force if pause.kind is PauseKind.ALL]
         if holding:
             longest = max(holding, key=lambda pause: float("inf") if pause.ends is None else pause.ends)
-            yield Closure(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
+            yield Closure(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.actor}"), longest.ends)
 
     def _timed(self, user: EffectiveUser, now: float, effects: TimeEffects) -> list[tuple[RuleScope, TimedRules, ScheduleState]]:
         """Return the state of all schedules with their scope; add the rules in force to the layers of `effects`."""
@@ -155,7 +155,7 @@ class TimeRules:
 
 def _homework_layer(pause: Pause) -> ScopeLayer:
     """Return the rules of a pause for homework. They are nearer than all but grants."""
-    origin = Origin(f"homework by {pause.giver}")
+    origin = Origin(f"homework by {pause.actor}")
     targets = [Target(TargetKind.CATEGORY, name, origin) for name in DISTRACTIONS]
     services = [id for id, service in Services.load().by_id.items() if service.group in DISTRACTIONS]
     targets += [Target(TargetKind.SERVICE, id, origin) for id in services]

@@ -48,7 +48,7 @@ def test_a_person_is_added_ruled_and_removed(web, script):
     assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "block"}).json()["block"] == ["minecraft"]
     assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "none"}).json()["block"] == []
     change = script.get("/changes").json()[0]
-    assert (change["giver"], change["undone_at"]) == ("the command line", None)
+    assert (change["actor"], change["undone_at"]) == ("the command line", None)
     assert any(line.startswith("-") and "minecraft" in line for line in change["diff"])
     assert script.post(f"/changes/{change['id']}/undo").status_code == 200
     assert script.delete("/people/zoe").status_code == 204
@@ -173,8 +173,8 @@ def test_accounts_sessions_and_tokens(web, script):
     assert script.post("/accounts", json={"name": "ana", "role": "admin", "password": PASSWORD}).status_code == 201
     with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}) as browser:
         assert browser.post("/sign-in", data={"name": "ana", "password": PASSWORD}).status_code == 303
-        (session,) = script.get("/sessions").json()
-        assert script.delete(f"/sessions/{session['id']}").status_code == 204
+        (session,) = script.get("/web-sessions").json()
+        assert script.delete(f"/web-sessions/{session['id']}").status_code == 204
         assert browser.get("/").status_code == 303
     assert script.put("/accounts/ana/password", json={"password": "another good one"}).status_code == 204
     assert script.get("/accounts").json()[0].keys() == {"name", "role", "code", "created_at"}
@@ -185,7 +185,7 @@ def test_accounts_sessions_and_tokens(web, script):
     assert script.get("/tokens", headers=reader).status_code == 403
     manager = {"authorization": f"Bearer {script.post('/tokens', json={'name': 'homework', 'scopes': ['manage']}).json()['token']}"}
     given = script.post("/grants", json={"subject": "x.example", "how_long": "hour", "person": "mia"}, headers=manager)
-    assert given.json()["giver"] == "token homework"
+    assert given.json()["actor"] == "token homework"
     row = next(row for row in script.get("/tokens").json() if row["name"] == "backup")
     assert script.delete(f"/tokens/{row['id']}").status_code == 204
     assert script.get("/people", headers=reader).status_code == 401

@@ -187,7 +187,7 @@ def test_a_manager_changes_the_rest_of_a_policy_with_files(web: Web, script: htt
     (web.policy_path.parent / "conduct.txt").write_text("Be kind.")
     assert script.patch("/policy", json={"code_of_conduct": "conduct.txt"}).status_code == 200
     assert manager.patch("/policy", json={"people": {"mia": {"age": 10}}}).json()["changed"]
-    assert script.get("/changes").json()[0]["giver"] == "token terraform"
+    assert script.get("/changes").json()[0]["actor"] == "token terraform"
 
 
 def test_readers_see_no_policy_file(web: Web, script: httpx.Client) -> None:

@@ -169,7 +169,7 @@ def test_the_api_sets_times_and_channels(web):
             api.put("/budget", json={"what": what})
         assert api.get("/times").json()["budgets"] == []
         later = api.post("/bedtime/later", json={"minutes": 45}).json()
-        assert (later["subject"], later["person"], later["giver"]) == ("bedtime", "mia", "the command line")
+        assert (later["subject"], later["person"], later["actor"]) == ("bedtime", "mia", "the command line")
         items = {"effect": "block", "items": ["games", "tiktok"], "when": {"mon-thu": ["15:00-16:00"]}}
         view = api.put("/schedules/homework", json=items).json()
         assert view["schedules"] == [{"name": "homework", "effect": "block", "items": ["games", "tiktok"]}]

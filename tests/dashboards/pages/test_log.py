@@ -240,7 +240,7 @@ def test_an_old_row_is_explained_by_the_rules_of_then(web: Web, parent: httpx.Cl
     web.ledger.give(Grant("g", "d.example", "Ana", NOW - 3700, NOW - 10, MIA))
     versions.record(NOW - 60, "p2", "l1", {place: "people: {}"}, lists)
     with web.engine.begin() as connection:
-        pause = "INSERT INTO pauses (id, site, giver, note, starts, ends, person) VALUES ('p', 'home', 'Bea', '', ?, ?, 'mia')"
+        pause = "INSERT INTO pauses (id, site, actor, note, starts, ends, person) VALUES ('p', 'home', 'Bea', '', ?, ?, 'mia')"
         connection.exec_driver_sql(pause, (NOW - 3450, NOW - 3350))
     bedtime, listed, paused, granted, older = (text_of(parent.get("/why", params={"row": row}).text) for row in range(1, 6))
     assert "bedtime: 19:00-07:00" in bedtime

@@ -270,8 +270,8 @@ class CountedTime:
     def sessions(self) -> tuple[Session, ...]:
         return tuple(self.seated.values())
 
-    async def accept(self, sitting_id: str) -> None:
-        self.accepted.append(sitting_id)
+    async def accept(self, session_id: str) -> None:
+        self.accepted.append(session_id)
 
     def session_start(self, device: str) -> float:
         return self.since.get(device, 0.0)
