@@ -104,7 +104,7 @@ def measure_memory(state: Path) -> float:
         "import gc,sys,json\nfrom pathlib import Path\nfrom bench_policy import resident,NOW\n"
         "from hedgerow.app.snapshot import Snapshot,LoadedSnapshot\n"
         "from hedgerow.policies.host_facts import HostFactIndex\nHostFactIndex.load()\ngc.collect();b=resident()\n"
-        "v=View(Snapshot.load(Path(sys.argv[1])))\n"
+        "v=LoadedSnapshot(Snapshot.load(Path(sys.argv[1])))\n"
         "k=[v.rulesets.ruleset(v.rulesets.devices.find(f'10.0.0.{n+1}'),NOW) for n in range(200)]\n"
         "gc.collect();print(json.dumps(resident()-b))\n"
     )
