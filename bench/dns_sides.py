@@ -177,7 +177,7 @@ def sink(path: Path) -> None:
         while connection.recv_into(room):
             pass
 
-    from hedgerow.unix_sockets import bind_datagrams, take_connection
+    from hedgerow.sockets import bind_datagrams, take_connection
 
     with bind_datagrams(path) as listening:
         while select.select([listening], [], []):

@@ -254,7 +254,7 @@ type _Instruction = tuple[int, int, int, int]
 
 
 def _has_seccomp() -> bool:
-    """Return True if the kernel takes filters. It then complains about the address of this one, which is none."""
+    """Return True if the kernel takes filters. It then complains about the address of this one, which is invalid."""
     try:
         _prctl(_PR_SET_SECCOMP, _FILTER_MODE, 0)
     except ConfinementError as error:

@@ -92,7 +92,7 @@ class FrameTokens:
 class FrameBudget:
     """The frames of one connection, charged to its client's `tokens`. A connection that has overspent stays so.
 
-    `free_settings` SETTINGS frames cost nothing: where clients connect anew for each request, and new connections are limited otherwise,
+    `free_settings` SETTINGS frames cost nothing: where clients connect for each request, and new connections are limited otherwise,
     2 spare them those that every connection begins with.
 
     >>> budget = FrameBudget()

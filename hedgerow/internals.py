@@ -1,7 +1,10 @@
-"""Comparison of the private parts of libraries with those that Hedgerow was built on.
+"""Comparison of the private parts of other libraries with those that Hedgerow was built on.
 
 A library whose private names Hedgerow uses is pinned to an exact version. Another version is refused with a text that names the difference,
-before anything goes wrong silently. Targets are written as "module:qualified name".
+before anything goes wrong silently. Targets are written as "module:qualified name". None of the libraries is imported before its check.
+
+`dns.server` and `dns.upstreams` use aioquic; `hpack_codec`, `dns.server.http2_codec` and `proxy.inspection.engine` use h2 and hpack.
+The engine's own `patches` check mitmproxy.
 """
 
 from __future__ import annotations
@@ -10,11 +13,68 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from types import CodeType
-from typing import Any
+from typing import Any, Final
+
+H2_VERSIONS: Final = {"h2": "4.4.1", "hpack": "4.2.0"}
+
+H2_PARAMETERS: Final = {
+    "h2.stream:H2Stream.__init__": "self stream_id config inbound_window_size outbound_window_size",
+    "h2.stream:H2Stream.receive_headers": "self headers end_stream header_encoding",
+    "h2.stream:validate_headers": "headers hdr_validation_flags",
+    "h2.windows:WindowManager.window_consumed": "self size",
+    "h2.windows:WindowManager.process_bytes": "self size",
+    "hpack.hpack:Decoder._assert_valid_table_size": "self",
+    "hpack.hpack:Decoder._update_encoding_context": "self data",
+    "hpack.hpack:Encoder._encode_table_size_change": "self",
+    "hpack.hpack:decode_integer": "data prefix_bits",
+    "hpack.hpack:encode_integer": "integer prefix_bits",
+    "hpack.huffman_table:HUFFMAN_TABLE": None,
+    "hpack.table:HeaderTable.add": "self name value",
+}
+
+H2_ATTRIBUTES: Final = {
+    "h2.connection:H2Connection": (
+        "_closed_streams _inbound_flow_control_window_manager decoder encoder highest_inbound_stream_id max_outbound_frame_size "
+        "outbound_flow_control_window streams"
+    ),
+    "h2.stream:H2Stream": "max_outbound_frame_size",
+    "hpack.hpack:Decoder": "header_table max_allowed_table_size max_header_list_size",
+    "hpack.hpack:Encoder": "header_table table_size_changes",
+    "hpack.table:HeaderTable": "STATIC_TABLE STATIC_TABLE_MAPPING dynamic_entries resized",
+}
+
+AIOQUIC_VERSIONS: Final = {"aioquic": "1.2.0"}
+
+AIOQUIC_PARAMETERS: Final = {
+    "aioquic.quic.connection:QuicConnection._initialize": "self peer_cid",
+    "aioquic.quic.connection:QuicConnection._write_stream_limits": "self builder space stream",
+    "aioquic.tls:Context._server_handle_hello": "self input_buf initial_buf handshake_buf onertt_buf",
+    "aioquic.asyncio.protocol:QuicConnectionProtocol._transmit_soon": "self",
+}
+
+AIOQUIC_ATTRIBUTES: Final = {
+    "aioquic.quic.connection:QuicConnection": (
+        "_close_event _local_max_streams_bidi _local_max_streams_uni _streams _streams_finished host_cid tls"
+    ),
+    "aioquic.tls:Context": "_receive_buffer",
+    "aioquic.asyncio.protocol:QuicConnectionProtocol": (
+        "_connection_id_issued_handler _connection_id_retired_handler _connection_terminated_handler _loop _quic _timer _transport"
+    ),
+}
 
 
 class IncompatibleLibraryError(Exception):
     """An installed library is not the one that Hedgerow was built on. The text says which, and how to mend it."""
+
+
+def check_h2(purpose: str) -> None:
+    """Compare the installed h2 and hpack with the tables. `purpose` completes "Hedgerow cannot …". Raises IncompatibleLibraryError."""
+    require(purpose, H2_VERSIONS, list(differences(H2_PARAMETERS, H2_ATTRIBUTES)))
+
+
+def check_aioquic() -> None:
+    """Compare the installed aioquic with the tables. Raises IncompatibleLibraryError, which names every difference."""
+    require("serve DNS over QUIC", AIOQUIC_VERSIONS, list(differences(AIOQUIC_PARAMETERS, AIOQUIC_ATTRIBUTES)))
 
 
 def require(purpose: str, tested: Mapping[str, str], differences: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.port_binder import VARIABLE
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 pytestmark = pytest.mark.root
 

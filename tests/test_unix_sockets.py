@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.unix_sockets import bind_datagrams, offer_connection, take_connection
+from hedgerow.sockets import bind_datagrams, offer_connection, take_connection
 
 
 def test_an_offered_connection_arrives_and_anything_else_does_not(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ from babel.messages.pofile import read_po, write_po
 
 import hedgerow
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.policies.text.catalogues import NAME_CONTEXT, SOURCE_LANGUAGE, SOURCE_NAME, catalogue_path
-from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.locales import LANGUAGES, NAME_CONTEXT, SOURCE_LANGUAGE, SOURCE_NAME, catalogue_path
 from hedgerow.proxy.pages.translations import page_messages
 
 PACKAGE = Path(hedgerow.__file__).parent
@@ -31,7 +30,7 @@ COMPLETE = ("de", "fr", "es", "pt", "pt-BR")
 REQUIRED = (
     "templates/device.html", "templates/ask_site.html", "templates/layout.html", "templates/parts.html", "templates/error.html",
     "templates/start.html", "templates/guide_*.html", "templates/not_in_charge.html", "templates/children.html", "words/labels.py",
-    "words/rules.py", "pages/own_device.py", "pages/ask.py", "pages/guide.py", "pages/forms.py",
+    "words/rules.py", "pages/own_device.py", "pages/guide.py", "pages/forms.py",
     "templates/device_naming.html",
 )  # fmt: skip
 """The child's own page and the guide, with what they include. The block page is required too."""

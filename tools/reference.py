@@ -16,9 +16,8 @@ import typer
 
 from hedgerow.app.cli import make_cli
 from hedgerow.dashboards.app import AppDependencies, create_app
-from hedgerow.policies.host_facts import Services
+from hedgerow.policies.host_facts import Services, service_ages
 from hedgerow.policies.reading.schema import RawPolicy, RawRules
-from hedgerow.policies.service_ages import service_ages
 from hedgerow.policies.text.data_files import read_data
 
 type Schema = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The supervisor's words about a run: to systemd, on standard output, at the terminal, and in place of the pages."""
+"""Announcements of the supervisor about a run: to systemd, on standard output, at the terminal, and in place of the pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def notify_systemd(state: str, descriptors: Sequence[int] = ()) -> bool:
 
 
 async def show_welcome(settings: Settings) -> None:
-    """Show addresses, QR code and setup code to whoever looks at the terminal; a log that is kept never holds the code.
+    """Show addresses, QR code and setup code on the terminal. They are never logged.
 
     Killed if cancelled.
     """
@@ -72,7 +72,7 @@ def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
 
 
 class TroubleProcess:
-    """The process that tells what is wrong where control's pages would be (`trouble_page`)."""
+    """The process that explains what is wrong in place of control's pages (`trouble_page`)."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -156,7 +156,7 @@ class Children:
             process.note_end(os.waitstatus_to_exitcode(status))
 
     def reap_orphan(self) -> None:
-        """Reap a child that nobody waits for. To be called now and then: only one that was dead the last time is reaped."""
+        """Reap a child that nobody waits for. Call it now and then: it reaps only a child that was dead at the last call."""
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:

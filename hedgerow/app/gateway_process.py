@@ -21,7 +21,7 @@ from pathlib import Path
 from hedgerow.app.announcements import notify_systemd
 from hedgerow.app.control.gateway import GatewayController
 from hedgerow.app.control.traffic import count_traffic
-from hedgerow.app.ipc import BEAT_EVERY_S
+from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.tunnel_keeper import TunnelKeeper
@@ -32,7 +32,7 @@ from hedgerow.network.gateway import GatewayError, installed_table
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
 from hedgerow.network.source_rules import OWNED_SETS, Owner, owner_elements, owners_of
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 log = logging.getLogger("hedgerow.gateway")
 
@@ -148,7 +148,7 @@ class AdmissionServer:
             connection.close()
 
 
-class OwnerKeeper:
+class AddressOwnerWriter:
     """Writes to which device each IP address belongs, by the neighbour table. The table's sets must exist."""
 
     def __init__(self, writer: SetWriter) -> None:
@@ -219,7 +219,7 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     writer = SetWriter()
     admissions = AdmissionServer(settings.gateway_socket, writer)
     follower = SnapshotFollower(settings.state)
-    owners = OwnerKeeper(writer)
+    owners = AddressOwnerWriter(writer)
 
     async def restore() -> None:
         owners.restore()
@@ -263,7 +263,7 @@ async def _wait_until_outdated(settings: Settings) -> None:
     """Feed systemd's watchdog, and return once the settings of another run are in force."""
     while True:
         notify_systemd("WATCHDOG=1")
-        await asyncio.sleep(BEAT_EVERY_S)
+        await asyncio.sleep(HEARTBEAT_INTERVAL_S)
         with contextlib.suppress(OSError, ValueError):
             if Settings.load(settings.state) != settings:
                 return

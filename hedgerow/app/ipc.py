@@ -1,6 +1,7 @@
 """Messages between the supervisor and its children, the sockets that these inherit, and the file in which it lists them.
 
-Messages are lines on a child's standard output and input, and requests to the zygote in blocks of one size.
+Messages are lines on a child's standard output and input, and requests to the zygote in blocks of one size. Other programs of this machine
+use the API over a Unix socket in the state directory, without a secret: only root and the user that runs Hedgerow can listen or connect.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.codec import decode
+
+if TYPE_CHECKING:  # `hedgerow up` calls no API
+    import httpx
 
 READY = b"ready\n"
 """From a child: it serves."""
@@ -22,11 +27,11 @@ READY = b"ready\n"
 RENEW = b"renew\n"
 """From a child: it serves, and asks for a successor."""
 
-BEAT = b".\n"
+HEARTBEAT = b".\n"
 """From a child: its event loop runs."""
 
-BEAT_EVERY_S = 1.0
-"""Seconds between two `BEAT`s of a child."""
+HEARTBEAT_INTERVAL_S = 1.0
+"""Seconds between two `HEARTBEAT`s of a child."""
 
 PROBLEM = b"problem "
 """From a child that can't serve and ends: the reason follows, as one line of UTF-8."""
@@ -88,7 +93,7 @@ class InheritedSockets:
         return next((self._remove(each) for each in self._sockets if each.family == socket.AF_UNIX), None)
 
     def close(self) -> None:
-        """Close those that nobody took."""
+        """Close the sockets that nobody took."""
         while self._sockets:
             self._sockets.pop().close()
 
@@ -182,3 +187,20 @@ def _is_child(pid: int, parent: int) -> bool:
     except OSError:
         return False
     return int(status.rpartition(")")[2].split()[1]) == parent  # proc_pid_stat(5)
+
+
+def problem_of_control(settings: Settings) -> str:
+    """Why control does not run, as far as the supervisor knows; else empty."""
+    try:
+        rows = WorkersFile.load(settings.workers_file).workers
+    except (OSError, ValueError):
+        return ""
+    return next((row.problem for row in rows if row.role == "control"), "")
+
+
+def control_client(settings: Settings, timeout: float) -> httpx.Client:
+    """Return a client for relative URLs of the pages and the API, to be closed by the caller. `timeout` is in seconds."""
+    import httpx
+
+    transport = httpx.HTTPTransport(uds=str(settings.control_socket))
+    return httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=timeout)

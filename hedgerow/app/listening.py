@@ -21,8 +21,7 @@ from hedgerow.app.announcements import notify_systemd
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.proxy.gate.destination import enable_ip_transparent
-from hedgerow.sockets import new_socket, open_socket, tune_udp_socket
-from hedgerow.unix_sockets import bind_datagrams
+from hedgerow.sockets import bind_datagrams, new_socket, open_socket, tune_udp_socket
 
 log = logging.getLogger("hedgerow.supervisor")
 

@@ -24,7 +24,17 @@ from typing import NoReturn
 import uvloop
 
 from hedgerow.app.files import error_text
-from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, InheritedSockets, StartProblem, parse_descriptors
+from hedgerow.app.ipc import (
+    HEARTBEAT,
+    HEARTBEAT_INTERVAL_S,
+    PROBLEM,
+    READY,
+    RENEW,
+    RETIRE,
+    InheritedSockets,
+    StartProblem,
+    parse_descriptors,
+)
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import confine_worker, keep_role_capabilities
 from hedgerow.app.settings import Settings
@@ -63,12 +73,12 @@ def notify_supervisor(message: bytes) -> None:
     os.write(STANDARD_OUTPUT, message)
 
 
-async def beat() -> None:
-    """Tell the supervisor once a second that this event loop runs, until cancelled."""
+async def send_heartbeats() -> None:
+    """Send the supervisor a heartbeat of this event loop once a second, until cancelled."""
     while True:
         with contextlib.suppress(OSError):  # never wait for a supervisor that does not read
-            notify_supervisor(BEAT)
-        await asyncio.sleep(BEAT_EVERY_S)
+            notify_supervisor(HEARTBEAT)
+        await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
 
 def tune_garbage_collector() -> None:
@@ -189,7 +199,7 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
     """
     from hedgerow.app.control.journal_setup import keep_events
 
-    beating = asyncio.create_task(beat())
+    heartbeats = asyncio.create_task(send_heartbeats())
     text = " ".join(problem.split())
     with contextlib.suppress(OSError):
         notify_supervisor(PROBLEM + text[:500].encode() + b"\n")
@@ -201,7 +211,7 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         os._exit(0)
-    beating.cancel()
+    heartbeats.cancel()
     raise StartProblem("the store answers again" if waiting.result() else text)
 
 
@@ -313,9 +323,9 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
     start_logs(role, settings.log_level, settings.log_json)
 
     async def run() -> None:
-        beating = asyncio.create_task(beat())
+        heartbeats = asyncio.create_task(send_heartbeats())
         await ROLES[role](settings, index, sockets)
-        beating.cancel()
+        heartbeats.cancel()
         # All is closed and saved. Only threads may be left, such as one that waits for a silent resolver, and Python would wait for them.
         logging.shutdown()
         os._exit(0)

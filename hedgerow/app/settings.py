@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import ipaddress
+import logging
 import os
 import shutil
 import socket
 import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow import port_binder
-from hedgerow.app.files import write_atomically
+from hedgerow.app.files import error_text, write_atomically
 from hedgerow.codec import decode, encode
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 WILDCARD_HOSTS = tuple(_LOOPBACKS)
 """Hosts that mean every address of this machine. `::` takes no IPv4: each socket is of one family."""
+log = logging.getLogger("hedgerow.supervisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Endpoint:
 
     @property
     def is_everywhere(self) -> bool:
-        """True if it means every address of this machine."""
+        """True if it stands for every address of this machine."""
         return self.host in WILDCARD_HOSTS
 
     @property
@@ -339,3 +342,44 @@ def _owner_of(folder: Path) -> int | None:
     except OSError:
         return None
     return status.st_uid if stat.S_ISDIR(status.st_mode) else None
+
+
+class RunFiles:
+    """Settings and handover key of a run, which every process reads at its start: damaged ones are written again.
+
+    Control may change the settings, so the last good ones are kept.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._is_good: Mapping[Path, Callable[[bytes], bool]] = {
+            settings.run / "settings.json": _are_settings,
+            settings.pass_key: lambda key: self._kept.get(settings.pass_key, key) == key,
+        }
+        self._kept: dict[Path, bytes] = {}
+
+    def check(self) -> None:
+        """Keep the files as they are if they are good, and write them again if they are not."""
+        for path, is_good in self._is_good.items():
+            try:
+                content = path.read_bytes()
+            except OSError:
+                content = b""
+            if content and is_good(content):
+                self._kept[path] = content
+            elif path in self._kept:
+                self._write_again(path)
+
+    def _write_again(self, path: Path) -> None:
+        try:
+            write_atomically(path, self._kept[path])
+        except OSError as error:
+            log.error("%s is damaged and can't be written again: %s", path, error_text(error))
+        else:
+            log.error("%s was damaged or removed: it is written again", path)
+
+
+def _are_settings(content: bytes) -> bool:
+    try:
+        return bool(decode(Settings, content).state)
+    except ValueError:
+        return False

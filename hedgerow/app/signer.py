@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hedgerow.app.files import error_text
-from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, PROBLEM, READY
+from hedgerow.app.ipc import HEARTBEAT, HEARTBEAT_INTERVAL_S, PROBLEM, READY
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import confine_signer
 from hedgerow.app.settings import Settings
@@ -27,7 +27,7 @@ from hedgerow.confinement import forbid_inspection
 from hedgerow.network.own_addresses import OwnAddresses
 from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, load_ca
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 log = logging.getLogger("hedgerow.signer")
 
@@ -106,8 +106,8 @@ def run(settings: Settings) -> None:
     due = time.monotonic()
     while not signer.serve(max(0.0, due - time.monotonic())):
         if time.monotonic() >= due:
-            _write(BEAT)
-            due = time.monotonic() + BEAT_EVERY_S
+            _write(HEARTBEAT)
+            due = time.monotonic() + HEARTBEAT_INTERVAL_S
 
 
 def _write(message: bytes) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 
+import hedgerow
 from hedgerow.app.files import make_private_folder, write_atomically
 from hedgerow.app.settings import memory_folder
 from hedgerow.blocklists.catalogue import Catalogue
@@ -31,6 +33,7 @@ log = logging.getLogger("hedgerow.snapshot")
 
 FILE_NAME = "published/snapshot.json"
 """Its place in the state directory. Workers can read nothing beside its folder."""
+_TIMEX_OCTETS, _TIME_ERROR = 208, 5  # struct timex and the state of an unsynchronised clock (adjtimex(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,3 +217,41 @@ def identity_of(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class StartClock:
+    """The clock at the start, which a machine without a battery may begin in 1970, or at its last shutdown.
+
+    It is behind if it shows less than a time that has certainly passed. `latest` are such times, in seconds since the epoch.
+
+    A clock that the kernel knows to be synchronised is right. Once the clock was right, it stays so: a later change is somebody's wish.
+    """
+
+    def __init__(
+        self, latest: Iterable[float] = (), *, now: Callable[[], float] = time.time, is_synchronised: Callable[[], bool] | None = None
+    ) -> None:
+        self._floor = max((Path(hedgerow.__file__).stat().st_mtime, *latest))
+        self._now, self._is_synchronised = now, is_synchronised or kernel_is_synchronised
+        self._is_right = False
+
+    @property
+    def is_behind(self) -> bool:
+        """True while the clock shows less than what has passed already."""
+        if not self._is_right:
+            self._is_right = self._now() > self._floor - CLOCK_TOLERANCE_S or self._is_synchronised()
+        return not self._is_right
+
+    def at_least(self, now: float) -> float:
+        """Return `now`, or the last known time while the clock is behind."""
+        return max(now, self._floor) if self.is_behind else now
+
+
+def kernel_is_synchronised() -> bool:
+    """Return True if the kernel knows that the clock is synchronised, as by NTP."""
+    import ctypes  # of the processes that load this module, only control asks
+
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_OCTETS))
+    except (OSError, AttributeError):
+        return False
+    return 0 <= state < _TIME_ERROR

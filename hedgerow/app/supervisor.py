@@ -6,7 +6,7 @@ listening sockets, of which each child inherits those of its slot, so that nothi
 forks the children; without one, they are started as new programs.
 
 A child writes "ready" to its standard output once it serves, and ends when its standard input closes, so no child outlives the
-supervisor. Its event loop also writes a beat once a second; a child that falls silent is killed and restarted. The supervisor reports
+supervisor. Its event loop also writes a heartbeat once a second; a child that falls silent is killed and restarted. The supervisor reports
 to systemd's watchdog likewise. Deliberately absent: policy, lists, sockets that serve.
 """
 
@@ -25,10 +25,9 @@ from pathlib import Path
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.children import ChildProcess, Children, ManagedProcess, Zygote, ZygoteError
 from hedgerow.app.files import write_atomically
-from hedgerow.app.ipc import BEAT_EVERY_S, PROBLEM, READY, RENEW, RETIRE, ZYGOTE, WorkersFile, format_descriptors, parse_descriptors
+from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, ZYGOTE, WorkersFile, format_descriptors, parse_descriptors
 from hedgerow.app.logs import start_logs
-from hedgerow.app.run_files import RunFiles
-from hedgerow.app.settings import Settings, remove_memory_folder
+from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
 from hedgerow.codec import encode
 from hedgerow.network.own_addresses import own_addresses
 
@@ -50,14 +49,14 @@ WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
 TOGETHER_S, FILTERS_FIRST_S = 0.05, 5.0
 """Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and gates."""
-LAST_WORDS_S = 2.0
+PREDECESSOR_WAIT_S = 2.0
 """Seconds for which a successor waits for a process that ends at once, so that a small machine need not hold both."""
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)}
 """Exit statuses after which the next process must not have the same addresses: an attacker may be trying them out."""
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
 PATIENCE_S = {"dns": 3, "gate": 3, "signer": 3, "zygote": 3, "gateway": 15, "inspector": 15, "control": 15}
-"""Seconds without a beat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
+"""Seconds without a heartbeat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
 START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "zygote": 20, "gateway": 60, "inspector": 60, "control": 600}
 """The same for a child that starts; control may have a large journal to migrate."""
 
@@ -147,13 +146,13 @@ class Supervisor:
         """Kill children whose event loops are silent, and feed systemd's watchdog, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + BEAT_EVERY_S
-            await asyncio.sleep(BEAT_EVERY_S)
+            due = loop.time() + HEARTBEAT_INTERVAL_S
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             notify_systemd("WATCHDOG=1")
             self._children.reap_orphan()
             if self._has_unwritten:  # the disk was full; the health check would tell of processes that have ended
                 self._write_workers()
-            if loop.time() > due + BEAT_EVERY_S / 2:
+            if loop.time() > due + HEARTBEAT_INTERVAL_S / 2:
                 # This process was stopped or starved, and the children may have been too: start counting afresh.
                 self._silent = dict.fromkeys(self._silent, 0)
                 continue
@@ -167,7 +166,7 @@ class Supervisor:
             return
         self._silent[process] += 1
         patience = (START_PATIENCE_S if managed.is_starting and process is managed.process else PATIENCE_S)[managed.role]
-        if self._silent[process] * BEAT_EVERY_S <= patience:
+        if self._silent[process] * HEARTBEAT_INTERVAL_S <= patience:
             return
         log.error("%s %d (process %d) has not answered for %d seconds: killed", managed.role, managed.index, process.pid, patience)
         del self._silent[process]
@@ -300,7 +299,7 @@ class Supervisor:
         managed.predecessors[predecessor] = task = asyncio.create_task(self._wait_predecessor(predecessor))
         task.add_done_callback(lambda _: managed.predecessors.pop(predecessor, None))
         log.info("%s %d gets a successor", managed.role, managed.index)
-        await asyncio.wait({task}, timeout=LAST_WORDS_S)
+        await asyncio.wait({task}, timeout=PREDECESSOR_WAIT_S)
 
     async def _wait_predecessor(self, predecessor: ChildProcess) -> int:
         while await self._read_message(predecessor):

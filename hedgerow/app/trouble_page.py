@@ -19,8 +19,7 @@ from hedgerow.app.ipc import InheritedSockets, WorkersFile, parse_descriptors
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.dashboards.words.languages import message
-from hedgerow.policies.text.catalogues import read_translations
-from hedgerow.policies.text.locales import text_direction
+from hedgerow.policies.text.locales import read_translations, text_direction
 from hedgerow.proxy.pages.translations import choose_language
 
 MAX_CONNECTIONS = 64

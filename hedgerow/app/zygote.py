@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, FAILED, FORKED, READY, REQUEST_OCTETS, parse_request
+from hedgerow.app.ipc import FAILED, FORKED, HEARTBEAT, HEARTBEAT_INTERVAL_S, READY, REQUEST_OCTETS, parse_request
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import Settings
@@ -113,15 +113,15 @@ class ForkServer:
             except Exception as error:  # a child tries again, and tells why it can't serve
                 log.warning("can't import %s: %s", module, error)
             self._loaded.update(roles)
-            self._send(BEAT)
+            self._send(HEARTBEAT)
             if not self._serve(0):
                 return
         self._send(READY)
-        while self._serve(BEAT_EVERY_S):
-            self._send(BEAT)
+        while self._serve(HEARTBEAT_INTERVAL_S):
+            self._send(HEARTBEAT)
 
     def _serve(self, seconds: float) -> bool:
-        """Fork what is wanted now, or within some seconds. Returns False once the supervisor is gone."""
+        """Fork the processes requested now or within some seconds. Returns False once the supervisor is gone."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         while poll.poll(seconds * 1000):
@@ -203,7 +203,7 @@ def name_process(role: str, index: int, state: Path) -> None:
 
 
 def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
-    """Run a part in a forked process, and end that. What its parent does at its own end is not done here too."""
+    """Run a part in a forked process, then end the process without what its parent does at exit."""
     status = 1
     try:
         part()

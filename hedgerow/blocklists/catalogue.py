@@ -63,7 +63,7 @@ class Catalogue:
 
     @classmethod
     def open(cls, generation: Path) -> Catalogue:
-        """Open a generation. Raises OSError or ValueError for a directory that is none."""
+        """Open a generation. Raises OSError or ValueError for a directory that is not one."""
         try:
             return cls(generation, read_meta(generation))
         except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # a trie raises the last

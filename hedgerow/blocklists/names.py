@@ -207,7 +207,7 @@ def _suffix_list() -> publicsuffixlist.PublicSuffixList:
 
 
 def parse_url(text: str) -> str | None:
-    """Return the canonical form of an absolute URL, None if `text` is none.
+    """Return the canonical form of an absolute URL, None if `text` is not one.
 
     The host is canonical; default port, user, password and fragment are removed; dot segments are resolved; escapes of unreserved
     characters are undone (RFC 3986, 6.2.2); everything outside ASCII is escaped. So nobody evades a rule by writing a URL another way.
@@ -237,7 +237,7 @@ def parse_url(text: str) -> str | None:
 
 
 def split_url(text: str) -> tuple[str, str] | None:
-    """Return the canonical form of an absolute URL and its host, None if `text` is none. Faster than `parse_url` and `host_of_url`.
+    """Return the canonical form of an absolute URL and its host, None if `text` is not one. Faster than `parse_url` and `host_of_url`.
 
     >>> split_url("http://Example.com/a")
     ('http://example.com/a', 'example.com')
@@ -265,7 +265,7 @@ def _common_host(start: str) -> str | None:
 
 
 def host_of_url(url: str) -> str | None:
-    """Return the canonical host of an absolute URL, None if `url` is none."""
+    """Return the canonical host of an absolute URL, None if `url` is not one."""
     common = _COMMON_START.match(url)
     if common is not None:
         return common[1]

@@ -144,7 +144,7 @@ class Accounts:
 
     @property
     def has_any(self) -> bool:
-        """Tell whether a first password has been set."""
+        """Return whether a first password has been set."""
         return bool(self._accounts)
 
     def principal_of_session(self, cookie: str) -> Principal | None:

@@ -23,10 +23,9 @@ from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
-from hedgerow.dashboards.api.enforcement import EnforcementHeaders
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
-from hedgerow.dashboards.api.problems import install_handlers, problem
+from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import TimeControl, add_time_routes

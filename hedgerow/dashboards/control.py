@@ -136,7 +136,7 @@ class Status:
 
     @property
     def is_disk_full(self) -> bool:
-        """Tell whether so little space is left that the oldest decisions are deleted for newer ones."""
+        """Return whether so little space is left that the oldest decisions are deleted for newer ones."""
         return self.free_bytes < RESERVED_BYTES
 
     @property
@@ -320,7 +320,7 @@ class Control(Protocol):
         """Return a person's access to each service and topic now. Raises `InvalidInput` for an unknown person."""
 
     def is_open_by_default(self, person: str, subject: str) -> bool:
-        """Tell whether a service or topic would be open to a person without a rule of their own that names it."""
+        """Return whether a service or topic would be open to a person without a rule of their own that names it."""
 
     def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
         """Return the categories that make it dangerous to open a service, topic, host or URL for them, or for everybody."""

@@ -72,7 +72,7 @@ class CategoryCoverage:
 
     @property
     def is_thin(self) -> bool:
-        """Tell whether only the starter list counts, though more lists are recommended for somebody here."""
+        """Return whether only the starter list counts, though more lists are recommended for somebody here."""
         return self.wanted and self.state in (CoverageState.STARTER, CoverageState.FETCHING)
 
 

@@ -71,5 +71,5 @@ def ndjson_download(lines: Iterator[str]) -> StreamingResponse:
 
 
 def _has_strong_identity(device: Device) -> bool:
-    """Tell whether more than a host name identifies the device. Any device can take a host name."""
+    """Return whether more than a host name identifies the device. Any device can take a host name."""
     return bool(device.macs or networks_of(device) or device.client_id)

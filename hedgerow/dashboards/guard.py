@@ -160,7 +160,7 @@ def host_name(header: str) -> str | None:
 
 
 def is_same_origin(host: str, headers: Headers) -> bool:
-    """Tell whether a browser states that one of our own pages sent the request. Other clients must use a token."""
+    """Return whether a browser states that one of our own pages sent the request. Other clients must use a token."""
     origin = headers.get("origin")
     if origin is not None:
         return origin.lower() in {f"http://{host.lower()}", f"https://{host.lower()}"}
@@ -249,7 +249,7 @@ def _has_small_body(headers: Headers, limit: int) -> bool:
 
 
 def _is_local_request(peer: str, host: str, headers: Headers) -> bool:
-    """Tell whether a request is from this machine itself: from 127.0.0.1 or ::1, and not forwarded by a proxy.
+    """Return whether a request is from this machine itself: from 127.0.0.1 or ::1, and not forwarded by a proxy.
 
     Other loopback addresses may belong to devices.
     """

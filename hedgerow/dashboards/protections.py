@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hedgerow.journal.sightings import ProtectionRow
+from hedgerow.policies.evidence import Protection
 from hedgerow.policies.model import Device
-from hedgerow.policies.protection import Protection
 
 IDLE_AFTER_S = 3 * 86400.0
 """Seconds of other use after which a protection that was not used any more is no longer live."""

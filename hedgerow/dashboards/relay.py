@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hedgerow.unix_sockets import take_connection
+from hedgerow.sockets import take_connection
 
 CLIENT = "hedgerow.client"
 _MAX_LINE = 100

@@ -111,5 +111,5 @@ def _mark[F: Callable[..., Any]](route: PageRoute) -> Callable[[F], F]:
 
 
 def wants_json(path: str) -> bool:
-    """Tell whether the callers of a path are scripts, which get errors as JSON."""
+    """Return whether the callers of a path are scripts, which get errors as JSON."""
     return path.startswith(_SCRIPT_PATHS)

@@ -31,7 +31,7 @@ from uvicorn.server import ServerState
 
 from hedgerow.dashboards.accounts import LOCAL
 from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ def listen_locally(path: Path) -> socket.socket:
 
 
 def is_allowed_user(uid: int) -> bool:
-    """Tell whether processes of a user may use the Unix socket."""
+    """Return whether processes of a user may use the Unix socket."""
     return uid in {0, os.geteuid()}
 
 

@@ -28,7 +28,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A service or topic. `is_open` goes by the rules that the switch changes; `notes` say what differs. `is_own`: by an own rule."""
+    """A service or topic. `is_open` reflects the rules that the switch changes; `notes` say what differs. `is_own`: by an own rule."""
 
     id: str
     title: str

@@ -15,7 +15,7 @@ NEVER: Final = float("inf")
 RULESET_OCTETS: Final = 8  # of a key of an answer, see `AnswerCache.prefix`
 NAME_AT: Final = RULESET_OCTETS + HEADER - 2  # the name's offset in such a key
 NAME_END: Final = -5  # and its end
-_PREFETCH_AT: Final = 0.9  # the part of its lifetime after which an answer that is asked for is asked anew
+_PREFETCH_AT: Final = 0.9  # the part of its lifetime after which an answer that clients ask for is fetched again
 # Octets of Python objects around the own bytes of a key, an answer and a resolution, measured with tracemalloc: with up to two records, and
 # for each more.
 KEY_OVERHEAD: Final = 125

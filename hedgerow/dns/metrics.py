@@ -56,7 +56,7 @@ class CountedDecision:
 
 
 class CountedDecisions:
-    """The counted decisions of answers. Bounded; a counted decision that was dropped is made anew."""
+    """The counted decisions of answers. Bounded: one that was dropped is created again."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], CountedDecision] = {}

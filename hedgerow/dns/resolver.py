@@ -247,7 +247,7 @@ class Resolver:
 
 
 def refresh(resolver: Resolver, key: bytes, entry: CacheEntry, now: float) -> bool:
-    """Patch the TTLs of a cached answer that is asked for; False if it has expired. It is asked anew a little before that."""
+    """Patch the TTLs of a cached answer that is asked for; False if it has expired. It is asked for again a little before that."""
     if not entry.refresh(now):
         return False
     if entry.wants_prefetch and now >= entry.prefetch_at:

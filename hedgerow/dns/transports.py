@@ -6,10 +6,10 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
-from hedgerow import h2_internals
 from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate, ServerTls
+from hedgerow.internals import check_aioquic, check_h2
 from hedgerow.policies.transports import Transport
 
 
@@ -34,12 +34,10 @@ def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, cha
         case "dot":
             return DotServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doh":
-            h2_internals.check("serve DNS over HTTPS")
+            check_h2("serve DNS over HTTPS")
             return DohServer(frontend, ServerTls(chain, key, transport.alpn))
         case "doq" | "doh3":
-            from hedgerow.dns.server import aioquic_internals
-
-            aioquic_internals.check()
+            check_aioquic()
             from hedgerow.dns.server.doq import DoqConnection, QuicServer, QuicTls  # aioquic takes megabytes
 
             if transport.name == "doq":

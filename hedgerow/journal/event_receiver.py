@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hedgerow.journal.event_sender import close_writer
 from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
-from hedgerow.unix_sockets import bind_datagrams, take_connection
+from hedgerow.sockets import bind_datagrams, take_connection
 
 
 @dataclass(frozen=True, slots=True)

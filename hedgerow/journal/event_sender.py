@@ -15,7 +15,7 @@ from pathlib import Path
 from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerHello, WorkerMessage, encode, may_be_recorded
 from hedgerow.policies.model import AccessRequest
 from hedgerow.policies.time_model import ActiveMinute
-from hedgerow.unix_sockets import offer_connection
+from hedgerow.sockets import offer_connection
 
 type MetricSeries = tuple[str, ...]
 """A metric's name and the values of its labels."""

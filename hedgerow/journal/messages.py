@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from hedgerow.policies.evidence import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
-from hedgerow.policies.protection import Protection
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Select, Table, func, or_, select
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import devices_seen, hourly, protections_seen
+from hedgerow.policies.evidence import Protection
 from hedgerow.policies.model import DeviceId, Verdict
-from hedgerow.policies.protection import Protection
 
 
 @dataclass(frozen=True, slots=True)

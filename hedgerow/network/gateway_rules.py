@@ -15,33 +15,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from ipaddress import ip_network
 from typing import Any
 
-import yaml
-
 from hedgerow.network.access_state import AccessState, DeviceStates
-from hedgerow.network.destination_rules import (
-    admitted_destinations,
-    bridged_services,
-    flow_conditions,
-    flow_replies,
-    local_destinations,
-    render_admitted_sets,
-)
-from hedgerow.network.icmp_rules import (
-    ICMP,
-    ICMP6,
-    IP_VERSIONS,
-    error_rules,
-    incoming_limits,
-    is_long_ping,
-    other_messages,
-    ping_limits,
-    watch_source,
-)
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     COUNTER,
@@ -67,7 +43,28 @@ from hedgerow.network.nft_expressions import (
     redirect,
     reject,
 )  # fmt: skip
-from hedgerow.network.protocol_signatures import PROTOCOL_SIGNATURES, SSH_SIGNATURE, TCP, UDP
+from hedgerow.network.packet_rules import (
+    ICMP,
+    ICMP6,
+    IP_VERSIONS,
+    PROTOCOL_SIGNATURES,
+    SSH_SIGNATURE,
+    TCP,
+    UDP,
+    admitted_destinations,
+    bridged_services,
+    encrypted_dns_addresses,
+    error_rules,
+    flow_conditions,
+    flow_replies,
+    incoming_limits,
+    is_long_ping,
+    local_destinations,
+    other_messages,
+    ping_limits,
+    render_admitted_sets,
+    watch_source,
+)
 from hedgerow.network.source_rules import render_origin, render_tunnel_exit
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
 from hedgerow.network.tunnel import TUNNEL_INTERFACE
@@ -137,13 +134,6 @@ class Gateway:
     def guarded(self) -> tuple[str, ...]:
         """The interfaces at which devices' packets come in."""
         return (*self.lan, TUNNEL_INTERFACE) if self.tunnel else self.lan
-
-
-@cache
-def encrypted_dns_addresses() -> tuple[IpNetwork, ...]:
-    """Return the addresses of public resolvers that serve encrypted DNS."""
-    providers = yaml.safe_load(files("hedgerow.network").joinpath("encrypted_dns.yaml").read_bytes())
-    return tuple(ip_network(address) for provider in providers for address in provider["addresses"])
 
 
 def render_table(gateway: Gateway, device_states: DeviceStates, admitted: Mapping[str, Sequence[Any]] | None = None) -> list[NftCommand]:

@@ -37,7 +37,7 @@ _PRIVATE_NETWORKS = {
 
 @dataclass(frozen=True, slots=True)
 class TrafficCounters:
-    """Forwarded bytes: sent by MAC address, received by IP address. A counter begins anew when the device was silent for two minutes."""
+    """Forwarded bytes: sent by MAC address, received by IP address. A counter starts again after two silent minutes."""
 
     sent: Mapping[str, int] = field(default_factory=dict)
     received: Mapping[str, int] = field(default_factory=dict)

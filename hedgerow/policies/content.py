@@ -132,7 +132,7 @@ class ContentRules:
 
 
 def shows_all_pictures(host: str) -> bool:
-    """Tell whether a host is of a museum or about health, whose pictures are not judged (`picture_exempt.yaml`).
+    """Return whether a host belongs to a museum or is about health: its pictures are not judged (`picture_exempt.yaml`).
 
     >>> shows_all_pictures("www.rijksmuseum.nl"), shows_all_pictures("pictures.example")
     (True, False)

@@ -354,7 +354,7 @@ def _enforce_safe_search(context: RequestContext, engine: SearchEngine, allowed:
 
 
 def is_granted(ruleset: Ruleset, host: str) -> bool:
-    """Tell whether a grant names a host, a domain above it or its service. The decision then may be one about safe search."""
+    """Return whether a grant names a host, a domain above it or its service. The decision then may be one about safe search."""
     services = ruleset.host_facts.services_of(host)
     rules = [ruleset.rules.services.get(service) for service in services]
     while host:

@@ -1,4 +1,4 @@
-"""Grades of identity: how strong the evidence is by which a device was recognised, and the grade that each use of it requires. Pure.
+"""Evidence about a device: how surely it is recognised, the grade that each use requires, and the protections it uses. Pure.
 
 Weak evidence may only restrict: any device can take a host name, and whoever learns a client id can use it.
 """
@@ -54,3 +54,13 @@ def grade_at(device: Device, mac: str | None, address: IpAddress | None = None) 
         return Grade.MAC_AND_ADDRESS
     is_by_mac = mac is not None and (mac in device.macs or not device.known)
     return Grade.MAC_AND_ADDRESS if is_by_mac else Grade.ADDRESS
+
+
+class Protection(StrEnum):
+    """A way in which a device's traffic reaches Hedgerow. Workers report it, and the pages show when each was last seen."""
+
+    DNS = "dns"  # it asked our resolver
+    PROXY = "proxy"  # it connected to the proxy's port by itself
+    GATEWAY = "gateway"  # the gateway redirected its connection
+    CERTIFICATE = "certificate"  # it sent a request under our certificate
+    REFUSED_CERTIFICATE = "refused-certificate"  # it rejected our certificate

@@ -128,11 +128,11 @@ def _closing(rulesets: Rulesets, device: Device, now: float) -> Iterator[Upcomin
 
 def _budgets(balances: Iterable[BudgetBalance], now: float) -> Iterator[UpcomingEnd]:
     for each in balances:
-        stands, whose = each.budget_status, each.account.partition(":")[2]
-        if stands.since is not None and stands.since > now:
-            yield UpcomingEnd(whose, Reason.BUDGET, each.subject, math.ceil((stands.since - now) / 60), stands.since)
-        elif stands.left is not None and 0 < stands.left <= WARN_MINUTES[0]:
-            yield UpcomingEnd(whose, Reason.BUDGET, each.subject, stands.left, None)
+        status, whose = each.budget_status, each.account.partition(":")[2]
+        if status.since is not None and status.since > now:
+            yield UpcomingEnd(whose, Reason.BUDGET, each.subject, math.ceil((status.since - now) / 60), status.since)
+        elif status.left is not None and 0 < status.left <= WARN_MINUTES[0]:
+            yield UpcomingEnd(whose, Reason.BUDGET, each.subject, status.left, None)
 
 
 def ending_sentence(ending: UpcomingEnd) -> str:

@@ -204,7 +204,7 @@ class _StepSentences:
             return "not part of YouTube, or a page that the inspector compares with the chosen channels and videos"
         if self.context.request.url is None:
             return "only chosen channels of YouTube are open, which needs the certificate on this device: all of YouTube is closed here"
-        return "only chosen channels and videos of YouTube are open, and this page is none of theirs"
+        return "only chosen channels and videos of YouTube are open, and this page is not theirs"
 
     def exception(self, decision: Decision | None) -> str:
         rule = self.context.rule

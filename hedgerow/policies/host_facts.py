@@ -1,14 +1,22 @@
-"""Facts about hosts that ship with Hedgerow: services, helplines, search engines and background traffic."""
+"""Facts about hosts that ship with Hedgerow: services and their ages, helplines, search engines and background traffic."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from hedgerow.policies.safe_search import SearchEngines
 from hedgerow.policies.text.data_files import names_in, read_data
+
+AGE_BANDS = {0: "child-under-8", 8: "child-8-12", 13: "teen-13-15", 16: "teen-16-17", 18: "adult"}
+"""Built-in profiles by the lowest age of each."""
+_FIRST_VIEW = (frozenset({"children"}), frozenset({"children"}), frozenset({"everyone", "suicide"}), frozenset({"abuse"}))
+"""Purposes of the helplines that are shown at once: two for children, one for anybody, one for victims of abuse."""
+_REPORT_ORDER = {"grooming": 0, "online": 1, "abuse-images": 2}
+_MIN_FIRST_VIEW = 3
+_MAX_REPORT_VIEW = 4
 
 
 def parents_of(host: str) -> Iterator[str]:
@@ -224,3 +232,59 @@ class HostFactIndex:
         """Load the facts that ship with Hedgerow."""
         groups = read_data("never_inspect.yaml").values()
         return HostFactIndex(Services.load(), Lifelines.load(), SearchEngines.load(), (host for group in groups for host in group))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAge:
+    """The youngest band, a key of `AGE_BANDS`, in which profiles open a service without a rule of the household, and the reason."""
+
+    open_from: int
+    why: str
+
+
+@cache
+def service_ages() -> dict[str, ServiceAge]:
+    """Return the age of each service, by its id. An exception replaces the age of the service's group."""
+    data = read_data("service_ages.yaml")
+    groups, exceptions = data["groups"], data["services"]
+    stated = {service.id: exceptions.get(service.id) or groups[service.group] for service in Services.load().by_id.values()}
+    return {id: ServiceAge(int(entry["from"]), str(entry["why"])) for id, entry in stated.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class HelpChoices:
+    """Help for a child in three kinds. `talk` are the three or four helplines that fit best, `more` all others.
+
+    `report` is never empty. `emergency` is empty if no number is surely known.
+    """
+
+    talk: tuple[Lifeline, ...]
+    more: tuple[Lifeline, ...]
+    report: tuple[Lifeline, ...]
+    emergency: tuple[Lifeline, ...]
+
+
+def help_choices(lifelines: Sequence[Lifeline]) -> HelpChoices:
+    """Sort the entries of a country and the international ones, as `Lifelines.for_country` returns them."""
+    # Sorting is stable, so equal ones stay in the order of the file.
+    ordered = sorted(lifelines, key=lambda each: not (each.phone or each.text or each.chat))
+    emergency = tuple(each for each in ordered if "emergency" in each.kinds)
+    report, talk = _reporting_bodies(ordered), _first_helplines([each for each in ordered if "talk" in each.kinds])
+    rest = sorted((each for each in ordered if each not in (*talk, *emergency)), key=lambda each: each.country == INTERNATIONAL)
+    return HelpChoices(talk, tuple(rest), report, emergency)
+
+
+def _first_helplines(ordered: Sequence[Lifeline]) -> tuple[Lifeline, ...]:
+    local = [each for each in ordered if each.country != INTERNATIONAL]
+    first: list[Lifeline] = []
+    for purposes in _FIRST_VIEW:
+        first += [each for each in local if each.purpose in purposes and each not in first][:1]
+    abroad = [each for each in ordered if each.country == INTERNATIONAL and each.purpose in {"children", "everyone"}]
+    return (*first, *abroad[: max(0, _MIN_FIRST_VIEW - len(first))])
+
+
+def _reporting_bodies(ordered: Sequence[Lifeline]) -> tuple[Lifeline, ...]:
+    """Return those of the country, for people who approach children first, then the international ones."""
+    bodies = [each for each in ordered if "report" in each.kinds]
+    bodies.sort(key=lambda each: (each.country == INTERNATIONAL, _REPORT_ORDER.get(each.purpose, len(_REPORT_ORDER))))
+    return tuple(bodies[:_MAX_REPORT_VIEW])

@@ -1,4 +1,7 @@
-"""Access of a person to every service and topic: the standing rules, and what `decide` says at one moment. Pure."""
+"""Access of a person to every service and topic: the standing rules, and what `decide` says at one moment. Pure.
+
+Dangerous services, topics and hosts are opened only after a confirmation.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.decide import decide
 from hedgerow.policies.expiry import device_of_person, in_force
 from hedgerow.policies.host_facts import Service, Services
@@ -22,11 +26,12 @@ _NOWHERE = DeviceId("")
 _TOPIC_HOST = "topic.invalid"  # RFC 2606: no list, rule or service has it
 _SUBJECTS = (TargetKind.SERVICE, TargetKind.CATEGORY)
 _RULE_REASONS = frozenset((Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.BYPASS, Reason.SERVICE, Reason.CATEGORY))
+_TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of their topic
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The decision on a service or topic, and what it goes by.
+    """The decision on a service or topic, and what it is based on.
 
     `until` is the instant (seconds since the epoch) at which the deciding rule, permission or lack of minutes ends; None: no end is set.
     `schedule` names the schedule of that rule, `actor` the account that gave the permission; both are empty otherwise.
@@ -46,7 +51,7 @@ class Access:
 class SubjectAccess:
     """Access to one service or topic.
 
-    `standing` goes by the rules of person, household and profile without schedules, permissions and budgets. `is_own`: a rule of the
+    `standing` follows the rules of person, household and profile without schedules, permissions and budgets. `is_own`: a rule of the
     person's own names it. `now` is the decision at this moment apart from a closure of the whole internet, which `is_always_open` outlasts.
     `elsewhere` lists devices of the person where it is otherwise, `always_on` closed devices on which it is open all the same.
     `needs_pages`: the rule is about parts of a site, so only inspection enforces it. `has_list`: something tells which sites it is, and
@@ -224,3 +229,20 @@ def _standing(policy: Policy, catalogue: Catalogue, person: Person, now: float) 
 
 def _without_times(rules: Rules) -> Rules:
     return replace(rules, schedules=(), bedtime=None, budget=None)
+
+
+def dangers_of(subject: str, catalogue: Catalogue, *, for_child: bool) -> tuple[str, ...]:
+    """Return the dangerous categories of what a service, topic, host or URL opens, and none for any other text.
+
+    `illegal` is not among them: nothing opens it.
+    """
+    service = Services.load().by_id.get(subject)
+    topics = {category.name: category for category in builtin_categories() if category.name != ILLEGAL}
+    if service is not None:
+        names: tuple[str, ...] = (_TOPIC_OF_GROUP.get(service.group, service.group),)
+    elif subject in topics:
+        names = (subject,)
+    else:
+        host = parse_host((subject.partition("://")[2] or subject).partition("/")[0].strip())
+        names = catalogue.names_of(catalogue.host_mask(host)) if host is not None else ()
+    return tuple(name for name in names if name in topics and topics[name].is_dangerous(for_child=for_child))

@@ -83,7 +83,7 @@ class Bonus:
 
 @dataclass(frozen=True, slots=True)
 class SpentBudget:
-    """A budget of `minutes` that is spent from the instant `since` until `until`, when it begins anew (seconds since the epoch).
+    """A budget of `minutes` that is spent from the instant `since` until `until`, when it is reset (seconds since the epoch).
 
     `account` is `person:NAME` or `device:ID`: the owner of the minutes.
     """

@@ -67,7 +67,7 @@ def parse_youtube_item(text: str) -> str:
 
 
 def is_youtube(host: str) -> bool:
-    """Tell whether a host serves pages or calls of YouTube."""
+    """Return whether a host serves pages or calls of YouTube."""
     return is_beneath(host, _HOSTS) and host not in _NOT_FILMS
 
 
@@ -114,7 +114,7 @@ _VANITY_URL = re.compile(rb'(?<!\\)"vanityChannelUrl"\s*:\s*"https?:\\?/\\?/www\
 
 
 def is_chosen(url: str, body: bytes, chosen: Collection[str]) -> bool:
-    """Tell whether the response to a request with `VERIFY` is of chosen channels and videos only, and of at least one.
+    """Return whether the response to a request with `VERIFY` is of chosen channels and videos only, and of at least one.
 
     A body without what is looked for is not: YouTube may have changed its format.
     """

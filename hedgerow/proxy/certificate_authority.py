@@ -104,7 +104,7 @@ def load_ca(directory: Path) -> CertificateAuthority:
 
 
 def issue_server_certificate(authority: CertificateAuthority, names: Iterable[str], addresses: Iterable[str]) -> bytes:
-    """A certificate for a server of ours, as PEM: its fresh key, itself and the CA's. At least one name or address is needed."""
+    """A certificate for one of our servers, as PEM: its fresh key, itself and the CA's. At least one name or address is needed."""
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]

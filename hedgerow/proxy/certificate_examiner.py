@@ -1,7 +1,7 @@
-"""A look at the servers of unlisted hosts: one TLS handshake and one question of our own, before a device's tunnel is joined.
+"""Examination of the servers of unlisted hosts: one TLS handshake and one request of our own, before a device's tunnel is joined.
 
-What is found holds for hours, for all devices. The caller passes addresses that the proxy may dial, and no others. A device whose new hosts
-are slow waits for its own: four looks at once per device. A look that fails or takes too long finds nothing, as the host may just be slow.
+A finding holds for hours, for all devices. The caller passes only addresses that the proxy may dial. Each device has four examinations at
+once, so that one whose new hosts are slow delays only itself. One that fails or takes too long finds nothing: the host may just be slow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hedgerow.blocklists.address_ranges import is_public
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.unlisted import CertificateFlaw
 
-LOOK_SECONDS = 4.0
+_SECONDS_PER_EXAMINATION = 4.0
 _ANSWER_SECONDS = 2.0
 _AT_ONCE = 4
 _MAX_DEVICES = 1024
@@ -33,8 +33,9 @@ _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62
 
 
 class CertificateExaminer:
-    """`authorities` is a file of CAs to trust besides the usual ones. Only public addresses are looked at, unless `also_private`:
-    machines of the house have certificates of their own.
+    """Examines servers, each once at a time. `authorities` is a file of CAs to trust in addition to the usual ones.
+
+    Only public addresses are examined, unless `also_private`: machines of the local network have certificates of their own.
     """
 
     def __init__(self, authorities: Path | None = None, clock: Callable[[], float] = time.time, *, also_private: bool = False) -> None:
@@ -48,7 +49,7 @@ class CertificateExaminer:
         self._turns: dict[DeviceId, asyncio.Semaphore] = {}
 
     async def examine(self, device: DeviceId, host: str, addresses: Sequence[str], port: int) -> CertificateFlaw:
-        """Return the finding about `host`, as a client that sends this SNI to the first of `addresses` meets it."""
+        """Connect to the first of `addresses` with the SNI `host`, as a client would, and return the finding."""
         if not self._also_private and not is_public(ip_address(addresses[0]).packed):
             return CertificateFlaw.NONE
         key = (host, port)
@@ -57,14 +58,14 @@ class CertificateExaminer:
             return known
         task = self._running.get(key)
         if task is None:
-            task = self._running[key] = asyncio.get_running_loop().create_task(self._look(device, key, addresses[0]))
+            task = self._running[key] = asyncio.get_running_loop().create_task(self._connect(device, key, addresses[0]))
             task.add_done_callback(lambda _: self._running.pop(key, None))
         return await asyncio.shield(task)  # another connection may wait for the same
 
-    async def _look(self, device: DeviceId, key: tuple[str, int], address: str) -> CertificateFlaw:
+    async def _connect(self, device: DeviceId, key: tuple[str, int], address: str) -> CertificateFlaw:
         flaw, seconds = CertificateFlaw.NONE, _UNKNOWN_SECONDS
         with contextlib.suppress(OSError, ValueError, TimeoutError):  # ssl.SSLError is an OSError
-            async with asyncio.timeout(LOOK_SECONDS), self._turn_of(device):
+            async with asyncio.timeout(_SECONDS_PER_EXAMINATION), self._turn_of(device):
                 flaw = await self._handshake(key, address)
                 seconds = _FLAWED_SECONDS if flaw else _CLEAN_SECONDS
         if len(self._found) >= _MAX_HOSTS:
@@ -104,7 +105,7 @@ async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
                 if not (await reader.readline()).strip():
                     break
             writer.write(_first_message(host))
-            return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # and no page for a request that is none
+            return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # not a page about a bad request
     except (OSError, EOFError, ValueError, TimeoutError):
         return False
 

@@ -1,4 +1,4 @@
-"""Requests for Hedgerow's own pages through the proxy, and for the proxy auto-configuration file by name (WPAD). Pure.
+"""Requests for Hedgerow's own pages through the proxy, and the proxy auto-configuration file (PAC; by name WPAD). Pure.
 
 The gate relays each of them, with the address of its client, to the process that serves the pages: over a Unix socket, since what came
 from the proxy's own address would count as this machine. They never leave the machine, whatever the policy blocks.
@@ -13,11 +13,22 @@ from dataclasses import dataclass
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.proxy.http_head import Authority, RequestHead, RequestTarget
+from hedgerow.proxy.pages.response import ProxyResponse
 
 PAGES_NAME = "hedgerow.internal"
 """A name for the pages under which every device that uses the proxy finds them, at port 80 too (.internal: ICANN, reserved 2024)."""
 
 _REPLACED = frozenset({"host", "connection", "proxy-connection", "proxy-authorization", "keep-alive", "via", "upgrade"})
+PAC_PATHS = frozenset({"/proxy.pac", "/wpad.dat"})
+
+_PAC_SCRIPT = """function FindProxyForURL(url, host) {
+  // Machines of the local network are reached directly.
+  if (isPlainHostName(host) || /\\.(local|lan|localhost|home\\.arpa|internal)$/i.test(host)) return "DIRECT";
+  if (/^(127|10|192\\.168|172\\.(1[6-9]|2\\d|3[01])|169\\.254)(\\.\\d+)+$/.test(host)) return "DIRECT";
+  if (/^\\[?(::1|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:)/i.test(host)) return "DIRECT";
+  return "PROXY %s";
+}
+"""
 
 
 def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
@@ -50,7 +61,7 @@ class OwnPages:
 
 
 def relay_line(client: str, own: str, port: int) -> bytes:
-    """The line that introduces a client to the pages: its address, the address of ours that it reached, and the port of the pages."""
+    """The line that introduces a client to the pages: its address, our address that it reached, and the port of the pages."""
     return f"{client} {own} {port}\r\n".encode("ascii")
 
 
@@ -64,3 +75,13 @@ def relayed_head(head: RequestHead, target: RequestTarget) -> bytes:
     lines = [f"{head.method} {target.path} HTTP/1.1", f"Host: {host}", "Connection: close", "Via: 1.1 hedgerow"]
     lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in _REPLACED]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def pac_response(proxy: Authority) -> ProxyResponse:
+    """The response with the file that sends browsers to `proxy`, and never round it: it has no `DIRECT` after the proxy.
+
+    >>> b'return "PROXY 192.0.2.1:3128";' in pac_response(Authority("192.0.2.1", 3128)).body
+    True
+    """
+    headers = (("Content-Type", "application/x-ns-proxy-autoconfig"), ("Cache-Control", "max-age=300"))
+    return ProxyResponse(200, headers, (_PAC_SCRIPT % proxy).encode("ascii"))

@@ -111,11 +111,11 @@ def parse_code(body: bytes) -> str:
 
 
 def _form_fields(body: bytes) -> dict[str, str]:
-    """The first value of each field. A body that cannot be a form of ours has no fields."""
+    """The first value of each field. A body that cannot be one of our forms has no fields."""
     if len(body) > MAX_FORM_BYTES:
         return {}
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace")
-    except ValueError:  # more fields than any page of ours has
+    except ValueError:  # more fields than any of our pages has
         return {}
     return {name: values[0] for name, values in fields.items()}

@@ -42,7 +42,7 @@ class RefusedOrder(Exception):
 
 
 def is_server_name(host: str) -> bool:
-    """Return True for a canonical host name or IP address. A wildcard is none.
+    """Return True for a canonical host name or IP address. A wildcard is not one.
 
     >>> is_server_name("www.school.example"), is_server_name("192.0.2.7"), is_server_name("*.example"), is_server_name("a b")
     (True, True, False, False)

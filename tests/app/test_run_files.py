@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.run_files import RunFiles
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import Endpoint, RunFiles, Settings
 from hedgerow.app.startup import prepare_run
 
 ANY = Endpoint("127.0.0.1", 0)

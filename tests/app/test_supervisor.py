@@ -16,7 +16,7 @@ import pytest
 from small_internet.fast_time import WallClock
 
 from hedgerow.app.children import ManagedProcess
-from hedgerow.app.ipc import BEAT_EVERY_S
+from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.startup import prepare_run
 from hedgerow.app.supervisor import PATIENCE_S, Supervisor
@@ -110,7 +110,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hedgerow.app.supervisor.BEAT_EVERY_S", 0.2)
+    monkeypatch.setattr("hedgerow.app.supervisor.HEARTBEAT_INTERVAL_S", 0.2)
     monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(PATIENCE_S, 1.0))
 
 
@@ -142,7 +142,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.app import supervisor
 supervisor.PATIENCE_S = dict.fromkeys(supervisor.PATIENCE_S, 2.0)
 settings = Settings.load(Path(sys.argv[1]))
-child = "import asyncio, os, uvloop; from hedgerow.app import processes as p; os.write(1, p.READY); uvloop.run(p.beat())"
+child = "import asyncio, os, uvloop; from hedgerow.app import processes as p; os.write(1, p.READY); uvloop.run(p.send_heartbeats())"
 
 class BeatingSupervisor(supervisor.Supervisor):
     async def _start(self, managed):
@@ -163,7 +163,7 @@ def test_a_stepping_wall_clock_kills_nobody(tmp_path: Path) -> None:
         assert running.stdout.readline() == "ready\n"
         for step in range(25):
             clock.forward(3600 * (7 if step % 2 else -5))
-            time.sleep(BEAT_EVERY_S / 5)
+            time.sleep(HEARTBEAT_INTERVAL_S / 5)
         running.terminate()
         assert running.wait() == 0
     lock.release()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hedgerow.dashboards.device_match import DeviceTraits, likely_matches
+from hedgerow.dashboards.pages.device_cards import DeviceTraits, likely_matches
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import DeviceId
 

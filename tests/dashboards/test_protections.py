@@ -8,8 +8,8 @@ from hedgerow.journal.messages import ProtectionSeen
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.sightings import ProtectionRow
+from hedgerow.policies.evidence import Protection
 from hedgerow.policies.model import Device, DeviceId
-from hedgerow.policies.protection import Protection
 
 NOW = 1_780_000_000.0
 TABLET = DeviceId("mia-tablet")

@@ -11,7 +11,7 @@ from small_internet.clients import curl, kdig_addresses
 from small_internet.fast_time import WallClock
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
-from hedgerow.app.control.start_clock import kernel_is_synchronised
+from hedgerow.app.snapshot import kernel_is_synchronised
 
 TABLET, CONSOLE, LAPTOP = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 PEOPLE = """

@@ -11,7 +11,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.event_sender import DROPPED_METRIC, EventSender
 from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
-from hedgerow.unix_sockets import bind_datagrams, offer_connection, take_connection
+from hedgerow.sockets import bind_datagrams, offer_connection, take_connection
 
 
 def seen(host="example.com", reason=Reason.CATEGORY):

@@ -15,13 +15,13 @@ from hedgerow.network.access_state import AccessState, DeviceStates
 from hedgerow.network.gateway_rules import (
     Gateway,
     RedirectPorts,
-    encrypted_dns_addresses,
     packet_counters,
     render_removal,
     render_states,
     render_table,
     table_fingerprint,
 )
+from hedgerow.network.packet_rules import encrypted_dns_addresses
 from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,11 +6,10 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
-from hedgerow.policies.host_facts import Service, Services
+from hedgerow.policies.host_facts import AGE_BANDS, Service, Services, service_ages
 from hedgerow.policies.model import Device, DeviceId, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.service_ages import AGE_BANDS, service_ages
 from hedgerow.policies.text.data_files import names_in, read_data
 
 NOW = 1_795_521_600.0

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.proxy.handover import TOKEN_SECONDS, HandoverSender, issue_token, load_handover_key, receive_client, verify_token
-from hedgerow.unix_sockets import bind_datagrams
+from hedgerow.sockets import bind_datagrams
 
 
 @contextlib.contextmanager

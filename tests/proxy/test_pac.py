@@ -11,7 +11,7 @@ from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import Authority
-from hedgerow.proxy.pac import pac_response
+from hedgerow.proxy.own_pages import pac_response
 
 CHROMIUM = Path("/usr/bin/chromium")
 

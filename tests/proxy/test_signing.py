@@ -17,7 +17,7 @@ from hedgerow.app import signer
 from hedgerow.proxy import own_pages, signing
 from hedgerow.proxy.certificate_authority import CertificateAuthority, ensure_ca
 from hedgerow.proxy.signing import MAX_ORDER, RefusedOrder, Signer
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 

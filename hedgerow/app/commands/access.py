@@ -17,8 +17,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, fail, print_json, print_result
-from hedgerow.app.commands.tables import add_row, format_time, print_table, printable
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    add_row,
+    call_api,
+    fail,
+    format_time,
+    print_json,
+    print_result,
+    print_table,
+    printable,
+)
 from hedgerow.policies.model import GrantDuration
 
 TargetArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="A person, a device or an address (default: everybody).")]

@@ -19,16 +19,17 @@ from hedgerow.app.backup import restore as restore_backup
 from hedgerow.app.commands.options import (
     JsonOption,
     StateOption,
+    add_row,
     call_api,
     call_api_text,
     fail,
     find_policy,
+    format_time,
     print_json,
     print_problems,
     print_result,
     state_directory,
 )
-from hedgerow.app.commands.tables import add_row, format_time
 from hedgerow.app.settings import Settings
 from hedgerow.journal.store import StoreAddress
 from hedgerow.policies.reading.load import PolicyError, load_policy

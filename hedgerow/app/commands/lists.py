@@ -24,14 +24,16 @@ from hedgerow.app.commands.options import (
     JsonOption,
     PolicyOption,
     StateOption,
+    add_row,
     call_api,
     fail,
     find_policy,
     print_json,
     print_result,
+    print_table,
+    printable,
     state_directory,
 )
-from hedgerow.app.commands.tables import add_row, print_table, printable
 from hedgerow.app.control.list_jobs import CompileError, ListFolders
 from hedgerow.app.control.list_sources import sources_of
 from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation
@@ -54,10 +56,8 @@ from hedgerow.policies.text.suggestions import suggest
 
 SHOWN_PROBLEMS = 10_000
 WRITING = "writing the index"
-FEW = 20
-"""Number of problems up to which no summary is shown."""
-WIDE = 100
-"""Width of a terminal that also has room for the format column."""
+FEW = 20  # problems, up to which no summary is shown
+WIDE = 100  # columns of a terminal that also has room for the format
 
 app = typer.Typer(help="Fetch, compile and search the lists.", no_args_is_help=True)
 

@@ -9,8 +9,7 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_json, print_result
-from hedgerow.app.commands.tables import add_row, format_time, print_table
+from hedgerow.app.commands.options import JsonOption, StateOption, add_row, call_api, format_time, print_json, print_result, print_table
 
 app = typer.Typer(help="Manage the receivers of notices.", no_args_is_help=True)
 

@@ -1,4 +1,7 @@
-"""Options, output and API calls that several commands share."""
+"""Options, output and API calls that several commands share.
+
+Hosts, notes and lines of lists are untrusted text: they are printed without control characters and without rich's markup.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from urllib.parse import unquote
 
 import typer
 
-from hedgerow.app.control_client import control_client, problem_of_control
+from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings, default_state
 
-if TYPE_CHECKING:  # `hedgerow up` calls no API
+if TYPE_CHECKING:  # `hedgerow up` calls no API and prints no table
     import httpx
+    from rich.table import Table
+import time
 
 PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state directory.")]
@@ -26,6 +31,7 @@ _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
 NOT_IN_FORCE = 3
 """Exit status of a command whose change is saved, but not yet in force on DNS and proxy."""
+_UNLIMITED_WIDTH = 10_000  # of a pipe
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -112,3 +118,49 @@ def _error_detail(answer: httpx.Response) -> str:
     detail = str(problem.get("detail") or problem.get("title") or answer.status_code)
     wrong = [f"{str(each['field']).rpartition('.')[2]}: {each['message']}" for each in problem.get("errors", ())]
     return f"{detail} {'; '.join(wrong)}" if wrong else detail
+
+
+def printable(text: str) -> str:
+    r"""Return the text with control characters, and those that change the writing direction, as escapes.
+
+    >>> printable("red\x1b[31m")
+    'red\\x1b[31m'
+    """
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def format_time(instant: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Format seconds since the epoch on the clock of this machine's zone."""
+    return time.strftime(form, time.localtime(instant))
+
+
+def add_row(table: Table, *cells: str, style: str = "") -> None:
+    """Add a row whose cells are plain text: brackets are brackets, never rich's markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+
+
+def print_table(table: Table, nothing: str) -> None:
+    """Print a table, or the sentence `nothing` if it has no rows.
+
+    On a narrow terminal each cell gets a line of its own, below the row's first. In a pipe each row is one line without a frame.
+    """
+    from rich.console import Console  # not every command prints a table
+    from rich.text import Text
+
+    console = Console()
+    if not table.row_count:
+        print(nothing)
+    elif not console.is_terminal:
+        table.box = None
+        Console(width=_UNLIMITED_WIDTH).print(table, soft_wrap=True)
+    elif console.measure(table, options=console.options.update_width(_UNLIMITED_WIDTH)).minimum <= console.width:
+        console.print(table)
+    else:
+        titles = [str(column.header) for column in table.columns]
+        for cells in zip(*(column.cells for column in table.columns), strict=True):
+            first, *others = ((title, cell) for title, cell in zip(titles, cells, strict=True) if str(cell))
+            console.print(first[1], style="bold", soft_wrap=True)
+            for title, cell in others:
+                console.print(Text.assemble(f"  {title}: ", cell), soft_wrap=True)

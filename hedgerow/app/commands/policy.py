@@ -14,14 +14,12 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, state_directory
-from hedgerow.app.commands.tables import add_row, print_table
+from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail, print_json, print_table, state_directory
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
-from hedgerow.policies.host_facts import Service, Services
+from hedgerow.policies.host_facts import Service, Services, service_ages
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import PolicyReport, report_mistakes, report_policy
-from hedgerow.policies.service_ages import service_ages
 
 
 def check(

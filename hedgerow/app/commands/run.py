@@ -26,7 +26,7 @@ from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BlockedAnswer, NetworkSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.text.store_url import split_password, store_url_mistake
+from hedgerow.policies.text.addresses import split_password, store_url_mistake
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 DEFAULT_PORTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}

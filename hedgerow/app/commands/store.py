@@ -19,7 +19,7 @@ from hedgerow.app.settings import JOURNAL_NAME, STORE_PASSWORD, Settings
 from hedgerow.journal.copying import CopyError, CopyProgress, copy_journal
 from hedgerow.journal.database import Place, describe_journal, open_journal
 from hedgerow.journal.store import JournalError, StoreAddress, cause_of
-from hedgerow.policies.text.store_url import store_url_mistake
+from hedgerow.policies.text.addresses import store_url_mistake
 
 app = typer.Typer(help="Where what is recorded is stored.", no_args_is_help=True)
 

@@ -10,8 +10,17 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, fail, print_json, print_result
-from hedgerow.app.commands.tables import add_row, format_time, print_table
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    add_row,
+    call_api,
+    fail,
+    format_time,
+    print_json,
+    print_result,
+    print_table,
+)
 from hedgerow.dashboards.audit import AuditRow, audit_csv
 from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.time_model import PauseKind

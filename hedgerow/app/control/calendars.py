@@ -1,19 +1,26 @@
 """Holiday calendars that a policy names by URL: each is fetched once a day, and the last good copy is kept.
 
 A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains the dates.
+
+Each download is a process of its own: `python -m hedgerow.app.control.calendars FILE`, with the URL on standard input, since it may hold a
+secret and everybody can read the arguments of a process. If the download fails, is too large or is not a calendar, the old copy stays and
+the exit status is 1, with a sentence on standard error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hedgerow.app.control.jobs import JobError, run_job
+from hedgerow.app.control.jobs import SMALL_MEMORY, JobError, limit_resources, run_job
+from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.sources import shown_url
-from hedgerow.policies.reading.holidays import calendar_copy_path
+from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, calendar_copy_path, days_of_calendar
 
 log = logging.getLogger("hedgerow.calendars")
 
@@ -21,6 +28,7 @@ CHECK_INTERVAL_S = 2.0
 REFRESH_INTERVAL_S = 86400.0
 RETRY_INTERVAL_S = 3600.0
 TIMEOUT_S = 60.0
+DOWNLOAD_TIMEOUT_S = 30.0
 
 
 class CalendarUpdater:
@@ -44,7 +52,7 @@ class CalendarUpdater:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 place = calendar_copy_path(url, self._folder)
-                await run_job("hedgerow.app.control.calendar_job", str(place), stdin=url.encode())
+                await run_job("hedgerow.app.control.calendars", str(place), stdin=url.encode())
         except (JobError, TimeoutError, OSError) as error:
             log.warning(
                 "The calendar %s could not be fetched, its last copy stays: %s", shown_url(url), str(error) or "no response in time"
@@ -60,3 +68,39 @@ class CalendarUpdater:
             return time.time() - calendar_copy_path(url, self._folder).stat().st_mtime > REFRESH_INTERVAL_S
         except OSError:
             return True
+
+
+def save_calendar(data: bytes, place: Path) -> None:
+    """Replace the copy at `place` by a calendar. Raises ValueError if `data` is not one."""
+    fresh = place.with_suffix(".new")
+    try:
+        fresh.write_bytes(data)
+        for _day in days_of_calendar(fresh):
+            pass
+        fresh.replace(place)
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(fresh), "the download")) from None
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+
+
+def download_calendar(url: str, place: Path) -> None:
+    """Download a calendar in this process."""
+    import httpx  # only where a calendar is fetched, for its memory
+
+    from hedgerow.blocklists.downloader import download_small
+
+    limit_resources(SMALL_MEMORY)
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    confine_job(write=[place.parent], state=place.parent)
+    try:
+        save_calendar(download_small(url, MAX_CALENDAR_BYTES, DOWNLOAD_TIMEOUT_S), place)
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, OSError) as error:
+        sys.exit(" ".join(str(error).split()) or "no response in time")
+    except MemoryError:
+        sys.exit("it takes too much memory")
+
+
+if __name__ == "__main__":
+    download_calendar(sys.stdin.read(), Path(sys.argv[1]))

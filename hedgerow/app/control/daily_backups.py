@@ -1,20 +1,25 @@
-"""A backup per day in the state directory, of which seven are kept."""
+"""A backup per day in the state directory, of which seven are kept. Each is made by a process of its own, at low priority:
+
+python -m hedgerow.app.control.daily_backups STATE POLICY FILE STORE
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from hedgerow.app.backup import DAMAGED, backup_folder, backups_in
-from hedgerow.app.control.jobs import JobError, run_job
+from hedgerow.app.backup import DAMAGED, BackupError, back_up, backup_folder, backups_in
+from hedgerow.app.control.jobs import LIST_MEMORY, JobError, limit_resources, run_job
 from hedgerow.app.files import error_text, make_private_folder
-from hedgerow.app.settings import Settings
+from hedgerow.app.settings import STORE_PASSWORD, Settings
 from hedgerow.journal.recorder import RESERVED_BYTES
+from hedgerow.journal.store import StoreAddress
 
 log = logging.getLogger("hedgerow.control")
 
@@ -57,7 +62,7 @@ class DailyBackups:
             make_private_folder(out.parent)
             policy = self._policy()
             words = (str(self._settings.state), str(policy or ""), str(out), self._settings.store)
-            await run_job("hedgerow.app.control.backup_job", *words, stdin=b"")
+            await run_job("hedgerow.app.control.daily_backups", *words, stdin=b"")
         except (JobError, OSError) as error:
             return error_text(error)
         for old in backups_in(self._settings.state)[KEPT:]:
@@ -70,3 +75,16 @@ class DailyBackups:
         for backup in backups_in(self._settings.state):
             backup.unlink(missing_ok=True)
         log.info("all daily backups were deleted at %s, since they held erased data", time.strftime("%H:%M"))
+
+
+def make_backup(state: Path, policy: Path | None, out: Path, store: str) -> None:
+    """Make a backup in this process. Ends it with a sentence if that fails."""
+    limit_resources(LIST_MEMORY)
+    try:
+        back_up(state, policy, out, StoreAddress(store, state / STORE_PASSWORD) if store else None, with_log=not store)
+    except BackupError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    make_backup(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None, Path(sys.argv[3]), sys.argv[4])

@@ -1,9 +1,10 @@
-"""The supervisor's list of workers, for the pages and the metrics."""
+"""Health of a run: the workers, for the pages and the metrics, and repair of the snapshot and the lists that they read."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections import Counter, deque
@@ -11,16 +12,21 @@ from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
+from hedgerow.app.control.lists import is_usable
+from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, WorkersFile
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import Recorder, SystemEvent
 
 _DELAYS, _MEMORY_EVERY = 60, 10  # seconds
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+log = logging.getLogger("hedgerow.control")
+
+CHECK_INTERVAL_S = 1.0
 
 
 class WorkerMonitor:
-    """Counts restarts of workers, and tells which of them serve."""
+    """Counts restarts of workers, and reports which of them serve."""
 
     def __init__(self, file: Path, metrics: Metrics, recorder: Recorder) -> None:
         self._file, self._metrics, self._recorder = file, metrics, recorder
@@ -68,3 +74,42 @@ def _memory_by_role(rows: Iterable[WorkerRow]) -> dict[tuple[str, ...], float]:
             with contextlib.suppress(OSError, IndexError, ValueError):
                 found[(role,)] += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
     return {labels: float(octets) for labels, octets in found.items()}
+
+
+class SnapshotRepair:
+    """`run` writes the snapshot again whenever the disk does not have it as it was written, and does what `suspect` asked for."""
+
+    def __init__(self, publisher: SnapshotPublisher) -> None:
+        self._publisher = publisher
+        self._is_suspect = False
+        self._was_behind = publisher.clock.is_behind
+        if self._was_behind:
+            log.error(
+                "The clock is wrong: it shows less than when Hedgerow ran last. Until it is right, whatever a time closes is closed, and"
+                " grants that end some time do not hold"
+            )
+
+    def suspect(self) -> None:
+        """Check the files of the lists soon: a worker could not use them."""
+        self._is_suspect = True
+
+    async def run(self) -> None:
+        """Repair until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            if self._is_suspect:
+                self._is_suspect = False
+                await self._repair_lists()
+            await self._publisher.write_again_if_damaged()
+            was_behind, self._was_behind = self._was_behind, self._publisher.clock.is_behind
+            if was_behind and not self._was_behind:
+                log.warning("The clock is right now: times and grants hold again")
+            if (was_behind or self._publisher.is_ahead_of_clock) and not self._was_behind:
+                await self._publisher.publish_with_retry()
+
+    async def _repair_lists(self) -> None:
+        """Compile damaged lists again. A worker without a usable snapshot gets a new one in any case."""
+        lists, policy = self._publisher.lists, self._publisher.policy
+        if lists.generation is not None and not await asyncio.to_thread(is_usable, lists.generation) and await lists.compile(policy):
+            log.error("The compiled lists were damaged: they were compiled again")
+        await self._publisher.publish_with_retry()

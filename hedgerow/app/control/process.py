@@ -27,18 +27,17 @@ from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.event_log import EventLog
-from hedgerow.app.control.health import WorkerMonitor
+from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
-from hedgerow.app.control.resolv_conf import ResolvConfCopy
 from hedgerow.app.control.safe_search import SafeSearchMonitor
-from hedgerow.app.control.snapshot_repair import SnapshotRepair
 from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
 from hedgerow.app.control.web import WebControl
+from hedgerow.app.control.worker_files import ResolvConfCopy
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.settings import Settings
@@ -69,7 +68,7 @@ from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
-from hedgerow.unix_sockets import bind_datagrams
+from hedgerow.sockets import bind_datagrams
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.reports import Report

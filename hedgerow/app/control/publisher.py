@@ -14,15 +14,13 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.applied import AppliedSnapshots
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.control.sites_seen import SitesSeenFile
-from hedgerow.app.control.snapshot_files import SnapshotFiles
-from hedgerow.app.control.start_clock import StartClock
+from hedgerow.app.control.worker_files import AppliedSnapshots, SnapshotFiles
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, denial_key, identity_of
+from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, denial_key, identity_of
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
@@ -283,7 +281,7 @@ def _last_publication(state: Path) -> tuple[float, ...]:
 
 
 def _recent_denials(reader: JournalReader, now: float) -> dict[str, float]:
-    """Return the denials that a child may still be waiting for. A newer request for the same host is told by its newer ticket."""
+    """Return the denials that a child may still be waiting for. A newer request for the same host has a newer ticket."""
     rows = reader.requests("denied", limit=DENIALS)
     recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
     return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}

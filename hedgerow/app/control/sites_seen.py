@@ -47,7 +47,7 @@ class SitesSeenFile:
     def prepare(self, policy: Policy) -> Path | None:
         """Bring the file up to date and return its path; None if the policy closes no new sites. Waits for the disk.
 
-        Without need for it the file is deleted, so that nothing is kept, and learning begins anew. If it can't be
+        Without need for it the file is deleted, so that nothing is kept, and learning starts again. If it can't be
         written, the last one stays.
         """
         with self._preparing:
@@ -76,7 +76,7 @@ class SitesSeenFile:
         except FileNotFoundError:
             return SitesSeen(days, today, today)
         except (OSError, ValueError) as error:
-            log.error("The sites that this network has seen are learnt anew, because they can't be read: %s", error_text(error))
+            log.error("The sites that this network has seen are learnt again, because they can't be read: %s", error_text(error))
             return SitesSeen(days, today, today)
         if sites.today > today:  # the clock was wrong then, or is now
             return replace(sites, since=min(sites.since, today), first=type(sites.first)("H", (min(day, today) for day in sites.first)))

@@ -62,7 +62,7 @@ class TrafficMeter:
 
 
 def _increase(before: Mapping[str, int], after: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return the bytes since the last reading. A counter that is smaller than before began anew."""
+    """Return the bytes since the last reading. A counter that is smaller than before has started again."""
     return [(key, count - (last if (last := before.get(key, 0)) <= count else 0)) for key, count in after.items()]
 
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from hedgerow import __version__
+from hedgerow.app.control.access import AccessControl
 from hedgerow.app.control.certificates import WebCertificates
-from hedgerow.app.control.enforced import EnforcedRules
 from hedgerow.app.control.gateway import config_file
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.list_sources import recommended_for_profiles
@@ -19,10 +19,12 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
     EncryptedDns,
+    Enforcement,
     ExplanationView,
     InvalidInput,
     Status,
@@ -38,6 +40,7 @@ from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
+from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, person_access
 from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.unlisted import may_be_remembered
 from hedgerow.proxy.certificate_authority import (
@@ -48,8 +51,49 @@ from hedgerow.proxy.certificate_authority import (
     load_ca,
 )
 from hedgerow.proxy.http_head import Authority as HttpAuthority
-from hedgerow.proxy.own_pages import web_host_names
-from hedgerow.proxy.pac import pac_response
+from hedgerow.proxy.own_pages import pac_response, web_host_names
+
+
+class EnforcedRules(AccessControl):
+    """The rules of the snapshot in force as the pages show them."""
+
+    def person_access(self, person: str) -> PersonAccess:
+        return access_of(self._view(), person, time.time())
+
+    def is_open_by_default(self, person: str, subject: str) -> bool:
+        return default_of(self._publisher.policy, self._view().catalogue, person, subject, time.time())
+
+    def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
+        return dangers_for(self._view(), subject, person, device)
+
+    def enforcement(self) -> Enforcement:
+        view, publisher = self._view(), self._publisher
+        behind = publisher.applied.points_behind(view.snapshot.serial)
+        return Enforcement(behind, publisher.problem, is_written=publisher.is_enforced)
+
+
+def default_of(policy: Policy, catalogue: Catalogue, person: str, subject: str, now: float) -> bool:
+    """Return whether a subject would be open to a person without a rule of their own that names it."""
+    return is_open_by_default(policy, catalogue, policy.people[person], subject, now)
+
+
+def dangers_for(view: LoadedSnapshot, subject: str, person: str | None, device: str | None) -> tuple[str, ...]:
+    """Return the dangerous categories of a subject for a person, the users of a device, or everybody."""
+    policy = view.policy
+    profiles = {policy.people[person].profile} if person in policy.people else set[str]()
+    if not profiles and device is not None and (found := find_device(view.rulesets, device)) is not None:
+        profiles = {user.profile for user in view.rulesets.effective_users_of(found, time.time())}
+    for_child = not profiles or any(policy.profiles[profile].is_for_children for profile in profiles)
+    return dangers_of(subject, view.catalogue, for_child=for_child)
+
+
+def access_of(view: LoadedSnapshot, person: str, now: float) -> PersonAccess:
+    """Return a person's access under a snapshot. Raises `InvalidInput` for an unknown person."""
+    known = view.policy.people.get(person)
+    if known is None:
+        raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
+    devices = [find_device(view.rulesets, device.id) for device in view.policy.devices.values() if device.person == person]
+    return person_access(view.rulesets, view.catalogue, known, [device for device in devices if device is not None], now)
 
 
 class WebControl(EnforcedRules):
@@ -189,7 +233,7 @@ class WebControl(EnforcedRules):
         return explain_views(self._view(), device, target, time.time() if at is None else at)
 
     def _authority(self) -> CertificateAuthority:
-        """Load the CA anew, since `hedgerow ca rotate` may have replaced it."""
+        """Load the CA again, since `hedgerow ca rotate` may have replaced it."""
         return load_ca(self._settings.authority)
 
 

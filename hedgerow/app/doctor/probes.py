@@ -77,7 +77,7 @@ async def try_upstream(open_upstreams: Callable[[], UpstreamPool]) -> tuple[str,
 
 
 def try_encrypted_dns(settings: Settings, network: NetworkSettings) -> list[tuple[str, Endpoint, str]]:
-    """Connect to each encrypted transport of ours. Return its name, its address and the error, empty if there was none.
+    """Connect to each of our encrypted transports. Return its name, its address and the error, empty if there was none.
 
     The certificate must chain to our own CA or to one of the system's.
     """

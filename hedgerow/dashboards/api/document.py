@@ -71,7 +71,7 @@ class DocumentChange:
 
 type Outcome = DocumentChange | PolicyReport | InvalidPolicyReport
 type Edited = Callable[[Document | None], Any]
-"""Returns the new value of an entry, None to remove it, from the old value, None if there is none."""
+"""Returns the new value of an entry, or None to remove it, given the old value, or None for a new entry."""
 
 DryRun = Annotated[
     bool, Query(description="Change nothing, and return what `hedgerow check --json --diff` would say, with the `ETag` as it would be.")

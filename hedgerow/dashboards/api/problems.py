@@ -1,4 +1,4 @@
-"""Error responses: problem details (RFC 9457) for scripts, error pages for people."""
+"""Parts of every response: problem details (RFC 9457) for scripts, error pages for people, and whether a change is in force."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DatabaseError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import Enforcement, InvalidInput
 from hedgerow.dashboards.guard import SECURITY_HEADERS
 from hedgerow.dashboards.routes import wants_json
-from hedgerow.dashboards.words.languages import message
+from hedgerow.dashboards.words.changes import enforcement_text
+from hedgerow.dashboards.words.languages import language, message
 from hedgerow.journal.access_store import NoSuchEntry
 
 log = logging.getLogger("hedgerow.web")
@@ -27,6 +31,10 @@ _SCHEMA = {
     "required": ["type", "title", "status", "detail"],
     "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}},
 }
+IN_FORCE, PROBLEM = "Hedgerow-In-Force", "Hedgerow-Problem"
+"""`?1` or `?0` (a boolean of RFC 9651), and a percent-encoded sentence if something is wrong."""
+
+_CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -102,3 +110,31 @@ def install_handlers(app: FastAPI, error_page: ErrorPage, form_page: FormPage, f
             return shown
         errors = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
         return answer(request, 422, message("The data sent does not match the form."), errors=errors)
+
+
+class EnforcementHeaders:
+    """Middleware that adds headers to successful changes below `/api/`: whether DNS and proxy apply the newest rules."""
+
+    def __init__(self, app: ASGIApp, enforcement: Callable[[], Enforcement]) -> None:
+        self._app, self._enforcement = app, enforcement
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in _CHANGES or not scope["path"].startswith("/api/"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                self._add(MutableHeaders(scope=message))
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _add(self, headers: MutableHeaders) -> None:
+        try:
+            state = self._enforcement()
+        except InvalidInput:  # Hedgerow is still starting
+            return
+        headers[IN_FORCE] = "?1" if state.is_complete else "?0"
+        if not state.is_complete or state.problem:
+            headers[PROBLEM] = quote(enforcement_text(state, language("en")), safe=" ():,'/")

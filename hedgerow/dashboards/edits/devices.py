@@ -38,7 +38,7 @@ def owner_of(device: Device) -> str:
 
 
 def has_owner(policy: Policy, device: Device, owner: str) -> bool:
-    """Tell whether an owner has the device already."""
+    """Return whether an owner has the device already."""
     return owner == owner_of(device) or (owner == EVERYBODY and set(device.sharers) == set(policy.people) and len(policy.people) > 1)
 
 
@@ -147,11 +147,11 @@ def profile_device_edits(policy: Policy, seen_as: str, name: str, profile: str) 
     return [*name_device_edits(policy, seen_as, name, ""), put(("devices", name, "profile"), profile)]
 
 
-def free_device_name(policy: Policy, *wishes: str) -> str:
-    """Return the first wish that is a valid name, with a number if it is taken."""
-    for wish in wishes:
+def free_device_name(policy: Policy, *candidates: str) -> str:
+    """Return the first candidate that is a valid name, with a number if it is taken."""
+    for candidate in candidates:
         with contextlib.suppress(InvalidInput):
-            base = parse_name(wish[:36])
+            base = parse_name(candidate[:36])
             names = (base if number == 1 else f"{base} {number}" for number in range(1, len(policy.devices) + 2))
             return next(name for name in names if name not in policy.devices)
     raise InvalidInput("Give the device a name first.")

@@ -53,7 +53,7 @@ def normal_document(value: Mapping[str, Any]) -> Document:
 
 
 def is_shallow(value: Any) -> bool:
-    """Tell whether a value is nested at most `MAX_DEPTH` levels deep, so that functions may recurse over it."""
+    """Return whether a value is nested at most `MAX_DEPTH` levels deep, so that functions may recurse over it."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

@@ -87,7 +87,7 @@ def trust_ca_edit(policy: Policy, device: str, on: bool) -> Edit:
 
 
 def can_be_inspected(device: Device) -> bool:
-    """Tell whether a device has an entry in the policy file that can hold `trusts_ca`. Seats and bare addresses do not."""
+    """Return whether a device has an entry in the policy file that can hold `trusts_ca`. Seats and bare addresses do not."""
     return not device.is_seat and parse_mac(device.id) is None and parse_network(device.id) is None
 
 
@@ -254,7 +254,7 @@ def _days(limit: BudgetLimit) -> dict[str, str]:
 
 
 def _is_day(key: object) -> bool:
-    """Tell whether a key of a budget names days that the form shows."""
+    """Return whether a key of a budget names days that the form shows."""
     try:
         return str(key) not in _KEYS_NOT_IN_FORM and bool(parse_days(str(key), DAY_GROUPS).ordinary)
     except ValueError:

@@ -124,7 +124,7 @@ def own_targets(person: Person) -> list[tuple[bool, Target]]:
 
 
 def is_inspected(policy: Policy, person: str) -> bool:
-    """Tell whether pages are inspected on a device of a person, as chosen channels of YouTube need it."""
+    """Return whether pages are inspected on a device of a person, as chosen channels of YouTube need it."""
     devices = [each for each in policy.devices.values() if person == each.person or person in each.sharers]
     return any(device.trusts_ca and not device.never_inspect for device in devices)
 

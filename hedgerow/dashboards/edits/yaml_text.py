@@ -251,7 +251,7 @@ def _find_mapping(document: CommentedMap, path: tuple[str, ...], make: bool) -> 
 
 
 def _matches_item(each: object, item: object) -> bool:
-    """Tell whether an entry of a list is `item`, or a mapping about it."""
+    """Return whether an entry of a list is `item`, or a mapping about it."""
     return each == item or (isinstance(each, Mapping) and each.get("what") == item)
 
 

@@ -113,7 +113,7 @@ def shown_children(policy: Policy, requests: Iterable[RequestRow], pauses: Itera
 
 
 def shows_sites(policy: Policy, person: Person) -> bool:
-    """Tell whether the person's privacy lets the log name sites."""
+    """Return whether the person's privacy lets the log name sites."""
     return privacy_of(rule_layers(policy, person.profile, person.name, None)) in (Privacy.FULL, Privacy.DOMAIN)
 
 

@@ -33,7 +33,7 @@ from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.enforcement import enforcement_text
+from hedgerow.dashboards.words.changes import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
 from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.policy_history import PolicyChange
@@ -273,7 +273,7 @@ def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") 
 
 
 def referring_page(request: HTTPConnection) -> str:
-    """Return the path of the page from which a form was sent, or `/` if the browser does not name one of ours."""
+    """Return the path of the page from which a form was sent, or `/` if the browser does not name one of our pages."""
     referrer = urlsplit(request.headers.get("referer", ""))
     is_ours = referrer.netloc == request.headers.get("host") and LOCAL_PATH.fullmatch(referrer.path)
     return nearest_page(request, referrer.path) if is_ours else "/"

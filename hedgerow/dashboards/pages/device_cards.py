@@ -1,11 +1,16 @@
-"""Cards of devices: what each is, whose it is, which protections are live on it, and when it was last seen."""
+"""Cards of devices: what each is, whose it is, which protections are live on it, and when it was last seen.
+
+A new device may be a known one: a phone that changed its MAC address looks like one that has just left. The signs are the name that it
+gives to the DHCP server, its maker, its kind, and whether the known device fell silent when it came. DHCP fingerprints (option 55) are not
+among them, because servers do not write them to their lease files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from hedgerow.dashboards.device_match import DeviceTraits, likely_matches
 from hedgerow.dashboards.edits.devices import owner_of
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
 from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
@@ -15,6 +20,13 @@ from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import parse_mac
 
+MAX_MATCHES = 2
+TOGETHER_S = 300.0
+"""Seconds for which both may be seen: reports of the old address arrive late."""
+JUST_LEFT_S, LATELY_LEFT_S = 900.0, 86_400.0
+
+_SAME_NAME, _JUST_LEFT, _LATELY_LEFT, _SAME_MAKER, _SAME_KIND, _RANDOM_MAC = 3, 2, 1, 1, 1, 1
+_LIKELY = 3
 PAGE_SIZE = 24
 """Devices on a page, so that it stays small with thousands of them."""
 
@@ -23,6 +35,49 @@ NEW_DEVICES = 100
 
 RECENT_DEVICES = 500
 """Devices seen last among which new ones are looked for, and what they may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTraits:
+    """Traits by which a device is recognised. Instants are in seconds since the epoch, None if it was never seen."""
+
+    id: DeviceId
+    mac: str
+    names: tuple[str, ...] = ()
+    maker: str = ""
+    kind: DeviceKind | None = None
+    first_seen: float | None = None
+    last_seen: float | None = None
+
+
+def likely_matches(new: DeviceTraits, known: Iterable[DeviceTraits]) -> tuple[DeviceId, ...]:
+    """Return the known devices that a new one may be, the likeliest first. There are none for a device without a MAC address."""
+    if not new.mac:
+        return ()
+    scored = [(likeness(new, each), each.last_seen or 0.0, each.id) for each in known]
+    return tuple(id for score, _, id in sorted(scored, reverse=True)[:MAX_MATCHES] if score >= _LIKELY)
+
+
+def likeness(new: DeviceTraits, old: DeviceTraits) -> int:
+    """Return a score: 0 if they cannot be the same device, since both are on the network or are of different kinds."""
+    if new.first_seen is not None and old.last_seen is not None and old.last_seen > new.first_seen + TOGETHER_S:
+        return 0
+    if None not in (new.kind, old.kind) and new.kind is not old.kind:
+        return 0
+    score = _SAME_NAME if _plain(new.names) & _plain(old.names) else 0
+    score += _SAME_MAKER if new.maker and new.maker == old.maker else 0
+    score += _SAME_KIND if new.kind is not None and new.kind is old.kind else 0
+    score += _RANDOM_MAC if any(is_randomised_mac(mac) for mac in (new.mac, old.mac) if mac) else 0
+    if new.first_seen is not None and old.last_seen is not None:
+        silent = new.first_seen - old.last_seen
+        score += _JUST_LEFT if silent <= JUST_LEFT_S else _LATELY_LEFT if silent <= LATELY_LEFT_S else 0
+    return score
+
+
+def _plain(names: Collection[str]) -> set[str]:
+    """Return names without case, punctuation and the domain that a DHCP server adds."""
+    plain = {re.sub(r"[\W_]", "", name.partition(".")[0].casefold()) for name in names}
+    return plain - {"", "android", "iphone", "ipad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +111,7 @@ class DeviceCard:
         return users_of(self.device)
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Tell whether each word occurs in what the card shows."""
+        """Return whether each word occurs in what the card shows."""
         seen = (self.seen.address, self.seen.name) if self.seen else ()
         text = " ".join((self.id, self.group, self.maker, self.mac, self.kind or "", *seen)).casefold()
         return all(word in text for word in words)
@@ -185,7 +240,7 @@ def _rows_of_named(index: PolicyIndex, rows: Iterable[DeviceRow]) -> dict[str, D
 def unnamed_devices(index: PolicyIndex, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
     """Return the rows of devices without a name, one per device. Rows from before a device was named are left out.
 
-    An IPv6 link is no device. An IP address is none if a device with a MAC address was seen at it.
+    An IPv6 link-local address is not a device, and neither is an IP address at which a device with a MAC address was seen.
     """
     find, devices, rows = index.lookup.find, index.policy.devices, tuple(rows)
     at_devices = {row.address for row in rows if row.mac or parse_mac(row.device)}

@@ -173,7 +173,7 @@ class _Tag:
     end: int
 
     def written(self, more: Mapping[str, str | None], *, without: Collection[str] = ()) -> _Edit:
-        """Write the tag anew, with more attributes and without others."""
+        """Write the tag again with more attributes, and without others."""
         attributes = {**{name: value for name, value in self.attributes.items() if name not in without}, **more}
         texts = [name if value is None else f'{name}="{escape(value)}"' for name, value in attributes.items()]
         return _Edit(self.start, self.end, f"<{' '.join([self.name, *texts])}>")

@@ -25,8 +25,7 @@ from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
-from hedgerow.policies.help_choices import help_choices
-from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
 

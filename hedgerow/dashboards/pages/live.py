@@ -50,7 +50,7 @@ class ChangeFeed:
 
     @property
     def is_watching(self) -> bool:
-        """Tell whether the state is looked at now."""
+        """Return whether the state is looked at now."""
         return self._watcher is not None
 
     async def changes(self) -> AsyncGenerator[frozenset[str]]:

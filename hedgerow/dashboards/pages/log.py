@@ -15,7 +15,7 @@ from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
-from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
+from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.routes import OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import message
@@ -154,7 +154,7 @@ class LogPages(PageGroup):
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
         await context.control.give(subject, principal_of(request).name, person=opening.person, device=opening.device, ends=ends)
         done = f"/why?{urlencode(then)}" if who else "/?saved=done#grants-title"
-        return await tell_obstacle(context, request, opening, duration) or redirect_to(done)
+        return await explain_obstacle(context, request, opening, duration) or redirect_to(done)
 
 
 def _devices_of(person: str, device: str, seen: tuple[DeviceRow, ...], policy: Policy) -> tuple[str, ...] | None:

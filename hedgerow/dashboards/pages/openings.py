@@ -81,7 +81,7 @@ async def ask_before(
     )
 
 
-async def tell_obstacle(context: PageContext, request: Request, opening: Opening, how_long: GrantDuration) -> Response | None:
+async def explain_obstacle(context: PageContext, request: Request, opening: Opening, how_long: GrantDuration) -> Response | None:
     """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it is open."""
     obstacle = await _obstacle(context, opening)
     if obstacle is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Form, Query, Request
 from markupsafe import Markup
@@ -14,10 +16,9 @@ from starlette.responses import JSONResponse, Response
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
-from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.guard import PORTAL_PATH
-from hedgerow.dashboards.pages.ask import meant_host, request_of
 from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, redirect_to
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
@@ -25,10 +26,11 @@ from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, langu
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, ReasonCount, RequestRow
 from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rules
-from hedgerow.policies.help_choices import help_choices
-from hedgerow.policies.model import Grant, Policy, Verdict
+from hedgerow.policies.host_facts import Services, help_choices
+from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.proxy.limits import AttemptLimiter
+from hedgerow.proxy.pages.block_page import NOTE_LIMIT, forbids_access_request
 from hedgerow.proxy.pages.help import render_help
 from hedgerow.proxy.pages.translations import is_young, page_words
 
@@ -198,3 +200,38 @@ def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: Device
         profile=language_of(request).gettext(profile.title) if profile is not None else view.profile,
         help=help_section(view, policy, language_of(request)),
     )  # fmt: skip
+
+
+def meant_host(text: str) -> str:
+    """Return the host of a site, a URL or a service as people type it. Raises `InvalidInput`.
+
+    >>> meant_host("https://Scratch.mit.edu/ideas"), meant_host(" scratch.mit.edu "), meant_host("roblox")
+    ('scratch.mit.edu', 'scratch.mit.edu', 'roblox.com')
+    """
+    text = " ".join(text.split())
+    called = text.casefold()
+    for service in Services.load().by_id.values():
+        if service.domains and called in (service.title.casefold(), service.id):
+            return service.domains[0]
+    try:
+        host = parse_host(urlsplit(text if "://" in text else f"//{text}").hostname or "")
+    except ValueError:
+        host = None
+    if host is None or "." not in host:
+        raise InvalidInput("Type the address of the site, such as scratch.mit.edu, or the name of an app.")
+    return host
+
+
+def request_of(view: DeviceView, host: str, note: str, points: Iterable[ExplanationView], now: float) -> AccessRequest:
+    """Return the request for a host that is blocked at any enforcement point. Raises `InvalidInput` for others, which nobody can open.
+
+    It is typed on the page: a home with DNS only has no block page for HTTPS that could offer it.
+    """
+    decision = next((point.decision for point in points if point.decision.verdict is Verdict.BLOCK), None)
+    if decision is None:
+        raise InvalidInput("%(host)s is open here. If it does not work, it may need another blocked site: ask for that one.", host=host)
+    if forbids_access_request(decision):
+        raise InvalidInput("%(host)s cannot be asked for. Talk to the people who manage this network.", host=host)
+    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())[:NOTE_LIMIT]
+    reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
+    return AccessRequest(now, view.device, view.person, host, "", reason, plain)

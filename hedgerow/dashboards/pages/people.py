@@ -28,7 +28,7 @@ from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.enforcement import enforcement_text
+from hedgerow.dashboards.words.changes import enforcement_text
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times, rules_text, schedule_text
 from hedgerow.policies.model import Device, Person

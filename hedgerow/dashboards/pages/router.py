@@ -20,10 +20,9 @@ from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.openings import OpeningPages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
 from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
-from hedgerow.dashboards.pages.person_rules import PersonRulePages
+from hedgerow.dashboards.pages.person_rules import PersonRulePages, SwitchPages
 from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
 from hedgerow.dashboards.pages.sign_in import SignInPages
-from hedgerow.dashboards.pages.switches import SwitchPages
 from hedgerow.dashboards.pages.today import TodayPages
 from hedgerow.dashboards.pages.why import WhyPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter

@@ -1,4 +1,4 @@
-"""Settings of the network, changes with undo, accounts, tokens, and one's own account."""
+"""Settings of the network, changes with undo, accounts, tokens, and the user's own account."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class AccountPages(PageGroup):
 
     @post("/account/sessions/end", *AccessScope)
     async def end_session(self, request: Request, session: FormText) -> Response:
-        """End one's own session; admins may end anybody's."""
+        """End a session of the user; admins may end anybody's."""
         principal = principal_of(request)
         owned = {row.id for row in self._context.accounts.sessions(None if ADMIN in principal.scopes else principal.name)}
         if session not in owned:

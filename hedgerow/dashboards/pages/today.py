@@ -26,12 +26,12 @@ from hedgerow.dashboards.pages.children import (
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, new_device_cards, unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
-from hedgerow.dashboards.pages.openings import Opening, ask_before, tell_obstacle
+from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
+from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
-from hedgerow.journal.visits import VisitReader
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Person, Verdict
@@ -126,7 +126,7 @@ class TodayPages(PageGroup):
         if opening is not None and (question := await ask_before(self._context, request, opening)) is not None:
             return question
         await self._context.control.approve(request_id, how_long, principal_of(request).name)
-        obstacle = await tell_obstacle(self._context, request, opening, how_long) if opening is not None else None
+        obstacle = await explain_obstacle(self._context, request, opening, how_long) if opening is not None else None
         return obstacle or redirect_to("/")
 
     @post("/requests/{request_id}/deny", OPERATE)

@@ -1,4 +1,4 @@
-"""Changes of the policy file as sentences: who allowed what for whom, and until when. Pure."""
+"""Changes of the policy file as sentences: who allowed what for whom, until when, and whether it is in force. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from hedgerow.dashboards.control import Enforcement
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.policies.reading.profiles import builtin_profiles
@@ -77,11 +78,11 @@ def change_sentences(who: str, before: Mapping[str, str], after: Mapping[str, st
 @functools.lru_cache(maxsize=256)
 def _sentences(who: str, before: tuple[tuple[str, str], ...], after: tuple[tuple[str, str], ...], code: str) -> tuple[str, ...]:
     olds, news = dict(before), dict(after)
-    teller = _Teller(language(code).gettext(_THIS_MACHINE) if who == "this machine" else who, language(code))
-    told: dict[str, None] = {}
+    writer = _ChangeWriter(language(code).gettext(_THIS_MACHINE) if who == "this machine" else who, language(code))
+    found: dict[str, None] = {}
     for name in dict.fromkeys((*olds, *news)):
-        told |= dict.fromkeys(teller.document(_read(olds.get(name, "")), _read(news.get(name, ""))))
-    return tuple(told)[:MAX_SENTENCES]
+        found |= dict.fromkeys(writer.document(_read(olds.get(name, "")), _read(news.get(name, ""))))
+    return tuple(found)[:MAX_SENTENCES]
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -105,13 +106,13 @@ def _items(value: object) -> dict[str, tuple[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Teller:
+class _ChangeWriter:
     """Sentences in one language about changes that one person made."""
 
     who: str
     reader: Language
 
-    def say(self, text: str, **values: object) -> str:
+    def sentence(self, text: str, **values: object) -> str:
         return self.reader.gettext(text, who=self.who, **values)
 
     def document(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
@@ -130,17 +131,17 @@ class _Teller:
         yield from self.scope(self.reader.gettext("everybody"), *rules)
 
     def entries(self, section: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-        """Tell of people, devices and the like that were added, removed, renamed or changed."""
+        """Describe people, devices and the like that were added, removed, renamed or changed."""
         gone, come = [name for name in old if name not in new], [name for name in new if name not in old]
         for name in list(gone):
-            twin = next((other for other in come if old[name] == new[other]), None)
-            if twin is not None:
+            renamed = next((other for other in come if old[name] == new[other]), None)
+            if renamed is not None:
                 gone.remove(name)
-                come.remove(twin)
-                yield self.say(_RENAMED, name=name, now=twin)
-        yield from (self.say(_REMOVED[section], name=name) for name in gone)
+                come.remove(renamed)
+                yield self.sentence(_RENAMED, name=name, now=renamed)
+        yield from (self.sentence(_REMOVED[section], name=name) for name in gone)
         for name in come:
-            yield self.say(_ADDED[section], name=name)
+            yield self.sentence(_ADDED[section], name=name)
             if section == "people":
                 yield from self.scope(name, {}, _mapping(new[name]))
         for name in new:
@@ -148,7 +149,7 @@ class _Teller:
                 yield from self.scope(name, _mapping(old[name]), _mapping(new[name]))
 
     def scope(self, name: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-        """Tell of the rules and settings of one person, device or profile."""
+        """Describe the rules and settings of one person, device or profile."""
         yield from self.rules(name, old, new)
         for key in dict.fromkeys((*old, *new)):
             before, after = old.get(key), new.get(key)
@@ -170,30 +171,30 @@ class _Teller:
                 if olds[key].get(what) == (until, note):
                     continue
                 text = _RULES[key][bool(until)]
-                sentence = self.say(text, what=title_of(what, self.reader), name=name, until=self.moment(until))
+                sentence = self.sentence(text, what=title_of(what, self.reader), name=name, until=self.moment(until))
                 yield f"{sentence} ({note})" if note else sentence
             for what in olds[key]:
                 if what not in kept:
-                    yield self.say(_RULE_REMOVED, what=title_of(what, self.reader), name=name)
+                    yield self.sentence(_RULE_REMOVED, what=title_of(what, self.reader), name=name)
 
     def devices(self, name: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
         for device in new:
             if device not in old:
-                yield self.say(message("%(who)s gave the device %(device)s to %(name)s."), device=device, name=name)
+                yield self.sentence(message("%(who)s gave the device %(device)s to %(name)s."), device=device, name=name)
         for device in old:
             if device not in new:
-                yield self.say(message("%(who)s took the device %(device)s from %(name)s."), device=device, name=name)
+                yield self.sentence(message("%(who)s took the device %(device)s from %(name)s."), device=device, name=name)
 
     def lists(self, old: object, new: object) -> Iterator[str]:
         olds, news = ([_list_name(entry) for entry in (each if isinstance(each, list) else [])] for each in (old, new))
-        yield from (self.say(message("%(who)s added the list %(name)s."), name=name) for name in news if name not in olds)
-        yield from (self.say(message("%(who)s removed the list %(name)s."), name=name) for name in olds if name not in news)
+        yield from (self.sentence(message("%(who)s added the list %(name)s."), name=name) for name in news if name not in olds)
+        yield from (self.sentence(message("%(who)s removed the list %(name)s."), name=name) for name in olds if name not in news)
 
     def setting(self, key: str, name: str, before: object, after: object) -> Iterator[str]:
         values = {"key": key, "name": name, "before": self.value(before), "now": self.value(after)}
         if before == after:
             return
-        yield self.say(_SET if before is None else _UNSET if after is None else _SET_AGAIN, **values)
+        yield self.sentence(_SET if before is None else _UNSET if after is None else _SET_AGAIN, **values)
 
     def value(self, value: object) -> str:
         """Return a value of the file on one line."""
@@ -227,3 +228,21 @@ class _Teller:
 def _list_name(entry: object) -> str:
     keys = _mapping(entry)
     return str(next((keys[key] for key in ("name", "url", "path", "category") if keys.get(key)), ""))
+
+
+_BEHIND = {"dns": message("DNS has not taken it over"), "proxy": message("the proxy has not taken it over")}
+
+
+def enforcement_text(enforcement: Enforcement, reader: Language) -> str:
+    """Return a sentence about the newest rules: in force at every enforcement point, or not yet and why."""
+    if enforcement.is_complete and enforcement.problem:
+        return reader.gettext(
+            "In force on DNS and proxy until the next restart: it cannot be saved (%(problem)s).", problem=enforcement.problem
+        )
+    if enforcement.is_complete:
+        return reader.gettext("In force on DNS and proxy.")
+    if not enforcement.is_written:
+        why = reader.gettext("it cannot be written (%(problem)s)", problem=enforcement.problem)
+    else:
+        why = reader.listed(reader.gettext(_BEHIND[point]) for point in enforcement.behind)
+    return reader.gettext("Saved, but not in force yet: %(why)s.", why=why)

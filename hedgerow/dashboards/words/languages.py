@@ -1,6 +1,6 @@
 """Languages of the pages: choice, message catalogues, and formats of dates, times, durations and numbers.
 
-Catalogues are the `.po` files beside this module (`policies/text/catalogues.py`). Missing messages appear in English;
+Catalogues are the `.po` files beside this module (`policies/text/locales.py`). Missing messages appear in English;
 `tools/catalogues.py` counts them.
 """
 
@@ -17,8 +17,7 @@ from babel.lists import format_list
 from babel.numbers import format_decimal
 from starlette.requests import HTTPConnection
 
-from hedgerow.policies.text.catalogues import read_translations
-from hedgerow.policies.text.locales import LANGUAGES, text_direction
+from hedgerow.policies.text.locales import LANGUAGES, read_translations, text_direction
 from hedgerow.proxy.pages.translations import category_titles, choose_language
 
 LANGUAGE_COOKIE = "hedgerow_language"

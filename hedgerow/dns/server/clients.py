@@ -135,7 +135,7 @@ class Clients:
             self.reports.report_at_once(client.client, key, entry)
 
     def forget(self) -> None:
-        """Look up all clients anew. Their answers are set aside to be reported."""
+        """Look up all clients again. Their answers are set aside to be reported."""
         self.reports.set_aside(self.known.values())
         self.known.clear()
         self._boundary = float("inf")

@@ -71,7 +71,7 @@ class ClientConnectionTable[C: ClientConnection]:
     def has_room(self, owner: str, *, evicts_own: bool = False) -> bool:
         """Return whether a client may open a connection. In a full table the longest idle one makes room, those of unknown clients first.
 
-        `evicts_own`: one of the client's own makes room where the client has too many.
+        `evicts_own`: a client that has too many makes room by one of its own.
         """
         has_room = self._by_owner[owner] < self._most_per_owner
         if not has_room and evicts_own:

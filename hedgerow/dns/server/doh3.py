@@ -12,12 +12,11 @@ from typing import Final
 import pylsqpack
 from aioquic.quic.events import StreamDataReceived
 
-from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.doh import min_ttl, read_query, refusal_fields
 from hedgerow.dns.server.doq import QuicDnsConnection, QuicServer
 from hedgerow.dns.server.http_codec import DohRequest, answer_fields
 from hedgerow.dns.server.quic import MAX_REQUEST_OCTETS, BoundedQuicConnection
-from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
 
 _DATA, _HEADERS, _SETTINGS = 0x00, 0x01, 0x04
 _NOT_IN_REQUESTS: Final = frozenset((0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0D))  # section 7.2, and types of HTTP/2

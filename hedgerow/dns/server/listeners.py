@@ -8,10 +8,9 @@ from typing import Final
 
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.server.admission import Admit
 from hedgerow.dns.server.clients import ClientLookup
 from hedgerow.dns.server.reports import Observe
-from hedgerow.dns.server.responder import Responder
+from hedgerow.dns.server.responder import Admit, Responder
 from hedgerow.dns.server.stream import StreamServer
 from hedgerow.dns.server.udp import UdpListener, open_udp_listener
 from hedgerow.dns.upstreams.pool import UpstreamPool
@@ -62,7 +61,7 @@ class DnsServer:
         self._clients.forget()
 
     def forget_clients(self) -> None:
-        """Look up all clients anew, since devices or rulesets may have changed."""
+        """Look up all clients again, since devices or rulesets may have changed."""
         self._clients.forget()
 
     def flush(self) -> None:

@@ -54,7 +54,7 @@ class RetryTokens:
         """Return the two connection ids. Raises ValueError for a token that is forged, for another address, or old."""
         seal, body = token[:_TAG_OCTETS], token[_TAG_OCTETS:]
         if not hmac.compare_digest(seal, self._seal(address, body)):
-            raise ValueError("not a token of ours for this address")
+            raise ValueError("not one of our tokens for this address")
         if not 0 <= self._clock() - int.from_bytes(body[:8]) <= _TOKEN_SECONDS:
             raise ValueError("an old token")
         end = 9 + body[8]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from enum import Enum, auto
 from typing import Final
 
 from hedgerow.dns import answers, wire
@@ -11,17 +13,18 @@ from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.metrics import Histogram
 from hedgerow.dns.resolver import Resolver, refresh
-from hedgerow.dns.server.admission import DEFERRED, Admit, AnswerAdmission, Deferred, MessageCallback
 from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients
-from hedgerow.dns.server.load_balancers import LoadBalancers
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.wire import Malformed
+from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.proxy_protocol import ProxyProtocolError, is_sender, parse_header
 
 log = logging.getLogger(__name__)
 
 DROPPED_METRIC: Final = "hedgerow_dns_dropped_total"
+MAX_ADMITTED: Final = 2048  # cached answers that are known to be admitted for one client
 MAX_PENDING: Final = 4096  # misses of one worker that wait for upstreams; further ones are dropped, and clients ask again
 SECONDS_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bounds of the histogram, as `dashboards.metrics` declares them."""
@@ -31,6 +34,78 @@ _HITS_METRIC: Final = ("hedgerow_dns_cache_hits_total",)
 _MISSES_METRIC: Final = ("hedgerow_dns_cache_misses_total",)
 
 type Counters = dict[tuple[str, ...], float]
+type MessageCallback = Callable[[bytes | None], None]
+type Admit = Callable[[bytes, tuple[bytes, ...], int, Callable[[bool], None]], bool]
+"""Have addresses, with their TTL, admitted for a source: True if they are, else the callback is called within a moment."""
+
+
+class Deferred(Enum):
+    """An answer that a callback will receive. None would mean that there is no answer."""
+
+    DEFERRED = auto()
+
+
+DEFERRED: Final = Deferred.DEFERRED
+
+
+class AnswerAdmission:
+    """Answers that wait until the gateway admits their addresses: guarded devices may open connections to no others.
+
+    `admit` None: every address is admitted.
+    """
+
+    def __init__(self, admit: Admit | None) -> None:
+        self._admit = admit
+
+    @property
+    def is_needed(self) -> bool:
+        return self._admit is not None
+
+    def release(
+        self, client: ClientEntry, entry: CacheEntry | None, message: bytes | None, on_answer: MessageCallback
+    ) -> bytes | Deferred | None:
+        """Return an answer, or defer it until its addresses are admitted for this client."""
+        admitted, source = client.admitted, client.client.source
+        if admitted is None or source is None or entry is None or self._admit is None:
+            return message
+
+        def done(is_admitted: bool) -> None:
+            if is_admitted:
+                admitted.add(entry)
+            on_answer(message)
+
+        if len(admitted) >= MAX_ADMITTED:
+            admitted.clear()
+        addresses, ttl = entry.addresses
+        if addresses and not self._admit(source, addresses, ttl, done):
+            return DEFERRED
+        admitted.add(entry)
+        return message
+
+
+class LoadBalancers:
+    """The policy's load balancers, whose connections and datagrams begin with a header that names the client (PROXY protocol).
+
+    `on_rejected` is called for each one without a header.
+    """
+
+    def __init__(self, networks: Callable[[], tuple[IpNetwork, ...]], on_rejected: Callable[[], None]) -> None:
+        self._networks, self.on_rejected = networks, on_rejected
+
+    def sends_header(self, address: str) -> bool:
+        """Return whether what comes from an address begins with a header."""
+        return is_sender(address, self._networks())
+
+    def unwrap(self, address: str, data: bytes) -> tuple[str, bytes] | None:
+        """Return the client's address and the content of a datagram from any address; None without the header that it must have."""
+        if not self.sends_header(address):
+            return address, data
+        try:
+            header = parse_header(data)
+        except ProxyProtocolError:
+            self.on_rejected()
+            return None
+        return header.client or address, data[header.size :]
 
 
 class Responder:

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from hedgerow.dns.server.admission import Deferred, MessageCallback
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol, affordable
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
-from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred, MessageCallback, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
 from hedgerow.dns.server.turns import TurnScheduler
 from hedgerow.dns.wire import HEADER
@@ -121,7 +120,7 @@ class StreamConnection(StreamProtocol):
             self.abort()
 
     def _client_key(self) -> str:
-        """Return the key to find the client by."""
+        """Return the key by which to find the client."""
         return self.address
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -21,11 +21,10 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hedgerow.dns.resolver import refresh
-from hedgerow.dns.server.admission import DEFERRED, MessageCallback
 from hedgerow.dns.server.clients import ClientEntry, ClientKey
 from hedgerow.dns.server.rate_limits import FairQueue
 from hedgerow.dns.server.reports import MAX_LOG, RawQueryEntry
-from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
+from hedgerow.dns.server.responder import DEFERRED, DROPPED_METRIC, MessageCallback, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,
     CONTROL_OCTETS,

@@ -15,10 +15,8 @@ from typing import Final, Protocol
 
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
-from hedgerow.dns.upstreams.health import UpstreamHealth
+from hedgerow.dns.upstreams.health import Outage, UpstreamHealth, order_channels
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle, Deadlines, RandomOctets
-from hedgerow.dns.upstreams.order import order_channels
-from hedgerow.dns.upstreams.outage import Outage
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.trust import ValidatingUpstreams
 from hedgerow.dns.upstreams.upstream import Channel, UpstreamError, UpstreamQuestion
@@ -149,7 +147,7 @@ class UpstreamPool:
         return outcome
 
     def is_echo(self, question: UpstreamQuestion, written: bytes) -> bool:
-        """Return whether this is a question of our own that came back, by its random spelling, if it has one."""
+        """Return whether this is one of our own questions echoed back, which its random spelling shows if it has one."""
         if written == question.question:
             return False
         query = self._in_flight.get(_with_options(question, self._options))

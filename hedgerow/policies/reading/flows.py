@@ -1,4 +1,4 @@
-"""Reading of `network.flows`: names of the table in `flows.yaml`, and flows of one's own such as `udp 19132-19133 to 203.0.113.7`."""
+"""Reading of `network.flows`: names of the table in `flows.yaml`, and custom flows such as `udp 19132-19133 to 203.0.113.7`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_flows(tree: YamlTree, path: KeyPath, texts: list[str] | None) -> tuple[
 
 
 def _parse_own(text: str) -> Flow | str | None:
-    """Return the flow, the mistake in it, or None if the text is none.
+    """Return the flow, the mistake in it, or None if the text is not a flow.
 
     >>> _parse_own("UDP 19132-19133, 25565").ports
     ((19132, 19133), (25565, 25565))

@@ -32,10 +32,9 @@ from hedgerow.policies.network import (
 )
 from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
-from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network
+from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network, store_url_mistake
 from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
 from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
-from hedgerow.policies.text.store_url import store_url_mistake
 from hedgerow.policies.text.suggestions import did_you_mean, meant_network, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 from hedgerow.policies.transports import LISTENERS, UPSTREAM_TRANSPORTS, shared_ports

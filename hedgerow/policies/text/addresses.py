@@ -1,13 +1,15 @@
-"""Parsing of IP addresses, networks, MAC addresses and endpoints as people write them. Pure."""
+"""Parsing of addresses as people write them: IP and MAC addresses, networks, endpoints, and URLs of stores. Pure."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from hedgerow.codec import IpNetwork as IpNetwork
 
 type IpAddress = IPv4Address | IPv6Address
+_STORE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 def parse_ip(text: str) -> IpAddress | None:
@@ -40,7 +42,7 @@ def is_endpoint(text: str) -> bool:
 
 
 def parse_mac(text: str) -> str | None:
-    """Return a MAC address in lower case with colons, or None if `text` is none.
+    """Return a MAC address in lower case with colons, or None if `text` is not one.
 
     >>> parse_mac("AA-BB-CC-DD-EE-01"), parse_mac("aabb.ccdd.ee01"), parse_mac("10.0.0.1")
     ('aa:bb:cc:dd:ee:01', 'aa:bb:cc:dd:ee:01', None)
@@ -63,3 +65,43 @@ def parse_network(text: str) -> IpNetwork | None:
 def format_network(network: IpNetwork) -> str:
     """Format a network; a single address goes without its prefix length."""
     return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def store_url_mistake(text: str) -> str:
+    """Return the mistake in the URL of a store, as the end of a sentence about it; empty if there is none. It never repeats a password.
+
+    >>> store_url_mistake("postgresql://hedgerow@db.example/hedgerow"), store_url_mistake("mysql://db.example/hedgerow")
+    ('', 'is not the URL of a PostgreSQL database, such as postgresql://hedgerow@db.example/hedgerow')
+    """
+    try:
+        url = urlsplit(text)
+        password = url.password or "".join(parse_qs(url.query).get("password", ()))
+    except ValueError:
+        return "is not a URL"
+    if url.scheme not in _STORE_SCHEMES or url.fragment or not text.isprintable():
+        return "is not the URL of a PostgreSQL database, such as postgresql://hedgerow@db.example/hedgerow"
+    if password:
+        return (
+            "contains a password, which everybody would know who can read it: put it into the file store-password of the state "
+            "directory, into ~/.pgpass, or into the environment as PGPASSWORD"
+        )
+    if len(url.path) < 2:
+        return "names no database: put its name at the end, such as /hedgerow"
+    return ""
+
+
+def split_password(text: str) -> tuple[str, str]:
+    """Return the URL of a store without its password, and the password, empty if there is none.
+
+    >>> split_password("postgresql://ana:s3cret@db.example:5433/hedgerow")
+    ('postgresql://ana@db.example:5433/hedgerow', 's3cret')
+    """
+    try:
+        url = urlsplit(text)
+        password, user = url.password or "", url.username or ""
+    except ValueError:
+        return text, ""
+    if not password:
+        return text, ""
+    place = url.netloc.rpartition("@")[2]
+    return url._replace(netloc=f"{quote(unquote(user))}@{place}").geturl(), unquote(password)

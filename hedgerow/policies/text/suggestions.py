@@ -43,7 +43,7 @@ def with_hint(sentence: object, hint: str) -> str:
 
 
 def meant_clock(text: str) -> str | None:
-    """Return the time of day that another notation means, as HH:MM; None if it is none.
+    """Return the time of day that another notation means, as HH:MM; None if it is not one.
 
     >>> [meant_clock(text) for text in ("8pm", "8:30 PM", "20.30", "21h", "2030", "20 Uhr", "7", "half eight")]
     ['20:00', '20:30', '20:30', '21:00', '20:30', '20:00', '07:00', None]

@@ -27,7 +27,7 @@ type MarkedMinutes = Mapping[int, int]
 class BudgetStatus:
     """The state of an allowance. `limit` None: no limit today.
 
-    `since` is the instant from which it is spent (None: it is not), `until` the instant at which it begins anew.
+    `since` is the instant from which it is spent (None: it is not), `until` the instant at which it is reset.
     """
 
     used: int

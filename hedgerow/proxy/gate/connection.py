@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from hedgerow.policies.protection import Protection
+from hedgerow.policies.evidence import Protection
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.unlisted import CertificateFlaw
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
@@ -24,10 +24,9 @@ from hedgerow.proxy.gate.table import GateTable
 from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 from hedgerow.proxy.handover import HandoverSender, encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
-from hedgerow.proxy.own_pages import relay_line
-from hedgerow.proxy.pac import pac_response
+from hedgerow.proxy.own_pages import pac_response, relay_line
 from hedgerow.proxy.policy import Counters
-from hedgerow.unix_sockets import offer_connection
+from hedgerow.sockets import offer_connection
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, refuse
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestTarget, forward_head, parse_authority, parse_target
-from hedgerow.proxy.own_pages import relayed_head
-from hedgerow.proxy.pac import PAC_PATHS
+from hedgerow.proxy.own_pages import PAC_PATHS, relayed_head
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.sign_in import USER_PREFIX
 

@@ -34,7 +34,7 @@ from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
-from hedgerow.unix_sockets import bind_datagrams
+from hedgerow.sockets import bind_datagrams
 
 log = logging.getLogger(__name__)
 

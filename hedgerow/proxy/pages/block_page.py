@@ -1,4 +1,4 @@
-"""The block page, the shorter pages of the proxy, and the choice of helplines that stand on each of them."""
+"""The block page, the shorter pages of the proxy, and the choice of helplines on each of them, and the picture in place of a hidden one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,16 +19,27 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.content import UNCHECKED
 from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS, YOUTUBE_CHOSEN
-from hedgerow.policies.help_choices import help_choices
-from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks
+from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks, help_choices
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.proxy.pages.help import page_environment, render_help
-from hedgerow.proxy.pages.placeholder import GREY_PNG, placeholder_svg
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language, is_young
 
+_SVG = Markup(
+    '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="200" viewBox="0 0 320 200" lang="{lang}" direction="{dir}" '
+    'style="background:#e4e4e4"><title>{heading}</title><rect width="320" height="200" fill="#e4e4e4"/>'
+    '<g font-family="system-ui,sans-serif" text-anchor="middle" fill="#333"><text x="160" y="{top}" font-size="18" font-weight="bold">'
+    "{heading}</text>{lines}</g></svg>"
+)
+_LINE = Markup('<text x="160" y="{y}" font-size="14">{text}</text>')
+_LINE_HEIGHT = 20
+_LINE_LENGTH = 42
+_MAX_LINES = 6
+
+GREY_PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAABAAAAAKCAAAAACY1YFAAAAAD0lEQVR42mN4ggYYBqsAAFPrjoHl85fgAAAAAElFTkSuQmCC")
+"""A grey picture of 16 × 10 pixels, for programs that show no SVG."""
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
 REFRESH_SECONDS = 1
@@ -47,6 +59,18 @@ _NO_PARTS = {
 """The parts that a page may do without."""
 
 _DEFAULT_READER = PageReader()
+
+
+def placeholder_svg(heading: str, why: str, lang: str, direction: str) -> str:
+    """Return a grey picture that says why another is not shown. It has no script and loads nothing.
+
+    >>> "<title>a &lt; b</title>" in placeholder_svg("a < b", "", "en", "ltr")
+    True
+    """
+    wrapped = textwrap.wrap(why, _LINE_LENGTH)[:_MAX_LINES]
+    top = 100 - len(wrapped) * _LINE_HEIGHT // 2
+    lines = Markup("").join(_LINE.format(y=top + (at + 1) * _LINE_HEIGHT + 4, text=text) for at, text in enumerate(wrapped))
+    return str(_SVG.format(heading=heading, lines=lines, top=top, lang=lang, dir=direction))
 
 
 class BlockPage:

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hedgerow.policies.help_choices import HelpChoices
-from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.host_facts import HelpChoices, Lifeline
 from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
 from hedgerow.proxy.pages.translations import PAGES
 

@@ -1,6 +1,6 @@
 """Translations of the proxy's pages: the choice of a language, and decisions in its words.
 
-The English texts are in `en.yaml`, the others in the message catalogues (`policies/text/catalogues.py`). Pure, except that both are read
+The English texts are in `en.yaml`, the others in the message catalogues (`policies/text/locales.py`). Pure, except that both are read
 when a language is used for the first time.
 """
 
@@ -21,8 +21,7 @@ import yaml
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.remembered import is_by_page
-from hedgerow.policies.text.catalogues import SOURCE_LANGUAGE, read_translations
-from hedgerow.policies.text.locales import LANGUAGES, text_direction
+from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
 
 PAGES = Path(__file__).parent
 PAGE_CONTEXT, TOPIC_CONTEXT = "block page", "topic"

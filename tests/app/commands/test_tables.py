@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.tables import add_row, print_table, printable
+from hedgerow.app.commands.options import add_row, print_table, printable
 
 
 @pytest.mark.parametrize(

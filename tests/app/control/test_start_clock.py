@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.control.start_clock import StartClock
 from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
-from hedgerow.app.snapshot import Snapshot
+from hedgerow.app.snapshot import Snapshot, StartClock
 from hedgerow.journal.database import open_journal
 from hedgerow.policies.model import Grant
 

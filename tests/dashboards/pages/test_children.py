@@ -8,8 +8,8 @@ from web_server import NOW
 from web_server.big_family import fill_big
 
 from hedgerow.dashboards.control import BudgetRow
+from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.journal.visits import VisitReader
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 MIA, TOM = DeviceId("mia-tablet"), DeviceId("tom-phone")

@@ -19,8 +19,7 @@ from web_server.household import PAGES, fill
 
 from hedgerow.dashboards.words.languages import language
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.text.catalogues import catalogue_path, native_names, parse_po, read_translations
-from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.locales import LANGUAGES, catalogue_path, native_names, parse_po, read_translations
 from hedgerow.policies.times.schedule import DAY_NAMES
 from hedgerow.proxy.pages.translations import category_titles
 
@@ -41,7 +40,7 @@ def test_every_message_is_translated_and_no_other(code):
 
 
 def test_a_language_is_one_file_and_shows_english_for_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr("hedgerow.policies.text.catalogues.CATALOGUES_DIR", tmp_path)
+    monkeypatch.setattr("hedgerow.policies.text.locales.CATALOGUES_DIR", tmp_path)
     entries = ['msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"']
     entries += ['msgctxt "language"\nmsgid "English"\nmsgstr "Nederlands"', 'msgid "Today"\nmsgstr "Vandaag"', 'msgid "People"\nmsgstr ""']
     entries += ['msgctxt "block page"\nmsgid "It is bedtime"\nmsgstr "Het is bedtijd"', '#, fuzzy\nmsgid "Lists"\nmsgstr "Blok"']

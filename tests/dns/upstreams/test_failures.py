@@ -15,7 +15,7 @@ from small_internet import Fault, SmallInternet
 
 from hedgerow.dns import pending_query, wire
 from hedgerow.dns.answer_cache import Clocks
-from hedgerow.dns.upstreams import outage, pool
+from hedgerow.dns.upstreams import health, pool
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.responses import address_texts
@@ -178,7 +178,7 @@ def test_outage_is_remembered(internet: SmallInternet, monkeypatch: pytest.Monke
 def test_first_unknown_name_of_an_outage_does_not_wait_for_all_attempts(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 60.0, 60.0))
     monkeypatch.setattr(pool, "_OUTAGE_SECONDS", 0.1)
-    monkeypatch.setattr(outage, "FAST_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(health, "FAST_PROBE_SECONDS", 0.2)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -198,7 +198,7 @@ def test_first_unknown_name_of_an_outage_does_not_wait_for_all_attempts(internet
 
 def test_slow_name_is_waited_for_while_the_upstream_answers_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 60.0, 60.0))
-    monkeypatch.setattr(outage, "FAST_PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(health, "FAST_PROBE_SECONDS", 0.5)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

@@ -17,7 +17,7 @@ from hedgerow.proxy.inspection import leaf_certificates
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.streams import TlsSession
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 
 @pytest.fixture(scope="module")

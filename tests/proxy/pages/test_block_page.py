@@ -19,13 +19,11 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import FILE_KINDS
 from hedgerow.policies.decide import HIDDEN_HOST, IP_ADDRESS
-from hedgerow.policies.help_choices import HelpChoices, help_choices
-from hedgerow.policies.host_facts import INTERNATIONAL, Lifelines
+from hedgerow.policies.host_facts import INTERNATIONAL, HelpChoices, Lifelines, help_choices
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.text.catalogues import read_translations
-from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.locales import LANGUAGES, read_translations
 from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
 from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language, page_messages, page_words

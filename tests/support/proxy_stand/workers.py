@@ -23,9 +23,9 @@ from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
 from hedgerow.policies.decide import decide
+from hedgerow.policies.evidence import Protection
 from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
-from hedgerow.policies.protection import Protection
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
@@ -39,7 +39,7 @@ from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer
-from hedgerow.unix_sockets import bind_unix_socket
+from hedgerow.sockets import bind_unix_socket
 
 
 @dataclass(frozen=True, slots=True)

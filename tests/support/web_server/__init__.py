@@ -15,8 +15,7 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 
-from hedgerow.app.control.enforced import access_of, dangers_for, default_of
-from hedgerow.app.control.web import explain_views
+from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources

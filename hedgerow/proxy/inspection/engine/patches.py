@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
-from hedgerow import h2_internals
 from hedgerow.internals import IncompatibleLibraryError as IncompatibleLibraryError
-from hedgerow.internals import differences, require, resolve
+from hedgerow.internals import check_h2, differences, require, resolve
 
 TESTED_VERSIONS = {"mitmproxy": "12.3.1", "h11": "0.16.0"}
 """The versions in pyproject.toml, for which the tables below hold."""
@@ -111,7 +110,7 @@ TEXTS = {
 
 def check() -> None:
     """Compare the installed libraries with the tables. Raises IncompatibleLibraryError, which names every difference."""
-    h2_internals.check("inspect pages")
+    check_h2("inspect pages")
     require("inspect pages", TESTED_VERSIONS, [*differences({**REPLACED, **CALLED}, ATTRIBUTES), *_text_differences()])
 
 

@@ -1,0 +1,246 @@
+"""Rules and conditions on the packets of guarded devices, as nftables' JSON: first bytes, ICMP, and destinations. Pure.
+
+Tunnels, QUIC, web proxies and SSH are known at any port by the first bytes of a connection.
+
+Pings and error messages may hold anything behind their headers, so they are small and few in both directions, and no other ICMP passes.
+An error message belongs to a connection by the packet that it quotes, which a device writes itself: that it is `related` proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from ipaddress import ip_network
+
+import yaml
+
+from hedgerow.network.admissions import SET_SIZE
+from hedgerow.network.nft_expressions import (
+    ACCEPT,
+    COUNTER,
+    DROP,
+    NftCommand,
+    NftExpression,
+    add_pair_set,
+    add_rule,
+    add_source_to_set,
+    connection_direction,
+    connection_state,
+    destination_port,
+    destination_ports,
+    limit,
+    match,
+    meta,
+    networks,
+    pair_in_set,
+    payload,
+    protocol,
+    source_ports,
+)  # fmt: skip
+from hedgerow.policies.network import Flow
+from hedgerow.policies.text.addresses import IpNetwork
+
+ICMP, ICMP6 = 1, 58
+IP_VERSIONS = ((4, "ip"), (6, "ip6"))
+WATCH_TIMEOUT_S = 60
+MAX_PING_BYTES = 128  # the whole packet; people and games send 60 to 104
+PING_RATE, PING_BURST = 20, 60  # packets per second for the whole network
+ERROR_RATE, ERROR_BURST = 10, 20
+MAX_ERROR_BYTES = 1280  # of the whole packet (RFC 4443, section 2.4)
+DISCOVERY_TYPES = (133, 137)  # neighbour discovery, from router solicitation to redirect
+_ECHOES = ((ICMP, "icmp"), (ICMP6, "icmpv6"))
+TCP, UDP = 6, 17
+UDP_HEADER_BYTES = 8
+PAIR_FIELDS = {
+    "admitted_v4": (("ether", "saddr"), ("ip", "daddr")),
+    "admitted_v6": (("ether", "saddr"), ("ip6", "daddr")),
+    "routed_v4": (("ip", "saddr"), ("ip", "daddr")),
+    "routed_v6": (("ip6", "saddr"), ("ip6", "daddr")),
+}
+"""The fields of a packet that are compared with each of `admissions.ADMITTED_SETS`."""
+_ADDRESS_TYPES = {"ether": "ether_addr", "ip": "ipv4_addr", "ip6": "ipv6_addr"}
+_MULTICAST = {"ip": ip_network("224.0.0.0/4"), "ip6": ip_network("ff00::/8")}
+_VERSIONS = {"ip": 4, "ip6": 6}
+_DHCP = (
+    ("ip", (67, 68), [ip_network(text) for text in ("255.255.255.255", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]),
+    ("ip6", (546, 547), [ip_network(text) for text in ("ff02::/16", "fe80::/10")]),
+)
+_STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
+
+
+def watch_source(chain: str, *condition: NftExpression) -> list[NftCommand]:
+    """Return the rules that limit what comes back to the senders of these packets (`incoming_limits`)."""
+    return [
+        add_rule(chain, meta("nfproto", [f"ipv{version}"]), *condition, add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S))
+        for version, ip in IP_VERSIONS
+    ]
+
+
+def incoming_limits(chain: str) -> list[NftCommand]:
+    """Return the rules on what comes in for watched devices."""
+    rules = []
+    for (number, _), (version, ip) in zip(_ECHOES, IP_VERSIONS, strict=True):
+        is_watched = [protocol(number), match(payload(ip, "daddr"), f"@watched_v{version}")]
+        if number == ICMP6:
+            is_watched.append(match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}, "!="))
+        rules += [
+            add_rule(chain, *is_watched, connection_state("related"), *_few_errors(), ACCEPT),
+            add_rule(chain, *is_watched, connection_state("related", "!="), _at_most(MAX_PING_BYTES), limit(PING_RATE, PING_BURST), ACCEPT),
+            add_rule(chain, *is_watched, COUNTER, DROP, comment="tunnel"),
+        ]
+    return rules
+
+
+def error_rules(chain: str) -> list[NftCommand]:
+    """Return the rules on error messages of a device about allowed connections."""
+    is_error = (protocol(ICMP, ICMP6), connection_state("related"))
+    return [
+        *watch_source(chain, *is_error),
+        add_rule(chain, *is_error, *_few_errors(), ACCEPT),
+        add_rule(chain, *is_error, COUNTER, DROP, comment="tunnel"),
+    ]
+
+
+def is_long_ping() -> list[NftExpression]:
+    """Return the conditions that match an ICMP message longer than any ping that is not an error."""
+    return [protocol(ICMP, ICMP6), match({"meta": {"key": "length"}}, MAX_PING_BYTES, ">"), connection_state("related", "!=")]
+
+
+def ping_limits(chain: str) -> list[NftCommand]:
+    """Return the rules that limit the pings of a device."""
+    rules = []
+    for (number, icmp), (version, ip) in zip(_ECHOES, IP_VERSIONS, strict=True):
+        is_request = [protocol(number), match(payload(icmp, "type"), "echo-request")]
+        rules.append(add_rule(chain, *is_request, add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S)))
+        rules.append(add_rule(chain, *is_request, limit(PING_RATE, PING_BURST, exceeded=True), COUNTER, DROP, comment="tunnel"))
+    return rules
+
+
+def other_messages() -> list[list[NftExpression]]:
+    """Return the conditions of all messages but pings."""
+    return [[protocol(number), match(payload(icmp, "type"), "echo-request", "!=")] for number, icmp in _ECHOES]
+
+
+def _at_most(octets: int) -> NftExpression:
+    return match({"meta": {"key": "length"}}, octets, "<=")
+
+
+def _few_errors() -> list[NftExpression]:
+    return [_at_most(MAX_ERROR_BYTES), limit(ERROR_RATE, ERROR_BURST)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSignature:
+    """The beginning of a protocol's first message.
+
+    `fields` are (offset, bytes, value or its range), counted from the end of the header of UDP or TCP (`over`). `length` and `at_least`
+    limit the message's bytes where it is a datagram.
+    """
+
+    what: str
+    fields: tuple[tuple[int, int, int | tuple[int, int]], ...]
+    length: int | None = None
+    at_least: int = 0
+    over: int = UDP
+
+    def expressions(self) -> list[NftExpression]:
+        """Return the conditions that a packet with this signature meets."""
+        udp_length = payload("udp", "length")
+        lengths = [match(udp_length, UDP_HEADER_BYTES + self.length)] if self.length is not None else []
+        lengths += [match(udp_length, UDP_HEADER_BYTES + self.at_least, ">=")] if self.at_least else []
+        values = [
+            match(
+                {"payload": {"base": "ih", "offset": 8 * offset, "len": 8 * size}},
+                value if isinstance(value, int) else {"range": list(value)},
+            )
+            for offset, size, value in self.fields
+        ]
+        return [protocol(self.over), *lengths, *values]
+
+
+def _openvpn(operation: int, offset: int, length: int | None = None, at_least: int = 0) -> ProtocolSignature:
+    """A reset with replay protection: at `offset` a packet counter below 256, then a time between 2021 and 2038."""
+    return ProtocolSignature("tunnel", ((0, 1, operation), (offset, 3, 0), (offset + 4, 1, (0x60, 0x7F))), length, at_least)
+
+
+def _text(what: str, start: str) -> ProtocolSignature:
+    """Text that the client sends first over TCP."""
+    return ProtocolSignature(what, ((0, len(start), int.from_bytes(start.encode("ascii"))),), over=TCP)
+
+
+_RESET_V2, _RESET_V3 = 0x38, 0x50  # P_CONTROL_HARD_RESET_CLIENT_V2 and _V3, with key id 0
+PROTOCOL_SIGNATURES = (
+    # The WireGuard paper, section 5.4.2: 148 bytes that begin with 1, 0, 0, 0.
+    ProtocolSignature("tunnel", ((0, 4, 0x01000000),), length=148),
+    # OpenVPN's "Network protocol": operation, session (8 bytes), no acknowledgements (1), packet 0 (4).
+    ProtocolSignature("tunnel", ((0, 1, _RESET_V2), (9, 4, 0)), length=14),
+    # The same with tls-crypt, and with tls-auth by SHA-1, SHA-256 and SHA-512, whose digests come before the counter.
+    *(_openvpn(_RESET_V2, offset, length) for offset, length in ((9, 54), (29, 42), (41, 54), (73, 86))),
+    _openvpn(_RESET_V3, 9, at_least=54),
+    # The same over TCP, where each packet follows its length.
+    *(ProtocolSignature("tunnel", ((0, 2, (14, 255)), (2, 1, operation)), over=TCP) for operation in (_RESET_V2, _RESET_V3)),
+    # QUIC's Initial packet of versions 1 and 2 and of drafts (RFC 9000 §17.2.2, RFC 9369), which is padded to at least 1,200 bytes.
+    *(ProtocolSignature("quic", ((1, 4, version),), at_least=1200) for version in (0x00000001, 0x6B3343CF, (0xFF000001, 0xFF0000FF))),
+    # Requests that only a proxy gets: CONNECT, or a whole URL in place of a path (RFC 9110 §9.3.6, RFC 9112 §3.2.2).
+    # Servers ignore an empty line before a request (RFC 9112 §2.2).
+    *(_text("web proxy", start) for start in ("CONNECT ", "\r\nCONNEC", "\nCONNECT", "GET http", "HEAD htt", "POST htt")),
+)
+SSH_SIGNATURE = _text("ssh", "SSH-")  # RFC 4253 §4.2 and 5.1: SSH-2.0- or SSH-1.99-
+
+
+def render_admitted_sets() -> list[NftCommand]:
+    """Return the commands that add the sets of admitted destinations to the table."""
+    return [add_pair_set(name, [_ADDRESS_TYPES[header] for header, _ in fields], SET_SIZE) for name, fields in PAIR_FIELDS.items()]
+
+
+def admitted_destinations() -> list[list[NftExpression]]:
+    """Return the conditions of packets to an address that was admitted for the device."""
+    return [[pair_in_set(payload(*source), payload(*destination), name)] for name, (source, destination) in PAIR_FIELDS.items()]
+
+
+@cache
+def encrypted_dns_addresses() -> tuple[IpNetwork, ...]:
+    """Return the addresses of public resolvers that serve encrypted DNS."""
+    providers = yaml.safe_load(files("hedgerow.network").joinpath("encrypted_dns.yaml").read_bytes())
+    return tuple(ip_network(address) for provider in providers for address in provider["addresses"])
+
+
+def local_destinations(local: Sequence[IpNetwork]) -> list[list[NftExpression]]:
+    """Return the conditions of packets to these networks and to multicast groups."""
+    by_family = {ip: [network for network in local if network.version == version] for ip, version in _VERSIONS.items()}
+    return [[networks(ip, [*found, _MULTICAST[ip]])] for ip, found in by_family.items()]
+
+
+def bridged_services() -> list[list[NftExpression]]:
+    """Return the conditions of packets that a bridge must forward for every device: DHCP, and neighbour discovery of IPv6.
+
+    The hop limit tells neighbour discovery from a tunnel through a router, which lowers it (RFC 4861 §3.1).
+    """
+    discovery = [match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}), match(payload("ip6", "hoplimit"), 255)]
+    return [discovery, *([protocol("udp"), destination_port(*ports), networks(ip, places)] for ip, ports, places in _DHCP)]
+
+
+def flow_replies(flow: Flow) -> list[list[NftExpression]]:
+    """Return the conditions of answers to connections that others begin to a flow's ports on the device, as players of a game do."""
+    if flow.begins_with_stun:
+        return []
+    condition = [protocol(flow.protocol), connection_direction("reply"), source_ports(flow.ports)]
+    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)] if flow.to else [condition]
+
+
+def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
+    """Return the conditions of packets that belong to a flow."""
+    condition = [protocol(flow.protocol), destination_ports(flow.ports)]
+    if flow.begins_with_stun:
+        condition.append(match(payload("udp", "length"), UDP_HEADER_BYTES + _STUN_HEADER_BYTES, ">="))
+        condition.append(match({"payload": {"base": "ih", "offset": 32, "len": 32}}, _STUN_COOKIE))
+    if not flow.to:
+        return [condition]
+    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)]
+
+
+def _by_family(wanted: Sequence[IpNetwork]) -> list[tuple[str, list[IpNetwork]]]:
+    by_family = {ip: [network for network in wanted if network.version == version] for ip, version in _VERSIONS.items()}
+    return [(ip, found) for ip, found in by_family.items() if found]
