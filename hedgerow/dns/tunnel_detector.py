@@ -3,8 +3,8 @@
 Any nameserver can be the other end, so no list knows them. But no site that people visit comes near `MAX_OCTETS` per minute and device, and
 a tunnel below that is hardly fast enough to read text. Each worker counts for itself.
 
-Domains whose owners lend their nameservers to nobody cannot be the other end: well-known sites, and services that programs ask by DNS, such
-as those of antivirus programs.
+Domains whose owners lend their nameservers to nobody cannot be the other end: well-known sites and services, advertising with a name per
+page, and services that programs ask by DNS, such as those of antivirus programs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from hedgerow.blocklists.names import is_beneath, registered_domain
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
-from hedgerow.policies.host_facts import background_hosts
+from hedgerow.policies.host_facts import Services, background_hosts
 from hedgerow.policies.model import DeviceId
 
 MAX_OCTETS: Final = 128 * 1024
@@ -25,10 +25,22 @@ MAX_OF_DEVICE: Final = 4 * MAX_OCTETS
 
 MAX_SHARE: Final = MAX_OCTETS // 16
 
+FREE_OCTETS: Final = 2048
+"""Octets of each domain that `MAX_OF_DEVICE` does not count: the people behind a forwarder, who are one device here, use many domains and
+ask for a few names of each."""
+
+MAX_FREE: Final = 16 * MAX_OCTETS
+"""Octets of one device that are not counted, in all domains: a tunnel can invent any number of them."""
+
 WINDOW_SECONDS: Final = 60.0
 BLOCK_SECONDS: Final = 3600.0
 
 _MAX_ENTRIES: Final = 4096
+
+_TRUSTED_GROUPS: Final = frozenset({"ai-chat", "forums", "games", "messaging", "music", "shopping", "social", "video"})
+
+_NAME_PER_PAGE: Final = frozenset({"googlesyndication.com", "doubleclick.net", "2mdn.net", "adnxs.com", "sentry.io", "online-metrix.net"})
+"""Advertising, error reports and fraud checks that make a new name for each page or visitor, from what browsers ask."""
 
 
 @cache
@@ -36,7 +48,9 @@ def trusted_domains() -> frozenset[str]:
     """Return the domains that carry no tunnel, whatever goes through them."""
     # Anybody who holds addresses has a part of in-addr.arpa.
     background = {host for host, kind in background_hosts().items() if kind != "lookups"}
-    return popular_hosts() | essential_hosts() | background
+    services = (service for service in Services.load().by_id.values() if service.group in _TRUSTED_GROUPS)
+    owned = {domain for service in services for domain in (*service.domains, *service.shared)}
+    return popular_hosts() | essential_hosts() | background | owned | _NAME_PER_PAGE
 
 
 type _Pair = tuple[DeviceId, str]
@@ -50,6 +64,7 @@ class TunnelDetector:
     def __init__(self) -> None:
         self._carried: dict[_Pair, _Count] = {}
         self._of_devices: dict[DeviceId, _Count] = {}
+        self._free: dict[DeviceId, _Count] = {}
         self._blocked_until: dict[_Pair, float] = {}
 
     def record(self, device: DeviceId, host: str, octets: int, now: float) -> None:
@@ -57,8 +72,11 @@ class TunnelDetector:
         if is_beneath(host, trusted_domains()):
             return
         pair = (device, registered_domain(host))
-        of_device = _add(self._of_devices, device, octets, now)
-        if _add(self._carried, pair, octets, now) > (MAX_OCTETS if of_device <= MAX_OF_DEVICE else MAX_SHARE):
+        carried = _add(self._carried, pair, octets, now)
+        free = min(carried, FREE_OCTETS) - min(carried - octets, FREE_OCTETS)
+        is_free = not free or _add(self._free, device, free, now) <= MAX_FREE
+        of_device = _add(self._of_devices, device, octets - free if is_free else octets, now)
+        if carried > (MAX_OCTETS if of_device <= MAX_OF_DEVICE else MAX_SHARE):
             if len(self._blocked_until) >= _MAX_ENTRIES:
                 del self._blocked_until[next(iter(self._blocked_until))]
             self._blocked_until[pair] = now + BLOCK_SECONDS

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Iterator
 
 import dnslib
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns.tunnel_detector import BLOCK_SECONDS, MAX_OCTETS, WINDOW_SECONDS, TunnelDetector
+from hedgerow.dns.tunnel_detector import BLOCK_SECONDS, MAX_OCTETS, MAX_OF_DEVICE, WINDOW_SECONDS, TunnelDetector
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -51,13 +53,79 @@ def test_look_ups_of_programs_and_well_known_sites_are_no_tunnel(host: str) -> N
 
 def test_a_tunnel_over_many_domains_is_blocked_in_all_of_them() -> None:
     watch, domains = TunnelDetector(), [f"d{number}.example" for number in range(64)]
-    for _ in range(4):
+    for _ in range(5):
         for host in domains:
             watch.record(TABLET, host, MAX_OCTETS // 40, 0.0)
     assert all(watch.is_blocked(TABLET, host, 0.0) for host in domains)
     watch.record(TABLET, "www.school.example.org", 900, 1.0)
     assert not watch.is_blocked(TABLET, "www.school.example.org", 1.0), "an ordinary site is asked a few times"
     assert not watch.is_blocked(LAPTOP, domains[0], 1.0)
+
+
+SITES = (
+    "kahoot.it", "quizlet.com", "ixl.com", "mathletics.com", "seesaw.me", "padlet.com", "prodigygame.com", "geogebra.org",
+    "classdojo.com", "nearpod.com", "edpuzzle.com", "blooket.com", "gimkit.com", "turnitin.com", "canva.com", "brainly.com",
+    "sparknotes.com", "studyflix.de", "anton.app", "antolin.de", "leo.org", "dict.cc", "deepl.com", "lumenlearning.com",
+    "openclassrooms.com", "futbin.com", "transfermarkt.de", "kicker.de", "wetter.com", "bahn.de", "sbb.ch", "sncf-connect.com",
+    "marca.com", "lequipe.fr", "idnes.cz", "onet.pl", "allrecipes.com", "chefkoch.de", "wikihow.com", "imdb.com", "goodreads.com",
+    "speedtest.net", "patrickhlauke.github.io",
+)  # fmt: skip
+PARTNERS = (
+    "googletagmanager.com", "google-analytics.com", "fontawesome.com", "typekit.net", "hotjar.com", "criteo.com", "taboola.com",
+    "outbrain.com", "rubiconproject.com", "pubmatic.com", "casalemedia.com", "openx.net", "smartadserver.com", "adsrvr.org",
+    "demdex.net", "omtrdc.net", "scorecardresearch.com", "chartbeat.com", "onetrust.com", "cookielaw.org", "usercentrics.eu",
+    "newrelic.com", "nr-data.net", "segment.io", "mixpanel.com", "branch.io", "appsflyer.com", "adjust.com", "braze.com",
+    "intercom.io", "hubspot.com", "hs-scripts.com", "cloudflareinsights.com", "recaptcha.net", "hcaptcha.com", "stripe.com",
+    "klarna.com", "cloudinary.com", "imgix.net", "bunnycdn.ru",
+)  # fmt: skip
+OWN_NAMES = ("www.{}", "{}", "static.{}", "img.{}", "api.{}")
+
+
+def school(people: int, minutes: int, rng: random.Random) -> Iterator[tuple[float, str, int]]:
+    """Yield the moment, the host and the octets of what a forwarder asks for `people` who open a page every 20 seconds.
+
+    It keeps answers for a minute. Sites are few popular ones and many others. A page asks its partners, and some hosts that have a name
+    for each page or visitor.
+    """
+    others = [
+        f"{rng.choice(('gym', 'shop', 'verein', 'media', 'lern', 'foto'))}-{number}.{end}"
+        for number in range(2000)
+        for end in ("de", "com")
+    ]
+    for minute in range(minutes):
+        cached: set[tuple[str, str]] = set()
+        for page in range(people * 3):
+            site = rng.choice(SITES) if rng.random() < 0.4 else others[int(len(others) * rng.random() ** 3)]
+            code = f"{rng.getrandbits(128):032x}"
+            hosts = [name.format(site) for name in OWN_NAMES] + [f"cdn.{each}" for each in rng.sample(PARTNERS, 12)]
+            hosts += [f"{code}.safeframe.googlesyndication.com", f"rr{page % 9}---sn-{code[:10]}.googlevideo.com"]
+            hosts += [f"scontent-{code[:4]}.xx.fbcdn.net", f"o{page}.ingest.de.sentry.io", f"d{code[:13]}.cloudfront.net"]
+            hosts += [
+                f"{code[:10]}.execute-api.eu-central-1.amazonaws.com",
+                f"{code}.online-metrix.net",
+                f"tenant-{page % 40}.sharepoint.com",
+            ]
+            for host in hosts:
+                for kind, answer in (("A", 90), ("AAAA", 120), ("HTTPS", 110)):
+                    if (host, kind) not in cached:
+                        cached.add((host, kind))
+                        yield minute * 60 + page / people * 20, host, 2 * len(host) + answer
+
+
+def test_a_school_behind_a_forwarder_is_no_tunnel_and_hides_none() -> None:
+    watch, asked, most = TunnelDetector(), set[str](), 0
+    for now, host, octets in school(300, 3, random.Random(7)):
+        watch.record(TABLET, host, octets, now)
+        asked.add(host)
+        most += octets
+    assert len(asked) > 5000
+    assert most > 8 * MAX_OF_DEVICE, "far more than one person asks for"
+    assert [host for host in sorted(asked) if watch.is_blocked(TABLET, host, 180.0)] == []
+    domains = [f"d{number}.example" for number in range(64)]
+    for number, (now, host, octets) in enumerate(school(300, 1, random.Random(8))):
+        watch.record(TABLET, host, octets, 200 + now)
+        watch.record(TABLET, f"{number:x}.{domains[number % 64]}", 200, 200 + now)
+    assert all(watch.is_blocked(TABLET, host, 260.0) for host in domains)
 
 
 def test_names_that_nobody_asked_before_hide_no_tunnel() -> None:
