@@ -53,6 +53,18 @@ _FRAME_HTML = Markup(
 _CSP_NOTHING = "default-src 'none'"
 """Content security policy of a response without style or form. Unlike the page's, it allows the response to be shown in a frame."""
 
+_IDLE_WORKER = """addEventListener("install", () => skipWaiting());
+addEventListener("activate", event => event.waitUntil(clients.claim().then(async () => {
+  for (const each of await clients.matchAll({type: "window"}))
+    if (each.visibilityState === "visible") each.navigate(each.url);
+})));
+"""
+"""A service worker in place of a blocked site's own, which would go on showing the site's pages without asking the network.
+
+Browsers look for a new version whenever a page of the site is opened. This one handles no requests, so pages come from the network again,
+and the one that was just opened is loaded anew. What the site has stored stays, and its own worker returns after the block.
+"""
+
 _NO_PARTS = {
     **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct"), ""), "facts": (), "ask": None, "accept": None,
 }  # fmt: skip
@@ -129,6 +141,8 @@ class BlockPage:
                 return self._answer(403, _frame(heading, translation), "text/html", policy=f"{_CSP_NOTHING}; sandbox")
             case ResponseForm.SCRIPT:
                 return self.closed()
+            case ResponseForm.WORKER:
+                return self._answer(200, _IDLE_WORKER, "text/javascript", (("Service-Worker-Allowed", "/"),))
             case ResponseForm.DATA:
                 return self._answer(403, json.dumps(_json_facts(translation, decision, host, now), ensure_ascii=False), "application/json")
             case ResponseForm.NOTHING:

@@ -7,12 +7,13 @@ from enum import Enum
 
 
 class ResponseForm(Enum):
-    """Form of a response: a page, one for a frame, JSON for programs, one for scripts, or an empty body."""
+    """Form of a response: a page, one for a frame, JSON for programs, one for scripts, a service worker, or an empty body."""
 
     PAGE = "page"
     FRAME = "frame"
     DATA = "data"
     SCRIPT = "script"
+    WORKER = "worker"
     NOTHING = "nothing"
 
 
@@ -57,6 +58,8 @@ def response_form(resource: str, accept: str, requested_with: str = "", mode: st
             return ResponseForm.FRAME
         case "empty":
             return ResponseForm.SCRIPT
+        case "serviceworker":
+            return ResponseForm.WORKER
         case "":
             pass
         case _:

@@ -135,6 +135,49 @@ def test_a_browser_that_is_pinned_gets_through_the_second_time(
             browser.close()
 
 
+WORKER = b"""addEventListener("install", event => event.waitUntil(caches.open("kept").then(kept => kept.addAll(["/page"]))));
+addEventListener("activate", event => event.waitUntil(clients.claim()));
+addEventListener("fetch", event => event.respondWith(caches.match(event.request).then(kept => kept || fetch(event.request))));
+"""
+"""A site that works without a network, once it was opened."""
+
+REGISTER = """async script => {
+    localStorage.setItem("game", "level 7");
+    await navigator.serviceWorker.register(script, {scope: "/"});
+    await navigator.serviceWorker.ready;
+    while (!navigator.serviceWorker.controller) await new Promise(resolve => setTimeout(resolve, 20));
+}"""
+
+
+def test_a_service_worker_does_not_show_a_blocked_site_and_loses_nothing(
+    as_this_machine: Stand, net: SmallInternet, policy: str, tmp_path: Path
+) -> None:
+    own = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1")
+    host, script = "www.school.example", f"/mirror?type=text/javascript&allowed=/&data={base64.urlsafe_b64encode(WORKER).decode()}"
+    with sync_api.sync_playwright() as playwright:
+        browser = launched(playwright, as_this_machine, tmp_path, [as_this_machine.ca])
+        try:
+            page = browser.new_page()
+            page.goto(net.url(host, "/page"))
+            page.evaluate(REGISTER, script)
+            net.origins.forget_connections()
+            page.goto(net.url(host, "/page"))
+            assert (host, "/page") not in net.origins.requests(host), "the worker served it"
+            as_this_machine.swap(policy=own.replace('"www.school.example/secret"', '"www.school.example"'))
+            page.goto(net.url(host, "/page"))
+            title = page.get_by_role("heading", level=1)
+            sync_api.expect(title).to_have_text("This site is not open here", timeout=30_000)
+            page.goto(net.url(host, "/page"))
+            assert title.inner_text() == "This site is not open here"
+            as_this_machine.swap(policy=own)
+            page.goto(net.url(host, "/page"))
+            assert title.inner_text() == f"Hello from {host}"
+            kept = page.evaluate("async () => [localStorage.getItem('game'), await caches.keys()]")
+            assert kept == ["level 7", ["kept"]]
+        finally:
+            browser.close()
+
+
 SHOW = """url => new Promise(done => {
     const image = new Image();
     image.onload = () => done([image.naturalWidth, image.naturalHeight]);

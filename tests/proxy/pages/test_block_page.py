@@ -228,10 +228,20 @@ def test_a_program_gets_json() -> None:
         ("iframe", "text/html", ResponseForm.FRAME),
         ("empty", "*/*", ResponseForm.SCRIPT),
         ("", "application/json", ResponseForm.DATA),
+        ("serviceworker", "*/*", ResponseForm.WORKER),
     ],
 )
 def test_forms(resource: str, accept: str, form: ResponseForm) -> None:
     assert response_form(resource, accept) is form
+
+
+def test_a_service_worker_is_replaced_by_one_that_does_nothing() -> None:
+    answer = PAGE.blocked(decision(), "a.example", "https://a.example/worker.js", NOW, ResponseForm.WORKER)
+    headers = dict(answer.headers)
+    assert (answer.status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8"), "browsers keep the old one otherwise"
+    assert headers["Service-Worker-Allowed"] == "/", "whatever part of the site it was for"
+    assert b"fetch" not in answer.body, "a handler would be asked in place of the network"
+    assert b"a.example" not in answer.body, "any script of the site can read it"
 
 
 def test_small_forms_are_small() -> None:
