@@ -98,6 +98,13 @@ def test_what_is_shown_is_what_is_printed(command: str, output: str, tmp_path: P
     assert [line.rstrip() for line in done.stdout.strip().splitlines()] == output.splitlines(), done.stderr
 
 
+def test_every_test_that_a_document_names_exists() -> None:
+    named = {name for path in DOCUMENTS for name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))}
+    assert len(named) > 30
+    for path, test in named:
+        assert f"def {test}" in (ROOT / path).read_text(encoding="utf-8"), (path, test)
+
+
 def test_every_command_is_documented(tmp_path: Path) -> None:
     documented = {line.split()[0] for line in commands()}
     helped = run(["--help"], tmp_path).stdout

@@ -85,8 +85,12 @@ class ActivityReader:
             rows = connection.execute(self.activity_query(connection, wanted)).all()
         # Counted here, since SQLite would sort the rows by all of these columns.
         counted: dict[tuple[Any, ...], list[Any]] = {}
-        for id, at, count, host, person, device, *reason in rows:
-            known = counted.setdefault((host, person, device if person is None else "", *reason), [0, at, id])
+        for id, at, count, host, person, device, verdict, reason, what in rows:
+            key = (host, person, device if person is None else "", verdict, reason, what)
+            known = counted.get(key)
+            if known is None:
+                counted[key] = [count, at, id]
+                continue
             known[0] += count
             if id > known[2]:
                 known[1:] = at, id

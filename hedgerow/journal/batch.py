@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Insert, Table, and_, case, func, not_, or_
 
 from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.journal.sightings import is_stranger, limit_strangers
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     daily,
@@ -124,6 +125,8 @@ class Batch:
         rows += [_seen_row(item) for item in self.seen]
         if rows:
             connection.execute(store.upsert(devices_seen, partial(_merged, store)), sorted(rows, key=lambda row: str(row["device"])))
+        if any(is_stranger(str(row["device"])) for row in rows):
+            limit_strangers(store, connection)
         protected = [{"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected]
         if protected:
             connection.execute(store.upsert(protections_seen, partial(_latest, store)), protected)

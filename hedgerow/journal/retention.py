@@ -15,6 +15,7 @@ from itertools import batched
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.journal.sightings import forget_brief_strangers
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hosts_seen, hourly, pauses, writers
 
@@ -46,7 +47,7 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
         if deleted or not store.dialect.is_partitioned:  # a server may hold many sites' decisions
             forget_hosts(store, writing)
         with writing:
-            _prune_summaries(store, now - retention.summary_days * _DAY_S)
+            _prune_summaries(store, now - retention.summary_days * _DAY_S, now - _DAY_S)
     except DatabaseError as error:
         log.warning("The journal's old entries can't be deleted: %s", cause_of(error))
         return 0
@@ -102,7 +103,7 @@ def _delete_in_chunks(store: Store, condition: ColumnElement[bool], guard: Abstr
         time.sleep(_PAUSE_BETWEEN_CHUNKS_S)
 
 
-def _prune_summaries(store: Store, before: float) -> None:
+def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
     old = {
         hourly: hourly.c.hour < math.ceil(before / 3600),
         daily: daily.c.day < int(before // _DAY_S),
@@ -116,3 +117,4 @@ def _prune_summaries(store: Store, before: float) -> None:
     with store.begin() as connection:
         for table, condition in old.items():
             connection.execute(store.delete(table).where(condition))
+        forget_brief_strangers(store, connection, yesterday)

@@ -6,12 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import devices_seen, hourly, protections_seen
 from hedgerow.policies.evidence import Protection
 from hedgerow.policies.model import DeviceId, Verdict
+
+BRIEF_S = 600.0
+"""A device that was seen for less than this has passed by, or its address was made up."""
+
+MAX_STRANGERS = 2000
+"""Devices without a name that are kept. More are made up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +69,12 @@ class SightingReader:
         return self._device_rows(since, query.limit(limit).offset(offset or None), is_part=among is not None or limit is not None)
 
     def recent_devices(self, since: float, limit: int) -> tuple[DeviceRow, ...]:
-        """Return the `limit` devices that were seen last, and as many of those with an address for a name, the latest first."""
+        """Return the `limit` devices that were seen last, and as many strangers, rather those that stayed, the latest first."""
         newest = self.devices(since, limit=limit)
         if len(newest) < limit:
             return newest
-        by_address = or_(devices_seen.c.device.like("%:%"), devices_seen.c.device.like("%.%.%.%"))
-        query = self.store.select(devices_seen).where(by_address).order_by(devices_seen.c.last_seen.desc()).limit(limit)
+        order = (_is_brief(), devices_seen.c.last_seen.desc())
+        query = self.store.select(devices_seen).where(_is_stranger(devices_seen)).order_by(*order).limit(limit)
         found = {row.device: row for row in (*newest, *self._device_rows(since, query, is_part=True))}
         return tuple(sorted(found.values(), key=lambda row: -row.last_seen))
 
@@ -91,3 +97,38 @@ class SightingReader:
 def since_hour(store: Store, table: Table, since: float) -> ColumnElement[bool]:
     """The condition for this site's rows from the hour of `since` on."""
     return store.own(table) & (table.c.hour >= int(since // 3600))
+
+
+def is_stranger(device: str) -> bool:
+    """Tell whether a device is known by its address only.
+
+    >>> is_stranger("02:00:00:00:50:0a"), is_stranger("192.168.1.7"), is_stranger("tablet")
+    (True, True, False)
+    """
+    return ":" in device or device.count(".") >= 3
+
+
+def _is_stranger(table: Table) -> ColumnElement[bool]:
+    """`is_stranger` as a condition."""
+    return or_(table.c.device.like("%:%"), table.c.device.like("%.%.%.%"))
+
+
+def _is_brief() -> ColumnElement[bool]:
+    return devices_seen.c.last_seen - devices_seen.c.first_seen < BRIEF_S
+
+
+def limit_strangers(store: Store, connection: Connection, limit: int = MAX_STRANGERS) -> int:
+    """Forget the sightings of strangers beyond their number: first those that were seen briefly and longest ago. Returns their number."""
+    c = devices_seen.c
+    strangers = select(c.device).where(store.own(devices_seen), _is_stranger(devices_seen))
+    excess = strangers.order_by(_is_brief(), c.last_seen.desc()).offset(limit)
+    return connection.execute(store.delete(devices_seen).where(c.device.in_(excess))).rowcount
+
+
+def forget_brief_strangers(store: Store, connection: Connection, before: float) -> None:
+    """Forget the strangers that were seen briefly, and not since `before`, with their protections."""
+    c, protected = devices_seen.c, protections_seen.c
+    connection.execute(store.delete(devices_seen).where(_is_stranger(devices_seen), _is_brief(), c.last_seen < before))
+    known = select(c.device).where(store.own(devices_seen))
+    forgotten = _is_stranger(protections_seen) & (protected.at < before) & protected.device.not_in(known)
+    connection.execute(store.delete(protections_seen).where(forgotten))

@@ -15,6 +15,7 @@ from hedgerow.journal.messages import CounterDelta, DeviceSeen
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import Retention
+from hedgerow.journal.sightings import MAX_STRANGERS
 from hedgerow.journal.tables import decisions
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
@@ -121,6 +122,42 @@ def test_retention(journal, retention, kept):
     recorder.flush()
     recorder.prune()
     assert {row.host for row in JournalReader(journal).decisions().rows} == {f"{days}.example" for days in kept}
+
+
+def appear(journal, times, clock=NOW):
+    """Record sightings of devices at these times, and prune."""
+    recorder = Recorder(journal, clock=lambda: clock)
+    for device, instants in times.items():
+        for at in instants:
+            recorder.add([DeviceSeen(at, DeviceId(device), "192.168.1.9", device if ":" in device else None)])
+            recorder.flush()
+    recorder.prune()
+    return {row.device for row in JournalReader(journal).devices(0)}
+
+
+def test_strangers_that_were_seen_briefly_are_forgotten_after_a_day(journal):
+    made_up, visitor, here, printer = (f"02:00:00:00:00:0{number}" for number in range(4))
+    times = {
+        made_up: [NOW - 2 * DAY, NOW - 2 * DAY + 60],
+        visitor: [NOW - 2 * DAY, NOW - 2 * DAY + 3600],
+        here: [NOW - 3600],
+        "tablet": [NOW - 2 * DAY],
+    }
+    assert appear(journal, times) == {visitor, here, "tablet"}
+    assert appear(journal, {printer: [NOW - 3 * DAY, NOW - DAY]}) == {visitor, here, "tablet", printer}
+
+
+def test_strangers_are_limited_and_those_that_stay_outlast_made_up_ones(journal):
+    guest = "02:00:00:00:ff:ff"
+    appear(journal, {guest: [NOW - 7200, NOW - 60], "tablet": [NOW - 7200]})
+    recorder = Recorder(journal, clock=lambda: NOW)
+    for start in range(0, 2 * MAX_STRANGERS, 500):
+        numbers = range(start, start + 500)
+        recorder.add(DeviceSeen(NOW, DeviceId(f"06:00:00:00:{number >> 8:02x}:{number & 255:02x}"), "192.168.1.9") for number in numbers)
+        recorder.flush()
+    kept = {row.device for row in JournalReader(journal).devices(0)}
+    assert len(kept) == MAX_STRANGERS + 1
+    assert {guest, "tablet"} <= kept
 
 
 def test_pruning_in_chunks_leaves_open_requests(journal):

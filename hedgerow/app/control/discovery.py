@@ -28,6 +28,8 @@ log = logging.getLogger("hedgerow.discovery")
 SCAN_INTERVAL_S = 5.0
 MAX_LEASE_FILE_BYTES = 4 * 1024 * 1024
 MAX_SIGHTINGS = 4096  # above this, a client is inventing addresses
+MAX_NEW_PER_HOUR = 30
+"""New devices that are reported one by one. More are made up, and each would be a row and a notice."""
 
 type LeaseFiles = Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]]
 
@@ -51,6 +53,7 @@ class DeviceDiscovery:
         self._vendors = VendorLookup()
         self._host_names: dict[str, str] = {}
         self._reported: set[tuple[str, str, str]] = set()
+        self._hour, self._new_in_hour = 0, 0
 
     async def run(self) -> None:
         """Scan until cancelled."""
@@ -90,9 +93,9 @@ class DeviceDiscovery:
 
     def report(self, view: LoadedSnapshot, leases: Iterable[Lease], known: set[str]) -> None:
         """Report new sightings. `known` are the ids of devices that were reported before."""
-        now = time.time()
-        names = {lease.mac: lease.name for lease in leases if lease.name and (lease.until is None or lease.until > now)}
-        for address, mac in sorted(self._neighbours.entries().items(), key=lambda entry: ":" in entry[0]):
+        now, neighbours = time.time(), self._neighbours.entries()
+        names = {lease.mac: lease.name for lease in leases if is_credible(lease, neighbours, now)}
+        for address, mac in sorted(neighbours.items(), key=lambda entry: ":" in entry[0]):
             if address.startswith("fe80:"):
                 continue  # link-local: every device has another address too, and so has the provider's router
             device = view.rulesets.devices.find(address, mac)
@@ -106,12 +109,26 @@ class DeviceDiscovery:
             seen = DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)
             self._record([seen])
             if device.id not in known and not device.known:
-                maker = self._vendors.vendor(mac)
-                title = (name or "a device without a name") + (f" ({maker})" if maker else "")
-                detail = f"{title} at {address}, filtered as {ruleset.profile}"
-                log.info("new on the network: %s (%s)", detail, device.id)
-                self._record([SystemEvent(now, "device", device.id, detail, seen)])
-            known.add(device.id)
+                self._announce(seen)
+            if len(known) < 16 * MAX_SIGHTINGS:
+                known.add(device.id)
+
+    def _announce(self, seen: DeviceSeen) -> None:
+        """Record an event for a new device, unless there were too many in this hour."""
+        hour = int(seen.when // 3600)
+        self._hour, self._new_in_hour = hour, self._new_in_hour + 1 if hour == self._hour else 1
+        if self._new_in_hour > MAX_NEW_PER_HOUR + 1:
+            return
+        if self._new_in_hour > MAX_NEW_PER_HOUR:
+            detail = f"more than {MAX_NEW_PER_HOUR} within an hour: a device may be inventing addresses"
+            log.warning("new on the network: %s", detail)
+            self._record([SystemEvent(seen.when, "device", "many", detail)])
+            return
+        maker = self._vendors.vendor(seen.mac) if seen.mac else ""
+        title = (seen.name or "a device without a name") + (f" ({maker})" if maker else "")
+        detail = f"{title} at {seen.address}, filtered as {seen.profile}"
+        log.info("new on the network: %s (%s)", detail, seen.device)
+        self._record([SystemEvent(seen.when, "device", seen.device, detail, seen)])
 
 
 def read_leases(files: LeaseFiles = LEASE_FILES) -> list[Lease]:
@@ -124,6 +141,15 @@ def read_leases(files: LeaseFiles = LEASE_FILES) -> list[Lease]:
         except OSError:
             continue
     return leases
+
+
+def is_credible(lease: Lease, neighbours: Mapping[str, str], now: float) -> bool:
+    """Tell whether a lease's name counts for its MAC address. It does not if another device is at its IP address.
+
+    In DHCPv6 a device makes up the identifier from which the MAC address is read (RFC 8415 §11).
+    """
+    has_ended = lease.until is not None and lease.until <= now
+    return bool(lease.name) and not has_ended and neighbours.get(lease.address, lease.mac) == lease.mac
 
 
 def unreadable_lease_files(files: LeaseFiles = LEASE_FILES) -> list[str]:
@@ -193,7 +219,7 @@ class HostNameResolver:
 
     async def find(self, leases: Iterable[Lease], neighbours: Mapping[str, str], now: float) -> dict[str, str]:
         """Map MAC addresses, or IP addresses without a known MAC, to first labels. `neighbours` maps IP to MAC addresses."""
-        names = {lease.mac: first_label(lease.name) for lease in leases if lease.name and (lease.until is None or lease.until > now)}
+        names = {lease.mac: first_label(lease.name) for lease in leases if is_credible(lease, neighbours, now)}
         unnamed = [(address, mac) for address, mac in sorted(neighbours.items()) if mac not in names and not address.startswith("fe80:")]
         limit = self._clock() - NAME_CACHE_S
         due = [address for address, _ in unnamed if self._asked.get(address, (limit, ""))[0] <= limit][:MAX_LOOKUPS]

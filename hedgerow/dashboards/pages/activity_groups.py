@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.names import registered_domain
 from hedgerow.journal.activity import HostActivity
-from hedgerow.journal.reader import DeviceRow
+from hedgerow.journal.reader import DecisionRow, DeviceRow
 from hedgerow.policies.host_facts import HostFactIndex, Service, Services, background_hosts
 from hedgerow.policies.model import Policy, Verdict
 
@@ -63,63 +64,86 @@ class ActivityGroup:
 
 @dataclass(frozen=True, slots=True)
 class GroupedActivity:
-    """Services and sites, the latest first. `private` is the activity without hosts; `background` is by kind, the busiest first."""
+    """The latest services and sites. `count` is the number of all of them.
+
+    `private` is the activity without hosts; `background` is by kind, the busiest first.
+    """
 
     groups: tuple[ActivityGroup, ...]
     private: ActivityGroup
     background: tuple[ActivityGroup, ...]
+    count: int
 
 
-def group_activity(hosts: Iterable[HostActivity], own_names: Collection[str]) -> GroupedActivity:
-    """Group activity by service, or else by registered domain. `own_names` are those of Hedgerow's pages."""
+def group_activity(hosts: Iterable[HostActivity], own_names: Collection[str], limit: int) -> GroupedActivity:
+    """Group activity by service, or else by registered domain. `own_names` are those of Hedgerow's pages.
+
+    Only the latest `limit` groups are made: a week has many thousands.
+    """
     home_of = _HomeLookup(frozenset(own_names))
-    groups: dict[str, ActivityGroup] = {}
+    groups: dict[str, ActivityGroup | None] = {}
     background: dict[str, ActivityGroup] = {}
     private = ActivityGroup("")
-    homes: dict[str, _Home] = {}
-    for part in sorted(hosts, key=lambda part: -part.last):
-        if not part.host:
+    homes: dict[str, _Home] = {"": ("", "", None)}
+    for part in sorted(hosts, key=attrgetter("last"), reverse=True):
+        host = part.host
+        found = homes.get(host)
+        if found is None:
+            found = homes[host] = home_of(host)
+        kind, key, service = found
+        if not host:
             private.add(part)
-            continue
-        home = homes.get(part.host) or homes.setdefault(part.host, home_of(part.host))
-        kind = home.background or (ADVERTISING if part.what == ADVERTISING else "")
-        key, among = (kind, background) if kind else (home.key, groups)
-        group = among.get(key)
-        if group is None:
-            group = among[key] = ActivityGroup(key, None if kind else home.service)
-        group.add(part)
+        elif kind or part.what == ADVERTISING:
+            kind = kind or ADVERTISING
+            if kind not in background:
+                background[kind] = ActivityGroup(kind)
+            background[kind].add(part)
+        else:
+            if key not in groups:
+                groups[key] = ActivityGroup(key, service) if len(groups) < limit else None
+            if (group := groups[key]) is not None:
+                group.add(part)
     busiest = sorted(background.values(), key=lambda group: -group.count)
-    return GroupedActivity(tuple(groups.values()), private, tuple(busiest))
+    return GroupedActivity(tuple(group for group in groups.values() if group), private, tuple(busiest), len(groups))
 
 
-@dataclass(frozen=True, slots=True)
-class _Home:
-    """The group of a host: of a kind of background activity, of a service, or of a site."""
-
-    background: str
-    key: str = ""
-    service: Service | None = None
+type _Home = tuple[str, str, Service | None]
+"""The group of a host: a kind of background activity, or else the key of a service or site, with the service."""
 
 
 class _HomeLookup:
     """Finds the group of a host in one walk through its domains: a week has many thousands of hosts."""
 
     def __init__(self, own_names: frozenset[str]) -> None:
-        self._own, self._background, self._facts = own_names, background_hosts(), HostFactIndex.load()
+        facts, background = HostFactIndex.load(), background_hosts()
+        self._services = facts.services.by_id
+        self._known = {host: ("", next(iter(fact.services), "")) for host, fact in facts.by_host.items()}
+        self._known |= {host: (kind, self._known.get(host, ("", ""))[1]) for host, kind in background.items()}
+        self._known |= dict.fromkeys(own_names, (OWN_NAMES, ""))
 
     def __call__(self, host: str) -> _Home:
         kind, service = "", ""
         domain = host
         while domain:
-            if domain in self._own:
-                return _Home(OWN_NAMES)
-            kind = kind or self._background.get(domain, "")
-            if not service and domain in self._facts.by_host:
-                service = next(iter(self._facts.by_host[domain].services), "")
+            if domain in self._known:
+                found = self._known[domain]
+                if found[0] == OWN_NAMES:
+                    return OWN_NAMES, "", None
+                kind, service = kind or found[0], service or found[1]
             domain = domain.partition(".")[2]
         if kind:
-            return _Home(kind)
-        return _Home("", service, self._facts.services.by_id[service]) if service else _Home("", registered_domain(host))
+            return kind, "", None
+        return ("", service, self._services[service]) if service else ("", registered_domain(host), None)
+
+
+def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
+    """Return the rows in order, with those that display the same merged into the first, whose count is that of all."""
+    merged: dict[tuple[object, ...], DecisionRow] = {}
+    for row in rows:
+        display = (row.device, row.person, row.reason, row.what, row.host, row.url, row.rule)
+        first = merged.get(display)
+        merged[display] = row if first is None else replace(first, count=first.count + row.count)
+    return tuple(merged.values())
 
 
 def services_named(text: str) -> tuple[Service, ...]:

@@ -15,6 +15,7 @@ from hedgerow.dashboards.edits.devices import owner_of
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
 from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
 from hedgerow.journal.reader import DeviceRow, JournalReader
+from hedgerow.journal.sightings import BRIEF_S
 from hedgerow.network.discovery import VendorLookup, is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.model import Device, DeviceId, Policy
@@ -32,6 +33,9 @@ PAGE_SIZE = 24
 
 NEW_DEVICES = 100
 """Devices without a name that are shown at a time."""
+
+MAX_BRIEF = 12
+"""Devices without a name that were seen for a few minutes only, and are shown one by one. More are made up, or pass by in the street."""
 
 RECENT_DEVICES = 500
 """Devices seen last among which new ones are looked for, and what they may be."""
@@ -144,6 +148,7 @@ class DeviceCards:
 
     found: CardPage
     new: list[NewDeviceCard]
+    brief: int
 
     @classmethod
     def load(
@@ -162,8 +167,9 @@ class DeviceCards:
         for device in shown:
             card = _card(device, seen.get(device.id), vendors, protections[device.id])
             groups.setdefault("seat:" if device.is_seat else card.group, []).append(card)
-        new = new_device_cards(index, reader.recent_devices(since, RECENT_DEVICES), vendors)
-        return cls(CardPage(list(groups.items()), number, pages, len(matching)), new)
+        recent = reader.recent_devices(since, RECENT_DEVICES)
+        new, brief = new_device_cards(index, recent, vendors), len(fold_brief(unnamed_devices(index, recent))[1])
+        return cls(CardPage(list(groups.items()), number, pages, len(matching)), new, brief)
 
 
 def _matching(
@@ -205,7 +211,7 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
         for name in candidates if not (device := policy.devices[DeviceId(name)]).is_seat
     ]  # fmt: skip
     cards = []
-    for row in unnamed_devices(index, rows)[:NEW_DEVICES]:
+    for row in fold_brief(unnamed_devices(index, rows))[0][:NEW_DEVICES]:
         traits = _traits(row.device, (), row, vendors)
         likely = tuple(policy.devices[id] for id in likely_matches(traits, known))
         cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely))
@@ -252,3 +258,13 @@ def unnamed_devices(index: PolicyIndex, rows: Iterable[DeviceRow]) -> list[Devic
         if row.device not in devices and (device is None or not device.known):
             unnamed.append(row)
     return unnamed
+
+
+def fold_brief(unnamed: Sequence[DeviceRow]) -> tuple[list[DeviceRow], list[DeviceRow]]:
+    """Divide devices without a name into those to show, in their order, and those of too many that were seen for a few minutes only.
+
+    A device can invent any number of addresses, among which people would not find the one that needs a name.
+    """
+    brief = [row for row in unnamed if row.last_seen - row.first_seen < BRIEF_S]
+    folded = {row.device for row in brief[MAX_BRIEF:]}
+    return [row for row in unnamed if row.device not in folded], brief[MAX_BRIEF:]

@@ -59,6 +59,7 @@ class DevicePages(PageGroup):
             filter=wanted,
             total=len(policy.devices),
             new=cards.new,
+            brief=cards.brief,
             seats=[device.id for device in index.by_owner if device.is_seat] if index.has_seats else [],
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),

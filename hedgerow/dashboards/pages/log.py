@@ -54,12 +54,12 @@ class LogPages(PageGroup):
         devices = await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
         activity = await run_in_threadpool(self._read, filters, period, devices)
         # A week of a whole home takes long enough that other pages would wait.
-        grouped = await run_in_threadpool(group_activity, activity.hosts, context.control.names().known)
+        limit = _ALL_GROUPS if every else _GROUPS
+        grouped = await run_in_threadpool(group_activity, activity.hosts, context.control.names().known, limit)
         return self._page(
             request,
             "activity.html",
             grouped=grouped,
-            shown=grouped.groups[: _ALL_GROUPS if every else _GROUPS],
             is_complete=activity.is_complete,
             periods=choices,
             period=period,

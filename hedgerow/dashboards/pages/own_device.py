@@ -19,12 +19,13 @@ from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.guard import PORTAL_PATH
+from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, redirect_to
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
 from hedgerow.dashboards.words.rules import rules_text
-from hedgerow.journal.reader import DecisionFilter, DecisionPage, ReasonCount, RequestRow
+from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
 from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
@@ -35,11 +36,13 @@ from hedgerow.proxy.pages.help import render_help
 from hedgerow.proxy.pages.translations import is_young, page_words
 
 _YEAR_S = 365 * 86400
+_ROWS, _ROWS_READ = 12, 200
+"""Rows of blocked sites that are shown, and those that are merged into them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OwnDeviceData:
-    page: DecisionPage
+    blocked: tuple[DecisionRow, ...]
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     counts: tuple[ReasonCount, ...]
@@ -166,9 +169,10 @@ class OwnDevicePages(PageGroup):
         midnight = labels.midnight_before(now, labels.zone(self._context.control.status().timezone))
         grants = tuple(grant for grant in reader.grants(now) if grant.device == device or (person is not None and grant.person == person))
         since = self._context.session_start(device)
+        blocks = DecisionFilter(device=device, verdict=Verdict.BLOCK, since=since or None)
         counts = () if since > midnight else reader.reasons(midnight, device)
         return _OwnDeviceData(
-            page=reader.decisions(DecisionFilter(device=device, verdict=Verdict.BLOCK, since=since or None), limit=20),
+            blocked=merge_similar(reader.decisions(blocks, limit=_ROWS_READ).rows)[:_ROWS],
             requests=tuple(request for request in reader.requests_of(device) if request.at >= since),
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Form, Path, Request
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.api.codes import CodeOrder
 from hedgerow.dashboards.control import BudgetRow, Control, InvalidInput, Spared, spared_by
 from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
     MAX_CARDS,
     DaySoFar,
@@ -24,7 +25,7 @@ from hedgerow.dashboards.pages.children import (
     subject_of,
 )
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
-from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, new_device_cards, unnamed_devices
+from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, fold_brief, new_device_cards, unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.policy_index import PolicyIndex
@@ -95,7 +96,7 @@ class TodayPages(PageGroup):
         times = context.control.person_times([child.name for child in today.children])
         cards = child_cards(index, today.children, today.so_far, times, budgets, midnight, now)
         on_cards = {request.id for card in cards for request in card.requests}
-        unnamed = unnamed_devices(index, today.devices)
+        unnamed, brief = fold_brief(unnamed_devices(index, today.devices))
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
         online = [device for device in devices if now - device.last_seen < ONLINE_S]
@@ -103,10 +104,11 @@ class TodayPages(PageGroup):
             "today": today,
             "people": sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
             "online": online,
-            "online_count": today.online if len(today.devices) >= RECENT_DEVICES else len(online),
+            "online_count": today.online if len(today.devices) >= RECENT_DEVICES and not brief else len(online),
             "more_children": len(children_of(policy)) - len(cards),
             "devices": devices,
             "unnamed": unnamed,
+            "brief": len(brief),
             "new": today.new[:_NEW_DEVICES],
             "new_count": len(today.new),
             "closed_devices": _closed_devices(context.control, today.new[:_NEW_DEVICES]),
@@ -237,13 +239,3 @@ def _closed_devices(control: Control, cards: Iterable[NewDeviceCard]) -> set[str
     """Return the ids of devices whose internet is closed now."""
     views = ((card.id, control.device_at(card.seen.address)) for card in cards)
     return {id for id, view in views if view is not None and view.device == id and view.held}
-
-
-def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
-    """Return the rows in order, with those of one minute merged that display the same, as most do where sites are not kept."""
-    merged: dict[tuple[object, ...], DecisionRow] = {}
-    for row in rows:
-        display = (row.at // 60, row.device, row.person, row.reason, row.what, row.host, row.url, row.rule)
-        first = merged.get(display)
-        merged[display] = row if first is None else replace(first, count=first.count + row.count)
-    return tuple(merged.values())

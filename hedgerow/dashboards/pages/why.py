@@ -145,7 +145,8 @@ class WhyPages(PageGroup):
         blocked = {"person": whose.person, "verdict": Verdict.BLOCK}
         mine = reader.activity(ActivityFilter(now - _LATELY_S, now + 1, whose.devices, hosts=hosts, **blocked)).hosts  # type: ignore[arg-type]
         just_now = reader.activity(ActivityFilter(now - _JUST_NOW_S, now + 1, whose.devices, **blocked)).hosts  # type: ignore[arg-type]
-        others = group_activity((each for each in just_now if each.host not in hosts), self._context.control.names().known).groups
+        elsewhere = (each for each in just_now if each.host not in hosts)
+        others = group_activity(elsewhere, self._context.control.names().known, _HOSTS).groups
         return _newest(mine), _newest(part for group in others for part in group.parts[:1])
 
     async def _past(self, request: Request, row_id: int) -> Response:

@@ -6,11 +6,24 @@ import asyncio
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from web_server import view_of
 
-from hedgerow.app.control.discovery import MAX_LEASE_FILE_BYTES, HostNameResolver, read_leases, reverse_name, unreadable_lease_files
+from hedgerow.app.control.discovery import (
+    MAX_LEASE_FILE_BYTES,
+    MAX_NEW_PER_HOUR,
+    DeviceDiscovery,
+    HostNameResolver,
+    read_leases,
+    reverse_name,
+    unreadable_lease_files,
+)
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.recorder import SystemEvent
 from hedgerow.network.discovery import Lease, parse_dnsmasq
+from hedgerow.policies.reading.load import load_policy
 
 LEASE = Lease("02:00:00:00:00:01", "192.168.1.5", "dads-laptop", 9000000000.0)
 TEXT = "9000000000 02:00:00:00:00:01 192.168.1.5 dads-laptop *\n"
@@ -73,6 +86,37 @@ def test_a_lease_wins_over_the_reverse_name_which_is_cached() -> None:
     for _ in range(2):
         assert asyncio.run(names.find(leases, neighbours, 100.0)) == {A: "mias-tablet", B: "old-tv"}
     assert sorted(asked) == ["192.168.1.11", "192.168.1.12"]
+
+
+def test_a_made_up_identifier_names_no_other_device() -> None:
+    """B leases an IPv6 address with an identifier that holds A's MAC address."""
+    forged = parse_dnsmasq(f"9000000000 7 fd00::b mias-tablet 00:03:00:01:{A}\n")
+    assert [(lease.mac, lease.name) for lease in forged] == [(A, "mias-tablet")]
+    neighbours = {"192.168.1.10": A, "fd00::b": B}
+    assert asyncio.run(HostNameResolver(lambda _address: "").find(forged, neighbours, 100.0)) == {}
+
+
+class Neighbours:
+    """Invented addresses, as many as are wanted."""
+
+    def __init__(self, count: int) -> None:
+        self._entries = {f"192.168.1.{number}": f"02:00:00:00:01:{number:02x}" for number in range(1, count + 1)}
+
+    def entries(self) -> dict[str, str]:
+        return self._entries
+
+
+def test_new_devices_are_announced_one_by_one_up_to_a_number_per_hour(tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.yaml").write_text("network: {lan: [192.168.0.0/16]}\n")
+    view, recorded = view_of(load_policy(tmp_path / "hedgerow.yaml")), list[DeviceSeen | SystemEvent]()
+    neighbours: Any = Neighbours(200)
+    reader: Any = None
+    discovery = DeviceDiscovery(reader, recorded.extend, neighbours, lambda: view, lambda _names: None)
+    discovery.report(view, [], set())
+    events = [each for each in recorded if isinstance(each, SystemEvent)]
+    assert [each.about is not None for each in events] == [True] * MAX_NEW_PER_HOUR + [False]
+    assert "inventing addresses" in events[-1].detail
+    assert len([each for each in recorded if isinstance(each, DeviceSeen)]) == 200
 
 
 @pytest.mark.parametrize("claim", ["tv\n2026-11-25 12:00:00 control[1] info: all is well", "tv\x1b[2J", "tv\u202egnp", "t" * 64])

@@ -52,7 +52,7 @@ def text_of(page: str) -> str:
 def groups(page: str) -> list[str]:
     """Return the titles of services, sites and folded lines in their order."""
     listing = page.partition('<ul class="activity">')[2]
-    return re.findall(r"<summary><span><b>(?:<bdi>)?(.*?)(?:</bdi>)?</b>", listing)
+    return re.findall(r"<span><b>(?:<bdi>)?(.*?)(?:</bdi>)?</b>", listing)
 
 
 def part(host: str, person: str | None = "mia", verdict: Verdict = Verdict.ALLOW, what: str = "") -> HostActivity:
@@ -74,12 +74,12 @@ def part(host: str, person: str | None = "mia", verdict: Verdict = Verdict.ALLOW
     ],
 )
 def test_each_host_has_a_group(host: str, group: str) -> None:
-    grouped = group_activity([part(host)], {"pages.home.example"})
+    grouped = group_activity([part(host)], {"pages.home.example"}, 40)
     assert [each.name for each in (*grouped.groups, *grouped.background, *([grouped.private] if grouped.private.parts else []))] == [group]
 
 
 def test_advertising_is_background() -> None:
-    grouped = group_activity([part("ads.shop.example", verdict=Verdict.BLOCK, what="ads-trackers"), part("www.shop.example")], ())
+    grouped = group_activity([part("ads.shop.example", verdict=Verdict.BLOCK, what="ads-trackers"), part("www.shop.example")], (), 40)
     assert ([each.key for each in grouped.groups], [each.key for each in grouped.background]) == (["shop.example"], ["ads-trackers"])
     assert background_kind("ads.shop.example") is None
 

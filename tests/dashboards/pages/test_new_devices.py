@@ -9,6 +9,7 @@ from web_server import NOW, TOKEN
 
 from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.pages.device_cards import MAX_BRIEF
 from hedgerow.dashboards.pages.new_devices import TRIES_PER_HOUR
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import DeviceId
@@ -51,6 +52,24 @@ def test_a_device_that_changed_its_address_is_recognised(web):
 def test_answers_are_one_tap_away(web, path):
     appears(web, name="lunas-phone")
     assert [action for action, _ in cards(web, path)] == ["person", "person", "guest", "close"]
+
+
+def test_invented_addresses_do_not_hide_a_device_that_stays(web):
+    appears(web, at=NOW - 3600)
+    appears(web, at=NOW - 60)
+    for number in range(200):
+        made_up = f"06:00:00:00:00:{number:02x}"
+        web.recorder.add([DeviceSeen(NOW - 30 + number / 10, DeviceId(made_up), f"192.168.3.{number}", made_up, None, "child-8-12")])
+    web.recorder.flush()
+    shown = dict.fromkeys(device for _, device in cards(web, "/devices"))
+    assert RANDOM in shown
+    assert len(shown) == MAX_BRIEF + 1
+    headers = {"authorization": f"Bearer {TOKEN}", "accept-language": "en"}
+    for path in ("/", "/devices"):
+        with client(web) as local:
+            page = local.get(path, headers=headers).text
+        assert f"{200 - MAX_BRIEF} more addresses were seen for a few minutes only" in page
+        assert len(set(re.findall(r"06:00:00:00:00:\w\w", page))) <= MAX_BRIEF
 
 
 def test_a_person_gets_the_device_under_its_own_name(web):

@@ -14,7 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 from web_server import NOW, Web
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.policies.model import AccessRequest, DeviceId
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 CHROMIUM = shutil.which("chromium")
 CHILD = "127.0.0.2"
@@ -58,6 +58,20 @@ def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: htt
     asked = state()
     web.ledger.deny(id, "ana")
     assert len({before, asked, state()}) == 3
+
+
+def test_a_blocked_site_is_shown_once_with_how_often(web: Web, child: httpx.Client) -> None:
+    web.recorder.add(
+        Observation(NOW - number * 600, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "social", host)
+        for number in range(30)
+        for host in ("www.tiktok.com", f"{number}.example")
+    )
+    web.recorder.flush()
+    page = child.get("/device").text
+    table = page[page.index('<h2 id="blocks-title"') :]
+    assert table.count("www.tiktok.com") == 1
+    assert '<td class="number"><span class="times" aria-hidden="true">×</span>30</td>' in table
+    assert len(re.findall(r"\d+\.example", table)) == 11, "as many rows as are read with patience"
 
 
 @pytest.mark.browser
