@@ -106,9 +106,5 @@ class FolderLock:
                 raise
             return os.open(self._path, flags | os.O_RDONLY)
 
-    def keep_across_exec(self) -> None:
-        """Let the program that replaces this process by execve keep the lock until its end."""
-        os.set_inheritable(self._descriptor, True)
-
     def release(self) -> None:
         os.close(self._descriptor)

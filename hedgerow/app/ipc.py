@@ -48,9 +48,6 @@ FAILED = b"failed"
 
 REQUEST_OCTETS = 64
 
-ZYGOTE = "zygote"
-"""The word of the supervisor's command line for the process id and the socket of a zygote that runs already."""
-
 
 def pack_request(number: int, role: str, index: int) -> bytes:
     """Return a request to the zygote for a child. The descriptors that it inherits go with it, first that of its standard streams."""

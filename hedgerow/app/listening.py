@@ -64,6 +64,11 @@ class KeptSockets:
         if others:
             _wait_for_systemd()
 
+    def close(self) -> None:
+        """Close those that nobody took."""
+        while self._sockets:
+            self._sockets.pop()[1].close()
+
     def has(self, endpoint: Endpoint, kind: socket.SocketKind) -> bool:
         """Tell whether any slot has a socket that is bound to an endpoint."""
         return any(_is_bound(sock, endpoint, kind) for _, sock in self._sockets)

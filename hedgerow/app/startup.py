@@ -1,4 +1,4 @@
-"""Preparation of a run: the state directory, its lock and the ports; then this program becomes the supervisor."""
+"""Preparation of a run: the state directory, its lock, the ports, and this process for the supervisor's work."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
-from hedgerow.app.ipc import ZYGOTE, format_descriptors
 from hedgerow.app.listening import NOTHING_KEPT, KeptSockets, open_listeners
 from hedgerow.app.memory_limit import memory_problem
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
@@ -119,26 +116,20 @@ def open_sockets(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> dict[s
         raise StartError(f"Can't listen: {error_text(error)}.") from None
 
 
-def exec_supervisor(
-    settings: Settings, lock: FolderLock, sockets: Mapping[str, Sequence[socket.socket]], zygote: tuple[int, socket.socket] | None = None
-) -> NoReturn:
-    """Replace this program with the supervisor, which keeps the process id, children, standard streams, umask, lock and `sockets`."""
+def prepare_process(state: Path) -> None:
+    """Prepare this process to supervise others: limits, privileges, and the adoption of their orphans. Raises OSError."""
     raise_descriptor_limit()
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the directory of the command, or the current one
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
     if missing := missing_limits():
         log.warning("This kernel lacks %s: %s", " and ".join(missing), LACKING_TEXT)
-    keep_role_capabilities(SUPERVISOR, settings.state)  # the ports are open
+    keep_role_capabilities(SUPERVISOR, state)  # the ports are open
     adopt_orphans()
-    lock.keep_across_exec()
-    slots = [f"{slot}={_keep_across_exec(*of_slot)}" for slot, of_slot in sockets.items()]
-    slots += [f"{ZYGOTE}={zygote[0]},{_keep_across_exec(zygote[1])}"] if zygote else []
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state), *slots])  # noqa: S606
-
-
-def _keep_across_exec(*sockets: socket.socket) -> str:
-    for each in sockets:
-        each.set_inheritable(True)
-    return format_descriptors(each.fileno() for each in sockets)
+    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if number > 2:
+            with contextlib.suppress(OSError):  # that of the listing is closed already
+                os.set_inheritable(number, False)  # what this process inherited itself is for no program that it starts
 
 
 def claim_endpoint(

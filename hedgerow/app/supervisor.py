@@ -1,9 +1,8 @@
 """The supervisor of `hedgerow up`: starts the processes, restarts what dies, and reports when all are ready.
 
-The command line claims the ports (`startup`) and then becomes the supervisor (`python -m hedgerow.app.supervisor STATE`), a program
-that has imported nothing but this module: it runs for months and should not carry what start-up needed for a second. It holds the
-listening sockets, of which each child inherits those of its slot, so that nothing is lost between a child and its successor. The zygote
-forks the children; without one, they are started as new programs.
+The command line forks the zygote, claims the ports (`startup`) and then supervises: it shares the memory of what it has imported with
+the zygote and all its children. It holds the listening sockets, of which each child inherits those of its slot, so that nothing is lost
+between a child and its successor. The zygote forks the children; without one, they are started as new programs.
 
 A child writes "ready" to its standard output once it serves, and ends when its standard input closes, so no child outlives the
 supervisor. Its event loop also writes a heartbeat once a second; a child that falls silent is killed and restarted. The supervisor reports
@@ -17,16 +16,15 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.children import ChildProcess, Children, ManagedProcess, Zygote, ZygoteError
 from hedgerow.app.files import write_atomically
-from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, ZYGOTE, WorkersFile, format_descriptors, parse_descriptors
-from hedgerow.app.logs import start_logs
+from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, WorkersFile, format_descriptors
 from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
 from hedgerow.codec import encode
 from hedgerow.network.own_addresses import own_addresses
@@ -357,37 +355,15 @@ def _exit_text(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
-def _parse_sockets(words: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Parse words such as `dns-0=5,6`."""
-    slots = (word.partition("=") for word in words)
-    return {slot: parse_descriptors(numbers) for slot, _, numbers in slots}
-
-
-def _keep_from_programs() -> None:
-    """Have no program that this one executes inherit a descriptor by chance."""
-    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
-        if number > 2:
-            with contextlib.suppress(OSError):  # that of the listing is closed already
-                os.set_inheritable(number, False)
-
-
-def main() -> None:
-    settings = Settings.load(Path(sys.argv[1]))
-    _keep_from_programs()
-    sockets = _parse_sockets(sys.argv[2:])
-    zygote = sockets.pop(ZYGOTE, None)
-    start_logs("supervisor", settings.log_level, settings.log_json)
+def supervise(settings: Settings, sockets: Mapping[str, Sequence[socket.socket]], zygote: tuple[int, socket.socket]) -> int:
+    """Run all processes until this one is told to stop. Returns the exit status."""
     supervisor = Supervisor(
         settings,
         lambda problems: print(*ready_lines(settings, own_addresses(), problems), sep="\n", flush=True),
         has_terminal=sys.stdout.isatty(),
-        sockets=sockets,
-        zygote=(zygote[0], zygote[1]) if zygote else None,
+        sockets={slot: [each.detach() for each in of_slot] for slot, of_slot in sockets.items()},
+        zygote=(zygote[0], zygote[1].detach()),
     )
     status = asyncio.run(supervisor.run())
     remove_memory_folder(settings.state)
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()
+    return status

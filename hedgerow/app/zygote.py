@@ -55,6 +55,7 @@ def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socke
     """
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
+    gc.freeze()  # a collection would write to memory that both share
     pid = os.fork()
     if pid == 0:
         _run_to_the_end(lambda: _run_zygote(theirs, state, log_level, log_json))

@@ -1,4 +1,4 @@
-"""`hedgerow up`: read the policy, choose the addresses, claim the ports and become the supervisor."""
+"""`hedgerow up`: read the policy, choose the addresses, claim the ports and supervise the processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from hedgerow.app.logs import start_logs
 from hedgerow.app.memory_limit import usable_memory
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.app.startup import StartError, exec_supervisor, open_sockets, prepare_run
+from hedgerow.app.startup import StartError, open_sockets, prepare_process, prepare_run
+from hedgerow.app.supervisor import supervise
 from hedgerow.app.zygote import fork_zygote
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.model import Policy
@@ -129,12 +130,14 @@ def up(
             web=chosen["web"],
         )
         kept = KeptSockets.from_systemd()
-        settings, lock = prepare_run(settings, kept)
+        settings, _lock = prepare_run(settings, kept)  # which this process holds until its end
         sockets = open_sockets(settings, kept)
+        kept.close()
     except (StartError, ValueError) as error:
         zygote[1].close()  # at which it ends
         fail(str(error))
-    exec_supervisor(settings, lock, sockets, zygote)
+    prepare_process(settings.state)
+    sys.exit(supervise(settings, sockets, zygote))
 
 
 def _store(option: str | None, network: NetworkSettings) -> str:
