@@ -197,7 +197,7 @@ class _HandshakeStream(Stream):
         share = owner.share
         if self._is_charged:
             work()
-        elif share.is_ahead(perf_counter()):
+        elif owner.shares.must_wait(share, perf_counter()):
             self.set_read_paused(is_paused=True)
             owner.shares.wait(share, lambda: self._go_on(share, work))
         else:

@@ -94,6 +94,7 @@ def test_handshakes_of_a_device_that_opens_many_connections_at_once_wait_for_the
             stream.transport = Mock(is_closing=lambda: False)  # which counts the pauses
         streams[0].in_turn(owner, lambda: done.append("first"))
         share.charge(1.0, perf_counter())
+        assert not shares.must_wait(share, perf_counter() - TURN_SECONDS), "the device's work of this round is over now"
         for number, stream in enumerate(streams[1:], 1):
             stream.in_turn(owner, lambda number=number: done.append(f"handshake {number}"))  # type: ignore[misc]
             cast(Mock, stream.transport).pause_reading.assert_called_once()
