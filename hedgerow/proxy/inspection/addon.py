@@ -26,7 +26,7 @@ from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy
-from hedgerow.proxy.inspection.request import RequestJudge, answer
+from hedgerow.proxy.inspection.request import JudgedHead, RequestJudge, answer
 from hedgerow.proxy.inspection.response import ResponseScanning, remove_http3
 from hedgerow.proxy.page_forms import issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
@@ -67,7 +67,7 @@ class InspectionAddon:
         self._counters = counters
         self._clock = clock
         self.close = close
-        self._judge = RequestJudge(self.clients, key, counters, clock)
+        self.judge = RequestJudge(self.clients, key, counters, clock)
         self._scanning = ResponseScanning(self.clients, counters, self.scans, self.wholes)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
         self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
@@ -100,20 +100,29 @@ class InspectionAddon:
             found = self.clients.find(flow.client_conn.id)
             if found is None:
                 raise ClientRejected("the client is no device of this network")
-            self._judge.judge(flow, *found, form)
+            self.judge.judge(flow, *found, form)
         except HeadError as error:
             answer(flow, self.clients.policy.page.error(error.status, str(error)))
         except Exception as error:
             self._end(flow, error)
 
+    def judge_path(self, flow: http.HTTPFlow, head: JudgedHead) -> bool:
+        """Judge a request whose head was judged before. Return False if it must be judged as a whole."""
+        try:
+            found = self.clients.find(flow.client_conn.id)
+            return found is not None and self.judge.judge_path(flow, head, *found)
+        except Exception as error:
+            self._end(flow, error)
+            return True
+
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A request's body has arrived."""
         if flow.response is not None or flow.error is not None:
-            self._judge.forget(flow)
+            self.judge.forget(flow)
             return None
         if flow.request.path.startswith(ASK_PATH):
             return self._answer_block_page(flow)
-        if (form := self._judge.take_form(flow)) is not None:
+        if (form := self.judge.take_form(flow)) is not None:
             self.requestheaders(flow, form)
         return None
 
@@ -148,7 +157,7 @@ class InspectionAddon:
             if found is not None:
                 self.clients.policy.observe(found[0], active.ruleset, active.requests[0], decision)
             self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, decision.reason.value)
-            return self._judge.blocked(flow, active.ruleset, active.requests[0], decision)
+            return self.judge.blocked(flow, active.ruleset, active.requests[0], decision)
 
         try:
             self._scanning.scan(flow, active, refuse)
@@ -159,14 +168,14 @@ class InspectionAddon:
         """A response is complete."""
         if "authorization" in flow.request.headers and _binds_connection(flow.request.headers["authorization"]):
             self.bound.add(flow.server_conn.id)
-        self._judge.forget(flow)
+        self.judge.forget(flow)
         if flow.websocket is None:  # a WebSocket is active until its connection ends
             self.clients.active.pop(flow.id, None)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """A request has failed."""
         self.clients.active.pop(flow.id, None)
-        self._judge.forget(flow)
+        self.judge.forget(flow)
 
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse:
         """Return the answer to a request that failed with `message`, in the form that its client can show."""

@@ -6,17 +6,11 @@ search, and its guests could with comments. Not reported are hosts most of whose
 are stored.
 """
 
-# mitmproxy annotates only some of its functions.
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 from urllib.parse import urlsplit
-
-from mitmproxy import http
 
 from hedgerow.policies.model import Privacy
 from hedgerow.policies.remembered import PageRecognised
@@ -38,26 +32,22 @@ class PageReports:
         self._counters = counters
         self._balance: OrderedDict[str, int] = OrderedDict()
 
-    def reporter(self, flow: http.HTTPFlow, active: ActiveRequest) -> Callable[[PageFinding | None], None]:
-        """Return the function to call with what a page turned out to be, None for nothing in particular."""
-        counts = _counts_for_its_host(flow, active)
+    def report(self, finding: PageFinding | None, active: ActiveRequest, *, is_whole: bool) -> None:
+        """Take what a page turned out to be, None for nothing in particular. `is_whole`: its status is 200."""
+        if finding is not None:
+            evidence = "label" if finding.is_labelled else "words"
+            self._counters.add("hedgerow_proxy_pages_recognised_total", finding.topic, evidence)
         request = active.requests[0]
-
-        def report(finding: PageFinding | None) -> None:
-            if finding is not None:
-                evidence = "label" if finding.is_labelled else "words"
-                self._counters.add("hedgerow_proxy_pages_recognised_total", finding.topic, evidence)
-            host = request.host.removeprefix("www.")
-            if not counts or not self._clients.policy.may_be_remembered(host):
-                return
-            balance, parts = self._count(host, is_harmless=finding is None), urlsplit(request.url or "")
-            if finding is None or balance < (_LEAST_FOR_LABELS if finding.is_labelled else 0):
-                return
-            if finding.is_labelled or (finding.is_described and not parts.query):
-                page = hashlib.blake2b(parts.path.encode(), digest_size=8).hexdigest()
-                self._clients.policy.report_page(PageRecognised(host, finding.topic, page, finding.is_labelled))
-
-        return report
+        host = request.host.removeprefix("www.")
+        if not (is_whole and _counts_for_its_host(active)) or not self._clients.policy.may_be_remembered(host):
+            return
+        balance = self._count(host, is_harmless=finding is None)
+        if finding is None or balance < (_LEAST_FOR_LABELS if finding.is_labelled else 0):
+            return
+        parts = urlsplit(request.url or "")
+        if finding.is_labelled or (finding.is_described and not parts.query):
+            page = hashlib.blake2b(parts.path.encode(), digest_size=8).hexdigest()
+            self._clients.policy.report_page(PageRecognised(host, finding.topic, page, finding.is_labelled))
 
     def _count(self, host: str, *, is_harmless: bool) -> int:
         """Return by how many a host's recognised pages outnumber the harmless ones, as far as this process has seen them."""
@@ -68,14 +58,12 @@ class PageReports:
         return balance
 
 
-def _counts_for_its_host(flow: http.HTTPFlow, active: ActiveRequest) -> bool:
+def _counts_for_its_host(active: ActiveRequest) -> bool:
     """Return whether a response says what its host is."""
-    first, response = active.requests[0], flow.response
+    first = active.requests[0]
     return (
-        response is not None
-        and response.status_code == 200
-        and first.method == "GET"
-        and not urlsplit(first.url or "").path.startswith("/~")  # pages of one of many users
+        first.method == "GET"
         and len({each.host for each in active.requests}) == 1
         and active.ruleset.privacy in _SITES_ARE_STORED
+        and not urlsplit(first.url or "").path.startswith("/~")  # pages of one of many users
     )

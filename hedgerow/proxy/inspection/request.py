@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -35,11 +36,23 @@ from hedgerow.proxy.inspection.hops import VIA_KEY, add_via, last_hop, strip_hop
 from hedgerow.proxy.page_forms import MAX_FORM_BYTES, issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
-from hedgerow.proxy.policy import Counters, strictest
+from hedgerow.proxy.policy import Counters, ProxyPolicy, strictest
 from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
 
 _HELP_SEEN = "hedgerow-help=seen"
 _HELP_MARK = f"&{_HELP_SEEN}"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedHead:
+    """All that follows from a GET's head, without its path, under one ruleset of a policy. `site` is the beginning of its URL."""
+
+    policy: ProxyPolicy
+    device: Device
+    ruleset: Ruleset
+    request: Request
+    site: str
+    is_granted: bool
 
 
 class RequestJudge:
@@ -98,6 +111,42 @@ class RequestJudge:
         granted = bool(ruleset.content.youtube_only) and all(is_granted(ruleset, each.host) for each in requests)
         self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted)
         flow.request.stream = True
+
+    def head_of(self, request: http.Request, active: ActiveRequest) -> JudgedHead | None:
+        """Return what the head of a GET that was let through as `active` means for requests with the same head and another path.
+
+        None unless it went on as it was allowed, by one name, and to no search engine.
+        """
+        found, (first, *others) = self._clients.find(active.client.id), active.requests
+        is_plain = request.method == "GET" and request.scheme == "https" and not others
+        if found is None or found[1] is not active.ruleset or not is_plain or self._engines.engine_of(first.host) is not None:
+            return None
+        if first.device != found[0].id or first.url is None or not first.url.endswith(request.path):
+            return None
+        site = first.url.removesuffix(request.path)
+        return JudgedHead(self._clients.policy, *found, first, site, active.is_granted)
+
+    def judge_path(self, flow: http.HTTPFlow, head: JudgedHead, device: Device, ruleset: Ruleset) -> bool:
+        """Register a request as active whose head was judged and prepared before.
+
+        Return False, and change nothing, unless the same would follow from its head today and its URL is allowed.
+        """
+        clients, request, path = self._clients, head.request, flow.request.path
+        is_in_force = clients.policy is head.policy and ruleset is head.ruleset and device is head.device
+        if not is_in_force or path.startswith(ASK_PATH) or _HELP_MARK in path:
+            return False
+        request = Request(
+            request.device, request.kind, request.host, request.port, head.site + path, "GET", request.resource, request.initiator
+        )
+        decision = clients.policy.decide(ruleset, request)
+        if decision.verdict is not Verdict.ALLOW:
+            return False
+        clients.policy.observe(device, ruleset, request, decision)
+        self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, decision.reason.value)
+        is_explicit, address = decision.reason in EXPLICITLY_ALLOWED, clients.address(flow.client_conn)
+        clients.active[flow.id] = ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted)
+        flow.request.stream = True
+        return True
 
     def take_form(self, flow: http.HTTPFlow) -> str | None:
         """Return the search form of a request whose judgement waits for it, once; None for any other request."""

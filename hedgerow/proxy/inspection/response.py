@@ -61,12 +61,11 @@ class ResponseScanning:
             rules = replace(rules, pictures=False)
         if not (rules.page_limit or rules.files or rules.youtube_only or rules.hides_above is not None):
             return
-        head = _head_of(flow.request.headers, response.headers, active)
-        report = self._pages.reporter(flow, active)
+        head, is_whole = _head_of(flow.request.headers, response.headers, active), response.status_code == 200
 
         def on_page_scanned(verdict: str, finding: PageFinding | None) -> None:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
-            report(finding)
+            self._pages.report(finding, active, is_whole=is_whole)
 
         device = active.requests[0].device
         scanner = BodyScanner(head, self._scan_rules(rules, active, head), self._pool, refuse, on_page_scanned, self._wholes, device)

@@ -137,7 +137,7 @@ class ContentDecoder:
     """
 
     def __init__(self, encoding: str) -> None:
-        named = [name for each in encoding.lower().split(",") if (name := each.strip())]
+        named = [name for each in encoding.lower().split(",") if (name := each.strip())] if encoding else []
         names = [name for name in named if name in _CODINGS]
         self.is_known = len(named) <= _MAX_CODINGS and _UNSUPPORTED_CODINGS.isdisjoint(named)
         # The coding applied last is the first to be undone.
@@ -148,6 +148,15 @@ class ContentDecoder:
     def work(self) -> int:
         """Bytes that went into the first coding and came out of each so far."""
         return self._packed + self._unpacked
+
+    @property
+    def is_identity(self) -> bool:
+        """The body is not coded."""
+        return not self._codings
+
+    def pass_on(self, data: bytes) -> None:
+        """Count bytes of a body that is not coded, which need no decoding."""
+        self._packed += len(data)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decoded bytes in pieces of about 64 kB, some of them empty. Raises Excessive.

@@ -6,6 +6,7 @@ The kinds are executables, archives, torrents, and office documents with macros;
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -131,17 +132,27 @@ _DISPLAYED_TYPES = ("text/", "image/", "application/json", "application/javascri
 
 def declared_file_kind(rules: ContentRules, head: Head) -> str | None:
     """Return the blocked kind that the head declares, by name or type."""
-    media = head.content_type.lower()
-    is_shown = media.startswith(_DISPLAYED_TYPES) and not head.disposition and not media.startswith("text/event-stream")
-    by_name, blocked = None if is_shown else kind_of_name(head.url, head.disposition), rules.files or ()
-    by_type = by_name if by_name in blocked else kind_of_type(media)
+    blocked, look = rules.files or (), _declared if len(head.content_type) <= _USUAL_TYPE else _declared.__wrapped__
+    is_displayed, by_type = look(head.content_type)
+    if not (is_displayed and not head.disposition) and (by_name := kind_of_name(head.url, head.disposition)) in blocked:
+        return by_name
     return by_type if by_type in blocked else None
+
+
+_USUAL_TYPE = 100  # characters of a Content-Type that is looked through once
+
+
+@lru_cache(256)
+def _declared(content_type: str) -> tuple[bool, str | None]:
+    """Return whether a browser displays this type and does not save it, and the kind by this type."""
+    media = content_type.lower()
+    return media.startswith(_DISPLAYED_TYPES) and not media.startswith("text/event-stream"), kind_of_type(media)
 
 
 class FileKindScanner(Scanner):
     """Blocks kinds of files by their head, or by their first bytes."""
 
-    def __init__(self, kinds: frozenset[str], *, may_be_tar: bool, may_be_xml: bool) -> None:
+    def __init__(self, kinds: tuple[str, ...], *, may_be_tar: bool, may_be_xml: bool) -> None:
         self.is_done = False
         self._kinds = kinds
         self._may_be_tar = may_be_tar
@@ -154,9 +165,9 @@ class FileKindScanner(Scanner):
             return None
         if (kind := declared_file_kind(rules.content, head)) is not None:
             return _blocked(kind)
-        may_be_tar = head.is_saved or not all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in head.types)
-        may_be_xml = "macros" in rules.content.files and head.types != ("text/html",)
-        return cls(frozenset(rules.content.files), may_be_tar=may_be_tar, may_be_xml=may_be_xml)
+        types, kinds = head.types, rules.content.files
+        may_be_tar = head.is_saved or not all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in types)
+        return cls(kinds, may_be_tar=may_be_tar, may_be_xml="macros" in kinds and types != ("text/html",))
 
     def feed(self, data: bytes) -> Decision | None:
         self._start += data

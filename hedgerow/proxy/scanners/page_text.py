@@ -24,7 +24,9 @@ _CLOSERS = {
 # These do not separate words: `<b>p</b>age` is one word. Links and spans often stand side by side without a space, so they do.
 _INLINE_TAG = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|strong|sub|sup|tt|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
+_OTHER_THAN_WORDS = re.compile(r"[^\w\x00-\x7f]+")
+_OCTETS = bytes(range(0x100)).lower()
+_ASCII_WORDS = bytes(octet if octet >= 0x80 or chr(octet).isalnum() else 0x20 for octet in _OCTETS)
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
@@ -89,10 +91,13 @@ def normalize_text(text: str) -> str:
     >>> normalize_text("Élan  vital!")
     'elan vital '
     """
-    text = text.lower()
     if not text.isascii():
-        text = _COMBINING.sub("", _decompose(_INVISIBLE.sub("", text))).lower()
-    return _BETWEEN_WORDS.sub(" ", text)
+        text = _COMBINING.sub("", _decompose(_INVISIBLE.sub("", text.lower()))).lower()
+        text = _OTHER_THAN_WORDS.sub(" ", text)
+    words = text.encode("utf-8", "surrogatepass").translate(_ASCII_WORDS)  # a fifth of the time of an expression for all characters
+    if b"  " in words:
+        words = b" ".join((b"." + words + b".").split())[1:-1]
+    return words.decode("utf-8", "surrogatepass")
 
 
 def _decompose(text: str) -> str:
@@ -107,7 +112,8 @@ def _decompose(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Return HTML without tags in normal form."""
-    text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
+    if "<" in text:
+        text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
     if "&" in text:
         text = html.unescape(_NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub(r"&#\1", text)))
     return normalize_text(text.replace("\0", ""))  # browsers drop NULs, which would separate words here
@@ -160,7 +166,8 @@ class PageFacts:
             parts += [text for name, text in named if name in _DESCRIPTIONS]
             parts += _HEADING.findall(self._start)
             label = max((label_of(name, text) for name, text in named), default=PageLabel.NONE)
-            self._read = len(self._start), f" {_plain(' . '.join(parts)[:_MAX_DESCRIPTION]).strip()} ", label
+            described = _plain(" . ".join(parts)[:_MAX_DESCRIPTION]).strip() if any(parts) else ""
+            self._read = len(self._start), f" {described} ", label
         return self._read
 
 

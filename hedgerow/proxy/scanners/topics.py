@@ -79,7 +79,7 @@ class PhraseScores:
     own_description: int
 
 
-_NO_SCORES = PhraseScores(0, 0, 0)
+NO_SCORES = PhraseScores(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def recognise(
     if not scores:
         if not facts.hosts:
             return None
-        scores = dict.fromkeys(TOPICS, _NO_SCORES)
+        scores = dict.fromkeys(TOPICS, NO_SCORES)
     points = {topic: _points(topic, facts.hosts, scores[topic], linked, label) for topic in TOPICS}
     topic = max(TOPICS, key=lambda each: points[each])
     return PageFinding(topic, is_described=scores[topic].own_description >= _DESCRIBED) if points[topic] >= ENOUGH else None

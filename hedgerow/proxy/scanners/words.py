@@ -24,7 +24,7 @@ from hedgerow.policies.remembered import ADULT, GAMBLING, TOPICS, recognised_by_
 from hedgerow.proxy.scanners.decoding import Excessive
 from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, declared_charset, label_of, normalize_text
 from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
-from hedgerow.proxy.scanners.topics import LinkedSites, PageFinding, PhraseScores, recognise
+from hedgerow.proxy.scanners.topics import NO_SCORES, LinkedSites, PageFinding, PhraseScores, recognise
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes of a page once it is decoded. No real page is as long: a body that stands for more is made to exhaust a filter."""
@@ -35,6 +35,7 @@ MAX_NEGATIVE_SCORE = -150
 _LINE = re.compile(r"((?:<[^<>]+>\s*,\s*)*<[^<>]+>)\s*<(-?[0-9]{1,6})>\s*(?:#.*)?")
 _PHRASE = re.compile(r"<([^<>]+)>")
 _TOPIC = re.compile(r"#\s*topic:\s*([a-z-]*)")
+_NO_SITES = LinkedSites()
 _UNSCORED = frozenset({GAMBLING})  # topics whose phrases say nothing about the age for which a page is suitable
 
 
@@ -190,13 +191,14 @@ class PageScore:
         return self._scores[1]
 
     def by_topic(self, url: str) -> dict[str, PhraseScores]:
-        """Return the scores by topic so far of the page with this URL; nothing if neither its text nor its description has a phrase."""
-        phrases, title = self._phrases, self.facts.description
+        """Return the scores by topic so far of the page with this URL; nothing if neither its text nor its description has any."""
+        phrases, title, text = self._phrases, self.facts.description, self._by_word()
         described = set[int]() if title.isspace() else phrases.find(title)[1]
-        if not described and not self._found:
-            return {}
-        linked = phrases.find(normalize_text(f" {unquote(url)} "))[1] if described else set()
-        text, description, own = self._by_word(), *(phrases.scores(each) for each in (described, described - linked))
+        if not described:
+            found = {topic: PhraseScores(score, 0, 0) for topic in TOPICS if (score := text.get(topic, 0))}
+            return {**dict.fromkeys(TOPICS, NO_SCORES), **found} if found else {}
+        linked = phrases.find(normalize_text(f" {unquote(url)} "))[1]
+        description, own = phrases.scores(described), phrases.scores(described - linked)
         return {topic: PhraseScores(text.get(topic, 0), description.get(topic, 0), own.get(topic, 0)) for topic in TOPICS}
 
 
@@ -206,14 +208,14 @@ class PageScanner(Scanner):
     def __init__(self, phrases: PhraseMatcher, rules: ScanRules, head: Head) -> None:
         self.is_done = False
         self.finding: PageFinding | None = None
-        self._linked: tuple[int, LinkedSites] = (0, LinkedSites())
+        self._linked: tuple[int, LinkedSites] = (0, _NO_SITES)
         self._score = PageScore(phrases)
         self._rules = rules
         self._limit = rules.content.page_limit or 0
         self._text = TextDecoder(declared_charset(head.content_type))
         self._unread = b""  # the last piece, which is read together with the end if nothing follows
         self._url = head.url
-        self._label = label_of("rating", head.rating)
+        self._label = label_of("rating", head.rating) if head.rating else PageLabel.NONE
         self._size = 0
 
     @classmethod

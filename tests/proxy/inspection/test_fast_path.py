@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 import ssl
@@ -17,7 +18,15 @@ from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import HeadError, HeadReader
-from hedgerow.proxy.inspection.engine.plain_messages import parse_plain_request, parse_plain_response
+from hedgerow.proxy.inspection.engine.plain_messages import (
+    PlainHead,
+    PlainRequest,
+    head_after_path,
+    parse_plain_path,
+    parse_plain_request,
+    parse_plain_response,
+    request_bytes,
+)
 from hedgerow.proxy.pages.block_page import ASK_PATH
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -140,6 +149,69 @@ def test_a_client_may_close_after_its_answer(stand: Stand, net: SmallInternet) -
             assert sock.recv(1) == b""
 
 
+# Requests with the head of an earlier one.
+
+BROWSER = (
+    "User-Agent: Mozilla/5.0", "Accept: image/avif,*/*;q=0.8", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image",
+    f"Referer: https://{HOST}/page", "Accept-Encoding: gzip, deflate, br, zstd, sdch", "Cookie: a=b; c=d", "Connection: keep-alive",
+)  # fmt: skip
+HEADS: list[tuple[str, ...]] = [
+    (),
+    ("Accept: text/html", "Accept-Language: de", "Sec-Fetch-Dest: document"),
+    BROWSER,
+    ("Prefer: respond-async", "TE: trailers, deflate", "Max-Forwards: 3", "Keep-Alive: timeout=5"),
+    ("Accept: application/json", "X-Requested-With: XMLHttpRequest", "Origin: https://other.example"),
+]
+ADULT_PAGE = base64.urlsafe_b64encode(b'<meta name="rating" content="adult"><title>x</title>').decode()
+TARGETS = [
+    "/a", "/a?x=1&y=%20", "/secret/plan", "/%73ecret", f"/html/{ADULT_PAGE}", "/status/404", "/status/204", "/redirect?to=/b", "/setup.exe",
+    "/a?x=1&hedgerow-help=seen", ASK_PATH,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", HEADS)
+def test_judged_by_its_path_alone_a_request_is_served_the_same(stand: Stand, net: SmallInternet, fields: tuple[str, ...]) -> None:
+    """First on a connection; through the layers, which read a head that comes in pieces; and after others with the same head."""
+    found: dict[str, list[object]] = {"first": [], "layers": [], "repeated": []}
+    known = set[int]()
+
+    def serve(way: str, sock: ssl.SSLSocket, *pieces: bytes) -> None:
+        head, body = answer_to(sock, *pieces)
+        asked = [each for connection in net.origins.connections() for each in connection.requests if id(each) not in known]
+        known.update(map(id, asked))
+        found[way].append((head, re.sub(rb'name="ticket" value="[^"]*"', b"", body), stand.reported(), asked))
+
+    with inside_tls(stand, net) as repeating:
+        for _ in range(2):
+            answer_to(repeating, get("/warm", *fields))
+        known.update(id(each) for connection in net.origins.connections() for each in connection.requests)
+        stand.reported()
+        for target in TARGETS:
+            request = get(target, *fields)
+            with inside_tls(stand, net) as sock:
+                serve("first", sock, request)
+            with inside_tls(stand, net) as sock:
+                serve("layers", sock, request[:9], request[9:])
+            serve("repeated", repeating, request)
+    for number, target in enumerate(TARGETS):
+        assert found["repeated"][number] == found["first"][number], target
+        assert found["layers"][number] == found["first"][number], target
+
+
+def test_another_policy_holds_for_a_head_that_was_judged_before(stand: Stand, net: SmallInternet, policy: str) -> None:
+    def status(sock: ssl.SSLSocket) -> bytes:
+        return answer_to(sock, get("/a", *BROWSER))[0].split(b" ")[1]
+
+    with inside_tls(stand, net) as sock:
+        assert [status(sock) for _ in range(3)] == [b"200"] * 3
+        stand.swap(policy.replace(f'"{HOST}/secret"', f'"{HOST}/a"'))
+        try:
+            assert status(sock) == b"403"
+        finally:
+            stand.swap(policy)
+        assert [status(sock) for _ in range(3)] == [b"200"] * 3
+
+
 # What is plain.
 
 
@@ -199,6 +271,23 @@ def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: in
     assert reader.rest == b""
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
     assert (head.method, head.target.encode(), fields) == ("GET", flow.request.data.path, list(flow.request.headers.fields))
+
+
+@given(st.text("/a.%2eEfF\\\\?&=é \t", max_size=12))
+def test_a_request_with_a_known_head_is_what_its_parser_makes_of_it(path: str) -> None:
+    data = PLAIN.replace(b"/a", b"/" + path.encode())
+    flow, found = parse_plain_request(data, client(), server()), parse_plain_path(data)
+    assert head_after_path(data) == head_after_path(PLAIN)
+    assert (flow is None) == (found is None)
+    if flow is None or found is None:
+        return
+    first = parse_plain_request(PLAIN, flow.client_conn, flow.server_conn)
+    assert first is not None
+    assert isinstance(first.request, PlainRequest)
+    again = PlainHead(first.request, first.client_conn, first.server_conn).flow(found)
+    assert request_bytes(again.request) == request_bytes(flow.request) == data
+    again.request.timestamp_start = flow.request.timestamp_start
+    assert again.request.data == flow.request.data
 
 
 @pytest.mark.parametrize(

@@ -218,5 +218,12 @@ def test_charsets(data: bytes, declared: str, expected: str) -> None:
     assert expected in TextDecoder(declared).feed(data, last=True)
 
 
+@given(st.text() | st.text(st.characters(codec="ascii")))
+def test_a_run_of_other_characters_is_one_space(text: str) -> None:
+    plain = normalize_text(text)
+    assert plain == re.sub(r"[\W_]+", " ", plain)
+    assert not text.isascii() or plain == re.sub(r"[\W_]+", " ", text.lower())
+
+
 def test_accents_are_removed() -> None:
     assert normalize_text("Educação sexual") == "educacao sexual"

@@ -15,7 +15,7 @@ from mitmproxy.connection import Client, Server
 from mitmproxy.net.http import http1
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
-from hedgerow.proxy.inspection.engine.lean_messages import headers_of
+from hedgerow.proxy.inspection.engine.lean_messages import headers_of, values_of
 from hedgerow.proxy.inspection.engine.messages import has_control_characters, target_fault
 
 MAX_PLAIN_RESPONSE = 64 * 1024
@@ -39,10 +39,43 @@ type Fields = list[tuple[bytes, bytes]]
 
 
 class PlainRequest(http.Request):
-    """A plain request, with its bytes, and its path and fields as they were sent."""
+    """A plain request, with its bytes, and the path and fields that they hold. `is_ready`: they are for the origin."""
 
     raw: bytes
     sent: tuple[bytes, tuple[tuple[bytes, bytes], ...]]
+    is_ready = False
+
+
+class PlainHead:
+    """The part of a plain request that follows its path: as it was sent, and as it goes on to the origin of `request`.
+
+    Requests with the same head differ in their path only.
+    """
+
+    __slots__ = ("_client", "_data", "_rest", "_server", "_values")
+
+    def __init__(self, request: PlainRequest, client: Client, server: Server) -> None:
+        """The head of `request` may have been changed since it came, but not its path."""
+        self._client, self._server, self._data = client, server, request.data
+        self._rest = request_bytes(request)[len(b"GET ") + len(self._data.path) :]
+        self._values = values_of(self._data.headers)
+
+    def flow(self, path: bytes) -> http.HTTPFlow:
+        """Return a flow for the request with this head and another path, ready to be sent."""
+        flow = http.HTTPFlow(self._client, self._server, live=True)
+        flow.request = request = PlainRequest.__new__(PlainRequest)
+        data = self._data
+        fields = headers_of(data.headers.fields, self._values)
+        request.data = http.RequestData(
+            b"HTTP/1.1", fields, None, None, flow.timestamp_created, None, data.host, data.port, b"GET", data.scheme, b"", path
+        )
+        request.raw, request.sent, request.is_ready = b"GET " + path + self._rest, (path, data.headers.fields), True
+        return flow
+
+
+def head_after_path(data: bytes) -> bytes:
+    """Return the part of a plain request that follows its path, by which to look for an equal one."""
+    return data[data.find(b"\r\n") :]
 
 
 class PlainResponse(http.Response):
@@ -77,6 +110,14 @@ def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTT
     )  # fmt: skip
     request.raw, request.sent = data, (line[1], request.data.headers.fields)
     return flow
+
+
+def parse_plain_path(data: bytes) -> bytes | None:
+    """Return the path of a request whose head is that of a plain request; None if it is no plain request."""
+    line = _REQUEST_LINE.match(data)
+    if line is None or len(data) > MAX_HEAD or target_fault(b"GET", line[1]) is not None:
+        return None
+    return line[1]
 
 
 def parse_plain_response(data: bytes) -> http.Response | None:
@@ -125,7 +166,11 @@ def _headers(fields: Fields, values: dict[bytes, bytes]) -> http.Headers:
 def request_bytes(request: http.Request) -> bytes:
     """Return a plain request as its origin gets it: without `Connection: close`, which concerns the client's connection only."""
     data = request.data
-    if isinstance(request, PlainRequest) and request.sent == (data.path, data.headers.fields) and "connection" not in data.headers:
+    if (
+        isinstance(request, PlainRequest)
+        and request.sent == (data.path, data.headers.fields)
+        and (request.is_ready or "connection" not in data.headers)
+    ):
         return request.raw
     fields = [b"%b: %b\r\n" % (name, value) for name, value in request.headers.fields if (name.lower(), value.lower()) != _CLOSE]
     return b"GET %b HTTP/1.1\r\n%b\r\n" % (request.data.path, b"".join(fields))
