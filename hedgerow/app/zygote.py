@@ -1,4 +1,4 @@
-"""The zygote: the process from which the supervisor's children are forked. It imports what they use, once, and they share that memory.
+"""The zygote: the process from which the supervisor's children are forked. It loads what they use, once, and they share that memory.
 
 The command line forks the first one before there are keys, locks and listening sockets (`fork_zygote`); what it has imported by then is
 not imported again. The supervisor starts others as `python -P -m hedgerow.app.zygote STATE`. It serves while it still imports: a child
@@ -29,23 +29,38 @@ from hedgerow.app.ipc import FAILED, FORKED, HEARTBEAT, HEARTBEAT_INTERVAL_S, RE
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import Settings
+from hedgerow.internals import resolve
 from hedgerow.sockets import raise_descriptor_limit
 
 log = logging.getLogger("hedgerow.zygote")
 
 PRELOADED = (
     ("hedgerow.app.processes", ("gateway",)),
-    ("hedgerow.app.workers.dns_worker", ("dns",)),
+    ("hedgerow.app.workers.dns_worker", ()),
+    ("hedgerow.policies.host_facts:HostFactIndex.load", ()),
+    ("hedgerow.blocklists.names:load_public_suffixes", ()),
+    ("hedgerow.blocklists.recognition.recogniser:Recogniser.load", ()),
+    ("hedgerow.dns.tunnel_detector:trusted_domains", ("dns",)),
     ("hedgerow.app.signer", ("signer",)),
     ("hedgerow.app.workers.gate_worker", ("gate", "control")),  # control shares libraries with the others
     ("hedgerow.app.workers.inspector_worker", ("inspector",)),
 )
-"""Modules in the order of their import, each with the roles that can be forked from then on."""
+"""Modules in the order of their import, each with the roles that can be forked from then on.
+
+Of some, a function is called. It keeps data that ship with Hedgerow: every worker uses them, and would load them for itself otherwise.
+"""
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
 _PR_SET_NAME = 15  # of linux/prctl.h
 _ARG_START, _ARG_END = 45, 46  # fields after the name in proc_pid_stat(5)
+
+
+def preload(place: str) -> None:
+    """Import a module, and call the function in it that is named after a colon, if any."""
+    found = resolve(place)
+    if ":" in place:
+        found()
 
 
 def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socket.socket]:
@@ -108,11 +123,11 @@ class ForkServer:
 
     def run(self) -> None:
         """Import and serve, until the supervisor is gone."""
-        for module, roles in PRELOADED:
+        for place, roles in PRELOADED:
             try:
-                importlib.import_module(module)
+                preload(place)
             except Exception as error:  # a child tries again, and tells why it can't serve
-                log.warning("can't import %s: %s", module, error)
+                log.warning("can't import %s: %s", place, error)
             self._loaded.update(roles)
             self._send(HEARTBEAT)
             if not self._serve(0):
