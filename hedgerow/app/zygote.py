@@ -39,7 +39,6 @@ PRELOADED = (
     ("hedgerow.app.workers.dns_worker", ()),
     ("hedgerow.policies.host_facts:HostFactIndex.load", ()),
     ("hedgerow.blocklists.names:load_public_suffixes", ()),
-    ("hedgerow.blocklists.recognition.recogniser:Recogniser.load", ()),
     ("hedgerow.dns.tunnel_detector:trusted_domains", ("dns",)),
     ("hedgerow.app.signer", ("signer",)),
     ("hedgerow.app.workers.gate_worker", ("gate", "control")),  # control shares libraries with the others
