@@ -12,7 +12,7 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, strictest_content, strictest_layers, strictest_settings
 from hedgerow.policies.expiry import ExpiringRule, expiring_rules
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.identity import honours_host_name, networks_of
+from hedgerow.policies.identity import honours_host_name
 from hedgerow.policies.model import Device, DeviceId, Policy, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.network import ListSelection
 from hedgerow.policies.text.addresses import format_network
@@ -106,12 +106,20 @@ def _network_settings(policy: Policy) -> SettingsByTopic:
     }
     network = replace(policy.network, timezone="", holidays=(), unknown_devices="")  # these are compared by device
     settings |= {name: network.listen.get(name, "") for name in LISTENERS}
-    for part in (network, network.resolver, network.resolver.limit):
+    parts = (network, network.resolver, network.resolver.limit)
+    for part in parts:
         for each in fields(part):
             value = getattr(part, each.name)
-            if not is_dataclass(value) and each.name != "listen":
-                settings[each.name] = frozenset(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+            if value not in parts and each.name != "listen":
+                settings[each.name] = frozenset(map(str, value)) if isinstance(value, tuple) else _setting_text(value)
     return settings
+
+
+def _setting_text(value: object) -> str:
+    if not is_dataclass(value):
+        return "" if value is None else str(value)
+    values = (getattr(value, each.name) for each in fields(value))
+    return ", ".join(" ".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in values)
 
 
 def _device(policy: Policy, name: str) -> Device:
@@ -127,7 +135,7 @@ def _device_differences(old: Device, new: Device) -> Iterator[str]:
 
 
 def _identifiers(device: Device) -> tuple[object, ...]:
-    return (device.macs, networks_of(device), device.client_id, device.hostnames, device.proxy_users)
+    return (device.macs, device.networks, device.client_id, device.hostnames, device.proxy_users, device.tunnel)
 
 
 def _differences(old: tuple[EffectiveUser, ...], new: tuple[EffectiveUser, ...]) -> Iterator[str]:

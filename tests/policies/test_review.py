@@ -63,6 +63,17 @@ def test_differences_for_a_person(old: str, new: str, said: list[str]) -> None:
     assert _compared(MIA.format(old), MIA.format(new)) == said
 
 
+def test_a_tunnel_and_a_certificate_that_are_new() -> None:
+    tunnel = "endpoint: home.example"
+    certificate = "server_name: dns.home.example, certificate: {chain: /etc/chain.pem, key: /etc/key.pem}"
+    device = f"devices: {{phone: {{ip: 192.168.1.9, tunnel: {{key: '{'A' * 43}=', number: 2}}}}}}"
+    before = "devices: {phone: {ip: 192.168.1.9}}\n"
+    found = _compared(before + "network: {}", f"{device}\nnetwork: {{tunnel: {{{tunnel}}}, {certificate}}}")
+    assert found[0] == "phone: is recognised differently"
+    assert "the network: tunnel: none → home.example, 51820, 51820, 10.87.214.0/24 fd5e:3a81:c7d4:9b26::/64" in found
+    assert "the network: certificate: none → /etc/chain.pem, /etc/key.pem" in found
+
+
 def test_differences_for_the_network() -> None:
     old = "lists: [{category: adult, path: a.txt}]\nnetwork: {upstream: 9.9.9.9}"
     new = "lists: [{category: adult, path: b.txt}]\nnetwork: {upstream: [9.9.9.9, 1.1.1.1], country: PT, query_limit: {per_client: 7}}"
