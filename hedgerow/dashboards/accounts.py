@@ -181,7 +181,7 @@ class Accounts:
                 "Too many wrong tries from this device. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait))
             )
         account = self._accounts.get(self._spelling(name))
-        is_right = await self._is_password(account.password if account else self._dummy, password)
+        is_right = await self.is_right(account.password if account else self._dummy, password)
         if account is None or not is_right:
             self._count_failure(tries, address)
             raise SignInRefused("Wrong name or password.")
@@ -238,7 +238,7 @@ class Accounts:
 
     async def check_password(self, name: str, password: str) -> None:
         """Raise `InvalidInput` for a wrong password."""
-        if not await self._is_password(self._known(name).password, password):
+        if not await self.is_right(self._known(name).password, password):
             raise InvalidInput("That is not your password.")
 
     async def remove(self, name: str) -> None:
@@ -321,11 +321,15 @@ class Accounts:
 
     async def _hash(self, name: str, password: str) -> str:
         check_password_strength(name, password)
-        async with self._hashing:
-            return await run_in_threadpool(self.hasher.hash, password)
+        return await self.hashed(password)
 
-    async def _is_password(self, hashed: str, password: str) -> bool:
-        """Check a password. One check runs at a time, to bound memory and CPU time."""
+    async def hashed(self, secret: str) -> str:
+        """Return the slow hash of a password or PIN."""
+        async with self._hashing:
+            return await run_in_threadpool(self.hasher.hash, secret)
+
+    async def is_right(self, hashed: str, password: str) -> bool:
+        """Check a password or PIN. One check runs at a time, to bound memory and CPU time."""
         if self._waiting >= _MAX_PENDING_HASHES:
             raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
         self._waiting += 1

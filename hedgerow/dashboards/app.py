@@ -21,6 +21,7 @@ from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
+from hedgerow.dashboards.api.counter import add_counter_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
@@ -42,6 +43,8 @@ from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
+from hedgerow.dashboards.staff import Staff
+from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.expiry import WARN_MINUTES
 from hedgerow.policies.model import AccessRequest, Pause, Policy, Session
@@ -72,11 +75,12 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     control, renderer = parts.control, Renderer(parts.control, clock)
     # No docs_url: FastAPI's own pages load scripts from other hosts.
     app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    app.state.staff = staff = Staff(parts.accounts, CounterStore(parts.reader.store), control.policy, clock)
     context = PageContext(
-        parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, parts.time, parts.codes, parts.vouchers,
-        parts.notices, parts.request_access, parts.sites, parts.tunnel,
+        parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, staff, parts.time, parts.codes,
+        parts.vouchers, parts.notices, parts.request_access, parts.sites, parts.tunnel,
     )  # fmt: skip
-    routers = (_api(parts, clock), make_pages(context), _machine_routes(parts, clock))
+    routers = (_api(parts, staff, clock), make_pages(context), _machine_routes(parts, clock))
     for router in routers:
         app.include_router(router)
     app.state.routes = tuple(route for router in routers for route in router.routes)
@@ -138,7 +142,7 @@ def _refused(scope: Scope, admission: Admission) -> Response:
     return response
 
 
-def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
+def _api(parts: AppDependencies, staff: Staff, clock: Callable[[], float]) -> ScopedRouter:
     api, reader, control = api_router(), parts.reader, parts.control
     add_access_routes(api, reader, control, clock)
     add_policy_routes(api, reader, control, parts.editor, clock)
@@ -150,6 +154,7 @@ def _api(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
         add_site_routes(api, parts.sites)
     if parts.time is not None:
         add_time_routes(api, parts.time)
+        add_counter_routes(api, reader, control, parts.time, staff, clock)
     if parts.codes is not None:
         add_code_routes(api, parts.codes)
     if parts.vouchers is not None:
@@ -241,7 +246,8 @@ def count_budget_states(rows: Iterable[BudgetRow]) -> dict[tuple[str, ...], floa
 def count_seat_states(policy: Policy, sessions: Iterable[Session], pauses: Iterable[Pause]) -> dict[tuple[str, ...], float]:
     """Return the numbers of seats that are free, open for a child or an adult, or paused; nothing for a policy without seats."""
     seats = [device.id for device in policy.devices.values() if device.is_seat]
-    open_for = {session.device: "adult" if session.profile == "seat-adult" else "child" for session in sessions}
+    profiles = {session.device: policy.profiles.get(session.profile or "") for session in sessions}
+    open_for = {seat: "child" if profile is None or profile.is_for_children else "adult" for seat, profile in profiles.items()}
     states = open_for | {pause.device: "paused" for pause in pauses if pause.device in open_for}
     found = Counter(states.get(seat, "free") for seat in seats)
     return {(state,): float(found[state]) for state in ("free", "child", "adult", "paused")} if seats else {}

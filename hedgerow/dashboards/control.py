@@ -70,10 +70,11 @@ class MadeCode:
 
 @dataclass(frozen=True, slots=True)
 class MadeVouchers:
-    """New vouchers. Their codes cannot be shown again."""
+    """New vouchers and their serials, in the same order. The codes cannot be shown again."""
 
     codes: tuple[str, ...]
     voucher: Voucher
+    serials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
+from hedgerow.journal.counter import CounterEntry, write_entry
 from hedgerow.journal.reader import RequestRow, is_running_pause
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
@@ -214,13 +215,19 @@ def _code_digest(code_id: str, digits: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """Minutes at a seat for a guest of `band` (child or adult), to be begun before `expires` (seconds since the epoch)."""
+    """Minutes at a seat for a guest of `band` (a kind of session), to be begun before `expires` (seconds since the epoch).
+
+    `price` is in the currency's smallest unit. `is_paid` is false for a voucher that is sold later. `serial` is empty until it is written.
+    """
 
     band: str
     minutes: int
     actor: str
     made_at: float
     expires: float
+    price: int = 0
+    is_paid: bool = True
+    serial: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,16 +246,22 @@ class VoucherStore:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
 
-    def add(self, voucher: Voucher, codes: Iterable[str]) -> None:
-        """Write one voucher per code."""
-        rows = [asdict(voucher) | {"digest": _digest(code)} for code in codes]
+    def add(self, voucher: Voucher, codes: Iterable[str], entry: CounterEntry) -> tuple[str, ...]:
+        """Write one voucher per code, and the counter's entry about them. Returns their serials: the entry's number, and that of each."""
         with self._store.begin() as connection:
+            number = write_entry(self._store, connection, entry)
+            rows = [
+                asdict(voucher) | {"is_paid": int(voucher.is_paid), "serial": f"{number}-{place:02}", "digest": _digest(code)}
+                for place, code in enumerate(codes, 1)
+            ]
             connection.execute(self._store.insert(vouchers), rows)
+        return tuple(row["serial"] for row in rows)
 
     def find(self, code: str) -> Voucher | None:
         """Return the voucher with this code, or None if it cannot be used."""
         rows = self._store.rows(self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code)))
-        return next((Voucher(row.band, row.minutes, row.actor, row.made_at, row.expires) for row in rows), None)
+        fields = ((row, {name: value for name, value in row._mapping.items() if name not in ("digest", "used_at")}) for row in rows)
+        return next((Voucher(**known | {"is_paid": bool(row.is_paid)}) for row, known in fields), None)
 
     def use(self, code: str) -> bool:
         """Use a voucher up. Return False if that was done before, so that of two people who enter it one succeeds."""
@@ -262,9 +275,12 @@ class VoucherStore:
         rows = self._store.rows(query.group_by(*kind).order_by(vouchers.c.expires))
         return tuple(VoucherCount(row.band, row.minutes, row.expires, row.total) for row in rows)
 
-    def withdraw(self) -> int:
-        """Invalidate all unused vouchers, such as those of a lost sheet. Returns their number."""
-        return self._store.execute(self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock()))
+    def withdraw(self, entry: CounterEntry) -> int:
+        """Invalidate all unused vouchers, such as those of a lost sheet, and write the counter's entry. Returns their number."""
+        with self._store.begin() as connection:
+            count = connection.execute(self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock())).rowcount
+            write_entry(self._store, connection, replace(entry, count=count))
+            return count
 
     def prune(self) -> None:
         """Delete the vouchers that were used or expired more than a day ago."""

@@ -17,7 +17,19 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.sightings import forget_brief_strangers
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hosts_seen, hourly, pauses, writers
+from hedgerow.journal.tables import (
+    access_requests,
+    counter_entries,
+    daily,
+    decisions,
+    devices_seen,
+    events,
+    grants,
+    hosts_seen,
+    hourly,
+    pauses,
+    writers,
+)  # fmt: skip
 
 log = logging.getLogger("hedgerow.journal")
 
@@ -113,6 +125,7 @@ def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
         grants: func.coalesce(grants.c.revoked_at, grants.c.ends) < before,
         pauses: func.coalesce(pauses.c.ended_at, pauses.c.ends) < before,
         writers: writers.c.at < before,
+        counter_entries: counter_entries.c.at < before,
     }
     with store.begin() as connection:
         for table, condition in old.items():

@@ -164,6 +164,23 @@ vouchers = _state(
     "vouchers", *_key("digest"),  # of the code, which cannot be read back
     _site(), *_text("band"),  # child or adult
     *_number("minutes"), *_text("actor"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
+    Column("serial", TEXT, nullable=False, server_default=""),  # as printed
+    Column("price", NUMBER, nullable=False, server_default="0"),  # in the currency's smallest unit
+    Column("is_paid", NUMBER, nullable=False, server_default="1"),  # 0: sold later, and counted once it is used
+)  # fmt: skip
+counter_entries = _log(
+    "counter_entries",
+    *_instant("at"),
+    *_text("actor", "action", "seat", "session", "kind"),
+    *_number("minutes", "count"),
+    *_number("due", "taken"),  # in the smallest unit of `currency`; negative if given back
+    *_text("currency", "note"),
+    Index("counter_entries_at", "site", "at"),
+    Index("counter_entries_session", "session"),
+)
+staff = _state(
+    "staff", _site(primary_key=True), *_key("name"), *_text("role"), *_instant("created_at"),
+    *_text("pin"),  # an argon2 hash
 )  # fmt: skip
 notices = _log(
     "notices",

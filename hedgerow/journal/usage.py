@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.counter import CounterEntry, write_entry
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import bonuses, sessions, usage
 from hedgerow.policies.model import DeviceId, Session
@@ -41,7 +42,7 @@ def add_minutes(store: Store, connection: Connection, minutes: Iterable[ActiveMi
 
 
 class UsageStore:
-    """Every method waits for the disk: call it from a thread."""
+    """Every method waits for the disk: call it from a thread. `entries` are written in the same transaction, or not at all."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
@@ -75,43 +76,50 @@ class UsageStore:
         query = self._store.select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)
         return tuple(Bonus(**row._mapping) for row in self._store.rows(query))
 
-    def start_session(self, session: Session) -> None:
+    def start_session(self, session: Session, *entries: CounterEntry) -> None:
         """Start a session, and end the one before it at the same device."""
         with self._store.begin() as connection:
             is_before = (sessions.c.device == session.device) & _is_open(session.starts)
             connection.execute(self._store.update(sessions).where(is_before).values(ends=session.starts))
             connection.execute(self._store.insert(sessions).values(asdict(session)))
+            _write(self._store, connection, entries)
 
-    def end_session(self, device: DeviceId) -> None:
+    def end_session(self, device: DeviceId, *entries: CounterEntry) -> None:
         """End the session at a device. Raises `NoSuchEntry` if there is none."""
-        self._change_open(device, {"ends": self._clock()}, f"there is no session at {device}")
+        self._change_open(device, {"ends": self._clock()}, f"there is no session at {device}", entries)
 
-    def extend_session(self, device: DeviceId, seconds: float) -> None:
+    def extend_session(self, device: DeviceId, seconds: float, *entries: CounterEntry) -> None:
         """Let the session at a device last longer, or shorter by negative `seconds`. Raises `NoSuchEntry` if none there has an end."""
         is_timed = sessions.c.ends.is_not(None)
-        self._change_open(device, {"ends": sessions.c.ends + seconds}, f"there is no session with an end at {device}", is_timed)
+        self._change_open(device, {"ends": sessions.c.ends + seconds}, f"there is no session with an end at {device}", entries, is_timed)
 
-    def move_session(self, device: DeviceId, to: DeviceId) -> None:
+    def move_session(self, device: DeviceId, to: DeviceId, *entries: CounterEntry) -> None:
         """Continue the session of a device at another one, of which nobody makes use. Raises `NoSuchEntry`."""
         if any(each.device == to for each in self.sessions(self._clock())):
             raise NoSuchEntry(f"there is a session at {to}")
-        self._change_open(device, {"device": to}, f"there is no session at {device}")
+        self._change_open(device, {"device": to}, f"there is no session at {device}", entries)
 
-    def reopen_session(self, session_id: str, ends: float | None) -> DeviceId:
+    def reopen_session(self, session_id: str, ends: float | None, *entries: CounterEntry) -> DeviceId:
         """Continue a session that ended within `UNDO_S`, and return its device. Raises `NoSuchEntry` if somebody sits there by now."""
         now = self._clock()
         is_it = (sessions.c.id == session_id) & sessions.c.ends.between(now - UNDO_S, now)
         device = self._store.scalar(select(sessions.c.device).where(self._store.own(sessions), is_it))
         if device is None or any(each.device == device for each in self.sessions(now)):
             raise NoSuchEntry("there is no such session, or another one has begun")
-        self._store.execute(self._store.update(sessions).where(is_it).values(ends=ends))
+        with self._store.begin() as connection:
+            connection.execute(self._store.update(sessions).where(is_it).values(ends=ends))
+            _write(self._store, connection, entries)
         return DeviceId(device)
 
-    def _change_open(self, device: DeviceId, values: dict[str, Any], problem: str, *conditions: ColumnElement[bool]) -> None:
+    def _change_open(
+        self, device: DeviceId, values: dict[str, Any], problem: str, entries: Iterable[CounterEntry], *conditions: ColumnElement[bool]
+    ) -> None:
         """Change the open session at a device. Raises `NoSuchEntry` with `problem` if none is found."""
         is_there = (sessions.c.device == device) & _is_open(self._clock())
-        if not self._store.execute(self._store.update(sessions).where(is_there, *conditions).values(values)):
-            raise NoSuchEntry(problem)
+        with self._store.begin() as connection:
+            if not connection.execute(self._store.update(sessions).where(is_there, *conditions).values(values)).rowcount:
+                raise NoSuchEntry(problem)
+            _write(self._store, connection, entries)
 
     def accept(self, session_id: str) -> bool:
         """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""
@@ -129,6 +137,11 @@ class UsageStore:
         """Return the sessions that hold at `now` or later."""
         query = self._store.select(sessions).where(_is_open(now)).order_by(sessions.c.starts)
         return tuple(Session(**row._mapping) for row in self._store.rows(query))
+
+
+def _write(store: Store, connection: Connection, entries: Iterable[CounterEntry]) -> None:
+    for entry in entries:
+        write_entry(store, connection, entry)
 
 
 def _is_open(now: float) -> ColumnElement[bool]:

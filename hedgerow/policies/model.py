@@ -12,6 +12,7 @@ from typing import NewType
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.cafe import CafeSettings, CodeOfConduct
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
@@ -331,14 +332,6 @@ class ListSource:
 
 
 @dataclass(frozen=True, slots=True)
-class CodeOfConduct:
-    """A café's code of conduct, and the place in the policy that names its file."""
-
-    text: str
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """The validated configuration. Every name in it is known to exist. `household` holds for everybody."""
 
@@ -356,6 +349,7 @@ class Policy:
     closes_unopened: Origin | None = None  # the line that closes seats without a session; None: they are open to a child
     phrase_lists: tuple[str, ...] = ()  # absolute paths of weighted phrases, in addition to the built-in ones
     notices: dict[str, Receiver] = field(default_factory=dict)
+    cafe: CafeSettings = field(default_factory=CafeSettings)
 
 
 @dataclass(frozen=True, slots=True)

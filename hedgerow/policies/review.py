@@ -101,6 +101,7 @@ def _network_settings(policy: Policy) -> SettingsByTopic:
         "own lists": frozenset(f"{each.path or each.url} ({each.category})" for each in policy.lists),
         "code of conduct": policy.conduct.text if policy.conduct is not None else "",
         "unopened seats": "closed" if policy.closes_unopened is not None else "",
+        "café": policy.cafe.facts(),
         "phrase lists": frozenset(policy.phrase_lists),
         "notices": frozenset(policy.notices),
     }

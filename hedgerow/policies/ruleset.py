@@ -39,6 +39,7 @@ from hedgerow.policies.times.closing import (
 )
 
 _CLOSES_STRANGERS = frozenset((Reason.PAUSE, Reason.BEDTIME))
+_CLOSES_SEATS = frozenset((Reason.BEDTIME, Reason.SCHEDULE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,13 +131,17 @@ class Rulesets:
         """Return the time zone of a device's person, or the network's."""
         return self._effective_users.zone(self.policy.people.get(device.person) if device.person else None)
 
-    def closing_after(self, device: Device, now: float, within: float) -> tuple[Closure, float] | None:
-        """Return the closure that a device, open at `now`, will meet within `within` seconds, and its instant; None if there is none."""
-        users = self.effective_users_of(device, now)
+    def closing_after(self, device: Device, now: float, within: float, guest: Session | None = None) -> tuple[Closure, float] | None:
+        """Return the closure that a device, open at `now`, will meet within `within` seconds, and its instant; None if there is none.
+
+        With `guest`: the bedtime or time without internet that this session would meet at a seat, now or within these seconds.
+        """
+        users = self.effective_users_of(device, now) if guest is None else self._effective_users.of(device, guest)
         edges = {edge for user in users for edge in self._time_rules.effects(user, now).edges if edge <= now + within}
-        for edge in sorted(edges):
+        for edge in sorted(edges if guest is None else {now, *edges}):
             for user in users:
-                if (closed := self._time_rules.effects(user, edge).closed) is not None:
+                closed = self._time_rules.effects(user, edge).closed
+                if closed is not None and (guest is None or closed.reason in _CLOSES_SEATS):
                     return closed, edge
         return None
 

@@ -54,3 +54,7 @@ class AttemptLimiter:
             return False
         times.append(now)
         return True
+
+    def forget(self, device: DeviceId) -> None:
+        """Forget the attempts of a device, because the last one was right."""
+        self._attempts.pop(device, None)

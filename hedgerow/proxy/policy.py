@@ -65,12 +65,14 @@ class DestinationGuard:
 
 
 class ResolvedHost(Protocol):
-    """A host's addresses in the order in which to dial them, and the decision on its name."""
+    """A host's addresses in the order in which to dial them, and the decision on its name. `failed`: no upstream answered."""
 
     @property
     def addresses(self) -> Sequence[str]: ...
     @property
     def decision(self) -> Decision: ...
+    @property
+    def failed(self) -> bool: ...
 
 
 class HostResolution(Protocol):

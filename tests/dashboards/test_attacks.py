@@ -26,6 +26,7 @@ MACHINE_PATHS = (
 )
 FILES = (
     "/counter/audit.csv",
+    "/counter/report.csv",
     "/people/mia/kept",
     "/counter/seats",
     "/today/children",
@@ -48,6 +49,12 @@ FORMS = {
     "/device/voucher": {"code": "ABCD-EFGH"},
     "/counter/vouchers": {"count": "5", "minutes": "60", "band": "child"},
     "/counter/vouchers/withdraw": {},
+    "/counter/pay": {"session": "s"},
+    "/counter/credit": {"session": "s"},
+    "/counter/duty": {"name": "Ana", "pin": "2580"},
+    "/counter/leave": {},
+    "/counter/staff": {"name": "Ana", "role": "staff", "pin": "2580"},
+    "/counter/staff/remove": {"name": "Ana"},
     "/device/ask": {"site": "asked.example"},
     "/device/code": {"code": "123456"},
     "/people/mia/code": {"person": "mia", "minutes": "15"},

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry, Voucher, VoucherStore
 from hedgerow.journal.batch import Batch
+from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
@@ -27,6 +28,7 @@ from hedgerow.policies.time_model import ActiveMinute, Bonus
 
 NOW = 1_780_000_000.0
 TABLET = DeviceId("tablet")
+_SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
 MIA = DataSubject("mia", frozenset({"tablet"}))
 
 
@@ -47,7 +49,8 @@ def fill(store: Store) -> None:
     usage.give(Bonus(f"b-{site}", "person:mia", "", 5, "ana", NOW))
     usage.start_session(Session(f"s-{site}", TABLET, "ana", NOW))
     CodeStore(store, clock=clock).add(AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456")
-    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"])
+    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], _SHEET)
+    CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     RuleVersions(store).record(NOW, "p", "l", {}, ())
@@ -111,7 +114,7 @@ def test_a_site_changes_no_row_of_another(sites: tuple[Store, Store]) -> None:
             change()
     assert grants.resume("ana", person="mia") == 1
     assert not vouchers.use("VOUCHER-south")
-    assert vouchers.withdraw() == 1
+    assert vouchers.withdraw(_SHEET) == 1
     assert not usage.accept("s-south")
     grants.clear(TABLET, "ana")
     usage.end_session(TABLET)

@@ -14,7 +14,7 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.network.access_state import AccessState, DeviceStates, compute_device_states, without_overlaps
-from hedgerow.policies.model import DeviceId, Grant, Pause
+from hedgerow.policies.model import DeviceId, Grant, Pause, Session
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import SpentBudget
@@ -155,3 +155,17 @@ def test_devices_without_a_name_are_held_unless_they_are_guests(catalogue: Catal
     found = compute_device_states(Rulesets(policy, (grant,), (), catalogue), NOON)
     assert found.others is state
     assert dict(found.macs)["02:00:00:00:00:99"] is state, "a permission does not name it"
+
+
+@pytest.mark.parametrize(("extra", "adult"), [("", AccessState.OPEN), ("profiles: {seat-adult: {block: [+bypass]}}", AccessState.GUARDED)])
+def test_a_seat_is_guarded_as_the_profile_of_its_session_says(catalogue: Catalogue, extra: str, adult: AccessState) -> None:
+    text = f"network: {{timezone: UTC, lan: [192.168.1.0/24]}}\nunopened_seats: closed\nseats: {{seat-1: {{ip: 192.168.1.9}}}}\n{extra}\n"
+    policy, seat = parse_policy(text.encode(), Path("hedgerow.yaml")), DeviceId("seat-1")
+
+    def state(*sessions: Session) -> AccessState:
+        (found,) = compute_device_states(Rulesets(policy, (), (), catalogue, (), sessions), NOON).networks
+        return found[1]
+
+    assert state() is AccessState.CLOSED
+    for kind, expected in (("seat-child", AccessState.GUARDED), ("seat-adult", adult)):
+        assert state(Session("s", seat, "ana", NOON - 60, NOON + 60, profile=kind)) is expected

@@ -102,6 +102,7 @@ ALLOWED = Decision(Verdict.ALLOW, Reason.DEFAULT)
 class Found:
     addresses: tuple[str, ...]
     decision: Decision = ALLOWED
+    failed: bool = False
 
 
 def test_the_strictest_verdict_holds() -> None:

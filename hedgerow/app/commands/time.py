@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
+from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.table import Table
@@ -16,7 +19,6 @@ from hedgerow.app.commands.options import (
     add_row,
     call_api,
     fail,
-    format_time,
     print_json,
     print_result,
     print_table,
@@ -30,11 +32,6 @@ app = typer.Typer(help="Manage sessions at a café's seats and at shared devices
 Seat = Annotated[str, typer.Argument(metavar="SEAT", help="A seat, or a device that several people share.")]
 
 
-class Band(StrEnum):
-    CHILD = "child"
-    ADULT = "adult"
-
-
 def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show how many minutes of each budget are used today, and how many are left."""
     rows = call_api(state, "GET", "/budgets")
@@ -44,7 +41,7 @@ def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     table = Table("who", "for", "used", "left", "resets")
     for row in rows:
         left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
-        add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"]))
+        add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"], state))
     print_table(table, "The policy has no time budgets.")
 
 
@@ -79,14 +76,16 @@ def later(
 ) -> None:
     """Make tonight's bedtime later."""
     row = call_api(state, "POST", f"/people/{quote(name, safe='')}/bedtime/later", minutes=minutes)
-    print_result(as_json, row, f"{name}'s bedtime is at {_clock(row['ends'])} tonight.")
+    print_result(as_json, row, f"{name}'s bedtime is at {_clock(row['ends'], state)} tonight.")
 
 
 @app.command("open")
 def open_seat(
     name: Seat,
     minutes: Annotated[float | None, typer.Option(min=1, max=1440, help="How long the session lasts (default: until ended).")] = None,
-    band: Annotated[Band | None, typer.Option("--as", help="The age band of the guest at a seat.")] = None,
+    band: Annotated[
+        str | None, typer.Option("--as", metavar="KIND", help="The kind of session at a seat: child, adult, or your own.")
+    ] = None,
     person: Annotated[str | None, typer.Option(help="The person who signs in at a shared device.")] = None,
     guest: Annotated[str, typer.Option("--name", help="The guest's name (default: none).")] = "",
     state: StateOption = None,
@@ -96,9 +95,9 @@ def open_seat(
     if band is None and person is None:
         fail("Name the guest: --as child, --as adult, or --person NAME")
     body = {"name": guest} | ({"minutes": minutes} if minutes else {})
-    body |= {"band": band.value} if band is not None else {}
+    body |= {"band": band} if band is not None else {}
     session = call_api(state, "POST", f"/sessions/{name}", **body, **({"person": person} if person else {}))
-    who = person or (f"an adult{f' ({guest})' if guest else ''}" if band is Band.ADULT else f"a child{f' ({guest})' if guest else ''}")
+    who = person or f"{'an' if (band or '')[:1] in 'aeiou' else 'a'} {band}{f' ({guest})' if guest else ''}"
     print_result(as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
 
 
@@ -162,7 +161,7 @@ def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
     table = Table("seat or device", "who", "until")
     for row in rows:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
-        add_row(table, row["device"], who, _clock(row["ends"]) if row["ends"] else "ended manually")
+        add_row(table, row["device"], who, _clock(row["ends"], state) if row["ends"] else "ended manually")
     print_table(table, "No session is open.")
 
 
@@ -170,13 +169,13 @@ def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
 def vouchers(
     count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=200, help="How many codes.")],
     minutes: Annotated[int, typer.Option(min=1, max=1440, help="Length of each session in minutes.")],
-    band: Annotated[Band, typer.Option("--as", help="The age band of the guests.")],
+    band: Annotated[str, typer.Option("--as", metavar="KIND", help="The kind of session: child, adult, or your own.")],
     days: Annotated[int, typer.Option(min=1, max=366, help="Days until the codes expire.")] = 30,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make vouchers: codes to print, each of which opens a seat once."""
-    made = call_api(state, "POST", "/vouchers", count=count, minutes=minutes, band=band.value, valid_days=days)
+    made = call_api(state, "POST", "/vouchers", count=count, minutes=minutes, band=band, valid_days=days)
     if as_json:
         print_json(made)
         return
@@ -196,6 +195,31 @@ def audit(
     """Count the blocked requests at the seats by day, for inspections, without names (CSV)."""
     rows = call_api(state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day})
     print(json.dumps(rows, indent=1) if as_json else audit_csv(AuditRow(**row) for row in rows), end="")
+
+
+@app.command()
+def report(
+    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: the last).")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")] = None,
+    person: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only what this person did at the counter.")] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the counter's report of a day or several: sessions, vouchers, and takings in the currency's smallest unit."""
+    choice = {"first": first, "last": last, "person": person}
+    found = call_api(state, "GET", "/counter/report", **{name: value for name, value in choice.items() if value})
+    if as_json:
+        print_json(found)
+        return
+    table = Table("what", "number", "minutes", "value")
+    for what in ("sessions", "vouchers"):
+        for row in found[what]:
+            add_row(table, f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), str(row["value"]))
+    for name in ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins"):
+        add_row(table, name.replace("_", " "), str(found[name]), "", "")
+    for currency, amount in found["takings"].items():
+        add_row(table, f"takings, {currency}", "", "", str(amount))
+    print_table(table, "")
 
 
 def code(
@@ -224,8 +248,14 @@ def code(
         print_json(made)
         return
     owner = made["code"]["person"] or made["code"]["device"]
-    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {_clock(made['code']['expires'])}.")
+    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {_clock(made['code']['expires'], state)}.")
 
 
-def _clock(instant: float) -> str:
-    return format_time(instant, "%Y-%m-%d %H:%M")
+def _clock(instant: float, state: Path | None) -> str:
+    """Format an instant in the time zone of the policy."""
+    return f"{datetime.fromtimestamp(instant, _zone(state)):%Y-%m-%d %H:%M}"
+
+
+@cache
+def _zone(state: Path | None) -> ZoneInfo:
+    return ZoneInfo(call_api(state, "GET", "/status")["timezone"])

@@ -11,11 +11,14 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from hedgerow.app.control.counter import CounterService, kind_of
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.sessions import session_at
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
 from hedgerow.dashboards.control import InvalidInput, MadeCode, MadeVouchers, WrongCode
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
+from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration, Session
@@ -152,28 +155,44 @@ VOUCHER_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 
 VOUCHER_LENGTH = 8
 VOUCHER_ACTOR = "a voucher"
+CREDIT_DAYS = 90
+"""Days for which the voucher for unused minutes is valid."""
 
 
 class VoucherService:
     """Implements `dashboards.api.codes.VoucherControl`."""
 
-    def __init__(self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore) -> None:
-        self._publisher, self._time, self._recorder, self._store = publisher, times, recorder, store
+    def __init__(
+        self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore, counter: CounterService
+    ) -> None:
+        self._publisher, self._time, self._recorder, self._store, self._counter = publisher, times, recorder, store, counter
         self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
 
     async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
-        now = time.time()
-        voucher = Voucher(order.band, order.minutes, actor, now, now + order.valid_days * 86400)
-        codes = {"".join(secrets.choice(VOUCHER_ALPHABET) for _ in range(VOUCHER_LENGTH)) for _ in range(order.count)}
-        await asyncio.to_thread(self._store.add, voucher, codes)
+        """Print vouchers, paid now or, if they are to be sold later, once they are used."""
+        async with self._counter.lock:
+            entry = await asyncio.to_thread(self._counter.printing, order.band, order.minutes, order.count, actor, order.paid)
+            return await self._make(entry, order.valid_days, entry.due // entry.count, order.paid)
+
+    async def credit(self, session_id: str, actor: str) -> MadeVouchers:
+        async with self._counter.lock:
+            entry = await asyncio.to_thread(self._counter.crediting, session_id, actor)
+            return await self._make(entry, CREDIT_DAYS, 0, is_paid=True)
+
+    async def _make(self, entry: CounterEntry, valid_days: int, price: int, is_paid: bool) -> MadeVouchers:
+        voucher = Voucher(entry.kind, entry.minutes, entry.actor, entry.at, entry.at + valid_days * 86400, price, is_paid)
+        codes: set[str] = set()
+        while len(codes) < entry.count:
+            codes.add("".join(secrets.choice(VOUCHER_ALPHABET) for _ in range(VOUCHER_LENGTH)))
+        serials = await asyncio.to_thread(self._store.add, voucher, sorted(codes), entry)
         half = VOUCHER_LENGTH // 2
-        return MadeVouchers(tuple(f"{code[:half]}-{code[half:]}" for code in sorted(codes)), voucher)
+        return MadeVouchers(tuple(f"{code[:half]}-{code[half:]}" for code in sorted(codes)), voucher, serials)
 
     async def open(self) -> tuple[VoucherCount, ...]:
         return await asyncio.to_thread(self._store.open)
 
-    async def withdraw(self) -> int:
-        return await asyncio.to_thread(self._store.withdraw)
+    async def withdraw(self, actor: str) -> int:
+        return await asyncio.to_thread(self._store.withdraw, CounterEntry(time.time(), actor, CounterAction.WITHDRAW))
 
     def prune(self) -> None:
         self._store.prune()
@@ -187,20 +206,26 @@ class VoucherService:
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         code = re.sub(r"[\W_]", "", typed).upper()
         voucher = await asyncio.to_thread(self._store.find, code)
-        here = next((each for each in self._time.sessions() if each.device == device.id), None)
+        here = session_at(self._time.sessions(), device.id)
         if voucher is not None and here is not None:
             _check_same_guest(voucher, here)
+        elif voucher is not None:
+            self._counter.open_minutes(device, voucher.band, None, now)  # not used up at a seat that is closed now
         if voucher is None or not await asyncio.to_thread(self._store.use, code):
             raise WrongCode("This voucher is not valid: it may be mistyped, already used or expired.")
         await self._open(device, voucher, here)
-        self._recorder.add([SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT[voucher.band]}")])
+        self._recorder.add(
+            [SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT.get(voucher.band, voucher.band)}")]
+        )
 
     async def _open(self, device: Device, voucher: Voucher, here: Session | None) -> None:
         """Begin a session, or extend the guest's own."""
         if here is None or here.ends is None:
-            await self._time.start_session(device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="")
+            await self._time.start_session(
+                device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="", voucher=voucher
+            )
         else:
-            await self._time.extend_session(device.id, voucher.minutes)
+            await self._time.extend_session(device.id, voucher.minutes, VOUCHER_ACTOR, voucher)
 
 
 _BAND_TEXT = {"child": "a child", "adult": "an adult"}
@@ -210,5 +235,5 @@ def _check_same_guest(voucher: Voucher, here: Session) -> None:
     """Raise WrongCode unless the voucher fits the running session: it never changes a session's age band."""
     if here.ends is None:
         raise WrongCode("The session at this seat has no end time, so it does not need a voucher.")
-    if here.profile != f"seat-{voucher.band}":
+    if kind_of(here) != voucher.band:
         raise WrongCode("This voucher is for another kind of session: end this one at the counter first.")

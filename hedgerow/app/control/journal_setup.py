@@ -38,11 +38,14 @@ _WATCH_INTERVAL_S = 2.0
 _PROBE_INTERVAL_S = 1.0
 _ASIDE_EVERY = 5  # probes
 
-CHECKED = ("accounts", "tokens", "grants", "pauses", "sessions", "access_requests", "bonuses", "vouchers", "usage", "policy_changes")
+CHECKED = (
+    *("accounts", "tokens", "grants", "pauses", "sessions", "access_requests", "bonuses", "vouchers", "usage", "policy_changes"),
+    *("counter_entries", "staff"),
+)
 """Tables that are checked at each start. The log of decisions may be large, and its damage shows when it is read or written."""
 FROM_BACKUP = frozenset(
     {"accounts", "policy_changes", "rule_versions", "decisions", "hosts_seen", "hourly", "daily", "devices_seen", "protections_seen"}
-    | {"access_requests", "events", "usage", "bonuses", "vouchers"}
+    | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "staff"}
 )
 """Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
 

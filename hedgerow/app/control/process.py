@@ -24,6 +24,7 @@ from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
+from hedgerow.app.control.counter import CounterService, role_finder
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.event_log import EventLog
@@ -52,6 +53,7 @@ from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.messages import SNAPSHOT_LEVEL, TUNNEL_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, SiteSeen, WorkerMessage
@@ -114,12 +116,13 @@ class ControlProcess:
         self._events = EventReceiver(settings.event_socket)
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
         self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
-        self.time = TimeService(self._publisher)
+        counter = CounterService(self._publisher, CounterStore(store), role_finder(CounterStore(store), self.accounts))
+        self.time = TimeService(self._publisher, counter)
         self.tunnel = TunnelService(settings, lambda: self._publisher.policy)
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
-        self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store))
+        self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store), counter)
         self._ending_notifier = EndingNotifier(
             lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event])
         )

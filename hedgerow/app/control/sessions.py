@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
+from hedgerow.app.control.counter import CounterService, kind_of
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.policies.model import Device, Pause, Policy, Session
-
-SEAT_PROFILES = {"child": "seat-child", "adult": "seat-adult"}
+from hedgerow.journal.access_store import NoSuchEntry, Voucher
+from hedgerow.journal.counter import CounterAction, CounterEntry
+from hedgerow.policies.model import Device, DeviceId, Pause, Policy, Session
 
 
 class SessionService:
-    """The part of `dashboards.api.time.TimeControl` that begins, changes and ends sessions."""
+    """The part of `dashboards.api.time.TimeControl` that begins, changes and ends sessions. Those of seats are written by `counter`."""
 
-    def __init__(self, publisher: SnapshotPublisher) -> None:
-        self._publisher = publisher
+    def __init__(self, publisher: SnapshotPublisher, counter: CounterService) -> None:
+        self._publisher, self._counter = publisher, counter
 
     def sessions(self) -> tuple[Session, ...]:
         view = self._publisher.view
@@ -25,8 +29,9 @@ class SessionService:
         return tuple(each for each in view.rulesets.sessions if each.ends is None or each.ends > now) if view is not None else ()
 
     async def start_session(
-        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str
-    ) -> Session:
+        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str,
+        pays: str | None = None, voucher: Voucher | None = None,
+    ) -> Session:  # fmt: skip
         found = self._device(device)
         if found.is_seat == (person is not None) or (band is None) == (person is None):
             if found.is_seat:
@@ -35,56 +40,98 @@ class SessionService:
         if person is not None and person not in found.sharers:
             raise InvalidInput("%(person)s does not share %(device)s.", device=device, person=person)
         now = time.time()
-        profile = SEAT_PROFILES[band] if band is not None else None
-        session = Session(secrets.token_hex(6), found.id, actor, now, now + minutes * 60 if minutes else None, person, profile, name)
-        if found.is_seat:
-            await asyncio.to_thread(self._publisher.ledger.clear, found.id, actor)
-        await asyncio.to_thread(self._publisher.usage.start_session, session)
+        if band is None:
+            session = Session(secrets.token_hex(6), found.id, actor, now, now + minutes * 60 if minutes else None, person, None, name)
+            await asyncio.to_thread(self._publisher.usage.start_session, session)
+        else:
+            session = await self._start_at_seat(found, actor, band, minutes, name, pays, voucher)
         await self._publisher.put_in_force()
         return session
 
-    async def end_session(self, device: str) -> None:
+    async def _start_at_seat(
+        self, seat: Device, actor: str, kind: str, minutes: float | None, name: str, pays: str | None, voucher: Voucher | None
+    ) -> Session:
+        now, counter = time.time(), self._counter
+        profile = counter.profile_of(kind)
+        minutes = counter.open_minutes(seat, kind, minutes, now)
+        session = Session(secrets.token_hex(6), seat.id, actor, now, now + minutes * 60 if minutes else None, None, profile, name)
+        before = session_at(self.sessions(), seat.id)
+        async with counter.lock:
+            entry = await asyncio.to_thread(counter.opening, session, kind, int(minutes or 0), pays, voucher)
+            entries = [entry] if before is None else [await asyncio.to_thread(counter.ending, before, actor, now), entry]
+            await asyncio.to_thread(self._publisher.ledger.clear, seat.id, actor)
+            await asyncio.to_thread(self._publisher.usage.start_session, session, *entries)
+        return session
+
+    async def end_session(self, device: str, actor: str) -> None:
         found = self._device(device)
-        await asyncio.to_thread(self._publisher.usage.end_session, found.id)
-        if found.is_seat:
-            await asyncio.to_thread(self._publisher.ledger.clear, found.id, "the end of the session")
+        if not found.is_seat:
+            await asyncio.to_thread(self._publisher.usage.end_session, found.id)
+            await self._publisher.put_in_force()
+            return
+        here = session_at(self.sessions(), found.id)
+        if here is None:
+            raise NoSuchEntry(f"there is no session at {device}")
+        unused = await self._resume(found.id, actor)  # the pause is not for the next guest, nor is its time unused
+        if here.ends is not None:
+            here = replace(here, ends=here.ends - unused)
+        async with self._counter.lock:
+            entry = await asyncio.to_thread(self._counter.ending, here, actor, time.time())
+            await asyncio.to_thread(self._publisher.usage.end_session, found.id, entry)
+        await asyncio.to_thread(self._publisher.ledger.clear, found.id, "the end of the session")
         await self._publisher.put_in_force()
 
-    async def extend_session(self, device: str, minutes: float) -> None:
-        await asyncio.to_thread(self._publisher.usage.extend_session, self._device(device).id, minutes * 60)
+    async def extend_session(self, device: str, minutes: float, actor: str, voucher: Voucher | None = None) -> None:
+        found = self._device(device)
+        here = session_at(self.sessions(), found.id)
+        entries: list[CounterEntry] = []
+        if found.is_seat and here is not None:
+            entries = [await asyncio.to_thread(self._counter.extension, here, actor, int(minutes), voucher)]
+        await asyncio.to_thread(self._publisher.usage.extend_session, found.id, minutes * 60, *entries)
         await self._publisher.put_in_force()
 
-    async def move_session(self, device: str, to: str) -> None:
+    async def move_session(self, device: str, to: str, actor: str) -> None:
         source, target = self._device(device), self._device(to)
         if not (source.is_seat and target.is_seat):
             raise InvalidInput("Only guests at seats can move, and only to another seat.")
-        await asyncio.to_thread(self._publisher.usage.move_session, source.id, target.id)
+        entry = _entry(session_at(self.sessions(), source.id), actor, CounterAction.MOVE, target.id)
+        await asyncio.to_thread(self._publisher.usage.move_session, source.id, target.id, *entry)
         await asyncio.to_thread(self._publisher.ledger.move, source.id, target.id)
         await self._publisher.put_in_force()
 
     async def pause_session(self, device: str, actor: str, minutes: float) -> None:
         found, now = self._device(device), time.time()
-        if any(each.device == found.id for each in self._pauses(now)):
+        if any(each.device == found.id for each in _pauses(self._publisher.view, now)):
             raise InvalidInput("%(device)s is paused already.", device=device)
-        await asyncio.to_thread(self._publisher.usage.extend_session, found.id, minutes * 60)
+        entry = _entry(session_at(self.sessions(), found.id), actor, CounterAction.PAUSE)
+        await asyncio.to_thread(self._publisher.usage.extend_session, found.id, minutes * 60, *entry)
         await asyncio.to_thread(self._publisher.ledger.pause, actor, device=found.id, ends=now + minutes * 60)
         await self._publisher.put_in_force()
 
     async def resume_session(self, device: str, actor: str) -> None:
-        found, now = self._device(device), time.time()
-        for pause in self._pauses(now):
-            if pause.device == found.id:
-                await asyncio.to_thread(self._publisher.ledger.resume, actor, device=found.id)
-                if pause.ends is not None:
-                    await asyncio.to_thread(self._publisher.usage.extend_session, found.id, now - pause.ends)
+        found = self._device(device)
+        await self._resume(found.id, actor)
         await self._publisher.put_in_force()
 
-    def _pauses(self, now: float) -> tuple[Pause, ...]:
-        view = self._publisher.view
-        return tuple(each for each in view.rulesets.pauses if each.ends is None or each.ends > now) if view is not None else ()
+    async def _resume(self, seat: DeviceId, actor: str) -> float:
+        """End the pauses of a seat. Returns the seconds that they had added to its session and that are taken away again."""
+        now, here, unused = time.time(), session_at(self.sessions(), seat), 0.0
+        for pause in _pauses(self._publisher.view, now):
+            if pause.device == seat:
+                await asyncio.to_thread(self._publisher.ledger.resume, actor, device=seat)
+                if pause.ends is not None and here is not None:
+                    entry = _entry(here, actor, CounterAction.RESUME)
+                    await asyncio.to_thread(self._publisher.usage.extend_session, seat, now - pause.ends, *entry)
+                    unused += pause.ends - now
+        return unused
 
-    async def reopen_session(self, session_id: str, ends: float | None) -> None:
-        await asyncio.to_thread(self._publisher.usage.reopen_session, session_id, ends)
+    async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
+        undone = await asyncio.to_thread(self._counter.reopening, session_id, actor)
+        entries: list[CounterEntry] = []
+        if undone is not None:  # at a seat, the end is that of before, whatever the form says
+            entry, ends = undone
+            entries = [entry]
+        await asyncio.to_thread(self._publisher.usage.reopen_session, session_id, ends, *entries)
         await self._publisher.put_in_force()
 
     async def accept(self, session_id: str) -> None:
@@ -107,3 +154,19 @@ class SessionService:
         if device is None:
             raise InvalidInput("The policy has no person or device called '%(name)s'.", name=name)
         return device
+
+
+def session_at(sessions: Sequence[Session], device: DeviceId) -> Session | None:
+    """Return the newest of the open sessions at a device."""
+    return next((each for each in reversed(sessions) if each.device == device), None)
+
+
+def _pauses(view: LoadedSnapshot | None, now: float) -> tuple[Pause, ...]:
+    return tuple(each for each in view.rulesets.pauses if each.ends is None or each.ends > now) if view is not None else ()
+
+
+def _entry(session: Session | None, actor: str, action: CounterAction, note: str = "") -> list[CounterEntry]:
+    """Return an entry that costs nothing about a guest's session; none for another session or without one."""
+    if session is None or session.person is not None:
+        return []
+    return [CounterEntry(time.time(), actor, action, session.device, session.id, kind_of(session), note=note)]

@@ -54,6 +54,11 @@ class TimeService(SessionService):
                 "%(name)s has a time budget for %(of)s, but none for %(subject)s.", name=name, of=of, subject=subject or "all use"
             )
 
+    async def pay_session(self, session_id: str, actor: str) -> None:
+        async with self._counter.lock:
+            entry = await asyncio.to_thread(self._counter.payment, session_id, actor)
+            await asyncio.to_thread(self._counter.store.add, entry)
+
     def _account(self, name: str) -> str:
         if name in self._policy.people:
             return f"person:{name}"

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
-from fastapi import Query
+from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.api.schema import Actor, OnDuty, StrictModel
 from hedgerow.dashboards.audit import AuditRow, audit, audit_period
 from hedgerow.dashboards.control import MadeCode, MadeVouchers
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
@@ -71,12 +71,16 @@ def add_code_routes(api: ScopedRouter, control: CodeControl) -> None:
 
 
 class VoucherOrder(StrictModel):
-    """`count` vouchers, each for one session of `minutes` that begins within `valid_days`."""
+    """`count` vouchers, each for one session of `minutes` that begins within `valid_days`.
+
+    `band` is as for a seat. `paid`: the price is taken now, else when the voucher is used.
+    """
 
     count: int = Field(ge=1, le=MAX_VOUCHERS_PER_ORDER)
-    band: Literal["child", "adult"]
+    band: str = Field(max_length=100)
     minutes: int = Field(ge=1, le=24 * 60)
     valid_days: int = Field(30, ge=1, le=366)
+    paid: bool = True
 
 
 class VoucherControl(Protocol):
@@ -88,7 +92,10 @@ class VoucherControl(Protocol):
     async def open(self) -> tuple[VoucherCount, ...]:
         """Return the number of usable vouchers of each kind."""
 
-    async def withdraw(self) -> int:
+    async def credit(self, session_id: str, actor: str) -> MadeVouchers:
+        """Make a voucher for the minutes of an ended session that were paid and not used. Raises `InvalidInput` if there are none."""
+
+    async def withdraw(self, actor: str) -> int:
         """Make all unused vouchers invalid and return their number."""
 
     async def redeem(self, device_id: str, typed: str) -> None:
@@ -99,16 +106,21 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
     """Add the routes."""
 
     @api.serve("POST", "/vouchers", OPERATE, status_code=201)
-    async def make(actor: Actor, order: VoucherOrder) -> MadeVouchers:
+    async def make(actor: OnDuty, order: VoucherOrder) -> MadeVouchers:
         return await control.make(order, actor)
+
+    @api.serve("POST", "/vouchers/credit/{session}", OPERATE, status_code=201)
+    async def credit(actor: OnDuty, session: Annotated[str, Path(max_length=40)]) -> MadeVouchers:
+        """Make a voucher for the minutes of an ended session that were paid and not used."""
+        return await control.credit(session, actor)
 
     @api.serve("GET", "/vouchers", OPERATE, READ)
     async def vouchers() -> tuple[VoucherCount, ...]:
         return await control.open()
 
     @api.serve("DELETE", "/vouchers", OPERATE)
-    async def withdraw() -> dict[str, int]:
-        return {"withdrawn": await control.withdraw()}
+    async def withdraw(actor: OnDuty) -> dict[str, int]:
+        return {"withdrawn": await control.withdraw(actor)}
 
 
 def add_audit_routes(api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], clock: Callable[[], float]) -> None:

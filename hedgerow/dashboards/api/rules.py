@@ -96,7 +96,8 @@ class ScheduleView:
 class TimesView:
     """A person's own budgets and schedules, and the channels and videos of YouTube that are open; none for all.
 
-    `differs` marks a budget for which the policy distinguishes more days than its two numbers tell.
+    `differs` marks a budget for which the policy distinguishes more days than its two numbers tell. `closed` is the reason for which the
+    internet is closed at the moment, empty if it is open; `closed_until` null: until somebody opens it.
     """
 
     name: str
@@ -104,6 +105,8 @@ class TimesView:
     budgets: tuple[BudgetLimit, ...]
     schedules: tuple[ScheduleView, ...]
     youtube: tuple[str, ...]
+    closed: str = ""
+    closed_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,10 @@ class _PeopleRules:
         items = ((each.name, schedule_items(each)) for each in rules.schedules)
         schedules = tuple(ScheduleView(schedule, found.effect, found.names) for schedule, found in items)
         budgets = tuple(limit for limit in budget_limits(rules.budget) if (limit.school, limit.weekend) != (None, None) or limit.differs)
-        return TimesView(name, rules.bedtime is not None, budgets, schedules, rules.content.youtube_only or ())
+        times = self.control.person_times([name]).get(name)
+        closed = times.closed if times is not None else None
+        now = (closed.reason.value, closed.until) if closed is not None else ("", None)
+        return TimesView(name, rules.bedtime is not None, budgets, schedules, rules.content.youtube_only or (), *now)
 
     async def change(self, actor: str, name: str, summary: str, *edits: Edit) -> TimesView:
         await self.editor.change(actor, f"{summary} for {name}", *edits)

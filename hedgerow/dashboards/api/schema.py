@@ -29,6 +29,13 @@ type Actor = Annotated[str, Depends(_actor)]
 """Name of the account or token that makes the request, for the journal."""
 
 
+async def _on_duty(request: Request) -> str:
+    return str(await request.app.state.staff.actor(request.state.principal))
+
+
+type OnDuty = Annotated[str, Depends(_on_duty)]
+"""Name of the member of a café's staff who makes the request, else of the account or token."""
+
 MAX_PAGE = 1000
 type PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="rows of a page")]
 type PageOffset = Annotated[int, Query(ge=0, le=2**31, description="rows before the page")]

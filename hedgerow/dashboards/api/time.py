@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import Path
 from pydantic import Field
 
-from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.api.schema import Actor, OnDuty, StrictModel
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
+from hedgerow.policies.cafe import Payment
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import Session
 from hedgerow.policies.time_model import Bonus
@@ -42,17 +43,20 @@ class TimeControl(Protocol):
         """Give a person or device extra minutes today."""
 
     async def start_session(
-        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str
+        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str, pays: str | None = None
     ) -> Session:
-        """Open a seat for a child or adult, or sign a person in at a shared device."""
+        """Open a seat for a guest of a kind of session, or sign a person in at a shared device.
 
-    async def end_session(self, device: str) -> None:
+        A guest pays before or after; None for what the policy says. A session at a seat ends at its closing time.
+        """
+
+    async def end_session(self, device: str, actor: str) -> None:
         """End a session."""
 
-    async def extend_session(self, device: str, minutes: float) -> None:
-        """Add minutes to a session that has an end, or take them away if they are negative."""
+    async def extend_session(self, device: str, minutes: float, actor: str) -> None:
+        """Add minutes to a session that has an end."""
 
-    async def move_session(self, device: str, to: str) -> None:
+    async def move_session(self, device: str, to: str, actor: str) -> None:
         """Move the guest of a seat to a free one, with the session, grants and pause."""
 
     async def pause_session(self, device: str, actor: str, minutes: float) -> None:
@@ -61,8 +65,11 @@ class TimeControl(Protocol):
     async def resume_session(self, device: str, actor: str) -> None:
         """End the pauses of a seat. Minutes that a pause added and that are not used up are taken away again."""
 
-    async def reopen_session(self, session_id: str, ends: float | None) -> None:
-        """Undo the end of a session within some minutes: it ends at `ends` again."""
+    async def pay_session(self, session_id: str, actor: str) -> None:
+        """Record that a guest pays what is owed for a session. Raises `InvalidInput` if that is nothing."""
+
+    async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
+        """Undo the end of a session within some minutes: it ends at `ends` again, and at a seat when it was to end before."""
 
 
 class BonusOrder(StrictModel):
@@ -74,12 +81,16 @@ class BonusOrder(StrictModel):
 
 
 class SeatOrder(StrictModel):
-    """A guest of an age band at a seat, or a person at a shared device."""
+    """A guest of an age band at a seat, or a person at a shared device.
 
-    band: Literal["child", "adult"] | None = None
+    `band` is child, adult, or the rest of another profile's name after `seat-`. `pays`: by default as the policy says.
+    """
+
+    band: str | None = Field(None, max_length=100)
     person: str | None = Field(None, max_length=_NAME_LIMIT)
     minutes: float | None = Field(None, gt=0, le=60 * 24)
     name: str = Field("", max_length=100)
+    pays: Payment | None = None
 
 
 class ExtendOrder(StrictModel):
@@ -129,30 +140,32 @@ def add_time_routes(api: ScopedRouter, control: TimeControl) -> None:
         return control.sessions()
 
     @api.serve("POST", "/sessions/{device}", OPERATE, status_code=201)
-    async def start_session(actor: Actor, device: Device, order: SeatOrder) -> Session:
-        return await control.start_session(device, actor, person=order.person, band=order.band, minutes=order.minutes, name=order.name)
+    async def start_session(actor: OnDuty, device: Device, order: SeatOrder) -> Session:
+        return await control.start_session(
+            device, actor, person=order.person, band=order.band, minutes=order.minutes, name=order.name, pays=order.pays
+        )
 
     @api.serve("POST", "/sessions/{device}/end", OPERATE, status_code=204)
-    async def end_session(device: Device) -> None:
-        await control.end_session(device)
+    async def end_session(actor: OnDuty, device: Device) -> None:
+        await control.end_session(device, actor)
 
     @api.serve("POST", "/sessions/{device}/extend", OPERATE, status_code=204)
-    async def extend_session(device: Device, order: ExtendOrder) -> None:
-        await control.extend_session(device, order.minutes)
+    async def extend_session(actor: OnDuty, device: Device, order: ExtendOrder) -> None:
+        await control.extend_session(device, order.minutes, actor)
 
     @api.serve("POST", "/sessions/{device}/move", OPERATE, status_code=204)
-    async def move_session(device: Device, order: MoveOrder) -> None:
-        await control.move_session(device, order.to)
+    async def move_session(actor: OnDuty, device: Device, order: MoveOrder) -> None:
+        await control.move_session(device, order.to, actor)
 
     @api.serve("POST", "/sessions/{device}/pause", OPERATE, status_code=204)
-    async def pause_session(actor: Actor, device: Device, order: SeatPauseOrder) -> None:
+    async def pause_session(actor: OnDuty, device: Device, order: SeatPauseOrder) -> None:
         await control.pause_session(device, actor, order.minutes)
 
     @api.serve("POST", "/sessions/{device}/resume", OPERATE, status_code=204)
-    async def resume_session(actor: Actor, device: Device) -> None:
+    async def resume_session(actor: OnDuty, device: Device) -> None:
         await control.resume_session(device, actor)
 
     @api.serve("POST", "/sessions/{session}/reopen", OPERATE, status_code=204)
-    async def reopen_session(session: Annotated[str, Path(max_length=40)], order: ReopenOrder) -> None:
+    async def reopen_session(actor: OnDuty, session: Annotated[str, Path(max_length=40)], order: ReopenOrder) -> None:
         """Undo the end of a session, within some minutes."""
-        await control.reopen_session(session, order.ends)
+        await control.reopen_session(session, order.ends, actor)

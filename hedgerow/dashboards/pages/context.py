@@ -31,11 +31,13 @@ from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
+from hedgerow.dashboards.staff import Staff
 from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.changes import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
 from hedgerow.journal.activity import ActivityReader
+from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.rule_versions import RuleVersions
@@ -87,6 +89,7 @@ class PageContext:
     data_export: DataExport
     clock: Callable[[], float]
     renderer: Renderer
+    staff: Staff
     time: TimeControl | None = None
     codes: CodeControl | None = None
     vouchers: VoucherControl | None = None
@@ -98,6 +101,10 @@ class PageContext:
     @property
     def activity(self) -> ActivityReader:
         return ActivityReader(self.reader.store)
+
+    @property
+    def counter(self) -> CounterStore:
+        return CounterStore(self.reader.store)
 
     @property
     def rule_versions(self) -> RuleVersions:
@@ -112,6 +119,12 @@ class PageContext:
         if self.time is None:
             raise InvalidInput("Time is not counted here.")
         return self.time
+
+    def voucher_control(self) -> VoucherControl:
+        """Return the control of vouchers. Raises `InvalidInput` where there are none."""
+        if self.vouchers is None:
+            raise InvalidInput("Vouchers are not available here.")
+        return self.vouchers
 
     def session_start(self, device: str) -> float:
         """Return the start of the session at a seat, before which the data is another guest's. Blocks on the disk."""

@@ -1,10 +1,11 @@
-"""The counter of a café: seats as tiles, with buttons to open, extend and end sessions; vouchers and the audit."""
+"""The counter of a café: seats as tiles, with buttons to open, extend and end sessions; vouchers, staff, reports and the audit."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Form, Query, Request
@@ -14,15 +15,31 @@ from starlette.responses import Response
 from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherControl, VoucherOrder
 from hedgerow.dashboards.api.time import LATEST
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
-from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.pages.context import COUNTER_PATH, PageGroup, principal_of, redirect_to
-from hedgerow.dashboards.routes import OPERATE, READ, get, post
+from hedgerow.dashboards.control import InvalidInput, MadeVouchers
+from hedgerow.dashboards.guard import local_address, peer_address
+from hedgerow.dashboards.pages.context import COUNTER_PATH, PageContext, PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.pages.graphics import qr_code
+from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
+from hedgerow.dashboards.shifts import ReportDays, entries_csv, session_histories, shift_report
+from hedgerow.dashboards.staff import DEFAULT_ROLE
 from hedgerow.dashboards.words import labels
-from hedgerow.policies.model import Session
+from hedgerow.dashboards.words.languages import Language, language_of
+from hedgerow.journal.counter import CounterAction, CounterEntry
+from hedgerow.policies.cafe import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
+from hedgerow.policies.model import Policy, Session
 
 type Seat = Annotated[str, Form(max_length=253)]
 type Minutes = Annotated[int, Form(ge=1, le=1440)]
-type AgeBand = Literal["child", "adult"]
+type Kind = Annotated[str, Form(max_length=100)]
+
+type SessionId = Annotated[str, Form(max_length=40)]
+type Person = Annotated[str, Query(max_length=100)]
+Day = Annotated[date | None, Query()]
+
+MAX_SESSIONS_SHOWN = 500
+LENGTHS = (30, 60, 90, 120)
+"""Minutes that the counter offers for a session."""
 
 PAUSE_MINUTES = 60
 """Minutes after which a guest's pause ends by itself."""
@@ -30,12 +47,13 @@ PAUSE_MINUTES = 60
 
 @dataclass(frozen=True, slots=True)
 class SeatTile:
-    """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end."""
+    """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without a session."""
 
     seat: str
     session: Session | None
     left: int | None
     pause_ends: float | None = None
+    kind: str = ""
 
 
 class CounterPages(PageGroup):
@@ -46,58 +64,82 @@ class CounterPages(PageGroup):
         self,
         request: Request,
         minutes: Annotated[int, Query(ge=1, le=1440)] = 60,
-        band: AgeBand = "child",
+        band: Annotated[str, Query(max_length=100)] = "child",
+        pays: Payment | None = None,
         ended: Annotated[str, Query(max_length=40)] = "",
         seat: Annotated[str, Query(max_length=253)] = "",
         ends: Annotated[float | None, Query(ge=0, le=LATEST)] = None,
     ) -> Response:
-        """Show the seats. `minutes` and `band` are chosen for the next guest; `ended`, `seat` and `ends` are of a session to be undone."""
-        tiles = await self._tiles()
-        vouchers = await self._context.vouchers.open() if self._context.vouchers is not None else ()
-        choice, undo = {"minutes": minutes, "band": band}, {"session": ended, "seat": seat, "ends": ends}
-        return self._page(request, "counter.html", tiles=tiles, vouchers=vouchers, choice=choice, undo=undo if ended else None)
+        """Show the seats.
+
+        `minutes`, `band` and `pays` are chosen for the next guest; `ended`, `seat` and `ends` are of an ended session.
+        """
+        context, cafe = self._context, self._context.policy().cafe
+        vouchers = await context.vouchers.open() if context.vouchers is not None else ()
+        undo = None
+        if ended:
+            (history,) = session_histories(await run_in_threadpool(context.counter.of_session, ended)) or (None,)
+            undo = {"session": ended, "seat": seat, "ends": ends, "history": history}
+        return self._page(
+            request,
+            "counter.html",
+            tiles=await self._tiles(),
+            kinds=kind_titles(context.policy(), language_of(request)),
+            vouchers=vouchers,
+            choice={"minutes": minutes, "band": band, "pays": pays or cafe.pays},
+            undo=undo,
+            lengths=LENGTHS,
+            cafe=cafe,
+            staff=[row.name for row in await context.staff.members()],
+            on_duty=context.staff.on_duty(principal_of(request)),
+        )
 
     @get(f"{COUNTER_PATH}/seats", OPERATE, READ)
     async def seats(self, request: Request) -> Response:
         """Return the tiles alone, for `live.js`."""
-        return self._page(request, "counter_seats.html", tiles=await self._tiles())
+        kinds = kind_titles(self._context.policy(), language_of(request))
+        return self._page(request, "counter_seats.html", tiles=await self._tiles(), kinds=kinds)
 
     @post(f"{COUNTER_PATH}/open", OPERATE)
-    async def open(self, request: Request, seat: Seat, band: Annotated[AgeBand, Form()], minutes: Minutes) -> Response:
+    async def open(
+        self, request: Request, seat: Seat, band: Kind, minutes: Minutes, pays: Annotated[Payment | None, Form()] = None
+    ) -> Response:
         """Open a session for a guest."""
+        actor = await self._actor(request)
         time = self._context.timekeeper()
-        await time.start_session(seat, principal_of(request).name, person=None, band=band, minutes=minutes, name="")
-        return redirect_to(f"{COUNTER_PATH}?minutes={minutes}&band={band}")
+        await time.start_session(seat, actor, person=None, band=band, minutes=minutes, name="", pays=pays)
+        chosen = {"minutes": minutes, "band": band} | ({"pays": pays.value} if pays is not None else {})
+        return redirect_to(f"{COUNTER_PATH}?{urlencode(chosen)}")
 
     @post(f"{COUNTER_PATH}/extend", OPERATE)
-    async def extend(self, seat: Seat, minutes: Minutes) -> Response:
+    async def extend(self, request: Request, seat: Seat, minutes: Minutes) -> Response:
         """Add minutes to a session."""
-        await self._context.timekeeper().extend_session(seat, minutes)
+        await self._context.timekeeper().extend_session(seat, minutes, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/move", OPERATE)
-    async def move(self, seat: Seat, to: Seat) -> Response:
+    async def move(self, request: Request, seat: Seat, to: Seat) -> Response:
         """Move a guest to a free seat."""
-        await self._context.timekeeper().move_session(seat, to)
+        await self._context.timekeeper().move_session(seat, to, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/pause", OPERATE)
     async def pause(self, request: Request, seat: Seat) -> Response:
         """Close a seat while its guest is away; the session's time stands still."""
-        await self._context.timekeeper().pause_session(seat, principal_of(request).name, PAUSE_MINUTES)
+        await self._context.timekeeper().pause_session(seat, await self._actor(request), PAUSE_MINUTES)
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/resume", OPERATE)
     async def resume(self, request: Request, seat: Seat) -> Response:
-        await self._context.timekeeper().resume_session(seat, principal_of(request).name)
+        await self._context.timekeeper().resume_session(seat, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/end", OPERATE)
-    async def end(self, seat: Seat) -> Response:
+    async def end(self, request: Request, seat: Seat) -> Response:
         """End a session, and offer to undo that."""
-        time = self._context.timekeeper()
+        time, actor = self._context.timekeeper(), await self._actor(request)
         here = next((each for each in reversed(time.sessions()) if each.device == seat), None)
-        await time.end_session(seat)
+        await time.end_session(seat, actor)
         if here is None:
             return redirect_to(COUNTER_PATH)
         undo = {"ended": here.id, "seat": seat} | ({"ends": f"{here.ends:.0f}"} if here.ends is not None else {})
@@ -105,10 +147,11 @@ class CounterPages(PageGroup):
 
     @post(f"{COUNTER_PATH}/reopen", OPERATE)
     async def reopen(
-        self, session: Annotated[str, Form(max_length=40)], ends: Annotated[float | None, Form(ge=0, le=LATEST)] = None
-    ) -> Response:
+        self, request: Request, session: Annotated[str, Form(max_length=40)],
+        ends: Annotated[float | None, Form(ge=0, le=LATEST)] = None,
+    ) -> Response:  # fmt: skip
         """Undo the end of a session."""
-        await self._context.timekeeper().reopen_session(session, ends)
+        await self._context.timekeeper().reopen_session(session, ends, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/vouchers", OPERATE)
@@ -116,18 +159,18 @@ class CounterPages(PageGroup):
         self,
         request: Request,
         count: Annotated[int, Form(ge=1, le=MAX_VOUCHERS_PER_ORDER)],
-        band: Annotated[AgeBand, Form()],
+        band: Kind,
         minutes: Minutes,
         valid_days: Annotated[int, Form(ge=1, le=366)] = 30,
+        paid: Annotated[bool, Form()] = True,
     ) -> Response:
         """Show a sheet of new codes, once."""
-        order = VoucherOrder(count=count, band=band, minutes=minutes, valid_days=valid_days)
-        made = await self._vouchers().make(order, principal_of(request).name)
-        return self._page(request, "vouchers.html", codes=made.codes, voucher=made.voucher)
+        order = VoucherOrder(count=count, band=band, minutes=minutes, valid_days=valid_days, paid=paid)
+        return _voucher_sheet(self._context, request, await self._vouchers().make(order, await self._actor(request)))
 
     @post(f"{COUNTER_PATH}/vouchers/withdraw", OPERATE)
-    async def withdraw_vouchers(self) -> Response:
-        await self._vouchers().withdraw()
+    async def withdraw_vouchers(self, request: Request) -> Response:
+        await self._vouchers().withdraw(await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
@@ -137,10 +180,11 @@ class CounterPages(PageGroup):
         headers = {"Content-Disposition": 'attachment; filename="hedgerow-audit.csv"'}
         return Response(audit_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
+    async def _actor(self, request: Request) -> str:
+        return await self._context.staff.actor(principal_of(request))
+
     def _vouchers(self) -> VoucherControl:
-        if self._context.vouchers is None:
-            raise InvalidInput("Vouchers are not available here.")
-        return self._context.vouchers
+        return self._context.voucher_control()
 
     async def _tiles(self) -> list[SeatTile]:
         """Return the seats in natural order: seat-2 before seat-10."""
@@ -151,10 +195,125 @@ class CounterPages(PageGroup):
         return [_tile(seat, sessions.get(seat), pauses.get(seat), now) for seat in sorted(seats, key=_natural)]
 
 
+class ShiftPages(PageGroup):
+    """Reports, receipts, payments and staff of the counter."""
+
+    @get(f"{COUNTER_PATH}/report", OPERATE, READ)
+    async def report(self, request: Request, first: Day = None, last: Day = None, person: Person = "") -> Response:
+        """Show some days in numbers, and their sessions."""
+        context, policy = self._context, self._context.policy()
+        period, entries = await self._entries(first, last, person)
+        return self._page(
+            request,
+            "counter_report.html",
+            period=period,
+            person=person,
+            people=sorted({row.name for row in await context.staff.members()} | {each.actor for each in entries} | {person} - {""}),
+            report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles)),
+            histories=session_histories(entries)[:MAX_SESSIONS_SHOWN],
+            refusals=[each for each in entries if each.action is CounterAction.WRONG_PIN],
+            kinds=kind_titles(policy, language_of(request)),
+            cafe=policy.cafe,
+        )
+
+    @get(f"{COUNTER_PATH}/report.csv", OPERATE, READ)
+    async def report_csv(self, first: Day = None, last: Day = None, person: Person = "") -> Response:
+        """Return every entry of some days."""
+        period, entries = await self._entries(first, last, person)
+        text = entries_csv(entries, labels.zone(self._context.policy().network.timezone))
+        headers = {"Content-Disposition": f'attachment; filename="hedgerow-counter-{period.first}.csv"'}
+        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+    @get(f"{COUNTER_PATH}/receipt", OPERATE, READ)
+    async def receipt(self, request: Request, session: Annotated[str, Query(max_length=40)] = "") -> Response:
+        """Show what a session cost, to print."""
+        entries = await run_in_threadpool(self._context.counter.of_session, session)
+        if not entries:
+            raise InvalidInput("There is no such session.")
+        policy = self._context.policy()
+        kinds = kind_titles(policy, language_of(request))
+        return self._page(request, "counter_receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe)
+
+    @post(f"{COUNTER_PATH}/pay", OPERATE)
+    async def pay(self, request: Request, session: SessionId) -> Response:
+        """Record that a guest pays what is owed."""
+        actor = await self._context.staff.actor(principal_of(request))
+        await self._context.timekeeper().pay_session(session, actor)
+        return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
+
+    @post(f"{COUNTER_PATH}/credit", OPERATE)
+    async def credit(self, request: Request, session: SessionId) -> Response:
+        """Show a voucher for the minutes that were paid and not used, once."""
+        actor = await self._context.staff.actor(principal_of(request))
+        return _voucher_sheet(self._context, request, await self._context.voucher_control().credit(session, actor))
+
+    @post(f"{COUNTER_PATH}/duty", OPERATE)
+    async def begin_duty(
+        self, request: Request, name: Annotated[str, Form(max_length=100)], pin: Annotated[str, Form(max_length=40)]
+    ) -> Response:
+        """Put somebody on duty in this browser."""
+        if self._context.control.device_at(peer_address(request.scope)) is None:
+            raise InvalidInput("A PIN works on this network only.")
+        await self._context.staff.begin(principal_of(request), name, pin)
+        return redirect_to(COUNTER_PATH)
+
+    @post(f"{COUNTER_PATH}/leave", OPERATE)
+    async def end_duty(self, request: Request) -> Response:
+        """Let nobody be on duty in this browser."""
+        self._context.staff.leave(principal_of(request))
+        return redirect_to(COUNTER_PATH)
+
+    @get(f"{COUNTER_PATH}/staff", ADMIN)
+    async def staff(self, request: Request) -> Response:
+        roles = [*self._context.policy().cafe.roles] or [DEFAULT_ROLE]
+        return self._page(request, "counter_members.html", members=await self._context.staff.members(), roles=roles)
+
+    @post(f"{COUNTER_PATH}/staff", ADMIN)
+    async def put_staff(
+        self, name: Annotated[str, Form(max_length=100)], pin: Annotated[str, Form(max_length=40)],
+        role: Annotated[str, Form(max_length=40)] = DEFAULT_ROLE,
+    ) -> Response:  # fmt: skip
+        """Add somebody, or change their role and PIN."""
+        with at_field("pin"):
+            await self._context.staff.put(name, role, pin)
+        return redirect_to(f"{COUNTER_PATH}/staff")
+
+    @post(f"{COUNTER_PATH}/staff/remove", ADMIN)
+    async def remove_staff(self, name: Annotated[str, Form(max_length=100)]) -> Response:
+        await self._context.staff.remove(name)
+        return redirect_to(f"{COUNTER_PATH}/staff")
+
+    async def _entries(self, first: date | None, last: date | None, person: str) -> tuple[ReportDays, tuple[CounterEntry, ...]]:
+        context = self._context
+        period = ReportDays.of(first, last, context.policy().network.timezone, context.clock())
+        return period, await run_in_threadpool(context.counter.entries, period.since, period.before, person or None)
+
+
+def kind_titles(policy: Policy, reader: Language) -> dict[str, tuple[str, bool]]:
+    """Return the title of each kind of session, and whether it is for adults."""
+    titles = {"child": reader.gettext("Child"), "adult": reader.gettext("Adult")}
+    return {
+        kind: (titles.get(kind) or reader.gettext(policy.profiles[SEAT_PREFIX + kind].title or kind), is_adult_kind(kind, policy.profiles))
+        for kind in session_kinds(policy.profiles)
+    }
+
+
+def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -> Response:
+    """Return a page of new vouchers. Their QR codes lead a guest's phone to the seat's page, with the code filled in."""
+    policy = context.policy()
+    page = f"http://{context.control.reached_at(local_address(request.scope) or '127.0.0.1')}/device"
+    rows = list(zip(made.codes, made.serials or [""] * len(made.codes), strict=True))
+    kinds = kind_titles(policy, language_of(request))
+    return context.renderer.page(
+        request, "vouchers.html", rows=rows, voucher=made.voucher, cafe=policy.cafe, kinds=kinds,
+        code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}"),
+    )  # fmt: skip
+
+
 def _tile(seat: str, session: Session | None, pause_ends: float | None, now: float) -> SeatTile:
     stands_still = max(0.0, pause_ends - now) if pause_ends is not None else 0.0
     left = labels.minutes_left(session.ends - stands_still if session.ends is not None else None, now) if session is not None else None
-    return SeatTile(seat, session, left, pause_ends)
+    return SeatTile(seat, session, left, pause_ends, (session.profile or "").removeprefix(SEAT_PREFIX) if session is not None else "")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -56,7 +56,10 @@ class OwnDevicePages(PageGroup):
         self._ask_limit = AttemptLimiter()
 
     @get("/device", DEVICES)
-    async def device(self, request: Request, asked: Annotated[str, Query(max_length=253)] = "") -> Response:
+    async def device(
+        self, request: Request, asked: Annotated[str, Query(max_length=253)] = "", voucher: Annotated[str, Query(max_length=20)] = ""
+    ) -> Response:
+        """Show the page. `voucher` is a code to fill in, from the QR code of a voucher."""
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
         mine = await run_in_threadpool(self._read, view.device, view.person)
@@ -66,6 +69,7 @@ class OwnDevicePages(PageGroup):
             request,
             "device.html",
             asked=parse_host(asked) or "",
+            typed=voucher,
             used=request.query_params.get("used", ""),
             state=_state(view, mine),
             view=view,

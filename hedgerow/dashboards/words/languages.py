@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_skeleton, format_time, format_timedelta, get_day_names
+from babel.dates import format_date, format_datetime, format_skeleton, format_time, format_timedelta, get_day_names
 from babel.lists import format_list
-from babel.numbers import format_decimal
+from babel.numbers import format_currency, format_decimal, get_currency_precision
 from starlette.requests import HTTPConnection
 
 from hedgerow.policies.text.locales import LANGUAGES, read_translations, text_direction
@@ -53,6 +54,16 @@ class Language:
         """Format a number."""
         return str(format_decimal(value, locale=self.locale))
 
+    def money(self, amount: int, currency: str) -> str:
+        """Format an amount in a currency's smallest unit; the bare number without a currency.
+
+        >>> language("de").money(250, "EUR"), language("en").money(250, "JPY"), language("en").money(3, "")
+        ('2,50\xa0€', 'JP¥250', '3')
+        """
+        if not currency:
+            return self.number(amount)
+        return str(format_currency(Decimal(amount).scaleb(-get_currency_precision(currency)), currency, locale=self.locale))
+
     def clock(self, at: float, now: float, where: ZoneInfo) -> str:
         """Format an instant: the time if today, day and time if this year, else the date."""
         moment, today = datetime.fromtimestamp(at, where), datetime.fromtimestamp(now, where)
@@ -61,6 +72,10 @@ class Language:
         if moment.year == today.year:
             return f"{format_skeleton('MMMd', moment, locale=self.locale)} {format_time(moment, 'short', locale=self.locale)}"
         return str(format_skeleton("yMMMd", moment, locale=self.locale))
+
+    def date_and_time(self, at: float, timezone: str) -> str:
+        """Format an instant with its whole date."""
+        return str(format_datetime(datetime.fromtimestamp(at, ZoneInfo(timezone)), "short", locale=self.locale))
 
     def duration(self, seconds: float) -> str:
         """Format a duration in its largest suitable unit."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, create_model, model_validator
 
+from hedgerow.policies.cafe import Payment
 from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
@@ -316,6 +317,41 @@ class RawList(RawModel):
     refresh: str | None = Field(None, description="How long a copy can be relied on, such as `12h`, `1d` or `2w`.")
 
 
+def _price_of_an_hour(value: object) -> object:
+    return {"60": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_Price = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+_Lengths = dict[Annotated[int, Field(ge=1, le=1440)], _Price]
+RawTariff = Annotated[
+    _Lengths,
+    BeforeValidator(_price_of_an_hour),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "object", "additionalProperties": {"type": "integer"}}]}),
+]
+"""A price per hour, or prices by minutes."""
+
+
+class RawRole(RawModel):
+    """Limits of one person's day at a café's counter; without a number there is no limit."""
+
+    adult_sessions: Rate | None = Field(None, description="Sessions that are opened as an adult's.")
+    adult_vouchers: Rate | None = Field(None, description="Vouchers that are printed for adults.")
+    early_ends: Rate | None = Field(None, description="Sessions that are ended before their time is over.")
+
+
+class RawCafe(RawModel):
+    """A café's counter. Amounts are integers in the currency's smallest unit, such as cents."""
+
+    name: str = Field("", max_length=80, description="Name on vouchers, receipts and reports.")
+    currency: str | None = Field(None, description="Three letters (ISO 4217), such as `EUR`; needed with prices.")
+    prices: dict[str, RawTariff] = Field({}, description="Price per hour, or prices by minutes, for each kind of session.")
+    voucher_prices: dict[str, RawTariff] = Field({}, description="The same for vouchers; by default those of sessions.")
+    pay: Payment | None = Field(None, description="`before` (the default) or `after` the session.")
+    roles: Annotated[dict[str, RawRole], BeforeValidator(_empty_mappings)] = Field(
+        {}, description="Roles of staff, by name, with the limits of one person's day."
+    )
+
+
 class RawReceiver(RawModel):
     """A receiver of notices: topics (default: all), language, quiet hours, and times of the digest and the weekly report."""
 
@@ -340,5 +376,6 @@ class RawPolicy(RawRules):
     include: Texts = Field([], description="Further policy files beside this one, such as `people/*.yaml`.")
     code_of_conduct: str | None = Field(None, description="Text file that a guest accepts before a session.")
     unopened_seats: UnopenedSeatAccess | None = Field(None, description="Access at a café's seat that has no session.")
+    cafe: RawCafe | None = Field(None, description="A café's counter: its name, prices, and what its staff may do.")
     phrase_lists: Texts = Field([], description="Files of weighted phrases in e2guardian's format, beside the policy file.")
     notices: Annotated[dict[str, RawReceiver], BeforeValidator(_empty_mappings)] = Field({}, description="Receivers of notices, by name.")

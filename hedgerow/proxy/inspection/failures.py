@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NO_ADDRESS = "the name has no address"
+NOT_RESOLVED = "no upstream resolver answers"
 NOT_REACHABLE = "the address is not reachable through the proxy"
 NOT_SERVED = "this destination is not served"
 CERTIFICATE_ASKED = "the site asks for a client certificate: open it again, and it will not be inspected"
@@ -16,6 +17,8 @@ def failure_key(status: int, message: str) -> str:
 
     >>> failure_key(502, "Certificate verify failed: self-signed certificate"), failure_key(502, "Connection killed: " + NO_ADDRESS)
     ('bad-certificate', 'no-address')
+    >>> failure_key(502, "Connection killed: " + NOT_RESOLVED)
+    'busy'
     """
     if status < 500:
         return "bad-request"
@@ -26,6 +29,8 @@ def failure_key(status: int, message: str) -> str:
     text = message.lower()
     if NO_ADDRESS in text:
         return "no-address"
+    if NOT_RESOLVED in text:
+        return "busy"
     if NOT_REACHABLE in text or NOT_SERVED in text:
         return "not-reachable"
     if "certificate" in text:

@@ -14,7 +14,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.http_head import parse_authority
 from hedgerow.proxy.inspection.clients import ClientRegistry
-from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, NOT_SERVED
+from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, NOT_RESOLVED, NOT_SERVED
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.policy import Counters, ResolvedHostCache
 
@@ -94,5 +94,5 @@ class OriginPolicy:
                 blocks[number] = ResolutionBlock(ruleset, request, resolved.decision)
                 raise OriginError(f"blocked behind a name ({number})")
         if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
-            raise OriginError(NO_ADDRESS)
+            raise OriginError(NOT_RESOLVED if resolved.failed else NO_ADDRESS)
         return resolved.addresses

@@ -71,6 +71,7 @@ class Nothing:
 class Found:
     addresses: tuple[str, ...]
     decision: Decision = ALLOWED
+    failed: bool = False
 
 
 def decide(_ruleset: Ruleset, request: Request) -> Decision:

@@ -77,7 +77,10 @@ class Printed:
     async def open(self) -> tuple[VoucherCount, ...]:
         return ()
 
-    async def withdraw(self) -> int:
+    async def credit(self, session_id: str, actor: str) -> MadeVouchers:
+        raise InvalidInput("This session has no minutes that were paid and not used.")
+
+    async def withdraw(self, actor: str) -> int:
         return 0
 
     async def redeem(self, device_id: str, typed: str) -> None:
@@ -282,7 +285,7 @@ class CountedTime:
         return Bonus("b", f"person:{name}", subject, minutes, actor, NOW)
 
     async def start_session(
-        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str
+        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str, pays: str | None = None
     ) -> Session:
         if not device.startswith("seat"):
             raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
@@ -290,26 +293,29 @@ class CountedTime:
         self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, person, f"seat-{band}", name)
         return self.seated[device]
 
-    async def end_session(self, device: str) -> None:
+    async def end_session(self, device: str, actor: str) -> None:
         here = self._seated(device)
         self.ended[here.id] = self.seated.pop(device)
 
-    async def extend_session(self, device: str, minutes: float) -> None:
+    async def extend_session(self, device: str, minutes: float, actor: str) -> None:
         here = self._seated(device)
         assert here.ends is not None
         self.seated[device] = replace(here, ends=here.ends + minutes * 60)
 
-    async def move_session(self, device: str, to: str) -> None:
+    async def move_session(self, device: str, to: str, actor: str) -> None:
         self.seated[to] = replace(self._seated(device), device=DeviceId(to))
         del self.seated[device]
 
     async def pause_session(self, device: str, actor: str, minutes: float) -> None:
-        await self.extend_session(device, minutes)
+        await self.extend_session(device, minutes, actor)
 
     async def resume_session(self, device: str, actor: str) -> None:
         self._seated(device)
 
-    async def reopen_session(self, session_id: str, ends: float | None) -> None:
+    async def pay_session(self, session_id: str, actor: str) -> None:
+        raise InvalidInput("Nothing is left to pay for this session.")
+
+    async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
         if session_id not in self.ended:
             raise InvalidInput("There is no such session.")
         here = self.ended.pop(session_id)

@@ -46,6 +46,8 @@ PAGES = (
     *(
         "/",
         "/counter",
+        "/counter/report",
+        "/counter/staff",
         "/people",
         "/people/mia",
         "/devices",

@@ -1,0 +1,83 @@
+"""API of a café's counter: its entries, reports, payments and staff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from hedgerow.dashboards.api.schema import OnDuty, StrictModel
+from hedgerow.dashboards.api.time import TimeControl
+from hedgerow.dashboards.control import Control
+from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
+from hedgerow.dashboards.shifts import ReportDays, ShiftReport, shift_report
+from hedgerow.dashboards.staff import DEFAULT_ROLE, Staff
+from hedgerow.journal.counter import CounterEntry, CounterStore
+from hedgerow.journal.reader import JournalReader
+from hedgerow.policies.cafe import is_adult_kind
+
+
+@dataclass(frozen=True, slots=True)
+class StaffView:
+    """Somebody who works at the counter."""
+
+    name: str
+    role: str
+    created_at: float
+
+
+class StaffOrder(StrictModel):
+    """A role, and a PIN of 4 to 12 digits."""
+
+    role: str = Field(DEFAULT_ROLE, max_length=40)
+    pin: str = Field(max_length=40)
+
+
+type StaffName = Annotated[str, Path(max_length=60)]
+type Day = Annotated[date | None, Query(description="a day of business, which begins at 5:00; by default today")]
+type Person = Annotated[str | None, Query(max_length=100, description="somebody who works at the counter; by default everybody")]
+
+
+def add_counter_routes(
+    api: ScopedRouter, reader: JournalReader, control: Control, time: TimeControl, staff: Staff, clock: Callable[[], float]
+) -> None:
+    """Add the routes."""
+    store = CounterStore(reader.store)
+
+    async def entries_of(first: date | None, last: date | None, person: str | None) -> tuple[CounterEntry, ...]:
+        period = ReportDays.of(first, last, control.policy().network.timezone, clock())
+        return await run_in_threadpool(store.entries, period.since, period.before, person)
+
+    @api.serve("GET", "/counter/entries", OPERATE, READ)
+    async def entries(first: Day = None, last: Day = None, person: Person = None) -> tuple[CounterEntry, ...]:
+        """Return what was done at the counter, in order. Amounts are in the smallest unit of their currency."""
+        return await entries_of(first, last, person)
+
+    @api.serve("GET", "/counter/report", OPERATE, READ)
+    async def report(first: Day = None, last: Day = None, person: Person = None) -> ShiftReport:
+        """Return the same in numbers."""
+        policy = control.policy()
+        return shift_report(await entries_of(first, last, person), lambda kind: is_adult_kind(kind, policy.profiles))
+
+    @api.serve("POST", "/counter/payments/{session}", OPERATE, status_code=204)
+    async def pay(actor: OnDuty, session: Annotated[str, Path(max_length=40)]) -> None:
+        """Record that a guest pays what is owed for a session."""
+        await time.pay_session(session, actor)
+
+    @api.serve("GET", "/staff", ADMIN)
+    async def members() -> tuple[StaffView, ...]:
+        return tuple(StaffView(row.name, row.role, row.created_at) for row in await staff.members())
+
+    @api.serve("PUT", "/staff/{name}", ADMIN, status_code=204)
+    async def put(name: StaffName, order: StaffOrder) -> None:
+        """Add somebody to the staff, or change their role and PIN."""
+        await staff.put(name, order.role, order.pin)
+
+    @api.serve("DELETE", "/staff/{name}", ADMIN, status_code=204)
+    async def remove(name: StaffName) -> None:
+        await staff.remove(name)

@@ -1,0 +1,186 @@
+"""Reports of a café's counter, made of its entries alone: a shift or a day in numbers, and its sessions. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.journal.counter import CounterAction, CounterEntry
+from hedgerow.policies.cafe import Payment, business_day, business_day_start
+
+_EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
+_ENTRY_FIELDS = ("actor", "action", "seat", "session", "kind", "minutes", "count", "due", "taken", "currency", "note")
+
+
+MAX_DAYS = 400
+_FIRST_YEAR, _LAST_YEAR = 1970, 2100
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDays:
+    """Days of business from `first` to `last`, and their instants: from `since` until `before`."""
+
+    first: date
+    last: date
+    since: float
+    before: float
+
+    @classmethod
+    def of(cls, first: date | None, last: date | None, timezone: str, now: float) -> ReportDays:
+        """Return a period of at most `MAX_DAYS` days; by default today, or the one day that is given.
+
+        >>> ReportDays.of(None, date(2026, 11, 27), "UTC", 0.0)
+        ReportDays(first=datetime.date(2026, 11, 27), last=datetime.date(2026, 11, 27), since=1795755600.0, before=1795842000.0)
+        """
+        zone = ZoneInfo(timezone)
+        last = last or first or business_day(now, zone)
+        first = first or last
+        if first > last or (last - first).days >= MAX_DAYS:
+            raise InvalidInput("Choose at most %(days)s days, of which the first does not come after the last.", days=MAX_DAYS)
+        if not _FIRST_YEAR <= first.year <= last.year <= _LAST_YEAR:
+            raise InvalidInput("Choose days of this century.")
+        return cls(first, last, business_day_start(first, zone), business_day_start(last + timedelta(days=1), zone))
+
+
+@dataclass(frozen=True, slots=True)
+class KindTotals:
+    """Sessions or vouchers of one kind: their number, minutes and value. Minutes that were added or not used count."""
+
+    kind: str
+    count: int
+    minutes: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftReport:
+    """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency."""
+
+    sessions: tuple[KindTotals, ...]
+    vouchers: tuple[KindTotals, ...]
+    vouchers_used: int
+    adult_sessions: int
+    early_ends: int
+    credits: int
+    wrong_pins: int
+    takings: dict[str, int]
+
+
+@dataclass(slots=True)
+class SessionHistory:
+    """A session as its entries tell. `owed` is what is still to be paid; `ended` None: by itself, or not yet."""
+
+    id: str
+    seat: str
+    kind: str
+    opened: float
+    actor: str
+    ended: float | None = None
+    ended_by: str = ""
+    minutes: int = 0
+    owed: int = 0
+    paid: int = 0
+    currency: str = ""
+    entries: list[CounterEntry] = field(default_factory=list)
+
+    @property
+    def unused(self) -> int:
+        """Return the minutes that were paid before and not used, for which there is no voucher yet."""
+        last = self.entries[-1]
+        return last.minutes if last.action is CounterAction.END and self.entries[0].note != Payment.AFTER else 0
+
+
+def shift_report(entries: Iterable[CounterEntry], is_adult: Callable[[str], bool]) -> ShiftReport:
+    """Return the report of these entries."""
+    listed = list(entries)
+    begun = [
+        each for each in listed if each.action is CounterAction.OPEN or (each.action is CounterAction.REDEEM and _begins(each, listed))
+    ]
+    changes = [each for each in listed if each.session]
+    takings: Counter[str] = Counter()
+    for each in listed:
+        if each.taken:
+            takings[each.currency] += each.taken
+    return ShiftReport(
+        _totals(begun, changes),
+        _totals(printed := [each for each in listed if each.action is CounterAction.PRINT], printed),
+        _count(listed, CounterAction.REDEEM),
+        sum(is_adult(each.kind) for each in begun),
+        sum(_EARLY.get(each.action, 0) for each in listed if each.minutes > 0),
+        _count(listed, CounterAction.CREDIT),
+        _count(listed, CounterAction.WRONG_PIN),
+        dict(takings),
+    )
+
+
+def _count(entries: Iterable[CounterEntry], action: CounterAction) -> int:
+    return sum(each.count for each in entries if each.action is action)
+
+
+def _begins(entry: CounterEntry, entries: Iterable[CounterEntry]) -> bool:
+    """Tell whether a voucher began a session, rather than extended one."""
+    return next((each.id for each in entries if each.session == entry.session), 0) == entry.id
+
+
+def _totals(counted: Iterable[CounterEntry], valued: Iterable[CounterEntry]) -> tuple[KindTotals, ...]:
+    counts: Counter[str] = Counter()
+    minutes: defaultdict[str, int] = defaultdict(int)
+    values: defaultdict[str, int] = defaultdict(int)
+    for each in counted:
+        counts[each.kind] += each.count
+    for each in valued:
+        minutes[each.kind] += _minutes(each) * each.count
+        values[each.kind] += each.due
+    return tuple(KindTotals(kind, counts[kind], minutes[kind], values[kind]) for kind in sorted({*counts, *minutes}))
+
+
+def _minutes(entry: CounterEntry) -> int:
+    """Return the minutes that an entry adds to what a guest has."""
+    match entry.action:
+        case CounterAction.OPEN | CounterAction.REDEEM | CounterAction.EXTEND | CounterAction.PRINT | CounterAction.REOPEN:
+            return entry.minutes
+        case CounterAction.END:
+            return -entry.minutes
+        case _:
+            return 0
+
+
+def session_histories(entries: Iterable[CounterEntry]) -> tuple[SessionHistory, ...]:
+    """Return the sessions that entries are about, the newest first."""
+    found: dict[str, SessionHistory] = {}
+    for each in entries:
+        if not each.session:
+            continue
+        history = found.setdefault(each.session, SessionHistory(each.session, each.seat, each.kind, each.at, each.actor))
+        history.seat = each.note if each.action is CounterAction.MOVE else each.seat
+        history.minutes += _minutes(each)
+        history.owed += each.due - each.taken
+        history.paid += each.taken
+        history.currency = each.currency or history.currency
+        history.entries.append(each)
+        if each.action is CounterAction.END:
+            history.ended, history.ended_by = each.at, each.actor
+        elif each.action is CounterAction.REOPEN:
+            history.ended, history.ended_by = None, ""
+    return tuple(reversed(found.values()))
+
+
+def entries_csv(entries: Iterable[CounterEntry], zone: ZoneInfo) -> str:
+    """Return entries as CSV (RFC 4180), with times of the site's zone. Spreadsheets take no text as a formula."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["number", "at", *_ENTRY_FIELDS])
+    for each in entries:
+        at = datetime.fromtimestamp(each.at, zone).isoformat(timespec="seconds")
+        writer.writerow([each.id, at, *(_cell(getattr(each, name)) for name in _ENTRY_FIELDS)])
+    return text.getvalue()
+
+
+def _cell(value: str | int) -> str | int:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value

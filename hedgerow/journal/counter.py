@@ -1,0 +1,128 @@
+"""A café's counter: what was done there, by whom and for how much, and the staff who may do it.
+
+Entries are only ever added. What changes a session or makes vouchers is written in the same transaction as its entry, so that a report
+made of the entries is complete. Amounts are integers in the currency's smallest unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import counter_entries, staff
+
+_ENTRY = counter_entries.c
+
+
+class CounterAction(StrEnum):
+    """Kind of an entry."""
+
+    OPEN = "open"  # a session begins
+    REDEEM = "redeem"  # a voucher begins or extends a session; `note` is its serial
+    EXTEND = "extend"
+    MOVE = "move"  # `note` is the new seat
+    PAUSE = "pause"
+    RESUME = "resume"
+    END = "end"  # `minutes` are unused; `note` is the instant at which the session would have ended
+    REOPEN = "reopen"
+    PAY = "pay"
+    PRINT = "print"  # vouchers
+    CREDIT = "credit"  # a voucher for the unused minutes of a session
+    WITHDRAW = "withdraw"  # all unused vouchers
+    DUTY = "duty"  # somebody begins to work at the counter
+    WRONG_PIN = "wrong-pin"  # `note` is the name
+
+
+@dataclass(frozen=True, slots=True)
+class CounterEntry:
+    """One thing that was done. `due` is what a guest owes more by it, `taken` what was paid with it. `id` is given by the store."""
+
+    at: float
+    actor: str
+    action: CounterAction
+    seat: str = ""
+    session: str = ""
+    kind: str = ""
+    minutes: int = 0
+    count: int = 1
+    due: int = 0
+    taken: int = 0
+    currency: str = ""
+    note: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StaffRow:
+    """Somebody who works at the counter. `pin` is an argon2 hash."""
+
+    name: str
+    role: str
+    created_at: float
+    pin: str
+
+
+def write_entry(store: Store, connection: Connection, entry: CounterEntry) -> int:
+    """Write an entry in the transaction of a connection. Returns its id."""
+    row = {name: value for name, value in asdict(entry).items() if name != "id"}
+    key = connection.execute(store.insert(counter_entries).values(row)).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
+def balance(entries: Iterable[CounterEntry]) -> int:
+    """Return what a guest still owes, from all entries of a session."""
+    return sum(each.due - each.taken for each in entries)
+
+
+def _entry(row: Row[Any]) -> CounterEntry:
+    return CounterEntry(**{**row._mapping, "action": CounterAction(row.action)})
+
+
+class CounterStore:
+    """Every method waits for the disk: call it from a thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, entry: CounterEntry) -> int:
+        with self._store.begin() as connection:
+            return write_entry(self._store, connection, entry)
+
+    def entries(self, since: float, before: float, actor: str | None = None) -> tuple[CounterEntry, ...]:
+        """Return the entries from `since` until `before`, of one person or of all, in their order."""
+        query = self._store.select(counter_entries).where(_ENTRY.at >= since, _ENTRY.at < before)
+        if actor is not None:
+            query = query.where(_ENTRY.actor == actor)
+        rows = self._store.rows(query.order_by(_ENTRY.id))
+        return tuple(_entry(row) for row in rows)
+
+    def of_session(self, session: str) -> tuple[CounterEntry, ...]:
+        """Return the entries of a session, in their order."""
+        rows = self._store.rows(self._store.select(counter_entries).where(_ENTRY.session == session).order_by(_ENTRY.id))
+        return tuple(_entry(row) for row in rows)
+
+    def count(self, actor: str, action: CounterAction, kinds: Collection[str], since: float) -> int:
+        """Return how many of something a person has done since an instant. Ends, and what undoes them, count only before their time."""
+        is_it = (_ENTRY.actor == actor) & (_ENTRY.action == action) & _ENTRY.kind.in_(list(kinds)) & (_ENTRY.at >= since)
+        if action in (CounterAction.END, CounterAction.REOPEN):
+            is_it &= _ENTRY.minutes > 0
+        query = select(func.coalesce(func.sum(_ENTRY.count), 0)).where(self._store.own(counter_entries), is_it)
+        return int(self._store.scalar(query))
+
+    def staff(self) -> tuple[StaffRow, ...]:
+        """Return everybody who works at the counter, by name."""
+        return tuple(StaffRow(**row._mapping) for row in self._store.rows(self._store.select(staff).order_by(staff.c.name)))
+
+    def put_staff(self, row: StaffRow) -> None:
+        """Add somebody, or replace their role and PIN."""
+        statement = self._store.upsert(staff, lambda new: {"role": new.role, "pin": new.pin})
+        self._store.execute(statement.values(**asdict(row)))
+
+    def remove_staff(self, name: str) -> bool:
+        """Remove somebody. Return False if nobody of this name works there."""
+        return bool(self._store.execute(self._store.delete(staff).where(staff.c.name == name)))
