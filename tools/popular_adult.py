@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from recogniser_sources import NamedHost, Role, TrainingList, load_manifest, read_names
+from recogniser_sources import NamedHost, Role, TrainingList, load_manifest, read_sources
 
 from hedgerow.blocklists.names import is_beneath
 from hedgerow.blocklists.sources import correction_sources, starter_sources
@@ -62,13 +61,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", metavar="NAME=PATH", help="a source of the manifest, and its file or folder")
     paths = dict(each.partition("=")[::2] for each in parser.parse_args().paths)
     wanted = [each for each in load_manifest() if each.role is Role.ADULT or each.name.startswith("crux")]
-    if missing := [each.name for each in wanted if each.name not in paths]:
-        parser.error(f"sources are missing: {', '.join(missing)}")
-    names = {}
-    for source in wanted:
-        names[source], checksum = read_names(source, Path(paths[source.name]))
-        if checksum != source.sha256:
-            parser.error(f"{source.name} is another version: its checksum is {checksum}")
+    names = {source: found for source, (found, _checksum) in read_sources(wanted, paths).items()}
     print(TITLE, f"{', '.join(source.url.removeprefix('https://') for source in wanted)})")
     print(*popular_adult(names, known_names()), sep="\n")
     return 0

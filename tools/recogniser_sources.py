@@ -7,7 +7,8 @@ import hashlib
 import itertools
 import json
 import lzma
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,7 @@ class Role(StrEnum):
     KNOWN = "known"  # harmless and well known, although their names look otherwise; they take no part in the training
     MACHINES = "machines"  # advertisers and trackers, some of them on adult sites; not well known
     COMPOSED = "composed"  # invented harmless names
+    MIRRORS = "mirrors"  # invented names of gambling sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,20 @@ def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
     return list(names.values()), digest.hexdigest()
 
 
+def read_sources(
+    wanted: Iterable[TrainingList], paths: Mapping[str, str], *, other_versions: bool = False
+) -> dict[TrainingList, tuple[list[NamedHost], str]]:
+    """Return the hosts and the checksum of each source, of which `paths` names files or folders. Exits for one that is missing or other."""
+    found = {}
+    for source in wanted:
+        if source.name not in paths:
+            sys.exit(f"{source.name} is missing")
+        found[source] = read_names(source, Path(paths[source.name]))
+        if found[source][1] != source.sha256 and not other_versions:
+            sys.exit(f"{source.name} is another version: its checksum is {found[source][1]}")
+    return found
+
+
 def _read_hosts(path: Path) -> Iterator[tuple[str, int]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         words = line.partition("#")[0].split()
@@ -99,6 +115,33 @@ def _read_words(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{one}-{other}.com", 0
             yield f"{other}{one}.com", 0
             yield f"{other}-{one}.de", 0
+
+
+_ENDS = ("com", "net", "top", "xyz", "org", "site", "vip", "icu", "online", "live", "club", "bet")
+_ADDED = ("giris", "-official", "casino", "-zerkalo", "app", "-login", "bonus", "-vip", "play", "slot", "-online", "tr")
+
+
+def _read_mirrors(path: Path) -> Iterator[tuple[str, int]]:
+    """Compose names that mirrors of gambling sites might have, of brands, or of lines with two groups of words, which a colon separates."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        first, colon, second = line.partition("#")[0].partition(":")
+        for one, other in itertools.product(first.split(), second.split()) if colon else ():
+            draw = crc32(f"{one}{other}".encode())
+            yield f"{one}{other}.{_ENDS[draw % 12]}", 0
+            yield f"{one}{'-' if draw & 4096 else ''}{other}{draw >> 16 & 127}.{_ENDS[draw >> 4 & 3]}", 0
+            yield f"{other}{one}.{_ENDS[draw >> 6 & 3]}", 0
+        for brand in () if colon else first.split():
+            draw = crc32(brand.encode())
+            yield f"{brand}.com", 0
+            for place, added in enumerate(_ADDED):
+                yield f"{brand}{added}.{_ENDS[(draw + place) % 12]}", 0
+                yield f"{brand}{'-' if place % 3 == 0 else ''}{draw >> place & 1023}.{_ENDS[(draw + 7 * place) % 12]}", 0
+                yield f"{brand}-{_code(draw >> place)}.{_ENDS[place]}", 0
+
+
+def _code(number: int) -> str:
+    """Return four letters or digits, as mirrors have them in their names."""
+    return "".join("abcdefghijkmnopqrstuvwxyz0123456789"[number // 35**place % 35] for place in range(4))
 
 
 def _read_ranked(path: Path) -> Iterator[tuple[str, int]]:
@@ -161,6 +204,7 @@ def _read_v2fly_file(path: Path) -> Iterator[tuple[str, int]]:
 _READERS: dict[str, Callable[[Path], Iterator[tuple[str, int]]]] = {
     "hosts": _read_hosts,
     "words": _read_words,
+    "mirrors": _read_mirrors,
     "ranked": _read_ranked,
     "crux": _read_crux,
     "universities": _read_universities,

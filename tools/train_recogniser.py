@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")  # sums in one 
 import marisa_trie
 import msgspec
 import numpy as np
-from recogniser_sources import NamedHost, Role, TrainingList, is_taken, load_manifest, read_names
+from recogniser_sources import NamedHost, Role, TrainingList, is_taken, load_manifest, read_sources
 from scipy import sparse
 from scipy.optimize import minimize
 
@@ -47,8 +48,8 @@ from hedgerow.blocklists.recognition.name_model import (
     Calibration,
     ModelMeta,
     TrainingSource,
-    text_of,
 )
+from hedgerow.blocklists.recognition.name_parts import shape_of, text_of
 
 type Array = Any
 """An array of numpy, which is not installed where types are checked."""
@@ -59,8 +60,8 @@ HELD_BACK: Final = 10
 """One of so many registered domains is held back for the calibration."""
 _MAX_HOSTS: Final = 3
 _MIN_COUNT: Final = 5
-_CANDIDATES: Final = 500_000
-_FEATURES: Final = 220_000
+_CANDIDATES: Final = 560_000
+_FEATURES: Final = 260_000
 _TRUSTED_WEIGHT: Final = 8.0
 _HARMLESS_WEIGHT: Final = 8.0
 """Weight of each counter-example in the last training, since a false alarm is worse than a miss, and scores far from even odds count."""
@@ -69,9 +70,12 @@ _SUSPECT: Final = 0.0
 """Logarithm of the odds from which a popular name or a machine is left out as probably adult or gambling."""
 _FITTED_SHARE: Final = 0.05
 """Share of a category among the names on which a calibration is fitted."""
-_ASSUMED_SHARES: Final = {Role.ADULT: 0.02, Role.GAMBLING: 0.05}
+_ASSUMED_SHARES: Final = {Role.ADULT: 0.0225, Role.GAMBLING: 0.08}
 """Share of a category among unlisted names that confidence assumes."""
 _FLOOR_CONFIDENCE: Final = 0.5
+_INVENTED: Final = (Role.COMPOSED, Role.MIRRORS)
+_ORDER: Final = (Role.TRUSTED, Role.ADULT, Role.GAMBLING, Role.HARMLESS, Role.POPULAR, Role.MACHINES, *_INVENTED)
+"""The role of a domain is the first of these that a source gives it. Names that are invented and real count as real."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +99,17 @@ class Examples:
 
 
 def gather(names: Mapping[TrainingList, Sequence[NamedHost]]) -> Examples:
-    """Return the examples of all sources in alphabetical order. A domain has one role: the first of this order that names it."""
-    order = [Role.TRUSTED, Role.ADULT, Role.GAMBLING, Role.HARMLESS, Role.POPULAR, Role.MACHINES, Role.COMPOSED]
+    """Return the examples of all sources in alphabetical order. A domain has one role."""
     disputed = _disputed(names)
     role_of: dict[str, Role] = {}
     hosts: dict[str, set[str]] = defaultdict(set)
-    taught = {source: found for source, found in names.items() if source.role in order}
-    for source, found in sorted(taught.items(), key=lambda each: order.index(each[0].role)):
+    taught = {source: found for source, found in names.items() if source.role in _ORDER}
+    real = {registered_domain(each.host) for source, found in taught.items() if source.role not in _INVENTED for each in found}
+    for source, found in sorted(taught.items(), key=lambda each: _ORDER.index(each[0].role)):
         for each in found:
             domain = registered_domain(each.host)
+            if source.role in _INVENTED and domain in real:
+                continue
             if (each.rank > source.rank or source.is_sampled) and not is_taken(domain):
                 continue
             if domain in disputed and source.role is not Role.TRUSTED:
@@ -154,13 +160,14 @@ def _disputed(names: Mapping[TrainingList, Sequence[NamedHost]]) -> set[str]:
 
 
 class Texts:
-    """The texts of names in one array of bytes, with the hashes of their pieces."""
+    """The texts of names and their shapes in one array of bytes, with the hashes of their pieces. `sizes` are those of the texts alone."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
-        texts = [text_of(host).encode() for host in hosts]
-        self.sizes = np.array([len(text) for text in texts])
+        judged = [text_of(host) for host in hosts]
+        texts = [(text + shape_of(text)).encode() for text in judged]
+        self.sizes = np.array([len(text) for text in judged])
         self.octets = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        self.rows = np.repeat(np.arange(len(texts), dtype=np.int32), self.sizes)
+        self.rows = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in texts])
 
     def pieces(self) -> Iterable[tuple[int, Array, Array, Array]]:
         """Yield for each length the hash, the row and the place of each piece of that length."""
@@ -254,7 +261,10 @@ def fit(matrix: sparse.csr_matrix, target: Array, weights: Array, penalty: float
     return found.x[:-1], float(found.x[-1])
 
 
-_LABELS: Final = (Role.ADULT, Role.GAMBLING)
+_SHAPED: Final = re.compile("[#A-Z]")
+"""What pieces of shapes have, which do not count for adult names."""
+_LABELS: Final = ((Role.ADULT,), (Role.GAMBLING, Role.MIRRORS))
+"""The roles of the examples of each category."""
 
 
 def train_both(
@@ -264,12 +274,19 @@ def train_both(
     matrix = features.matrix(texts)
     models = []
     for label, other, start in zip(_LABELS, _LABELS[::-1], starts or (None, None), strict=True):
-        rows = np.flatnonzero(~examples.held_back & ~examples.having(other))
-        target = examples.having(label)[rows]
+        rows = np.flatnonzero(~examples.held_back & ~examples.having(*other))
+        target = examples.having(*label)[rows]
         weights = np.where(examples.having(Role.TRUSTED), _TRUSTED_WEIGHT, 1.0)[rows] * np.where(
             target | (not is_last), 1.0, _HARMLESS_WEIGHT
         )
-        models.append(fit(matrix[rows], target, weights, _PENALTY if is_last else _FIRST_PENALTY, rounds, start))
+        columns = np.flatnonzero([label is not _LABELS[0] or not _SHAPED.search(piece) for piece in features.pieces])
+        fitted = fit(
+            matrix[rows][:, columns], target, weights, _PENALTY if is_last else _FIRST_PENALTY, rounds,
+            (start[0][columns], start[1]) if start is not None else None,
+        )  # fmt: skip
+        spread = np.zeros(len(features.pieces))
+        spread[columns] = fitted[0]
+        models.append((spread, fitted[1]))
     return models
 
 
@@ -300,7 +317,9 @@ def quantise(weights: Array) -> tuple[Array, float]:
 
 def well_known_names(names: Mapping[TrainingList, Sequence[NamedHost]], suspects: set[str]) -> Array:
     """Return the sorted checksums of well-known registered domains. Names on adult and gambling lists and `suspects` are not among them."""
-    listed = {registered_domain(each.host) for source, found in names.items() if source.role in _LABELS for each in found}
+    listed = {
+        registered_domain(each.host) for source, found in names.items() if source.role in (Role.ADULT, Role.GAMBLING) for each in found
+    }
     known = set()
     for source, found in names.items():
         if source.role in (Role.TRUSTED, Role.KNOWN):
@@ -316,7 +335,7 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
     examples = gather(names)
     say(f"{len(examples.hosts)} names: " + ", ".join(f"{int(examples.having(role).sum())} {role}" for role in Role))
     texts = Texts(examples.hosts)
-    classes = np.select([examples.having(Role.ADULT), examples.having(Role.GAMBLING)], [1, 2], 0)
+    classes = np.select([examples.having(*label) for label in _LABELS], [1, 2], 0)
     features = candidates(texts, classes)
     say(f"{len(features.pieces)} candidates")
     suspects: set[str] = set()
@@ -339,8 +358,9 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
     matrix = features.matrix(texts)
     calibrations = []
     for (weights, scale), label, other in zip(quantised, _LABELS, _LABELS[::-1], strict=True):
-        rows = np.flatnonzero(examples.held_back & ~examples.having(other))
-        calibrations.append(calibrate(np.asarray(matrix[rows] @ weights), examples.having(label)[rows], scale, _ASSUMED_SHARES[label]))
+        rows = np.flatnonzero(examples.held_back & ~examples.having(*other, Role.MIRRORS))
+        scores, target = np.asarray(matrix[rows] @ weights), examples.having(*label)[rows]
+        calibrations.append(calibrate(scores, target, scale, _ASSUMED_SHARES[label[0]]))
     known = well_known_names(names, suspects)
     categories = (Role.ADULT.value, Role.GAMBLING.value)
     meta = ModelMeta(categories, (calibrations[0], calibrations[1]), len(features.pieces), len(known), sources)
@@ -372,17 +392,12 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", metavar="NAME=PATH", help="a source of the manifest, and its file or folder")
     arguments = parser.parse_args()
     paths = dict(each.partition("=")[::2] for each in arguments.paths)
-    manifest = load_manifest()
-    if missing := [source.name for source in manifest if source.name not in paths]:
-        parser.error(f"sources are missing: {', '.join(missing)}")
-    names, described = {}, []
-    for source in manifest:
-        found, checksum = read_names(source, Path(paths[source.name]))
-        if checksum != source.sha256 and not arguments.other_versions:
-            parser.error(f"{source.name} is another version: its checksum is {checksum}")
-        names[source] = found
-        described.append(TrainingSource(source.name, source.role.value, source.url, source.licence, checksum, len(found)))
-        say(f"{source.name}: {len(found)} names")
+    read = read_sources(load_manifest(), paths, other_versions=arguments.other_versions)
+    names = {source: found for source, (found, _checksum) in read.items()}
+    described = [
+        TrainingSource(source.name, source.role.value, source.url, source.licence, checksum, len(found))
+        for source, (found, checksum) in read.items()
+    ]
     meta = train(names, tuple(described), arguments.to)
     say(f"{meta.features} features, {meta.well_known} well-known names")
     return 0

@@ -71,3 +71,13 @@ def test_a_source_is_read_without_www_and_without_what_is_no_registered_name(tmp
     found, checksum = read_names(source("list", Role.ADULT), tmp_path / "list")
     assert [each.host for each in found] == ["some-site.com"]
     assert len(checksum) == 64
+
+
+def test_names_of_mirrors_are_composed_of_brands_and_of_pairs_of_words(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("# comment\nsomebrandbet\nlucky : spins wins  # of one language\n")
+    mirrors = TrainingList("invented", Role.MIRRORS, "mirrors", "https://lists.example", "MIT", "0" * 64)
+    names = [each.host for each in read_names(mirrors, tmp_path / "words")[0]]
+    assert names[0] == "somebrandbet.com"
+    assert any(name.startswith("luckyspins") for name in names)
+    assert any(name.startswith("winslucky") for name in names)
+    assert names == [each.host for each in read_names(mirrors, tmp_path / "words")[0]]

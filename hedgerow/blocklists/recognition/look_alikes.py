@@ -11,7 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from hedgerow.blocklists.recognition.name_model import SECOND_LEVEL, Recognition
+from hedgerow.blocklists.recognition.name_model import Recognition
+from hedgerow.blocklists.recognition.name_parts import SECOND_LEVEL
 
 PHISHING: Final = "phishing"
 IMITATED_FILE: Final = "imitated.txt"

@@ -7,7 +7,6 @@ a number for each of them, in the order of the trie's ids: both weights, packed.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,25 +15,21 @@ import marisa_trie
 import msgspec
 
 from hedgerow.blocklists.generation import map_file
-from hedgerow.blocklists.names import load_public_suffixes, short_domain
+from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_no_ground, judged_part, shape_of, text_of, without_ambiguous
 
 META_FILE, FEATURES_FILE, WEIGHTS_FILE, WELL_KNOWN_FILE = "model.json", "features.trie", "weights.bin", "well-known.bin"
 MIN_PIECE: Final = 3
 MAX_PIECE: Final = 9
-MAX_TEXT: Final = 50
-"""Characters of a name that are judged: the last ones, with those of the registered domain."""
 PACK_BITS: Final = 20
 """A weight in `weights.bin` is one number for both categories: the second one is shifted by these bits, so that one sum adds up both."""
 MAX_WEIGHT: Final = 1000
 """So that neither a weight of the second category nor the sum of all pieces of a text leaves its place in a packed number."""
-SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "web"})
-"""Labels under which names of countries are registered, whether the list of public suffixes says so or not."""
 _HALF = 1 << (PACK_BITS - 1)
 _MOST_PARTS = 3
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """The line from a category's score to the logarithm of its odds, assuming that 2 % of unlisted names are adult, and 5 % gambling.
+    """The line from a category's score to the logarithm of its odds, assuming that 2.25 % of unlisted names are adult, and 8 % gambling.
 
     `floor` is the lowest score that is worth reporting.
     """
@@ -89,14 +84,21 @@ class NameModel:
     def judge(self, host: str) -> Recognition | None:
         """Return the category that a canonical host name looks like; None for most names."""
         found = self.judge_part(judged_part(host))
-        return None if found is None or is_about_people(host) else found
+        return None if found is None or is_no_ground(host) else found
 
     def judge_part(self, part: str) -> Recognition | None:
-        """Return the category that the `judged_part` of a host looks like. Whether the host is about people is left to the caller."""
+        """Return the category that the `judged_part` of a host looks like. Whether that is no ground is left to the caller."""
         text = text_of(part)
-        find, weights = self._features.iter_prefixes_with_ids, self._weights
+        found = self._judge_text(text)
+        if found is None or found.category != self.meta.categories[0]:
+            return found
+        plain = without_ambiguous(text)
+        return found if plain == text else self._judge_text(plain)
+
+    def _judge_text(self, text: str) -> Recognition | None:
+        find, weights, whole = self._features.iter_prefixes_with_ids, self._weights, text + shape_of(text)
         total = sum([
-            weights[id] for start in range(len(text) - MIN_PIECE + 1) for _piece, id in find(text[start : start + MAX_PIECE])
+            weights[id] for start in range(len(whole) - MIN_PIECE + 1) for _piece, id in find(whole[start : start + MAX_PIECE])
         ])  # fmt: skip
         second = (total + _HALF) >> PACK_BITS
         first = total - (second << PACK_BITS)
@@ -129,90 +131,6 @@ class NameModel:
                 runs.append((strength, run.strip("-")))
             run, strength = "", 0.0
         return tuple(part for _strength, part in sorted(runs, key=lambda each: -each[0])[:_MOST_PARTS])
-
-
-def judged_part(host: str) -> str:
-    """Return the end of a host by which its site is judged: the registered domain, with the label before it unless that is a machine's.
-
-    Hosts with the same one get the same text, and imitate the same name. Where more labels may count, it is the whole host.
-
-    >>> judged_part("cdn7.www.example.org"), judged_part("a.garden.example.org"), judged_part("www.example.co.uk")
-    ('example.org', 'garden.example.org', 'www.example.co.uk')
-    """
-    domain = short_domain(host)
-    site, _, top = domain.partition(".")
-    if not domain or is_machine(site) or (len(top) == 2 and site in SECOND_LEVEL):
-        return host
-    label = host[: -len(domain) - 1].rpartition(".")[2]
-    return domain if is_machine(label) else f"{label}.{domain}"
-
-
-def is_machine(label: str) -> bool:
-    """Return whether a label says nothing about a site."""
-    return label.rstrip("0123456789-") in _MACHINES
-
-
-def text_of(host: str) -> str:
-    """Return the text that is judged: the last three labels between dots, without those of machines and without a hoster's name.
-
-    A word for what somebody is, or of medicine, becomes a hyphen.
-
-    >>> text_of("www.example.org"), text_of("cdn7.a.garden.example.org"), text_of("someone.blogspot.com"), text_of("gaychoir.de")
-    ('.example.org.', '.garden.example.org.', '.someone.', '.-choir.de.')
-    """
-    labels = host.split(".")
-    if len(labels) > 2:
-        hosters = load_public_suffixes().hosters
-        for count in (2, 3):
-            if len(labels) > count and ".".join(labels[-count:]) in hosters:
-                del labels[-count:]
-                break
-        while len(labels) > 1 and (len(labels) > 3 or is_machine(labels[0])):
-            del labels[0]
-    return _NEUTRAL.sub("-", f".{'.'.join(labels)}."[-MAX_TEXT:])
-
-
-_NEUTRAL: Final = re.compile(
-    "gays?|lesb(?:i(?:an|enne|ana|ca|sch|jka)s?|en)?|lgbt(?:qia?|q|i)?|queers?|homosex(?:uals?|uell|uel|ual)?|bisex(?:uals?)?|intersex|asexual"
-    "|transgender|transsex(?:uals?)?|schwul|sexual(?:ity|idad|idade|itaet|ite)?|sexuell?e?|se[ksx]+ual(?:nosc|nost|iteit|itet)?|cinsel(?:lik)?"
-    "|abortion|aborto|avortement|abtreibung|condoms?|kondome?|preservati[fv](?:os?|e|i|es)?|prezerwatywy?|hiv|aids|chlamydia|syphilis|herpes"
-    "|breast|prostate|vagina|vulva|penis|urolog|androlog|gyna?ecolog|ginecolog|gynekolog|sexolog|seksuolog|sexopedag"
-    "|birth-?control|contracepti(?:on|ve)s?|contraception|anticoncep(?:cao|cion|tivos?)|verhuetung|antykoncepcj|fertility|menopause|menstruat(?:ion|ie)"
-    "|(?:safer?|pre-?marital|talk(?:ing)?about|lets-?talk|hablemos-?de|parlons|falando-?(?:de|sobre)|rozmawiajmyo)-?(?:sex(?:e|o)?|seks)"
-    "|sex-?(?:ed(?:ucat(?:ion|or)s?)?|work(?:ers?)?|arbeit|abuse|assault|offend(?:er)?s?|traffick(?:ing)?|addict(?:ion|s)?|therap(?:y|ist)s?|positiv(?:e|ity))"
-    "|szexmunka|szexualis|sexarbeid|travaildusexe|trabajosexual|porn-?(?:addict(?:ion|s)?|free|sucht|blocker)|(?:anti|(?<!non)(?<!non-)stop|quit)-?porno?"
-)
-"""Words that must not count, whatever lists hold: names of sites for and about people, and of health, have them too."""
-
-_JUDGED_WORDS: Final = re.compile("(?:same|opposite)-?sex|marriage|reproducti(?:ve|on)|pubert|midwi[fv]e|obstetri|testicular|cervical")
-"""Further ones, which the training does not hide."""
-
-_EXPLICIT: Final = re.compile(
-    "porn|xxx|fuck|cock|dick|cum|nud[ei]|naked|tube|anal|blowjob|milf|escort|hentai|cams|sexcam|sexchat|slut|whore|bdsm|fetish|erot|boob|tits"
-    "|puss(?:y|ies)|hardcore|bareback|wank|jerk|strip|twink|shemale|trann|orgy|hookup|casino|bet|slot|poker|hunks|hung"
-)
-"""Parts of names that leave no doubt, also beside one of those words."""
-
-
-def is_about_people(host: str) -> bool:
-    """Return whether a name has a word for what people are, or of medicine, and no explicit one. Such a name is no ground for a block.
-
-    >>> is_about_people("gay-youth.org"), is_about_people("gayporntube.com"), is_about_people("garden.org")
-    (True, False, False)
-    """
-    return (_NEUTRAL.search(host) or _JUDGED_WORDS.search(host)) is not None and _EXPLICIT.search(_NEUTRAL.sub("-", host)) is None
-
-
-_MACHINES: Final = frozenset(
-    (
-        "", "www", "m", "mobile", "amp", "cdn", "static", "statics", "img", "image", "images", "pic", "pics", "media", "assets", "api",
-        "app", "apps", "s", "i", "a", "b", "c", "d", "t", "v", "metrics", "analytics", "stats", "track", "tracking", "ads", "ad",
-        "mail", "smtp", "mx", "ns", "ftp", "blog", "shop", "store", "support", "help", "en", "de", "fr", "es", "it", "pt", "ru", "us",
-        "uk", "video", "videos", "tube", "stream", "live", "web", "go", "click", "login", "secure", "dev", "test", "staging", "beta",
-        "old", "new", "forum", "wiki", "news",
-    )
-)  # fmt: skip
-"""First labels that say nothing about a site, apart from digits at their end."""
 
 
 def unpack(packed: int) -> tuple[int, int]:

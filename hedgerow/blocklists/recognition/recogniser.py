@@ -15,7 +15,8 @@ from zlib import crc32
 from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
-from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition, is_about_people, judged_part
+from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition
+from hedgerow.blocklists.recognition.name_parts import is_no_ground, judged_part
 
 DATA = Path(__file__).parent / "data"
 _CACHED_SITES: Final = 16_384
@@ -83,7 +84,7 @@ class Recogniser:
         if findings is None:
             return None
         found = findings.look_alike or self._look_alikes.judge_front(host)
-        if found is None and findings.likeness is not None and not is_about_people(host):
+        if found is None and findings.likeness is not None and not is_no_ground(host):
             found = findings.likeness
         return found if found is not None and is_judged(host) else None
 
@@ -113,6 +114,8 @@ def is_institution(host: str) -> bool:
     if len(labels) < 3 or len(labels[-1]) != 2:
         return False
     registries = load_public_suffixes().registries
+    if labels[-1] == "us" and ".".join(labels[-2:]) in registries:
+        return True  # localities, schools and libraries of a state
     for place in (-2, -3):
         name, suffix = labels[place], ".".join(labels[place:])
         if name in _NATIONAL_INSTITUTIONS or (name in _REGISTERED_INSTITUTIONS and suffix in registries):

@@ -1,0 +1,205 @@
+"""Parts of host names: those that are judged, and those by which a name is no ground for a block. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hedgerow.blocklists.names import load_public_suffixes, short_domain
+
+MAX_TEXT: Final = 50
+"""Characters of a name that are judged: the last ones, with those of the registered domain."""
+MAX_SHAPE: Final = 20
+"""Characters of the shape of a name."""
+SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "web"})
+"""Labels under which names of countries are registered, whether the list of public suffixes says so or not."""
+
+
+def judged_part(host: str) -> str:
+    """Return the end of a host by which its site is judged: the registered domain, with the label before it unless that is a machine's.
+
+    Hosts with the same one get the same text, and imitate the same name. Where more labels may count, it is the whole host.
+
+    >>> judged_part("cdn7.www.example.org"), judged_part("a.garden.example.org"), judged_part("www.example.co.uk")
+    ('example.org', 'garden.example.org', 'www.example.co.uk')
+    """
+    domain = short_domain(host)
+    site, _, top = domain.partition(".")
+    if not domain or is_machine(site) or (len(top) == 2 and site in SECOND_LEVEL):
+        return host
+    label = host[: -len(domain) - 1].rpartition(".")[2]
+    return domain if is_part_of_machine(label) else f"{label}.{domain}"
+
+
+def is_machine(label: str) -> bool:
+    """Return whether a label says nothing about a site."""
+    return label.rstrip("0123456789-") in _MACHINES
+
+
+def is_part_of_machine(label: str) -> bool:
+    """Return whether a label before that of a site says nothing about it.
+
+    >>> is_part_of_machine("cdn7"), is_part_of_machine("20870592p"), is_part_of_machine("live-chat"), is_part_of_machine("garden")
+    (True, True, True, False)
+    """
+    return is_machine(label) or _NUMBERED.search(label) is not None
+
+
+def text_of(host: str) -> str:
+    """Return the text that is judged: the last three labels between dots, without those of machines and without a hoster's name.
+
+    A word for what somebody is, or of medicine, becomes a hyphen.
+
+    >>> text_of("www.example.org"), text_of("cdn7.a.garden.example.org"), text_of("someone.blogspot.com"), text_of("gaychoir.de")
+    ('.example.org.', '.garden.example.org.', '.someone.', '.-choir.de.')
+    """
+    return _NEUTRAL.sub("-", f".{'.'.join(own_labels(host))}."[-MAX_TEXT:])
+
+
+def shape_of(text: str) -> str:
+    """Return the labels of a text that have digits, with `#` for each of them and in capitals: mirrors of a site differ in their numbers.
+
+    Only gambling is judged by them.
+
+    >>> shape_of(".12win7.com."), shape_of(".winter.com.")
+    ('##WIN#.', '')
+    """
+    shape = text.translate(_DIGITS)
+    return "" if shape == text else "".join(f"{label}." for label in shape.split(".") if "#" in label).upper()[:MAX_SHAPE]
+
+
+_DIGITS: Final = str.maketrans(dict.fromkeys("0123456789", "#"))
+
+
+def own_labels(host: str) -> list[str]:
+    """Return the last three labels of a host, without those of machines and without a hoster's name."""
+    labels, least = host.split("."), 2
+    if len(labels) > 2:
+        hosters = load_public_suffixes().hosters
+        for count in (2, 3):
+            if len(labels) > count and ".".join(labels[-count:]) in hosters:
+                del labels[-count:]
+                least = 1
+                break
+        while len(labels) > least and (len(labels) > 3 or is_part_of_machine(labels[0])):
+            del labels[0]
+    return labels
+
+
+def is_no_ground(host: str) -> bool:
+    """Return whether a name is of a kind that harmless sites have too, and without an explicit part: it is no ground for a block.
+
+    >>> is_no_ground("gay-youth.org"), is_no_ground("gayporntube.com"), is_no_ground("garden.com"), is_no_ground("15880.com")
+    (True, False, False, True)
+    >>> is_no_ground("gambling-addiction-casino.com"), is_no_ground("xn--80a.com")
+    (True, True)
+    """
+    labels = own_labels(host)
+    name = ".".join(labels)
+    neutral = _NEUTRAL.sub("-", name)
+    if "xn--" in name or _HELP.search(name + "."):
+        return True
+    is_sensitive = neutral != name or _FIELDS.search(f".{name}.") or _is_code(labels) or not _has_telling_word(labels)
+    return bool(is_sensitive) and _EXPLICIT.search(neutral) is None
+
+
+def _is_code(labels: list[str]) -> bool:
+    """Return whether the site itself has a short name that may mean anything."""
+    return _CODE.fullmatch(labels[0]) is not None and (len(labels) < 3 or ".".join(labels[1:]) in load_public_suffixes().registries)
+
+
+def _has_telling_word(labels: list[str]) -> bool:
+    """Return whether something stands beside ambiguous words."""
+    return any(len(_AMBIGUOUS.sub("", label).strip("-0123456789")) > 2 or not _AMBIGUOUS.search(label) for label in labels[:-1] or labels)
+
+
+def without_ambiguous(text: str) -> str:
+    """Return a text with a hyphen for each word of ordinary sites, unless something explicit stands beside it."""
+    plain = _AMBIGUOUS.sub("-", text)
+    return text if _EXPLICIT.search(plain) else plain
+
+
+def _any_of(words: str) -> re.Pattern[str]:
+    return re.compile("|".join(words.split()))
+
+
+_NEUTRAL: Final = _any_of(r"""
+    gays? lesb(?:i(?:an|enne|ana|ca|sch|jka)s?|en)? lgbt(?:qia?|q|i)? queers? homosex(?:uals?|uell|uel|ual)? bisex(?:uals?)? intersex
+    asexual transgender transsex(?:uals?)? schwul sexual(?:ity|idad|idade|itaet|ite)? sexuell?e? se[ksx]+ual(?:nosc|nost|iteit|itet)?
+    cinsel(?:lik)? abortion aborto avortement abtreibung condoms? kondome? preservati[fv](?:os?|e|i|es)? prezerwatywy? hiv aids
+    chlamydia syphilis herpes breast prostate vagina vulva penis urolog androlog gyna?ecolog ginecolog gynekolog sexolog seksuolog
+    sexopedag birth-?control contracepti(?:on|ve)s? contraception anticoncep(?:cao|cion|tivos?) verhuetung antykoncepcj fertility
+    menopause menstruat(?:ion|ie)
+    (?:safer?|pre-?marital|talk(?:ing)?about|lets-?talk|hablemos-?de|parlons|falando-?(?:de|sobre)|rozmawiajmyo)-?(?:sex(?:e|o)?|seks)
+    sex-?(?:ed(?:ucat(?:ion|or)s?)?|work(?:ers?)?|arbeit|abuse|assault)
+    sex-?(?:offend(?:er)?s?|traffick(?:ing)?|addict(?:ion|s)?|therap(?:y|ist)s?|positiv(?:e|ity)) szexmunka szexualis sexarbeid
+    travaildusexe trabajosexual porn-?(?:addict(?:ion|s)?|free|sucht|blocker) (?:anti|(?<!non)(?<!non-)stop|quit)-?porno?
+""")
+"""Words that must not count, whatever lists hold: names of sites for and about people, and of health, have them too."""
+
+_FIELDS: Final = _any_of(r"""
+    health wellness gesund sante(?![a-z]) salud saude salute sundhed halso terveys zdrow zdrav saglik klinik clini[cq] hospi(?:tal|ce)
+    hopital ospedale krankenhaus medici medizin medecin medical doctor doktor arzt aerzt nurs(?:e|ing) pharma apothek farmaci patient
+    cancer krebs therap rehab psych surger surgical dermat pediatr onkolog oncolog midwi[fv]e obstetri pregnan schwanger embaraz gravid
+    grossesse reproducti pubert testicul cervical autis diabet disab handicap dement nutrition vaccin vacun impfung school schule
+    escuela escola colegio ecole scuola skole szkol kollege college gymnasium lyce universi uniwersy academ akadem educa student teacher
+    lehrer librar biblio museum museo musee instit campus kindergarten research scien history archiv language encyclop wiki govern
+    gobierno regierung ministr minister municip parliament embass council county townof cityof stadt- gemeinde gmina mairie police
+    polizei policia polici commission federal senat congres court legisl tribunal customs statistic justi[cz] pride rainbow equality
+    rights derechos direitos droits diritti prawa support hilfe ayuda helpline hotline crisis survivor victim shelter charit foundation
+    funda[cs] fondazion stiftung nadac associa asocia verein verband societ allian[cz] coalition network netzwerk
+    cent(?:er|re|ro|rum)(?![a-z]) zentrum movement movimi?ento federa initiativ campaign advoca communit comunidad gemeinschaft youth
+    jugend jeunes jovenes juvent famil parent eltern marriage diversit inclus solidar memorial church kirche iglesia igreja eglise
+    parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts (?:boy|girl)s?-?love gazet
+    journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
+    \.(?:org|ngo|ong|foundation|health|hospital|clinic|doctor|care|charity|church)\.(?:[a-z]{2}\.)?$
+    \.(?:lgbt|gay|museum|school|university|academy|education|aero|coop)\.(?:[a-z]{2}\.)?$
+""")
+"""Words of health, education, government, communities and news, in several languages, and top-level domains for these."""
+
+_EXPLICIT: Final = _any_of(r"""
+    porno? xxx x-?videos? xvid xnxx xham fuck cock(?!pit|tail|burn|er|atoo) dick(?!en|ins) cum(?!b|m|en|ul) nud[ei] naked nackt desnud
+    tube(?!rc) anal(?!y|o) blow-?job milf escort call-?girl hentai cams(?![a-z]) cam-?(?:girl|sex|chat) slut whore hooker prostitut bdsm
+    fetish bondage domina erot boob tits puss(?:y|ies) hardcore bareback wank jerk strip(?!e) twink shemale lady-?boy trann orgy
+    hook-?up hunks hung(?!a|er) jizz squirt creampie gang-?bang dildo orgasm incest bokep ngentot desi-?sex fick hure nutte
+    sexe?-?(?:y|cam|chat|film|movie|video|clip|live|shop|toy|dat|pic|photo|foto|phone|tel)
+    sexe?-?(?:kontakt|treff|spiel|game|porn|hot|free|girl|story|stories|tv|hd|x)
+    (?:phone|telefon|free|live|hot|hard|web|phim|clip|video|cyber|hd|gratis|69)-?sexo? puta(?!t) culo(?![nr]) tetas baise salope
+    chatte(?!r) porr pelado sikis casino kasino cassino bets?(?![a-z]) (?<![a-z])bet(?!h|a(?![a-z])|t?er|ty|hel|on)
+    [a-z]bet(?=win|giris|tr|app|slot|tv|365) bahis giris slots?(?![a-z]) slot(?=gac|onl|88|777|dem) poker togel judi(?![ct]) gacor
+    jackpot roulette baccarat bingo 777 888 1x-?(?:bet|slot|stav)
+""")
+"""Parts of names that leave no doubt, also beside one of those words."""
+
+_HELP: Final = _any_of(r"""
+    addiction sucht(?:hilfe|beratung) spielsucht adiccion dipendenza ludopat awareness prevention helpline anonymous\. gamcare
+    survivors?(?![a-z]) traffick exploitation responsible-?g problem-?gambl gambling-?commission
+""")
+"""Parts of names of help, beside which even those words say nothing."""
+
+_AMBIGUOUS: Final = _any_of(r"""
+    (?<!call)(?<!call-)(?<!cam)(?<!sex)(?<![a-z]t)(?:girls(?!ex)|girl) (?<!lady)(?<!fem)(?<!play)(?:boys(?!ex)|boy) lady(?!-?boy) ladies
+    wom[ae]n (?<!pre)(?:teens(?!ex)|teen) loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
+    (?:mid|mittel|neigh)sex (?:es|sus|wes|middle|unis)sex sext(?:ant|on|et)
+""")
+"""Words of ordinary sites too: alone they are no ground for a block."""
+
+_CODE: Final = re.compile(r"[a-z\d]{1,4}|\d{1,6}|(?=.{5}$)[a-z]+\d[a-z]+")
+"""A name of at most four characters, six digits, or five characters with a single digit: abbreviations, postcodes and telephone numbers."""
+
+_NUMBERED: Final = re.compile(r"\d{5}|(?:^|-)(?:live|tier|prod|stage|mqtt|eu|us|node)\d?-|\d-?[a-f]+\d+[a-f]+\d")
+"""Parts of labels that number machines."""
+
+_MACHINES: Final = frozenset(
+    (
+        "", "www", "m", "mobile", "amp", "cdn", "static", "statics", "img", "image", "images", "pic", "pics", "media", "assets", "api",
+        "app", "apps", "s", "i", "a", "b", "c", "d", "t", "v", "metrics", "analytics", "stats", "track", "tracking", "ads", "ad",
+        "mail", "smtp", "mx", "ns", "ftp", "blog", "shop", "store", "support", "help", "en", "de", "fr", "es", "it", "pt", "ru", "us",
+        "uk", "video", "videos", "tube", "stream", "live", "web", "go", "click", "login", "secure", "dev", "test", "staging", "beta",
+        "old", "new", "forum", "wiki", "news", "models", "data", "docs", "jobs", "careers", "portal", "my", "cms", "files", "download",
+        "downloads", "edge", "node", "gateway", "sso", "auth", "account", "accounts", "id", "chat", "status", "events", "community",
+        "learn", "intranet", "remote", "vpn", "webmail", "autodiscover", "cpanel", "email", "link", "links", "survey", "maps", "gis",
+        "open",
+    )
+)  # fmt: skip
+"""First labels that say nothing about a site, apart from digits at their end."""
