@@ -11,7 +11,7 @@ from lab import House
 from lab import house as build_house
 
 TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare", "wireguard-go", "wg", "knotd")
-TUNNELS = ("microsocks", "tinyproxy", "iodine", "openvpn", "ssh", "sshd", "ping", "chromium")
+TUNNELS = ("microsocks", "tinyproxy", "iodine", "openvpn", "ssh", "sshd", "ping", "chromium", "dnsmasq", "busybox")
 ENCRYPTED = ("--dot", "0.0.0.0:853", "--doh", "0.0.0.0:443", "--doq", "0.0.0.0:853")
 
 

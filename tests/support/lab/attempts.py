@@ -45,6 +45,8 @@ from lab.aims import (
     with_another_mac,
     with_the_parents_mac,
 )
+from lab.announcements import announces_a_network, leases_the_parents_address
+from lab.handshakes import hides_the_name, relays_a_call
 from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
 from lab.internet import (
     CLOUDFLARE_PORT,
@@ -59,6 +61,7 @@ from lab.internet import (
     OWN_RESOLVER,
     PEER4,
     PEER6,
+    PUBLIC_NAME,
     QUIC_PORT,
     RESOLVER,
     SELF_SIGNED,
@@ -99,7 +102,7 @@ class Attempt:
     @property
     def is_web(self) -> bool:
         """True if the proxy decides about it, so that the certificate can matter."""
-        return self.pages or self.tool.startswith(("curl", "Chromium"))
+        return self.pages or self.tool.startswith(("curl", "Chromium", "a handshake"))
 
 
 _NAMES = "redirected to Hedgerow, which answers the query"
@@ -196,6 +199,19 @@ ATTEMPTS: tuple[Attempt, ...] = (
         _UNNAMED,
     ),
     Attempt("A TLS handshake with an allowed site's name", "openssl -servername", lies_about_the_name, _JUDGED, pages=True),
+    Attempt(
+        *("An encrypted ClientHello (ECH) with the public name of Cloudflare", "a handshake"),
+        hides_the_name(address4(FRONT), PUBLIC_NAME),
+        "handshakes that show the public name of a known provider are refused",
+        pages=True,
+    ),
+    Attempt(
+        *("An encrypted ClientHello (ECH) that shows an unlisted name", "a handshake", hides_the_name(address4(FRONT), FRONT)),
+        "browsers send the same to every site as a decoy; with the certificate, the proxy answers the handshake itself",
+        normally=True,
+        strictly=True,
+        inspected=False,
+    ),
     Attempt("A TLS handshake byte by byte, as by GoodbyeDPI and zapret", "a handshake", in_pieces("octets"), _JUDGED, pages=True),
     Attempt("A TLS handshake in many records", "a handshake", in_pieces("records"), _JUDGED, pages=True),
     Attempt(
@@ -250,6 +266,15 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
     Attempt("The current IP address of the parent's device", "ip address", wears_the_parents_address, "the MAC address decides"),
     Attempt("An IPv6 privacy address", "ip address", with_a_private_address, "the MAC address decides"),
+    Attempt(
+        *("The parent's address by DHCP, with the client identifier and host name of that device", "ip address, udhcpc"),
+        leases_the_parents_address,
+        "the MAC address decides",
+    ),
+    Attempt(
+        *("A network of its own, announced to the router (router advertisement)", "ip address, raw packets", announces_a_network),
+        "a router ignores advertisements, and the MAC address decides",
+    ),
     Attempt("WireGuard at its usual port", "wireguard-go", wireguard(VPN4, 51820), _REFUSED),
     Attempt("WireGuard at its usual port, IPv6", "wireguard-go", wireguard(VPN6, 51820), _REFUSED),
     Attempt("WireGuard at port 443", "wireguard-go", wireguard(VPN4, 443), _REFUSED),
@@ -321,6 +346,13 @@ ATTEMPTS: tuple[Attempt, ...] = (
         *("A tunnel that begins like a call, at a call's port", "datagrams", calls(UNNAMED4, 3478)),
         "looks like a call; `network.flows` can close the ports of calls",
         normally=True,
+    ),
+    Attempt(
+        *("A relay for calls (TURN) behind TLS at port 443, under a name of its own, as by WebRTC", "a handshake", relays_a_call()),
+        "looks like a page at an unlisted name; with the certificate, the proxy accepts only HTTP",
+        normally=True,
+        strictly=True,
+        inspected=False,
     ),
     Attempt("A tunnel that begins like a call, at another port", "datagrams", calls(UNNAMED4, 40000), _UNNAMED),
     Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),

@@ -38,6 +38,10 @@ SELF_SIGNED, SELF_SIGNED4 = "private.numbers.example", "45.55.10.31"
 """An unlisted server with a certificate that it signed itself, as somebody's own proxy or tunnel has it."""
 HTTPS_PROXY, HTTPS_PROXY4 = "office.numbers.example", "45.55.10.32"
 """A proxy behind TLS at an unlisted name, with a certificate that anybody trusts, as browsers' extensions use."""
+RELAY, RELAY4 = "calls.numbers.example", "45.55.10.33"
+"""A relay for calls behind TLS at an unlisted name, in place of a TURN server."""
+PUBLIC_NAME = "cloudflare-ech.com"
+"""The name that handshakes with sites of a well-known provider show when they hide the site's."""
 RESOLVER = "cloudflare-dns.com"
 """The name of a well-known resolver, at `KNOWN4` and `KNOWN6`."""
 PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
@@ -91,12 +95,13 @@ def internet(space: Space, folder: Path) -> Internet:
     resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6, UNNAMED_RESOLVER)
     sites = [place(host) for host in SITES for place in (address4, address6)]
     peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, GAME4, GAME6)
-    for address in (*resolvers, *sites, *peers, SELF_SIGNED4, HTTPS_PROXY4, ROOT4, AUTHORITY4, TUNNEL4):
+    for address in (*resolvers, *sites, *peers, SELF_SIGNED4, HTTPS_PROXY4, RELAY4, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
-    leaf = authority.leaf(*SITES, HTTPS_PROXY, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
+    leaf = authority.leaf(*SITES, HTTPS_PROXY, RELAY, PUBLIC_NAME, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
     hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
     hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4], HTTPS_PROXY: [HTTPS_PROXY4]}
+    hosts |= {RELAY: [RELAY4], PUBLIC_NAME: [address4(FRONT)]}
     hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
     hosts |= {name: [address] for name, address in TRANSPORT_NAMES.values()}
     hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
@@ -115,10 +120,11 @@ def internet(space: Space, folder: Path) -> Internet:
     tunnel = space.start(sys.executable, "-P", str(Path(__file__).with_name("icmp.py")), "serve", PEER4, stderr=folder / "icmp.log")
     assert tunnel.stdout
     assert tunnel.stdout.readline() == "ready\n", (folder / "icmp.log").read_text()
-    words = (HTTPS_PROXY4, "443", str(leaf.certificate), str(leaf.key), PEER4, str(WEB_PROXY_PORT))
-    front = space.start(sys.executable, "-P", str(Path(__file__).with_name("tls_front.py")), *words, stderr=folder / "tls_front.log")
-    assert front.stdout
-    assert front.stdout.readline() == "ready\n", (folder / "tls_front.log").read_text()
+    for address, port in ((HTTPS_PROXY4, WEB_PROXY_PORT), (RELAY4, ODD_PORT)):
+        words, log = (address, "443", str(leaf.certificate), str(leaf.key), PEER4, str(port)), folder / f"tls_front-{port}.log"
+        front = space.start(sys.executable, "-P", str(Path(__file__).with_name("tls_front.py")), *words, stderr=log)
+        assert front.stdout
+        assert front.stdout.readline() == "ready\n", log.read_text()
     chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
     chain += f" ip daddr {OWN4} tcp dport {CLOUDFLARE_PORT} dnat ip to {OWN4}:443;"
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")

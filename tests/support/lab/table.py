@@ -38,7 +38,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet. NTP passes with five packets per
   second for the whole network, pings with twenty, and ICMP's error messages with ten, in both directions. If queries and answers for one
   domain exceed 128 KB per minute on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal
-  records it. Above 512 KB for all domains together, each may have 8 KB only. `allow` in the policy opens the domain.
+  records it. Above 512 KB for all domains together, without the first 2 KB of each, each may have 8 KB only. `allow` in the policy opens a
+  domain.
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
   takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
   first bytes that the client sends, unless these come in pieces or inside TLS. `ports` in the policy names the ports that are redirected,
@@ -55,7 +56,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   only a device owner (a device policy) can lock that. Beside it, use the phone's own parental controls.
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
-  ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). The journal shows the name.
+  ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). A relay for calls behind TLS (TURN, as by WebRTC) is one that a
+  web page can use by itself. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
   only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules.
 - **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public
@@ -88,6 +90,8 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
   see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
 - **A rogue DHCP server** can give other devices another resolver. The gateway redirects their queries back, unless the rogue server names
   itself as their router too. DHCP snooping in the switch prevents this.
+- **Another device's DHCP identity**: with its client identifier a device gets its IP address, which gains nothing (tried above). A name in
+  a lease counts for the MAC address only if that is at the lease's IP address, so a made-up identifier (DUID) names no other device.
 - **A proxy for others.** A device can answer for `wpad` by LLMNR or multicast DNS, and a browser that looks there sends it all
   traffic. What passes through a child's device is filtered as the child's. `network.wpad` answers in DNS, which browsers ask first.
 - **Host names.** A host name grants nothing, whether a device announces it by DHCP or by multicast DNS. In DNS, in the proxy, at the
