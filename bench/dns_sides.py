@@ -150,9 +150,9 @@ def hedgerow(
 
 def _publish(stand: Stand, state: Path, ports: tuple[int, int, int, int], *, limited: bool, who: str) -> None:
     """Write what supervisor and control leave for a worker: settings and a snapshot."""
-    from hedgerow.app.memory_limit import usable_memory
     from hedgerow.app.settings import Endpoint, Settings
     from hedgerow.app.snapshot import Snapshot
+    from hedgerow.app.startup import usable_memory
     from hedgerow.policies.reading.load import parse_policy
 
     chain, key = stand.certificate

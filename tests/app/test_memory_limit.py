@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_internet.running import executable
 
-from hedgerow.app.memory_limit import memory_problem
+from hedgerow.app.startup import memory_problem
 
 SENTENCE = "Hedgerow needs 180 MB of memory, and its group may use 120 MB: raise MemoryMax."
 

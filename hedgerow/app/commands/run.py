@@ -17,10 +17,9 @@ import typer
 from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.listening import KeptSockets
 from hedgerow.app.logs import start_logs
-from hedgerow.app.memory_limit import usable_memory
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.app.startup import StartError, open_sockets, prepare_process, prepare_run
+from hedgerow.app.startup import StartError, open_sockets, prepare_process, prepare_run, usable_memory
 from hedgerow.app.supervisor import supervise
 from hedgerow.app.zygote import fork_zygote
 from hedgerow.network.own_addresses import lan_address, own_addresses
@@ -68,6 +67,7 @@ def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]
     return run
 
 
+# Half of its lines are its options: typer reads them, with their defaults and help, from the parameters.
 @_with_transport_options
 def up(
     policy: PolicyOption = None,
