@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import plistlib
+import re
 from base64 import b64decode
 
 import httpx
@@ -164,7 +165,9 @@ def test_the_page_shows_a_code_once(web: Web) -> None:
     with_tunnel(web)
     with client(web) as browser:
         page = browser.post("/devices/phone/away/tunnel", data={"form": "qr"}).text
-        assert "<svg" in page[page.index("It is not shown again") :]
+        code = re.search(r'<svg width="(\d+)"', page[page.index("It is not shown again") :])
+        assert code is not None
+        assert int(code[1]) <= 270, "it fits the narrowest phones"
         again = browser.get("/devices/phone/away").text
         assert "It is not shown again" not in again
         assert "Last connected" in again

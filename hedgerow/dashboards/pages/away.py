@@ -72,7 +72,9 @@ class AwayPages(PageGroup):
         kind = TunnelFile.WG_QUICK if form is PageForm.QR else TunnelFile(form.value)
         home, actor = self._tunnel().home(), principal_of(request).name
         document = await open_tunnel(context.control, home, context.editor, actor, summary, device, kind, shape)
-        return self._away(request, device, qr_code(document.data.decode())) if form is PageForm.QR else away_response(document)
+        return (
+            self._away(request, device, qr_code(document.data.decode(), is_long=True)) if form is PageForm.QR else away_response(document)
+        )
 
     @post(AWAY_PATH + "/tunnel/remove", MANAGE)
     async def close_tunnel(self, request: Request, device: str) -> Response:

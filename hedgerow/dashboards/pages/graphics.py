@@ -156,11 +156,14 @@ def _height(count: int, most: int, highest: int) -> float:
     return round(max(2.0, highest * sqrt(count / most)), 1) if count else 0.0
 
 
-def qr_code(text: str) -> Markup:
-    """Return a QR code in black on white, which cameras need in both themes, with the quiet zone of ISO/IEC 18004."""
-    out = io.BytesIO()
-    segno.make(text, error="m", micro=False).save(
-        out, kind="svg", xmldecl=False, svgns=False, scale=4, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
+def qr_code(text: str, *, is_long: bool = False) -> Markup:
+    """Return a QR code in black on white, which cameras need in both themes, with the quiet zone of ISO/IEC 18004.
+
+    A long text is drawn smaller, so that it fits the screen of a phone.
+    """
+    out, (error, scale) = io.BytesIO(), ("l", 3) if is_long else ("m", 4)
+    segno.make(text, error=error, micro=False).save(
+        out, kind="svg", xmldecl=False, svgns=False, scale=scale, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
     )
     return Markup(out.getvalue().decode())  # noqa: S704  the library made all of it
 
