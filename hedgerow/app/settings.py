@@ -198,6 +198,11 @@ class Settings:
         return self.state / STORE_PASSWORD
 
     @property
+    def mqtt_password(self) -> Path:
+        """The password with which Hedgerow signs in to the MQTT broker."""
+        return self.state / "mqtt-password"
+
+    @property
     def spool(self) -> Path:
         """Events that wait while the store is away."""
         return self.state / "spool"

@@ -190,6 +190,32 @@ class TunnelPeer:
     networks: tuple[IpNetwork, ...]
 
 
+class BrokerRights(StrEnum):
+    """Commands that are taken from an MQTT broker."""
+
+    READ = "read"  # nothing: it only shows
+    OPERATE = "operate"  # pauses, extra minutes, later bedtimes, answers to requests; the default
+    MANAGE = "manage"  # also switches of services, which change the policy
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """An MQTT broker through which Home Assistant shows and controls this home. Our topics begin with `base`.
+
+    `services` get a switch for each child. `ca` is the path of the authority of the broker's certificate, empty for the system's.
+    """
+
+    host: str
+    port: int
+    is_encrypted: bool
+    user: str = ""
+    may: BrokerRights = BrokerRights.OPERATE
+    services: tuple[str, ...] = ()
+    base: str = "hedgerow"
+    language: str = "en"
+    ca: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """Settings of the whole network. Clients outside `lan` are refused. `upstream` empty: the system's resolvers.
@@ -217,6 +243,7 @@ class NetworkSettings:
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
     log_to: tuple[LogTarget, ...] = ()  # places for JSON lines of what is recorded, beside the journal
+    mqtt: Broker | None = None
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
     tunnel: TunnelSettings | None = None
 

@@ -74,6 +74,7 @@ from hedgerow.sockets import bind_datagrams
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.reports import Report
+    from hedgerow.journal.reader import JournalReader
 
 log = logging.getLogger("hedgerow.control")
 
@@ -169,6 +170,7 @@ class ControlProcess:
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(TunnelWatch(self.tunnel, lambda: publisher.view, self.notices.enqueue).run())
+            tasks.create_task(_serve_broker(self, publisher.reader))
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
             tasks.create_task(
                 DeviceDiscovery(
@@ -336,6 +338,15 @@ async def _load_later(app: DeferredApp) -> None:
     """Load the application once what filters has started, before anybody has to wait for it."""
     await asyncio.sleep(LOAD_PAGES_AFTER_S)
     await app.load()
+
+
+async def _serve_broker(control: ControlProcess, reader: JournalReader) -> None:
+    """Serve Home Assistant's MQTT broker from when the policy names one."""
+    while control.web.policy().network.mqtt is None:  # noqa: ASYNC110 (the policy is a file)
+        await asyncio.sleep(LIST_CHECK_INTERVAL_S)
+    from hedgerow.app.control.mqtt import MqttBridge  # with the libraries for it
+
+    await MqttBridge(control.web, control.time, reader, control.editor, control.settings.mqtt_password).run()
 
 
 async def _follow_names(recorder: Recorder, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:

@@ -30,6 +30,7 @@ from hedgerow.policies.network import (
     TunnelSettings,
     UpstreamStrategy,
 )
+from hedgerow.policies.reading.broker import read_broker
 from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network, store_url_mistake
@@ -197,6 +198,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         flows=read_flows(tree, ("network", "flows"), raw.flows),
         wpad=_wpad_names(tree, raw.wpad),
         log_to=_log_targets(tree, raw.log_to),
+        mqtt=read_broker(raw.mqtt, tree),
         store=_store(tree, raw.store),
         tunnel=_tunnel(tree, raw.tunnel),
     )

@@ -13,7 +13,15 @@ from hedgerow.policies.cafe import Payment
 from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
-from hedgerow.policies.network import BlockedAnswer, DnssecMode, ListSelection, ProxySignIn, UnopenedSeatAccess, UpstreamStrategy
+from hedgerow.policies.network import (
+    BlockedAnswer,
+    BrokerRights,
+    DnssecMode,
+    ListSelection,
+    ProxySignIn,
+    UnopenedSeatAccess,
+    UpstreamStrategy,
+)
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
 
 
@@ -212,6 +220,16 @@ class RawTunnel(RawModel):
     subnets: Texts | None = Field(None, description="Addresses inside the tunnel: at most one network of each family.")
 
 
+class RawBroker(RawModel):
+    broker: str = Field(description="Address of the MQTT broker, such as `mqtts://broker.lan`.")
+    user: str = Field("", description="Name with which Hedgerow signs in; the password is in `mqtt-password` in the state directory.")
+    may: BrokerRights | None = Field(None, description="What the broker may ask for; by default `operate`.")
+    services: Texts = Field([], description="Services with a switch for each child, such as `tiktok`.")
+    home: str = Field("hedgerow", description="First part of all topics; different for each home on the same broker.")
+    language: str = Field("en", description="Language of the names in Home Assistant.")
+    ca: str = Field("", description="Absolute path of the authority of the broker's certificate, PEM; by default the system's.")
+
+
 class RawNetwork(RawModel):
     timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
     country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
@@ -257,6 +275,7 @@ class RawNetwork(RawModel):
         "`syslog+tls://logs.example`.",
     )
     tunnel: RawTunnel | None = Field(None, description="The WireGuard tunnel home, for devices that are away.")
+    mqtt: RawBroker | None = Field(None, description="MQTT broker through which Home Assistant shows and controls this home.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "
