@@ -17,6 +17,7 @@ from pathlib import Path
 from hedgerow import port_binder
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.codec import decode, encode
+from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 WILDCARD_HOSTS = tuple(_LOOPBACKS)
@@ -153,6 +154,7 @@ class Settings:
     memory: int = 0  # octets that all processes together may use; 0: unknown
     keeps_gateway: bool = True  # False: `hedgerow gateway run` does, in a service of its own
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: `journal`
+    site: str = DEFAULT_SITE  # whose rows of the store are ours
 
     @property
     def listeners(self) -> dict[str, Endpoint]:

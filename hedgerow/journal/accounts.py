@@ -1,14 +1,11 @@
-"""Accounts, web sessions and API tokens. Passwords, cookies and tokens are stored as hashes, so that a copy of the journal opens nothing.
-
-They belong to the whole installation, not to a site.
-"""
+"""Accounts, web sessions and API tokens. Passwords, cookies and tokens are stored as hashes: a copy of the journal opens nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
@@ -78,10 +75,10 @@ class AccountStore:
         """
         try:
             with self._store.begin() as connection:
-                is_first = connection.execute(select(accounts.c.name).limit(1)).first() is None
-                connection.execute(accounts.insert().values(asdict(row)))
+                is_first = connection.execute(self._store.select(accounts).limit(1)).first() is None
+                connection.execute(self._store.insert(accounts).values(asdict(row)))
                 if is_first:
-                    connection.execute(tokens.delete())
+                    connection.execute(self._store.delete(tokens))
                 return is_first
         except IntegrityError:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
@@ -89,34 +86,34 @@ class AccountStore:
     def change_account(self, row: AccountRow) -> None:
         """Replace an account and end its sessions. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            change = accounts.update().where(accounts.c.name == row.name).values(asdict(row))
+            change = self._store.update(accounts).where(accounts.c.name == row.name).values(asdict(row))
             if not connection.execute(change).rowcount:
                 raise NoSuchEntry(f"there is no account {row.name}")
-            connection.execute(web_sessions.delete().where(web_sessions.c.account == row.name))
+            connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == row.name))
 
     def remove_account(self, name: str) -> None:
         """Delete an account and its sessions. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            if not connection.execute(accounts.delete().where(accounts.c.name == name)).rowcount:
+            if not connection.execute(self._store.delete(accounts).where(accounts.c.name == name)).rowcount:
                 raise NoSuchEntry(f"there is no account {name}")
-            connection.execute(web_sessions.delete().where(web_sessions.c.account == name))
+            connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == name))
 
     def add_session(self, row: WebSessionRow) -> None:
-        self._store.execute(web_sessions.insert().values(asdict(row)))
+        self._store.execute(self._store.insert(web_sessions).values(asdict(row)))
 
     def touch_session(self, session_id: str, seen_at: float) -> None:
-        self._store.execute(web_sessions.update().where(web_sessions.c.id == session_id).values(seen_at=seen_at))
+        self._store.execute(self._store.update(web_sessions).where(web_sessions.c.id == session_id).values(seen_at=seen_at))
 
     def end_session(self, session_id: str) -> None:
-        self._store.execute(web_sessions.delete().where(web_sessions.c.id == session_id))
+        self._store.execute(self._store.delete(web_sessions).where(web_sessions.c.id == session_id))
 
     def add_token(self, row: TokenRow) -> None:
-        self._store.execute(tokens.insert().values(asdict(row)))
+        self._store.execute(self._store.insert(tokens).values(asdict(row)))
 
     def remove_token(self, token_id: str) -> None:
         """Delete a token. Raises `NoSuchEntry`."""
-        if not self._store.execute(tokens.delete().where(tokens.c.id == token_id)):
+        if not self._store.execute(self._store.delete(tokens).where(tokens.c.id == token_id)):
             raise NoSuchEntry("there is no such token")
 
     def _all[Kind](self, table: Table, kind: Callable[..., Kind]) -> tuple[Kind, ...]:
-        return tuple(kind(**row._mapping) for row in self._store.rows(select(table).order_by(table.c.created_at)))
+        return tuple(kind(**row._mapping) for row in self._store.rows(self._store.select(table).order_by(table.c.created_at)))

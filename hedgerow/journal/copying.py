@@ -1,11 +1,14 @@
-"""Copying a whole journal, all sites included, from one database into another of any engine: all rows, or none."""
+"""Copying a journal from one database into another of any engine: all rows, or none.
+
+Between two servers all sites are copied. A file holds one site: that of the store that it comes from, or goes to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select, true
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import decisions, metadata
@@ -23,7 +26,7 @@ class CopyError(Exception):
 def copy_journal(
     source: Store, target: Store, *, without: Collection[str] = (), progress: CopyProgress = lambda *_: None
 ) -> dict[str, int]:  # fmt: skip
-    """Copy all rows but those of the tables `without` into an empty journal. Returns the number of rows by table.
+    """Copy all rows but those of the tables `without` into a journal without such rows. Returns the number of rows by table.
 
     The target gets all rows in one transaction, in which they are counted. Raises `CopyError` and DatabaseError.
     """
@@ -33,7 +36,9 @@ def copy_journal(
         for table in tables:
             if writing.execute(select(table).limit(1)).first() is not None:
                 raise CopyError(f"The target has rows in {table.name}: choose an empty database.")
-        counts = {table.name: _copy_table(table, reading, writing, target, progress) for table in tables}
+        is_whole = source.dialect.is_partitioned and target.dialect.is_partitioned
+        site = None if is_whole else source.site
+        counts = {table.name: _copy_table(table, site, reading, writing, target, progress) for table in tables}
         for table in tables:
             arrived = _count(writing, table)
             if arrived != counts[table.name]:
@@ -42,15 +47,19 @@ def copy_journal(
     return counts
 
 
-def _copy_table(table: Table, reading: Connection, writing: Connection, target: Store, progress: CopyProgress) -> int:
-    total = _count(reading, table)
+def _copy_table(
+    table: Table, site: str | None, reading: Connection, writing: Connection, target: Store, progress: CopyProgress
+) -> int:  # fmt: skip
+    """Copy the rows of a site, or of all if it is None. Those of one site become the target's."""
+    wanted = true() if site is None else table.c.site == site
+    total = _count(reading, table, wanted)
     if table is decisions and total:
-        first, last = reading.execute(select(func.min(table.c.at), func.max(table.c.at))).one()
+        first, last = reading.execute(select(func.min(table.c.at), func.max(table.c.at)).where(wanted)).one()
         target.dialect.prepare_days(writing, first, last)
-    rows = reading.execution_options(yield_per=_CHUNK).execute(select(table).order_by(*table.primary_key))
+    rows = reading.execution_options(yield_per=_CHUNK).execute(select(table).where(wanted).order_by(*table.primary_key))
     done = 0
     for part in rows.mappings().partitions():
-        batch: list[dict[str, Any]] = [dict(row) for row in part]
+        batch: list[dict[str, Any]] = [dict(row) | ({} if site is None else {"site": target.site}) for row in part]
         writing.execute(table.insert(), batch)
         done += len(batch)
         progress(table.name, done, total)
@@ -59,5 +68,6 @@ def _copy_table(table: Table, reading: Connection, writing: Connection, target: 
     return done
 
 
-def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0
+def _count(connection: Connection, table: Table, wanted: ColumnElement[bool] | None = None) -> int:
+    query = select(func.count()).select_from(table)
+    return connection.scalar(query if wanted is None else query.where(wanted)) or 0

@@ -9,8 +9,8 @@ from typing import Literal
 from sqlalchemy import Connection, inspect
 
 from hedgerow.journal.sqlite import SqliteDialect
-from hedgerow.journal.store import Dialect, JournalError, Store, StoreAddress
-from hedgerow.journal.tables import DEFAULT_SITE
+from hedgerow.journal.store import Dialect, JournalError, Rights, Store, StoreAddress
+from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -33,13 +33,13 @@ def make_dialect(place: Place) -> Dialect:
     return PostgresDialect(place)
 
 
-def open_journal(place: Place, site: str = DEFAULT_SITE) -> Store:
-    """Open the journal at `place`, creating it and migrating its tables as needed.
+def open_journal(place: Place) -> Store:
+    """Open the journal at `place`, creating it and migrating its tables as needed. A file holds one site, the default one.
 
     Raises `DamagedJournalError` if the file is not a database, `UnreachableStoreError` if a server does not answer, and `JournalError` if
     it cannot be created or a newer Hedgerow wrote it.
     """
-    return _open(place, site)[0]
+    return _open(place)[0]
 
 
 def describe_journal(place: Place) -> dict[str, str | int]:
@@ -54,23 +54,24 @@ def describe_journal(place: Place) -> dict[str, str | int]:
 
 def migrate_journal(place: Place) -> bool:
     """Create or migrate the journal as `open_journal` does. Return False if there was nothing to do."""
-    store, has_migrated = _open(place, DEFAULT_SITE)
+    store, has_migrated = _open(place)
     store.dispose()
     return has_migrated
 
 
-def _open(place: Place, site: str) -> tuple[Store, bool]:
-    dialect = make_dialect(place)
+def _open(place: Place) -> tuple[Store, bool]:
+    dialect, site = make_dialect(place), None if isinstance(place, Path) else place.site
     try:
         engine = dialect.open()
     except OSError as error:
         raise JournalError(f"cannot make the journal {place}: {error.strerror}") from error
     try:
         with engine.begin() as connection:
-            has_migrated = _migrate(connection, dialect, place)
+            rights = dialect.rights(connection, site)
+            has_migrated = _migrate(connection, dialect, place, rights)
             now = time.time()
             dialect.prepare_days(connection, now, now)
-            return Store(engine, dialect, site), has_migrated
+            return Store(engine, dialect, site or rights.site or DEFAULT_SITE, rights), has_migrated
     except JournalError:
         engine.dispose()
         raise
@@ -79,11 +80,14 @@ def _open(place: Place, site: str) -> tuple[Store, bool]:
         raise dialect.open_error(error) from error
 
 
-def _migrate(connection: Connection, dialect: Dialect, place: Place) -> bool:
+def _migrate(connection: Connection, dialect: Dialect, place: Place, rights: Rights) -> bool:
     """Run the missing migrations, all or none. Return False if none was missing."""
     newest = _newest_version()
     if _version_of(connection) == newest:
         return False
+    if rights.site is not None and (known := _version_of(connection)) is not None and known < newest:
+        problem = "its tables are older than this Hedgerow; upgrade the node whose role owns them"
+        raise JournalError(f"cannot open the journal {place}: {problem}")
     dialect.lock_schema(connection)
     version = _version_of(connection)  # by now another node may have migrated
     if version == newest:
@@ -94,6 +98,7 @@ def _migrate(connection: Connection, dialect: Dialect, place: Place) -> bool:
         _alembic("stamp", connection, "head")
     else:
         _upgrade(connection)
+    dialect.complete_schema(connection)
     return True
 
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Insert,
     Select,
     String,
     Table,
@@ -30,10 +29,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from hedgerow.journal import postgresql_schema
+from hedgerow.journal import postgresql_rights, postgresql_schema
 from hedgerow.journal.postgresql_changes import ChangeListener
 from hedgerow.journal.postgresql_connection import Connector, may_pass, open_error
-from hedgerow.journal.store import Dialect, JournalError, NewestRows, StoreAddress, UpsertChanges, cause_of
+from hedgerow.journal.store import Dialect, JournalError, NewestRows, Rights, StoreAddress, cause_of
 
 _KEPT_CONNECTIONS = 4
 _LEFTOVERS = "Copies may remain in the server's write-ahead log for a while, and in its backups and replicas"
@@ -47,6 +46,7 @@ class PostgresDialect(Dialect):
 
     is_partitioned = True
     snapshot_isolation = "REPEATABLE READ"
+    insert_into = staticmethod(insert)
 
     def open(self) -> Engine:
         """Return the engine. It connects when it is used first."""
@@ -70,8 +70,16 @@ class PostgresDialect(Dialect):
         postgresql_schema.create_tables(connection)
         return True
 
+    def complete_schema(self, connection: Connection) -> None:
+        postgresql_schema.create_functions(connection)
+        postgresql_rights.separate_sites(connection)
+
+    def rights(self, connection: Connection, site: str | None = None) -> Rights:
+        return postgresql_rights.own_rights(connection, site)
+
     def facts(self, connection: Connection) -> dict[str, str | int]:
-        return postgresql_schema.facts(connection)
+        rights = postgresql_rights.own_rights(connection)
+        return postgresql_schema.facts(connection) | {"site": rights.site or "all", "rights": str(rights)}
 
     def prepare_days(self, connection: Connection, first: float, last: float) -> None:
         postgresql_schema.prepare_days(connection, first, last)
@@ -83,13 +91,6 @@ class PostgresDialect(Dialect):
         for table in tables:
             name = text(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}")  # noqa: S608 (our names)
             connection.execute(name)
-
-    def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
-        statement = insert(table)
-        return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
-
-    def insert_missing(self, table: Table) -> Insert:
-        return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
 
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         return func.greatest(first, second)

@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 
 from hedgerow.journal.postgresql_connection import Connector
+from hedgerow.journal.postgresql_schema import CHANNEL
 
-_QUERY = "SELECT coalesce(sum(number), 0) FROM site_changes WHERE site IN (%s, '')"
+_QUERY = "SELECT coalesce(sum(number), 0) FROM site_changes WHERE site = %s"
 
 
 class ChangeListener:
-    """Waits for changes of one site, and of what belongs to all sites. `wait` is called by one thread at a time.
+    """Waits for changes of one site. `wait` is called by one thread at a time.
 
     PgBouncer passes no notifications on when it pools by transaction. The count of changes is read after each wait, whatever was heard.
     """
@@ -29,7 +30,8 @@ class ChangeListener:
             if self._connection is None:
                 self._connection = connection = self._connector.connect()
                 connection.autocommit = True
-                connection.execute("LISTEN hedgerow")
+                channel = connection.execute(f"SELECT {CHANNEL.format(site='%s')}", (self._site,)).fetchone()[0]
+                connection.execute(f"LISTEN {channel}")
             else:
                 for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                     pass

@@ -1,8 +1,9 @@
 """The journal's tables on PostgreSQL.
 
-They are created at once, by their description in `tables`, and migrated from then on as SQLite's are. Decisions are partitioned by day of
-UTC, so that a day is forgotten by dropping its table: `decisions_20261127`. `decisions_other` takes those of days without a table, such as
-of a clock that is wrong. A node needs no right to create tables: it calls `hedgerow_prepare_days`, which does so as the tables' owner.
+They are created at once, by their description in `tables`, and migrated from then on as SQLite's are. Functions and triggers are made anew
+after each migration. Decisions are partitioned by day of UTC, so that a day is forgotten by dropping its table: `decisions_20261127`.
+`decisions_other` takes those of days without a table, such as of a clock that is wrong. A node needs no right to create tables: it calls
+`hedgerow_prepare_days`, which does so as the tables' owner.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Column, Connection, Engine, Index, MetaData, Table, text
 
-from hedgerow.journal.tables import DEFAULT_SITE, decisions, metadata
+from hedgerow.journal.tables import decisions, metadata
+from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 DAY_S = 86400
 LOCK = 0x4865646765726F77
@@ -25,12 +27,17 @@ _DROP_TIMEOUT = "5s"
 
 _PREPARE_DAYS = """
 CREATE OR REPLACE FUNCTION hedgerow_prepare_days(first bigint, last bigint) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
     number bigint;
+    today bigint = floor(extract(epoch FROM now()) / 86400);
     name text;
     made integer = 0;
 BEGIN
+    IF EXISTS (SELECT FROM site_roles WHERE role = session_user) THEN  -- a node makes no others, such as by a wrong clock
+        first = greatest(first, today - 40);
+        last = least(last, today + 10);
+    END IF;
     IF last - first > 1000 THEN
         RAISE EXCEPTION 'too many days';
     END IF;
@@ -51,24 +58,29 @@ BEGIN
 END $$
 """
 
-_CHANGES = (
-    """
-    CREATE TABLE site_changes (site text COLLATE "C" PRIMARY KEY, number bigint NOT NULL)
-    """,
-    """
-    CREATE FUNCTION hedgerow_note_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    DECLARE
-        changed text = coalesce((CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END) ->> 'site', '');
-    BEGIN
-        IF current_setting('hedgerow.noted', true) IS DISTINCT FROM 'site ' || changed THEN
-            PERFORM set_config('hedgerow.noted', 'site ' || changed, true);
-            INSERT INTO site_changes AS known VALUES (changed, 1) ON CONFLICT (site) DO UPDATE SET number = known.number + 1;
-            PERFORM pg_notify('hedgerow', changed);
-        END IF;
-        RETURN NULL;
-    END $$
-    """,
-)
+_SITE_ROLES = """
+CREATE TABLE IF NOT EXISTS site_roles (role text COLLATE "C" PRIMARY KEY, site text COLLATE "C" NOT NULL, may_manage boolean NOT NULL)
+"""
+_SITE_CHANGES = """
+CREATE TABLE IF NOT EXISTS site_changes (site text COLLATE "C" PRIMARY KEY, number bigint NOT NULL)
+"""
+_NOTE_CHANGE = """
+CREATE OR REPLACE FUNCTION hedgerow_note_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    changed text = (CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END) ->> 'site';
+BEGIN
+    IF current_setting('hedgerow.noted', true) IS DISTINCT FROM 'site ' || changed THEN
+        PERFORM set_config('hedgerow.noted', 'site ' || changed, true);
+        INSERT INTO site_changes AS known VALUES (changed, 1) ON CONFLICT (site) DO UPDATE SET number = known.number + 1;
+        PERFORM pg_notify({channel}, '');
+    END IF;
+    RETURN NULL;
+END $$
+"""
+CHANNEL = "'hedgerow_' || left(encode(sha256(convert_to({site}, 'UTF8')), 'hex'), 32)"
+"""The channel of a site's changes, in SQL. Anybody may listen to any channel whose name they know."""
+
 _WATCHED = {
     **dict.fromkeys(("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sessions", "usage"), "INSERT OR UPDATE"),
     **dict.fromkeys(("accounts", "tokens"), "INSERT OR UPDATE OR DELETE"),
@@ -86,15 +98,24 @@ WHERE inhparent = 'decisions'::regclass AND child.relname ~ '^decisions_\d{8}$' 
 
 
 def create_tables(connection: Connection) -> None:
-    """Create all tables, indexes and functions in the first schema of the search path."""
+    """Create all tables and indexes in the first schema of the search path."""
     metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table is not decisions])
     partitioned_decisions().create(connection)
     connection.execute(text("CREATE TABLE decisions_other PARTITION OF decisions DEFAULT"))
-    connection.execute(text(_PREPARE_DAYS))
-    for statement in _CHANGES:
-        connection.execute(text(statement))
+
+
+def create_functions(connection: Connection) -> None:
+    """Create functions and triggers, or replace those of an earlier version.
+
+    The functions look for nothing in a node's own temporary schema, where it might put tables of the same names.
+    """
+    schema = connection.dialect.identifier_preparer.quote(connection.scalar(text("SELECT current_schema()")))
+    channel = CHANNEL.format(site="changed")
+    for statement in (_SITE_CHANGES, _SITE_ROLES, _PREPARE_DAYS, _NOTE_CHANGE):
+        connection.execute(text(statement.replace("{schema}", schema).replace("{channel}", channel)))
     for table, changes in _WATCHED.items():
         when = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hedgerow_note_change()"
+        connection.execute(text(f"DROP TRIGGER IF EXISTS note_change ON {table}"))
         connection.execute(text(f"CREATE CONSTRAINT TRIGGER note_change AFTER {changes} ON {table} {when}"))
 
 

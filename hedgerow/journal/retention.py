@@ -68,10 +68,12 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
 
 def _prune_decisions(store: Store, retention: Retention, limit: float, writing: threading.Lock) -> int:
     """Delete decisions from before an instant, by the day where days are kept apart, and those of one site beyond their number."""
+    if not store.rights.may_manage:
+        return 0  # the owner of the tables drops the days
     if store.dialect.is_partitioned:
         first_kept = limit // _DAY_S * _DAY_S
-        # The chunks are in no table of a day.
-        return store.dialect.drop_days(store.engine, first_kept) + _delete_in_chunks(store, decisions.c.at < first_kept, writing)
+        dropped = store.dialect.drop_days(store.engine, first_kept) if store.rights.site is None else 0
+        return dropped + _delete_in_chunks(store, decisions.c.at < first_kept, writing)  # also those that are in no table of a day
     newest = store.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
     # One after the other: for both at once SQLite would collect all rows before it deletes the first.
     too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < limit
@@ -81,8 +83,10 @@ def _prune_decisions(store: Store, retention: Retention, limit: float, writing: 
 def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[str, int], now: float) -> int:
     """Delete decisions after their own number of days: those of `people` by name, and those of nobody's devices by profile.
 
-    Returns their number. Waits for the disk: call it from a thread.
+    Returns their number. Waits for the disk: call it from a thread. A role that may only add decisions deletes none.
     """
+    if not store.rights.may_manage:
+        return 0
     person, profile, at = decisions.c.person, decisions.c.profile, decisions.c.at
     old = [(person == name) & (at < now - days * _DAY_S) for name, days in people.items()]
     old += [person.is_(None) & (profile == name) & (at < now - days * _DAY_S) for name, days in profiles.items()]
@@ -127,6 +131,8 @@ def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
         writers: writers.c.at < before,
         counter_entries: counter_entries.c.at < before,
     }
+    if not store.rights.may_manage:
+        del old[events]
     with store.begin() as connection:
         for table, condition in old.items():
             connection.execute(store.delete(table).where(condition))

@@ -90,7 +90,7 @@ class RuleVersions:
             assert key is not None
             own = self._store.own(rule_versions)
             oldest = connection.scalar(select(_C.id).where(own).order_by(_C.id.desc()).offset(MAX_VERSIONS).limit(1))
-            if oldest is not None:
+            if oldest is not None and self._store.rights.may_manage:
                 connection.execute(self._store.delete(rule_versions).where(_C.id <= oldest))
         return int(key[0])
 

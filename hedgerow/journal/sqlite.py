@@ -18,7 +18,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Insert,
     Integer,
     Select,
     String,
@@ -32,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.store import DamagedJournalError, Dialect, JournalError, NewestRows, Salvaged, UpsertChanges, cause_of
+from hedgerow.journal.store import DamagedJournalError, Dialect, JournalError, NewestRows, Rights, Salvaged, cause_of
 from hedgerow.journal.tables import decisions
 
 BUSY_TIMEOUT_S = 5.0
@@ -51,6 +50,7 @@ class SqliteDialect(Dialect):
 
     is_partitioned = False
     snapshot_isolation = "SERIALIZABLE"
+    insert_into = staticmethod(insert)
 
     path: Path
 
@@ -73,6 +73,12 @@ class SqliteDialect(Dialect):
     def create_schema(self, _connection: Connection) -> bool:
         return False
 
+    def complete_schema(self, _connection: Connection) -> None:
+        """Do nothing: the migrations describe all there is."""
+
+    def rights(self, _connection: Connection, _site: str | None = None) -> Rights:
+        return Rights()
+
     def facts(self, _connection: Connection) -> dict[str, str | int]:
         return {"engine": "SQLite", "version": sqlite3.sqlite_version}
 
@@ -84,13 +90,6 @@ class SqliteDialect(Dialect):
 
     def continue_numbers(self, connection: Connection, tables: Sequence[Table]) -> None:
         """Do nothing: SQLite goes on after the greatest number."""
-
-    def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
-        statement = insert(table)
-        return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
-
-    def insert_missing(self, table: Table) -> Insert:
-        return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
 
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         return func.max(first, second)

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from sqlalchemy import Column, ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.tables import DEFAULT_SITE
+from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 
 class JournalError(Exception):
@@ -33,13 +33,33 @@ class UnreachableStoreError(JournalError):
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """The URL of a PostgreSQL database, without a password. If there is a file at `password_file`, it holds the password."""
+    """The URL of a PostgreSQL database, without a password, and the site whose rows are meant.
+
+    If there is a file at `password_file`, it holds the password. `site` None: that of the role, or else the default.
+    """
 
     url: str
     password_file: Path | None = None
+    site: str | None = None
 
     def __str__(self) -> str:
         return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights of a database's user. `site` None: the owner of the tables, who may do everything at every site.
+
+    The others see one site. Only those that `may_manage` it change its policy and delete decisions and events.
+    """
+
+    site: str | None = None
+    may_manage: bool = True
+
+    def __str__(self) -> str:
+        if self.site is None:
+            return "owner of all sites"
+        return "manages its site" if self.may_manage else "adds events to its site, and reads and changes its state"
 
 
 type UpsertChanges = Callable[[Any], Mapping[str, Any]]
@@ -75,6 +95,8 @@ class Dialect(ABC):
     """True if decisions are kept by day, and dropped by day."""
     snapshot_isolation: Literal["SERIALIZABLE", "REPEATABLE READ"]
     """The isolation level at which a transaction sees one state of the database."""
+    insert_into: Callable[[Table], Any]
+    """Returns the engine's INSERT, which has ON CONFLICT."""
 
     @abstractmethod
     def open(self) -> Engine:
@@ -93,6 +115,14 @@ class Dialect(ABC):
         """Create all tables of this version at once. Return False if the migrations are to do so."""
 
     @abstractmethod
+    def complete_schema(self, connection: Connection) -> None:
+        """Bring in step with the tables of this version what the migrations do not describe, such as rights."""
+
+    @abstractmethod
+    def rights(self, connection: Connection, site: str | None = None) -> Rights:
+        """Return the rights of the connection's user. Raises `JournalError` if there are none at `site`."""
+
+    @abstractmethod
     def facts(self, connection: Connection) -> dict[str, str | int]:
         """Return the name of the engine, its version, and what else an administrator wants to know."""
 
@@ -108,13 +138,16 @@ class Dialect(ABC):
     def continue_numbers(self, connection: Connection, tables: Sequence[Table]) -> None:
         """Number further rows of these tables after those that were copied with their numbers."""
 
-    @abstractmethod
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
         """Return an insert that changes the row with the same primary key if there is one."""
+        statement = self.insert_into(table)
+        changed: Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
+        return changed
 
-    @abstractmethod
     def insert_missing(self, table: Table) -> Insert:
         """Return an insert that leaves the row with the same primary key if there is one."""
+        missing: Insert = self.insert_into(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+        return missing
 
     @abstractmethod
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
@@ -159,11 +192,12 @@ class Dialect(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An open journal and the site whose rows it holds."""
+    """An open journal, the site whose rows it holds, and what this process may do with them."""
 
     engine: Engine
     dialect: Dialect
     site: str = DEFAULT_SITE
+    rights: Rights = Rights()
 
     def connect(self) -> Connection:
         return self.engine.connect()

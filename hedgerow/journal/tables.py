@@ -1,8 +1,7 @@
 """The journal's tables, in SQLAlchemy Core. The migrations create them; this module describes them.
 
 Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so pages go by it.
-`site` names the network that a row belongs to. Accounts, web sessions and tokens belong to all sites. On PostgreSQL the decisions are
-partitioned by day (`postgresql_schema`).
+`site` names the network that a row belongs to. On PostgreSQL the decisions are partitioned by day (`postgresql_schema`).
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-DEFAULT_SITE = "home"
-"""The site of a journal that holds only one."""
+from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 metadata = MetaData()
 
@@ -118,17 +116,17 @@ pauses = _state(
 )  # fmt: skip
 events = _log("events", *_instant("at"), *_text("kind", "subject", "detail"), Index("events_kind", "kind", "id"))
 accounts = _state(
-    "accounts", *_key("name"), *_text("role"), *_instant("created_at"),
+    "accounts", _site(primary_key=True), *_key("name"), *_text("role"), *_instant("created_at"),
     *_text("password"),  # an argon2 hash
     *_text("totp"),  # the shared secret of the second factor, empty without one
     *_text("recovery"),  # hashes of one-time recovery codes
 )  # fmt: skip
 web_sessions = _state(
-    "web_sessions", *_key("id"),  # a hash of the cookie's value
+    "web_sessions", *_key("id"), _site(),  # the id is a hash of the cookie's value
     *_text("account", "address", "agent"), *_instant("created_at", "seen_at"),
 )  # fmt: skip
 tokens = _state(
-    "tokens", *_key("id"),  # a hash of the token
+    "tokens", *_key("id"), _site(),  # the id is a hash of the token
     *_text("name", "scopes", "actor"), *_instant("created_at"), *_optional_instant("expires_at"),
 )  # fmt: skip
 policy_changes = _log(

@@ -7,7 +7,7 @@ from datetime import date
 from enum import StrEnum
 from ipaddress import ip_network
 
-from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
+from hedgerow.policies.text.addresses import DEFAULT_SITE, IpAddress, IpNetwork, parse_client_address
 from hedgerow.policies.text.log_targets import LogTarget
 
 WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
@@ -245,6 +245,7 @@ class NetworkSettings:
     log_to: tuple[LogTarget, ...] = ()  # places for JSON lines of what is recorded, beside the journal
     mqtt: Broker | None = None
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
+    site: str = DEFAULT_SITE  # name of this network in the store, which others may share
     tunnel: TunnelSettings | None = None
 
     def is_at_home(self, address: IpAddress) -> bool:

@@ -16,10 +16,10 @@ from hedgerow.journal.database import migrate_journal, open_journal
 from hedgerow.journal.reader import DecisionFilter, JournalReader
 from hedgerow.journal.salvage import copy_rows
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import DEFAULT_SITE, metadata
+from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.text.addresses import DEFAULT_SITE
 
-GLOBAL = {"accounts", "web_sessions", "tokens"}
 RENAMED = {"sessions": "web_sessions", "sittings": "sessions"}
 CHOICES = {"kind": "dns", "verdict": "block", "reason": "category", "state": "open", "before": "{}", "after": "{}"}
 
@@ -89,7 +89,7 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
     assert not migrate_journal(path)
     store = open_journal(path)
     try:
-        expected = {name: [row if name in GLOBAL else {**row, "site": DEFAULT_SITE} for row in each] for name, each in rows.items()}
+        expected = {name: [{**row, "site": DEFAULT_SITE} for row in each] for name, each in rows.items()}
         expected["decisions"] = [{**row, "version": None} for row in expected["decisions"]]
         expected["hosts_seen"] = [{"site": DEFAULT_SITE, "host_key": f"host_key-{n}", "host": f"host_key-{n}"} for n in range(2)]
         expected["pauses"] = [{**row, "spared_person": None, "spared_device": None, "kind": "all"} for row in expected["pauses"]]
@@ -152,5 +152,6 @@ def test_the_rows_of_a_damaged_journal_with_older_names_are_salvaged(tmp_path: P
     salvaged = copy_rows(tmp_path / "damaged.sqlite", tmp_path / "journal.sqlite")
     assert salvaged.incomplete == ()
     rows["vouchers"] = [{**row, "serial": "", "price": 0, "is_paid": 1} for row in rows["vouchers"]]
-    assert stored(store) == {name: [] for name in metadata.tables} | rows
+    expected = {name: [{"site": DEFAULT_SITE, **row} for row in each] for name, each in rows.items()}
+    assert stored(store) == {name: [] for name in metadata.tables} | expected
     store.dispose()

@@ -5,57 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from journal_rows import NOW, TABLET, fill
 from sqlalchemy import select
 
-from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry, Voucher, VoucherStore
-from hedgerow.journal.batch import Batch
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
-from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.journal.access_store import CodeStore, GrantStore, NoSuchEntry, VoucherStore
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import DecisionFilter, JournalReader
-from hedgerow.journal.recorder import Recorder, SystemEvent
-from hedgerow.journal.remembered_sites import RememberedSiteStore
+from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.retention import Retention, forget_decisions
-from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.evidence import Protection
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
-from hedgerow.policies.time_model import ActiveMinute, Bonus
 
-NOW = 1_780_000_000.0
-TABLET = DeviceId("tablet")
-_SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
 MIA = DataSubject("mia", frozenset({"tablet"}))
-
-
-def fill(store: Store) -> None:
-    """At least one row in each table that has a site. Devices and people have the same names at every site, as they may in families."""
-    site, clock = store.site, lambda: NOW
-    recorder = Recorder(store, clock=clock)
-    block = (RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult")
-    recorder.add(Observation(NOW, TABLET, "mia", "child-8-12", *block, f"{number}.{site}.example") for number in range(3))
-    recorder.add([AccessRequest(NOW, TABLET, "mia", "same.example"), SystemEvent(NOW, "restart", "mia", site)])
-    recorder.add([DeviceSeen(NOW, TABLET, "192.168.1.9", None, "mia", "child-8-12", site)])
-    recorder.add([ProtectionSeen(NOW, TABLET, Protection.DNS)])
-    recorder.flush()
-    grants, usage = GrantStore(store, clock=clock), UsageStore(store, clock=clock)
-    grants.give(Grant(f"g-{site}", "same.example", "ana", NOW, NOW + 60, TABLET))
-    grants.pause("ana", person="mia")
-    usage.add([ActiveMinute(int(NOW // 60), "person:mia", "")])
-    usage.give(Bonus(f"b-{site}", "person:mia", "", 5, "ana", NOW))
-    usage.start_session(Session(f"s-{site}", TABLET, "ana", NOW))
-    CodeStore(store, clock=clock).add(AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456")
-    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], _SHEET)
-    CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
-    Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
-    PolicyHistory(store).add(NOW, "ana", site, {}, {})
-    RuleVersions(store).record(NOW, "p", "l", {}, ())
-    RememberedSiteStore(store, clock=clock).remember("films.example", "adult")
-    Batch([], writer="control", number=1, minutes=[ActiveMinute(int(NOW // 60), "person:mia", "")]).write(store)
 
 
 def rows(store: Store) -> dict[str, list[dict[str, Any]]]:

@@ -118,7 +118,7 @@ def backup(
         settings = Settings.load(folder)
         policy = settings.policy
         if settings.store:
-            store = StoreAddress(settings.store, settings.store_password)
+            store = StoreAddress(settings.store, settings.store_password, settings.site)
     except (OSError, ValueError):
         policy = find_policy(None)
     try:

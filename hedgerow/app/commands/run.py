@@ -125,6 +125,7 @@ def up(
             encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
             page=_page_places(network, chosen["dns"]),
             store=database,
+            site=network.site,
             dns=chosen["dns"],
             proxy=chosen["proxy"],
             web=chosen["web"],

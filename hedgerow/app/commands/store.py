@@ -1,8 +1,9 @@
-"""`hedgerow store`: check a PostgreSQL store, and copy a journal from one place to another."""
+"""`hedgerow store`: check a PostgreSQL store, copy a journal from one place to another, and give roles the rights of a site."""
 
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,8 @@ from hedgerow.app.files import FolderLock, chown_to_owner, make_private_folder
 from hedgerow.app.settings import JOURNAL_NAME, STORE_PASSWORD, Settings
 from hedgerow.journal.copying import CopyError, CopyProgress, copy_journal
 from hedgerow.journal.database import Place, describe_journal, open_journal
-from hedgerow.journal.store import JournalError, StoreAddress, cause_of
-from hedgerow.policies.text.addresses import store_url_mistake
+from hedgerow.journal.store import JournalError, Rights, Store, StoreAddress, cause_of
+from hedgerow.policies.text.addresses import site_name_mistake, store_url_mistake, with_user
 
 app = typer.Typer(help="Where what is recorded is stored.", no_args_is_help=True)
 
@@ -34,14 +35,7 @@ def check(
 ) -> None:
     """Connect to a PostgreSQL store, create or migrate its tables if they are missing or old, and say what was found."""
     folder = state_directory(state)
-    if url is None:
-        try:
-            url = Settings.load(folder).store
-        except (OSError, ValueError):
-            url = ""
-        if not url:
-            fail("What is recorded is in the state directory: there is no store to check. Name one by its URL.")
-    place = _place(url, folder)
+    place = _place(url or store_of_last_run(folder), folder)
     try:
         facts = describe_journal(place)
     except JournalError as error:
@@ -53,12 +47,16 @@ def check(
 def copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help=_PLACE)],
     target: Annotated[str, typer.Argument(metavar="TO", help=f"{_PLACE} It must be empty.")],
+    site: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The site that is copied from or to a file (default: the role's, or home)."),
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Copy all that is recorded to another place, all rows or none. Stop every Hedgerow that uses either of them first."""
     folder = state_directory(state)
-    places = [_place(text, folder) for text in (source, target)]
+    places = [_place(text, folder, site) for text in (source, target)]
     if isinstance(places[0], Path) and not places[0].exists():
         fail(f"There is no journal at {places[0]}.")
     with contextlib.ExitStack() as stack:
@@ -80,12 +78,88 @@ def copy(
     print_result(as_json, facts, f"Copied {rows} rows of {len(counts)} tables to {places[1]}. {places[0]} is as it was.")
 
 
-def _place(text: str, state: Path) -> Place:
+_URL = typer.Option("--store", metavar="URL", help="The database (default: the store of the last run).")
+
+
+@app.command()
+def grant(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="The site whose nodes the role is for, as in `network.site`.")],
+    role: Annotated[str | None, typer.Option(help="A role that is there already (default: one is made, with a new password).")] = None,
+    manage: Annotated[
+        bool, typer.Option("--manage", help="Let it also change the site's policy, and delete decisions and events of the site.")
+    ] = False,
+    url: Annotated[str | None, _URL] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a role of PostgreSQL the rights of one site's nodes: it reads nothing of other sites. Needs the role that owns the tables."""
+    from hedgerow.journal.postgresql_rights import grant_site, make_role, role_for
+
+    if mistake := site_name_mistake(site):
+        fail(f"{mistake}.")
+    password = secrets.token_urlsafe(24) if role is None else None
+    with _owned_store(url, state_directory(state)) as (store, address), store.begin() as connection:
+        name = role or role_for(connection, site)
+        if password is not None:
+            make_role(connection, name, password)
+        grant_site(connection, name, site, may_manage=manage)
+    facts = {"role": name, "site": site, "rights": str(Rights(site, manage)), "password": password, "store": with_user(address.url, name)}
+    lines = [f"{name} {facts['rights']}: {site}.", f"store: {facts['store']}"]
+    lines += [f"password, for the file {STORE_PASSWORD} of the node's state directory: {password}"] if password is not None else []
+    print_result(as_json, facts, *lines)
+
+
+@app.command()
+def revoke(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The role, as `hedgerow store grant` has named it.")],
+    url: Annotated[str | None, _URL] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a role's rights to the store at once, such as those of a stolen machine. That machine goes on filtering with what it has."""
+    from hedgerow.journal.postgresql_rights import revoke_site
+
+    with _owned_store(url, state_directory(state)) as (store, _), store.begin() as connection:
+        had_rights = revoke_site(connection, role)
+    if not had_rights:
+        fail(f"{role} has no rights to this store.")
+    print_result(as_json, {"role": role}, f"{role} has no rights any more.")
+
+
+@contextlib.contextmanager
+def _owned_store(url: str | None, state: Path) -> Iterator[tuple[Store, StoreAddress]]:
+    """Open a store as the owner of its tables. Ends the command if that fails, or if a statement does."""
+    place = _place(url or store_of_last_run(state), state)
+    if not isinstance(place, StoreAddress):
+        fail("Only a PostgreSQL database has roles: name one with --store.")
+    try:
+        with contextlib.closing(open_journal(place)) as store:
+            if store.rights.site is not None:
+                fail("This needs the role that owns the tables of the store.")
+            yield store, place
+    except JournalError as error:
+        fail(f"{error}.", 1)
+    except DatabaseError as error:
+        fail(f"The store refuses it: {' '.join(cause_of(error).split())}.", 1)
+
+
+def store_of_last_run(state: Path) -> str:
+    """Return the URL of the store of the last run. Ends the command if there is none."""
+    try:
+        url = Settings.load(state).store
+    except (OSError, ValueError):
+        url = ""
+    if not url:
+        fail("What is recorded is in the state directory: there is no such store. Name one by its URL.")
+    return url
+
+
+def _place(text: str, state: Path, site: str | None = None) -> Place:
     """Return the place that a person named. Ends the command for the URL of anything but a PostgreSQL database."""
     if "://" in text and not text.startswith("sqlite:///"):
         if mistake := store_url_mistake(text):
             fail(f"The URL of the store {mistake}.")
-        return StoreAddress(text, state / STORE_PASSWORD)
+        return StoreAddress(text, state / STORE_PASSWORD, site)
     path = Path(text.removeprefix("sqlite:///")).absolute()
     return path / JOURNAL_NAME if path.is_dir() or not path.suffix else path
 

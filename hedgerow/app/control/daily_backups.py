@@ -61,7 +61,7 @@ class DailyBackups:
                 return "there is too little space on the disk"
             make_private_folder(out.parent)
             policy = self._policy()
-            words = (str(self._settings.state), str(policy or ""), str(out), self._settings.store)
+            words = (str(self._settings.state), str(policy or ""), str(out), self._settings.store, self._settings.site)
             await run_job("hedgerow.app.control.daily_backups", *words, stdin=b"")
         except (JobError, OSError) as error:
             return error_text(error)
@@ -77,14 +77,14 @@ class DailyBackups:
         log.info("all daily backups were deleted at %s, since they held erased data", time.strftime("%H:%M"))
 
 
-def make_backup(state: Path, policy: Path | None, out: Path, store: str) -> None:
+def make_backup(state: Path, policy: Path | None, out: Path, store: str, site: str) -> None:
     """Make a backup in this process. Ends it with a sentence if that fails."""
     limit_resources(LIST_MEMORY)
     try:
-        back_up(state, policy, out, StoreAddress(store, state / STORE_PASSWORD) if store else None, with_log=not store)
+        back_up(state, policy, out, StoreAddress(store, state / STORE_PASSWORD, site) if store else None, with_log=not store)
     except BackupError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    make_backup(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None, Path(sys.argv[3]), sys.argv[4])
+    make_backup(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None, Path(sys.argv[3]), sys.argv[4], sys.argv[5])

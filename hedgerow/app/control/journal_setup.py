@@ -56,7 +56,7 @@ class StoreAwayProblem(StartProblem):
 
 def place_of(settings: Settings) -> Place:
     """Return the place of a run's journal."""
-    return StoreAddress(settings.store, settings.store_password) if settings.store else settings.journal
+    return StoreAddress(settings.store, settings.store_password, settings.site) if settings.store else settings.journal
 
 
 def make_recorder(store: Store, settings: Settings, copy_to: Callable[[list[RecordedMessage]], None] | None = None) -> Recorder:

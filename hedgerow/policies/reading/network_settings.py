@@ -33,7 +33,15 @@ from hedgerow.policies.network import (
 from hedgerow.policies.reading.broker import read_broker
 from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
-from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network, store_url_mistake
+from hedgerow.policies.text.addresses import (
+    DEFAULT_SITE,
+    IpNetwork,
+    is_endpoint,
+    parse_ip,
+    parse_network,
+    site_name_mistake,
+    store_url_mistake,
+)
 from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
 from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
 from hedgerow.policies.text.suggestions import did_you_mean, meant_network, suggest, with_hint
@@ -200,6 +208,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         log_to=_log_targets(tree, raw.log_to),
         mqtt=read_broker(raw.mqtt, tree),
         store=_store(tree, raw.store),
+        site=_site(tree, raw.site),
         tunnel=_tunnel(tree, raw.tunnel),
     )
 
@@ -306,6 +315,13 @@ def _public_endpoint(text: str, port: int) -> tuple[str | None, int]:
             text, port = name, int(number)
     address = parse_ip(text.strip("[]"))
     return (str(address) if address is not None else parse_host(text)), port
+
+
+def _site(tree: YamlTree, name: str | None) -> str:
+    if name is not None and (mistake := site_name_mistake(name)):
+        tree.add_problem(("network", "site"), mistake)
+        return DEFAULT_SITE
+    return name or DEFAULT_SITE
 
 
 def _wpad_names(tree: YamlTree, domains: list[str]) -> tuple[str, ...]:

@@ -269,6 +269,9 @@ class RawNetwork(RawModel):
         description="URL of the PostgreSQL database that holds what is recorded, without a password; by default a file in the state "
         "directory. Read at the start.",
     )
+    site: str | None = Field(
+        None, description="Name of this network in a store that several share; `home` by default. Lower-case letters, digits and hyphens."
+    )
     log_to: Texts = Field(
         [],
         description="Where what is recorded is also written as lines of JSON: absolute paths of files, and syslog servers such as "

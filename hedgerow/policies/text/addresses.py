@@ -1,4 +1,4 @@
-"""Parsing of addresses as people write them: IP and MAC addresses, networks, endpoints, and URLs of stores. Pure."""
+"""Parsing of addresses as people write them: IP and MAC addresses, networks, endpoints, URLs of stores, and names of sites. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from hedgerow.codec import IpNetwork as IpNetwork
 
 type IpAddress = IPv4Address | IPv6Address
+DEFAULT_SITE = "home"
+"""The site of a store that holds only one."""
+
+_SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _STORE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -88,6 +92,28 @@ def store_url_mistake(text: str) -> str:
     if len(url.path) < 2:
         return "names no database: put its name at the end, such as /hedgerow"
     return ""
+
+
+def site_name_mistake(name: str) -> str:
+    """Return a sentence about the mistake in a site's name; empty if there is none.
+
+    >>> site_name_mistake("cafe-3"), bool(site_name_mistake("Café 3"))
+    ('', True)
+    """
+    if _SITE_NAME.fullmatch(name):
+        return ""
+    return f"'{name}' is no name of a site: use up to 31 lower-case letters (a to z), digits and hyphens, such as cafe-3"
+
+
+def with_user(text: str, user: str) -> str:
+    """Return the URL of a store for another user.
+
+    >>> with_user("postgresql://hedgerow@db.example/hedgerow?sslmode=require", "hedgerow_home")
+    'postgresql://hedgerow_home@db.example/hedgerow?sslmode=require'
+    """
+    url = urlsplit(text)
+    place = url.netloc.rpartition("@")[2]
+    return url._replace(netloc=f"{quote(user)}@{place}").geturl()
 
 
 def split_password(text: str) -> tuple[str, str]:

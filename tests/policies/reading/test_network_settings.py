@@ -26,6 +26,7 @@ FULL = b"""network:
   client_subnet: 203.0.113.0/24
   store: "postgresql://hedgerow@db.example/hedgerow"
   log_to: [/var/log/hedgerow/events.jsonl, "syslog+tls://logs.example"]
+  site: cafe-3
 """
 
 

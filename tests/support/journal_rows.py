@@ -1,0 +1,53 @@
+"""Rows in every table of a journal, written as the product writes them."""
+
+from __future__ import annotations
+
+from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, Voucher, VoucherStore
+from hedgerow.journal.accounts import AccountRow, AccountStore, TokenRow, WebSessionRow
+from hedgerow.journal.batch import Batch
+from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.journal.outbox import Outbox
+from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.remembered_sites import RememberedSiteStore
+from hedgerow.journal.rule_versions import RuleVersions
+from hedgerow.journal.store import Store
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.evidence import Protection
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.time_model import ActiveMinute, Bonus
+
+NOW = 1_780_000_000.0
+TABLET = DeviceId("tablet")
+_SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
+
+
+def fill(store: Store) -> None:
+    """Write at least one row to each table. Devices and people have the same names at every site, as they may in families."""
+    site, clock = store.site, lambda: NOW
+    recorder = Recorder(store, clock=clock)
+    block = (RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult")
+    recorder.add(Observation(NOW, TABLET, "mia", "child-8-12", *block, f"{number}.{site}.example") for number in range(3))
+    recorder.add([AccessRequest(NOW, TABLET, "mia", "same.example"), SystemEvent(NOW, "restart", "mia", site)])
+    recorder.add([DeviceSeen(NOW, TABLET, "192.168.1.9", None, "mia", "child-8-12", site)])
+    recorder.add([ProtectionSeen(NOW, TABLET, Protection.DNS)])
+    recorder.flush()
+    grants, usage = GrantStore(store, clock=clock), UsageStore(store, clock=clock)
+    grants.give(Grant(f"g-{site}", "same.example", "ana", NOW, NOW + 60, TABLET))
+    grants.pause("ana", person="mia")
+    usage.add([ActiveMinute(int(NOW // 60), "person:mia", "")])
+    usage.give(Bonus(f"b-{site}", "person:mia", "", 5, "ana", NOW))
+    usage.start_session(Session(f"s-{site}", TABLET, "ana", NOW))
+    CodeStore(store, clock=clock).add(AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456")
+    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], _SHEET)
+    CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
+    Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
+    PolicyHistory(store).add(NOW, "ana", site, {}, {})
+    RuleVersions(store).record(NOW, "p", "l", {}, ())
+    RememberedSiteStore(store, clock=clock).remember("films.example", "adult")
+    Batch([], writer="control", number=1, minutes=[ActiveMinute(int(NOW // 60), "person:mia", "")]).write(store)
+    people = AccountStore(store)
+    people.add_account(AccountRow("ana", "admin", "hash", NOW))
+    people.add_session(WebSessionRow(f"w-{site}", "ana", "192.168.1.9", "Firefox", NOW, NOW))
+    people.add_token(TokenRow(f"t-{site}", "script", "read", "ana", NOW))
