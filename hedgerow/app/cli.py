@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": ("doctor",),
     "access": ("devices", "log", "pause", "resume", "grant", "requests", "password", "proxy-password"),
     "data": ("report", "kept", "erase", "top", "backup", "restore"),
+    "join": ("invite", "join"),
     "time": ("budgets", "bonus", "homework", "later", "code"),
 }
 """Commands by module of `hedgerow.app.commands`; a command's function has its name."""

@@ -129,6 +129,8 @@ FOOTPRINTS = {
 _DNS_CACHE_SHARE = 32
 
 JOURNAL_NAME, STORE_PASSWORD = "journal.sqlite", "store-password"
+STORE_URL, STORE_AUTHORITY = "store-url", "store-ca.pem"
+"""The store's address for this machine alone, and the certificate of its server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,26 @@
-"""The history of policy changes made in the web pages: the files before and after each change, so that it can be shown and undone."""
+"""The history of a policy: changes made on the pages, and versions that the nodes of a site share.
+
+A change holds its files before and after, so that it can be shown and undone. A version holds the whole policy.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import policy_changes
+from hedgerow.journal.tables import policy_changes, policy_versions
 
 MAX_CHANGES = 500
-"""Changes that are kept. The oldest are deleted first."""
+"""Changes that are kept, and versions. The oldest are deleted first."""
 
-_C = policy_changes.c
+_C, _V = policy_changes.c, policy_versions.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +82,57 @@ class PolicyHistory:
 
 def _change(row: Row[Any]) -> PolicyChange:
     return PolicyChange(**{**row._mapping, "before": json.loads(row.before), "after": json.loads(row.after)})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """The whole policy of a site as one of its nodes has shared it. `files` are texts by name; `follows` is the version before, or 0."""
+
+    id: int
+    at: float
+    actor: str
+    summary: str
+    node: str
+    follows: int
+    files: Mapping[str, str]
+
+
+class VersionConflict(Exception):
+    """Another node has shared a version in the meantime."""
+
+
+class PolicyVersions:
+    """The versions of a policy that several nodes share. Every method waits for the disk: call it from a thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def may_add(self) -> bool:
+        return self._store.rights.may_manage
+
+    def add(self, version: PolicyVersion) -> int:
+        """Add a version, whose `id` is ignored. Returns its id. Raises `VersionConflict` if another one follows the same version."""
+        row = {**asdict(version), "files": json.dumps(dict(version.files))}
+        del row["id"]
+        try:
+            with self._store.begin() as connection:
+                key = connection.execute(self._store.insert(policy_versions).values(row)).inserted_primary_key
+                assert key is not None
+                old = self._store.delete(policy_versions).where(_V.id.in_(self._numbers().offset(MAX_CHANGES)))
+                connection.execute(old)
+        except IntegrityError:
+            raise VersionConflict from None
+        return int(key[0])
+
+    def newest(self) -> PolicyVersion | None:
+        """Return the version that is to be in force; None if the nodes share no policy."""
+        return next(iter(self.latest(1)), None)
+
+    def latest(self, limit: int = 50) -> tuple[PolicyVersion, ...]:
+        """Return the latest versions, the newest first."""
+        rows = self._store.rows(self._store.select(policy_versions).order_by(_V.id.desc()).limit(limit))
+        return tuple(PolicyVersion(**{**row._mapping, "files": json.loads(row.files)}) for row in rows)
+
+    def _numbers(self) -> Select[Any]:
+        return select(_V.id).where(self._store.own(policy_versions)).order_by(_V.id.desc())

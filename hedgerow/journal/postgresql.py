@@ -35,6 +35,7 @@ from hedgerow.journal.postgresql_connection import Connector, may_pass, open_err
 from hedgerow.journal.store import Dialect, JournalError, NewestRows, Rights, StoreAddress, cause_of
 
 _KEPT_CONNECTIONS = 4
+_NOT_REWRITTEN = "Copies remain in the files of the tables until the role that owns them rewrites these (VACUUM FULL)."
 _LEFTOVERS = "Copies may remain in the server's write-ahead log for a while, and in its backups and replicas"
 
 
@@ -131,6 +132,8 @@ class PostgresDialect(Dialect):
         """
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                if postgresql_rights.own_rights(connection).site is not None:  # for whom VACUUM would do nothing
+                    return _NOT_REWRITTEN
                 for table in postgresql_schema.rewritten_tables(connection):
                     connection.execute(text(f"VACUUM (FULL, ANALYZE) {table}"))
                 return _purge_server(connection)

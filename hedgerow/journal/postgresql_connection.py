@@ -6,7 +6,6 @@ found out that the server is back. Nothing relies on the state of a connection, 
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import threading
 import time
@@ -18,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumper
 
 from hedgerow.journal.store import JournalError, StoreAddress, UnreachableStoreError
+from hedgerow.policies.text.addresses import is_local_host
 
 CONNECT_TIMEOUT_S = 4
 PROBE_INTERVAL_S = 1.0
@@ -96,21 +96,13 @@ def connection_parameters(address: StoreAddress) -> dict[str, Any]:
     """Return libpq's parameters for an address. Raises OSError if the file with the password can't be read."""
     given: dict[str, Any] = dict(conninfo_to_dict(address.url.replace("postgresql+psycopg:", "postgresql:", 1)))
     parameters = _DEFAULTS | given
-    if "sslmode" not in given and not all(map(_is_local, str(given.get("host") or "").split(","))):
+    if "sslmode" not in given and not all(map(is_local_host, str(given.get("host") or "").split(","))):
         parameters["sslmode"] = "verify-full"
     if parameters.get("sslmode", "").startswith("verify-") and "sslrootcert" not in given and (bundle := _system_authorities()):
         parameters["sslrootcert"] = bundle
     if address.password_file is not None and address.password_file.exists():
         parameters["password"] = address.password_file.read_text(encoding="utf-8").strip("\r\n")
     return parameters
-
-
-def _is_local(host: str) -> bool:
-    """Return True for a Unix socket, a loopback address, or `localhost`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return not host or host.startswith(("/", "@")) or host == "localhost"
 
 
 def _system_authorities() -> str:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from hedgerow.journal.store import JournalError, Rights, UnreachableStoreError
 from hedgerow.journal.tables import metadata
 
-_ONLY_ADDED = ("decisions", "events", "rule_versions")
-_ONLY_READ = ("policy_changes",)
+_ONLY_ADDED = ("decisions", "events", "rule_versions", "counter_entries")
+_ONLY_READ = ("policy_changes", "policy_versions")
 _OF_THE_STORE = ("alembic_version", "site_changes", "site_roles")
 _SITE = "site = (SELECT site FROM site_roles WHERE role = session_user)"
 _OWN_ROW = "role = session_user"
@@ -60,6 +60,11 @@ def grant_site(connection: Connection, role: str, site: str, *, may_manage: bool
     _give_rights(connection, role, may_manage=may_manage)
 
 
+def may_make_roles(connection: Connection) -> bool:
+    """Return True if the connection's role may make others."""
+    return bool(connection.scalar(text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")))
+
+
 def make_role(connection: Connection, role: str, password: str) -> None:
     """Make a role that may sign in, or give the one that there is another password. The server gets a hash only. Raises DatabaseError."""
     driver: Any = connection.connection.driver_connection
@@ -79,8 +84,7 @@ def revoke_site(connection: Connection, role: str) -> bool:
     if not connection.execute(text("DELETE FROM site_roles WHERE role = :role"), {"role": role}).rowcount:
         return False
     _take_rights(connection, role)
-    may_not = "SELECT NOT (rolsuper OR rolcreaterole) FROM pg_roles WHERE rolname = current_user"
-    if not connection.scalar(text(may_not)):
+    if may_make_roles(connection):
         connection.execute(text(f"ALTER ROLE {_quote(connection, role)} NOLOGIN"))
     return True
 

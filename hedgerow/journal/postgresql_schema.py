@@ -85,6 +85,7 @@ _WATCHED = {
     **dict.fromkeys(("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sessions", "usage"), "INSERT OR UPDATE"),
     **dict.fromkeys(("accounts", "tokens"), "INSERT OR UPDATE OR DELETE"),
     "web_sessions": "INSERT OR DELETE",
+    "policy_versions": "INSERT",
 }
 """Tables of which every node keeps something in memory, and the changes of which it is to know.
 

@@ -132,7 +132,7 @@ def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
         counter_entries: counter_entries.c.at < before,
     }
     if not store.rights.may_manage:
-        del old[events]
+        del old[events], old[counter_entries]
     with store.begin() as connection:
         for table, condition in old.items():
             connection.execute(store.delete(table).where(condition))

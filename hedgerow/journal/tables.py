@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, UniqueConstraint
 from sqlalchemy.types import TypeEngine
 
 from hedgerow.policies.text.addresses import DEFAULT_SITE
@@ -135,6 +135,14 @@ policy_changes = _log(
     *_text("actor", "summary"),
     *_text("before", "after"),  # JSON: the whole texts of the files that changed, so that undoing needs nothing else
     *_optional_instant("undone_at"),
+)
+policy_versions = _log(
+    "policy_versions",
+    *_instant("at"),
+    *_text("actor", "summary", "node"),
+    *_number("follows"),  # the version before, which no other one follows; 0 for the first
+    *_text("files"),  # JSON: the text of each policy file by its name
+    UniqueConstraint("site", "follows", name="policy_versions_follows"),
 )
 usage = _state(
     "usage", _site(primary_key=True),

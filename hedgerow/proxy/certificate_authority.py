@@ -1,7 +1,8 @@
 """The network's own certificate authority, created at the first start, and the certificates that it issues.
 
-Only devices on which it was installed trust it. Its key makes inspection possible, so only the owner may read it (mode 0600) and it never
-leaves the machine. Keys are P-256, because a certificate is signed for every inspected host.
+Only devices on which it was installed trust it. Its key makes inspection possible, so only the owner may read it (mode 0600). It leaves
+the machine only for another one of the same home (`hedgerow invite`). Keys are P-256, because a certificate is signed for every inspected
+host.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MAX_COMMON_NAME = 64  # RFC 5280, appendix A
 CA_VALIDITY = datetime.timedelta(days=5 * 365)
 SERVER_VALIDITY = datetime.timedelta(days=90)
 _BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
-_CA_FILE = "hedgerow-ca.pem"
+CA_FILE = "hedgerow-ca.pem"
 _SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])  # programs with GnuTLS fail on an empty name
 
 
@@ -67,7 +68,7 @@ def ensure_ca(directory: Path) -> CertificateAuthority:
 
     Several processes may start at once: the first one creates it, and the others load that.
     """
-    path = directory / _CA_FILE
+    path = directory / CA_FILE
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_once(path, _create_ca())
@@ -82,14 +83,14 @@ def rotate_ca(directory: Path) -> tuple[CertificateAuthority, CertificateAuthori
     old, new = load_ca(directory), _create_ca()
     retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
     retired.write_bytes(old.pem)
-    with _temporary_file(directory / _CA_FILE, new) as temporary:
-        temporary.replace(directory / _CA_FILE)
+    with _temporary_file(directory / CA_FILE, new) as temporary:
+        temporary.replace(directory / CA_FILE)
     return old, new
 
 
 def load_ca(directory: Path) -> CertificateAuthority:
     """Load the authority in `directory`. Raises CertificateAuthorityError if the file is no CA or others can read it; OSError."""
-    path = directory / _CA_FILE
+    path = directory / CA_FILE
     if path.stat().st_mode & 0o077:
         raise CertificateAuthorityError(f"{path} can be read by others: run chmod 600 on it, or remove it to create a new authority")
     data = path.read_bytes()

@@ -81,17 +81,25 @@ def test_filtering_goes_on_without_the_store(internet: SmallInternet, server: Po
         assert len([host for host in found if host == "alone.secret.example"]) == 1
 
 
-def test_a_change_at_one_node_is_in_force_at_another(internet: SmallInternet, server: PostgresServer, tmp_path: Path) -> None:
-    policy = network_section(internet) + f'  store: "{server.address(server.database()).url}"\n' + PEOPLE
-    nodes = [tmp_path / name for name in ("one", "other")]
-    for node in nodes:
-        node.mkdir()
-    with running_hedgerow(policy, directory=nodes[0]) as one, running_hedgerow(policy, directory=nodes[1]) as other:
-        ask(other, "www.secret.example")
-        assert one.run("grant", "tablet", "www.secret.example", "--for", "hour").returncode == 0
-        wait_until(lambda: kdig_addresses(other.dns, "www.secret.example", source=TABLET) != BLOCKED, 20, "the grant holds there too")
-        assert other.run("pause", "tablet").returncode == 0
-        wait_until(lambda: kdig_addresses(one.dns, "www.wikipedia.org", source=TABLET) == BLOCKED, 20, "the pause holds here too")
+def test_a_site_gets_a_role_of_its_own(server: PostgresServer, tmp_path: Path) -> None:
+    owner = server.address(server.database()).url
+
+    def run(*words: str, status: int = 0) -> str:
+        done = hedgerow_command("store", *words, "--state", str(tmp_path))
+        assert done.returncode == status, done.stderr
+        return done.stdout if status == 0 else done.stderr
+
+    assert "permission denied to create role" in run("grant", "cafe-3", "--store", owner, status=1)
+    server.execute("ALTER ROLE hedgerow CREATEROLE")
+    made = json.loads(run("grant", "cafe-3", "--store", owner, "--json"))
+    assert (made["site"], len(made["password"])) == ("cafe-3", 32)
+    assert made["role"].endswith("_cafe_3")
+    assert "site cafe-3" in run("check", made["store"])
+    assert "needs the role that owns the tables" in run("grant", "cafe-4", "--store", made["store"], status=2)
+    assert "no name of a site" in run("grant", "Café 3", "--store", owner, status=2)
+    run("revoke", made["role"], "--store", owner)
+    assert "not permitted to log in" in run("check", made["store"], status=1)
+    assert "has no rights to this store" in run("revoke", made["role"], "--store", owner, status=2)
 
 
 def test_a_home_moves_to_a_server(internet: SmallInternet, server: PostgresServer, tmp_path: Path) -> None:

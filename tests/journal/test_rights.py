@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from threading import Barrier
 from urllib.parse import quote
 
 import psycopg
 import pytest
-from journal_rows import NOW, TABLET, fill
+from journal_rows import NOW, SHEET, TABLET, fill
 from postgres_server import PostgresServer
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry, Voucher, VoucherStore
 from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.database import describe_journal, open_journal
+from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.postgresql_rights import grant_site, make_role, revoke_site, role_for
 from hedgerow.journal.reader import DecisionFilter, JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import JournalError, Store, StoreAddress, UnreachableStoreError
-from hedgerow.journal.tables import decisions, events, metadata, rule_versions
+from hedgerow.journal.tables import counter_entries, decisions, events, metadata, rule_versions
+from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import Grant, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.time_model import ActiveMinute
 
 LATER = Observation(NOW, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "later.example")
 
@@ -108,7 +113,7 @@ def test_a_table_of_the_same_name_opens_nothing(node: Store) -> None:
     assert "temporary" in [grant.id for grant in JournalReader(node).grants(NOW)]
 
 
-@pytest.mark.parametrize("table", [decisions, events, rule_versions])
+@pytest.mark.parametrize("table", [decisions, events, rule_versions, counter_entries])
 def test_a_node_changes_nothing_that_was_recorded(node: Store, table: object) -> None:
     for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET at = 0", f"TRUNCATE {table}", f"DROP TABLE {table}"):
         assert refusal(node, statement).startswith(("permission denied", "must be owner")), statement
@@ -121,7 +126,7 @@ def test_a_node_writes_no_row_of_another_site(shared: SharedStore, node: Store, 
         row = dict(connection.execute(select(table).where(table.c.site == "north").limit(1)).one()._mapping)
     with node.connect() as connection, pytest.raises(DatabaseError, match=r"row-level security|permission denied"):
         connection.execute(table.insert().values(row | {"site": "south"}))
-    if name not in {"decisions", "events", "rule_versions", "policy_changes"}:
+    if name not in {"decisions", "events", "rule_versions", "counter_entries", "policy_changes", "policy_versions"}:
         for statement in (table.update().values(site="north"), table.delete()):
             with node.begin() as connection:
                 assert connection.execute(statement.where(table.c.site == "south")).rowcount == 0
@@ -161,6 +166,8 @@ def test_a_role_that_manages_its_site_deletes_there_only(shared: SharedStore) ->
         assert forget_decisions(store, {"mia": 1}, {}, NOW + 1000 * 86400) > 0
         assert JournalReader(store).decisions(limit=9).rows == ()
         Recorder(store, clock=lambda: NOW + 1000 * 86400).prune()
+        erased = PersonalDataStore(store).erase(DataSubject("mia", frozenset({"tablet"})), NOW, frozenset())
+        assert "until the role that owns them rewrites" in erased.problem, "VACUUM leaves out other owners' tables and says so in a warning"
     assert others(shared.owner, "south") == before
 
 
@@ -226,3 +233,43 @@ def newest() -> str:
     from hedgerow.journal.database import _newest_version
 
     return _newest_version()
+
+
+@pytest.fixture
+def two_nodes(shared: SharedStore) -> Iterator[tuple[Store, Store]]:
+    """The store as two nodes of one site see it, each with a role of its own."""
+    roles = [shared.role("twins", may_manage=True) for _ in range(2)]
+    with closing(open_journal(shared.address(roles[0]))) as one, closing(open_journal(shared.address(roles[1]))) as other:
+        yield one, other
+
+
+def test_codes_and_vouchers_work_once_whichever_node_takes_them(two_nodes: tuple[Store, Store]) -> None:
+    sheet = [f"VOUCHER-{number}" for number in range(20)]
+    VoucherStore(two_nodes[0], clock=lambda: NOW).add(Voucher("child", 60, "ana", NOW, NOW + 60), sheet, SHEET)
+    for number in range(20):
+        CodeStore(two_nodes[0], clock=lambda: NOW).add(AccessCode(f"twin-{number}", "ana", NOW, NOW + 60, "tablet", minutes=5), "123456")
+    both = Barrier(2)
+
+    def use(store: Store) -> tuple[set[str], set[str]]:
+        vouchers, codes, taken = VoucherStore(store, clock=lambda: NOW), CodeStore(store, clock=lambda: NOW), set[str]()
+        both.wait()
+        used = {code for code in sheet if vouchers.use(code)}
+        for number in range(20):
+            with suppress(NoSuchEntry):
+                codes.use(f"twin-{number}")
+                taken.add(f"twin-{number}")
+        return used, taken
+
+    with ThreadPoolExecutor(2) as threads:
+        (vouchers, codes), (more_vouchers, more_codes) = threads.map(use, two_nodes)
+    assert (len(vouchers | more_vouchers), vouchers & more_vouchers) == (20, set())
+    assert (len(codes | more_codes), codes & more_codes) == (20, set())
+
+
+def test_a_minute_through_both_nodes_counts_once(two_nodes: tuple[Store, Store]) -> None:
+    hour = 400_000
+    minutes = ([*range(10)], [*range(5, 15)])
+    for store, used in zip(two_nodes, minutes, strict=True):
+        UsageStore(store).add(ActiveMinute(hour * 60 + minute, "person:mia", "") for minute in used)
+    for store in two_nodes:
+        assert UsageStore(store).marks(0.0) == {("person:mia", ""): {hour: (1 << 15) - 1}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from journal_rows import NOW, TABLET, fill
+from journal_rows import NOW, SHEET, TABLET, fill
 from sqlalchemy import select
 
 from hedgerow.journal.access_store import CodeStore, GrantStore, NoSuchEntry, VoucherStore
@@ -78,7 +78,7 @@ def test_a_site_changes_no_row_of_another(sites: tuple[Store, Store]) -> None:
             change()
     assert grants.resume("ana", person="mia") == 1
     assert not vouchers.use("VOUCHER-south")
-    assert vouchers.withdraw(_SHEET) == 1
+    assert vouchers.withdraw(SHEET) == 1
     assert not usage.accept("s-south")
     grants.clear(TABLET, "ana")
     usage.end_session(TABLET)

@@ -8,7 +8,7 @@ from hedgerow.journal.batch import Batch
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.outbox import Outbox
-from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
@@ -20,7 +20,7 @@ from hedgerow.policies.time_model import ActiveMinute, Bonus
 
 NOW = 1_780_000_000.0
 TABLET = DeviceId("tablet")
-_SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
+SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
 
 
 def fill(store: Store) -> None:
@@ -40,10 +40,11 @@ def fill(store: Store) -> None:
     usage.give(Bonus(f"b-{site}", "person:mia", "", 5, "ana", NOW))
     usage.start_session(Session(f"s-{site}", TABLET, "ana", NOW))
     CodeStore(store, clock=clock).add(AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456")
-    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], _SHEET)
+    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], SHEET)
     CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
+    PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))
     RuleVersions(store).record(NOW, "p", "l", {}, ())
     RememberedSiteStore(store, clock=clock).remember("films.example", "adult")
     Batch([], writer="control", number=1, minutes=[ActiveMinute(int(NOW // 60), "person:mia", "")]).write(store)

@@ -47,7 +47,7 @@ def export(
     ] = None,
     state: StateOption = None,
 ) -> None:
-    """Write the certificate to install on devices. The private key never leaves the state directory."""
+    """Write the certificate to install on devices. It does not contain the private key."""
     data = export_certificate(_authority(state), form or format_for_name(out.name if out else "")).data
     try:
         if out is None:

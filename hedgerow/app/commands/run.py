@@ -17,7 +17,7 @@ import typer
 from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.listening import KeptSockets
 from hedgerow.app.logs import start_logs
-from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
+from hedgerow.app.settings import STORE_URL, WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, open_sockets, prepare_process, prepare_run, usable_memory
 from hedgerow.app.supervisor import supervise
@@ -106,7 +106,7 @@ def up(
     listen = network.listen | (encrypted or {})
     if profile is MachineSize.SMALL and max(workers, inspectors) > 1:
         fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
-    database = _store(store, network)
+    database = _store(store, state, network)
     zygote = fork_zygote(state, log_level.value, log_json)  # before there are keys, locks and sockets that it could inherit
     try:
         chosen = {name: _endpoint(name, option or listen.get(name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
@@ -141,11 +141,13 @@ def up(
     sys.exit(supervise(settings, sockets, zygote))
 
 
-def _store(option: str | None, network: NetworkSettings) -> str:
+def _store(option: str | None, state: Path, network: NetworkSettings) -> str:
     """Return the URL of the store, without a password. One in the environment may have it, and passes it on as libpq expects it."""
     url = option
     if url is None:
-        url, password = split_password(os.environ.pop("HEDGEROW_STORE", network.store))
+        own = state / STORE_URL  # written by `hedgerow join`
+        joined = own.read_text(encoding="utf-8").strip() if own.exists() else ""
+        url, password = split_password(os.environ.pop("HEDGEROW_STORE", joined or network.store))
         if password:
             os.environ["PGPASSWORD"] = password
     if url and (mistake := store_url_mistake(url)):

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result, state_directory
+from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, print_result, state_directory
 from hedgerow.app.files import FolderLock, chown_to_owner, make_private_folder
 from hedgerow.app.settings import JOURNAL_NAME, STORE_PASSWORD, Settings
 from hedgerow.journal.copying import CopyError, CopyProgress, copy_journal
 from hedgerow.journal.database import Place, describe_journal, open_journal
+from hedgerow.journal.policy_history import PolicyVersions
 from hedgerow.journal.store import JournalError, Rights, Store, StoreAddress, cause_of
 from hedgerow.policies.text.addresses import site_name_mistake, store_url_mistake, with_user
 
@@ -98,7 +100,7 @@ def grant(
     if mistake := site_name_mistake(site):
         fail(f"{mistake}.")
     password = secrets.token_urlsafe(24) if role is None else None
-    with _owned_store(url, state_directory(state)) as (store, address), store.begin() as connection:
+    with owned_store(url, state_directory(state)) as (store, address), store.begin() as connection:
         name = role or role_for(connection, site)
         if password is not None:
             make_role(connection, name, password)
@@ -119,15 +121,39 @@ def revoke(
     """Take a role's rights to the store at once, such as those of a stolen machine. That machine goes on filtering with what it has."""
     from hedgerow.journal.postgresql_rights import revoke_site
 
-    with _owned_store(url, state_directory(state)) as (store, _), store.begin() as connection:
+    with owned_store(url, state_directory(state)) as (store, _), store.begin() as connection:
         had_rights = revoke_site(connection, role)
     if not had_rights:
         fail(f"{role} has no rights to this store.")
     print_result(as_json, {"role": role}, f"{role} has no rights any more.")
 
 
+@app.command()
+def versions(
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest first.")] = 20,
+    url: Annotated[str | None, _URL] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the versions of the policy that the machines of a site share, with author and time."""
+    folder = state_directory(state)
+    place = _place(url or store_of_last_run(folder), folder, None if url else Settings.load(folder).site)
+    try:
+        with contextlib.closing(open_journal(place)) as store:
+            found = PolicyVersions(store).latest(limit)
+    except JournalError as error:
+        fail(f"{error}.", 1)
+    if as_json:
+        print_json([{"id": each.id, "at": each.at, "actor": each.actor, "node": each.node, "summary": each.summary} for each in found])
+        return
+    for each in found:
+        print(f"{each.id:>5}  {datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}  {each.actor} on {each.node}  {each.summary}".rstrip())
+    if not found:
+        print("No policy is shared in this store.")
+
+
 @contextlib.contextmanager
-def _owned_store(url: str | None, state: Path) -> Iterator[tuple[Store, StoreAddress]]:
+def owned_store(url: str | None, state: Path) -> Iterator[tuple[Store, StoreAddress]]:
     """Open a store as the owner of its tables. Ends the command if that fails, or if a statement does."""
     place = _place(url or store_of_last_run(state), state)
     if not isinstance(place, StoreAddress):

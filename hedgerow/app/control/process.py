@@ -34,6 +34,7 @@ from hedgerow.app.control.notices import event_notices, likely_finder, send_in_s
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
+from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
@@ -59,7 +60,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.messages import SNAPSHOT_LEVEL, TUNNEL_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, SiteSeen, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
-from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.journal.policy_history import PolicyHistory, PolicyVersions
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import cause_of
@@ -102,6 +103,8 @@ class ControlProcess:
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
+        self.shared = SharedPolicy(settings.state, PolicyVersions(store), self.editor)
+        self._publisher.policy_file.more_problems = self.shared.current_problems
         self.notices = NoticeDispatcher(
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess,
             lambda reader: _weekly_report(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
@@ -163,7 +166,8 @@ class ControlProcess:
             tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
             tasks.create_task(self._backups.run())
             tasks.create_task(self._journal.run())
-            tasks.create_task(StoreFollower(self._store, publisher, self.accounts).run())
+            tasks.create_task(StoreFollower(self._store, publisher, self.accounts, self.shared).run())
+            tasks.create_task(self.shared.run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())
@@ -197,13 +201,15 @@ class ControlProcess:
 
     async def _follow_policy(self) -> bool:
         """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
-        if not (self._reload_wanted or self._publisher.policy_file.has_changed()):
+        if self.editor.is_replacing or not (self._reload_wanted or self._publisher.policy_file.has_changed()):
             return False
         self._reload_wanted = False
         before = self._publisher.policy
         good = await self._publisher.policy_file.reload()
         if good and (names := renamed_devices(before, self._publisher.policy)):
-            await _follow_names(self.recorder, self._publisher.budgets, names)
+            is_swapped = bool(names.keys() & set(names.values()))  # which another node has done already, and would be undone
+            await _follow_names(self.recorder if not (is_swapped and self.shared.is_taking_over) else None, self._publisher.budgets, names)
+        self.shared.request()
         self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
         return good
 
@@ -349,11 +355,12 @@ async def _serve_broker(control: ControlProcess, reader: JournalReader) -> None:
     await MqttBridge(control.web, control.time, reader, control.editor, control.settings.mqtt_password).run()
 
 
-async def _follow_names(recorder: Recorder, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:
+async def _follow_names(recorder: Recorder | None, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:
     """Let history, requests, grants, pauses and minutes follow devices to their new names."""
     try:
         await asyncio.to_thread(budgets.save)
-        await asyncio.to_thread(recorder.rename, names)
+        if recorder is not None:
+            await asyncio.to_thread(recorder.rename, names)
     except DatabaseError as error:
         log.error("What is recorded about %s stays under the old names: %s", ", ".join(names), error.orig)
     budgets.rename(names)

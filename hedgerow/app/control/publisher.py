@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -322,6 +323,7 @@ class PolicyFile:
         self.loaded = loaded
         self.texts: dict[str, str] = {}
         self.problems: tuple[Problem, ...] = ()
+        self.more_problems: Callable[[], tuple[Problem, ...]] = tuple
         self._seen: tuple[object, ...] | None = None
 
     def has_changed(self) -> bool:
@@ -351,7 +353,7 @@ class PolicyFile:
         """Return the mistakes of the file as it is on the disk; a missing file is one."""
         if self.path is not None and not self.path.exists():
             return (Problem(str(self.path), None, None, "the file is missing"),)
-        return self.problems
+        return self.problems + self.more_problems()
 
     def _remember(self, before: tuple[object, ...] | None) -> None:
         """Remember the identity of all included files, known only after reading. If the file changed meanwhile, it is read again."""

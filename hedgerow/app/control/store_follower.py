@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.journal.store import Store, cause_of
 
@@ -24,9 +25,9 @@ WAIT_S = 1.5
 class StoreFollower:
     """`run` does nothing for a store that nobody else writes to."""
 
-    def __init__(self, store: Store, publisher: SnapshotPublisher, accounts: Accounts) -> None:
+    def __init__(self, store: Store, publisher: SnapshotPublisher, accounts: Accounts, policy: SharedPolicy) -> None:
         self._changes = store.dialect.changes(store.site)
-        self._publisher, self._accounts = publisher, accounts
+        self._publisher, self._accounts, self._policy = publisher, accounts, policy
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -39,6 +40,7 @@ class StoreFollower:
 
     async def refresh(self) -> None:
         """Read again what others may have changed, and have it published if they did."""
+        self._policy.request()
         try:
             rows = await asyncio.to_thread(self._accounts.read)
             self._accounts.adopt(rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,8 @@ class PolicyEditor:
         self._apply_policy = apply_policy
         self._clock = clock
         self._lock = asyncio.Lock()
+        self.is_replacing = False
+        """True while files are replaced one after the other, so that they are no policy."""
 
     async def change(self, actor: str, summary: str, *edits: Edit) -> PolicyChange | None:
         """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
@@ -61,7 +64,8 @@ class PolicyEditor:
 
     async def texts(self) -> Texts:
         """Return the texts of the main file and of the files that it includes, as `rewrite` passes them on. Raises `InvalidInput`."""
-        return {name: text or NEW_FILE_HEADER for name, text in (await run_in_threadpool(self._read_all)).items()}
+        async with self._lock:  # not while files are replaced one after the other
+            return {name: text or NEW_FILE_HEADER for name, text in (await run_in_threadpool(self._read_all)).items()}
 
     async def preview(self, rewrite: Rewrite) -> tuple[Texts, Policy]:
         """Return the texts and the policy as `rewrite` would leave them, and change nothing. Raises `InvalidInput` and `PolicyError`."""
@@ -89,6 +93,42 @@ class PolicyEditor:
                 raise InvalidInput("The file was changed again after that. Undo the later changes first, the newest before the others.")
             summary = text % {"summary": change.summary}
             return await self._write(actor, summary, dict(change.after), dict(change.before), undoes=change.id)
+
+    async def adopt(self, files: Texts, suffix: str) -> None:
+        """Replace all files by those of another node. What was here is kept beside each file under `suffix`, unless that is empty.
+
+        Raises `InvalidInput` and PolicyError, and changes nothing then.
+        """
+        async with self._lock:
+            before = await run_in_threadpool(self._read_all)
+            self.is_replacing = True
+            try:
+                await run_in_threadpool(self._adopt, before, files, suffix)
+            except OSError as error:
+                raise _unwritable(error) from None
+            finally:
+                self.is_replacing = False
+            await self._apply_policy(self.path)
+
+    def _adopt(self, before: Texts, after: Texts, suffix: str) -> None:
+        """Replace all files. Patterns of `include` look at the disk, so files come and go before the new policy is checked."""
+        gone = [self._place(name) for name in before if name not in after and ".." not in Path(name).parts]
+        hidden = [place.with_name(f".{place.name}.gone") for place in gone]
+        with contextlib.ExitStack() as undoing:
+            for place, aside in zip(gone, hidden, strict=True):
+                place.replace(aside)
+                undoing.callback(aside.replace, place)
+            for place in (self._place(name) for name in after if not self._place(name).exists()):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch(mode=0o600)
+                undoing.callback(_remove, place)
+            self._check(after)
+            for name in (name for name in after if suffix and before.get(name) not in (None, "", after[name])):
+                shutil.copy2(self._place(name), self._place(f"{name}{suffix}"))
+            self._replace({name: before.get(name, "") for name in after}, after)
+            undoing.pop_all()
+        for place, aside in zip(gone, hidden, strict=True):
+            aside.replace(place.with_name(f"{place.name}{suffix}")) if suffix else _remove(aside)
 
     async def _write(self, actor: str, summary: str, before: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
         try:

@@ -105,6 +105,16 @@ def site_name_mistake(name: str) -> str:
     return f"'{name}' is no name of a site: use up to 31 lower-case letters (a to z), digits and hyphens, such as cafe-3"
 
 
+def is_local_host(host: str) -> bool:
+    """Return True for a Unix socket, a loopback address, or `localhost`, as in URLs of stores.
+
+    >>> is_local_host("/run/postgresql"), is_local_host("[::1]"), is_local_host(""), is_local_host("db.example")
+    (True, True, True, False)
+    """
+    address = parse_ip(host.strip("[]"))
+    return address.is_loopback if address is not None else not host or host.startswith(("/", "@")) or host == "localhost"
+
+
 def with_user(text: str, user: str) -> str:
     """Return the URL of a store for another user.
 
