@@ -70,7 +70,7 @@ class KeptSockets:
             self._sockets.pop()[1].close()
 
     def has(self, endpoint: Endpoint, kind: socket.SocketKind) -> bool:
-        """Tell whether any slot has a socket that is bound to an endpoint."""
+        """Return whether any slot has a socket that is bound to an endpoint."""
         return any(_is_bound(sock, endpoint, kind) for _, sock in self._sockets)
 
     def take(self, slot: str, endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket | None:

@@ -24,7 +24,7 @@ class AddressBook:
         self.folder = folder
 
     def has(self, name: str) -> bool:
-        """Tell whether a recipient has an address."""
+        """Return whether a recipient has an address."""
         return self._path(name).exists()
 
     def address(self, name: str) -> str:

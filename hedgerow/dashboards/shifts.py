@@ -124,7 +124,7 @@ def _count(entries: Iterable[CounterEntry], action: CounterAction) -> int:
 
 
 def _begins(entry: CounterEntry, entries: Iterable[CounterEntry]) -> bool:
-    """Tell whether a voucher began a session, rather than extended one."""
+    """Return whether a voucher began a session, rather than extended one."""
     return next((each.id for each in entries if each.session == entry.session), 0) == entry.id
 
 

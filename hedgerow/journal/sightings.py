@@ -100,7 +100,7 @@ def since_hour(store: Store, table: Table, since: float) -> ColumnElement[bool]:
 
 
 def is_stranger(device: str) -> bool:
-    """Tell whether a device is known by its address only.
+    """Return whether a device is known by its address only.
 
     >>> is_stranger("02:00:00:00:50:0a"), is_stranger("192.168.1.7"), is_stranger("tablet")
     (True, True, False)

@@ -39,7 +39,7 @@ class _Audience(Protocol):
 
 
 def is_adult_kind(kind: str, profiles: Mapping[str, _Audience]) -> bool:
-    """Tell whether a kind of session is for adults."""
+    """Return whether a kind of session is for adults."""
     profile = profiles.get(SEAT_PREFIX + kind)
     return profile is not None and not profile.is_for_children
 

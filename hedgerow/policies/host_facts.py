@@ -44,7 +44,7 @@ def connectivity_checks() -> frozenset[str]:
 
 @cache
 def passing_while_closed(*, before_session: bool) -> frozenset[str]:
-    """Return the domains that resolve while the internet is closed: those that tell the time, without which a bedtime could go on for ever.
+    """Return the domains that resolve while the internet is closed: time servers, since a bedtime could last for ever by a wrong clock.
 
     `before_session`: at a seat without a session, a device also finds the welcome page by a connectivity check.
     """

@@ -144,7 +144,7 @@ def read_leases(files: LeaseFiles = LEASE_FILES) -> list[Lease]:
 
 
 def is_credible(lease: Lease, neighbours: Mapping[str, str], now: float) -> bool:
-    """Tell whether a lease's name counts for its MAC address. It does not if another device is at its IP address.
+    """Return whether a lease's name counts for its MAC address. It does not if another device is at its IP address.
 
     In DHCPv6 a device makes up the identifier from which the MAC address is read (RFC 8415 §11).
     """

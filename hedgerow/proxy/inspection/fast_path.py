@@ -101,7 +101,7 @@ class FastPath:
         return True
 
     def is_idle(self, connection: Connection) -> bool:
-        """Tell whether this is an idle connection of the fast path to an origin."""
+        """Return whether this is an idle connection of the fast path to an origin."""
         return connection is self.server and self._flow is None
 
     # A request.

@@ -84,7 +84,7 @@ class ResponseScanning:
         return ScanRules(content, self._phrase_lists(), topics, is_known, policy.listed)
 
     def _shows_all_pictures(self, active: ActiveRequest) -> bool:
-        """Tell whether the pictures of the site are not judged: a museum's, or those of a page that somebody opened by its name."""
+        """Return whether the pictures of the site are not judged: a museum's, or those of a page that somebody opened by its name."""
         if all(shows_all_pictures(each.host) for each in active.requests):
             return True
         request = active.requests[-1]
@@ -138,5 +138,5 @@ def without_http3(services: str) -> str:
 
 
 def _is_redirect(response: http.Response) -> bool:
-    """Tell whether browsers follow the response instead of showing it: what it leads to is judged by itself."""
+    """Return whether browsers follow the response instead of showing it: what it leads to is judged by itself."""
     return 300 <= response.status_code < 400 and bool(response.headers.get("location"))

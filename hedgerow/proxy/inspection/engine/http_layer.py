@@ -104,7 +104,7 @@ class HttpLayer(_layers.HttpLayer):
                 return
 
     def _is_cancelled(self, event: _layers.GetHttpConnection) -> bool:
-        """Tell whether the client reset the stream while it was queued. A connection would be opened, used and closed in vain."""
+        """Return whether the client reset the stream while it was queued. A connection would be opened, used and closed in vain."""
         return any(isinstance(each, layers.RequestProtocolError) for each in self.command_sources[event]._paused_event_queue)
 
     @property
@@ -171,7 +171,7 @@ class HttpLayer(_layers.HttpLayer):
         return None
 
     def _is_full(self, event: _layers.GetHttpConnection) -> bool:
-        """Tell whether the limit of connections is reached. One of them will become free, or close."""
+        """Return whether the limit of connections is reached. One of them will become free, or close."""
         fitting = [each for each in self.connections if event.connection_spec_matches(each)]
         return sum(each.connected or each in self.waiting_for_establishment for each in fitting) >= MAX_CONNECTIONS_PER_ORIGIN
 
@@ -221,7 +221,7 @@ class HttpLayer(_layers.HttpLayer):
         return waiting > MAX_BACKLOG
 
     def is_idle(self, connection: Connection) -> bool:
-        """Tell whether this is an idle connection to an HTTP/1 origin."""
+        """Return whether this is an idle connection to an HTTP/1 origin."""
         child = self.connections.get(connection)
         last = child.context.layers[-1] if child is not None else None
         return isinstance(last, Http1Client) and connection.connected and last.is_idle

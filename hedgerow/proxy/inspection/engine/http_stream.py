@@ -103,7 +103,7 @@ class HeldStream(_layers.HttpStream):
         yield from super()._handle_event(event)
 
     def _may_switch(self) -> bool:
-        """Tell whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6)."""
+        """Return whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6)."""
         request = self.flow.request
         return request.is_http11 and "upgrade" in request.headers
 

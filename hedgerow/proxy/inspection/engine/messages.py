@@ -91,7 +91,7 @@ def _form_named(resource: bytes, accept: bytes, requested_with: bytes, mode: byt
 
 
 def is_document(fields: http.Headers) -> bool:
-    """Tell whether a browser shows the response by itself: its fields say so, or, of an old browser, that it accepts HTML."""
+    """Return whether a browser shows the response by itself: its fields say so, or, of an old browser, that it accepts HTML."""
     form = form_of(fields)
     if form is not ResponseForm.PAGE and form is not ResponseForm.FRAME:
         return False
@@ -100,7 +100,7 @@ def is_document(fields: http.Headers) -> bool:
 
 
 def is_image(fields: http.Headers) -> bool:
-    """Tell whether a browser shows the response as a picture in a page, whatever its type is."""
+    """Return whether a browser shows the response as a picture in a page, whatever its type is."""
     return values_of(fields).get(b"sec-fetch-dest") == b"image"
 
 
@@ -210,17 +210,17 @@ def head_fault(head: bytes | bytearray) -> str | None:
 
 
 def is_too_long(head: bytes | bytearray) -> bool:
-    """Tell whether a head, or the part that has arrived, exceeds the limits for the first head of a connection."""
+    """Return whether a head, or the part that has arrived, exceeds the limits for the first head of a connection."""
     return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first and the last line are no fields
 
 
 def is_folded(head: bytes | bytearray) -> bool:
-    """Tell whether a field continues on the next line. A reader that takes that line for a field reads another message."""
+    """Return whether a field continues on the next line. A reader that takes that line for a field reads another message."""
     return b"\r\n " in head or b"\r\n\t" in head
 
 
 def has_control_characters(head: bytes | bytearray) -> bool:
-    """Tell whether an HTTP/1 head contains a bare CR or LF, or another control character except tabs.
+    """Return whether an HTTP/1 head contains a bare CR or LF, or another control character except tabs.
 
     >>> has_control_characters(b"GET / HTTP/1.1\\r\\n\\r\\n"), has_control_characters(b"GET / HTTP/1.1\\nHost: a\\r\\n\\r\\n")
     (False, True)
@@ -234,12 +234,12 @@ _INTERIM_PHRASES = {status.value: status.phrase for status in HTTPStatus if stat
 
 
 def is_interim(response: http.Response) -> bool:
-    """Tell whether a response is informational: another one follows. 101 is final."""
+    """Return whether a response is informational: another one follows. 101 is final."""
     return 100 <= response.status_code < 200 and response.status_code != 101
 
 
 def may_forward_interim(response: http.Response) -> bool:
-    """Tell whether a response is informational, unambiguous and without a body."""
+    """Return whether a response is informational, unambiguous and without a body."""
     try:
         validate_headers(response)
     except ValueError:

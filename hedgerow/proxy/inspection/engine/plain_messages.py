@@ -154,7 +154,7 @@ def _fields_of(data: bytes, start: int, end: int) -> tuple[Fields, dict[bytes, b
 
 
 def _are_repeated(fields: Fields, *single: bytes) -> bool:
-    """Tell whether a field that may be there once only is repeated."""
+    """Return whether a field that may be there once only is repeated."""
     names = [name.lower() for name, _ in fields]
     return any(names.count(name) > 1 for name in single)
 
@@ -184,5 +184,5 @@ def response_bytes(response: http.Response) -> bytes:
 
 
 def ends_connection(request: http.Request) -> bool:
-    """Tell whether the client wants its connection closed after the response to a plain request."""
+    """Return whether the client wants its connection closed after the response to a plain request."""
     return bool(request.headers.get("connection", "").lower() == "close")
