@@ -27,6 +27,7 @@ MACHINE_PATHS = (
 FILES = (
     "/counter/audit.csv",
     "/counter/report.csv",
+    "/counter/receipt?session=s",
     "/people/mia/kept",
     "/counter/seats",
     "/today/children",

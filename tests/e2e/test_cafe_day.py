@@ -129,18 +129,24 @@ def on_a_phone(chromium: Browser, cafe: Hedgerow, client: CounterClient) -> None
     context.add_cookies([{"name": "hedgerow_session", "value": client.http.cookies["hedgerow_session"], "url": cafe.web}])
     page, taps = context.new_page(), Taps()
     page.goto(f"{cafe.web}/counter")
+    taps.on(page.get_by_text("On duty: Eve"))
     page.locator("[name=name]").select_option("Ben")
     page.locator("[name=pin]").fill(PINS["Ben"])
     taps.on(page.get_by_role("button", name="Take over"))
     expect(page.get_by_text("On duty: Ben")).to_be_visible()
-    assert taps.since() == 1, "and a PIN"
+    assert taps.since() == 2, "and a name and a PIN"
     seat = page.locator("[data-seat=seat-20]")
     taps.on(seat.get_by_role("button"))
     expect(seat).to_contain_text("60")
     assert taps.since() == 1, "opening a seat"
     client.done["open child"] += 1
     client.done["taken"] += PRICES["child"]
-    assert page.evaluate("[...document.querySelectorAll('.seat')].every(each => each.getBoundingClientRect().width >= 44)")
+    last = page.locator("[data-seat=seat-20]").bounding_box()
+    assert last is not None
+    assert last["y"] + last["height"] <= page.locator("nav").last.bounding_box()["y"], "20 seats are on the screen at once"  # type: ignore[index]
+    code = page.locator(".seat").first.bounding_box()
+    assert code is not None
+    assert min(code["width"], code["height"]) >= 44
     taps.on(seat.locator("summary").first)
     taps.on(seat.get_by_role("button", name="15 minutes extra"))
     expect(seat.locator("summary").first).to_contain_text("75")
@@ -162,6 +168,11 @@ def on_a_phone(chromium: Browser, cafe: Hedgerow, client: CounterClient) -> None
         client.done["early ends"] -= 1
     taps.on(page.get_by_role("button", name="Voucher for the unused"))
     expect(page.locator(".vouchers li svg")).to_be_visible()
+    modules = page.locator(".vouchers svg path").last.bounding_box()
+    picture = page.locator(".vouchers svg").bounding_box()
+    assert modules is not None
+    assert picture is not None
+    assert modules["width"] < picture["width"], "the whole code is shown"
     expect(page.locator(".vouchers li")).to_contain_text("Café Sol")
     assert taps.since() == 1, "credit"
     client.done["credits"] += 1

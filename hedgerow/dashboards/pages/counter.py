@@ -229,7 +229,7 @@ class ShiftPages(PageGroup):
         """Show what a session cost, to print."""
         entries = await run_in_threadpool(self._context.counter.of_session, session)
         if not entries:
-            raise InvalidInput("There is no such session.")
+            return redirect_to(f"{COUNTER_PATH}/report")
         policy = self._context.policy()
         kinds = kind_titles(policy, language_of(request))
         return self._page(request, "counter_receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe)
@@ -306,7 +306,7 @@ def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -
     kinds = kind_titles(policy, language_of(request))
     return context.renderer.page(
         request, "vouchers.html", rows=rows, voucher=made.voucher, cafe=policy.cafe, kinds=kinds,
-        code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}"),
+        code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}", scale=2),
     )  # fmt: skip
 
 

@@ -156,12 +156,12 @@ def _height(count: int, most: int, highest: int) -> float:
     return round(max(2.0, highest * sqrt(count / most)), 1) if count else 0.0
 
 
-def qr_code(text: str, *, is_long: bool = False) -> Markup:
+def qr_code(text: str, *, is_long: bool = False, scale: int = 4) -> Markup:
     """Return a QR code in black on white, which cameras need in both themes, with the quiet zone of ISO/IEC 18004.
 
-    A long text is drawn smaller, so that it fits the screen of a phone.
+    A long text is drawn smaller, so that it fits the screen of a phone. `scale` is the size of a module in CSS pixels otherwise.
     """
-    out, (error, scale) = io.BytesIO(), ("l", 3) if is_long else ("m", 4)
+    out, (error, scale) = io.BytesIO(), ("l", 3) if is_long else ("m", scale)
     segno.make(text, error=error, micro=False).save(
         out, kind="svg", xmldecl=False, svgns=False, scale=scale, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
     )
