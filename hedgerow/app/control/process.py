@@ -221,7 +221,10 @@ class ControlProcess:
             self._publisher.policy_file.path = path
         self._reload_wanted = True
         await self._follow_policy()
-        await self._publisher.put_in_force()
+        if self.shared.is_taking_over:  # nobody waits for an answer here, and the next version may be there
+            await self._publisher.publish_with_retry()
+        else:
+            await self._publisher.put_in_force()
 
     async def _watch_policy(self) -> None:
         while True:
