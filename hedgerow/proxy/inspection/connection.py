@@ -84,6 +84,11 @@ class InspectedConnection:
             self._bytes_moved, self._idle_since = self.bytes_moved, now
         return now - self._idle_since
 
+    @property
+    def is_stalled(self) -> bool:
+        """The client is not read, because an origin does not take its upload."""
+        return self._is_upload_congested or any(stream is not self.stream for stream in self._write_paused)
+
     def head_seconds(self, now: float) -> float:
         """Return the seconds since this method first saw the client's incomplete head, in the loop's time; 0 if there is none."""
         number = self._layer.unfinished_head() if self._layer is not None else None

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 IDLE_LIMIT = 1800.0
 """Seconds after which an idle connection is closed."""
 
+STALLED_LIMIT = 300.0
+"""The same while an origin takes nothing of an upload: its client is not read then, and may have left."""
+
 LIFE_LIMIT = 24 * 3600.0
 """Seconds after which any connection is closed, like a tunnel."""
 
@@ -277,8 +280,9 @@ class Inspector:
         """Close connections without a complete head or handshake, idle ones, and those past their lifetime. `now` is in the loop's time."""
         for session in tuple(self._sessions):
             if isinstance(session, InspectedConnection):
-                is_idle = session.idle_seconds(now) > self._idle_limit or session.head_seconds(now) > self._hello_limit
-                is_over = is_idle or now - session.began > self._life_limit
+                limit = min(self._idle_limit, STALLED_LIMIT) if session.is_stalled else self._idle_limit
+                is_idle = session.idle_seconds(now) > limit or session.head_seconds(now) > self._hello_limit
+                is_over = is_idle or now - session.began > self._life_limit or session.stream.is_reset_unread
             else:
                 is_over = session.idle_seconds(now) > self._hello_limit
             if is_over:

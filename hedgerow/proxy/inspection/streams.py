@@ -5,10 +5,12 @@ from __future__ import annotations
 import _ssl
 import asyncio
 import contextlib
+import socket
 import ssl
 from typing import Protocol
 
 _RECORD = 16 * 1024
+_TCP_CLOSE = 7  # of the kernel's net/tcp_states.h; the first octet of TCP_INFO is the state
 _CERTIFICATE_REQUEST = 13  # RFC 8446, section 4.3.2; RFC 5246, section 7.4.4
 
 
@@ -260,6 +262,13 @@ class Stream(asyncio.Protocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    @property
+    def is_reset_unread(self) -> bool:
+        """The peer has reset the connection while it is not read. The event loop does not learn that."""
+        if not self._is_paused or not self.is_open:
+            return False
+        return bool(self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
 
     @property
     def is_open(self) -> bool:

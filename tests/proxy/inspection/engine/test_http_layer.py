@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -376,3 +378,23 @@ def test_an_http2_origin_that_takes_nothing_stops_the_upload(stand: Stand, net: 
     sent, version = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.split()
     assert version in {"0", "2"}
     assert 65_535 < int(sent) < 3 * MAX_BACKLOG
+
+
+def test_a_client_that_resets_an_upload_that_the_origin_does_not_take_is_noticed(stand: Stand, net: SmallInternet) -> None:
+    """It is not read meanwhile, so that its end is not read either."""
+
+    def inspected() -> float:
+        return stand.counters().get(("hedgerow_proxy_open_tunnels",), 0.0)
+
+    wait_until(lambda: inspected() == 0, 30, "those of other tests have ended")
+    with opened(stand, net) as client:
+        client.sendall(f"PUT /slow/90 HTTP/1.1\r\nHost: {INSPECTED}\r\nContent-Length: {1 << 40}\r\n\r\n".encode())
+        client.setblocking(False)
+        sent = 0
+        while select.select([], [client], [], 2)[1]:
+            with contextlib.suppress(ssl.SSLWantWriteError):
+                sent += client.send(bytes(65536))
+            assert sent < 1 << 30, "the upload does not stall"
+        wait_until(lambda: inspected() == 1, 30, "it waits for the origin")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_until(lambda: inspected() == 0, 30, "its end is noticed")
