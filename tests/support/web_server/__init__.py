@@ -16,7 +16,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
-from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
@@ -137,6 +137,8 @@ class LedgerControl:
     reader: JournalReader
     devices: dict[str, DeviceView] = field(default_factory=dict)
     view: LoadedSnapshot | None = None
+    bare_view: LoadedSnapshot | None = None
+    loaded: tuple[object, Policy] | None = None
     spent: tuple[SpentBudget, ...] = ()
     explained: Decision | None = None
     enforced: Enforcement = field(default_factory=Enforcement)
@@ -148,7 +150,16 @@ class LedgerControl:
         return WebNames(frozenset({"pages.home.example"}), "pages.home.example")
 
     def policy(self) -> Policy:
-        return load_policy(self.policy_path if self.policy_path.exists() else None)
+        """Load it again once one of its files has changed, as the running Hedgerow does."""
+        before = self.loaded
+        if before is None or before[0] != self._files(before[1]):
+            policy = load_policy(self.policy_path if self.policy_path.exists() else None)
+            before = self.loaded = (self._files(policy), policy)
+        return before[1]
+
+    def _files(self, policy: Policy) -> object:
+        content = self.policy_path.read_bytes() if self.policy_path.exists() else None
+        return content, [identity_of(Path(file)) for file in policy.files]
 
     def certificate(self) -> Certificate:
         names = ("hedgerow-ca.pem", "hedgerow-ca.crt", "hedgerow-ca.mobileconfig")
@@ -178,18 +189,25 @@ class LedgerControl:
         return self.view
 
     def is_open_by_default(self, person: str, subject: str) -> bool:
-        view = view_of(self.policy())
+        view = self._bare_view()
         return default_of(view.policy, view.catalogue, person, subject, NOW)
 
     def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
-        return dangers_for(view_of(self.policy()), subject, person, device)
+        return dangers_for(self._bare_view(), subject, person, device)
+
+    def _bare_view(self) -> LoadedSnapshot:
+        """Keep one view of the policy without grants and pauses."""
+        policy = self.policy()
+        if self.bare_view is None or self.bare_view.policy is not policy:
+            self.bare_view = view_of(policy)
+        return self.bare_view
 
     def enforcement(self) -> Enforcement:
         return self.enforced
 
     def person_times(self, people: Iterable[str]) -> dict[str, PersonTimes]:
-        policy = self.policy()
-        view = view_of(policy, self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
+        view = self._view()
+        policy = view.policy
         return {name: person_times(view.rulesets, policy.people[name], NOW) for name in people if name in policy.people}
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
