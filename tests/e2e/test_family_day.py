@@ -203,4 +203,4 @@ def an_hour_of_homework(day: Day) -> None:
         for site in ("school.example", "www.wikipedia.org"):
             day.ask("mia", second, site)
         wait_until(lambda: used(day.running) == min(60, before + minute + 1), PATIENCE, f"minute {minute}")  # noqa: B023
-        day.settle()
+    day.settle()

@@ -169,6 +169,7 @@ def clock_of_1970(house: Household, _luck: random.Random) -> None:
                 "LD_PRELOAD": str(library),
                 "FAKETIME": "1970-01-01 00:10:00",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_FORCE_MONOTONIC_FIX": "0",
                 "NO_FAKE_STAT": "1",
             }
         )

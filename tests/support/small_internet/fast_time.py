@@ -37,6 +37,8 @@ class WallClock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",  # a new offset holds at once
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # Else waits on a condition variable end at once, and Python's threads spin for the interpreter's lock.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "NO_FAKE_STAT": "1",  # files keep their own times
         }
         return {**os.environ, **own}
