@@ -88,7 +88,7 @@ def test_telling_parts_are_parts_of_the_name(recogniser: Recogniser) -> None:
         ("blogspot.com", False), ("someone.blogspot.com", True), ("sex.gov", False), ("sex.edu.au", False), ("sex.ac.uk", False),
         ("sex.k12.ca.us", False), ("gov.example.org", True), ("4.3.2.1.in-addr.arpa", True),
         ("edu.example.tv", True), ("go.example.co.uk", True), ("sex.ed.jp", False), ("sex.gouv.qc.ca", False), ("sex.lib.ca.us", False),
-        ("library.ed.example.cc", True),
+        ("library.ed.example.cc", True), ("sex.ci.essex.nj.us", False), ("sex.essex-nj.us", True),
     ],
 )  # fmt: skip
 def test_only_names_of_the_internet_that_anybody_can_register_are_judged(host: str, judged: bool) -> None:
