@@ -42,17 +42,14 @@ def _spoken_bool(value: object) -> object:
     return {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-def _off_is_zero(value: object) -> object:
-    return {"limit": 0} if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
+def _off(value: object, *zeros: str) -> object:
+    """Read `off` and the like as a mapping in which the keys `zeros` are 0."""
+    return dict.fromkeys(zeros, 0) if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
 
 
 def _switch_is_enabled(value: object) -> object:
     spoken = _spoken_bool(value)
     return {"enabled": spoken} if isinstance(spoken, bool) else value
-
-
-def _off_is_never(value: object) -> object:
-    return {"block": 0, "mark": 0} if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
 
 
 _TEXT = {"type": "string"}
@@ -169,7 +166,7 @@ class RawRules(RawModel):
     privacy: Privacy | None = Field(None, description="The part of a decision that is stored.")
     retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = Field(None, description="Days for which decisions are stored.")
     pass_through: Switch | None = Field(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
-    page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_zero)] | None = Field(
+    page_scan: Annotated[RawPageScan, BeforeValidator(lambda value: _off(value, "limit"))] | None = Field(
         None, description="Scan the words of pages; `off` for never."
     )
     picture_scan: Annotated[RawPictureScan, BeforeValidator(_switch_is_enabled)] | None = Field(
@@ -180,7 +177,7 @@ class RawRules(RawModel):
     youtube_only: Texts | None = Field(
         None, description="Channels and videos of YouTube that are open, on inspected devices; all else of it is closed."
     )
-    recognise_names: Annotated[RawNameRecognition, BeforeValidator(_off_is_never)] | None = Field(
+    recognise_names: Annotated[RawNameRecognition, BeforeValidator(lambda value: _off(value, "block", "mark"))] | None = Field(
         None, description="Judge sites that no list has by their names; `off` for never."
     )
     tenants: RawTenants | None = Field(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
