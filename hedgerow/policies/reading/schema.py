@@ -262,13 +262,9 @@ class RawNetwork(RawModel):
     wpad: Texts = Field([], description="Domains of devices, such as `lan`, in which browsers find the proxy by name (WPAD).")
     proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
     store: str | None = Field(
-        None,
-        description="URL of the PostgreSQL database that holds what is recorded, without a password; by default a file in the state "
-        "directory. Read at the start.",
+        None, description="URL of the PostgreSQL database for what is recorded, without a password (default: a file). Read at the start."
     )
-    site: str | None = Field(
-        None, description="Name of this network in a store that several share; `home` by default. Lower-case letters, digits and hyphens."
-    )
+    site: str | None = Field(None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default.")
     log_to: Texts = Field(
         [],
         description="Where what is recorded is also written as lines of JSON: absolute paths of files, and syslog servers such as "
