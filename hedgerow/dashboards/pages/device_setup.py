@@ -76,7 +76,7 @@ class CertificatePages(PageGroup):
             check=own + TRUSTED_PATH,
         )
         response.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src 'self'; img-src 'self' {own}; object-src {own}; "
+            f"default-src 'none'; style-src 'self'; script-src 'self'; manifest-src 'self'; img-src 'self' {own}; object-src {own}; "
             f"frame-src {own}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         return response
