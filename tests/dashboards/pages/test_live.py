@@ -201,7 +201,7 @@ def test_the_counter_shows_a_session_that_somebody_else_ends(web, page, monkeypa
     with page.expect_response("**/events"):
         page.goto(f"{web.url}/counter")
     tile = page.locator("[data-seat=seat-1]")
-    expect(tile).to_contain_text("child")
+    expect(tile).to_contain_text("Child")
     page.evaluate("window.notReloaded = true")
     page.evaluate("new Promise(opened => { new EventSource('/events').onopen = () => opened(); })")  # the page's stream is open too
     page.evaluate("fetch('/counter/seats').then(answer => answer.text())")  # and so is fetched what it may have asked for by now
@@ -209,5 +209,5 @@ def test_the_counter_shows_a_session_that_somebody_else_ends(web, page, monkeypa
     may_look.set()
     expect(tile).to_contain_text("free")
     web.time.seated["seat-1"] = session
-    expect(tile).to_contain_text("child")
+    expect(tile).to_contain_text("Child")
     assert page.evaluate("window.notReloaded")
