@@ -73,10 +73,10 @@ def test_random_names_of_one_day_do_not_push_out_the_others(tmp_path: Path) -> N
     assert (sites.first_day(2**40), sites.first_day(2**41)) == (None, 20_782)
 
 
-def test_a_damaged_file_is_learnt_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_learnt_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "sites_seen").write_bytes(b"HGSEEN1\n and rubbish")
     assert read(SitesSeenFile(tmp_path, Clock()).prepare(policy())).is_learning
-    assert "learnt anew" in caplog.text
+    assert "learnt again" in caplog.text
 
 
 def test_a_clock_that_was_ahead_closes_nothing_for_long(tmp_path: Path) -> None:
