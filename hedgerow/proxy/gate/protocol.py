@@ -222,7 +222,10 @@ class GateProtocol:
         if client is None:
             return self._emit(commands.Close())
         if self._destination is not None:
-            return self._emit(*transparent.answer_request(self._rules, client, self._destination, head, now))
+            emitted = transparent.answer_request(self._rules, client, self._destination, head, now)
+            if isinstance(emitted[-1], commands.OpenPages):
+                self.pending = self._reader.rest  # the head is relayed in another form
+            return self._emit(*emitted)
         self.pending = self._reader.rest
         return self._answer(explicit.answer_request(self._rules, client, head, now), now)
 

@@ -27,6 +27,7 @@ from hedgerow.proxy.gate.commands import (
     ExtendDeadline,
     HandOver,
     Join,
+    OpenPages,
     PauseReading,
     RecordDecision,
     Refuse,
@@ -39,6 +40,7 @@ from hedgerow.proxy.gate.commands import (
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.own_pages import OwnPages
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy, ResolvedHost
 from hedgerow.proxy.sign_in import ProxyAuthenticator, SignInRules
@@ -93,6 +95,7 @@ class World:
         default_factory=lambda: {TABLET: ("tablet", True), LAPTOP: ("laptop", False), "user:ana": ("ana-laptop", False)}
     )
     sign_in: SignInRules = field(default_factory=SignInRules)
+    pages: OwnPages | None = None
 
     def policy(self) -> ProxyPolicy:
         def find_client(address: str) -> tuple[Device, Ruleset] | None:
@@ -102,7 +105,7 @@ class World:
             return Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=trusts_ca)
 
         return ProxyPolicy(
-            find_client, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), PAGE, sign_in=self.sign_in
+            find_client, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), PAGE, sign_in=self.sign_in, pages=self.pages,
         )  # fmt: skip
 
     def rules(self) -> GateRules:
@@ -452,3 +455,17 @@ def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is
         for command in commands:
             followers = {TRANSITIONS[state].get(type(command), state) for state in followers}
         assert protocol.state in followers
+
+
+@pytest.mark.parametrize("body", [b"", b"name=mia"])
+def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None:
+    """Its head is relayed in another form. As it was sent it would be a second request, after the last of its connection."""
+    pages = OwnPages("pages.sock", 8053, frozenset({"hedgerow.internal"}), frozenset)
+    gate = GateProtocol(World(pages=pages).rules(), LAPTOP, Authority("192.0.2.1", 80))
+    head = f"POST /device/name HTTP/1.1\r\nHost: hedgerow.internal\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    opened = gate.receive_data(head + body, NOW)[-1]
+    assert isinstance(opened, OpenPages)
+    assert b"Connection: close" in opened.head
+    assert gate.pending == body
+    assert gate.receive_data(b"more", NOW) == (PauseReading(),)
+    assert gate.pending == body + b"more"
