@@ -18,8 +18,10 @@ from lab.internet import PEER4, PEER6
 
 pytestmark = pytest.mark.root
 SWITCHES = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
-SKIPPED = ("WireGuard", "OpenVPN", "IP over DNS", "in the browser", "set by hand", "privacy address", "current IP address", "MAC address")
-SKIPPED += ("router advertisement", "client identifier")
+SKIPPED = (
+    *("WireGuard", "OpenVPN", "IP over DNS", "in the browser", "set by hand", "privacy address", "current IP address", "MAC address"),
+    *("router advertisement", "client identifier"),
+)
 """Attempts that take seconds or change the router and the addresses. `test_ways_round` tries them."""
 
 
