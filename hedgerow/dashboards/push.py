@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from hedgerow.dashboards.address_book import write_private
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.outbox import NoticeRow
@@ -77,11 +78,8 @@ class PushKey:
             return self._path.read_text(encoding="ascii")
         except FileNotFoundError:
             key = ec.generate_private_key(ec.SECP256R1())
-            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._path.touch(mode=0o600, exist_ok=False)
-            self._path.write_bytes(pem)
-            return pem.decode("ascii")
+            write_private(self._path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"))
+            return self._path.read_text(encoding="ascii")
 
     def public(self) -> str:
         """Return the public key as browsers want it: an uncompressed point in base64url. Raises OSError and ValueError."""

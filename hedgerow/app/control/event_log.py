@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -50,9 +51,9 @@ def line_of(message: RecordedMessage) -> bytes:
 
 
 class _Output(Protocol):
-    """A collector. `write` returns the number of lines that it took, and raises OSError if it took none."""
+    """A collector. `write` takes all lines, or raises OSError."""
 
-    def write(self, lines: Sequence[bytes]) -> int: ...
+    def write(self, lines: Sequence[bytes]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -63,7 +64,7 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def write(self, lines: Sequence[bytes]) -> int:
+    def write(self, lines: Sequence[bytes]) -> None:
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
         try:
             before = os.fstat(file)
@@ -75,7 +76,6 @@ class LogFile:
                 raise OSError(f"{self._path} can't be written: the disk is full")
         finally:
             os.close(file)
-        return len(lines)
 
     def close(self) -> None:
         pass
@@ -89,7 +89,7 @@ class SyslogServer:
         self._socket: socket.socket | None = None
         self._head = f"{socket.gethostname() or '-'} hedgerow {os.getpid()} - - ".encode()
 
-    def write(self, lines: Sequence[bytes]) -> int:
+    def write(self, lines: Sequence[bytes]) -> None:
         if self._socket is not None and not _is_open(self._socket):
             self.close()
         connected = self._socket = self._socket or self._connect()
@@ -100,7 +100,6 @@ class SyslogServer:
         except OSError:
             self.close()
             raise
-        return len(lines)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -153,15 +152,15 @@ class _Collector:
         """Write what waits, in batches. Blocks within the timeout of a connection."""
         now = time.monotonic()
         while self.lines and now >= self.retry_at:
-            batch = [self.lines[index] for index in range(min(_BATCH, len(self.lines)))]
+            batch = list(islice(self.lines, _BATCH))
             try:
-                written = self.output.write(batch)
+                self.output.write(batch)
             except OSError as error:
                 if not self.problem:
                     log.warning("Can't write the log of events to %s: %s", self.target, error_text(error))
                 self.problem, self.retry_at = error_text(error), now + _RETRY_S
                 return
-            for _ in range(written):
+            for _ in batch:
                 self.lines.popleft()
             if self.problem:
                 log.info("the log of events is written to %s again", self.target)
