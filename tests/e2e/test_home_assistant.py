@@ -147,7 +147,7 @@ def test_a_child_is_found_shown_and_controlled(whole_internet: SmallInternet, br
             assert assistant.last["hedgerow/status"] == b"online"
             assert assistant.json(state)["internet"] == "ON"
             assert assistant.json(state)["minutes_left"] == 60
-            assert assistant.json("hedgerow/home/state")["problem"] == "OFF"
+            assistant.wait(lambda: assistant.json("hedgerow/home/state")["problem"] == "OFF", "a home that has started")
             configs = {topic: assistant.json(topic) for topic in assistant.last if topic.startswith("homeassistant/")}
             assert set(configs) == {"homeassistant/device/hedgerow_home/config", "homeassistant/device/hedgerow_mia/config"}
             for config in configs.values():

@@ -12,7 +12,6 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from aiomqtt import Client, Message, MqttError, Will
@@ -56,14 +55,13 @@ class MqttBridge:
     """Serves one broker, as long as the policy names one."""
 
     def __init__(
-        self, control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path,
-        interval: float = _INTERVAL_S, clock: Callable[[], float] = time.time,
+        self, control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path
     ) -> None:  # fmt: skip
         self._control, self._times, self._reader, self._editor = control, times, reader, editor
-        self._password, self._interval, self._clock = password, interval, clock
+        self._password = password
         self._sent: dict[str, bytes] = {}
         self._wanted = asyncio.Event()
-        self.problem = ""
+        self._problem = ""
 
     async def run(self) -> None:
         """Keep a connection to the broker of the policy in force, until cancelled."""
@@ -71,7 +69,7 @@ class MqttBridge:
         while True:
             broker = self._control.policy().network.mqtt
             if broker is None:
-                self.problem = ""
+                self._problem = ""
                 await asyncio.sleep(_FIRST_RETRY_S)
                 continue
             try:
@@ -79,9 +77,9 @@ class MqttBridge:
                 delay = _FIRST_RETRY_S
             except (MqttError, OSError, ValueError) as error:
                 text = error_text(error) if isinstance(error, OSError) else str(error)
-                if text != self.problem:
+                if text != self._problem:
                     log.warning("Home Assistant's broker %s can't be used: %s", broker.host, text)
-                self.problem = text
+                self._problem = text
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_RETRY_S)
 
@@ -94,9 +92,9 @@ class MqttBridge:
             identifier=f"hedgerow-{broker.base}", max_queued_incoming_messages=_QUEUED,
         )  # fmt: skip
         async with client:
-            if self.problem:
+            if self._problem:
                 log.info("Home Assistant's broker %s can be used again", broker.host)
-            self.problem = ""
+            self._problem = ""
             self._sent.clear()
             await client.publish(topics.status, "online", 1, retain=True)
             await client.subscribe(topics.commands, 1)
@@ -106,7 +104,7 @@ class MqttBridge:
                     await self._publish(client, broker)
                     self._wanted.clear()
                     waiting = asyncio.create_task(self._wanted.wait())
-                    await asyncio.wait({waiting, receiving}, timeout=self._interval, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({waiting, receiving}, timeout=_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
                     waiting.cancel()
                 if receiving.done():
                     receiving.result()
@@ -127,7 +125,7 @@ class MqttBridge:
             id, has_budget = ids[child.name], child.left is not None
             payloads[topics.config(id)] = child_config(topics, id, list(child.services), broker.may, has_budget, reader)
             payloads[topics.state(id)] = child_state(child)
-        payloads[topics.state(HOME)] = home_state(self._control.status(), self._clock())
+        payloads[topics.state(HOME)] = home_state(self._control.status(), time.time())
         for topic in [each for each in self._sent if each not in payloads]:
             await client.publish(topic, b"", 1, retain=True)
             del self._sent[topic]
@@ -138,7 +136,7 @@ class MqttBridge:
                 self._sent[topic] = encoded
 
     async def _children(self, broker: Broker) -> list[ChildReading]:
-        policy, now = self._control.policy(), self._clock()
+        policy, now = self._control.policy(), time.time()
         people = _children_of(policy)
         owners = {device.id: device.person for device in policy.devices.values() if device.person}
         midnight = midnight_before(now, zone(policy.network.timezone))

@@ -24,7 +24,10 @@ async function file(request) {
   const last = await kept.match(request);
   if (last) return last;
   const fresh = await fetch(request);
-  if (fresh.ok) await kept.put(request, fresh.clone());
+  if (fresh.ok) {
+    await kept.delete(request, { ignoreSearch: true }); // its former version
+    await kept.put(request, fresh.clone());
+  }
   return fresh;
 }
 
