@@ -5,7 +5,8 @@ not imported again. The supervisor starts others as `python -P -m hedgerow.app.z
 waits only for what its own role needs.
 
 The zygote starts no thread and no event loop, keeps no file open, and never sees a secret. Each child closes what it should not have
-inherited, and confines itself as it would alone. Deliberately absent: what only control needs, of which there is one.
+inherited, and confines itself as it would alone. Control has it fork the processes that fetch and compile lists, and nothing else.
+Deliberately absent: what only control needs, of which there is one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ PRELOADED = (
     ("hedgerow.blocklists.names:load_public_suffixes", ()),
     ("hedgerow.dns.tunnel_detector:trusted_domains", ("dns",)),
     ("hedgerow.app.signer", ("signer",)),
+    ("hedgerow.app.control.list_jobs", ()),
     ("hedgerow.app.workers.gate_worker", ("gate", "control")),  # control shares libraries with the others
     ("hedgerow.app.workers.inspector_worker", ("inspector",)),
 )
@@ -48,6 +50,9 @@ PRELOADED = (
 
 Of some, a function is called. It keeps data that ship with Hedgerow: every worker uses them, and would load them for itself otherwise.
 """
+
+LIST_JOBS = frozenset({"fetch", "compile"})
+"""The jobs that control may request, by a message on a connected pair of sockets, with the job's end of a pair to control."""
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
@@ -113,10 +118,11 @@ class _Request:
 
 
 class ForkServer:
-    """Forks a child for each request on `sock`."""
+    """Forks a child for each request on `sock`, and a job for each request of control's."""
 
     def __init__(self, sock: socket.socket, state: Path) -> None:
         self._sock, self._state = sock, state
+        self._control: socket.socket | None = None  # the end that is ours of the newest control's pair
         self._loaded: set[str] = set()
         self._waiting: list[_Request] = []
 
@@ -137,14 +143,13 @@ class ForkServer:
 
     def _serve(self, seconds: float) -> bool:
         """Fork the processes requested now or within some seconds. Returns False once the supervisor is gone."""
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        while poll.poll(seconds * 1000):
+        while ready := self._wait(seconds):
             seconds = 0
-            try:
-                data, descriptors, _, _ = socket.recv_fds(self._sock, REQUEST_OCTETS, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-            except ConnectionError:
-                return False
+            if self._control is not None and self._control.fileno() in ready:
+                self._take_job(self._control)
+            if self._sock.fileno() not in ready:
+                continue
+            data, descriptors = _receive(self._sock)
             if not data:
                 return False
             self._waiting.append(_Request(*parse_request(data), tuple(descriptors)))
@@ -153,9 +158,32 @@ class ForkServer:
             self._answer(request)
         return True
 
+    def _wait(self, seconds: float) -> set[int]:
+        """Return the descriptors that can be read now or within some seconds."""
+        poll = select.poll()
+        for each in (self._sock, self._control):
+            if each is not None:
+                poll.register(each, select.POLLIN)
+        return {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+
+    def _take_job(self, control: socket.socket) -> None:
+        data, descriptors = _receive(control)
+        what = data.decode(errors="replace")
+        if what in LIST_JOBS and len(descriptors) == 1:
+            with contextlib.suppress(OSError):  # control sees the end of the connection, and starts a program
+                self._fork(lambda: self._become_job(what, descriptors[0]))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if not data:
+            control.close()
+            self._control = None
+
     def _answer(self, request: _Request) -> None:
         try:
-            pid = self._fork(request)
+            if request.role == "control":
+                pid = self._fork_control(request)
+            else:
+                pid = self._fork(lambda: self._become(request, request.descriptors[1:]))
         except OSError as error:
             self._send(b"%s %d %s\n" % (FAILED, request.number, str(error.strerror).encode()))
         else:
@@ -167,14 +195,24 @@ class ForkServer:
         with contextlib.suppress(OSError):  # never wait for a supervisor that does not read; its end shows when we read
             self._sock.send(message, socket.MSG_DONTWAIT)
 
-    def _fork(self, request: _Request) -> int:
+    def _fork_control(self, request: _Request) -> int:
+        """Fork control, with one end of a pair by which it requests jobs. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            pid = self._fork(lambda: self._become(request, (*request.descriptors[1:], theirs.fileno())))
+        if self._control is not None:
+            self._control.close()
+        self._control = ours
+        return pid
+
+    def _fork(self, become: Callable[[], None]) -> int:
         """Return the process id of a child of the supervisor, which adopts it from a process between that ends at once. Raises OSError."""
         gc.freeze()
         reading, writing = os.pipe()
         try:
             between = os.fork()
             if not between:
-                _run_to_the_end(lambda: self._fork_again(request, writing))
+                _run_to_the_end(lambda: self._fork_again(become, writing))
             os.waitpid(between, 0)
             os.set_blocking(reading, False)
             return int(os.read(reading, 20))
@@ -182,28 +220,45 @@ class ForkServer:
             os.close(reading)
             os.close(writing)
 
-    def _fork_again(self, request: _Request, writing: int) -> None:
+    def _fork_again(self, become: Callable[[], None], writing: int) -> None:
         pid = os.fork()
         if not pid:
-            _run_to_the_end(lambda: self._become(request))
+            _run_to_the_end(become)
         with contextlib.suppress(OSError):  # the child has done so itself
             os.setpgid(pid, pid)
         os.write(writing, str(pid).encode())
 
-    def _become(self, request: _Request) -> None:
-        """Be the child, in a process group and with descriptors of its own."""
+    def _leave_server(self, role: str, index: int, kept: Collection[int]) -> None:
+        """Become a process of a role, in a process group and with descriptors of its own."""
         os.setpgid(0, 0)
-        standard, *listening = request.descriptors
-        os.dup2(standard, 0)
-        os.dup2(standard, 1)
-        self._sock.detach()
-        _close_all_but(listening)
-        name_process(request.role, request.index, self._state)
+        for each in (self._sock, self._control):
+            if each is not None:
+                each.detach()
+        _close_all_but(kept)
+        name_process(role, index, self._state)
         gc.enable()
+
+    def _become_job(self, what: str, descriptor: int) -> None:
+        self._leave_server(what, 0, {descriptor})
+        importlib.import_module("hedgerow.app.control.list_jobs").serve_job(what, socket.socket(fileno=descriptor))
+
+    def _become(self, request: _Request, listening: Collection[int]) -> None:
+        for standard in (0, 1):
+            os.dup2(request.descriptors[0], standard)
+        self._leave_server(request.role, request.index, listening)
         if request.role == "signer":
             importlib.import_module("hedgerow.app.signer").run_signer(self._state)
         else:
             importlib.import_module("hedgerow.app.processes").run_process(request.role, request.index, self._state, listening)
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Return a message and its descriptors; empty once the other side is gone."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(sock, REQUEST_OCTETS, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionError:
+        return b"", []
+    return data, descriptors
 
 
 def name_process(role: str, index: int, state: Path) -> None:

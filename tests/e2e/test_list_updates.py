@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from list_server import ListServer, bomb, send, slowly, text, tls_context
 from small_internet import SmallInternet
 from small_internet.clients import kdig
 from small_internet.family import TABLET, family_policy
-from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
+from small_internet.running import Hedgerow, command_of, hedgerow_command, running_hedgerow, wait_until
 
 from hedgerow.blocklists.sources import popular_hosts
 
@@ -157,8 +159,27 @@ def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publi
         with running_hedgerow(family_policy(internet, lists="lists:\n" + entries)) as running:
             wait_until(lambda: is_blocked(running, "good-7.example"), 45, "the list of the quick server is used")
             assert status(running)["never"]["domains"] == 0
+            check_that_fetching_is_forked_and_may_be_killed(running)
     finally:
         is_over.set()
+
+
+def check_that_fetching_is_forked_and_may_be_killed(running: Hedgerow) -> None:
+    (job,) = [pid for pid in running.all_pids() if command_of(pid)[:2] == ["hedgerow", "fetch"]]
+    status = Path(f"/proc/{job}/status").read_text()
+    assert re.search(rf"^PPid:\t{running.process.pid}$", status, re.MULTILINE), "the zygote has forked it for the supervisor"
+    assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+    assert Path(f"/proc/{job}/oom_score_adj").read_text() == "1000\n"
+    inherited = {str(each.readlink()).partition(":")[0] for each in Path(f"/proc/{job}/fd").iterdir()}
+    assert inherited <= {"/dev/null", "socket", "anon_inode", str(running.directory / "stderr.txt"), *locks_of(running)}
+    os.kill(job, signal.SIGKILL)
+    wait_until(lambda: "could not be fetched: it ended early" in running.stderr, 20, "control goes on without the job")
+    wait_until(lambda: not command_of(job), 20, "the supervisor reaps it")
+    assert is_blocked(running, "good-7.example")
+
+
+def locks_of(running: Hedgerow) -> list[str]:
+    return [str(running.state / f"{name}.lock") for name in ("lists", "fetch")]
 
 
 def test_an_outdated_list_is_flagged(internet: SmallInternet) -> None:

@@ -41,12 +41,12 @@ def test_no_child_has_a_descriptor_of_another(family: Hedgerow) -> None:
     assert not [target for target in holders if target.endswith("/lock")]
 
 
-def test_the_zygote_holds_one_socket(family: Hedgerow) -> None:
+def test_the_zygote_holds_the_sockets_by_which_the_supervisor_and_control_reach_it(family: Hedgerow) -> None:
     (zygote,) = family.pids("zygote")
     targets = [str(each.readlink()) for each in Path(f"/proc/{zygote}/fd").iterdir()]
     files = sorted(target for target in targets if not target.startswith("socket:"))
     assert files == ["/dev/null", "/dev/null", str(family.directory / "stderr.txt")]
-    assert len(targets) == len(files) + 1
+    assert len(targets) == len(files) + 2
     assert len(os.listdir(f"/proc/{zygote}/task")) == 1
 
 

@@ -1,6 +1,10 @@
 """Separate processes for work on untrusted data: lists, calendars, responses of notice services.
 
 They run at low priority with limited memory, and the kernel's OOM killer takes them first. `privileges.confine_job` limits their files.
+
+Jobs are programs (`run_job`). Those that are frequent and large are forked from the zygote where there is one, and share its memory
+(`fork_job`, and `answer_job` in the forked process). Control and job then speak over a connected pair of sockets: the job sends its process
+id as a line, reads its order up to the end, and sends `+` with its output, or `-` with a sentence that says why there is none.
 """
 
 from __future__ import annotations
@@ -8,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 LIST_MEMORY = 3 << 30
@@ -19,7 +25,11 @@ SMALL_MEMORY = 1 << 30
 
 
 class JobError(Exception):
-    """The process failed; the text is the last line of its standard error."""
+    """The process failed; the text says why, as far as it said so."""
+
+
+class ForkError(Exception):
+    """There is no zygote that could fork a job."""
 
 
 def limit_resources(memory: int) -> None:
@@ -56,3 +66,50 @@ async def run_job(module: str, *words: str, stdin: bytes, environment: Mapping[s
     if process.returncode != 0:
         raise JobError(errors.decode("utf-8", "replace").strip().rpartition("\n")[2] or f"it ended with status {process.returncode}")
     return output
+
+
+async def fork_job(zygote: socket.socket, what: str, order: bytes) -> bytes:
+    """Have the zygote fork a job, and return its output. `zygote` is control's end of the pair that `zygote.ForkServer` made.
+
+    Raises JobError and ForkError. The process is killed when the waiting task is cancelled.
+    """
+    import asyncio
+
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            socket.send_fds(zygote, [what.encode()], [theirs.fileno()])
+    except OSError as error:
+        ours.close()
+        raise ForkError from error
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    pid = answer = b""
+    try:
+        with contextlib.suppress(ConnectionError):  # it ended before it had read everything
+            writer.write(order)
+            writer.write_eof()
+            pid = await reader.readline()
+            answer = await reader.read()
+    except asyncio.CancelledError:
+        if pid:  # it runs, since it has not closed its end
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        raise
+    finally:
+        writer.close()
+    if not pid:
+        raise ForkError
+    if not answer.startswith(b"+"):
+        raise JobError(answer[1:].decode("utf-8", "replace") or "it ended early")
+    return answer[1:]
+
+
+def answer_job(connection: socket.socket, run: Callable[[Callable[[], bytes]], bytes]) -> None:
+    """Do a job in a process that was forked for it. `run` gets a function that reads the order, and may raise JobError."""
+    connection.sendall(b"%d\n" % os.getpid())
+    with connection.makefile("rb") as order:
+        try:
+            answer = b"+" + run(order.read)
+        except JobError as error:
+            answer = b"-" + str(error).encode()
+    connection.sendall(answer)

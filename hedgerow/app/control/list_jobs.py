@@ -3,12 +3,14 @@
     python -m hedgerow.app.control.list_jobs fetch|compile
 
 Standard input is a `FetchJob` or a `CompileJob` as JSON, and standard output the result. On failure the exit status is 1, with a sentence
-on standard error. Only one process of each kind works in a state directory at a time; the next one waits.
+on standard error. Where there is a zygote, the process is forked from it instead (`serve_job`). Only one process of each kind works in a
+state directory at a time; the next one waits.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import sys
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.control.jobs import LIST_MEMORY, JobError, limit_resources, run_job
+from hedgerow.app.control.jobs import LIST_MEMORY, ForkError, JobError, answer_job, fork_job, limit_resources, run_job
 from hedgerow.app.files import chown_to_owner
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.archives import files_of
@@ -30,11 +32,15 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.codec import decode, encode
 
 if TYPE_CHECKING:
+    import socket
+
     from hedgerow.blocklists.downloader import ReportProgress
 
 
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)}
-"""Makes glibc return large blocks to the system at once. Its dynamic threshold would keep blocks below 32 MB, with fragmentation."""
+_MMAP_THRESHOLD = 128 << 10
+"""Makes glibc return blocks of this size to the system at once. Its dynamic threshold would keep blocks below 32 MB, with fragmentation."""
+
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 class CompileError(Exception):
@@ -96,14 +102,14 @@ class CompileJob:
     state: Path
 
 
-async def fetch_in_subprocess(job: FetchJob) -> tuple[FetchResult, ...]:
-    """`run_fetch` in another process; raises CompileError."""
-    return decode(tuple[FetchResult, ...], await _run_subprocess("fetch", encode(job)))
+async def fetch_in_subprocess(job: FetchJob, zygote: socket.socket | None) -> tuple[FetchResult, ...]:
+    """`run_fetch` in another process, forked from the zygote if possible; raises CompileError."""
+    return decode(tuple[FetchResult, ...], await _run_subprocess("fetch", encode(job), zygote))
 
 
-async def compile_in_subprocess(job: CompileJob) -> CompileReport:
-    """`run_compile` in another process; raises CompileError."""
-    return decode(CompileReport, await _run_subprocess("compile", encode(job)))
+async def compile_in_subprocess(job: CompileJob, zygote: socket.socket | None) -> CompileReport:
+    """`run_compile` in another process, forked from the zygote if possible; raises CompileError."""
+    return decode(CompileReport, await _run_subprocess("compile", encode(job), zygote))
 
 
 def run_fetch(
@@ -131,9 +137,13 @@ def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) 
         return known or compile_generation(job.sources, job.out, progress, folders.parsed)
 
 
-async def _run_subprocess(what: str, job: bytes) -> bytes:
+async def _run_subprocess(what: str, job: bytes, zygote: socket.socket | None) -> bytes:
     try:
-        return await run_job("hedgerow.app.control.list_jobs", what, stdin=job, environment=_MALLOC)
+        if zygote is not None:
+            with contextlib.suppress(ForkError):
+                return await fork_job(zygote, what, job)
+        malloc = {"MALLOC_MMAP_THRESHOLD_": str(_MMAP_THRESHOLD)}
+        return await run_job("hedgerow.app.control.list_jobs", what, stdin=job, environment=malloc)
     except JobError as error:
         raise CompileError(f"The lists could not be {what}{'ed' if what == 'fetch' else 'd'}: {error}") from None
 
@@ -170,17 +180,30 @@ def _local_files(sources: Sequence[Source], downloads: Path) -> Iterator[Path]:
                 yield from files_of(source.path, source.format)
 
 
-def main() -> None:
+def _run(what: str, read: Callable[[], bytes]) -> bytes:
+    """Limit this process, `read` its job, and do it. Returns the result as JSON. Raises JobError."""
     limit_resources(LIST_MEMORY)
-    order, is_fetch = sys.stdin.buffer.read(), sys.argv[1:] == ["fetch"]
     try:
-        job = decode(FetchJob, order) if is_fetch else decode(CompileJob, order)
+        job = decode(FetchJob, read()) if what == "fetch" else decode(CompileJob, read())
         _confine(job)
-        output = encode(run_fetch(job)) if isinstance(job, FetchJob) else encode(run_compile(job))
+        return encode(run_fetch(job)) if isinstance(job, FetchJob) else encode(run_compile(job))
     except OSError as error:
-        sys.exit(f"{error.strerror or error}: {error.filename or ''}")
+        raise JobError(f"{error.strerror or error}: {error.filename or ''}") from error
     except MemoryError:
-        sys.exit(f"they need more than {LIST_MEMORY >> 20} MB of memory")
+        raise JobError(f"they need more than {LIST_MEMORY >> 20} MB of memory") from None
+
+
+def serve_job(what: str, connection: socket.socket) -> None:
+    """Do a job in a process that the zygote has forked for it."""
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+    answer_job(connection, lambda read: _run(what, read))
+
+
+def main() -> None:
+    try:
+        output = _run(sys.argv[1], sys.stdin.buffer.read)
+    except JobError as error:
+        sys.exit(str(error))
     sys.stdout.buffer.write(output)
 
 

@@ -42,6 +42,8 @@ from hedgerow.journal.rule_versions import ListVersion
 from hedgerow.policies.model import Policy
 
 if TYPE_CHECKING:
+    import socket
+
     from hedgerow.blocklists.downloader import ReportProgress
 
 log = logging.getLogger("hedgerow.lists")
@@ -101,14 +103,17 @@ class ListProgress:
 class ListUpdater:
     """Fetches and compiles lists. `generation` is the directory in force, None until the first one exists; `versions` are its lists.
 
-    With `progress` it works in this process instead of a subprocess. With `one_job` it never compiles and fetches at the same time, which
-    saves memory, but a slow server then delays the use of other lists.
+    With `progress` it works in this process instead of a subprocess, which `zygote` forks if possible. With `one_job` it never compiles and
+    fetches at the same time, which saves memory, but a slow server then delays the use of other lists.
     """
 
-    def __init__(self, state: Path, progress: ListProgress | None = None, *, one_job: bool = False) -> None:
+    def __init__(
+        self, state: Path, progress: ListProgress | None = None, *, one_job: bool = False, zygote: socket.socket | None = None
+    ) -> None:
         self._folders = ListFolders(state)
         self._progress = progress
         self._one_job = one_job
+        self._zygote = zygote
         self._job_lock: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
         self._copies = CopyStatuses(self._folders.downloads)
         self._failed: dict[Source, _Failure] = {}
@@ -159,7 +164,7 @@ class ListUpdater:
             job = CompileJob(sources, out, self._folders.state)
             try:
                 async with self._job_lock:
-                    report = run_compile(job, self._progress.compiled) if self._progress else await compile_in_subprocess(job)
+                    report = run_compile(job, self._progress.compiled) if self._progress else await compile_in_subprocess(job, self._zygote)
             except (CompileError, OSError) as error:
                 self._fail(error)
                 return False
@@ -186,7 +191,9 @@ class ListUpdater:
         try:
             async with self._job_lock:
                 fetched = (
-                    run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_in_subprocess(job)
+                    run_fetch(job, self._progress.fetched, self._progress.received)
+                    if self._progress
+                    else await fetch_in_subprocess(job, self._zygote)
                 )
         except (CompileError, OSError) as error:
             self._fail(error)

@@ -95,7 +95,7 @@ class ControlProcess:
         """Set once the web pages answer."""
         self._token = make_token(settings.admin_token)
         self._store = store = open_journal(place_of(settings))
-        self._publisher = SnapshotPublisher(settings, store)
+        self._publisher = SnapshotPublisher(settings, store, sockets.take_local())
         self._repair = SnapshotRepair(self._publisher)
         self.metrics = Metrics()
         self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,14 +64,14 @@ class SnapshotPublisher:
     Raises PolicyError if neither the policy file nor its last snapshot can be used.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, zygote: socket.socket | None = None) -> None:
         self._state = settings.state
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
         self.budgets = BudgetTracker(self.usage)
         self.versions = RuleVersions(store)
         self.sites = RememberedSiteStore(store)
         self._may_pass = store.dialect.may_pass
-        self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
+        self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job, zygote=zygote)
         self.policy_file, self._serial = _load_last_good(settings)
         self.clock = StartClock(_last_publication(settings.state))
         self.sites_seen = SitesSeenFile(settings.published, lambda: self.clock.at_least(time.time()))

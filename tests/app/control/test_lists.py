@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -161,11 +162,11 @@ def test_one_list_job_at_a_time_in_a_small_run(tmp_path: Path, monkeypatch: pyte
         seen.append(sorted(working))
         working.remove(name)
 
-    async def fetch(job: FetchJob) -> tuple[FetchResult, ...]:
+    async def fetch(job: FetchJob, _zygote: socket.socket | None) -> tuple[FetchResult, ...]:
         await work("fetch", job)
         return tuple(FetchResult(source, FetchOutcome.MISSING) for source in job.sources)
 
-    async def compile_it(job: CompileJob) -> CompileReport:
+    async def compile_it(job: CompileJob, _zygote: socket.socket | None) -> CompileReport:
         await work("compile", job)
         return run_compile(job)
 
@@ -183,7 +184,7 @@ def test_one_list_job_at_a_time_in_a_small_run(tmp_path: Path, monkeypatch: pyte
     assert ["fetch"] in seen or ["compile", "fetch"] in seen
 
 
-async def compile_here(job: CompileJob) -> CompileReport:
+async def compile_here(job: CompileJob, _zygote: socket.socket | None) -> CompileReport:
     """In this process, whose constants the test has changed."""
     return run_compile(job)
 
@@ -248,7 +249,7 @@ def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publ
         assert "random-chat" in names_of(updater, host), host
 
 
-async def fetch_here(job: FetchJob) -> tuple[FetchResult, ...]:
+async def fetch_here(job: FetchJob, _zygote: socket.socket | None) -> tuple[FetchResult, ...]:
     return run_fetch(job)
 
 
