@@ -25,7 +25,7 @@ from hedgerow.journal.store import JournalError, StoreAddress, cause_of
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
 JOURNAL, POLICY, GATEWAY = JOURNAL_NAME, "hedgerow.yaml", "gateway.json"
-FOLDERS = ("ca/", "notices/", "tunnel/")
+FOLDERS = ("ca/", "notices/", "statements/", "tunnel/")
 BESIDE, ELSEWHERE = "beside-policy/", "elsewhere/"
 """Prefixes of the names of files that the policy reads: the path from the policy file's directory, or from the root, follows."""
 

@@ -79,7 +79,7 @@ class Invitation:
 class Membership:
     """All that a second machine needs. `authority` is the CA with its key as PEM, `store_authority` that of the store's server or empty.
 
-    `files` are the policy files, and `version` is their number in the store.
+    `files` are the policy files, and `version` is their number in the store. `statement_key` signs the site's statements, as PEM.
     """
 
     software: str
@@ -90,6 +90,7 @@ class Membership:
     authority: str
     version: int
     files: dict[str, str]
+    statement_key: str = ""
 
 
 class Host:

@@ -236,6 +236,11 @@ class Settings:
         return self.state / "tunnel" / "secrets"
 
     @property
+    def statement_key(self) -> Path:
+        """The key with which a café signs its statements."""
+        return self.state / "statements" / "key.pem"
+
+    @property
     def pages_socket(self) -> Path:
         """The socket on which the pages take requests that the gates relay."""
         return self.run / "pages.sock"

@@ -30,6 +30,7 @@ from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handler
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import TimeControl, add_time_routes
+from hedgerow.dashboards.audit import StatementControl
 from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status, TunnelControl
 from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.data_export import DataExport
@@ -68,6 +69,7 @@ class AppDependencies:
     request_access: Callable[[AccessRequest], None] = lambda _request: None
     sites: SiteCorrections | None = None
     tunnel: TunnelControl | None = None
+    statements: StatementControl | None = None
 
 
 def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -78,7 +80,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
     app.state.staff = staff = Staff(parts.accounts, CounterStore(parts.reader.store), control.policy, clock)
     context = PageContext(
         parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, staff, parts.time, parts.codes,
-        parts.vouchers, parts.notices, parts.request_access, parts.sites, parts.tunnel,
+        parts.vouchers, parts.notices, parts.request_access, parts.sites, parts.tunnel, parts.statements,
     )  # fmt: skip
     routers = (_api(parts, staff, clock), make_pages(context), _machine_routes(parts, clock))
     for router in routers:
@@ -148,7 +150,7 @@ def _api(parts: AppDependencies, staff: Staff, clock: Callable[[], float]) -> Sc
     add_policy_routes(api, reader, control, parts.editor, clock)
     add_document_routes(api, control, parts.editor, clock)
     add_rule_routes(api, control, parts.editor)
-    add_audit_routes(api, reader, control.policy, clock)
+    add_audit_routes(api, reader, control.policy, parts.statements, clock)
     add_account_routes(api, parts.accounts, control)
     if parts.sites is not None:
         add_site_routes(api, parts.sites)

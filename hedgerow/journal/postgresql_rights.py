@@ -1,7 +1,8 @@
 """The rights of roles on PostgreSQL: the tables' owner sees every site, all others the one that `site_roles` names for them.
 
 Row-level security adds the site to each statement of a role that does not own the tables, whatever the statement says. Rights to tables say
-what it may do with the rows: decisions, events and versions of the rules are only ever added, unless the role manages its site.
+what it may do with the rows: decisions, events and versions of the rules are only ever added, unless the role manages its site. Statements
+are only ever added by all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hedgerow.journal.store import JournalError, Rights, UnreachableStoreError
 from hedgerow.journal.tables import metadata
 
 _ONLY_ADDED = ("decisions", "events", "rule_versions", "counter_entries")
+_NEVER_CHANGED = ("statements",)
 _ONLY_READ = ("policy_changes", "policy_versions")
 _OF_THE_STORE = ("alembic_version", "site_changes", "site_roles")
 _SITE = "site = (SELECT site FROM site_roles WHERE role = session_user)"
@@ -92,7 +94,7 @@ def revoke_site(connection: Connection, role: str) -> bool:
 def _give_rights(connection: Connection, role: str, *, may_manage: bool) -> None:
     _take_rights(connection, role)
     name, schema = _quote(connection, role), _quote(connection, str(connection.scalar(text("SELECT current_schema()"))))
-    added = () if may_manage else _ONLY_ADDED
+    added = _NEVER_CHANGED if may_manage else (*_ONLY_ADDED, *_NEVER_CHANGED)
     read = () if may_manage else _ONLY_READ
     changed = [table for table in metadata.tables if table not in (*added, *read)]
     rights = {"SELECT": [*read, *_OF_THE_STORE], "SELECT, INSERT": added, "SELECT, INSERT, UPDATE, DELETE": changed}

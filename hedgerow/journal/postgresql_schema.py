@@ -78,6 +78,24 @@ BEGIN
     RETURN NULL;
 END $$
 """
+_CHAIN_STATEMENT = """
+CREATE OR REPLACE FUNCTION hedgerow_chain_statement() RETURNS trigger
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    last statements;
+BEGIN
+    IF EXISTS (SELECT FROM site_roles WHERE role = session_user) THEN  -- a node's clock and word do not count
+        SELECT * INTO last FROM statements WHERE site = NEW.site ORDER BY number DESC LIMIT 1;
+        IF NEW.number <> coalesce(last.number, 0) + 1 OR NEW.previous <> coalesce(last.digest, '')
+            OR NEW.digest <> encode(sha256(convert_to(NEW.body, 'UTF8')), 'hex') THEN
+            RAISE EXCEPTION 'this statement does not follow the last one';
+        END IF;
+        NEW.received_at = extract(epoch FROM clock_timestamp());
+        NEW.receipt = NULL;
+    END IF;
+    RETURN NEW;
+END $$
+"""
 CHANNEL = "'hedgerow_' || left(encode(sha256(convert_to({site}, 'UTF8')), 'hex'), 32)"
 """The channel of a site's changes, in SQL. Anybody may listen to any channel whose name they know."""
 
@@ -112,8 +130,11 @@ def create_functions(connection: Connection) -> None:
     """
     schema = connection.dialect.identifier_preparer.quote(connection.scalar(text("SELECT current_schema()")))
     channel = CHANNEL.format(site="changed")
-    for statement in (_SITE_CHANGES, _SITE_ROLES, _PREPARE_DAYS, _NOTE_CHANGE):
+    for statement in (_SITE_CHANGES, _SITE_ROLES, _PREPARE_DAYS, _NOTE_CHANGE, _CHAIN_STATEMENT):
         connection.execute(text(statement.replace("{schema}", schema).replace("{channel}", channel)))
+    connection.execute(text("DROP TRIGGER IF EXISTS chain_statement ON statements"))
+    chain = "CREATE TRIGGER chain_statement BEFORE INSERT ON statements FOR EACH ROW EXECUTE FUNCTION hedgerow_chain_statement()"
+    connection.execute(text(chain))
     for table, changes in _WATCHED.items():
         when = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hedgerow_note_change()"
         connection.execute(text(f"DROP TRIGGER IF EXISTS note_change ON {table}"))

@@ -188,6 +188,14 @@ staff = _state(
     "staff", _site(primary_key=True), *_key("name"), *_text("role"), *_instant("created_at"),
     *_text("pin"),  # an argon2 hash
 )  # fmt: skip
+statements = _log(
+    "statements",
+    *_number("number"),
+    *_text("digest", "previous", "body", "signature"),
+    *_instant("received_at"),
+    *_optional_text("receipt"),  # JSON, by the owner of a store for several sites
+    UniqueConstraint("site", "number", name="statements_number"),
+)
 notices = _log(
     "notices",
     *_instant("at"),

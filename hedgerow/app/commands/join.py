@@ -19,6 +19,7 @@ from hedgerow import __version__
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result, state_directory
 from hedgerow.app.commands.store import owned_store, store_of_last_run
 from hedgerow.app.control.shared_policy import SharedVersion, check_names, local_names, shared_names
+from hedgerow.app.control.statements import site_key
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder, write_atomically
 from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accepted, fetch_store_certificate
 from hedgerow.app.settings import STORE_AUTHORITY, STORE_PASSWORD, STORE_URL, Settings
@@ -71,7 +72,8 @@ def invite(
                 def make() -> Membership:
                     pem = (settings.authority / CA_FILE).read_text(encoding="ascii")
                     return Membership(
-                        __version__, settings.site, with_user(target, role), password, certificate, pem, version.id, dict(version.files)
+                        __version__, settings.site, with_user(target, role), password, certificate, pem, version.id, dict(version.files),
+                        site_key(settings.statement_key).pem.decode(),
                     )  # fmt: skip
 
                 other = host.serve(make, minutes * 60)
@@ -122,6 +124,11 @@ def _set_up(membership: Membership, state: Path, policy: Path) -> None:
     _replace(authority / CA_FILE, membership.authority)
     chown_to_owner(state, [authority])
     load_ca(authority)
+    if membership.statement_key:
+        key = state / "statements" / "key.pem"
+        make_private_folder(key.parent)
+        _replace(key, membership.statement_key)
+        chown_to_owner(state, [key.parent])
     for name, text in local_names(membership.files, policy.name).items():
         (policy.parent / name).parent.mkdir(parents=True, exist_ok=True)
         _replace(policy.parent / name, text)

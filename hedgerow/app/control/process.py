@@ -35,6 +35,7 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.shared_policy import SharedPolicy
+from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
@@ -127,6 +128,7 @@ class ControlProcess:
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
         self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store), counter)
+        self.statements = StatementKeeper(settings, store, self.web.status, lambda: self._publisher.policy, self.recorder.add)
         self._ending_notifier = EndingNotifier(
             lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event])
         )
@@ -173,6 +175,7 @@ class ControlProcess:
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
+            tasks.create_task(self.statements.run())
             tasks.create_task(TunnelWatch(self.tunnel, lambda: publisher.view, self.notices.enqueue).run())
             tasks.create_task(_serve_broker(self, publisher.reader))
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
@@ -322,6 +325,7 @@ class ControlProcess:
             request_access=lambda asked: self._remember([asked]),
             sites=self.sites,
             tunnel=self.tunnel,
+            statements=self.statements,
         )
         app = create_app(parts)
         app.state.warm()

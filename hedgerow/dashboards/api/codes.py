@@ -6,6 +6,7 @@ A code is read out over the phone and typed on the child's own page or on a bloc
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Annotated, Protocol
 
@@ -13,13 +14,15 @@ from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from hedgerow.dashboards.api.schema import Actor, OnDuty, StrictModel
-from hedgerow.dashboards.audit import AuditRow, audit, audit_period
+from hedgerow.dashboards.audit import AuditRow, StatementControl, audit, audit_period
 from hedgerow.dashboards.control import MadeCode, MadeVouchers
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.journal.access_store import AccessCode, VoucherCount
 from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.statements import StatementStore
 from hedgerow.policies.model import GrantDuration, Policy
 
 DEFAULT_VALID_MINUTES = 15
@@ -123,7 +126,9 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
         return {"withdrawn": await control.withdraw(actor)}
 
 
-def add_audit_routes(api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], clock: Callable[[], float]) -> None:
+def add_audit_routes(
+    api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], statements: StatementControl | None, clock: Callable[[], float]
+) -> None:
     """Add the routes."""
 
     @api.serve("GET", "/audit", OPERATE, READ)
@@ -132,3 +137,20 @@ def add_audit_routes(api: ScopedRouter, reader: JournalReader, policy: Callable[
         if since > until:
             raise HTTPException(422, f"There are no days from {since} to {until}: the first comes after the last.")
         return await run_in_threadpool(audit, reader, policy(), since, until)
+
+    @api.serve("GET", "/audit/statements", OPERATE, READ, response_class=PlainTextResponse)
+    async def stated(site: Annotated[str | None, Query(max_length=100)] = None) -> PlainTextResponse:
+        """Return the daily statements as lines of JSON, of this site or, from a store for several, of another."""
+        store = reader.store if site is None else replace(reader.store, site=site)
+        chain = await run_in_threadpool(StatementStore(store).chain)
+        return PlainTextResponse("".join(f"{each.line}\n" for each in chain), media_type="application/jsonl")
+
+    if statements is not None:
+
+        @api.serve("GET", "/audit/key", OPERATE, READ, response_class=PlainTextResponse)
+        async def key() -> PlainTextResponse:
+            """Return the public key with which this machine signs statements, or receipts for those of other sites."""
+            try:
+                return PlainTextResponse(await run_in_threadpool(statements.public_key), media_type="application/x-pem-file")
+            except (OSError, ValueError) as error:
+                raise HTTPException(503, f"The key can't be used: {error}") from error

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.api.time import TimeControl
+from hedgerow.dashboards.audit import StatementControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, InvalidInput, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -97,6 +98,7 @@ class PageContext:
     request_access: Callable[[AccessRequest], None] = lambda _request: None
     sites: SiteCorrections | None = None
     tunnel: TunnelControl | None = None
+    statements: StatementControl | None = None
 
     @property
     def activity(self) -> ActivityReader:

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 
 from hedgerow.dashboards.pages.away import AwayPages
 from hedgerow.dashboards.pages.context import PageContext
-from hedgerow.dashboards.pages.counter import CounterPages, ShiftPages
+from hedgerow.dashboards.pages.counter import CounterPages, ShiftPages, StatementPages
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.guide import GuidePages
@@ -37,7 +37,18 @@ _AT_ROOT = (("service-worker.js", "text/javascript"), ("manifest.json", "applica
 """Files of the installable app. A service worker controls the pages below its own path only."""
 
 _GROUPS = (
-    *(TodayPages, CounterPages, ShiftPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages, DevicePages),
+    *(
+        TodayPages,
+        CounterPages,
+        ShiftPages,
+        StatementPages,
+        PeoplePages,
+        PersonRulePages,
+        SwitchPages,
+        PersonDataPages,
+        OpeningPages,
+        DevicePages,
+    ),
     *(AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from argon2 import PasswordHasher
+from journal_rows import KEY
 
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
@@ -101,6 +102,18 @@ class FixedTunnel:
 
     def activity(self, device: Device) -> PeerActivity:
         return PeerActivity(NOW - 60, 5_000_000, 90_000_000) if device.tunnel is not None else PeerActivity()
+
+
+class FixedStatements:
+    """`StatementControl` with a key of the tests."""
+
+    problem = ""
+
+    def public_key(self) -> str:
+        return KEY.public_pem
+
+    def number_of(self, name: str) -> str:
+        return KEY.number_of(name)
 
 
 @functools.cache
@@ -421,6 +434,7 @@ def running_web(
             notices=notices,
             request_access=lambda asked: recorder.add([asked]),
             tunnel=FixedTunnel(control),
+            statements=FixedStatements(),
         ),
         clock,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from journal_rows import KEY, statement_of
+
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.statements import StatementStore
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from web_server import NOW, Web
@@ -48,6 +51,7 @@ PAGES = (
         "/counter",
         "/counter/report",
         "/counter/staff",
+        "/counter/statements",
         "/people",
         "/people/mia",
         "/devices",
@@ -105,6 +109,8 @@ def fill(web: Web) -> None:
         ]
     )
     web.recorder.flush()
+    stated = statement_of(1, "2026-05-27")
+    StatementStore(web.engine).add(stated, KEY.sign(stated.text))
     web.ledger.give(Grant("g1", "chess.example", "Ana", NOW - 600, NOW + 3000, MIA))
     web.ledger.pause("Ana", device=DeviceId("console"))
     web.time.rows = (

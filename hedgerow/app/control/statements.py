@@ -1,0 +1,193 @@
+"""The statements of a café: the minutes in which the filter is on, one statement for each day, and receipts for the sites of a store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from hedgerow.app.files import chown_to_owner, error_text, make_private_folder, write_atomically
+from hedgerow.app.settings import Settings
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.dashboards.audit import audit
+from hedgerow.dashboards.control import Status
+from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
+from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.statements import (
+    Receipt,
+    Statement,
+    StatementKey,
+    StatementStore,
+    day_text,
+    digest_of,
+    filtering_minute,
+    minute_ranges,
+)
+from hedgerow.journal.store import Store, cause_of
+from hedgerow.policies.cafe import is_adult_kind
+from hedgerow.policies.model import Policy
+from hedgerow.policies.time_model import ActiveMinute
+
+log = logging.getLogger("hedgerow.control")
+
+CHECK_S = 10.0
+"""Seconds between looks at the state of the filter. A minute counts if at least `_LOOKS` looks found it on, and none found it off."""
+_LOOKS = 3
+_GRACE_S = 120.0
+"""Seconds after a day until its statement: what happened in it is written by then."""
+_MAX_LATE = 31
+"""Days for which statements are made later. The minutes of the filter are kept for longer."""
+_DAY_S = 86400
+_EPOCH = date(1970, 1, 1)
+
+
+def site_key(file: Path) -> StatementKey:
+    """Return the key in a file, which is made first if need be. Raises OSError and ValueError."""
+    try:
+        return StatementKey.parse(file.read_bytes())
+    except FileNotFoundError:
+        made = StatementKey.make()
+        make_private_folder(file.parent)
+        write_atomically(file, made.pem)
+        chown_to_owner(file.parent.parent, [file.parent])
+        return made
+
+
+class StatementKeeper:
+    """Writes the statements of this site where the policy has seats. `problem` says why none can be written, empty while they can."""
+
+    def __init__(
+        self, settings: Settings, store: Store, status: Callable[[], Status], policy: Callable[[], Policy],
+        remember: Callable[[Sequence[ActiveMinute]], None], clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._settings, self._store, self._status, self._policy = settings, store, status, policy
+        self._remember, self._clock = remember, clock
+        self._statements = StatementStore(store)
+        self._key: StatementKey | None = None
+        self._minute, self._on, self._off = -1, 0, 0
+        self.problem = ""
+
+    def key(self) -> StatementKey:
+        """Return the site's key, which is made first if need be. Raises OSError and ValueError."""
+        self._key = self._key or site_key(self._settings.statement_key)
+        return self._key
+
+    def public_key(self) -> str:
+        return self.key().public_pem
+
+    def number_of(self, name: str) -> str:
+        return self.key().number_of(name)
+
+    async def run(self) -> None:
+        """Look at the filter, and write what is due, until cancelled."""
+        while True:
+            if self.look():
+                await asyncio.to_thread(self.write_due)
+            await asyncio.sleep(CHECK_S)
+
+    def look(self) -> bool:
+        """Look at the filter. Returns True in the first look of a minute."""
+        status, now = self._status(), self._clock()
+        if status.clock_is_behind:
+            return False
+        is_new = (minute := int(now // 60)) != self._minute
+        if is_new:
+            if self._on >= _LOOKS and not self._off and self._has_seats():
+                self._remember([filtering_minute(self._minute)])
+            self._minute, self._on, self._off = minute, 0, 0
+        is_on = status.rules_in_force and bool(status.workers) and not status.stopped_workers(now)
+        self._on, self._off = self._on + is_on, self._off + (not is_on)
+        return is_new
+
+    def write_due(self) -> None:
+        """Write the statements of all days that are over, and the receipts of other sites. Waits for the disk."""
+        try:
+            if self._has_seats():
+                self._write_statements(self._clock())
+            if self._store.rights.site is None and self._store.dialect.is_partitioned:
+                self._statements.sign_receipts(self._receipt)
+            problem = ""
+        except IntegrityError:  # another node of this site was faster
+            problem = ""
+        except DatabaseError as error:
+            problem = f"the store can't be read or written: {' '.join(cause_of(error).split())}"
+        except (OSError, ValueError) as error:
+            problem = f"the key {self._settings.statement_key} can't be used: {error_text(error)}"
+        if problem and problem != self.problem:
+            log.error("There is no statement of the last day: %s", problem)
+        self.problem = problem
+
+    def _has_seats(self) -> bool:
+        return any(device.is_seat for device in self._policy().devices.values())
+
+    def _write_statements(self, now: float) -> None:
+        """Write a statement for each day that is over. Raises DatabaseError, OSError and ValueError."""
+        today, last = int(now // _DAY_S), self._statements.last()
+        day = self._statements.first_day() if last is None else (date.fromisoformat(last.day) - _EPOCH).days + 1
+        if day is None:
+            return
+        for due in range(max(day, today - _MAX_LATE), today):
+            if now > (due + 1) * _DAY_S + _GRACE_S:
+                made = self._statement(due, last, now)
+                self._statements.add(made, self.key().sign(made.text))
+                last = made
+
+    def _statement(self, day: int, last: Statement | None, now: float) -> Statement:
+        policy, status = self._policy(), self._status()
+        counter = CounterStore(self._store)
+        entries = counter.entries(day * _DAY_S, (day + 1) * _DAY_S)
+        begun = [each for each in entries if _begins(each, counter)]
+        ages = [now - each.fetched for each in status.lists if each.is_remote and each.is_in_force and each.fetched is not None]
+        is_late = now > (day + 2) * _DAY_S
+        return Statement(
+            site=self._store.site,
+            number=last.number + 1 if last is not None else 1,
+            previous=digest_of(last.text) if last is not None else "",
+            key=self.key().fingerprint,
+            day=day_text(day),
+            made_at=f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            sessions=dict(Counter(each.kind for each in begun)),
+            adults_opened_by=self._by_staff(entries, CounterAction.OPEN),
+            adult_vouchers_by=self._by_staff(entries, CounterAction.PRINT),
+            blocks=_blocks(self._store, policy, day),
+            filter_on=minute_ranges(self._statements.minutes_on(day)),
+            list_age_hours=int(max(ages) // 3600) if ages and not is_late else None,
+            coverage={each.category: each.state.value for each in status.coverage if each.wanted},
+            policies=self._statements.policies(day),
+            conduct=hashlib.sha256(policy.conduct.text.encode()).hexdigest() if policy.conduct is not None else "",
+        )
+
+    def _by_staff(self, entries: Sequence[CounterEntry], action: CounterAction) -> dict[str, int]:
+        """Count what members of the staff did for adults, by their numbers."""
+        profiles, found = self._policy().profiles, Counter[str]()
+        for each in entries:
+            if each.action is action and is_adult_kind(each.kind, profiles):
+                found[self.number_of(each.actor)] += each.count
+        return dict(found)
+
+    def _receipt(self, site: str, number: int, digest: str, at: int) -> Receipt:
+        unsigned = Receipt(at, self.key().fingerprint, "")
+        return Receipt(at, unsigned.key, self.key().sign(unsigned.text(site, number, digest)))
+
+
+def _begins(entry: CounterEntry, counter: CounterStore) -> bool:
+    """Return whether a session begins with an entry. A voucher begins one or extends it."""
+    if entry.action is CounterAction.REDEEM:
+        return counter.of_session(entry.session)[0].id == entry.id
+    return entry.action is CounterAction.OPEN
+
+
+def _blocks(store: Store, policy: Policy, day: int) -> dict[str, int]:
+    """Count what was blocked at the seats by category, and by reason where there is none. Names of rules may be those of sites."""
+    known, found = {category.name for category in builtin_categories()}, Counter[str]()
+    when = _EPOCH.fromordinal(_EPOCH.toordinal() + day)
+    for row in audit(JournalReader(store), policy, when, when):
+        found[row.what if row.what in known else row.reason] += row.count
+    return dict(found)

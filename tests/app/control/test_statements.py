@@ -1,0 +1,193 @@
+"""Statements as control writes them: the minutes in which the filter is on, and a day in numbers without names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.control.statements import StatementKeeper
+from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.dashboards.control import Status, WorkerHealth
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.rule_versions import RuleVersions
+from hedgerow.journal.statements import StatementStore, public_key, verify_chain
+from hedgerow.journal.store import Store
+from hedgerow.policies.model import DeviceId, Observation, Policy, Reason, RequestKind, Verdict
+from hedgerow.policies.reading.load import parse_policy
+
+DAY = 20_000
+MIDNIGHT = DAY * 86400.0
+CAFE = parse_policy(b"seats: {seat-1: {ip: 192.168.60.11}}", None)
+HOME = parse_policy(b"people: {mia: {age: 9}}", None)
+RUNNING = (WorkerHealth("dns-0", "dns", "running", MIDNIGHT), WorkerHealth("gate-0", "gate", "running", MIDNIGHT))
+LISTS = (ListHealth("hagezi-nsfw", "adult", 126_000, MIDNIGHT + 86400 - 5 * 3600, is_remote=True),)
+
+
+class Cafe:
+    """A café with a keeper of statements, a clock, and a state of the filter."""
+
+    def __init__(self, folder: Path, store: Store, policy: Policy = CAFE) -> None:
+        place = Endpoint("127.0.0.1", 1)
+        self.store, self.now, self.policy = store, MIDNIGHT, policy
+        self.status = Status("0", MIDNIGHT, "UTC", workers=RUNNING, lists=LISTS, coverage=coverage_by_category(LISTS, {}, {"adult"}))
+        self.recorder = Recorder(store, clock=lambda: self.now)
+        settings = Settings(folder, None, place, place, place)
+        self.keeper = StatementKeeper(settings, store, lambda: self.status, lambda: self.policy, self.recorder.add, lambda: self.now)
+
+    def pass_time(self, minutes: float, looks: int = 6) -> None:
+        """Look at the filter some times per minute."""
+        for _ in range(int(minutes * looks)):
+            self.keeper.look()
+            self.now += 60 / looks
+
+    def minutes_on(self, day: int = DAY) -> int:
+        self.keeper.look()
+        self.recorder.flush()
+        return StatementStore(self.store).minutes_on(day).bit_count()
+
+    def state(self, after: float = MIDNIGHT + 86400 + 300) -> StatementStore:
+        self.now = after
+        self.keeper.write_due()
+        return StatementStore(self.store)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(open_journal(tmp_path / "journal.sqlite")) as found:
+        yield found
+
+
+@pytest.fixture
+def cafe(tmp_path: Path, store: Store) -> Cafe:
+    return Cafe(tmp_path, store)
+
+
+def test_a_minute_counts_if_every_look_found_the_filter_on(cafe: Cafe) -> None:
+    cafe.pass_time(3)
+    assert cafe.minutes_on() == 3
+    dead = replace(RUNNING[0], state="stopped")
+    cafe.pass_time(0.5)
+    cafe.status = replace(cafe.status, workers=(dead, RUNNING[1]))
+    cafe.pass_time(1)  # half of two minutes
+    cafe.status = replace(cafe.status, workers=RUNNING)
+    cafe.pass_time(1.5)
+    assert cafe.minutes_on() == 3 + 1
+    cafe.status = replace(cafe.status, rules_in_force=False)
+    cafe.pass_time(2)
+    assert cafe.minutes_on() == 4
+
+
+def test_a_minute_with_too_few_looks_does_not_count(cafe: Cafe) -> None:
+    cafe.pass_time(2, looks=2)
+    assert cafe.minutes_on() == 0
+
+
+def test_homes_without_seats_state_nothing(tmp_path: Path, store: Store) -> None:
+    home = Cafe(tmp_path, store, HOME)
+    home.pass_time(3)
+    assert home.minutes_on() == 0
+    assert home.state().chain() == ()
+    assert not (tmp_path / "statements").exists()
+
+
+def entries() -> Iterator[CounterEntry]:
+    at = MIDNIGHT + 3600
+    yield CounterEntry(at - 7200, "Ana", CounterAction.OPEN, "seat-1", "s0", "adult", 60)  # the day before
+    yield CounterEntry(at, "Ana", CounterAction.OPEN, "seat-1", "s1", "adult", 60)
+    yield CounterEntry(at, "Ben", CounterAction.OPEN, "seat-1", "s2", "child", 60)
+    yield CounterEntry(at, "Ben", CounterAction.OPEN, "seat-1", "s3", "adult", 60)
+    yield CounterEntry(at, "Ana", CounterAction.OPEN, "seat-1", "s4", "adult", 60)
+    yield CounterEntry(at, "guest", CounterAction.REDEEM, "seat-1", "s5", "child", 60)
+    yield CounterEntry(at, "guest", CounterAction.REDEEM, "seat-1", "s2", "child", 60)  # which goes on
+    yield CounterEntry(at, "Ana", CounterAction.PRINT, kind="adult", minutes=60, count=20)
+
+
+def test_a_day_in_numbers(cafe: Cafe, store: Store, tmp_path: Path) -> None:
+    cafe.pass_time(5)
+    cafe.minutes_on()
+    counter = CounterStore(store)
+    for entry in entries():
+        counter.add(entry)
+    seat, block = DeviceId("seat-1"), (RequestKind.DNS, Verdict.BLOCK)
+    at = MIDNIGHT + 3600
+    cafe.recorder.add(
+        [
+            Observation(at, seat, None, "seat-child", *block, Reason.CATEGORY, "adult", "films.example", count=3),
+            Observation(at, seat, None, "seat-child", *block, Reason.RULE, "bet.example", "bet.example", count=2),
+            Observation(at, DeviceId("office"), None, "adult", *block, Reason.CATEGORY, "adult", "films.example"),
+        ]
+    )
+    cafe.recorder.flush()
+    versions = RuleVersions(store)
+    for when, policy in ((MIDNIGHT - 9000, "older"), (MIDNIGHT - 60, "at-midnight"), (at, "new"), (MIDNIGHT + 90_000, "tomorrow")):
+        versions.record(when, policy, "lists", {}, ())
+    (signed,) = cafe.state().chain()
+    stated = signed.statement
+    assert (stated.day, stated.number, stated.previous) == ("2024-10-04", 1, "")
+    assert stated.sessions == {"adult": 3, "child": 2}
+    assert stated.adults_opened_by == {cafe.keeper.number_of("Ana"): 2, cafe.keeper.number_of("Ben"): 1}
+    assert stated.adult_vouchers_by == {cafe.keeper.number_of("Ana"): 20}
+    assert stated.blocks == {"adult": 3, "rule": 2}
+    assert stated.filter_on == ["00:00-00:05"]
+    assert stated.list_age_hours == 5
+    assert stated.coverage == {"adult": "full"}
+    assert stated.policies == ["at-midnight", "new"]
+    for name in ("Ana", "Ben", "seat-1", "192.168", "films", "bet.example", "s1"):
+        assert name not in json.dumps(signed.line.replace(stated.key, "")), name
+    assert (tmp_path / "statements" / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_days_are_stated_once_in_order_and_later_if_need_be(cafe: Cafe) -> None:
+    cafe.pass_time(5)
+    cafe.minutes_on()
+    assert cafe.state(MIDNIGHT + 86400 + 60).chain() == ()  # the last minutes of the day may not be written yet
+    assert len(cafe.state().chain()) == 1
+    found = cafe.state(MIDNIGHT + 4 * 86400 + 300).chain()
+    assert [(each.statement.day, each.statement.minutes_off) for each in found] == [
+        ("2024-10-04", 1435), ("2024-10-05", 1440), ("2024-10-06", 1440), ("2024-10-07", 1440)
+    ]  # fmt: skip
+    assert [each.statement.list_age_hours for each in found] == [5, None, None, 77]
+    public = public_key(cafe.keeper.public_key().encode())
+    assert verify_chain((each.line for each in found), [public]).problems == ()
+    report = verify_chain((each.line for each in cafe.state(MIDNIGHT + 100 * 86400 + 300).chain()), [public])
+    assert (len(report.statements), report.problems) == (4 + 31, ())
+    assert report.gaps == ("2024-10-08 to 2024-12-11",)
+
+
+def test_the_code_of_conduct_is_stated_as_its_hash(cafe: Cafe, tmp_path: Path) -> None:
+    (tmp_path / "conduct.txt").write_text("Be kind.")
+    policy = tmp_path / "hedgerow.yaml"
+    policy.write_text("code_of_conduct: conduct.txt\nseats: {seat-1: {ip: 192.168.60.11}}")
+    cafe.policy = parse_policy(policy.read_bytes(), policy)
+    cafe.pass_time(5)
+    cafe.minutes_on()
+    # printf 'Be kind.' | sha256sum
+    assert cafe.state().chain()[0].statement.conduct == "5499befb38dbf3fcc08107141cb2a9e7f42a6aae403361dc3601b8296d7967ea"
+
+
+def test_a_key_that_cannot_be_read_is_a_problem_and_stays(cafe: Cafe, tmp_path: Path) -> None:
+    cafe.pass_time(5)
+    cafe.minutes_on()
+    (tmp_path / "statements").mkdir()
+    key = tmp_path / "statements" / "key.pem"
+    key.write_text("no key")
+    assert cafe.state().chain() == ()
+    assert "can't be used" in cafe.keeper.problem
+    assert key.read_text() == "no key"
+    key.unlink()
+    assert len(cafe.state().chain()) == 1
+    assert cafe.keeper.problem == ""
+
+
+def test_a_clock_that_is_behind_counts_and_states_nothing(cafe: Cafe) -> None:
+    cafe.status = replace(cafe.status, clock_is_behind=True)
+    cafe.pass_time(3)
+    assert cafe.minutes_on() == 0
