@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
 
@@ -27,11 +28,13 @@ from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.tunnel_keeper import TunnelKeeper
 from hedgerow.journal.event_sender import EventSender
 from hedgerow.journal.messages import heartbeat
+from hedgerow.network.access_state import DeviceStates, addresses_to_cut
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
 from hedgerow.network.gateway import GatewayError, installed_table
+from hedgerow.network.gateway_rules import CUT_TIMEOUT_S
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
-from hedgerow.network.source_rules import OWNED_SETS, Owner, owner_elements, owners_of
+from hedgerow.network.source_rules import MAX_OWNERS, OWNED_SETS, Owner, owner_elements, owners_of
 from hedgerow.sockets import bind_unix_socket
 
 log = logging.getLogger("hedgerow.gateway")
@@ -39,6 +42,7 @@ log = logging.getLogger("hedgerow.gateway")
 TICK_S = 0.1
 SWEEP_INTERVAL_S = 60.0
 RENEW_INTERVAL_S = 5.0
+CUT_INTERVAL_S = 0.5
 COUNT_EVERY = 30
 """Seconds between two looks at the table's counters."""
 _REQUESTS_PER_TURN = 64  # in one transaction
@@ -199,6 +203,25 @@ class AddressOwnerWriter:
             self._written = frozenset()  # there is no table at the moment; all are written next time
 
 
+async def keep_cut(writer: SetWriter, states: Callable[[], DeviceStates | None], neighbours: Callable[[], Mapping[str, str]]) -> None:
+    """Have what comes in for closed devices dropped, until cancelled. The table itself does so only for devices that send something."""
+    written, last, until = frozenset[str](), None, 0.0
+    while True:
+        await asyncio.sleep(CUT_INTERVAL_S)
+        current = states()
+        if current is None:
+            continue
+        addresses = addresses_to_cut(current, neighbours())
+        if addresses == written and current.is_same(last) and time.monotonic() < until:
+            continue
+        elements = [SetElement(ip_address(address).packed, CUT_TIMEOUT_S) for address in sorted(addresses)[:MAX_OWNERS]]
+        with contextlib.suppress(OSError):  # there is no table at the moment: all are written next time
+            for at in range(0, len(elements), MAX_ELEMENTS):
+                some = elements[at : at + MAX_ELEMENTS]
+                writer.write({f"cut_v{version}": [each for each in some if len(each.key) == size] for version, size in ((4, 4), (6, 16))})
+            written, last, until = addresses, current, time.monotonic() + CUT_TIMEOUT_S / 2
+
+
 class SnapshotFollower:
     """The snapshot in force, opened in a thread, since opening one takes longer than a DNS answer may wait."""
 
@@ -230,7 +253,8 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     counting = count_traffic(settings, lambda: follower.view, owners.neighbours, events.send)
     reporting = report_state(lambda: controller.is_in_place, events)
     keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
-    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run())
+    cutting = keep_cut(writer, lambda: controller.device_states, owners.neighbours)
+    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run(), cutting)
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield

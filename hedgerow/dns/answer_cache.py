@@ -62,6 +62,14 @@ class QueryContext(NamedTuple):
     prefix: bytes  # of the cache key
     answer_policy: AnswerPolicy  # of the snapshot that the ruleset belongs to
 
+    @property
+    def is_lifeline(self) -> bool:
+        """True for a helpline, whose name is asked of the upstreams each time. What is kept serves when none of them answers.
+
+        From the TTL or the delay of a kept answer, anybody at home could read when somebody had looked for help.
+        """
+        return self.decision.reason is Reason.LIFELINE
+
 
 class AnswerCache(ClockCache[CacheEntry]):
     """Answers by ruleset, header flags, name, type, class and EDNS shape.
@@ -158,7 +166,7 @@ class AnswerCache(ClockCache[CacheEntry]):
         key = context.prefix + query.key
         if now >= entry.due:
             entry.refresh(now)
-        if query.cacheable and entry.expires > now and context.decision is not URL_ALLOWED:
+        if query.cacheable and entry.expires > now and context.decision is not URL_ALLOWED and not context.is_lifeline:
             self.put(key, entry, now)
             suffixes = self.suffixes[context.transport]
             if query.suffix_key not in suffixes:

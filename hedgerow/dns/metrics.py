@@ -8,6 +8,7 @@ from typing import Final
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Decision
+from hedgerow.policies.privacy import counted_reason
 
 type SeriesKey = tuple[str, ...]
 type Series = tuple[SeriesKey, ...]
@@ -75,7 +76,7 @@ class CountedDecisions:
                 self._known.clear()
                 self._decisions.clear()
             shared, tag = self._shared(key[:5], decision)
-            verdict, reason = str(decision.verdict), str(decision.reason)
+            verdict, reason = str(decision.verdict), counted_reason(decision)
             series = (
                 ("hedgerow_dns_queries_total", verdict, reason, transport),
                 ("hedgerow_dns_queries_by_type_total", kind, verdict),

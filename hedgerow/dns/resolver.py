@@ -119,7 +119,7 @@ class Resolver:
         context, resolution = miss.context, miss.resolution
         if context.decision.verdict is Verdict.REWRITE:
             self._rewriter.start(self.upstreams, context, context.decision, done)
-        elif resolution is not None and resolution.fresh_until > self.clocks.steady():
+        elif resolution is not None and resolution.fresh_until > self.clocks.steady() and not context.is_lifeline:
             self._deliver(context, self._answer_from(context, resolution), done)
         else:
             pending = PendingQuery(self.upstreams, resolution, self.clocks.steady, lambda outcome: self._conclude(miss, outcome, done))
@@ -182,7 +182,8 @@ class Resolver:
         if _is_tunnel_checked(context):
             self._tunnel_detector.record(context.device, context.host, len(context.query.name) + len(response.data), now)
         known = self.resolutions.get(miss.key, now)
-        return known if known is not None and known.fresh_until > now else self.store_response(miss.key, context.query, response)
+        is_known = known is not None and known.fresh_until > now and not context.is_lifeline
+        return known if known is not None and is_known else self.store_response(miss.key, context.query, response)
 
     def _deliver(self, context: QueryContext, answer: Answer | Decision, done: AnswerCallback) -> None:
         if isinstance(answer, Decision):
@@ -225,7 +226,7 @@ class Resolver:
             return self.answers.build_blocked(context, _TUNNEL, lifetime=0.0)  # other devices share the ruleset
         key = resolution_key(query)
         resolution = self.resolutions.get(key, now)
-        if resolution is not None and resolution.fresh_until > now:
+        if resolution is not None and resolution.fresh_until > now and not context.is_lifeline:
             answer = self._answer_from(context, resolution)
             if isinstance(answer, Answer):
                 return answer

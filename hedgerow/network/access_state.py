@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -77,6 +77,21 @@ def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceI
         elif rulesets.devices.find(key) == device:
             networks.append((ip_network(key), state))
     return DeviceStates(tuple(sorted(macs.items())), without_overlaps(networks), others, min(boundaries, default=None))
+
+
+def addresses_to_cut(device_states: DeviceStates, neighbours: Mapping[str, str]) -> frozenset[str]:
+    """Return the addresses of closed devices, by a neighbour table, which maps IP to MAC addresses.
+
+    A MAC address decides before an IP address, as for packets that devices send.
+    """
+    states = dict(device_states.macs)
+    by_mac = {address for address, mac in neighbours.items() if states.get(mac) is AccessState.CLOSED}
+    by_ip = {
+        str(network.network_address)
+        for network, state in device_states.networks
+        if state is AccessState.CLOSED and network.prefixlen == network.max_prefixlen
+    }
+    return frozenset(by_mac | {address for address in by_ip if neighbours.get(address, "") not in states})
 
 
 def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[Device]:

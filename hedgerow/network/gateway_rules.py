@@ -51,6 +51,7 @@ from hedgerow.network.packet_rules import (
     SSH_SIGNATURE,
     TCP,
     UDP,
+    accept_watched,
     admitted_destinations,
     bridged_services,
     encrypted_dns_addresses,
@@ -63,7 +64,7 @@ from hedgerow.network.packet_rules import (
     other_messages,
     ping_limits,
     render_admitted_sets,
-    watch_source,
+    too_many,
 )
 from hedgerow.network.source_rules import render_origin, render_tunnel_exit
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
@@ -88,6 +89,7 @@ IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
 NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
 NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
 CUT_TIMEOUT_S = 10
+CUT_RATE, CUT_BURST = 100, 200  # sources of closed devices per second: invented ones must not fill the set
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
 DYNAMIC_SETS = ("cut", "watched", "admitted", "routed", "owned", "owners")
 """Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, admitted
@@ -349,9 +351,13 @@ def _held_rules(gateway: Gateway) -> list[NftCommand]:
 
 
 def _closed_rules() -> list[NftCommand]:
-    """Let only NTP pass. DNS and web traffic has been redirected before, so helplines are open."""
+    """Let only NTP pass. DNS and web traffic has been redirected before, so helplines are open.
+
+    What comes in for the device is dropped too. The gateway's process does the same for devices that only listen (`addresses_to_cut`).
+    """
+    few = limit(CUT_RATE, CUT_BURST)
     cut = [
-        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S))
+        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), few, add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S))
         for version, ip in IP_VERSIONS
     ]
     return [*_time_and_errors(CLOSED_CHAIN), *cut, _refusal(CLOSED_CHAIN, "closed")]
@@ -367,8 +373,8 @@ def _time_and_errors(chain: str) -> list[NftCommand]:
     is_ntp = (protocol("udp"), destination_port(NTP_PORT))
     lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
     return [
-        *watch_source(chain, *is_ntp),
-        add_rule(chain, *is_ntp, lengths, limit(NTP_RATE, NTP_BURST), ACCEPT),
+        too_many(chain, NTP_RATE, NTP_BURST, *is_ntp),
+        *accept_watched(chain, *is_ntp, lengths),
         *error_rules(chain),
         *(add_rule(chain, *condition, ACCEPT) for condition in bridged_services()),
     ]

@@ -12,6 +12,9 @@ type NftExpression = dict[str, Any]
 
 FAMILY, TABLE = "inet", "hedgerow"
 
+DYNAMIC_SET_SIZE = 8192
+"""Elements of a set that packets fill. More than the limits of all rules that do so add within an element's time."""
+
 ACCEPT: NftExpression = {"accept": None}
 DROP: NftExpression = {"drop": None}
 COUNTER: NftExpression = {"counter": {"packets": 0, "bytes": 0}}
@@ -24,7 +27,9 @@ def own(name: str | None = None) -> dict[str, str]:
 
 def add_set(name: str, kind: str, *, interval: bool, dynamic: bool = False) -> NftCommand:
     flags = (["interval"] if interval else []) + (["dynamic", "timeout"] if dynamic else [])
-    return {"add": {"set": {**own(name), "type": kind} | ({"flags": flags} if flags else {}) | ({"size": 4096} if dynamic else {})}}
+    return {
+        "add": {"set": {**own(name), "type": kind} | ({"flags": flags} if flags else {}) | ({"size": DYNAMIC_SET_SIZE} if dynamic else {})}
+    }
 
 
 def add_pair_set(name: str, kinds: Sequence[str], size: int) -> NftCommand:

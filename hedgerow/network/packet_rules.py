@@ -70,12 +70,23 @@ _DHCP = (
 _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 
 
-def watch_source(chain: str, *condition: NftExpression) -> list[NftCommand]:
-    """Return the rules that limit what comes back to the senders of these packets (`incoming_limits`)."""
+def accept_watched(chain: str, *condition: NftExpression) -> list[NftCommand]:
+    """Return the rules that let packets pass and limit what comes back to their senders (`incoming_limits`).
+
+    Limit these packets before: with invented sources, a device could fill the set, and what came back to it would not be limited. A packet
+    whose source finds no room does not pass.
+    """
     return [
-        add_rule(chain, meta("nfproto", [f"ipv{version}"]), *condition, add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S))
+        add_rule(
+            chain, meta("nfproto", [f"ipv{version}"]), *condition, add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S), ACCEPT
+        )
         for version, ip in IP_VERSIONS
     ]
+
+
+def too_many(chain: str, rate: int, burst: int, *condition: NftExpression) -> NftCommand:
+    """Return the rule that drops packets beyond a rate."""
+    return add_rule(chain, *condition, limit(rate, burst, exceeded=True), COUNTER, DROP, comment="tunnel")
 
 
 def incoming_limits(chain: str) -> list[NftCommand]:
@@ -97,8 +108,8 @@ def error_rules(chain: str) -> list[NftCommand]:
     """Return the rules on error messages of a device about allowed connections."""
     is_error = (protocol(ICMP, ICMP6), connection_state("related"))
     return [
-        *watch_source(chain, *is_error),
-        add_rule(chain, *is_error, *_few_errors(), ACCEPT),
+        too_many(chain, ERROR_RATE, ERROR_BURST, *is_error),
+        *accept_watched(chain, *is_error, _at_most(MAX_ERROR_BYTES)),
         add_rule(chain, *is_error, COUNTER, DROP, comment="tunnel"),
     ]
 
@@ -113,8 +124,8 @@ def ping_limits(chain: str) -> list[NftCommand]:
     rules = []
     for (number, icmp), (version, ip) in zip(_ECHOES, IP_VERSIONS, strict=True):
         is_request = [protocol(number), match(payload(icmp, "type"), "echo-request")]
+        rules.append(too_many(chain, PING_RATE, PING_BURST, *is_request))  # before: see `accept_watched`
         rules.append(add_rule(chain, *is_request, add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S)))
-        rules.append(add_rule(chain, *is_request, limit(PING_RATE, PING_BURST, exceeded=True), COUNTER, DROP, comment="tunnel"))
     return rules
 
 

@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hedgerow.blocklists.names import is_beneath, parse_host
 
-_ENCODING_DOMAINS = frozenset({"cdn.ampproject.org", "translate.goog", "turbopages.org"})
-"""Domains whose subdomains are names of other sites, written as in AMP's “AMP cache URL format” (amp.dev)."""
+_ENCODING_DOMAINS = frozenset({"cdn.ampproject.org", "translate.goog", "turbopages.org", "webpkgcache.com"})
+"""Domains whose subdomains are names of other sites, written as in AMP's “AMP cache URL format” (amp.dev). The last keeps pages that
+their sites have signed, which browsers show under the site's own name."""
 
 FRONT_ENDS = {
     **dict.fromkeys(("invidious", "piped", "pipedapi", "pipedproxy", "cloudtube", "poketube", "viewtube"), "youtube-front-ends"),

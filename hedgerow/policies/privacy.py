@@ -40,6 +40,14 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
     )
 
 
+def counted_reason(decision: Decision) -> str:
+    """Return the reason under which metrics count a decision: visits to lifelines count as ordinary ones.
+
+    A counter of their own would tell whoever reads the metrics when somebody at home looked for help, for as long as metrics are kept.
+    """
+    return Reason.DEFAULT.value if decision.reason is Reason.LIFELINE else decision.reason.value
+
+
 def is_private_search(request: Request) -> bool:
     """Return whether a request is a search about self-harm: it is answered with helplines and never stored."""
     if request.url is None:

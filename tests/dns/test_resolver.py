@@ -150,6 +150,33 @@ def test_answers_of_all_types_are_forwarded_unchanged(internet: SmallInternet) -
             assert shown(record) == wanted, asked
 
 
+def test_no_kept_answer_tells_that_somebody_looked_for_help(internet: SmallInternet) -> None:
+    """Neither a shortened TTL nor a quick answer, nor a counter of its own. While the upstreams fail, what is kept still serves."""
+    helpline = Decision(Verdict.ALLOW, Reason.LIFELINE, "childline.org.uk")
+    host, wall, steady = "www.childline.org.uk", SetClock(1_700_000_000.0), SetClock()
+
+    async def run() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady, wall)) as server:
+            server.decisions.table[host] = helpline
+            ttls = []
+            for number in range(1, 4):
+                answer = await server.resolver.answer(rules(number % 2), DeviceId("tablet"), query(host), "udp")
+                assert answer.message is not None
+                assert internet.nameserver.queries(host) == number
+                ttls += [record.ttl for record in dnslib.DNSRecord.parse(answer.message).rr]
+                assert answer.entry is not None
+                assert {series[2] for series in answer.entry.counted.series if len(series) == 4} == {"default"}
+                steady.now += 7
+            assert len(set(ttls)) == 1
+            assert server.resolver.answers.entries == {}
+            with internet.nameserver.misbehaving(Fault.SERVFAIL, host):
+                answer = await server.resolver.answer(rules(), DeviceId("tablet"), query(host), "udp")
+            assert answer.message is not None
+            assert shown(dnslib.DNSRecord.parse(answer.message)) == [("A", internet.address_of(host))]
+
+    asyncio.run(run())
+
+
 def test_failure_is_servfail_and_cached_briefly(internet: SmallInternet) -> None:
     async def run() -> tuple[float, float, dnslib.DNSRecord]:
         async with running(internet.nameserver.upstream) as server:

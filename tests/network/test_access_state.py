@@ -13,7 +13,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.network.access_state import AccessState, DeviceStates, compute_device_states, without_overlaps
+from hedgerow.network.access_state import AccessState, DeviceStates, addresses_to_cut, compute_device_states, without_overlaps
 from hedgerow.policies.model import DeviceId, Grant, Pause, Session
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -46,6 +46,19 @@ def device_states(catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...]
 
 def shown(found: DeviceStates, access: AccessState) -> list[str]:
     return [*found.macs_in(access), *(str(network) for version in (4, 6) for network in found.networks_in(access, version))]
+
+
+def test_closed_devices_are_cut_by_their_neighbour_entries() -> None:
+    """Also those that send nothing, as a program does that only listens to a stream."""
+    macs = (("02:00:00:00:00:01", AccessState.CLOSED), ("02:00:00:00:00:02", AccessState.OPEN))
+    networks = ((ip_network("192.168.1.7"), AccessState.CLOSED), (ip_network("192.168.1.8"), AccessState.CLOSED))
+    states = DeviceStates(macs, (*networks, (ip_network("192.168.1.64/28"), AccessState.CLOSED)))
+    neighbours = {
+        **dict.fromkeys(("192.168.1.20", "fd00::20"), "02:00:00:00:00:01"),
+        **dict.fromkeys(("192.168.1.8", "192.168.1.65"), "02:00:00:00:00:02"),
+        "192.168.1.30": "02:00:00:00:00:03",
+    }
+    assert addresses_to_cut(states, neighbours) == {"192.168.1.20", "fd00::20", "192.168.1.7"}
 
 
 def test_states_by_day(catalogue: Catalogue) -> None:

@@ -172,6 +172,11 @@ class GatewayController:
         """The addresses of the tunnel home that the installed table knows; empty while there is no table."""
         return self._in_force[0].tunnel if self._in_force is not None else ()
 
+    @property
+    def device_states(self) -> DeviceStates | None:
+        """The states that the installed table holds; None while there is no table."""
+        return self._in_force[1] if self._in_force is not None else None
+
     async def run(self) -> None:
         """Reconcile until cancelled."""
         while True:

@@ -123,13 +123,17 @@ class DeviceCard:
 
 @dataclass(frozen=True, slots=True)
 class NewDeviceCard:
-    """A device without a name in the policy, that was seen on the network. `likely` are named ones that it may be, with a new address."""
+    """A device without a name in the policy, that was seen on the network. `likely` are named ones that it may be, with a new address.
+
+    `likely_adults` are those of adults. A device can make up all signs of them, so they are not what the page suggests or a notice names.
+    """
 
     id: str
     seen: DeviceRow
     kind: DeviceKind | None
     maker: str
     likely: tuple[Device, ...] = ()
+    likely_adults: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +217,10 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
     cards = []
     for row in fold_brief(unnamed_devices(index, rows))[0][:NEW_DEVICES]:
         traits = _traits(row.device, (), row, vendors)
-        likely = tuple(policy.devices[id] for id in likely_matches(traits, known))
-        cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely))
+        matches = [policy.devices[id] for id in likely_matches(traits, known)]
+        likely = tuple(each for each in matches if policy.profiles[each.profile].is_for_children)
+        adults = tuple(each for each in matches if each not in likely)
+        cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely, adults))
     return cards
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from hedgerow.policies.evidence import Protection
+from hedgerow.policies.privacy import counted_reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.unlisted import CertificateFlaw
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
@@ -149,7 +150,7 @@ class GateConnection(asyncio.Protocol):
         match command:
             case commands.RecordDecision(lane, client, request, decision):
                 gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
-                gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
+                gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, counted_reason(decision))
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)
                 self._report_protection()
             case commands.AcceptConnect():

@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 from mitmproxy import connection, http
 
 from hedgerow.policies.model import Decision
+from hedgerow.policies.privacy import counted_reason
 from hedgerow.proxy.access_requests import AccessRequestHandler, BlockPageRequest
 from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection.certificates import CertificateReactions
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry, ClientRejected
-from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, url_of
+from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
+from hedgerow.proxy.inspection.engine.messages import form_of, is_signed_exchange, lane_label, named_authorities, url_of
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy
@@ -151,12 +153,16 @@ class InspectionAddon:
         if VIA_KEY in flow.metadata:
             add_via(flow.response)
         remove_http3(flow.response)
+        if active.ruleset.rules.bypass and is_signed_exchange(flow.response):
+            message = "the body is a page that another site has signed"
+            flow.metadata[REFUSAL_KEY] = self.explain(502, message, flow.request, flow.client_conn.id)
+            return
 
         def refuse(decision: Decision) -> ProxyResponse:
             found = self.clients.policy.find_client(active.address)
             if found is not None:
                 self.clients.policy.observe(found[0], active.ruleset, active.requests[0], decision)
-            self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, decision.reason.value)
+            self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision))
             return self.judge.blocked(flow, active.ruleset, active.requests[0], decision)
 
         try:

@@ -14,7 +14,7 @@ from mitmproxy import http
 
 from hedgerow.policies.decide import is_granted
 from hedgerow.policies.model import Decision, Device, Reason, Request, SafeSearch, Verdict
-from hedgerow.policies.privacy import is_private_search
+from hedgerow.policies.privacy import counted_reason, is_private_search
 from hedgerow.policies.request_context import closes_ai_answers
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine, SearchEngines, apply_safe_search
@@ -24,6 +24,7 @@ from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest,
 from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
 from hedgerow.proxy.inspection.engine.lean_messages import add_field
 from hedgerow.proxy.inspection.engine.messages import (
+    SIGNED_EXCHANGE,
     form_of,
     is_document,
     lane_label,
@@ -93,7 +94,7 @@ class RequestJudge:
         is_private = any(is_private_search(each) for each in requests)
         if not is_private:
             self._clients.policy.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, decision.reason.value)
+        self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision))
         is_visible = form is not None or flow.request.method == "GET"
         if is_private and is_visible and not has_seen_help and self._offer_help(flow, ruleset, request, decision):
             return
@@ -142,7 +143,7 @@ class RequestJudge:
         if decision.verdict is not Verdict.ALLOW:
             return False
         clients.policy.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, decision.reason.value)
+        self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, counted_reason(decision))
         is_explicit, address = decision.reason in EXPLICITLY_ALLOWED, clients.address(flow.client_conn)
         clients.active[flow.id] = ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted)
         flow.request.stream = True
@@ -244,6 +245,8 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     if flow.server_conn.address is None:  # the client sends whole URLs
         flow.metadata[VIA_KEY] = True
         add_via(flow.request)
+    if ruleset.rules.bypass and any(SIGNED_EXCHANGE in value for _, value in fields.fields):  # they are refused, see `responseheaders`
+        fields["Accept"] = _without_signed_exchanges(fields.get("accept", ""))
     if ruleset.safe_search is not SafeSearch.OFF:
         preferences = fields.get("prefer", "")
         if not preferences:
@@ -261,6 +264,15 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
         readable = _readable_codings(codings) if usual else _readable_codings.__wrapped__(codings)
         if readable != codings:
             fields["Accept-Encoding"] = readable
+
+
+def _without_signed_exchanges(accepted: str) -> str:
+    """Return a value of Accept without pages that other sites have signed.
+
+    >>> _without_signed_exchanges("text/html,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7")
+    'text/html,*/*;q=0.8'
+    """
+    return ",".join(each for each in accepted.split(",") if SIGNED_EXCHANGE.decode() not in each) or "*/*"
 
 
 _USUAL_CODINGS = 100

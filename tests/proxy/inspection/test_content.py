@@ -71,6 +71,20 @@ def test_a_page_that_takes_many_portions_is_weighed_to_its_end(stand: Stand, net
     assert (answer.status, "This page was blocked because of its words" in answer.text) == (403, True)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_page_that_another_site_has_signed_is_neither_asked_for_nor_shown(stand: Stand, net: SmallInternet, version: str) -> None:
+    """Chromium shows a signed exchange under the name of the site that signed it, which nobody asks."""
+    signed = mirror(b"sxg1-b3\0" + GOOD, "application/signed-exchange;v=b3")
+    answer = fetch(stand, net.url(INSPECTED, signed), version, "-H", "Sec-Fetch-Dest: document", "-H", "Accept: text/html")
+    assert answer.status == 502
+    assert b"sxg1" not in answer.body
+    accepts = "text/html,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
+    asked = fetch(stand, net.url(INSPECTED, "/open"), version, "-H", f"Accept: {accepts}")
+    sent = {name.lower(): value for name, value in asked.json()["headers"]}
+    assert sent["accept"] == "text/html,*/*;q=0.8"
+    assert fetch(stand, net.url("news.example", signed, "http"), source=ADULT).status == 200
+
+
 def test_an_adult_sees_it(stand: Stand, net: SmallInternet) -> None:
     answer = fetch(stand, net.url("news.example", mirror(BAD), "http"), source=ADULT)
     assert (answer.status, answer.body) == (200, BAD)

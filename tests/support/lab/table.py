@@ -46,6 +46,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there.
 - **Ports of calls and games**, which `network.flows` opens to every address: some UDP ports of Steam and Xbox, and those of STUN and TURN
   servers for connections that begin with a STUN message. A tunnel made for the purpose passes there. `flows: [push]` closes them.
+- **A connection past the proxy that runs already.** A game goes on if its site or service is closed while it is played, or if the budget of
+  a category or service ends, since the gateway knows no names; its address stays admitted for two hours at most after the last look-up. A
+  pause, a bedtime, and the end of the budget of all use cut it.
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
@@ -59,7 +62,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). A relay for calls behind TLS (TURN, as by WebRTC) is one that a
   web page can use by itself. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
-  only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules.
+  only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules. Hosts
+  that are never inspected stay such a front with the certificate too: banks, health, and helplines, which are open during a pause.
 - **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public
   name of a provider it knows, such as Cloudflare. The hidden names of other providers pass if a device has their keys from elsewhere.
 - **Devices on the same network segment** reach each other without the router. A game between two computers at home goes on at bedtime, and

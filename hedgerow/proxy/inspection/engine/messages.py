@@ -27,6 +27,7 @@ class ErrorRenderer(Protocol):
     def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse: ...
 
 
+SIGNED_EXCHANGE = b"application/signed-exchange"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -194,6 +195,14 @@ def response_fault(response: http.Response) -> str | None:
     """Return the reason to refuse a response, or None. A line break in a field would make two fields of it for an HTTP/1 client."""
     is_split = _FIELD_CONTROLS.search(b"".join([value for _, value in response.data.headers.fields])) is not None
     return "a field of the response contains control characters" if is_split else None
+
+
+def is_signed_exchange(response: http.Response) -> bool:
+    """Return whether browsers show the body as a page of another site, which has signed it (Signed HTTP Exchanges, draft-yasskin).
+
+    Nobody asks that site for anything, so that no rule about it is applied.
+    """
+    return any(SIGNED_EXCHANGE in value.lower() and name.lower() == b"content-type" for name, value in response.headers.fields)
 
 
 def head_fault(head: bytes | bytearray) -> str | None:
