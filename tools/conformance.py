@@ -20,7 +20,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "conformance.json"
 DOCUMENT = ROOT / "docs" / "conformance.md"
-TOOLS = ROOT / "build" / "conformance-tools"
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 MOST_NAMED = 45
@@ -90,7 +89,7 @@ def websocket_rows(peers: bool) -> Rows:
     from http_conformance import websocket
     from small_internet.whole import small_internet
 
-    websocket.install(TOOLS)
+    websocket.install()
     with small_internet() as net, websocket.echo_server(net) as port:
         proxies = _proxies(net, [port], peers)
         return [row for proxy in proxies if proxy.relays_websocket for row in _rows(proxy.name, websocket.run_websocket(proxy, net, port))]

@@ -53,7 +53,7 @@ _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL,
 """Exit statuses after which the next process must not have the same addresses: an attacker may be trying them out."""
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
-PATIENCE_S = {"dns": 3, "gate": 3, "signer": 3, "zygote": 3, "gateway": 15, "inspector": 15, "control": 15}
+PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 3, "signer": 3, "zygote": 3, "gateway": 15, "control": 15}
 """Seconds without a heartbeat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
 START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "zygote": 20, "gateway": 60, "inspector": 60, "control": 600}
 """The same for a child that starts; control may have a large journal to migrate."""

@@ -90,8 +90,17 @@ echo '# mine' >>/etc/hedgerow/hedgerow.yaml
 check setpriv --reuid=hedgerow --regid=hedgerow --clear-groups sh -c 'mkdir -p /var/lib/hedgerow/backups
     touch /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-0.0.1'
 systemctl disable --quiet hedgerow-gateway
+(
+    until test -e /try/upgraded; do
+        kdig @192.168.9.1 +short +timeout=5 +retry=0 www.tiktok.com | grep -qx 0.0.0.0 && echo answered || echo lost
+    done >/try/answers
+) &
 check dpkg -i /try/later.deb
 check wait_for blocks
+touch /try/upgraded
+wait
+echo "answers during the upgrade: $(grep -c answered /try/answers)"
+check sh -c '! grep lost /try/answers'
 check sha256sum -c /try/before
 check grep -q '# mine' /etc/hedgerow/hedgerow.yaml
 check test -e /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-*

@@ -80,3 +80,16 @@ def test_units_start_commands_that_exist(unit: Path) -> None:
 def test_scripts_parse(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
     assert script.stat().st_mode & 0o111, "it is not executable"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("step", "stops"), [("upgrade 9", False), ("remove", True)])
+def test_an_upgrade_stops_nothing_before_it_is_unpacked(tmp_path: Path, step: str, stops: bool) -> None:
+    calls = tmp_path / "calls"
+    for program in ("find", "nft", "rm", "deb-systemd-invoke"):
+        (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@" >>{calls}\n', encoding="utf-8")
+        (tmp_path / program).chmod(0o755)
+    script = ROOT / "packaging" / "debian" / "prerm"
+    booted = f"mount -t tmpfs none /run && mkdir -p /run/systemd/system && PATH={tmp_path}:$PATH exec sh {script} {step}"
+    subprocess.run(["unshare", "--mount", "sh", "-euc", booted], check=True)
+    assert ("deb-systemd-invoke stop" in calls.read_text(encoding="utf-8")) == stops

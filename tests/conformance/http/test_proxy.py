@@ -1,11 +1,12 @@
-"""The short form of `make conformance`: all cases but WebSocket's, against Hedgerow alone."""
+"""The short form of `make conformance`: all cases, but of WebSocket's only the quick ones, against Hedgerow alone."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable, Iterator
 
 import pytest
-from http_conformance import Outcome
+from http_conformance import Outcome, websocket
 from http_conformance.certificates import root_of, run_certificates
 from http_conformance.http2 import run_http2_cases
 from http_conformance.proxies import HOST, Proxy, hedgerow
@@ -49,3 +50,12 @@ def test_http2_frames(running: Running) -> None:
 def test_certificates(running: Running) -> None:
     proxy, net, _, secure = running
     check(run_certificates(proxy, secure, root_of(net.authority), net.address_of(HOST)), 30)
+
+
+def test_websocket() -> None:
+    try:
+        websocket.install()
+    except subprocess.CalledProcessError:
+        pytest.skip("kosoku can't be installed")
+    with small_internet() as net, websocket.echo_server(net) as port, hedgerow(net, [port]) as proxy:
+        check(websocket.run_websocket(proxy, net, port, websocket.SHORT), 50)

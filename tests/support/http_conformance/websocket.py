@@ -24,19 +24,20 @@ from small_internet.whole import SmallInternet
 from http_conformance.outcome import Outcome
 from http_conformance.proxies import HOST, Proxy
 
+TOOLS = Path(__file__).parents[3] / "build" / "conformance-tools"
 PACKAGES = ("kosoku==0.1.0", "websockets==15.0.1")
 SHORT = ("1.*", "2.*", "5.*", "7.1.*")
 LONG = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.1.*")
 GOOD = frozenset({"OK", "NON-STRICT", "INFORMATIONAL"})
 
 
-def install(directory: Path) -> None:
-    """Install the suite beside the project's own environment."""
-    if not (directory / "kosoku").exists():
+def install() -> None:
+    """Install the suite beside the project's own environment, once. Raises CalledProcessError."""
+    if not (TOOLS / "kosoku").exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
-        subprocess.run([*command, "--target", str(directory), *PACKAGES], check=True)
-    if str(directory) not in sys.path:
-        sys.path.append(str(directory))
+        subprocess.run([*command, "--target", str(TOOLS), *PACKAGES], check=True)
+    if str(TOOLS) not in sys.path:
+        sys.path.append(str(TOOLS))
 
 
 class _Loop:
@@ -91,12 +92,17 @@ def echo_server(net: SmallInternet) -> Iterator[int]:
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, connect: Callable[[], Any]) -> None:
     """Copy both directions, with the Host that the origin is asked for."""
-    with contextlib.suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
-        upstream, sink = await connect()
-        head = await reader.readuntil(b"\r\n\r\n")
-        sink.write(re.sub(rb"(?i)\r\nhost: [^\r]*", f"\r\nHost: {HOST}:{port}".encode(), head))
-        await asyncio.gather(_copy(reader, sink), _copy(upstream, writer))
-    writer.close()
+    writers = [writer]
+    try:
+        with contextlib.suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
+            upstream, sink = await connect()
+            writers.append(sink)
+            head = await reader.readuntil(b"\r\n\r\n")
+            sink.write(re.sub(rb"(?i)\r\nhost: [^\r]*", f"\r\nHost: {HOST}:{port}".encode(), head))
+            await asyncio.gather(_copy(reader, sink), _copy(upstream, writer))
+    finally:
+        for each in writers:
+            each.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,12 +116,16 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _through(proxy: Proxy, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection(*proxy.address, local_addr=(proxy.source, 0))
-    writer.write(f"CONNECT {proxy.host}:{port} HTTP/1.1\r\nHost: {proxy.host}:{port}\r\n\r\n".encode())
-    await reader.readuntil(b"\r\n\r\n")
-    context = ssl.create_default_context(cafile=proxy.authority)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.set_alpn_protocols(["http/1.1"])
-    await writer.start_tls(context, server_hostname=HOST)
+    try:
+        writer.write(f"CONNECT {proxy.host}:{port} HTTP/1.1\r\nHost: {proxy.host}:{port}\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        context = ssl.create_default_context(cafile=proxy.authority)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.set_alpn_protocols(["http/1.1"])
+        await writer.start_tls(context, server_hostname=HOST)
+    except BaseException:
+        writer.close()
+        raise
     return reader, writer
 
 
