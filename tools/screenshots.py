@@ -1,18 +1,21 @@
 """Take pictures of all pages of an invented household: `python tools/screenshots.py FOLDER [--only NAME …]`.
 
 A server runs on a loopback port with five children, sixty devices, requests and a pause, and once more with the seats of a café. Each page
-is taken at the width of a phone and of a desktop, in the light and the dark theme, by Chromium.
+is taken at the width of a phone and of a desktop, in the light and the dark theme, by Chromium. `--documents` takes the pictures of
+`docs/images` instead: `python tools/screenshots.py docs/images --documents`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -23,6 +26,9 @@ from web_server import Web, running_web
 from web_server.big_family import fill_big
 
 from hedgerow.dashboards.accounts import Role
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.model import DeviceId
 
 SIZES = {"phone": (390, 844), "desktop": (1440, 900)}
 THEMES = ("light", "dark")
@@ -40,6 +46,33 @@ _CHANGE: dict[str, str | float | bool] = {"country": "US", "zone": "America/New_
 SIGNED_OUT_PAGES = {"sign-in": "/sign-in"}
 
 
+@dataclass(frozen=True)
+class DocumentPicture:
+    """A picture in the documents: a page, the size of the window, a button to press first, and the part to take or the whole page."""
+
+    path: str
+    width: int = 390
+    height: int = 844
+    button: str = ""
+    part: str = ""
+    full: bool = False
+    is_signed_in: bool = True
+
+
+DOCUMENT_PICTURES = {
+    "today": DocumentPicture("/"),
+    "week": DocumentPicture("/people/Mia", part="section:has(> form[action$='/nights'])"),
+    "own-page": DocumentPicture("/device", full=True, is_signed_in=False),
+    "certificate": DocumentPicture("/certificate", full=True, is_signed_in=False),
+    "notices": DocumentPicture("/settings/notices", height=1000),
+}
+CAFE_DOCUMENT_PICTURES = {
+    "counter": DocumentPicture("/counter", height=900),
+    "vouchers": DocumentPicture("/counter", 900, 700, button="Create a sheet to print"),
+    "welcome": DocumentPicture("/device", height=560, is_signed_in=False),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,22 +80,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", help="names of pages, such as today")
     parser.add_argument("--full", action="store_true", help="the whole page, not only the first screen")
     parser.add_argument("--language", default="en")
+    parser.add_argument("--documents", action="store_true", help="the pictures of docs/images")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
 
-    def wanted(pages: dict[str, str]) -> dict[str, str]:
-        return {name: path for name, path in pages.items() if not options.only or name in options.only}
+    def wanted[T](pages: dict[str, T]) -> dict[str, T]:
+        return {name: page for name, page in pages.items() if not options.only or name in options.only}
 
+    if options.documents:
+        for seats, pictures in ((0, wanted(DOCUMENT_PICTURES)), (12, wanted(CAFE_DOCUMENT_PICTURES))):
+            with _household(seats) as (browser, web):
+                _take_for_documents(browser, web, pictures, options.folder)
+        return
     for seats, pages, signed_out in ((0, wanted(PAGES), wanted(SIGNED_OUT_PAGES)), (12, wanted(CAFE_PAGES), {})):
-        if not pages and not signed_out:
-            continue
-        with tempfile.TemporaryDirectory() as state, running_web(Path(state)) as web:
-            fill_big(web, seats)
-            asyncio.run(web.accounts.create("parent", Role.ADMIN, _PASSWORD))
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        if pages or signed_out:
+            with _household(seats) as (browser, web):
                 _take_all(browser, web, pages, signed_out, options)
-                browser.close()
+
+
+@contextlib.contextmanager
+def _household(seats: int) -> Iterator[tuple[Browser, Web]]:
+    """Serve the pages of an invented household, or of a café with seats, and open a browser."""
+    with tempfile.TemporaryDirectory() as state, running_web(Path(state)) as web:
+        fill_big(web, seats)
+        asyncio.run(web.accounts.create("parent", Role.ADMIN, _PASSWORD))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            yield browser, web
+            browser.close()
+
+
+def _take_for_documents(browser: Browser, web: Web, pictures: Mapping[str, DocumentPicture], folder: Path) -> None:
+    if web.time.seated:
+        web.control.devices["127.0.0.1"] = DeviceView(
+            DeviceId("seat-9"), None, "seat-child", Lifelines.load().for_country("GB"), is_seat=True, is_captive=True
+        )
+    for name, picture in pictures.items():
+        context = browser.new_context(
+            viewport={"width": picture.width, "height": picture.height}, device_scale_factor=2, color_scheme="light", locale="en-GB"
+        )
+        page = context.new_page()
+        if picture.is_signed_in:
+            _sign_in(page, web)
+        page.goto(web.url + picture.path)
+        if picture.button:
+            page.get_by_role("button", name=picture.button).click()
+            page.wait_for_load_state()
+        place = page.locator(picture.part) if picture.part else page
+        path = folder / f"{name}.png"
+        if isinstance(place, Page):
+            place.screenshot(path=path, full_page=picture.full)
+        else:
+            place.screenshot(path=path)
+        context.close()
+        print(name)
 
 
 def _take_all(browser: Browser, web: Web, pages: Mapping[str, str], signed_out: Mapping[str, str], options: argparse.Namespace) -> None:

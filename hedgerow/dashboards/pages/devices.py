@@ -40,8 +40,8 @@ class DevicePages(PageGroup):
     _vendors = VendorLookup()
 
     @get("/devices", OPERATE, READ)
-    async def devices(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
-        """Show the devices that match."""
+    async def devices(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1, seats: bool = False) -> Response:
+        """Show the devices that match. A home has no seats: with `seats`, the form for the first one is there."""
         wanted = DeviceFilter(q.strip(), page)
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
@@ -61,6 +61,7 @@ class DevicePages(PageGroup):
             new=cards.new,
             brief=cards.brief,
             seats=[device.id for device in index.by_owner if device.is_seat] if index.has_seats else [],
+            wants_seats=seats,
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),
             residents=list(policy.people),

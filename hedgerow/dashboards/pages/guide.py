@@ -12,6 +12,7 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.accounts import check_account_name, check_password_strength
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
@@ -28,6 +29,7 @@ from hedgerow.journal.reader import DeviceRow
 from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
+from hedgerow.policies.targets import ILLEGAL
 
 STEPS = {
     "password": (message("Password"), message("A password")),
@@ -156,9 +158,11 @@ class GuidePages(PageGroup):
         policy, now = context.policy(), context.clock()
         young = [person for person in policy.people.values() if person.profile in policy.profiles and person.profile != "adult"]
         rules = [(person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young]
+        # A young child does not read names such as pornography or self-harm on a sheet that is meant for them.
+        harsh = {reader.category(topic.name, topic.title) for topic in builtin_categories() if topic.is_dangerous(for_child=True) or topic.name == ILLEGAL}
         place = context.control.reached_at(local_address(request.scope))
         near = help_choices(Lifelines.load().for_country(policy.network.country)).talk
-        return self._page(request, "children.html", rules=rules, own=f"http://{place}/device", near=near)
+        return self._page(request, "children.html", rules=rules, harsh=harsh, own=f"http://{place}/device", near=near)
 
     @get("/start/{step}", SETUP, OPERATE, READ)
     async def step(self, request: Request, step: Annotated[str, Path(max_length=20)]) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Form, Path, Request
@@ -35,7 +35,7 @@ from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.expiry import expiring_rules
-from hedgerow.policies.model import Grant, GrantDuration, Pause, Person, Verdict
+from hedgerow.policies.model import Grant, GrantDuration, Pause, Person, Policy, Verdict
 from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
@@ -205,7 +205,7 @@ class TodayPages(PageGroup):
         shown = [*(child.name for child in children), *(name for name in policy.people if policy.people[name] not in children)][:MAX_CARDS]
         own = [device for name in shown for device in devices_of(index, name)]
         found = {row.device: row for row in (*reader.recent_devices(midnight, RECENT_DEVICES), *reader.devices(midnight, own))}
-        devices = tuple(sorted(found.values(), key=lambda row: (-row.last_seen, row.device)))
+        devices = tuple(sorted((_owned_now(policy, row) for row in found.values()), key=lambda row: (-row.last_seen, row.device)))
         hours = reader.hours(midnight, own)
         named = [device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)]
         return _Today(
@@ -222,6 +222,14 @@ class TodayPages(PageGroup):
             children=tuple(children),
             online=reader.count_devices(now - ONLINE_S),
         )
+
+
+def _owned_now(policy: Policy, row: DeviceRow) -> DeviceRow:
+    """Return the row with the owner and profile that the policy gives the device now, which the journal learns with its next request."""
+    device = policy.devices.get(row.device)
+    if device is None or device.is_seat or device.sharers:
+        return row
+    return replace(row, person=device.person, profile=device.profile)
 
 
 def _other_budgets(budgets: Iterable[BudgetRow], on_cards: set[str]) -> list[BudgetRow]:

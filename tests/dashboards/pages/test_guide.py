@@ -266,3 +266,26 @@ def test_the_settings_tell_whether_the_page_is_shown(house):
         desk.post("/settings/block-page", data={"on": "false"})
         resolver = load_policy(house.policy_path).network.resolver
         assert (resolver.blocked_answer, resolver.reserves_page) == (BlockedAnswer.ZERO, False)
+
+
+def test_the_sheet_names_no_harsh_topics_to_young_children(web):
+    web.policy_path.write_text("people: {mia: {age: 9}, tom: {age: 15}, Ana: {profile: adult}}\n")
+    with browser(web, authorization=f"Bearer {TOKEN}") as local:
+        sheet = local.get("/start/children").text
+    mia, tom = (sheet[sheet.index(f"<bdi>{name}</bdi>") :].partition("<h")[0] for name in ("mia", "tom"))
+    assert "what is made for adults" in mia
+    assert "Social networks" in mia
+    assert not re.search("Pornography|Self-harm|Drugs|Illegal|Gambling|Violence", mia)
+    assert "Pornography" in tom
+
+
+def test_the_page_of_lists_shows_problems_and_folds_the_rest(web):
+    good = tuple(ListHealth(f"list-{number}", "adult", 10, 0.0) for number in range(12))
+    web.change_status(lists=(*good, ListHealth("broken", "adult", 10, 0.0, "the server answers 404", is_remote=True, failed=True)))
+    with browser(web, authorization=f"Bearer {TOKEN}") as local:
+        page = local.get("/lists").text
+    above, _, folded = page.partition('id="in-force"')
+    assert "<bdi>broken</bdi>" in above
+    assert "<bdi>broken</bdi>" not in folded
+    assert "<bdi>list-11</bdi>" in folded.partition(">")[2]
+    assert not folded.startswith(" open")

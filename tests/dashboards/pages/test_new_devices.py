@@ -48,6 +48,39 @@ def test_a_device_that_changed_its_address_is_recognised(web):
     assert cards(web) == [], "answered"
 
 
+def test_a_device_has_its_new_owner_at_once(web):
+    """The journal has the owner of the last request, who may be nobody, until the next one."""
+    web.policy_path.write_text("people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 192.168.1.5}}\n")
+    appears(web, "tablet", OLD, "192.168.1.5")
+    with client(web) as local:
+        page = local.get("/", headers={"authorization": f"Bearer {TOKEN}"}).text
+    row = page[page.index('id="devices-rows"') :].partition("</li>")[0]
+    assert "<bdi>mia</bdi>" in row
+    assert "nobody yet" not in row
+
+
+def test_many_new_devices_are_folded(web):
+    for number in range(1, 6):
+        appears(web, f"02:00:00:00:00:0{number}", f"02:00:00:00:00:0{number}", f"192.168.1.9{number}", at=NOW - 60)
+        appears(web, f"02:00:00:00:00:0{number}", f"02:00:00:00:00:0{number}", f"192.168.1.9{number}", at=NOW - 3600)
+    with client(web) as local:
+        page = local.get("/devices", headers={"authorization": f"Bearer {TOKEN}"}).text
+    above, fold, folded = page.partition('id="more-new"')
+    assert fold
+    assert (above.count('class="request"'), folded.count('class="request"')) == (3, 2)
+
+
+def test_a_home_shows_no_seats_unless_it_wants_the_first(web):
+    with client(web, headers={"authorization": f"Bearer {TOKEN}"}) as local:
+        web.policy_path.write_text("people: {mia: {age: 9}}\n")
+        assert "/devices/seat" not in local.get("/devices").text
+        assert "/devices?seats=yes#seats" in local.get("/settings").text
+        assert 'action="/devices/seat"' in local.get("/devices?seats=yes").text
+        web.policy_path.write_text("seats: {seat-1: {ip: 192.168.1.51}}\n")
+        assert 'action="/devices/seat"' in local.get("/devices").text
+        assert "?seats=yes" not in local.get("/settings").text
+
+
 @pytest.mark.parametrize("path", ["/", "/devices"])
 def test_answers_are_one_tap_away(web, path):
     appears(web, name="lunas-phone")

@@ -7,7 +7,7 @@ from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.host_facts import Lifelines
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.time_model import ActiveMinute
 from web_server import NOW, Web
 
@@ -50,6 +50,7 @@ def policy_text(seats: int = 0) -> str:
     if seats:
         lines.append("seats:")
         lines += [f"  seat-{number}: {{ip: 192.168.1.{150 + number}}}" for number in range(1, seats + 1)]
+    lines += ["notices:", "  mother: {about: [request, budget, new-device], quiet: '22:00-07:00', report: sun 18:00}"]
     return "\n".join(lines) + "\n"
 
 
@@ -117,6 +118,11 @@ def fill_big(web: Web, seats: int = 0) -> None:
     web.time.rows = tuple(BudgetRow(name, "", used, limit, limit - used, NOW + 10000) for name, used, limit in (
         ("Mia", 61, 90), ("Lena", 23, 45), ("Jonas", 86, 120),
     ))  # fmt: skip
+    if seats:
+        web.time.seated = {
+            f"seat-{seat}": Session(f"s{seat}", DeviceId(f"seat-{seat}"), "Ana", NOW - 1800, NOW + minutes * 60, profile=f"seat-{band}")
+            for seat, band, minutes in ((1, "child", 4), (3, "adult", 67), (4, "child", 32), (7, "child", 51))
+        }
     lists = (
         ListHealth("starter/adult", "adult", 117, NOW - 7200, starter=True),
         ListHealth("hagezi-nsfw", "adult", 126_000, NOW - 10_800, is_remote=True),
