@@ -117,7 +117,10 @@ def _take_for_documents(browser: Browser, web: Web, pictures: Mapping[str, Docum
         )
     for name, picture in pictures.items():
         context = browser.new_context(
-            viewport={"width": picture.width, "height": picture.height}, device_scale_factor=2, color_scheme="light", locale="en-GB"
+            viewport={"width": picture.width, "height": picture.height},
+            device_scale_factor=1.5 if picture.full else 2,
+            color_scheme="light",
+            locale="en-GB",
         )
         page = context.new_page()
         if picture.is_signed_in:

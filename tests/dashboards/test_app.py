@@ -84,7 +84,7 @@ def test_the_first_page_shows_devices_decisions_requests_and_health(web):
     assert page.status_code == 200
     text = " ".join(Tags(page.text).text.split())
     for part in (
-        *("mia-tablet", "192.168.1.31", "Child aged 8 to 12", "www.bet.example", "topic: Gambling", "starter/gambling:12"),
+        *("mia-tablet", "192.168.1.31", "Child aged 8 to 12", "www.bet.example", "topic: Gambling"),
         *("Asks for scratch.example", "for school", "chess.example", "tom is paused"),
         *("The process gate-0 is not running at the moment.", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "21:26"),
     ):

@@ -159,7 +159,11 @@ class GuidePages(PageGroup):
         young = [person for person in policy.people.values() if person.profile in policy.profiles and person.profile != "adult"]
         rules = [(person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young]
         # A young child does not read names such as pornography or self-harm on a sheet that is meant for them.
-        harsh = {reader.category(topic.name, topic.title) for topic in builtin_categories() if topic.is_dangerous(for_child=True) or topic.name == ILLEGAL}
+        harsh = {
+            reader.category(topic.name, topic.title)
+            for topic in builtin_categories()
+            if topic.is_dangerous(for_child=True) or topic.name == ILLEGAL
+        }
         place = context.control.reached_at(local_address(request.scope))
         near = help_choices(Lifelines.load().for_country(policy.network.country)).talk
         return self._page(request, "children.html", rules=rules, harsh=harsh, own=f"http://{place}/device", near=near)
