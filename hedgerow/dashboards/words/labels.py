@@ -66,6 +66,8 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
 
     >>> reason_text(Reason.CATEGORY, "gambling"), reason_text(Reason.DEFAULT, "")
     ('topic: Gambling', 'no rule against it')
+    >>> reason_text(Reason.BEDTIME, "bedtime"), reason_text(Reason.SCHEDULE, "homework")
+    ('bedtime', 'closed at this time (homework)')
     """
     reader = reader or language("en")
     if what == PASS_THROUGH:
@@ -79,7 +81,7 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
     if what == YOUTUBE_CHOSEN:
         return reader.gettext(_NOT_CHOSEN)
     alone, with_what = _REASONS[reason]
-    return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
+    return reader.gettext(alone) if what in ("", reason) else reader.gettext(with_what, what=title_of(what, reader))
 
 
 def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tuple[str, int]]:
