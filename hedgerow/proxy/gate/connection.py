@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _HANDOVER_RETRY_SECONDS = 0.003
 
 _MAX_OFFERS = 300
 
+_FIRST_READ = 16 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class GateResources:
@@ -60,7 +63,9 @@ class GateConnection(asyncio.Protocol):
     client shows to use that is served here, if anything. `address` is the client's behind a load balancer, None for the peer's.
     """
 
-    __slots__ = ("_address", "_destination_of", "_gate", "_is_gone", "_opened", "_protection", "_protocol", "_task", "_transport")
+    __slots__ = (
+        "_address", "_destination_of", "_first", "_gate", "_is_gone", "_opened", "_protection", "_protocol", "_task", "_transport",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class GateConnection(asyncio.Protocol):
         self._is_gone = False  # for the gate's table: closed, a tunnel's now, or an inspector's
         self._task: asyncio.Task[None] | None = None
         self._opened: tuple[Tunnel, TunnelEnd] | None = None
+        self._first: Commands = ()  # that follow from what had come with the connection
         self._transport: asyncio.Transport
         self._protocol: GateProtocol
 
@@ -97,6 +103,33 @@ class GateConnection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._gate.table.await_client(self)
+            if self._address is None:  # a load balancer's header is read already, maybe with more
+                self._read_first()
+
+    def _read_first(self) -> None:
+        """Read what has come with the connection, as most requests have. If an inspector gets it, the event loop need not watch it."""
+        try:
+            data = os.read(self._transport.get_extra_info("socket").fileno(), _FIRST_READ)
+        except OSError:  # nothing, or a reset that the event loop will see too
+            return
+        if not data:
+            return
+        try:
+            emitted = self._protocol.receive_data(data, self._gate.clock())
+            if emitted and isinstance(emitted[-1], commands.HandOver):
+                self._execute(emitted)
+            elif emitted:
+                self._first = emitted  # the transport can't be paused before it has begun to read
+                asyncio.get_running_loop().call_soon(self._execute_first)
+        except Exception:
+            self._fail()
+
+    def _execute_first(self) -> None:
+        emitted, self._first = self._first, ()
+        try:
+            self._execute(emitted)
+        except Exception:
+            self._fail()
 
     def _admit(self, address: str) -> str:
         """Count the connection; returns the cause if it is turned away."""
@@ -108,12 +141,16 @@ class GateConnection(asyncio.Protocol):
         return "" if self._gate.table.add(self, client.device.id) else "device"
 
     def data_received(self, data: bytes) -> None:
+        if self._first:
+            self._execute_first()
         try:
             self._execute(self._protocol.receive_data(data, self._gate.clock()))
         except Exception:
             self._fail()
 
     def eof_received(self) -> bool:
+        if self._first:
+            self._execute_first()
         return self._protocol.receive_eof()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002

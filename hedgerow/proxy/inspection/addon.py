@@ -27,6 +27,7 @@ from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
 from hedgerow.proxy.inspection.engine.messages import form_of, is_signed_exchange, lane_label, named_authorities, url_of
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
+from hedgerow.proxy.inspection.known_heads import KnownHeads
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy
 from hedgerow.proxy.inspection.request import JudgedHead, RequestJudge, answer
 from hedgerow.proxy.inspection.response import ResponseScanning, remove_http3
@@ -70,6 +71,7 @@ class InspectionAddon:
         self._clock = clock
         self.close = close
         self.judge = RequestJudge(self.clients, key, counters, clock)
+        self.heads = KnownHeads(self.clients, self.judge)
         self._scanning = ResponseScanning(self.clients, counters, self.scans, self.wholes)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
         self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
@@ -77,6 +79,7 @@ class InspectionAddon:
     def swap(self, policy: ProxyPolicy) -> None:
         """Put another policy in force."""
         self.clients.policy = policy
+        self.heads.clear()
         self.origins.swap()
         self._scanning.swap()
 

@@ -69,7 +69,7 @@ class ConnectionStreams:
         self._streams[server], self._connections[stream] = stream, server
         stream.owner = self._owner
         server.state = ConnectionState.OPEN
-        server.peername, server.sockname = (stream.transport.get_extra_info(name) for name in ("peername", "sockname"))
+        server.peername, server.sockname = stream.addresses
         server.timestamp_tcp_setup = inspector.clock()
         if stream.tls is not None:
             server.alpn = (stream.tls.alpn or "").encode()

@@ -19,13 +19,11 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.addon import InspectionAddon
-from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.engine.http_layer import OriginServer
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
 from hedgerow.proxy.inspection.engine.messages import to_mitmproxy_response
 from hedgerow.proxy.inspection.engine.plain_messages import (
-    PlainHead,
     PlainRequest,
     ends_connection,
     head_after_path,
@@ -35,20 +33,14 @@ from hedgerow.proxy.inspection.engine.plain_messages import (
     request_bytes,
     response_bytes,
 )
+from hedgerow.proxy.inspection.known_heads import site_of
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origins import OriginError, PendingStream
-from hedgerow.proxy.inspection.request import JudgedHead
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse
-from hedgerow.proxy.policy import ProxyPolicy
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
-_MAX_HEADS, _MAX_HEAD = 4, 4096
-"""Heads of a connection's requests that are remembered, and the octets of one: a browser's differ by the kind of what is loaded."""
-
 _numbers = count(1)
-
-type _KnownHead = tuple[PlainHead, JudgedHead]
 
 
 class FastPath:
@@ -75,8 +67,7 @@ class FastPath:
         self._streams = streams
         self._driver = driver
         self._work, self._replay, self._close = work, replay, close
-        self._heads: dict[bytes, _KnownHead] = {}  # that came twice
-        self._last: tuple[bytes, PlainRequest, ActiveRequest, ProxyPolicy] | None = None  # request that went on to its origin
+        self._site = site_of(inspection.clients, context.client, context.server)
         self._flow: http.HTTPFlow | None = None  # in flight
         self._raw_request = b""
         self._is_asked = False
@@ -130,40 +121,22 @@ class FastPath:
 
     def _judge_path(self, data: bytes) -> http.HTTPFlow | None:
         """Return the flow of a request with the head of an earlier one, once it is judged; None for any other request."""
-        head = head_after_path(data)
-        known = self._heads.get(head) or self._keep_head(head)
+        known = self._inspection.heads.find(self._site, head_after_path(data), self._client)
         if known is None or (path := parse_plain_path(data)) is None:
             return None
-        flow = known[0].flow(path)
-        return flow if self._inspection.judge_path(flow, known[1]) else None
-
-    def _keep_head(self, head: bytes) -> _KnownHead | None:
-        """Keep the head of the last request if it comes again."""
-        if self._last is None:
-            return None
-        data, request, active, policy = self._last
-        if head_after_path(data) != head or len(head) > _MAX_HEAD or policy is not self._inspection.clients.policy:
-            return None
-        self._last = None
-        judged = self._inspection.judge.head_of(request, active)
-        if judged is None:
-            return None
-        if len(self._heads) >= _MAX_HEADS:
-            del self._heads[next(iter(self._heads))]
-        known = self._heads[head] = PlainHead(request, self._client, self._context.server), judged
-        return known
+        flow = known.plain.flow(path, self._client, self._context.server)
+        return flow if self._inspection.judge_path(flow, known.judged) else None
 
     def _judge(self, data: bytes) -> http.HTTPFlow | None:
         """Return the flow of a plain request once it is judged; None for any other request."""
-        clients, self._last = self._inspection.clients, None
         flow = parse_plain_request(data, self._client, self._context.server)
         if flow is None or flow.request.path.startswith(ASK_PATH):
             return None
-        request, policy = flow.request, clients.policy
+        request = flow.request
         self._inspection.requestheaders(flow)
         assert isinstance(request, PlainRequest)
-        if (active := clients.active.get(flow.id)) is not None and request.data.path == request.sent[0]:
-            self._last = data, request, active, policy
+        if (active := self._inspection.clients.active.get(flow.id)) is not None and request.data.path == request.sent[0]:
+            self._inspection.heads.note(self._site, head_after_path(data), request, active)
         return flow
 
     async def _open(self, flow: http.HTTPFlow) -> None:
@@ -233,9 +206,11 @@ class FastPath:
 
     def _answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
         client = self._client
-        self._streams.send_now(client, response_bytes(response))
         if ends_connection(flow.request):
+            self._streams.put(client, response_bytes(response))
             self._close(client)
+        else:
+            self._streams.send_now(client, response_bytes(response))
 
     # The layers.
 

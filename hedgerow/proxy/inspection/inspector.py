@@ -31,6 +31,7 @@ from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
+from hedgerow.proxy.inspection.socket_transport import SocketTransport
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
@@ -103,7 +104,6 @@ class Inspector:
         self._by_device = DeviceConnectionLimit(device_limit)
         self._device_of: dict[str, DeviceId] = {}
         self._use = BusyTracker[InspectedConnection]()
-        self._connecting: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
         self._drained = asyncio.Event()
         self._listener: socket.socket | None = None
@@ -199,21 +199,17 @@ class Inspector:
         return None
 
     def _begin(self, handshake: ClientHandshake, client: socket.socket) -> None:
-        connecting = asyncio.Task(self._connect(handshake, client), loop=asyncio.get_running_loop(), eager_start=True)
-        if not connecting.done():
-            self._connecting.add(connecting)
-            connecting.add_done_callback(self._connecting.discard)
+        try:
+            client.setblocking(False)
+            SocketTransport(client, handshake.stream)
+        except Exception:
+            log.exception("cannot take a connection over")
+            client.close()
+            self.unregister(handshake, handshake.client)
 
     def _turn_away(self, client: socket.socket, cause: str) -> None:
         self.counters.add("hedgerow_proxy_dropped_total", cause)
         client.close()
-
-    async def _connect(self, handshake: ClientHandshake, client: socket.socket) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: handshake.stream, client)
-        except OSError:
-            client.close()
-            self.unregister(handshake, handshake.client)
 
     # The context of connections.
 
@@ -296,6 +292,7 @@ class Inspector:
             try:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
                 self.origins.sweep()
+                self.inspection.heads.age(asyncio.get_running_loop().time())
                 self._note_use(now)
                 self.counters["hedgerow_proxy_open_tunnels",] = len(self._sessions)
                 self._enforce_deadlines(asyncio.get_running_loop().time())

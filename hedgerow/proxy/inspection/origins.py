@@ -129,7 +129,7 @@ class OriginPool:
         while streams := self._by_origin.get(origin):
             stream = streams[-1]
             self._forget(stream)
-            peer = stream.transport.get_extra_info("peername")
+            peer, _ = stream.addresses
             if stream.is_open and peer is not None and peer[0] in addresses:
                 stream.owner = waiting = PendingStream()
                 waiting.is_used_again = True

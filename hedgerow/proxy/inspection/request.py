@@ -11,6 +11,7 @@ from functools import lru_cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from mitmproxy import http
+from mitmproxy.connection import Client
 
 from hedgerow.policies.decide import is_granted
 from hedgerow.policies.model import Decision, Device, Reason, Request, SafeSearch, Verdict
@@ -113,12 +114,13 @@ class RequestJudge:
         self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted)
         flow.request.stream = True
 
-    def head_of(self, request: http.Request, active: ActiveRequest) -> JudgedHead | None:
-        """Return what the head of a GET that was let through as `active` means for requests with the same head and another path.
+    def head_of(self, request: http.Request, active: ActiveRequest, client: Client) -> JudgedHead | None:
+        """Return what the head of a GET that was let through as `active` means for requests of `client`, now at the same address, with the
+        same head and another path.
 
         None unless it went on as it was allowed, by one name, and to no search engine.
         """
-        found, (first, *others) = self._clients.find(active.client.id), active.requests
+        found, (first, *others) = self._clients.find(client.id), active.requests
         is_plain = request.method == "GET" and request.scheme == "https" and not others
         if found is None or found[1] is not active.ruleset or not is_plain or self._engines.engine_of(first.host) is not None:
             return None

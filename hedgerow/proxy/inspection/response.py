@@ -11,6 +11,7 @@ from mitmproxy import http
 from hedgerow.policies.content import ContentRules, shows_all_pictures
 from hedgerow.policies.model import Decision
 from hedgerow.policies.remembered import TOPICS
+from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.youtube import is_youtube
 from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
@@ -29,6 +30,7 @@ from hedgerow.proxy.scanners.workers import ScanPool
 log = logging.getLogger(__name__)
 
 _BODILESS = frozenset({204, 304})
+_MAX_PAGE_RULES = 1024
 _HTTP3 = ("h3", "quic")
 _READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating")
 
@@ -43,10 +45,12 @@ class ResponseScanning:
         self._pages = PageReports(clients, counters)
         self._wholes = wholes
         self._lists: tuple[tuple[str, int], ...] | None = None
+        self._page_rules: dict[tuple[Ruleset, str], ScanRules] = {}
 
     def swap(self) -> None:
         """Reload the phrase lists before the next page is scanned."""
         self._lists = None
+        self._page_rules.clear()
 
     def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:
         """Scan the response to a request that was let through. `refuse` renders and records the answer to a blocked one."""
@@ -78,6 +82,17 @@ class ResponseScanning:
         """Return the rules for a response. A page of a well-known or listed host is recognised by its own labels only."""
         if not head.may_be_page:
             return ScanRules(content, self._phrase_lists())
+        if content is not active.ruleset.content or len(active.requests) > 1:
+            return self._make_page_rules(content, active)
+        key = (active.ruleset, active.requests[0].host)
+        known = self._page_rules.get(key)
+        if known is None:
+            if len(self._page_rules) >= _MAX_PAGE_RULES:
+                self._page_rules.clear()
+            known = self._page_rules[key] = self._make_page_rules(content, active)
+        return known
+
+    def _make_page_rules(self, content: ContentRules, active: ActiveRequest) -> ScanRules:
         policy, named = self._clients.policy, active.ruleset.rules.categories
         topics = tuple(topic for topic in TOPICS if (rule := named.get(topic)) is not None and not rule.allow)
         is_known = not all(policy.may_be_remembered(each.host) for each in active.requests)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import Protocol
+from typing import Any, Protocol
 
 _RECORD = 16 * 1024
 _TCP_CLOSE = 7  # of the kernel's net/tcp_states.h; the first octet of TCP_INFO is the state
@@ -127,7 +127,19 @@ class StreamOwner(Protocol):
 class Stream(asyncio.Protocol):
     """One TCP connection. `owner` may be replaced. `bytes_received` and `bytes_sent` count bytes on the wire."""
 
-    __slots__ = ("_is_paused", "_pending", "bytes_received", "bytes_sent", "has_ended", "is_lost", "owner", "tls", "transport", "was_reset")
+    __slots__ = (
+        "_addresses",
+        "_is_paused",
+        "_pending",
+        "bytes_received",
+        "bytes_sent",
+        "has_ended",
+        "is_lost",
+        "owner",
+        "tls",
+        "transport",
+        "was_reset",
+    )
 
     def __init__(self, owner: StreamOwner) -> None:
         self.owner = owner
@@ -139,6 +151,7 @@ class Stream(asyncio.Protocol):
         self.bytes_received = self.bytes_sent = 0
         self._is_paused = False
         self._pending: list[bytes] = []
+        self._addresses: tuple[Any, Any] | None = None
 
     # The protocol.
 
@@ -209,20 +222,24 @@ class Stream(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send everything that was put, in as few TLS records as possible."""
-        if not self._pending:
-            return
+        if self._pending and self._encrypt() and self.tls is not None:
+            self._push(self.tls)
+
+    def _encrypt(self) -> bool:
+        """Send everything that was put, or encrypt it for the next `_push`. Return False if the connection is over."""
         data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
         self._pending.clear()
-        if self.is_open:
-            if self.tls is None:
-                self._write(data)
-                return
-            try:
-                self.tls.write(data)
-            except ssl.SSLError:
-                self.transport.abort()
-                return
-            self._push(self.tls)
+        if not self.is_open:
+            return False
+        if self.tls is None:
+            self._write(data)
+            return True
+        try:
+            self.tls.write(data)
+        except ssl.SSLError:
+            self.transport.abort()
+            return False
+        return True
 
     def _push(self, tls: TlsSession) -> None:
         if (data := tls.take()) and self.is_open:
@@ -240,10 +257,12 @@ class Stream(asyncio.Protocol):
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close once everything is sent. Under TLS the peer can tell from the end whether what it got `is_whole`."""
-        self.flush()
-        if is_whole and self.tls is not None and self.tls.is_established:
-            self.tls.end()
-            self._push(self.tls)
+        if self.tls is None:
+            self.flush()
+        elif not self._pending or self._encrypt():
+            if is_whole and self.tls.is_established:
+                self.tls.end()
+            self._push(self.tls)  # data and close_notify together
         self.transport.close()
 
     @property
@@ -269,6 +288,13 @@ class Stream(asyncio.Protocol):
         if not self._is_paused or not self.is_open:
             return False
         return bool(self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        """The peer's address and ours, as the socket module has them; None for one that is not known."""
+        if self._addresses is None:
+            self._addresses = self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
+        return self._addresses
 
     @property
     def is_open(self) -> bool:

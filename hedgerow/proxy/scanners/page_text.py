@@ -350,11 +350,13 @@ def detect_charset(start: bytes, declared: str) -> str:
     for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
         if start.startswith(mark):
             return name
-    meta = _META_CHARSET.search(start, 0, 4 * _CHARSET_SNIFF_BYTES)
     if (named := _codec(declared)) is not None:
         return named
+    meta = _META_CHARSET.search(start, 0, 4 * _CHARSET_SNIFF_BYTES)
     if meta is not None and (named := _codec(meta[1].decode("ascii"))) is not None:
         return "utf-8" if named.startswith("utf-16") else named
+    if start.isascii():
+        return "utf-8"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:

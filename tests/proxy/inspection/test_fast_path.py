@@ -170,32 +170,41 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("fields", HEADS)
-def test_judged_by_its_path_alone_a_request_is_served_the_same(stand: Stand, net: SmallInternet, fields: tuple[str, ...]) -> None:
-    """First on a connection; through the layers, which read a head that comes in pieces; and after others with the same head."""
-    found: dict[str, list[object]] = {"first": [], "layers": [], "repeated": []}
+def test_judged_by_its_path_alone_a_request_is_served_the_same(
+    stand: Stand, net: SmallInternet, policy: str, fields: tuple[str, ...]
+) -> None:  # fmt: skip
+    """First of all; through the layers, which read a head that comes in pieces; and after others with the same head, on their connection
+    and on another one."""
+    found: dict[str, list[object]] = {"first": [], "layers": [], "repeated": [], "elsewhere": []}
     known = set[int]()
+
+    def note_asked() -> list[object]:
+        asked = [each for connection in net.origins.connections() for each in connection.requests if id(each) not in known]
+        known.update(map(id, asked))
+        return list(asked)
 
     def serve(way: str, sock: ssl.SSLSocket, *pieces: bytes) -> None:
         head, body = answer_to(sock, *pieces)
-        asked = [each for connection in net.origins.connections() for each in connection.requests if id(each) not in known]
-        known.update(map(id, asked))
-        found[way].append((head, re.sub(rb'name="ticket" value="[^"]*"', b"", body), stand.reported(), asked))
+        found[way].append((head, re.sub(rb'name="ticket" value="[^"]*"', b"", body), stand.reported(), note_asked()))
 
     with inside_tls(stand, net) as repeating:
-        for _ in range(2):
-            answer_to(repeating, get("/warm", *fields))
-        known.update(id(each) for connection in net.origins.connections() for each in connection.requests)
-        stand.reported()
         for target in TARGETS:
             request = get(target, *fields)
+            stand.swap(policy)  # no head is known
             with inside_tls(stand, net) as sock:
                 serve("first", sock, request)
             with inside_tls(stand, net) as sock:
                 serve("layers", sock, request[:9], request[9:])
+            for _ in range(2):
+                answer_to(repeating, get("/warm", *fields))
+            note_asked()
+            stand.reported()
             serve("repeated", repeating, request)
-    for number, target in enumerate(TARGETS):
-        assert found["repeated"][number] == found["first"][number], target
-        assert found["layers"][number] == found["first"][number], target
+            with inside_tls(stand, net) as sock:
+                serve("elsewhere", sock, request)
+    for way in ("repeated", "elsewhere", "layers"):
+        for number, target in enumerate(TARGETS):
+            assert found[way][number] == found["first"][number], (way, target)
 
 
 def test_another_policy_holds_for_a_head_that_was_judged_before(stand: Stand, net: SmallInternet, policy: str) -> None:
@@ -284,7 +293,7 @@ def test_a_request_with_a_known_head_is_what_its_parser_makes_of_it(path: str) -
     first = parse_plain_request(PLAIN, flow.client_conn, flow.server_conn)
     assert first is not None
     assert isinstance(first.request, PlainRequest)
-    again = PlainHead(first.request, first.client_conn, first.server_conn).flow(found)
+    again = PlainHead(first.request).flow(found, first.client_conn, first.server_conn)
     assert request_bytes(again.request) == request_bytes(flow.request) == data
     again.request.timestamp_start = flow.request.timestamp_start
     assert again.request.data == flow.request.data

@@ -52,17 +52,17 @@ class PlainHead:
     Requests with the same head differ in their path only.
     """
 
-    __slots__ = ("_client", "_data", "_rest", "_server", "_values")
+    __slots__ = ("_data", "_rest", "_values")
 
-    def __init__(self, request: PlainRequest, client: Client, server: Server) -> None:
+    def __init__(self, request: PlainRequest) -> None:
         """The head of `request` may have been changed since it came, but not its path."""
-        self._client, self._server, self._data = client, server, request.data
+        self._data = request.data
         self._rest = request_bytes(request)[len(b"GET ") + len(self._data.path) :]
         self._values = values_of(self._data.headers)
 
-    def flow(self, path: bytes) -> http.HTTPFlow:
+    def flow(self, path: bytes, client: Client, server: Server) -> http.HTTPFlow:
         """Return a flow for the request with this head and another path, ready to be sent."""
-        flow = http.HTTPFlow(self._client, self._server, live=True)
+        flow = http.HTTPFlow(client, server, live=True)
         flow.request = request = PlainRequest.__new__(PlainRequest)
         data = self._data
         fields = headers_of(data.headers.fields, self._values)

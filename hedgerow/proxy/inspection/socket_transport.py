@@ -1,0 +1,177 @@
+"""A transport over a connected TCP socket that begins at once, without a task and a round of the event loop, and ends as quickly.
+
+It behaves as the event loop's own transports do. Most inspected connections are so short that beginning and ending cost more than the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+_READ = 64 * 1024
+_HIGH, _LOW = 64 * 1024, 16 * 1024  # bytes at which the protocol is asked to pause and to resume writing
+
+
+class SocketTransport(asyncio.Transport):
+    """Reads and writes `sock`, which is not blocking, for a protocol, and closes it."""
+
+    __slots__ = (
+        "_buffer", "_descriptor", "_has_eof", "_is_closing", "_is_read", "_is_read_paused", "_is_reading", "_is_write_paused", "_loop",
+        "_protocol", "_sock",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, protocol: asyncio.Protocol) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock, self._protocol = sock, protocol
+        self._descriptor = sock.fileno()
+        self._buffer = bytearray()
+        self._is_closing = self._has_eof = self._is_read = False
+        self._is_read_paused = self._is_reading = self._is_write_paused = False
+        protocol.connection_made(self)
+        self._update_reading(wants=True)
+
+    # Reading.
+
+    def _read(self) -> None:
+        if self._is_read_paused or not self._is_reading:
+            self._update_reading(wants=False)
+            return
+        try:
+            data = self._sock.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._finish(error)
+            return
+        try:
+            if data:
+                self._protocol.data_received(data)
+            elif self._protocol.eof_received():
+                self._update_reading(wants=False)
+                self._is_read = True
+            else:
+                self.close()
+        except Exception as error:
+            self._loop.call_exception_handler(
+                {"message": "a protocol failed", "exception": error, "transport": self, "protocol": self._protocol},
+            )
+            self._finish(error)
+
+    def _update_reading(self, *, wants: bool) -> None:
+        if wants == self._is_reading or (wants and (self._is_closing or self._is_read)):
+            return
+        self._is_reading = wants
+        if wants:
+            self._loop.add_reader(self._descriptor, self._read)
+        else:
+            self._loop.remove_reader(self._descriptor)
+
+    def pause_reading(self) -> None:
+        self._is_read_paused = True  # the event loop is told when more comes: most clients wait for us anyway
+
+    def resume_reading(self) -> None:
+        self._is_read_paused = False
+        self._update_reading(wants=True)
+
+    # Writing.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_closing or self._has_eof or not data:
+            return
+        if not self._buffer:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._finish(error)
+                return
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+            self._loop.add_writer(self._descriptor, self._write_rest)
+        self._buffer += data
+        if len(self._buffer) > _HIGH and not self._is_write_paused:
+            self._is_write_paused = True
+            self._protocol.pause_writing()
+
+    def _write_rest(self) -> None:
+        if not self._buffer:
+            return
+        try:
+            del self._buffer[: self._sock.send(self._buffer)]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._finish(error)
+            return
+        if not self._buffer:
+            self._loop.remove_writer(self._descriptor)
+            if self._is_closing:
+                self._end(None)
+                return
+            if self._has_eof:
+                _shut_down(self._sock)
+        if len(self._buffer) <= _LOW and self._is_write_paused:
+            self._is_write_paused = False
+            self._protocol.resume_writing()
+
+    def write_eof(self) -> None:
+        if not self._is_closing and not self._has_eof:
+            self._has_eof = True
+            if not self._buffer:
+                _shut_down(self._sock)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._buffer)
+
+    # The end.
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        """Close once everything is sent."""
+        if not self._is_closing:
+            self._update_reading(wants=False)
+            self._is_closing = True
+            if not self._buffer:
+                self._end(None)
+
+    def abort(self) -> None:
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        """Drop what is not sent, and end."""
+        self._update_reading(wants=False)
+        if self._buffer:
+            self._buffer.clear()
+            self._loop.remove_writer(self._descriptor)
+        elif self._is_closing:
+            return  # it has ended already
+        self._is_closing = True
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        self._sock.close()
+        self._loop.call_soon(self._protocol.connection_lost, error)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        try:
+            match name:
+                case "socket":
+                    return self._sock
+                case "peername":
+                    return self._sock.getpeername()
+                case "sockname":
+                    return self._sock.getsockname()
+        except OSError:
+            pass
+        return default
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the peer has reset the connection, which reading will show
+        sock.shutdown(socket.SHUT_WR)
