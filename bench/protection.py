@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench"), str(ROOT /
 from list_mirror import stored_lists  # noqa: E402
 from protection_pages import blocked_by_e2guardian, read_pages  # noqa: E402
 from protection_peers import Peer, peers  # noqa: E402
-from protection_sets import CATEGORIES, HEALTH_TERMS, NameSet, Sets, read_sets  # noqa: E402
+from protection_sets import CATEGORIES, OWN_HEALTH_TERMS, QUOTED_HEALTH_TERMS, NameSet, Sets, read_sets  # noqa: E402
 
 from hedgerow.app.control.list_sources import sources_of  # noqa: E402
 from hedgerow.blocklists.catalogue import Catalogue  # noqa: E402
@@ -255,11 +255,14 @@ class Report:
         yield "## Kaiser Family Foundation: health\n"
         yield "There the least strict filters lost 1.4 % of health sites, the strictest 24 %.\n"
         yield from self._by_profile(self._sets.health)
-        terms = [(profile, [t for t in HEALTH_TERMS if self._last().blocks_search(profile, t)]) for profile in PROFILES]
-        lost = ", ".join(f"`{profile}` {len(found)}" for profile, found in terms)
-        shown = ", ".join(HEALTH_TERMS)
-        yield f"Searches for {len(HEALTH_TERMS)} of the study's terms ({shown}) at Google, inspected, that are blocked: {lost}."
-        yield "Public reports of the study quote these strings and topics; its own list of 24 could not be had.\n"
+        terms = (*QUOTED_HEALTH_TERMS, *OWN_HEALTH_TERMS)
+        blocked = [(profile, [t for t in terms if self._last().blocks_search(profile, t)]) for profile in PROFILES]
+        lost = ", ".join(f"`{profile}` {len(found)}" for profile, found in blocked)
+        yield f"Of {len(terms)} searches at Google, inspected, are blocked: {lost}."
+        yield (
+            f"The study's cover and public reports quote {len(QUOTED_HEALTH_TERMS)} of them ({', '.join(QUOTED_HEALTH_TERMS)}); the others "
+            f"({', '.join(OWN_HEALTH_TERMS)})\nare ours, of the same kinds, since the study's own list of 24 could not be had.\n"
+        )
 
     def _last(self) -> Filter:
         return list(self._filters.values())[-1]

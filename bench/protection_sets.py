@@ -61,12 +61,15 @@ CATEGORIES: Mapping[str, tuple[str, str]] = {
 
 HARMLESS = ("NEWS", "GOVT", "CULTR", "ENV", "ECON", "HUMR", "IGO", "CTRL")
 
-# What public reports quote of the study's search strings and topics (Library Journal, EurekAlert, Women's eNews and Forced Perspective,
-# December 2002); its Appendix A has 24 strings.
-HEALTH_TERMS = (
+# What the study's cover (safer sex to AIDS) and public reports quote of its search strings and topics (Library Journal, EurekAlert, Women's
+# eNews and Forced Perspective, December 2002). Its Appendix A has 24 strings: two for each of three topics of four kinds.
+QUOTED_HEALTH_TERMS = (
     "condom", "safe sex", "ecstasy", "jock itch", "gay", "lesbian", "breast cancer", "diabetes", "pregnancy", "abortion", "sex education",
-    "chlamydia", "herpes", "yeast infection", "breast pump",
+    "chlamydia", "herpes", "yeast infection", "breast pump", "safer sex", "sexual health", "STDs", "AIDS",
 )  # fmt: skip
+
+# Strings of ours of the same kinds, so that there are 24.
+OWN_HEALTH_TERMS = ("depression", "testicular cancer", "birth control", "teen pregnancy", "coming out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ PATIENCE_SECONDS = 15.0
 MAX_REPLAYED = 1024 * 1024
 """Bytes of a body that are kept to scan it again after another body has ended the process."""
 
+_SEND_BUFFER = 1024 * 1024
+"""Bytes asked for, of which the system may give less: the next body shall be with the process without another turn of the event loop."""
+
 _MAX_STARTS = 3
 
 
@@ -205,6 +208,7 @@ class _Worker(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._received = bytearray()
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         with theirs:
             environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
             self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment)

@@ -97,7 +97,7 @@ def test_every_format_is_judged(format: str) -> None:
 def test_every_kind_of_pixel_is_judged(mode: str) -> None:
     from PIL import Image
 
-    image = Image.new(mode, (200, 200)) if mode == "I;16" else noise(200, 200, mode)
+    image = Image.new(mode, (200, 200), 30_000) if mode == "I;16" else noise(200, 200, mode)
     assert judged(encoded(image, "PNG"), 0).endswith("of 0")
 
 
@@ -127,7 +127,7 @@ def test_a_bomb_of_pixels_is_not_unpacked() -> None:
 def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
-    frames = [Image.new("RGB", (120, 120), (value, value, value)) for value in range(0, 250, 25)]
+    frames = [Image.new("RGB", (120, 120), (value, 40, 120)) for value in range(0, 250, 25)]
     body = encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=100)
     seen: list[int] = []
     judge = pictures.PictureJudge()
@@ -160,6 +160,37 @@ def test_copies_of_a_picture_are_recognised(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_extra
+def test_drawings_of_black_lines_are_shown_and_grey_photographs_judged() -> None:
+    from PIL import Image, ImageDraw, ImageOps
+
+    drawing = Image.new("RGB", (400, 300), "white")
+    for at in range(0, 400, 40):
+        ImageDraw.Draw(drawing).line((at, 0, 400 - at, 300), "black", 2)
+    coloured = ImageOps.colorize(drawing.convert("L"), "firebrick", "white")
+    for image, is_drawing in (
+        (drawing, True), (ImageOps.invert(drawing), True), (coloured, False), (noise(400, 300, "L").convert("RGB"), False),
+    ):  # fmt: skip
+        assert pictures.is_line_drawing(image) is is_drawing
+        assert (judged(encoded(image, "PNG"), 0) == "shown") is is_drawing
+
+
+@needs_extra
+def test_sixteen_bits_of_grey_are_seen_as_eight() -> None:
+    from PIL import Image
+
+    assert next(pictures.frames_of(encoded(Image.new("I;16", (300, 300), 30_000), "PNG"))).getpixel((50, 50)) == (117, 117, 117)
+
+
+@needs_extra
+def test_what_is_clear_is_seen_on_a_white_page() -> None:
+    from PIL import Image
+
+    half = Image.new("RGBA", (300, 300), (200, 0, 0, 128))
+    assert next(pictures.frames_of(encoded(half, "PNG"))).getpixel((50, 50)) == pytest.approx((227, 127, 127), abs=2)
+    assert next(pictures.frames_of(encoded(Image.new("LA", (300, 300), (0, 0)), "PNG"))).getpixel((50, 50)) == (255, 255, 255)
+
+
+@needs_extra
 def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, views = pictures.PictureJudge(), list[object]()
 
@@ -168,8 +199,8 @@ def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pyt
         return 30.0 * len(views)
 
     monkeypatch.setattr(judge, "classify", classify)
-    monkeypatch.setattr(judge, "glance", lambda _frame: 4.0)
-    assert judge.score(encoded(noise(320, 240), "PNG")) == 4.0
+    monkeypatch.setattr(judge, "glance", lambda _frame: 3.0)
+    assert judge.score(encoded(noise(320, 240), "PNG")) == 3.0
     assert views == []
     monkeypatch.setattr(judge, "glance", lambda _frame: 6.0)
     assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"
