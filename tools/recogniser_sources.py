@@ -7,7 +7,9 @@ import hashlib
 import itertools
 import json
 import lzma
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,6 +146,38 @@ def _code(number: int) -> str:
     return "".join("abcdefghijkmnopqrstuvwxyz0123456789"[number // 35**place % 35] for place in range(4))
 
 
+_FIELD_WORDS = ("city", "town", "clinic", "schools", "library", "health", "hospital", "council", "news", "tourism", "church", "pride")
+
+
+def _read_places(path: Path) -> Iterator[tuple[str, int]]:
+    """Compose names of the towns of a GeoNames list: those of the US beside their state, a third of all alone or beside a word."""
+    towns = json.loads(path.read_text(encoding="utf-8"))
+    for name, state in sorted({(_ascii(each["name"]), each["admin1"].lower()) for each in towns if each["country"] == "US"}):
+        if len(name) >= _SHORTEST_TOWN:
+            plain = name.replace("-", "")
+            draw = crc32(f"{name}{state}".encode())
+            yield (
+                (f"{plain}{state}.com", f"{plain}{state}.org", f"{plain}{state}.us", f"{name}-{state}.us", f"{plain}{state}.net")[draw % 5],
+                0,
+            )
+    for name in sorted({_ascii(each["name"]) for each in towns}):
+        draw = crc32(name.encode())
+        if len(name) < _SHORTEST_PLACE or draw % 3:
+            continue
+        word, end = _FIELD_WORDS[draw // 3 % len(_FIELD_WORDS)], _ENDS[draw >> 8 & 1]
+        yield f"{name.replace('-', '')}.{end}", 0
+        yield (f"{word}of{name}.{end}", f"{name}{word}.{end}", f"{name}-{word}.{end}", f"{word}-{name}.{end}")[draw >> 12 & 3], 0
+
+
+_SHORTEST_TOWN, _SHORTEST_PLACE = 4, 6
+
+
+def _ascii(name: str) -> str:
+    """Return a name in the letters of host names."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z]+", "-", plain).strip("-")
+
+
 def _read_ranked(path: Path) -> Iterator[tuple[str, int]]:
     for row in csv.reader(path.read_text(encoding="utf-8").splitlines()):
         if len(row) > 1 and row[0].isdigit():
@@ -156,6 +190,20 @@ def _read_crux(path: Path) -> Iterator[tuple[str, int]]:
         with lzma.open(file, "rt", encoding="utf-8") as lines:
             for line in lines:
                 yield line.partition("://")[2].partition(":")[0], rank
+
+
+def _read_addresses(path: Path) -> Iterator[tuple[str, int]]:
+    """Read the first host or address of each row of a table with commas."""
+    for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()):
+        hosts = ((cell.partition("://")[2] or cell).strip().lower().partition("/")[0] for cell in row)
+        yield from ((host, 0) for host in [*(each for each in hosts if "." in each and HOST.fullmatch(each))][:1])
+
+
+def _read_swot(path: Path) -> Iterator[tuple[str, int]]:
+    """Read the paths of a folder `lib/domains`, such as `lib/domains/edu/example.txt`, one a line."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        labels = line.removeprefix("lib/domains/").removesuffix(".txt").split("/")
+        yield ".".join(reversed(labels)), 0
 
 
 def _read_universities(path: Path) -> Iterator[tuple[str, int]]:
@@ -205,7 +253,10 @@ _READERS: dict[str, Callable[[Path], Iterator[tuple[str, int]]]] = {
     "hosts": _read_hosts,
     "words": _read_words,
     "mirrors": _read_mirrors,
+    "places": _read_places,
     "ranked": _read_ranked,
+    "addresses": _read_addresses,
+    "swot": _read_swot,
     "crux": _read_crux,
     "universities": _read_universities,
     "table": _read_table,

@@ -50,6 +50,7 @@ from hedgerow.blocklists.recognition.name_model import (
     TrainingSource,
 )
 from hedgerow.blocklists.recognition.name_parts import shape_of, text_of
+from hedgerow.blocklists.recognition.recogniser import is_institution
 
 type Array = Any
 """An array of numpy, which is not installed where types are checked."""
@@ -70,7 +71,7 @@ _SUSPECT: Final = 0.0
 """Logarithm of the odds from which a popular name or a machine is left out as probably adult or gambling."""
 _FITTED_SHARE: Final = 0.05
 """Share of a category among the names on which a calibration is fitted."""
-_ASSUMED_SHARES: Final = {Role.ADULT: 0.0225, Role.GAMBLING: 0.08}
+_ASSUMED_SHARES: Final = {Role.ADULT: 0.0225, Role.GAMBLING: 0.055}
 """Share of a category among unlisted names that confidence assumes."""
 _FLOOR_CONFIDENCE: Final = 0.5
 _INVENTED: Final = (Role.COMPOSED, Role.MIRRORS)
@@ -139,6 +140,27 @@ def with_machine_names(examples: Examples) -> Examples:
             groups.append(group)
     added = len(hosts) - len(examples.hosts)
     return Examples(hosts, [*examples.roles, *[Role.COMPOSED] * added], np.array(groups))
+
+
+_FIELD_ENDS: Final = ("com", "net", "org", "info")
+
+
+def with_field_names(examples: Examples) -> Examples:
+    """Add the names of institutions under ordinary top-level domains, such as `milfordct.com` for `milfordct.gov`.
+
+    Their own registries, under which nothing is judged, would explain away all that their names have in common.
+    """
+    hosts, groups = list(examples.hosts), list(examples.groups)
+    for host, role, group in zip(examples.hosts, examples.roles, examples.groups, strict=True):
+        label = registered_domain(host).partition(".")[0]
+        if role in (Role.TRUSTED, Role.POPULAR, Role.HARMLESS) and len(label) >= _SHORTEST_FIELD_NAME and is_institution(host):
+            hosts.append(f"{label}.{_FIELD_ENDS[group >> 12 & 3]}")
+            groups.append(group)
+    added = len(hosts) - len(examples.hosts)
+    return Examples(hosts, [*examples.roles, *[Role.COMPOSED] * added], np.array(groups))
+
+
+_SHORTEST_FIELD_NAME: Final = 5
 
 
 def _disputed(names: Mapping[TrainingList, Sequence[NamedHost]]) -> set[str]:
@@ -323,16 +345,18 @@ def well_known_names(names: Mapping[TrainingList, Sequence[NamedHost]], suspects
     known = set()
     for source, found in names.items():
         if source.role in (Role.TRUSTED, Role.KNOWN):
-            known |= {registered_domain(each.host) for each in found}
+            trusted = {registered_domain(each.host) for each in found}
+            known |= {domain for domain in trusted if not source.is_sampled or is_taken(domain)}
         elif source.role in (Role.POPULAR, Role.HARMLESS):
             popular = {registered_domain(each.host) for each in found if each.rank <= source.rank}
             known |= popular - listed - (suspects if source.role is Role.POPULAR else set())
-    return np.unique(np.array([crc32(domain.encode()) for domain in known], dtype=np.uint32))
+    judged = (domain for domain in known if not is_institution(domain))
+    return np.unique(np.array([crc32(domain.encode()) for domain in judged], dtype=np.uint32))
 
 
 def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[TrainingSource, ...], folder: Path) -> ModelMeta:
     """Train the model and write its files."""
-    examples = gather(names)
+    examples = with_field_names(gather(names))
     say(f"{len(examples.hosts)} names: " + ", ".join(f"{int(examples.having(role).sum())} {role}" for role in Role))
     texts = Texts(examples.hosts)
     classes = np.select([examples.having(*label) for label in _LABELS], [1, 2], 0)

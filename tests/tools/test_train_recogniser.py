@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("numpy", reason="training needs numpy and scipy, which Hedge
 pytest.importorskip("scipy", reason="training needs numpy and scipy, which Hedgerow itself does not")
 
 from recogniser_sources import NamedHost, Role, TrainingList, load_manifest, read_names
-from train_recogniser import train
+from train_recogniser import gather, train, with_field_names
 
 from hedgerow.blocklists.recognition.name_model import NameModel, TrainingSource
 from hedgerow.blocklists.recognition.recogniser import DATA, WellKnownNames
@@ -81,3 +82,39 @@ def test_names_of_mirrors_are_composed_of_brands_and_of_pairs_of_words(tmp_path:
     assert any(name.startswith("luckyspins") for name in names)
     assert any(name.startswith("winslucky") for name in names)
     assert names == [each.host for each in read_names(mirrors, tmp_path / "words")[0]]
+
+
+def test_names_of_institutions_teach_under_ordinary_top_level_domains_too() -> None:
+    names = {
+        source("towns", Role.TRUSTED): [NamedHost("milfordct.gov"), NamedHost("milford.k12.nj.us"), NamedHost("stadt-kassel.de")],
+        source("ripe", Role.ADULT): [NamedHost("hotmilfs.com")],
+    }
+    examples = with_field_names(gather(names))
+    composed = [host for host, role in zip(examples.hosts, examples.roles, strict=True) if role is Role.COMPOSED]
+    assert [host.partition(".")[0] for host in composed] == ["milford", "milfordct"]
+    assert all(host.endswith((".com", ".net", ".org", ".info")) for host in composed)
+
+
+def test_names_of_towns_are_composed_of_a_gazetteer(tmp_path: Path) -> None:
+    towns = [("Milford", "US", "CT"), ("Bad Kissingen", "DE", "02"), ("Penistone", "GB", "ENG"), ("Rüdesheim am Rhein", "DE", "05")]
+    (tmp_path / "cities.json").write_text(json.dumps([{"name": name, "country": of, "admin1": state} for name, of, state in towns]))
+    names, again = (
+        [each.host for each in read_names(TrainingList("towns", Role.COMPOSED, "places", "", "", ""), tmp_path / "cities.json")[0]]
+        for _ in range(2)
+    )
+    assert any("milfordct" in name or "milford-ct" in name for name in names)
+    assert all(name.isascii() for name in names)
+    assert names == again
+
+
+@pytest.mark.parametrize(
+    ("format", "text", "expected"),
+    [
+        ("swot", "lib/domains/edu/example.txt\nlib/domains/uk/ac/example.txt\n", ["example.edu", "example.ac.uk"]),
+        ("addresses", "ID,Town,Site\n1,St. Louis,https://www.stlouis-mo.example.com/home\n2,Nowhere,\n", ["stlouis-mo.example.com"]),
+        ("addresses", "Domain,Type\nkassel.de,City\n", ["kassel.de"]),
+    ],
+)
+def test_tables_of_institutions_are_read(format: str, text: str, expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(text)
+    assert [each.host for each in read_names(TrainingList("list", Role.TRUSTED, format, "", "", ""), tmp_path / "list")[0]] == expected

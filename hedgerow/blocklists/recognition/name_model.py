@@ -29,7 +29,7 @@ _MOST_PARTS = 3
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """The line from a category's score to the logarithm of its odds, assuming that 2.25 % of unlisted names are adult, and 8 % gambling.
+    """The line from a category's score to the logarithm of its odds, assuming that 2.25 % of unlisted names are adult, and 5.5 % gambling.
 
     `floor` is the lowest score that is worth reporting.
     """

@@ -150,6 +150,12 @@ _FIELDS: Final = _any_of(r"""
     funda[cs] fondazion stiftung nadac associa asocia verein verband societ allian[cz] coalition network netzwerk
     cent(?:er|re|ro|rum)(?![a-z]) zentrum movement movimi?ento federa initiativ campaign advoca communit comunidad gemeinschaft youth
     jugend jeunes jovenes juvent famil parent eltern marriage diversit inclus solidar memorial church kirche iglesia igreja eglise
+    chronic disease illness krankheit maladie enfermedad asthma allerg epilep lupus arthrit scleros dystroph migrain cardi[ao] kidney
+    dental dentist zahn hearing wellbeing mental anxiety depress suicid grief trauma recovery violence gewalt violencia awareness
+    township village county borough landkreis ayuntamiento comune prefeit nation(?!al) trib(?:al|e(?![a-z])) district sheriff rescue
+    feuerwehr bombeir bomberos pompier ambulan emergen sewer transit airport housing election registr veteran senior elder alumni
+    scholar kinder pupil usd\d labrys sapphi two-?spirit non-?binary genderq
+    theolog seminary mosque synagog gospel wildlife
     parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts (?:boy|girl)s?-?love gazet
     journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
     \.(?:org|ngo|ong|foundation|health|hospital|clinic|doctor|care|charity|church)\.(?:[a-z]{2}\.)?$
