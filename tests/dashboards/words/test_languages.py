@@ -54,6 +54,22 @@ def test_a_language_is_one_file_and_shows_english_for_the_rest(tmp_path, monkeyp
     assert len(missing(updated("nl", fill=True))) > 500
 
 
+FORMAL = {
+    "de": r"(?<![.!?:“] )(?<!^)\b(?:Sie|Ihnen|Ihre?[nmrs]?)\b",
+    "es": r"\b(?:[Uu]sted(?:es)?|Abra|Añada|Elija|Escriba|Ejecute|Introduzca|Pulse|Seleccione|Toque)\b",
+}
+"""Signs of the formal address, in languages whose pages use the informal one throughout."""
+
+
+@pytest.mark.parametrize("code", COMPLETE)
+def test_translations_use_one_form_of_address_and_say_nothing_twice(code):
+    for each in updated(code):
+        for _, text in forms(each) if each.id else ():
+            assert code not in FORMAL or not re.search(FORMAL[code], text), text
+            half = len(text) // 2
+            assert len(text) < 10 or text[:half] != text[half:], f"the sentence stands twice: {text}"
+
+
 _LETTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")) | st.sampled_from('\n\t"\\')
 
 
