@@ -178,7 +178,7 @@ class Judged:
 
     def __init__(self) -> None:
         self.scores: dict[Path, float] = {}
-        self._judge = pictures.PictureJudge()
+        self._judge = pictures.PictureClassifier()
         self._cpu: list[float] = []
         self._unreadable: list[str] = []
 

@@ -64,7 +64,7 @@ class FrameTokens:
 
     @property
     def is_full(self) -> bool:
-        """Nothing is missing: new tokens are the same."""
+        """True if no token is missing."""
         return self.left >= self._connections * MAX_TOKENS
 
     def charge(self, tokens: float) -> None:

@@ -99,7 +99,7 @@ def _answer(connection: socket.socket) -> int:
         raise OSError("a request without a socket")
     with socket.socket(fileno=descriptors[0]) as sock:
         try:
-            _obey(sock, message.decode("ascii").split())
+            _carry_out(sock, message.decode("ascii").split())
         except OSError as error:
             return error.errno or 1
         except ValueError as error:
@@ -107,8 +107,8 @@ def _answer(connection: socket.socket) -> int:
     return 0
 
 
-def _obey(sock: socket.socket, words: list[str]) -> None:
-    """Raises OSError or ValueError."""
+def _carry_out(sock: socket.socket, words: list[str]) -> None:
+    """Carry out a request. Raises OSError or ValueError."""
     kind, *rest = words
     if kind == "bind":
         address, port, scope = rest

@@ -7,7 +7,7 @@ to expect it and must not guess, since anybody can write such a header.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final, NamedTuple, cast
 
@@ -66,25 +66,46 @@ def parse_header(data: bytes) -> ProxyHeader:
     return ProxyHeader(str(mapped or address), size)
 
 
-def is_sender(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Return whether an address is in one of the networks whose connections begin with a header."""
-    if not networks:
-        return False
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
+class LoadBalancers:
+    """The policy's load balancers, whose connections and datagrams begin with a header that names the client.
+
+    `networks` returns their addresses. `on_rejected` is called for each connection or datagram of theirs without a header.
+    """
+
+    def __init__(self, networks: Callable[[], tuple[IPv4Network | IPv6Network, ...]], on_rejected: Callable[[], None]) -> None:
+        self._networks, self.on_rejected = networks, on_rejected
+
+    def sends_header(self, address: str) -> bool:
+        """Return whether connections and datagrams from an address begin with a header."""
+        networks = self._networks()
+        if not networks:
+            return False
+        try:
+            parsed = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        return any(parsed in network for network in networks)
+
+    def unwrap(self, address: str, data: bytes) -> tuple[str, bytes] | None:
+        """Return the client's address and the content of a datagram from any address; None without the header that it must have."""
+        if not self.sends_header(address):
+            return address, data
+        try:
+            header = parse_header(data)
+        except ProxyProtocolError:
+            self.on_rejected()
+            return None
+        return header.client or address, data[header.size :]
 
 
 class ProxyHeaderProtocol(asyncio.Protocol):
-    """First protocol of a connection: reads the header if the peer `sends` one, and hands over to `make` with the client's address.
+    """First protocol of a connection: reads the header if a load balancer sends one, and hands over to `make` with the client's address.
 
-    `on_rejected` is called for a connection that is closed for want of a header.
+    A connection without the header that it must have is closed.
     """
 
-    def __init__(self, sends: Callable[[str], bool], make: Callable[[str], asyncio.Protocol], on_rejected: Callable[[], None]) -> None:
-        self._sends, self._make, self._on_rejected = sends, make, on_rejected
+    def __init__(self, balancers: LoadBalancers, make: Callable[[str], asyncio.Protocol]) -> None:
+        self._balancers, self._make = balancers, make
         self._received = b""
         self._peer = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -94,7 +115,7 @@ class ProxyHeaderProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if peer else ""
-        if self._sends(self._peer):
+        if self._balancers.sends_header(self._peer):
             self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._reject)
         else:
             self._hand_over(self._peer)
@@ -116,7 +137,7 @@ class ProxyHeaderProtocol(asyncio.Protocol):
             self._timer.cancel()
 
     def _reject(self) -> None:
-        self._on_rejected()
+        self._balancers.on_rejected()
         self._transport.abort()
 
     def _hand_over(self, client: str) -> None:

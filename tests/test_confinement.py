@@ -106,14 +106,14 @@ def test_a_taken_over_worker_reaches_no_secret(state: Path, role: str) -> None:
 RESOLVER = """
 import sys
 from pathlib import Path
-from hedgerow.app.workers import upstreams
+from hedgerow.app import resolv_conf
 from hedgerow.confinement import Confinement, code_paths, confine
 folder = Path(sys.argv[1])
-upstreams.RESOLV_CONFS = (folder / "resolv.conf", folder / "absent")
-print(upstreams.system_resolv_conf(folder / "published" / "resolv.conf"))
+resolv_conf.RESOLV_CONFS = (folder / "resolv.conf", folder / "absent")
+print(resolv_conf.system_resolv_conf(folder / "published" / "resolv.conf"))
 confine(Confinement((*code_paths(), folder / "resolv.conf", folder / "published")))
 for _ in sys.stdin:
-    print(upstreams.system_resolv_conf(folder / "published" / "resolv.conf"), flush=True)
+    print(resolv_conf.system_resolv_conf(folder / "published" / "resolv.conf"), flush=True)
 """
 
 

@@ -1,7 +1,8 @@
 """Check names and docstrings of the package against the project's rules: `python tools/check_prose.py`.
 
-Refused are a docstring whose first word is Who, What, Whether, How or Where, a public class name in more than one module, a module of
-more than 400 lines, and a class of more than 15 methods. Exceptions stand in the tables below, each with its reason.
+Refused are a docstring that begins with a question word or a conjunction, a class described by a verb ("Reads …") in place of a noun, a
+public class name in more than one module, a module of more than 400 lines, and a class of more than 15 methods. Exceptions stand in the
+tables below, each with its reason.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LARGE_CLASSES: dict[str, str] = {
     "Settings": "most are properties that name the files of the state directory",
     "GateConnection": "asyncio's protocol, and one method for each command that waits for something",
     "GateProtocol": "one method for each event of the state machine",
-    "InspectedConnection": "the asyncio side of one connection: one method for each command of mitmproxy's layers",
+    "InspectedConnection": "one method for each event of its streams, and the times by which the inspector ends it",
     "HttpLayer": "one method for each kind of event of mitmproxy's layers",
     "HeldStream": "one method for each event of an HTTP stream in both directions",
     "ClientHandshake": "asyncio's protocol, and one method for each step of the handshake",
@@ -38,7 +39,15 @@ LARGE_CLASSES: dict[str, str] = {
     "Stream": "asyncio's transport and protocol interfaces, over TLS",
 }
 
-_QUESTION = re.compile(r"(?:Who|What|Whether|How|Where)\b")
+_NO_NOUN_OR_IMPERATIVE = re.compile(r"(?:Who|What|Whether|Which|How|Where|Why|As|Likewise|Raises|Returns|Somebody|Something)\b")
+_VERBS = "accept admit answer ask buffer build collect compare compute connect convert copy count decide decode detect emit encode examine"
+_VERBS += " fetch find gather hide hold implement issue judge keep listen make open own put read receive recognise record refuse render"
+_VERBS += " replace resolve run send serve split start take turn wait watch write"
+_THIRD_PERSON = re.compile(
+    rf"(?:{'|'.join(verb + ('es' if verb.endswith('ch') else 's') for verb in _VERBS.split())}|Copies|Relies)\b", re.I
+)
+_PLURALS = re.compile(r"(?:Answers|Changes|Copies|Counts|Records|Reports|Turns) (?:to|of|by|that|about|for|from|given|with|, |before)\b")
+"""Nouns that are spelled like a verb."""
 
 
 def problems(package: Path = PACKAGE) -> Iterator[str]:
@@ -48,7 +57,7 @@ def problems(package: Path = PACKAGE) -> Iterator[str]:
         name = str(path.relative_to(package.parent))
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
-        yield from (f"{name}:{line}: docstring begins with a question word: {first}" for line, first in _questions(tree))
+        yield from (f"{name}:{line}: docstring begins with no noun or imperative: {first}" for line, first in _wrong_beginnings(tree))
         lines = text.count("\n")
         if lines > MAX_MODULE_LINES and name not in LONG_MODULES:
             yield f"{name}:1: {lines} lines, more than {MAX_MODULE_LINES}"
@@ -64,11 +73,12 @@ def problems(package: Path = PACKAGE) -> Iterator[str]:
             yield f"{names[0]}:1: class {class_name} stands in {', '.join(names)}"
 
 
-def _questions(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _wrong_beginnings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = (ast.get_docstring(node) or "").partition("\n")[0]
-            if _QUESTION.match(first):
+            is_verb = isinstance(node, ast.ClassDef) and _THIRD_PERSON.match(first) and not _PLURALS.match(first)
+            if is_verb or _NO_NOUN_OR_IMPERATIVE.match(first):
                 yield getattr(node, "lineno", 1), first
 
 

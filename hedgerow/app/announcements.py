@@ -72,14 +72,14 @@ def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:
 
 
 class TroubleProcess:
-    """The process that explains what is wrong in place of control's pages (`trouble_page`)."""
+    """The process that serves an explanation in place of control's pages (`trouble_page`)."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
 
     async def show(self, descriptors: Sequence[int]) -> None:
-        """Start it on control's listening sockets, unless it runs."""
+        """Start the process on control's listening sockets, unless it runs."""
         if not descriptors or (self._process is not None and self._process.returncode is None):
             return
         self._process = await asyncio.create_subprocess_exec(
@@ -90,7 +90,7 @@ class TroubleProcess:
         )
 
     async def hide(self) -> None:
-        """End it if it runs."""
+        """End the process if it runs."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()

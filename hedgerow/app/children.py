@@ -68,7 +68,7 @@ class ChildProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self, seconds: float) -> bool:
-        """Have it end. Returns False if it did not within some seconds, and was killed."""
+        """End the process. Returns False if it did not end within some seconds and was killed."""
         self.terminate()
         try:
             await asyncio.wait_for(self.wait(), seconds)
@@ -79,7 +79,7 @@ class ChildProcess:
         return True
 
     def note_end(self, status: int) -> None:
-        """It has been reaped."""
+        """Note that it has been reaped."""
         self.returncode = status
         self._ended.set()
 
@@ -121,7 +121,7 @@ class ManagedProcess:
 
 
 class Children:
-    """Starts children and reaps them, and orphans that were left to this process."""
+    """The supervisor's children: started and reaped here, as are orphans that were left to this process."""
 
     def __init__(self) -> None:
         self._running: dict[int, ChildProcess] = {}
@@ -156,7 +156,7 @@ class Children:
             process.note_end(os.waitstatus_to_exitcode(status))
 
     def reap_orphan(self) -> None:
-        """Reap a child that nobody waits for. Call it now and then: it reaps only a child that was dead at the last call."""
+        """Reap a child that nobody waits for. Call it regularly: it reaps only a child that was dead at the last call."""
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -178,7 +178,7 @@ def _start_program(command: Sequence[str], descriptors: Sequence[int]) -> tuple[
             os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, *each) for each in copies],
             setpgroup=0,  # Ctrl-C reaches the supervisor alone, which ends the others in order
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which Python ignores
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these
         )
     return pid, ours
 
@@ -238,7 +238,7 @@ class Zygote:
             answer.set_exception(ZygoteError(text.decode(errors="replace").strip()))
 
     def lose(self, *, is_hopeless: bool) -> None:
-        """The process has ended. Without hope of another, children no longer wait for one."""
+        """Note that the process has ended. If no other can start, children stop waiting for one."""
         self._is_up.clear()
         self._is_hopeless, self._is_renewing = is_hopeless and not self._is_renewing, False
         for answer in self._answers.values():
@@ -246,7 +246,7 @@ class Zygote:
                 answer.set_exception(ZygoteError("it has ended"))
 
     def renew(self) -> None:
-        """End the process: children of the next one have their code elsewhere in memory, and hash texts otherwise."""
+        """End the process: children of the next one have other memory addresses and other hash seeds."""
         self._is_up.clear()
         self._is_renewing = True
         if self._process is not None:

@@ -40,7 +40,7 @@ def _refuse_strange_link(folder: Path) -> None:
 
 
 def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
-    """As root, give `paths` to the owner of `folder`: Hedgerow runs as that user and could not read them otherwise."""
+    """Give `paths` to the owner of `folder` if this is root: Hedgerow runs as that user and could not read them otherwise."""
     if os.geteuid() == 0:
         owner = folder.stat()
         statuses = {path: path.lstat() for path in paths}

@@ -51,7 +51,7 @@ _BACKLOG = 64
 
 
 class AdmissionServer:
-    """Admits destinations for the workers that connect to a Unix socket. Each request is answered once the kernel has the elements."""
+    """Admission of destinations for workers that connect to a Unix socket. Each request is answered once the kernel has the elements."""
 
     def __init__(self, path: Path, writer: SetWriter) -> None:
         self._path, self._writer = path, writer
@@ -153,7 +153,7 @@ class AdmissionServer:
 
 
 class AddressOwnerWriter:
-    """Writes to which device each IP address belongs, by the neighbour table. The table's sets must exist."""
+    """The gateway's sets of owners of IP addresses, written from the neighbour table. The sets must exist."""
 
     def __init__(self, writer: SetWriter) -> None:
         self._writer = writer

@@ -110,7 +110,7 @@ def parse_descriptors(text: str) -> tuple[int, ...]:
 
 
 class StartProblem(Exception):
-    """A child can't serve. The text says why, for people; it is logged and sent to the supervisor."""
+    """The reason why a child can't serve, as text for people. It is logged and sent to the supervisor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class WorkersFile:
 
     @staticmethod
     def load(path: Path) -> WorkersFile:
-        """Raises OSError or ValueError."""
+        """Read the file. Raises OSError or ValueError."""
         return decode(WorkersFile, path.read_bytes())
 
 
@@ -187,7 +187,7 @@ def _is_child(pid: int, parent: int) -> bool:
 
 
 def problem_of_control(settings: Settings) -> str:
-    """Why control does not run, as far as the supervisor knows; else empty."""
+    """Return the reason why control does not run, as far as the supervisor knows; else an empty text."""
     try:
         rows = WorkersFile.load(settings.workers_file).workers
     except (OSError, ValueError):

@@ -41,7 +41,7 @@ _DONE = b"joined\n"
 
 
 class JoinError(Exception):
-    """The machines can't be joined. The message is one sentence for the person who tries."""
+    """A failure to join the machines. The message is one sentence for the person who tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Host:
 
 @contextlib.contextmanager
 def accepted(invitation: Invitation) -> Iterator[Membership]:
-    """Get what the first machine gives, and tell it that all went well if the block ends without an error. Raises `JoinError`."""
+    """Receive the first machine's data, and confirm it if the block ends without an error. Raises `JoinError`."""
     place = f"{invitation.host} port {invitation.port}"
     with contextlib.ExitStack() as stack:
         try:
@@ -166,7 +166,7 @@ def _connect(invitation: Invitation) -> ssl.SSLSocket:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its fingerprint is checked instead
     with socket.create_connection((invitation.host, invitation.port), timeout=_PATIENCE_S) as connection:
-        return context.wrap_socket(connection)  # which takes the descriptor over
+        return context.wrap_socket(connection)  # the TLS socket takes the descriptor over
 
 
 def _open_sealed(sealed: bytes, token: bytes) -> Membership:
@@ -223,7 +223,7 @@ def _to_text(data: bytes) -> str:
 
 
 def _from_text(text: str) -> bytes:
-    """Raises ValueError."""
+    """Decode base64url text without padding. Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 

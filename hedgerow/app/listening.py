@@ -168,7 +168,7 @@ def _wait_for_systemd() -> None:
         os.close(writing)
         if is_sent:
             poll = select.poll()
-            poll.register(reading, 0)  # which reports a hang-up all the same
+            poll.register(reading, 0)  # a hang-up is reported all the same
             poll.poll(_BARRIER_S * 1000)
     finally:
         os.close(reading)

@@ -260,7 +260,7 @@ def _ending_on_incompatible_library() -> Iterator[None]:
         yield
     except IncompatibleLibraryError as error:
         log.error("%s", error)
-        sys.exit(2)  # at which the supervisor ends: another attempt would fail alike
+        sys.exit(2)  # the supervisor then ends, since another attempt would fail too
 
 
 async def run_inspector(settings: Settings, index: int, sockets: InheritedSockets) -> None:

@@ -156,7 +156,7 @@ class Settings:
     memory: int = 0  # octets that all processes together may use; 0: unknown
     keeps_gateway: bool = True  # False: `hedgerow gateway run` does, in a service of its own
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: `journal`
-    site: str = DEFAULT_SITE  # whose rows of the store are ours
+    site: str = DEFAULT_SITE  # the site of our rows in the store
 
     @property
     def listeners(self) -> dict[str, Endpoint]:

@@ -82,7 +82,7 @@ class FollowedFile[T]:
 
 
 class ReservedHosts:
-    """Recognises our own pages: an inspector that was taken over must not impersonate them."""
+    """The hosts of our own pages: an inspector that was taken over must not impersonate them."""
 
     def __init__(self, settings: Settings) -> None:
         file = settings.published / "snapshot.json"
@@ -120,7 +120,7 @@ def _write(message: bytes) -> None:
 
 
 def run_signer(state: Path) -> None:
-    """Be the signer of the run on a state directory. Raises SystemExit if it can't be."""
+    """Serve as the signer of the run on a state directory. Raises SystemExit if that is impossible."""
     settings = Settings.load(state)
     os.umask(0o077)
     start_logs("signer", settings.log_level, settings.log_json)

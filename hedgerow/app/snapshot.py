@@ -38,7 +38,7 @@ _TIMEX_OCTETS, _TIME_ERROR = 208, 5  # struct timex and the state of an unsynchr
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
+    """Everything that decisions depend on. `generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
 
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
     which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
@@ -87,7 +87,7 @@ _Parts: Any = make_dataclass(
 
 
 class SnapshotCodec:
-    """Encodes and decodes snapshots, and the policy in them once: with 20,000 devices it has megabytes, and a grant does not change it."""
+    """The codec of snapshots. It encodes a policy once, since with 20,000 devices it has megabytes and a grant does not change it."""
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
@@ -181,7 +181,7 @@ def _sites_seen(file: Path | None) -> SitesSeen | None:
 
 
 class SnapshotWatch:
-    """Detects a new snapshot by the files' identities, which is cheap enough to check ten times a second."""
+    """The detection of new snapshots by the files' identities, which is cheap enough to check ten times per second."""
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
@@ -211,7 +211,7 @@ class SnapshotWatch:
 
 
 def identity_of(file: Path) -> tuple[int, int, int] | None:
-    """Return what differs between a file and any other that takes its place; None if there is none."""
+    """Return the identity of a file, which differs from that of any file that takes its place; None without a file."""
     try:
         status = file.stat()
     except OSError:
@@ -224,7 +224,7 @@ class StartClock:
 
     It is behind if it shows less than a time that has certainly passed. `latest` are such times, in seconds since the epoch.
 
-    A clock that the kernel knows to be synchronised is right. Once the clock was right, it stays so: a later change is somebody's wish.
+    A clock that the kernel knows to be synchronised is right. Once it was right, it counts as right: a later change was made on purpose.
     """
 
     def __init__(

@@ -134,7 +134,7 @@ def prepare_process(state: Path) -> None:
     adopt_orphans()
     for number in [int(name) for name in os.listdir("/proc/self/fd")]:
         if number > 2:
-            with contextlib.suppress(OSError):  # that of the listing is closed already
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed already
                 os.set_inheritable(number, False)  # what this process inherited itself is for no program that it starts
 
 

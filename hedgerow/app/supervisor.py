@@ -60,7 +60,7 @@ START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "zygote": 20, "gateway"
 
 
 class Supervisor:
-    """Runs control first, then the workers; `run` returns the exit status.
+    """The supervisor of control and the workers; `run` returns the exit status.
 
     `on_ready` is called once all serve. Before that, it may be called with sentences that say which do not, while DNS or the proxy does.
     `sockets` are the descriptors of the listening sockets by slot. `zygote` is the process id and the socket of one that runs already.
@@ -151,7 +151,7 @@ class Supervisor:
             if self._has_unwritten:  # the disk was full; the health check would tell of processes that have ended
                 self._write_workers()
             if loop.time() > due + HEARTBEAT_INTERVAL_S / 2:
-                # This process was stopped or starved, and the children may have been too: start counting afresh.
+                # This process was stopped or starved, and the children may have been too: start counting again.
                 self._silent = dict.fromkeys(self._silent, 0)
                 continue
             for managed in (self._control, *self._workers, self._gateway, self._forking):

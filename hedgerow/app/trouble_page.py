@@ -39,7 +39,7 @@ _RETURN = message("This page looks again every few seconds, and the usual pages 
 
 
 class TroublePage:
-    """Answers each request with 503."""
+    """The server of the page. It answers each request with 503."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -36,7 +36,7 @@ class _Wanted:
 
 
 class TunnelKeeper:
-    """Keeps the interface as the policy in force describes it. `view` returns the snapshot in force, None during start-up.
+    """The interface, kept as the policy in force describes it. `view` returns the snapshot in force, None during start-up.
 
     It is changed only while the gateway's table is in place for its addresses (`guarded`), since that decides what passes. The kernel's
     interface stays when Hedgerow ends, as the table does.

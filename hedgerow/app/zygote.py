@@ -96,7 +96,7 @@ def _run_zygote(sock: socket.socket, state: Path, log_level: str, log_json: bool
     keep_role_capabilities(SUPERVISOR)
     name_process("zygote", 0, state)
     raise_descriptor_limit()
-    if os.environ.setdefault("MALLOC_ARENA_MAX", "1") == "1":  # which comes too late for this process
+    if os.environ.setdefault("MALLOC_ARENA_MAX", "1") == "1":  # too late for this process, in time for its children
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     ForkServer(sock, state).run()
 
@@ -105,7 +105,7 @@ def _close_all_but(kept: Collection[int]) -> None:
     """Close all file descriptors but `kept` and the standard ones."""
     for number in [int(name) for name in os.listdir("/proc/self/fd")]:
         if number > 2 and number not in kept:
-            with contextlib.suppress(OSError):  # that of the listing is closed already
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed already
                 os.close(number)
 
 
@@ -118,7 +118,7 @@ class _Request:
 
 
 class ForkServer:
-    """Forks a child for each request on `sock`, and a job for each request of control's."""
+    """A server that forks a child for each request on `sock`, and a job for each request of control."""
 
     def __init__(self, sock: socket.socket, state: Path) -> None:
         self._sock, self._state = sock, state
@@ -171,7 +171,7 @@ class ForkServer:
         what = data.decode(errors="replace")
         if what in LIST_JOBS and len(descriptors) == 1:
             with contextlib.suppress(OSError):  # control sees the end of the connection, and starts a program
-                self._fork(lambda: self._become_job(what, descriptors[0]))
+                self._fork(lambda: self._run_job_child(what, descriptors[0]))
         for descriptor in descriptors:
             os.close(descriptor)
         if not data:
@@ -183,7 +183,7 @@ class ForkServer:
             if request.role == "control":
                 pid = self._fork_control(request)
             else:
-                pid = self._fork(lambda: self._become(request, request.descriptors[1:]))
+                pid = self._fork(lambda: self._run_child(request, request.descriptors[1:]))
         except OSError as error:
             self._send(b"%s %d %s\n" % (FAILED, request.number, str(error.strerror).encode()))
         else:
@@ -199,7 +199,7 @@ class ForkServer:
         """Fork control, with one end of a pair by which it requests jobs. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            pid = self._fork(lambda: self._become(request, (*request.descriptors[1:], theirs.fileno())))
+            pid = self._fork(lambda: self._run_child(request, (*request.descriptors[1:], theirs.fileno())))
         if self._control is not None:
             self._control.close()
         self._control = ours
@@ -238,11 +238,11 @@ class ForkServer:
         name_process(role, index, self._state)
         gc.enable()
 
-    def _become_job(self, what: str, descriptor: int) -> None:
+    def _run_job_child(self, what: str, descriptor: int) -> None:
         self._leave_server(what, 0, {descriptor})
         importlib.import_module("hedgerow.app.control.list_jobs").serve_job(what, socket.socket(fileno=descriptor))
 
-    def _become(self, request: _Request, listening: Collection[int]) -> None:
+    def _run_child(self, request: _Request, listening: Collection[int]) -> None:
         for standard in (0, 1):
             os.dup2(request.descriptors[0], standard)
         self._leave_server(request.role, request.index, listening)

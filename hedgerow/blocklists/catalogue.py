@@ -133,5 +133,5 @@ class Catalogue:
 
 
 def _is_about_ads(source: SourceMeta) -> bool:
-    """Rules of ad blockers are about what pages load. Those without a type do not concern a page that somebody opens."""
+    """Return whether the rules of a source are about resources that pages load. Those without a type do not apply to opened pages."""
     return source.category == ADS_CATEGORY and source.format == "adblock"

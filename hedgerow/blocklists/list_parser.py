@@ -44,7 +44,7 @@ MAX_PROBLEM_KINDS = 200
 OTHER_PROBLEM_KINDS = "problems of other kinds"
 
 MAX_HOST_PATTERNS = 20_000
-"""Patterns of names in one list. Every worker holds them all, and needs a second to open so many; published lists have some hundred."""
+"""Patterns of names in one list. Every worker holds them all, and takes a second to open this many. Published lists have some hundred."""
 TOO_MANY_PATTERNS = f"more than {MAX_HOST_PATTERNS:,} patterns of names in one list"
 
 SINGLE_SITE_CATEGORIES = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
@@ -221,7 +221,7 @@ def _limit_patterns(parsed: ParsedLines, room: int, name: str) -> int:
 
 
 class _RunWriter:
-    """Gathers keys by kind, and writes each KEYS_PER_RUN of them sorted."""
+    """A writer that gathers keys by kind, and sorts and writes each KEYS_PER_RUN of them."""
 
     def __init__(self, folder: Path, result: ParsedSource, kind_of_hosts: EntryKind) -> None:
         self._folder, self._result, self._kind_of_hosts = folder, result, kind_of_hosts

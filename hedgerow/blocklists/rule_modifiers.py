@@ -109,7 +109,7 @@ class NameCondition:
         return bool(name) and name not in self.unwanted and (not self.wanted or name in self.wanted)
 
     def admit_host(self, host: str) -> bool:
-        """Likewise for a host with its parents and its entity forms (`google.*`): the longest name that is listed decides."""
+        """Return whether a host is wanted. Of it, its parents and its entity forms (`google.*`), the longest listed name decides."""
         if not host:
             return False
         for name in host_forms(host):

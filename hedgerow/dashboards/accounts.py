@@ -1,14 +1,9 @@
-"""Accounts, sessions and tokens, and their scopes.
-
-Wrong passwords delay the address that they come from, never the account, so nobody can lock a parent out. On the machine itself the delay
-is short, and `hedgerow password` sets a new password without the old one.
-"""
+"""Accounts, sessions and tokens, and their scopes. `hedgerow password` on the machine sets a new password without the old one."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import re
 import secrets
 import time
@@ -17,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import pyotp
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.passwords import PasswordHashes, SignInDelays, SignInRefused, check_password_strength
 from hedgerow.dashboards.setup_code import SetupCode
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
@@ -36,14 +30,7 @@ SESSION_IDLE_S = 30 * DAY_S
 SESSION_LIFETIME_S = 180 * DAY_S
 """Maximum age of a session."""
 
-MIN_PASSWORD_LENGTH = 10
-FREE_ATTEMPTS = 5
-FIRST_DELAY_S = 30.0
-MAX_DELAY_S = 900.0
-MAX_LOCAL_DELAY_S = 30.0
-_MAX_PENDING_HASHES = 8
 _TOUCH_INTERVAL_S = 600.0
-_MAX_TRACKED_SOURCES = 10_000
 _RECOVERY_CODES = 8
 
 
@@ -86,50 +73,27 @@ class Principal:
     session: str = ""
 
 
-class SignInRefused(InvalidInput):
-    """A refused sign-in, with a sentence for the person. `status` is 403 for wrong credentials and 429 for a delay."""
-
-    def __init__(self, text: str, status: int = 403, needs_code: bool = False, **values: object) -> None:
-        super().__init__(text, **values)
-        self.status, self.needs_code = status, needs_code
-        self.field = "code" if needs_code else ""
-
-
 type AccountRows = tuple[tuple[AccountRow, ...], tuple[WebSessionRow, ...], tuple[TokenRow, ...]]
 
 
 @dataclass(slots=True)
-class _FailedAttempts:
-    failures: int = 0
-    next_at: float = 0.0
-
-
-@dataclass(slots=True)
 class Accounts:
-    """All accounts, written to the journal and looked up in memory. Used from one event loop.
-
-    `device_at` returns the id of the device at an address: wrong passwords count by device, which may have any number of addresses.
-    """
+    """All accounts, written to the journal and looked up in memory. Used from one event loop."""
 
     store: AccountStore
     clock: Callable[[], float] = time.time
-    hasher: PasswordHasher = field(default_factory=lambda: PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1))
+    passwords: PasswordHashes = field(default_factory=PasswordHashes)
     setup_code: SetupCode = field(default_factory=SetupCode)
-    device_at: Callable[[str], str | None] = lambda _address: None
+    delays: SignInDelays = field(init=False)
     _accounts: dict[str, AccountRow] = field(init=False)
     _sessions: dict[str, WebSessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
-    _tries: dict[str, _FailedAttempts] = field(init=False, default_factory=dict)
     _last_codes: dict[str, str] = field(init=False, default_factory=dict)
-    _hashing: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
     _setting_up: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
-    _waiting: int = field(init=False, default=0)
-    _dummy: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.delays = SignInDelays(self.clock)
         self.adopt(self.read())
-        # Passwords for unknown names are checked against this hash, so that they take as long as others.
-        self._dummy = self.hasher.hash(secrets.token_hex(8))
 
     def read(self) -> AccountRows:
         """Read everything from the journal. Blocks on the disk."""
@@ -174,27 +138,19 @@ class Accounts:
 
     async def authenticate(self, name: str, password: str, code: str, address: str) -> Principal:
         """Return the owner of an account, without a session. Raises `SignInRefused`."""
-        tries = self._tries.setdefault(self._attempt_key(address), _FailedAttempts())
-        wait = tries.next_at - self.clock()
-        if wait > 0:
-            raise SignInRefused(
-                "Too many wrong tries from this device. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait))
-            )
+        self.delays.check(address)
         account = self._accounts.get(self._spelling(name))
-        is_right = await self.is_right(account.password if account else self._dummy, password)
+        is_right = await self.passwords.matches(account.password if account else self.passwords.dummy, password)
         if account is None or not is_right:
-            self._count_failure(tries, address)
+            self.delays.count_failure(address)
             raise SignInRefused("Wrong name or password.")
         if account.totp and not await self._take_code(account, code.replace(" ", "")):
             if not code:
                 raise SignInRefused("Now enter the code from your authenticator app.", needs_code=True)
-            self._count_failure(tries, address)
+            self.delays.count_failure(address)
             raise SignInRefused("That code is not right.", needs_code=True)
-        self._tries.pop(self._attempt_key(address), None)
+        self.delays.forget(address)
         return Principal(account.name, ROLE_SCOPES[Role(account.role)])
-
-    def _attempt_key(self, address: str) -> str:
-        return self.device_at(address) or _link_of(address)
 
     def _spelling(self, name: str) -> str:
         """Return a name as its account is spelled: phones begin a field with a capital letter."""
@@ -238,7 +194,7 @@ class Accounts:
 
     async def check_password(self, name: str, password: str) -> None:
         """Raise `InvalidInput` for a wrong password."""
-        if not await self.is_right(self._known(name).password, password):
+        if not await self.passwords.matches(self._known(name).password, password):
             raise InvalidInput("That is not your password.")
 
     async def remove(self, name: str) -> None:
@@ -321,25 +277,7 @@ class Accounts:
 
     async def _hash(self, name: str, password: str) -> str:
         check_password_strength(name, password)
-        return await self.hashed(password)
-
-    async def hashed(self, secret: str) -> str:
-        """Return the slow hash of a password or PIN."""
-        async with self._hashing:
-            return await run_in_threadpool(self.hasher.hash, secret)
-
-    async def is_right(self, hashed: str, password: str) -> bool:
-        """Check a password or PIN. One check runs at a time, to bound memory and CPU time."""
-        if self._waiting >= _MAX_PENDING_HASHES:
-            raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
-        self._waiting += 1
-        try:
-            async with self._hashing:
-                return await run_in_threadpool(self.hasher.verify, hashed, password)
-        except (VerificationError, InvalidHashError):
-            return False
-        finally:
-            self._waiting -= 1
+        return await self.passwords.hash(password)
 
     async def _take_code(self, account: AccountRow, code: str) -> bool:
         if code != self._last_codes.get(account.name) and pyotp.TOTP(account.totp).verify(code, valid_window=1):
@@ -353,14 +291,6 @@ class Accounts:
         await self._change(spent)
         return True
 
-    def _count_failure(self, tries: _FailedAttempts, address: str) -> None:
-        tries.failures += 1
-        longest = MAX_LOCAL_DELAY_S if address in {"127.0.0.1", "::1"} else MAX_DELAY_S
-        if tries.failures >= FREE_ATTEMPTS:
-            tries.next_at = self.clock() + min(longest, FIRST_DELAY_S * 2 ** (tries.failures - FREE_ATTEMPTS))
-        if len(self._tries) > _MAX_TRACKED_SOURCES:
-            self._tries = {key: each for key, each in self._tries.items() if each.next_at > self.clock()}
-
 
 def check_account_name(name: str) -> None:
     """Raise `InvalidInput` for a name that no account can have. A person's name is one, so that both can be the same."""
@@ -368,32 +298,6 @@ def check_account_name(name: str) -> None:
         raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes.")
 
 
-def check_password_strength(name: str, password: str) -> None:
-    """Raise `InvalidInput` for a weak password. Only its length counts, not its characters (NIST SP 800-63B, 3.1.1)."""
-    if len(password) < MIN_PASSWORD_LENGTH:
-        raise InvalidInput(
-            "A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_PASSWORD_LENGTH
-        )
-    if len(password) > 500:
-        raise InvalidInput("A password can have at most 500 characters.")
-    plain = password.lower()
-    if (
-        len(set(plain)) < 5
-        or name.lower() * 2 in plain
-        or plain.rstrip("0123456789!.") in {"password", "hedgerow", "qwertyuiop", "letmein"}
-    ):
-        raise InvalidInput("That password is too easy to guess.")
-
-
 def _digest(secret: str) -> str:
     # The secrets have 256 random bits, so salt or a slow hash would add nothing.
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _link_of(address: str) -> str:
-    """Return the key for delays: the address, or the /64 network of an IPv6 address, which one device may own."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address

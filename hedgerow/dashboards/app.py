@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -16,11 +14,10 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow import __version__
-from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
-from hedgerow.dashboards.api.codes import CodeControl, VoucherControl, add_audit_routes, add_code_routes, add_voucher_routes
+from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.counter import add_counter_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
@@ -29,60 +26,31 @@ from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import DescribedApp, api_router
-from hedgerow.dashboards.api.time import TimeControl, add_time_routes
-from hedgerow.dashboards.audit import StatementControl
-from hedgerow.dashboards.control import BudgetRow, Control, SiteCorrections, Status, TunnelControl
+from hedgerow.dashboards.api.time import add_time_routes
+from hedgerow.dashboards.control import BudgetRow, Control, Status
 from hedgerow.dashboards.coverage import CoverageState
-from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.deferred_app import HEALTH_CHECKS
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.context import PageContext, Renderer
 from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
-from hedgerow.dashboards.staff import Staff
-from hedgerow.journal.counter import CounterStore
-from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.expiry import WARN_MINUTES
-from hedgerow.policies.model import AccessRequest, Pause, Policy, Session
+from hedgerow.policies.model import Pause, Policy, Session
 
 
-@dataclass(frozen=True, slots=True)
-class AppDependencies:
-    """Everything that the application reads and controls. `token` is the secret of scripts on this machine."""
+def create_app(context: PageContext, metrics: Metrics, token: str) -> FastAPI:
+    """Return the ASGI application. Serve it with `server.web_server`: the guard relies on the client address in the scope.
 
-    reader: JournalReader
-    control: Control
-    metrics: Metrics
-    accounts: Accounts
-    editor: PolicyEditor
-    data_export: DataExport
-    token: str
-    time: TimeControl | None = None
-    codes: CodeControl | None = None
-    vouchers: VoucherControl | None = None
-    notices: NoticeDispatcher | None = None
-    request_access: Callable[[AccessRequest], None] = lambda _request: None
-    sites: SiteCorrections | None = None
-    tunnel: TunnelControl | None = None
-    statements: StatementControl | None = None
-
-
-def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -> FastAPI:
-    """Return the ASGI application. Serve it with `server.web_server`: the guard relies on the client address in the scope."""
-    control, renderer = parts.control, Renderer(parts.control, clock)
+    `token` is the secret of scripts on this machine.
+    """
+    control, accounts, renderer = context.control, context.accounts, context.renderer
     # No docs_url: FastAPI's own pages load scripts from other hosts.
     app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    app.state.staff = staff = Staff(parts.accounts, CounterStore(parts.reader.store), control.policy, clock)
-    context = PageContext(
-        parts.reader, control, parts.accounts, parts.editor, parts.data_export, clock, renderer, staff, parts.time, parts.codes,
-        parts.vouchers, parts.notices, parts.request_access, parts.sites, parts.tunnel, parts.statements,
-    )  # fmt: skip
-    routers = (_api(parts, staff, clock), make_pages(context), _machine_routes(parts, clock))
+    app.state.staff = context.staff
+    routers = (_api(context), make_pages(context), _machine_routes(context, metrics))
     for router in routers:
         app.include_router(router)
     app.state.routes = tuple(route for router in routers for route in router.routes)
@@ -92,7 +60,7 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
 
     def refuse(scope: Scope, admission: Admission) -> Response:
         if admission.status == 303:
-            return RedirectResponse("/sign-in" if parts.accounts.has_any else "/start", 303)
+            return RedirectResponse("/sign-in" if accounts.has_any else "/start", 303)
         if wants_json(scope["path"]):
             return _refused(scope, admission)
         view = control.device_at(peer_address(scope)) if admission.why == NOT_IN_CHARGE else None
@@ -110,12 +78,12 @@ def create_app(parts: AppDependencies, clock: Callable[[], float] = time.time) -
         return device is not None and device.may_sign_in
 
     app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
-    parts.accounts.device_at = device_at
-    guard = RouteGuard(parts.token, parts.accounts, app.state.access, lambda: control.names().known)
+    accounts.delays.device_at = device_at
+    guard = RouteGuard(token, accounts, app.state.access, lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure
     )  # fmt: skip
-    app.add_middleware(ResponseCounter, metrics=parts.metrics)
+    app.add_middleware(ResponseCounter, metrics=metrics)
     return app
 
 
@@ -144,29 +112,29 @@ def _refused(scope: Scope, admission: Admission) -> Response:
     return response
 
 
-def _api(parts: AppDependencies, staff: Staff, clock: Callable[[], float]) -> ScopedRouter:
-    api, reader, control = api_router(), parts.reader, parts.control
+def _api(context: PageContext) -> ScopedRouter:
+    api, reader, control, clock = api_router(), context.reader, context.control, context.clock
     add_access_routes(api, reader, control, clock)
-    add_policy_routes(api, reader, control, parts.editor, clock)
-    add_document_routes(api, control, parts.editor, clock)
-    add_rule_routes(api, control, parts.editor)
-    add_audit_routes(api, reader, control.policy, parts.statements, clock)
-    add_account_routes(api, parts.accounts, control)
-    if parts.sites is not None:
-        add_site_routes(api, parts.sites)
-    if parts.time is not None:
-        add_time_routes(api, parts.time)
-        add_counter_routes(api, reader, control, parts.time, staff, clock)
-    if parts.codes is not None:
-        add_code_routes(api, parts.codes)
-    if parts.vouchers is not None:
-        add_voucher_routes(api, parts.vouchers)
-    if parts.notices is not None:
-        add_notice_routes(api, parts.notices, control, parts.editor)
-    add_data_export_routes(api, parts.data_export)
+    add_policy_routes(api, reader, control, context.editor, clock)
+    add_document_routes(api, control, context.editor, clock)
+    add_rule_routes(api, control, context.editor)
+    add_audit_routes(api, reader, control.policy, context.statements, clock)
+    add_account_routes(api, context.accounts, control)
+    if context.sites is not None:
+        add_site_routes(api, context.sites)
+    if context.time is not None:
+        add_time_routes(api, context.time)
+        add_counter_routes(api, reader, control, context.time, context.staff, clock)
+    if context.codes is not None:
+        add_code_routes(api, context.codes)
+    if context.vouchers is not None:
+        add_voucher_routes(api, context.vouchers)
+    if context.notices is not None:
+        add_notice_routes(api, context.notices, control, context.editor)
+    add_data_export_routes(api, context.data_export)
     add_away_routes(api, control)
-    if parts.tunnel is not None:
-        add_tunnel_routes(api, control, parts.tunnel, parts.editor)
+    if context.tunnel is not None:
+        add_tunnel_routes(api, control, context.tunnel, context.editor)
     return api
 
 
@@ -190,10 +158,10 @@ async def _send_warmup_request(app: FastAPI) -> None:
     await app({"type": "http", "asgi": {"version": "3.0"}, **head, **place}, receive, send)
 
 
-def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> ScopedRouter:
+def _machine_routes(context: PageContext, metrics: Metrics) -> ScopedRouter:
     """Return the routes for browsers that look for a proxy, for health checks and for Prometheus."""
     router = ScopedRouter(include_in_schema=False)
-    reader, control, metrics = parts.reader, parts.control, parts.metrics
+    reader, control = context.reader, context.control
 
     # Browsers look for these names on any host (WPAD), and get the address that they have reached.
     @router.serve("HEAD", "/wpad.dat", NETWORK)
@@ -214,15 +182,15 @@ def _machine_routes(parts: AppDependencies, clock: Callable[[], float]) -> Scope
     @router.serve("GET", "/metrics", METRICS)
     async def scrape(request: Request) -> Response:
         open_requests = await run_in_threadpool(reader.count_open_requests)
-        fill_metrics(metrics, control.status(), open_requests, clock())
-        metrics.set_all("hedgerow_budgets", count_budget_states(parts.time.budgets() if parts.time is not None else ()))
-        pauses = await run_in_threadpool(reader.pauses, clock())
-        metrics.set_all("hedgerow_seats", count_seat_states(control.policy(), parts.time.sessions() if parts.time else (), pauses))
-        if parts.sites is not None:
-            remembered = Counter(site.topic for site in await parts.sites.sites())
+        fill_metrics(metrics, control.status(), open_requests, context.clock())
+        metrics.set_all("hedgerow_budgets", count_budget_states(context.time.budgets() if context.time is not None else ()))
+        pauses = await run_in_threadpool(reader.pauses, context.clock())
+        metrics.set_all("hedgerow_seats", count_seat_states(control.policy(), context.time.sessions() if context.time else (), pauses))
+        if context.sites is not None:
+            remembered = Counter(site.topic for site in await context.sites.sites())
             metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
-        if parts.notices is not None:
-            metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(parts.notices.outbox.count_waiting)))
+        if context.notices is not None:
+            metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(context.notices.outbox.count_waiting)))
         body, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 

@@ -280,7 +280,7 @@ class Enforcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Spared:
+class PauseExemption:
     """The person and the device that a pause for everybody leaves alone."""
 
     person: str | None = None
@@ -353,7 +353,8 @@ class Control(Protocol):
         """End a grant now. Raises `journal.access_store.NoSuchEntry`."""
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = Spared(),
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None,
+        spared: PauseExemption = PauseExemption(),
         kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         """Pause a device, a person or everybody except `spared` until `ends` or until resumed.
@@ -381,10 +382,10 @@ class SiteCorrections(Protocol):
         """Forget a site, and never remember it again. Raises `journal.access_store.NoSuchEntry`."""
 
 
-def spared_by(control: Control, name: str, address: str) -> Spared:
-    """Return whom a pause for everybody leaves alone: the person with an account's name, and the device in use unless it is another's."""
+def pause_exemption(control: Control, name: str, address: str) -> PauseExemption:
+    """Return the exemption from a pause for everybody: the person with an account's name, and the device in use unless it is another's."""
     policy = control.policy()
     person = next((each for each in policy.people if each.casefold() == name.casefold()), None)
     view = control.device_at(address) if address else None
     device = view.device if view is not None and view.person in (None, person) and not view.is_seat else None
-    return Spared(person, device)
+    return PauseExemption(person, device)

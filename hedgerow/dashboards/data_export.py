@@ -19,7 +19,7 @@ from hedgerow.policies.model import Device, Policy
 
 
 class DataExport:
-    """Reads and erases personal data. `lines` and `erase` block on the disk: call them from a thread."""
+    """Export and erasure of personal data. `lines` and `erase` block on the disk: call them from a thread."""
 
     def __init__(
         self, store: PersonalDataStore, recorder: Recorder, policy: Callable[[], Policy], clock: Callable[[], float] = time.time,

@@ -44,7 +44,7 @@ def _check_response(problems: list[str]) -> PlainTextResponse:
 
 
 class DeferredApp:
-    """An ASGI application that has `load` return the real one, once, in a thread. Requests wait for it meanwhile.
+    """An ASGI application that calls `load` for the real one, once, in a thread. Requests wait for it meanwhile.
 
     FastAPI builds its routes under a lock of threads: a request meanwhile would hold the loop, and with it the heartbeat.
     """

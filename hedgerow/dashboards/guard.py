@@ -80,7 +80,7 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RouteGuard:
-    """Decides about requests by the access that `routes` declare.
+    """The admission of requests by the access that `routes` declare.
 
     `token` is made at each start and gives scripts on this machine every scope. `hosts` returns the host names of the pages, besides IP
     addresses and localhost. Until the first password is set, requests from this machine need no sign-in, and other devices get the guide,
@@ -168,7 +168,7 @@ def is_same_origin(host: str, headers: Headers) -> bool:
 
 
 class GuardMiddleware:
-    """Refuses requests that the guard does not admit, limits bodies, and adds the security headers."""
+    """Middleware that refuses requests which the guard does not admit, limits bodies, and adds the security headers."""
 
     def __init__(
         self, app: ASGIApp, guard: RouteGuard, may_sign_in: Callable[[str], bool], refuse: Callable[[Scope, Admission], Response],

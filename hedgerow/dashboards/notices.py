@@ -115,7 +115,7 @@ type MakeReport = Callable[[Language], Report]
 
 @dataclass(frozen=True, slots=True)
 class BrowserMessages:
-    """Makes messages for browsers. Its methods block on the disk."""
+    """Messages for browsers. The methods block on the disk."""
 
     key: PushKey
     open_requests: Callable[[], Iterable[RequestRow]]
@@ -137,7 +137,7 @@ class BrowserMessages:
 
 
 class NoticeDispatcher:
-    """Queues notices and sends them when due. `run` works on control's event loop."""
+    """The queue of notices, sent when due. `run` works on control's event loop."""
 
     def __init__(
         self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: SendMessage, report: MakeReport,

@@ -22,7 +22,7 @@ type ProtocolFactory = Callable[[dict[str, Any]], Callable[[], asyncio.Protocol]
 
 
 class RelayListener:
-    """Takes the connections that are offered on a socket of `bind_datagrams`, until `close`. Create it inside the event loop."""
+    """The acceptor of connections that are offered on a socket of `bind_datagrams`, until `close`. Create it inside the event loop."""
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
         self._listener, self._protocol = listener, protocol

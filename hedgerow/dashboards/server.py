@@ -71,7 +71,7 @@ def check_uvicorn() -> None:
 
 
 class DualProtocolListener:
-    """Accepts HTTP and HTTPS connections on a listening socket until `close`. Create it inside the event loop.
+    """The acceptor of HTTP and HTTPS connections on a listening socket, until `close`. Create it inside the event loop.
 
     `tls` returns the current TLS context, or None without TLS.
     """

@@ -38,7 +38,7 @@ class _Duty:
 
 
 class Staff:
-    """The people who work at the counter, and who of them is on duty in which session of the pages."""
+    """The people who work at the counter, and the one on duty in each session of the pages."""
 
     def __init__(
         self, accounts: Accounts, store: CounterStore, policy: Callable[[], Policy], clock: Callable[[], float] = time.time
@@ -63,7 +63,7 @@ class Staff:
         known = await self.members()
         if len(known) >= _MAX_STAFF and all(row.name != name for row in known):
             raise InvalidInput("More than %(limit)s people cannot work at the counter.", limit=_MAX_STAFF)
-        row = StaffRow(name, role, self._clock(), await self._accounts.hashed(pin))
+        row = StaffRow(name, role, self._clock(), await self._accounts.passwords.hash(pin))
         await run_in_threadpool(self._store.put_staff, row)
         self._tries.forget(DeviceId(name))
         self._end_duties(name)
@@ -81,7 +81,7 @@ class Staff:
         if not self._tries.allows(DeviceId(name), self._clock()):
             raise InvalidInput("Too many wrong PINs for %(name)s. Wait an hour, or have an admin set a new one.", name=name)
         row = next((each for each in await self.members() if each.name == name), None)
-        if row is None or not await self._accounts.is_right(row.pin, pin):
+        if row is None or not await self._accounts.passwords.matches(row.pin, pin):
             entry = CounterEntry(self._clock(), principal.name, CounterAction.WRONG_PIN, note=name[:80])
             await run_in_threadpool(self._store.add, entry)
             raise InvalidInput("That is not the PIN of %(name)s.", name=name)
@@ -93,7 +93,7 @@ class Staff:
         self._duties[principal.session] = _Duty(name, self._clock() + DUTY_S)
 
     def leave(self, principal: Principal) -> None:
-        """Let nobody be on duty in a session of the pages."""
+        """End the duty in a session of the pages."""
         self._duties.pop(principal.session, None)
 
     def on_duty(self, principal: Principal) -> str:
@@ -102,7 +102,7 @@ class Staff:
         return duty.name if duty is not None and duty.until > self._clock() else ""
 
     async def actor(self, principal: Principal) -> str:
-        """Return in whose name a principal acts at the counter. Raises `InvalidInput` if there is staff and nobody is on duty.
+        """Return the name in which a principal acts at the counter. Raises `InvalidInput` if there is staff and nobody is on duty.
 
         Scripts and the command line act in their own name.
         """

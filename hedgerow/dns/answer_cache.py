@@ -115,7 +115,7 @@ class AnswerCache(ClockCache[CacheEntry]):
         return self._keep(context, decision, entry, now)
 
     def build_from(self, context: QueryContext, decision: Decision, resolution: Resolution, draft: Draft) -> Answer:
-        """Do as `build` does for the draft of a resolution. Rulesets share the answer."""
+        """Build the answer from the draft of a resolution, like `build`. Rulesets share it."""
         now, query = self._clocks.steady(), context.query
         counted = self._counted(context, decision, draft.rcode)
         until = _earliest(context.ruleset.until, decision.until)

@@ -73,7 +73,7 @@ class AnswerPolicy:
         """Return the policy of a network. `own` is the record of our server name in this network, `more` are other names of ours."""
         settings = network.resolver
         names = LocalNames((*settings.records, *more), [forward.zone for forward in settings.forward], own)
-        return cls(decide, settings, names, AddressGuard(network.house, network.reachable), is_filtered, has_address_rules)
+        return cls(decide, settings, names, AddressGuard(network.home_networks, network.reachable), is_filtered, has_address_rules)
 
     def judge_resolution(
         self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, resolution: Resolution, dns_type: str = ""

@@ -46,7 +46,7 @@ type Outcome = Fresh | Stale | Failed
 class PendingQuery:
     """A cache miss in flight. Calls `on_outcome` once; or first with `Stale`, when the upstreams are slow, then with a late `Fresh`.
 
-    Nobody waits long a second time for upstreams that were slow with the same question, or that do not answer anything.
+    No client waits long a second time for upstreams that were slow with the same question, or that do not answer anything.
     """
 
     __slots__ = ("_clock", "_deadline", "_is_answered", "_on_outcome", "_stale", "_upstreams")

@@ -17,7 +17,7 @@ _BLOCKED_UPSTREAM: Final = Decision(Verdict.BLOCK, Reason.RULE, UPSTREAM_BLOCKS)
 
 
 class AddressGuard:
-    """Judges the addresses in upstream answers. `lan` adds public networks that are ours; any name may have addresses in `reachable`."""
+    """The check of addresses in upstream answers. `lan` adds public networks that are ours; any name may have addresses in `reachable`."""
 
     def __init__(self, lan: Iterable[IpNetwork] = (), reachable: Iterable[IpNetwork] = ()) -> None:
         self._lan = tuple(network for network in lan if not network.is_private)

@@ -48,7 +48,7 @@ class Miss(NamedTuple):
 
 
 class Resolver:
-    """Answers queries under rulesets. Its sockets are those of its upstreams: close them to close it."""
+    """The resolver of queries under rulesets. Its sockets are those of its upstreams: close them to close it."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Resolver:
         return self._policy.settings
 
     async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None) -> Answer:
-        """Answer one query. `decision` is that on its name, if there is one already. Raises nothing, whatever clients or upstreams send."""
+        """Answer one query. `decision` is that on its name, if there is one already. Never raises, whatever clients or upstreams send."""
         found = self.try_answer(ruleset, device, data, transport, decision)
         if isinstance(found, Answer):
             return found

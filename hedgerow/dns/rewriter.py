@@ -28,7 +28,7 @@ type AnswerCallback = Callable[[Answer], None]
 
 
 class Rewriter:
-    """Answers queries whose decision is to rewrite. Targets are kept for a day, for when no upstream answers (RFC 8767)."""
+    """Answers to queries whose decision is to rewrite. Targets are kept for a day, for when no upstream answers (RFC 8767)."""
 
     def __init__(self, cache: AnswerCache, clock: Callable[[], float]) -> None:
         self._cache, self._clock = cache, clock

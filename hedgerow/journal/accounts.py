@@ -54,7 +54,7 @@ class NameTaken(ValueError):
 
 
 class AccountStore:
-    """Every method waits for the disk: call it from a thread."""
+    """The store of accounts, web sessions and tokens. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -72,7 +72,7 @@ class Activity:
 
 
 class ActivityReader:
-    """Every method waits for the disk: call it from a thread."""
+    """Queries of activity. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -197,7 +197,7 @@ class _DeviceDay:
 
 
 class VisitReader:
-    """Reads the minutes of the current day in which devices used sites. Each reading goes on where the last one ended.
+    """Reader of the minutes of the current day in which devices used sites. Each reading continues where the last one ended.
 
     `subject_of` returns the service or site of a host, or None for a host that does not count. Blocks on the disk; thread-safe.
     """

@@ -59,7 +59,7 @@ class CounterEntry:
 
 @dataclass(frozen=True, slots=True)
 class StaffRow:
-    """Somebody who works at the counter. `pin` is an argon2 hash."""
+    """A member of the counter's staff. `pin` is an argon2 hash."""
 
     name: str
     role: str
@@ -84,7 +84,7 @@ def _entry(row: Row[Any]) -> CounterEntry:
 
 
 class CounterStore:
-    """Every method waits for the disk: call it from a thread."""
+    """The store of the counter's entries and staff. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

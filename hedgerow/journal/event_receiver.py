@@ -25,7 +25,7 @@ class MessageBatch:
 
 
 class EventReceiver:
-    """Listens at a socket of mode 0600 and yields batches in the order of their arrival."""
+    """The receiver of events. It listens at a socket of mode 0600 and yields batches in the order of their arrival."""
 
     def __init__(self, path: Path, *, backlog: int = 64) -> None:
         """`backlog`: batches that may wait. When it is full, reading stops, and the workers drop observations instead."""
@@ -72,7 +72,7 @@ class EventReceiver:
         sender = WorkerHello("", "")
         try:
             while data := await reader.read(LINE_LIMIT):
-                sender, batch = self._unpack(sender, lines.feed(data), lines.take_overlong())
+                sender, batch = self._unpack(sender, lines.feed(data), lines.take_overlong_count())
                 if batch.messages or batch.malformed:
                     await self._batches.put(batch)
             await self._batches.put(MessageBatch(sender.worker, sender.role, (), left=True))
@@ -98,7 +98,7 @@ class EventReceiver:
 
 
 class _LineSplitter:
-    """Splits a stream into lines. A line that is too long is skipped to its end and counted."""
+    """Splitter of a stream into lines. A line that is too long is skipped to its end and counted."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -115,6 +115,6 @@ class _LineSplitter:
             self._skipping, self._rest = True, b""
         return [line for line in lines if line]
 
-    def take_overlong(self) -> int:
+    def take_overlong_count(self) -> int:
         number, self._overlong = self._overlong, 0
         return number

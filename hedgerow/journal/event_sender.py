@@ -26,7 +26,7 @@ _COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")  # Prometheus' own na
 
 
 class EventSender:
-    """Queues messages and sends them. `send`, `count` and `report_totals` only queue; `run` sends. All on one event loop."""
+    """A queue of messages, and its sender. `send`, `count` and `report_totals` only queue; `run` sends. All on one event loop."""
 
     def __init__(self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 8, interval: float = 0.2) -> None:
         """`limit`: observations queued while control is away; `batch`: messages encoded at a time; `interval`: seconds between sendings."""

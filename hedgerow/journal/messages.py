@@ -88,7 +88,7 @@ class ProtectionSeen:
 
 @dataclass(frozen=True, slots=True)
 class SiteSeen:
-    """Somebody asked for a site that nobody knows. `site` is a keyed hash of 64 bits; the device is not told."""
+    """An unknown site that a device asked for. `site` is a keyed hash of 64 bits; the device is not named."""
 
     site: int
 

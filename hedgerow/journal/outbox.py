@@ -41,7 +41,7 @@ class NoticeRow:
 
 
 class Outbox:
-    """Every method waits for the disk: call it from a thread."""
+    """The store of notices to be sent. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock

@@ -126,7 +126,7 @@ _INVENTORY = (devices_seen, protections_seen)
 
 
 class PersonalDataStore:
-    """Every method waits for the disk: call it from a thread."""
+    """Export and erasure of personal data. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock

@@ -37,7 +37,7 @@ class PolicyChange:
 
 
 class PolicyHistory:
-    """Every method waits for the disk: call it from a thread."""
+    """The store of changes of the policy. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -98,7 +98,7 @@ class PolicyVersion:
 
 
 class VersionConflict(Exception):
-    """Another node has shared a version in the meantime."""
+    """A conflict: another node has shared a version in the meantime."""
 
 
 class PolicyVersions:

@@ -14,7 +14,7 @@ _QUERY = "SELECT coalesce(sum(number), 0) FROM site_changes WHERE site = %s"
 
 
 class ChangeListener:
-    """Waits for changes of one site. `wait` is called by one thread at a time.
+    """A listener for changes of one site. `wait` is called by one thread at a time.
 
     PgBouncer passes no notifications on when it pools by transaction. The count of changes is read after each wait, whatever was heard.
     """

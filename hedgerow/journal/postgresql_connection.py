@@ -38,7 +38,7 @@ _PASSING_CLASSES = ("08", "25", "28", "40", "42", "53", "55", "57", "58", "XX")
 
 
 class Connector:
-    """Opens connections to the server at `address`; refuses while it is known to be away."""
+    """A factory of connections to the server at `address`. It refuses at once while the server is known to be away."""
 
     def __init__(self, address: StoreAddress) -> None:
         self._address = address

@@ -101,7 +101,7 @@ def _give_rights(connection: Connection, role: str, *, may_manage: bool) -> None
     for right, tables in rights.items():
         if tables:
             connection.execute(text(f"GRANT {right} ON {', '.join(tables)} TO {name}"))
-    connection.execute(text(f"GRANT UPDATE (files) ON rule_versions TO {name}"))  # whose texts may be known later than the rules
+    connection.execute(text(f"GRANT UPDATE (files) ON rule_versions TO {name}"))  # the texts may become known later than the rules
     connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {name}"))
     connection.execute(text(f"GRANT USAGE ON SEQUENCE {', '.join(_sequences(connection))} TO {name}"))
 

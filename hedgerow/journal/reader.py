@@ -259,7 +259,7 @@ class JournalReader(SightingReader):
 
 
 class _DecisionSearch:
-    """Builds the query for one page of decisions, with the help of a few short ones."""
+    """The query for one page of decisions, built with the help of a few short ones."""
 
     def __init__(self, store: Store, connection: Connection, wanted: DecisionFilter) -> None:
         self._store, self._connection, self._wanted = store, connection, wanted

@@ -61,7 +61,7 @@ type RecordedMessage = Observation | AccessRequest | SystemEvent
 
 
 class Recorder:
-    """Buffers messages and writes them. `add` may be called from any thread; only one thread at a time flushes."""
+    """A buffer of messages, and its writer. `add` may be called from any thread; only one thread at a time flushes."""
 
     def __init__(
         self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,

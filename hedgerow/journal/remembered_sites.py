@@ -39,7 +39,7 @@ class RememberedRow:
 
 
 class RememberedSiteStore:
-    """Every method waits for the disk: call it from a thread."""
+    """The store of remembered sites and corrections. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock

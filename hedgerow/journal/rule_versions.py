@@ -71,7 +71,7 @@ class RuleVersion:
 
 
 class RuleVersions:
-    """Every method waits for the disk: call it from a thread."""
+    """The store of the versions of rules and lists. Every method waits for the disk: call it from a thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -71,7 +71,7 @@ def _copy_table(damaged: sqlite3.Connection, fresh: sqlite3.Connection, table: s
 
 
 class _TableReader:
-    """Reads a table by row number. `has_failed` is set once rows could not be read."""
+    """Reader of a table by row number. `has_failed` is set once rows could not be read."""
 
     def __init__(self, connection: sqlite3.Connection, table: str, names: str) -> None:
         self._connection = connection

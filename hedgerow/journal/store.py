@@ -68,7 +68,7 @@ type UpsertChanges = Callable[[Any], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """`rows` are the numbers of copied rows by table. `incomplete` names the tables of which rows could not be read."""
+    """The result of a salvage. `rows` counts copied rows by table; `incomplete` names the tables with unreadable rows."""
 
     rows: Mapping[str, int]
     incomplete: tuple[str, ...]

@@ -42,7 +42,7 @@ def add_minutes(store: Store, connection: Connection, minutes: Iterable[ActiveMi
 
 
 class UsageStore:
-    """Every method waits for the disk: call it from a thread. `entries` are written in the same transaction, or not at all."""
+    """The store of minutes, bonuses and sessions. Every method waits for the disk. `entries` are written in the same transaction."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock

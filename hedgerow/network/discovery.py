@@ -181,7 +181,7 @@ def is_randomised_mac(mac: str) -> bool:
 
 
 class VendorLookup:
-    """Looks up vendors by MAC address, each block once. `vendor` may read some megabytes: call it from a thread."""
+    """Look-up of vendors by MAC address, each block once. `vendor` may read some megabytes: call it from a thread."""
 
     def __init__(self, place: Path = IEEE_DATA) -> None:
         self._place = place

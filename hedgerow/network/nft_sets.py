@@ -1,6 +1,6 @@
 """Elements of the sets of the table `inet hedgerow`, written by netlink (linux/netfilter/nf_tables.h).
 
-`nft` takes ten milliseconds to start, which no DNS answer could wait for. One transaction here takes a tenth of a millisecond.
+`nft` takes ten milliseconds to start, too long for a DNS answer to wait. One transaction here takes a tenth of a millisecond.
 It needs CAP_NET_ADMIN.
 """
 
@@ -40,7 +40,7 @@ class SetElement(NamedTuple):
 
 
 class SetWriter:
-    """Writes set elements over one netlink socket. `commits` counts the transactions that changed the ruleset."""
+    """Writer of set elements over one netlink socket. `commits` counts the transactions that changed the ruleset."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)

@@ -97,7 +97,7 @@ def incoming_limits(chain: str) -> list[NftCommand]:
         if number == ICMP6:
             is_watched.append(match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}, "!="))
         rules += [
-            add_rule(chain, *is_watched, connection_state("related"), *_few_errors(), ACCEPT),
+            add_rule(chain, *is_watched, connection_state("related"), *_limited_errors(), ACCEPT),
             add_rule(chain, *is_watched, connection_state("related", "!="), _at_most(MAX_PING_BYTES), limit(PING_RATE, PING_BURST), ACCEPT),
             add_rule(chain, *is_watched, COUNTER, DROP, comment="tunnel"),
         ]
@@ -138,7 +138,7 @@ def _at_most(octets: int) -> NftExpression:
     return match({"meta": {"key": "length"}}, octets, "<=")
 
 
-def _few_errors() -> list[NftExpression]:
+def _limited_errors() -> list[NftExpression]:
     return [_at_most(MAX_ERROR_BYTES), limit(ERROR_RATE, ERROR_BURST)]
 
 

@@ -46,7 +46,7 @@ class TrafficCounters:
 def render_accounting(lan: Sequence[str], page_ports: Sequence[int], *, one_armed: bool) -> list[NftCommand]:
     """Return the commands that add the sets and the chain to the table.
 
-    Connections to web ports are left out, because DNS and the proxy count their names. So is traffic inside the house.
+    Connections to web ports are left out, because DNS and the proxy count their names. So is traffic inside the local network.
     """
     commands = [add_set(SENT_SET, "ether_addr", interval=False, dynamic=True)]
     commands += [add_set(name, f"ip{name[-2:]}_addr", interval=False, dynamic=True) for name in RECEIVED_SETS]

@@ -25,7 +25,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
-from hedgerow.policies.unlisted import blocked_by_name, blocked_by_pages, is_house_name, new_here, suspicion_of
+from hedgerow.policies.unlisted import blocked_as_new, blocked_by_name, blocked_by_pages, is_local_name, suspicion_of
 from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
@@ -177,7 +177,7 @@ def _recognised(context: RequestContext) -> Decision | None:
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, UNSAFE_SEARCH)
     if ruleset.remembered and (found := blocked_by_pages(ruleset, context.catalogue, host, context.mask)) is not None:
         return found
-    return new_here(ruleset, context.catalogue, host) if ruleset.sites is not None else None
+    return blocked_as_new(ruleset, context.catalogue, host) if ruleset.sites is not None else None
 
 
 def _name(context: RequestContext) -> Decision | None:
@@ -380,9 +380,9 @@ def _has_url_rules(context: RequestContext) -> bool:
 def _is_scanned(context: RequestContext) -> bool:
     """Return whether the policy scans the pages or pictures of every host and makes no exception for this one.
 
-    Machines of the house are left alone: their certificates are their own, and their addresses are open only if the policy says so.
+    Machines of the local network are excluded: their certificates are self-signed, and the policy alone opens their addresses.
     """
     host = context.request.host
     if not context.ruleset.content.opens_everything or context.is_excepted or is_address(host):
         return False
-    return not is_house_name(host)
+    return not is_local_name(host)

@@ -1,4 +1,4 @@
-"""Kinds of devices, and a guess from what a device is called and who made it. Pure.
+"""Kinds of devices, and a guess from a device's name and vendor. Pure.
 
 A kind changes how pages show a device, and no rule.
 """

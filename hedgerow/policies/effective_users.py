@@ -196,7 +196,7 @@ def judges_pictures(policy: Policy) -> bool:
 
 
 def _chosen_by_all(several: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Return the items that every restriction leaves open. If they have none in common, one that no video is."""
+    """Return the items that every restriction leaves open; if there is none, an item that no video matches."""
     if not several:
         return None
     return tuple(each for each in several[0] if all(each in other for other in several)) or ("nothing",)

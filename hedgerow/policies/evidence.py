@@ -1,4 +1,4 @@
-"""Evidence about a device: how surely it is recognised, the grade that each use requires, and the protections it uses. Pure.
+"""Evidence about a device: the grade of its recognition, the grade that each use requires, and the protections it uses. Pure.
 
 Weak evidence may only restrict: any device can take a host name, and whoever learns a client id can use it.
 """

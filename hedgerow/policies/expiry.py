@@ -58,7 +58,7 @@ WARN_MINUTES = (15, 5)
 
 @dataclass(frozen=True, slots=True)
 class UpcomingEnd:
-    """`minutes` left for `whose` (a person or a device): of wall-clock time, or of use if `reason` is BUDGET.
+    """The end of time for `whose` (a person or a device) in `minutes`: of wall-clock time, or of use if `reason` is BUDGET.
 
     `what` names the schedule, or the budget's subject (`category:NAME`, `service:NAME`; empty for all use). `at` is the instant (seconds
     since the epoch) of the end; None for minutes of use that nobody spends now.

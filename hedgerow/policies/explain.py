@@ -270,7 +270,7 @@ class _StepSentences:
         if found is None:
             is_known = host in recogniser.well_known
             return "well known, so its name is not judged" if is_known else "its name looks like nothing that is blocked"
-        parts = ", ".join(recogniser.telling_parts(host, found))
+        parts = ", ".join(recogniser.strongest_parts(host, found))
         looks = f"its name imitates {parts}" if found.imitated else f"its name looks like those of {found.category} sites: {parts}"
         sure = f"{looks} (confidence {found.confidence} %; nobody has checked it)"
         if decision is None:

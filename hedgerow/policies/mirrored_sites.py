@@ -95,7 +95,7 @@ _NUMBERS = tuple(map(str, range(256)))
 
 def _addresses_in(host: str) -> set[bytes]:
     """Return the addresses that a name spells: four numbers, in either order as provider's names have them, eight hex digits, or IPv6."""
-    found = {bytes(order) for quad in _quads(host) for order in (quad, quad[::-1])}
+    found = {bytes(order) for quad in _ipv4_candidates(host) for order in (quad, quad[::-1])}
     found |= {bytes.fromhex(digits) for digits in _HEX.findall(host)}
     for label in host.split("."):
         for text in _SIX.findall(label):
@@ -105,7 +105,7 @@ def _addresses_in(host: str) -> set[bytes]:
     return found
 
 
-def _quads(host: str) -> Iterable[tuple[int, ...]]:
+def _ipv4_candidates(host: str) -> Iterable[tuple[int, ...]]:
     for match in _QUAD.finditer(host):
         numbers = tuple(int(match[group]) for group in (1, 3, 4, 5))
         if max(numbers) < 256:

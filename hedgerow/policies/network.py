@@ -111,7 +111,7 @@ class Flow:
     begins_with_stun: bool = False
 
 
-_SHORTEST_HOUSE_PREFIX = {4: 8, 6: 8}
+_SHORTEST_LAN_PREFIX = {4: 8, 6: 8}
 """Shortest prefix, by IP version, of a network that one household or business can own."""
 
 LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
@@ -138,7 +138,7 @@ class UnopenedSeatAccess(StrEnum):
 class ListSelection(StrEnum):
     """The lists that are used in addition to those that the policy names."""
 
-    STARTER = "starter"  # those that ship with Hedgerow; nothing is fetched
+    STARTER = "starter"  # the lists that ship with Hedgerow; nothing is fetched
     RECOMMENDED = "recommended"  # also the public ones recommended for the profiles in use; the default
 
 
@@ -253,10 +253,10 @@ class NetworkSettings:
         return any(address in network for network in self.lan) and not (self.tunnel is not None and self.tunnel.has(address))
 
     @property
-    def house(self) -> tuple[IpNetwork, ...]:
+    def home_networks(self) -> tuple[IpNetwork, ...]:
         """Networks of `lan` that can belong to one household; a network of all addresses only says who is served.
 
-        >>> len(NetworkSettings(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).house)
+        >>> len(NetworkSettings(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).home_networks)
         1
         """
-        return tuple(each for each in self.lan if each.prefixlen >= _SHORTEST_HOUSE_PREFIX[each.version])
+        return tuple(each for each in self.lan if each.prefixlen >= _SHORTEST_LAN_PREFIX[each.version])

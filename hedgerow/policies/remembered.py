@@ -24,7 +24,7 @@ BY_PAGE = "hedgerow/pages"
 
 @dataclass(frozen=True, slots=True)
 class PageRecognised:
-    """An inspected page of `host` looked like one of `topic`. It says nothing about who opened it.
+    """An inspected page of `host` looked like one of `topic`. It does not say who opened it.
 
     `page` tells the pages of a host apart. `is_labelled`: the page says so itself, by a label.
     """

@@ -235,7 +235,7 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
         *_host_name_only_devices(policy),
         *_short_client_ids(policy),
         *_overlaps(policy),
-        *_open_anyway(policy),
+        *_schedules_without_effect(policy),
         *_few_lists(policy),
         *(_expiry_warning(expiring, now) for expiring in expiring_rules(policy) if expiring.is_notable(now)),
     )
@@ -273,7 +273,7 @@ def _overlaps(policy: Policy) -> Iterator[str]:
                 yield f"{where}: the rules of {inner.id} apply there"
 
 
-def _open_anyway(policy: Policy) -> Iterator[str]:
+def _schedules_without_effect(policy: Policy) -> Iterator[str]:
     """Warn of schedules that allow what nothing blocks at other times; they were probably meant to."""
     services = Services.load().by_id
     for person in policy.people.values():

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from hedgerow.blocklists.names import is_address, parse_host, parse_url, split_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
-from hedgerow.policies.text.suggestions import did_you_mean, meant_list, suggest
+from hedgerow.policies.text.suggestions import did_you_mean, guess_list, suggest
 
 ILLEGAL = "illegal"
 """The category that only exceptions in its own lists can open."""
@@ -38,8 +38,8 @@ def parse_target(
     if item[:1] in {"-", "+"}:
         raise ValueError(_begins_with_sign(item))
     if re.fullmatch(r"[\w -]+", item):
-        raise ValueError(f"unknown name '{item}': no service, category or domain.{_meant_hint(item, [*services, *categories, *others])}")
-    if several := meant_list(item, {*services, *categories, *others}.__contains__):
+        raise ValueError(f"unknown name '{item}': no service, category or domain.{_hint_for(item, [*services, *categories, *others])}")
+    if several := guess_list(item, {*services, *categories, *others}.__contains__):
         raise ValueError(f"'{item}' is not one name.{did_you_mean(several)}")
     location = re.sub(r"^[a-z][a-z+.-]*://", "", item, flags=re.IGNORECASE)
     host_text, slash, path = location.partition("/")
@@ -71,7 +71,7 @@ def _begins_with_sign(item: str) -> str:
     return f"'{item}': {item[0]} before a name is only for profiles that extend another. Here, {instead}"
 
 
-def _meant_hint(item: str, known: list[str]) -> str:
+def _hint_for(item: str, known: list[str]) -> str:
     """Return a suggestion for an unknown name, or how to write a site."""
     if limited := re.fullmatch(r"(.+?)\s+until\s+(.+)", item):
         return did_you_mean(f"{{what: {limited[1]}, until: {limited[2]}}}")
@@ -80,7 +80,7 @@ def _meant_hint(item: str, known: list[str]) -> str:
         if meant or "." in timed[1]:
             example = f'schedules: {{{meant or "site"}: {{only: {meant or timed[1]}, when: {{weekend: "10:00-12:00"}}}}}}'
             return f" Use a schedule, such as {example}"
-    several = meant_list(item, set(known).__contains__)
+    several = guess_list(item, set(known).__contains__)
     return did_you_mean(several) or suggest(item, known) or " Write a site as its domain, such as example.org."
 
 

@@ -1,4 +1,4 @@
-"""Hosts that nobody knows: neither a list, nor a service, nor the names that come with Hedgerow. Pure.
+"""Unknown hosts: those in no list, of no service, and not among the names that ship with Hedgerow. Pure.
 
 Anybody can set up a tunnel under such a name. Its certificate is all that a filter without the CA can look at, so the gate does, once.
 
@@ -61,25 +61,25 @@ def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
             assert_never(other)
 
 
-HOUSE_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
-HOUSE_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
-"""Names of machines in the house (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
+LOCAL_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
+LOCAL_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
+"""Suffixes of names in the local network (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
 
 
-def is_house_name(host: str) -> bool:
-    """Return whether a name is that of a machine in the house."""
-    return host.rpartition(".")[2] in HOUSE_SUFFIXES or is_beneath(host, HOUSE_DOMAINS)
+def is_local_name(host: str) -> bool:
+    """Return whether a name is that of a machine in the local network."""
+    return host.rpartition(".")[2] in LOCAL_SUFFIXES or is_beneath(host, LOCAL_DOMAINS)
 
 
 def may_be_remembered(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
     """Return whether a host may be remembered for its pages: one that nobody knows, and under which others have no sites."""
-    if is_house_name(host) or is_public_suffix(host) or is_institution(host) or host in Recogniser.load().well_known:
+    if is_local_name(host) or is_public_suffix(host) or is_institution(host) or host in Recogniser.load().well_known:
         return False
     return is_unknown(facts, catalogue, host)
 
 
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
-    """As `is_unknown`, with a ruleset's facts."""
+    """Return whether nothing is known of a host, by the facts of a ruleset; see `is_unknown`."""
     return is_unknown(ruleset.host_facts, catalogue, host)
 
 
@@ -105,12 +105,12 @@ def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: in
 
 def is_worth_noting(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
     """Return whether it matters when this network first asked for a host: it is one of the internet, and nobody knows it."""
-    if not can_be_new(host) or not is_judged(host) or is_house_name(host) or host in Recogniser.load().well_known:
+    if not can_be_new(host) or not is_judged(host) or is_local_name(host) or host in Recogniser.load().well_known:
         return False
     return is_unlisted(ruleset, catalogue, host)
 
 
-def new_here(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:
+def blocked_as_new(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:
     """Return the block of a site that is new to this network and that nobody else knows either, if new sites are closed."""
     rule, sites = ruleset.rules.categories.get(NEW_DOMAINS), ruleset.sites
     if rule is None or rule.allow or sites is None or not sites.is_new(host) or not is_worth_noting(ruleset, catalogue, host):

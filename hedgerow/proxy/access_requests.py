@@ -62,7 +62,7 @@ class BlockPageRequest:
 
 
 class AccessRequestHandler:
-    """Answers the forms. `policy` returns the policy in force, since an answer may wait for the next one. `key` signs tickets."""
+    """The handler of the forms. `policy` returns the policy in force, since an answer may wait for the next one. `key` signs tickets."""
 
     def __init__(self, policy: Callable[[], ProxyPolicy], key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
         self._policy = policy

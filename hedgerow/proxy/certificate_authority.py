@@ -30,7 +30,7 @@ _SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow s
 
 
 class CertificateAuthorityError(Exception):
-    """The stored authority cannot be used: its file was changed by hand, or others can read it."""
+    """A stored authority that cannot be used: its file was changed by hand, or others can read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ _UUID_NAMESPACE = "6f1d1c0e-5a0b-4e0f-9b57-0c1d6a1e7b21"
 
 
 class CertificateFormat(StrEnum):
-    """`PEM` for Linux, Firefox and Chromium; `DER` for Android and Windows; `MOBILECONFIG` for iOS, iPadOS and macOS."""
+    """Formats of the certificate: `PEM` for Linux, Firefox and Chromium; `DER` for Android and Windows; `MOBILECONFIG` for Apple."""
 
     PEM = "pem"
     DER = "der"

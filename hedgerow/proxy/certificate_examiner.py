@@ -33,7 +33,7 @@ _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62
 
 
 class CertificateExaminer:
-    """Examines servers, each once at a time. `authorities` is a file of CAs to trust in addition to the usual ones.
+    """Examiner of servers, each once at a time. `authorities` is a file of CAs to trust in addition to the usual ones.
 
     Only public addresses are examined, unless `also_private`: machines of the local network have certificates of their own.
     """

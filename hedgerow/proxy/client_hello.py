@@ -57,7 +57,7 @@ def looks_like_tls(data: bytes) -> bool | None:
 
 
 class ProtocolDetector:
-    """Collects a client's first bytes until they tell TLS from anything else."""
+    """Detection of TLS by a client's first bytes, which are collected until they suffice."""
 
     __slots__ = ("_data",)
 
@@ -72,7 +72,7 @@ class ProtocolDetector:
 
 
 class HelloReader:
-    """Collects records until the ClientHello is complete. The work is linear in the bytes, however small the pieces."""
+    """Reader of records until the ClientHello is complete. The work is linear in the bytes, however small the pieces."""
 
     __slots__ = ("_message", "_records")
 

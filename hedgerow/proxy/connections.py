@@ -37,7 +37,7 @@ class ByteCounted(Hashable, Protocol):
 
 
 class BusyTracker[T: ByteCounted]:
-    """Finds busy connections by the bytes that each had moved when the minute began."""
+    """Detection of busy connections by the bytes that each had moved when the minute began."""
 
     def __init__(self) -> None:
         self._minute = 0

@@ -100,7 +100,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class HeadReader:
-    """Collects bytes until a head is complete. The work is linear in the bytes, however small the pieces.
+    """Reader of a head: it collects bytes until the head is complete. The work is linear in the bytes, however small the pieces.
 
     `rest` holds the bytes after the head once `feed` has returned it.
     """

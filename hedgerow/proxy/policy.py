@@ -29,13 +29,13 @@ class DestinationGuard:
     """The destinations that may be dialled: the internet, and nothing of the local network unless the policy opens it.
 
     The proxy stands inside the network and acts for anybody, so without this it would be a way round every firewall rule. `reachable` are
-    networks that are open although private, and `ports` the destination ports that are served. `house` are the networks at home, which
-    may have public addresses too, as with IPv6 they mostly have. `own` returns this machine's addresses.
+    networks that are open although private, and `ports` the destination ports that are served. `home_networks` may have public addresses
+    too, as with IPv6 they mostly have. `own` returns this machine's addresses.
     """
 
     reachable: tuple[IpNetwork, ...] = ()
     ports: frozenset[int] = frozenset(WEB_PORTS)
-    house: tuple[IpNetwork, ...] = ()
+    home_networks: tuple[IpNetwork, ...] = ()
     own: Callable[[], frozenset[str]] = frozenset
     _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
@@ -61,7 +61,7 @@ class DestinationGuard:
 
     def _is_local(self, packed: bytes) -> bool:
         address = ip_address(packed)
-        return str(address) in self.own() or any(address in network for network in self.house)
+        return str(address) in self.own() or any(address in network for network in self.home_networks)
 
 
 class ResolvedHost(Protocol):
@@ -142,7 +142,7 @@ class ResolvedHostCache:
         self._known: dict[tuple[Ruleset, str], tuple[float, ResolvedHost]] = {}
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, now: float) -> ResolvedHost:
-        """As `ProxyPolicy.resolve`; `now` in seconds since the epoch."""
+        """Return the cached or a new answer of `ProxyPolicy.resolve`. `now` is in seconds since the epoch."""
         expires, known = self._known.get((ruleset, host), (0.0, None))
         if known is not None and now < expires:
             return known
@@ -163,7 +163,7 @@ class TunnelDecisionCache:
         self._known: dict[tuple[Ruleset, str, bool, str], Decision] = {}
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
-        """As `ProxyPolicy.decide` and then `apply_pass_through`, for the request of a tunnel."""
+        """Return the decision on a tunnel: that of `ProxyPolicy.decide`, adapted by `apply_pass_through`."""
         key = (ruleset, request.host, request.hides_host, request.flaw)
         decision = self._known.get(key)
         if decision is None:
@@ -172,7 +172,7 @@ class TunnelDecisionCache:
                 self._known.clear()
             self._known[key] = decision
         if decision.verdict is Verdict.INSPECT:
-            return self._policy.apply_pass_through(ruleset, request, decision)  # which may change at any time
+            return self._policy.apply_pass_through(ruleset, request, decision)  # not cached: it may change at any time
         return decision
 
 

@@ -1,4 +1,4 @@
-"""Sign-in to the proxy: a seat or a device says by name and password which one it is (Basic, RFC 7617).
+"""Sign-in to the proxy: a seat or a device identifies itself by name and password (Basic, RFC 7617).
 
 The policy file holds passwords as Argon2id hashes, and no log holds them at all. A check is expensive by design, so checks run in a thread,
 one at a time and in bounded number, and a success is cached for a while.
@@ -31,7 +31,7 @@ _MAX_ATTEMPTS, _ATTEMPT_SECONDS = 10, 300.0
 
 @dataclass(frozen=True, slots=True)
 class SignInRules:
-    """Which devices must sign in, and the Argon2id hash of each user's password."""
+    """The devices that must sign in, and the Argon2id hash of each user's password."""
 
     who: ProxySignIn = ProxySignIn.NEVER
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -48,7 +48,7 @@ class SignInRules:
 
 
 class ProxyAuthenticator:
-    """Checks credentials, which are the values of Proxy-Authorization fields, for one gate."""
+    """Check of credentials (the values of Proxy-Authorization fields) for one gate."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -70,7 +70,7 @@ class _Client:
 
 
 class Signer:
-    """Serves inspectors on a listening socket. `authority` returns the CA in force; `is_reserved` recognises our own hosts.
+    """The server of inspectors on a listening socket. `authority` returns the CA in force; `is_reserved` recognises our own hosts.
 
     `serve` handles what is ready now, or within some seconds. Others may wait for more with `selector`.
     """

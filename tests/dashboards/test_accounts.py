@@ -8,8 +8,9 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 
-from hedgerow.dashboards.accounts import FREE_ATTEMPTS, SESSION_IDLE_S, SESSION_LIFETIME_S, AccessScope, Accounts, Role, SignInRefused
+from hedgerow.dashboards.accounts import SESSION_IDLE_S, SESSION_LIFETIME_S, AccessScope, Accounts, Role
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.passwords import FREE_ATTEMPTS, PasswordHashes, SignInRefused
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 
@@ -37,7 +38,7 @@ def engine(tmp_path):
 
 
 def made(engine, clock):
-    return Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    return Accounts(AccountStore(engine), clock, PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)))
 
 
 @pytest.fixture
@@ -109,8 +110,8 @@ def test_wrong_passwords_cause_growing_delays(clock, accounts):
     for _ in range(FREE_ATTEMPTS + 8):
         refused = refusal(accounts, "guess number one", address=CHILD)
         if refused.status == 429:
-            waits.append(accounts._tries[CHILD].next_at - clock.now)
-            clock.now = accounts._tries[CHILD].next_at
+            waits.append(accounts.delays.seconds_to_wait(CHILD))
+            clock.now += waits[-1]
             assert refusal(accounts, "guess number two", address=CHILD).status == 403
     assert waits[0] == 30
     assert waits == sorted(waits)
@@ -144,7 +145,7 @@ def test_the_right_password_is_refused_during_a_delay(clock, accounts):
 
 
 def test_an_unknown_name_takes_as_long_as_a_wrong_password(accounts):
-    slow = Accounts(accounts.store, accounts.clock, PasswordHasher(time_cost=2, memory_cost=8192, parallelism=1))
+    slow = Accounts(accounts.store, accounts.clock, PasswordHashes(PasswordHasher(time_cost=2, memory_cost=8192, parallelism=1)))
     asyncio.run(slow.set_password("ana", GOOD))
     times: dict[str, list[float]] = {}
     for name in ("ana", "nobody") * 3:
@@ -216,7 +217,7 @@ def test_a_token_expires(engine, clock, accounts):
     assert accounts.principal_of_token(token).name == "token terraform"
     (row,) = accounts.tokens()
     assert row.expires_at == row.created_at + 30 * 86400
-    later = Accounts(accounts.store, lambda: row.expires_at, accounts.hasher)
+    later = Accounts(accounts.store, lambda: row.expires_at, accounts.passwords)
     assert later.principal_of_token(token) is None
 
 
@@ -261,7 +262,7 @@ def test_names_of_before_that_differ_by_case_only_stay_apart(engine, clock, acco
 
 
 def test_wrong_passwords_count_for_all_addresses_of_a_device(accounts):
-    accounts.device_at = {f"192.168.1.{number}": "tom-laptop" for number in range(100, 200)}.get
+    accounts.delays.device_at = {f"192.168.1.{number}": "tom-laptop" for number in range(100, 200)}.get
     tried = [refusal(accounts, "wrong", address=f"192.168.1.{number}").status for number in range(100, 160)]
     assert tried == [403] * FREE_ATTEMPTS + [429] * (60 - FREE_ATTEMPTS)
     assert sign_in(accounts, address=PHONE), "another device"

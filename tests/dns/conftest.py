@@ -14,9 +14,9 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server import udp
+from hedgerow.dns.server.admission import Admit
 from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.dns.server.reports import Client
-from hedgerow.dns.server.responder import Admit
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset

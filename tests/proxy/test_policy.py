@@ -63,7 +63,7 @@ LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
     ],
 )
 def test_addresses(address: str, allowed: bool) -> None:
-    guard = DestinationGuard(house=LAN, own=lambda: frozenset({"8.8.8.8"}))
+    guard = DestinationGuard(home_networks=LAN, own=lambda: frozenset({"8.8.8.8"}))
     assert guard.allows(address) is allowed
     assert guard.allows(address) is allowed  # the second time from memory
 
@@ -82,7 +82,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_reachable_address_is_open_in_every_notation() -> None:
-    guard = DestinationGuard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), house=LAN)
+    guard = DestinationGuard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), home_networks=LAN)
     for address, allowed in (("192.168.1.20", True), ("::ffff:192.168.1.20", True), ("192.168.1.21", False), ("2a00:1450:4001::5", True)):
         assert guard.allows(address) is allowed
     assert not guard.allows("2002:c0a8:114::"), "6to4 leads elsewhere first"

@@ -1,1 +1,1 @@
-"""The commands of `hedgerow`, one module a topic. `hedgerow.app.cli` puts them together."""
+"""The commands of `hedgerow`, one module per topic. `hedgerow.app.cli` puts them together."""

@@ -131,11 +131,11 @@ def up(
             web=chosen["web"],
         )
         kept = KeptSockets.from_systemd()
-        settings, _lock = prepare_run(settings, kept)  # which this process holds until its end
+        settings, _lock = prepare_run(settings, kept)  # this process holds the lock until its end
         sockets = open_sockets(settings, kept)
         kept.close()
     except (StartError, ValueError) as error:
-        zygote[1].close()  # at which it ends
+        zygote[1].close()  # the zygote ends when its socket closes
         fail(str(error))
     prepare_process(settings.state)
     sys.exit(supervise(settings, sockets, zygote))

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.control import InvalidInput, Spared
+from hedgerow.dashboards.control import InvalidInput, PauseExemption
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
@@ -23,11 +23,11 @@ from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
 
-_NOBODY = Spared()
+_NOBODY = PauseExemption()
 
 
 class AccessControl:
-    """Changes what people may access. Each change is written to the journal and published. `mac_of` returns the MAC of an IP address."""
+    """Changes of what people may access. Each one is written to the journal and published. `mac_of` returns the MAC of an IP address."""
 
     def __init__(self, publisher: SnapshotPublisher, mac_of: Callable[[str], str | None] = lambda _address: None) -> None:
         self._publisher, self._mac_of = publisher, mac_of
@@ -79,7 +79,8 @@ class AccessControl:
         await self._publisher.put_in_force()
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY,
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None,
+        spared: PauseExemption = _NOBODY,
         kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         self.check_target(device, person)

@@ -25,7 +25,7 @@ FRESH_S = 180.0
 
 
 class BudgetTracker:
-    """Counts minutes of use by account and subject. The constructor and `save` access the disk; the other methods do not."""
+    """Minutes of use by account and subject. The constructor and `save` access the disk; the other methods do not."""
 
     def __init__(self, store: UsageStore, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock, self._steady = store, clock, steady
@@ -115,7 +115,7 @@ ENDING_EVENT = "ending"
 
 
 class EndingNotifier:
-    """Emits an event some minutes before a person's time ends. Only people who were active lately are warned."""
+    """Events some minutes before a person's time ends. Only people who were active lately are warned."""
 
     def __init__(
         self,

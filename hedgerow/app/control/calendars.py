@@ -32,7 +32,7 @@ DOWNLOAD_TIMEOUT_S = 30.0
 
 
 class CalendarUpdater:
-    """Keeps copies of the policy's calendars in `folder`. `urls` returns those of the policy in force."""
+    """Copies of the policy's calendars in `folder`, kept up to date. `urls` returns those of the policy in force."""
 
     def __init__(self, folder: Path, urls: Callable[[], Sequence[str]]) -> None:
         self._folder, self._urls = folder, urls

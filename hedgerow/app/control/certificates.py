@@ -117,7 +117,7 @@ DNS_CHECK_INTERVAL_S = 2.0
 
 
 class DnsCertificateIssuer:
-    """Issues `settings.dns_certificate` if encrypted DNS is served and the policy names no files of its own."""
+    """The issuer of `settings.dns_certificate`, if encrypted DNS is served and the policy names no files of its own."""
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
         self._settings, self._network = settings, network

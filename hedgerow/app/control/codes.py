@@ -33,7 +33,7 @@ _DURATION_TEXT = {"hour": "an hour", "today": "today", "good": "good"}
 
 
 class CodeService:
-    """Implements `dashboards.api.codes.CodeControl` over the snapshot in force."""
+    """The implementation of `dashboards.api.codes.CodeControl` over the snapshot in force."""
 
     def __init__(self, publisher: SnapshotPublisher, web: WebControl, times: TimeService, recorder: Recorder, store: CodeStore) -> None:
         self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
@@ -160,7 +160,7 @@ CREDIT_DAYS = 90
 
 
 class VoucherService:
-    """Implements `dashboards.api.codes.VoucherControl`."""
+    """The implementation of `dashboards.api.codes.VoucherControl`."""
 
     def __init__(
         self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore, counter: CounterService

@@ -19,7 +19,7 @@ from hedgerow.policies.model import Device, Policy, Session
 
 
 class CounterService:
-    """Decides what may be done at the counter, and what it costs. `role_of` returns the role of a person, empty for others.
+    """The rules of the counter: what may be done there, and what it costs. `role_of` returns the role of a person, empty for others.
 
     `lock` is held from a check until its entry is written, so that two at once do not both pass a limit.
     """

@@ -29,7 +29,7 @@ CHECK_INTERVAL_S = 900.0
 
 
 class DailyBackups:
-    """`run` makes a backup when today's is missing. `on_damage` is called when the journal turns out to be damaged."""
+    """The daily backups of a state directory. `on_damage` is called when the journal turns out to be damaged."""
 
     def __init__(self, settings: Settings, policy: Callable[[], Path | None], on_damage: Callable[[], None]) -> None:
         self._settings, self._policy, self._on_damage = settings, policy, on_damage

@@ -35,7 +35,7 @@ type LeaseFiles = Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]]
 
 
 class DeviceDiscovery:
-    """Finds the devices of the network and their host names by scanning every few seconds.
+    """A scan, every few seconds, for the devices of the network and their host names.
 
     `view` returns the snapshot in force, None during start-up. `update_names` receives the devices' host names by MAC and IP address.
     """

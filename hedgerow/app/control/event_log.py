@@ -168,7 +168,7 @@ class _Collector:
 
 
 class EventLog:
-    """Copies recorded messages to the targets of the policy in force. `add` may be called from any thread."""
+    """Copies of recorded messages for the targets of the policy in force. `add` may be called from any thread."""
 
     def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics) -> None:
         self._targets, self._metrics = targets, metrics

@@ -128,7 +128,7 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
         config.allow_ssh,
         config.any_destination,
         network.flows,
-        tuple(dict.fromkeys((*LOCAL_NETWORKS, *network.house))),
+        tuple(dict.fromkeys((*LOCAL_NETWORKS, *network.home_networks))),
         network.tunnel.subnets if network.tunnel is not None else (),
     )
 
@@ -140,7 +140,7 @@ def device_states_of(view: LoadedSnapshot, now: float) -> DeviceStates:
 
 
 class GatewayController:
-    """Keeps the table in place and up to date. `view` returns the snapshot in force, None during start-up.
+    """The controller that keeps the table in place and up to date. `view` returns the snapshot in force, None during start-up.
 
     `restore` is called after anybody but `writer` has changed a table, and writes the admitted destinations again.
     """

@@ -26,7 +26,7 @@ CHECK_INTERVAL_S = 1.0
 
 
 class WorkerMonitor:
-    """Counts restarts of workers, and reports which of them serve."""
+    """The restarts of workers, and the list of those that serve."""
 
     def __init__(self, file: Path, metrics: Metrics, recorder: Recorder) -> None:
         self._file, self._metrics, self._recorder = file, metrics, recorder
@@ -77,7 +77,7 @@ def _memory_by_role(rows: Iterable[WorkerRow]) -> dict[tuple[str, ...], float]:
 
 
 class SnapshotRepair:
-    """`run` writes the snapshot again whenever the disk does not have it as it was written, and does what `suspect` asked for."""
+    """Repair of the snapshot whenever the disk does not have it as it was written, and of lists that are suspected of damage."""
 
     def __init__(self, publisher: SnapshotPublisher) -> None:
         self._publisher = publisher

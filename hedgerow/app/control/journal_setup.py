@@ -135,7 +135,7 @@ def prepare_journal(path: Path) -> bool:
 
 
 class JournalWatch:
-    """Ends control once the journal turns out to be damaged; the next process recovers it."""
+    """A watch that ends control once the journal turns out to be damaged; the next process recovers it."""
 
     def __init__(self, path: Path, is_damaged: Callable[[], bool]) -> None:
         self._path, self._is_damaged = path, is_damaged

@@ -60,7 +60,7 @@ COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
 PAUSE_JITTER = 0.25
 """Part of a pause that is left to chance, so that many installations do not come back in the same second."""
 DEAD_AFTER_S = 7 * 86400.0
-"""A list whose server has not sent it for so long counts as dead."""
+"""Seconds without a successful download after which a list counts as dead."""
 MANY_FAILURES = 3
 """Failures that are logged one by one; more become one line, and `hedgerow lists status` shows them all."""
 REFRESH_FRACTION = 0.75
@@ -86,7 +86,7 @@ class _Failure:
         return float(longest * (1 - PAUSE_JITTER * self.luck))
 
 
-def _lasting(failure: _Failure | None, copy: CopyStatus) -> _Failure | None:
+def _current_failure(failure: _Failure | None, copy: CopyStatus) -> _Failure | None:
     """Return a list's failure, unless another process, that of `hedgerow lists update`, has fetched the list since."""
     return None if failure and copy.checked and copy.checked > failure.when else failure
 
@@ -101,7 +101,7 @@ class ListProgress:
 
 
 class ListUpdater:
-    """Fetches and compiles lists. `generation` is the directory in force, None until the first one exists; `versions` are its lists.
+    """The lists of the policy, fetched and compiled when due. `generation` is the directory in force, None until one exists.
 
     With `progress` it works in this process instead of a subprocess, which `zygote` forks if possible. With `one_job` it never compiles and
     fetches at the same time, which saves memory, but a slow server then delays the use of other lists.
@@ -214,7 +214,7 @@ class ListUpdater:
 
     def _note_failure(self, source: Source, problem: Problem, luck: float) -> bool:
         """Remember a failure. Returns False if the list failed before too and nothing new is held back."""
-        before = _lasting(self._failed.get(source), self._copies.status(source))
+        before = _current_failure(self._failed.get(source), self._copies.status(source))
         self._failed[source] = _Failure(time.monotonic(), time.time(), before.times + 1 if before else 1, problem, luck)
         is_held = bool(self._copies.status(source).held)
         return before is None or (is_held and before.problem.message != problem.message)
@@ -239,7 +239,7 @@ class ListUpdater:
 
     def _is_due(self, source: Source, bound: float) -> bool:
         copy = self._copies.status(source)
-        if (failure := _lasting(self._failed.get(source), copy)) and not copy.held:
+        if (failure := _current_failure(self._failed.get(source), copy)) and not copy.held:
             return time.monotonic() - failure.at > failure.pause(bound)
         every = min(FETCH_INTERVAL_S, REFRESH_FRACTION * source.refresh) if source.refresh else FETCH_INTERVAL_S
         return copy.checked is None or time.time() - copy.checked > every
@@ -255,7 +255,7 @@ class ListUpdater:
         copy = self._copies.status(source)
         if copy.held:
             return f"held back: {copy.held} (to use it: `hedgerow lists accept '{source.name}'`)"
-        failed = failure.problem.message if (failure := _lasting(self._failed.get(source), copy)) else ""
+        failed = failure.problem.message if (failure := _current_failure(self._failed.get(source), copy)) else ""
         if (seconds := self._copies.failing_for(source)) > DEAD_AFTER_S:
             return f"its server has not sent it for {seconds / 86400:.0f} days{failed and ': '}{failed}"
         age = self._copies.age(source)

@@ -52,7 +52,7 @@ _QUEUED = 100  # messages that wait; a broker that brings more loses them
 
 
 class MqttBridge:
-    """Serves one broker, as long as the policy names one."""
+    """The connection to one broker, as long as the policy names one."""
 
     def __init__(
         self, control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path
@@ -175,14 +175,14 @@ class MqttBridge:
             return
         command = self._topics(broker).command(str(received.topic), payload)
         try:
-            if command is None or not await self._obey(command, broker):
+            if command is None or not await self._carry_out(command, broker):
                 log.warning("Home Assistant's broker brought something that is no command: %s", str(received.topic)[:100])
         except InvalidInput as error:
             log.warning("Home Assistant wants something that can't be done: %s", error)
         except Exception:
             log.exception("A command of Home Assistant failed")
 
-    async def _obey(self, command: Command, broker: Broker) -> bool:
+    async def _carry_out(self, command: Command, broker: Broker) -> bool:
         """Do what a command wants. Returns False if there is no such command, or none within the broker's rights. Raises `InvalidInput`."""
         child, control = command.child, self._control
         if broker.may is BrokerRights.READ:

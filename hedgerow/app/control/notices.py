@@ -130,7 +130,7 @@ def _new(device: DeviceSeen, policy: Policy, likely: FindLikely) -> LocalizedTex
     profile = policy.profiles.get(device.profile)
     title = profile.title if profile is not None else device.profile
 
-    def say(reader: Language) -> str:
+    def text(reader: Language) -> str:
         name = device.name or reader.gettext("a device without a name")
         text = message("New on the network: %(name)s at %(address)s. It follows the rules of %(profile)s.")
         parts = [reader.gettext(text, name=name, address=device.address, profile=reader.gettext(title))]
@@ -138,7 +138,7 @@ def _new(device: DeviceSeen, policy: Policy, likely: FindLikely) -> LocalizedTex
             parts.append(reader.gettext(message("It may be %(device)s, with a new address."), device=known[0]))
         return " ".join([*parts, reader.gettext(message("Say with one tap on the page Today whose it is."))])
 
-    return say
+    return text
 
 
 def status_notices(status: Status, now: float) -> Iterator[Notice]:

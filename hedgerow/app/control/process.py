@@ -40,9 +40,9 @@ from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
 from hedgerow.app.control.web import WebControl
-from hedgerow.app.control.worker_files import ResolvConfCopy
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.ipc import InheritedSockets, StartProblem
+from hedgerow.app.resolv_conf import ResolvConfCopy
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
@@ -87,7 +87,7 @@ LOAD_PAGES_AFTER_S = 20.0
 
 
 class ControlProcess:
-    """Composes the parts of control; `run` serves until cancelled."""
+    """The parts of control, composed; `run` serves until cancelled."""
 
     def __init__(self, settings: Settings, sockets: InheritedSockets) -> None:
         self.settings = settings
@@ -210,7 +210,7 @@ class ControlProcess:
         before = self._publisher.policy
         good = await self._publisher.policy_file.reload()
         if good and (names := renamed_devices(before, self._publisher.policy)):
-            is_swapped = bool(names.keys() & set(names.values()))  # which another node has done already, and would be undone
+            is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
             await _follow_names(self.recorder if not (is_swapped and self.shared.is_taking_over) else None, self._publisher.budgets, names)
         self.shared.request()
         self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
@@ -274,7 +274,7 @@ class ControlProcess:
                         self.metrics.add(name, labels, value)
                     case GaugeLevel(name, _, value) if name == SNAPSHOT_LEVEL:
                         self._publisher.applied.note(delivery.worker, int(value))
-                        if not value:  # that of last resort
+                        if not value:  # the snapshot of last resort
                             self._repair.suspect()
                     case GaugeLevel(name, (key, what), value) if name == TUNNEL_LEVEL:
                         self.tunnel.note(key, what, value)
@@ -317,17 +317,18 @@ class ControlProcess:
 
     def _load_app(self) -> ASGIApp:
         """Return the web application, ready for its first request. It is imported here, since it may not be needed for long."""
-        from hedgerow.dashboards.app import AppDependencies, create_app
+        from hedgerow.dashboards.app import create_app
+        from hedgerow.dashboards.pages.context import PageContext
 
         services = (self.time, self.codes, self.vouchers, self.notices)
-        parts = AppDependencies(
-            *(self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services),
+        context = PageContext(
+            *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, *services),
             request_access=lambda asked: self._remember([asked]),
             sites=self.sites,
             tunnel=self.tunnel,
             statements=self.statements,
         )
-        app = create_app(parts)
+        app = create_app(context, self.metrics, self._token)
         app.state.warm()
         gc.freeze()  # it stays
         return app

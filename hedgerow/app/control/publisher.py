@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.control.sites_seen import SitesSeenFile
-from hedgerow.app.control.worker_files import AppliedSnapshots, SnapshotFiles
+from hedgerow.app.control.snapshot_delivery import AppliedSnapshots, SnapshotFiles
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, denial_key, identity_of
@@ -57,7 +57,7 @@ class LiveState:
 
 
 class SnapshotPublisher:
-    """Holds all parts of a snapshot. `view` is the one in force, None before the first `publish`.
+    """All parts of a snapshot, and its publication. `view` is the one in force, None before the first `publish`.
 
     `problem` says why the last one could not be written to the disk, until one is. `is_enforced` is False while it is not even in memory.
 
@@ -171,7 +171,7 @@ class SnapshotPublisher:
             log.warning("snapshot %d was damaged, removed or not saved before: it is on the disk again", self.view.snapshot.serial)
 
     async def publish_on_request(self) -> None:
-        """Runs until cancelled: for what `hear_names` and `count` find out, and for `request`."""
+        """Publish on request until cancelled: after changes that `update_host_names` and `count` find, and for `request`."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()

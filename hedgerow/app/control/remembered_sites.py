@@ -28,7 +28,7 @@ MAX_CANDIDATES = 4096
 
 
 class SiteMemory:
-    """Implements `dashboards.control.SiteCorrections`.
+    """The implementation of `dashboards.control.SiteCorrections`.
 
     `is_unlisted` tells whether nothing is known of a host; `publish` asks for a snapshot.
     """

@@ -46,7 +46,7 @@ async def unresolved_hosts(open_upstreams: Callable[[], UpstreamPool], hosts: li
 
 
 class SafeSearchMonitor:
-    """Logs changes and records them as events of the journal."""
+    """A monitor of the safe names. Changes are logged and recorded as events of the journal."""
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings], record: Callable[[Sequence[SystemEvent]], None]) -> None:
         self._settings, self._network, self._record = settings, network, record

@@ -60,7 +60,7 @@ class SharedVersion:
 
 
 class SharedPolicy:
-    """Keeps the policy files and the newest version in step. `problem` says why they are not, empty while they are."""
+    """Synchronisation of the policy files with the newest version. `problem` says why they are not, empty while they are."""
 
     def __init__(self, state: Path, versions: PolicyVersions, editor: PolicyEditor, clock: Callable[[], float] = time.time) -> None:
         self._state, self._versions, self._editor, self._clock = state, versions, editor, clock

@@ -26,7 +26,7 @@ _SAVE_S = 3600.0
 
 
 class SitesSeenFile:
-    """Collects the sites that workers report, and writes them to a file in `folder`. `clock` returns seconds since the epoch."""
+    """The sites that workers report, collected and written to a file in `folder`. `clock` returns seconds since the epoch."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._file = folder / FILE_NAME

@@ -23,7 +23,7 @@ WAIT_S = 1.5
 
 
 class StoreFollower:
-    """`run` does nothing for a store that nobody else writes to."""
+    """The follower of a store. `run` does nothing for a store that nobody else writes to."""
 
     def __init__(self, store: Store, publisher: SnapshotPublisher, accounts: Accounts, policy: SharedPolicy) -> None:
         self._changes = store.dialect.changes(store.site)

@@ -17,7 +17,7 @@ from hedgerow.policies.time_model import Bonus
 
 
 class TimeService(SessionService):
-    """Implements `dashboards.api.time.TimeControl` over the snapshot in force."""
+    """The implementation of `dashboards.api.time.TimeControl` over the snapshot in force."""
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return tuple(

@@ -24,7 +24,7 @@ READ_INTERVAL_S = 5.0
 
 
 class TrafficMeter:
-    """Finds the devices that moved more than `MIN_BUSY_BYTES` in the running minute, from successive readings of the counters."""
+    """The devices that moved more than `MIN_BUSY_BYTES` in the running minute, from successive readings of the counters."""
 
     def __init__(self) -> None:
         self._before: TrafficCounters | None = None

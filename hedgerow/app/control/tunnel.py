@@ -24,7 +24,7 @@ WATCH_EVERY_S, OFF_S = 60.0, 3600.0
 
 
 class TunnelService:
-    """Implements `dashboards.control.TunnelControl`."""
+    """The implementation of `dashboards.control.TunnelControl`."""
 
     def __init__(self, settings: Settings, policy: Callable[[], Policy]) -> None:
         self._settings, self._policy = settings, policy
@@ -70,7 +70,7 @@ class TunnelService:
 
 
 class TunnelWatch:
-    """Sends a notice if a child's device is neither at home nor in its tunnel for an hour, at a time when it may use the internet."""
+    """Notices about a child's device that is neither at home nor in its tunnel for an hour, at a time when it may use the internet."""
 
     def __init__(
         self,

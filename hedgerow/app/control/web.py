@@ -97,7 +97,7 @@ def access_of(view: LoadedSnapshot, person: str, now: float) -> PersonAccess:
 
 
 class WebControl(EnforcedRules):
-    """Implements `dashboards.control.Control` over the snapshot in force."""
+    """The implementation of `dashboards.control.Control` over the snapshot in force."""
 
     def __init__(
         self,

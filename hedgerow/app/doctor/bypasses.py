@@ -1,4 +1,4 @@
-"""`hedgerow doctor DEVICE`: the known bypasses of the filter, and if they are closed to this device now.
+"""`hedgerow doctor DEVICE`: the known bypasses of the filter, and whether each is closed to this device now.
 
 Names are checked with the same `decide` that resolver and proxy use. Packets are up to the gateway, if it is in place. The page `/check`
 tries some of the bypasses from the device itself.

@@ -278,7 +278,7 @@ def check_tunnel(installation: Installation) -> Iterator[Finding]:
 
 
 def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
-    """Return if devices on the internet can reach the owner of these addresses, and the remedy, empty if nothing is to be done.
+    """Return whether devices on the internet can reach the owner of these addresses, and the remedy, empty if none is needed.
 
     >>> [describe_line([address])[0] for address in ("45.55.10.7", "100.64.3.9", "192.168.1.2")]
     ['the line has a public address', 'the line is behind carrier-grade NAT', 'another router is in front']

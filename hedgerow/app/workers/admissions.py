@@ -81,7 +81,7 @@ class DestinationAdmitter:
             self._remember_missed(request)
             self._count("missed")
             return True
-        timer = loop.call_later(HOLD_S if len(self._held) < _MAX_HELD else 0.0, self._give_up, request.number)
+        timer = loop.call_later(HOLD_S if len(self._held) < _MAX_HELD else 0.0, self._time_out, request.number)
         self._held[request.number] = _Held(destinations, now + request.seconds, done, timer)
         self._send(request)
         return False
@@ -115,7 +115,7 @@ class DestinationAdmitter:
             self._remember_missed(request)
         self._unanswered.clear()
         for number in list(self._held):
-            self._give_up(number)
+            self._time_out(number)
         self._on_change()
 
     def _send(self, request: AdmissionRequest) -> None:
@@ -155,7 +155,7 @@ class DestinationAdmitter:
         self._count("admitted" if is_admitted else "failed")
         held.done(is_admitted)
 
-    def _give_up(self, number: int) -> None:
+    def _time_out(self, number: int) -> None:
         held = self._held.pop(number, None)
         if held is not None:
             held.timer.cancel()

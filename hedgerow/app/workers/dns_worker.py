@@ -21,7 +21,7 @@ from hedgerow.policies.text.addresses import parse_client_address
 
 
 class DnsWorker:
-    """Connects a `Worker` to the resolver and its server."""
+    """A `Worker` with the resolver and its server."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

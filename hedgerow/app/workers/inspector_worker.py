@@ -47,7 +47,7 @@ def is_any_unreadable(files: Iterable[str]) -> bool:
         try:
             os.close(os.open(file, os.O_RDONLY))
         except PermissionError:
-            if os.access(file, os.R_OK):  # which the confinement does not change
+            if os.access(file, os.R_OK):  # permissions are as they were before the confinement
                 return True
         except OSError:
             continue

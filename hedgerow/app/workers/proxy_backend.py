@@ -33,7 +33,7 @@ def portal_url(network: NetworkSettings, settings: Settings) -> str:
 
 
 class ProxyBackend:
-    """Connects a `Worker` to the proxy."""
+    """A `Worker` with the policy and the resolver of the proxy."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -46,7 +46,7 @@ class ProxyBackend:
     def proxy_policy(self, view: LoadedSnapshot) -> ProxyPolicy:
         """Make the policy of the proxy from a snapshot."""
         network = view.policy.network
-        guard = DestinationGuard(network.reachable, frozenset(network.ports), network.house, self._own)
+        guard = DestinationGuard(network.reachable, frozenset(network.ports), network.home_networks, self._own)
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         conduct = view.policy.conduct.text if view.policy.conduct else ""
         page = BlockPage(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))

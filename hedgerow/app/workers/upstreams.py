@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import replace
 from ipaddress import ip_address
-from pathlib import Path
 
+from hedgerow.app.resolv_conf import system_resolv_conf
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
@@ -24,9 +23,6 @@ from hedgerow.policies.ruleset import can_block_or_rewrite, has_address_rules
 from hedgerow.proxy.own_pages import PAGES_NAME
 
 log = logging.getLogger("hedgerow.resolvers")
-
-# The second has the servers behind systemd-resolved's stub, in case the stub points to us.
-RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 CLOSE_GRACE_S = 5.0
 
@@ -183,20 +179,3 @@ def _upstream_settings(network: NetworkSettings) -> tuple[object, ...]:
     """The parts of a policy that determine the upstreams."""
     resolver = network.resolver
     return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records, resolver.client_subnet
-
-
-def system_resolv_conf(copy: Path | None = None) -> str:
-    """The text of all resolv.conf files. They change when the machine joins a network.
-
-    A confined process can't read a file that has replaced the one it knew; it gets the text of control's `copy`.
-    """
-    texts = []
-    for path in RESOLV_CONFS:
-        try:
-            texts.append(path.read_text(encoding="ascii", errors="replace"))
-        except PermissionError:
-            with contextlib.suppress(OSError):
-                return copy.read_text(encoding="utf-8") if copy is not None else ""
-        except OSError:
-            continue
-    return "\n".join(texts)

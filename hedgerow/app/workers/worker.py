@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from hedgerow.app.ipc import InheritedSockets
+from hedgerow.app.resolv_conf import system_resolv_conf
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
-from hedgerow.app.workers.upstreams import system_resolv_conf
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.journal.event_sender import EventSender
 from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, ProtectionSeen, SiteSeen, heartbeat
@@ -37,7 +37,7 @@ _LOOPBACK = ("127.", "::1")  # never in the neighbour table
 
 
 class SightingReporter:
-    """Sends each sighting on a change and every few minutes."""
+    """Reports of sightings, each on a change and every few minutes."""
 
     def __init__(self, send: Callable[[DeviceSeen | ProtectionSeen], None]) -> None:
         self._send = send
@@ -79,7 +79,7 @@ class SightingReporter:
 
 
 class SiteReporter:
-    """Sends each unknown site that anybody asks for, once per snapshot, without the device."""
+    """Reports of unknown sites that anybody asks for, each once per snapshot, without the device."""
 
     def __init__(self, send: Callable[[SiteSeen], None]) -> None:
         self._send = send

@@ -112,7 +112,7 @@ class LookAlikes:
         for start in range(len(label) - 3):
             for name in self._starts.get(label[start : start + 4], ()):
                 if label.startswith(name, start):
-                    words = [*_lures(label[:start]), *_lures(label[start + len(name) :])]
+                    words = [*_phishing_words(label[:start]), *_phishing_words(label[start + len(name) :])]
                     if None not in words and not _FILLERS.issuperset(words):
                         return name
         return None
@@ -143,7 +143,7 @@ def _misspellings(name: str) -> Iterator[str]:
             yield name[:n] + name[n + 1 :]
 
 
-def _lures(text: str) -> list[str | None]:
+def _phishing_words(text: str) -> list[str | None]:
     """Return the words of a text that consists of words of phishers, digits and hyphens; None among them for anything else."""
     words: list[str | None] = []
     rest = text

@@ -15,7 +15,7 @@ import marisa_trie
 import msgspec
 
 from hedgerow.blocklists.generation import map_file
-from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_no_ground, judged_part, shape_of, text_of, without_ambiguous
+from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_no_ground, shape_of, site_part, text_of, without_ambiguous
 
 META_FILE, FEATURES_FILE, WEIGHTS_FILE, WELL_KNOWN_FILE = "model.json", "features.trie", "weights.bin", "well-known.bin"
 MIN_PIECE: Final = 3
@@ -83,11 +83,11 @@ class NameModel:
 
     def judge(self, host: str) -> Recognition | None:
         """Return the category that a canonical host name looks like; None for most names."""
-        found = self.judge_part(judged_part(host))
+        found = self.judge_part(site_part(host))
         return None if found is None or is_no_ground(host) else found
 
     def judge_part(self, part: str) -> Recognition | None:
-        """Return the category that the `judged_part` of a host looks like. Whether that is no ground is left to the caller."""
+        """Return the category that the `site_part` of a host looks like. The caller checks `is_no_ground`."""
         text = text_of(part)
         found = self._judge_text(text)
         if found is None or found.category != self.meta.categories[0]:
@@ -112,8 +112,8 @@ class NameModel:
         best = max(range(len(odds)), key=odds.__getitem__)
         return Recognition(self.meta.categories[best], math.floor(100 / (1 + math.exp(-odds[best]))))
 
-    def telling_parts(self, host: str, category: str) -> tuple[str, ...]:
-        """Return the parts of a name that speak most for a category, the strongest first."""
+    def strongest_parts(self, host: str, category: str) -> tuple[str, ...]:
+        """Return the parts of a name that weigh most for a category, the strongest first."""
         text, index = text_of(host), self.meta.categories.index(category)
         heat = [0.0] * len(text)
         for start in range(len(text) - MIN_PIECE + 1):

@@ -1,4 +1,4 @@
-"""Parts of host names: those that are judged, and those by which a name is no ground for a block. Pure."""
+"""Parts of host names: those that are judged, and those that rule out a block. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "
 """Labels under which names of countries are registered, whether the list of public suffixes says so or not."""
 
 
-def judged_part(host: str) -> str:
+def site_part(host: str) -> str:
     """Return the end of a host by which its site is judged: the registered domain, with the label before it unless that is a machine's.
 
     Hosts with the same one get the same text, and imitate the same name. Where more labels may count, it is the whole host.
 
-    >>> judged_part("cdn7.www.example.org"), judged_part("a.garden.example.org"), judged_part("www.example.co.uk")
+    >>> site_part("cdn7.www.example.org"), site_part("a.garden.example.org"), site_part("www.example.co.uk")
     ('example.org', 'garden.example.org', 'www.example.co.uk')
     """
     domain = short_domain(host)
@@ -87,7 +87,7 @@ def own_labels(host: str) -> list[str]:
 
 
 def is_no_ground(host: str) -> bool:
-    """Return whether a name is of a kind that harmless sites have too, and without an explicit part: it is no ground for a block.
+    """Return whether a name is of a kind that harmless sites have too, without an explicit part, so that it does not justify a block.
 
     >>> is_no_ground("gay-youth.org"), is_no_ground("gayporntube.com"), is_no_ground("garden.com"), is_no_ground("15880.com")
     (True, False, False, True)
@@ -99,7 +99,7 @@ def is_no_ground(host: str) -> bool:
     neutral = _NEUTRAL.sub("-", name)
     if "xn--" in name or _HELP.search(name + "."):
         return True
-    is_sensitive = neutral != name or _FIELDS.search(f".{name}.") or _is_code(labels) or not _has_telling_word(labels)
+    is_sensitive = neutral != name or _FIELDS.search(f".{name}.") or _is_code(labels) or not _has_indicative_word(labels)
     return bool(is_sensitive) and _EXPLICIT.search(neutral) is None
 
 
@@ -108,7 +108,7 @@ def _is_code(labels: list[str]) -> bool:
     return _CODE.fullmatch(labels[0]) is not None and (len(labels) < 3 or ".".join(labels[1:]) in load_public_suffixes().registries)
 
 
-def _has_telling_word(labels: list[str]) -> bool:
+def _has_indicative_word(labels: list[str]) -> bool:
     """Return whether something stands beside ambiguous words."""
     return any(len(_AMBIGUOUS.sub("", label).strip("-0123456789")) > 2 or not _AMBIGUOUS.search(label) for label in labels[:-1] or labels)
 
@@ -188,7 +188,7 @@ _AMBIGUOUS: Final = _any_of(r"""
     wom[ae]n (?<!pre)(?:teens(?!ex)|teen) loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
     (?:mid|mittel|neigh)sex (?:es|sus|wes|middle|unis)sex sext(?:ant|on|et)
 """)
-"""Words of ordinary sites too: alone they are no ground for a block."""
+"""Words that ordinary sites use too: alone they do not justify a block."""
 
 _CODE: Final = re.compile(r"[a-z\d]{1,4}|\d{1,6}|(?=.{5}$)[a-z]+\d[a-z]+")
 """A name of at most four characters, six digits, or five characters with a single digit: abbreviations, postcodes and telephone numbers."""

@@ -16,7 +16,7 @@ from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
 from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition
-from hedgerow.blocklists.recognition.name_parts import is_no_ground, judged_part
+from hedgerow.blocklists.recognition.name_parts import is_no_ground, site_part
 
 DATA = Path(__file__).parent / "data"
 _CACHED_SITES: Final = 16_384
@@ -64,7 +64,7 @@ _NOTHING: Final = _Findings(None, None)
 
 
 class Recogniser:
-    """Recognises hosts by their names. Findings are cached by site, since clients ask for many hosts of the same sites."""
+    """Recognition of hosts by their names. Findings are cached by site, since clients ask for many hosts of the same sites."""
 
     def __init__(self, folder: Path = DATA) -> None:
         self.model = NameModel(folder)
@@ -80,7 +80,7 @@ class Recogniser:
 
     def recognise(self, host: str) -> Recognition | None:
         """Return what a canonical host looks like by its name; None for most hosts."""
-        findings = self.findings(judged_part(host))
+        findings = self.findings(site_part(host))
         if findings is None:
             return None
         found = findings.look_alike or self._look_alikes.judge_front(host)
@@ -89,15 +89,15 @@ class Recogniser:
         return found if found is not None and is_judged(host) else None
 
     def _find(self, part: str) -> _Findings | None:
-        """Return the findings about the `judged_part` of a host; None if it is well known."""
+        """Return the findings about the `site_part` of a host; None if it is well known."""
         if part in self.well_known:
             return None
         look_alike, likeness = self._look_alikes.judge_site(part), self.model.judge_part(part)
         return _Findings(look_alike, likeness) if look_alike or likeness else _NOTHING
 
-    def telling_parts(self, host: str, found: Recognition) -> tuple[str, ...]:
+    def strongest_parts(self, host: str, found: Recognition) -> tuple[str, ...]:
         """Return the parts of a name that speak for a finding, or the well-known name that it imitates."""
-        return (found.imitated,) if found.imitated else self.model.telling_parts(host, found.category)
+        return (found.imitated,) if found.imitated else self.model.strongest_parts(host, found.category)
 
 
 def is_institution(host: str) -> bool:

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
-from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, SiteCorrections, Spared, Status, spared_by
+from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, PauseExemption, SiteCorrections, Status, pause_exemption
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
@@ -170,9 +170,9 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
         if target.everybody is not (target.device is None and target.person is None):
             raise InvalidInput("Name a person or a device, or set `everybody`.")
         ends = None if target.minutes is None else clock() + target.minutes * 60
-        spared = Spared(target.except_person, target.except_device)
-        if spared == Spared() and not (target.me_too or target.device or target.person):
-            spared = spared_by(control, actor, peer_address(request.scope))
+        spared = PauseExemption(target.except_person, target.except_device)
+        if spared == PauseExemption() and not (target.me_too or target.device or target.person):
+            spared = pause_exemption(control, actor, peer_address(request.scope))
         return await control.pause(actor, device=target.device, person=target.person, ends=ends, spared=spared, kind=target.kind)
 
     @api.serve("POST", "/resume", OPERATE, status_code=204)

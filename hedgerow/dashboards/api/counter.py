@@ -24,7 +24,7 @@ from hedgerow.policies.cafe import is_adult_kind
 
 @dataclass(frozen=True, slots=True)
 class StaffView:
-    """Somebody who works at the counter."""
+    """A member of the counter's staff."""
 
     name: str
     role: str
@@ -60,7 +60,7 @@ def add_counter_routes(
 
     @api.serve("GET", "/counter/report", OPERATE, READ)
     async def report(first: Day = None, last: Day = None, person: Person = None) -> ShiftReport:
-        """Return the same in numbers."""
+        """Return the totals of the counter for some days."""
         policy = control.policy()
         return shift_report(await entries_of(first, last, person), lambda kind: is_adult_kind(kind, policy.profiles))
 

@@ -46,7 +46,7 @@ class InvalidPolicy(InvalidInput):
 
 
 class PolicyEditor:
-    """Changes the policy files, one change at a time. There is one for a running Hedgerow, on its event loop."""
+    """The editor of the policy files. It makes one change at a time, and there is one for a running Hedgerow, on its event loop."""
 
     def __init__(self, path: Path, store: PolicyHistory, apply_policy: ApplyPolicy, clock: Callable[[], float] = time.time) -> None:
         """`path` is the main file. The first change creates it."""

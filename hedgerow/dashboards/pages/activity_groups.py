@@ -112,7 +112,7 @@ type _Home = tuple[str, str, Service | None]
 
 
 class _HomeLookup:
-    """Finds the group of a host in one walk through its domains: a week has many thousands of hosts."""
+    """Look-up of the group of a host, in one walk through its domains: a week has many thousands of hosts."""
 
     def __init__(self, own_names: frozenset[str]) -> None:
         facts, background = HostFactIndex.load(), background_hosts()

@@ -6,7 +6,8 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import time as system_time
 from typing import Any
 from unicodedata import normalize
 from urllib.parse import urlsplit
@@ -79,18 +80,15 @@ class NavEntry:
     is_extra: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PageContext:
-    """Everything that pages read and change."""
+    """Everything that the application reads and changes."""
 
     reader: JournalReader
     control: Control
     accounts: Accounts
     editor: PolicyEditor
     data_export: DataExport
-    clock: Callable[[], float]
-    renderer: Renderer
-    staff: Staff
     time: TimeControl | None = None
     codes: CodeControl | None = None
     vouchers: VoucherControl | None = None
@@ -99,6 +97,13 @@ class PageContext:
     sites: SiteCorrections | None = None
     tunnel: TunnelControl | None = None
     statements: StatementControl | None = None
+    clock: Callable[[], float] = system_time
+    renderer: Renderer = field(init=False)
+    staff: Staff = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.renderer = Renderer(self.control, self.clock)
+        self.staff = Staff(self.accounts, self.counter, self.control.policy, self.clock)
 
     @property
     def activity(self) -> ActivityReader:

@@ -99,7 +99,7 @@ class CounterPages(PageGroup):
 
     @get(f"{COUNTER_PATH}/seats", OPERATE, READ)
     async def seats(self, request: Request) -> Response:
-        """Return the tiles alone, for `live.js`."""
+        """Return only the tiles, for `live.js`."""
         kinds = kind_titles(self._context.policy(), language_of(request))
         return self._page(request, "counter_seats.html", tiles=await self._tiles(), kinds=kinds)
 
@@ -262,7 +262,7 @@ class ShiftPages(PageGroup):
 
     @post(f"{COUNTER_PATH}/leave", OPERATE)
     async def end_duty(self, request: Request) -> Response:
-        """Let nobody be on duty in this browser."""
+        """End the duty in this browser."""
         self._context.staff.leave(principal_of(request))
         return redirect_to(COUNTER_PATH)
 

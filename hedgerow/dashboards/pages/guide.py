@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.dashboards.accounts import check_account_name, check_password_strength
+from hedgerow.dashboards.accounts import check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
@@ -22,6 +22,7 @@ from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, prin
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.pages.sign_in import client_of, with_session
+from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import rules_text

@@ -71,7 +71,7 @@ class ListPages(PageGroup):
     async def correct_site(self, request: Request, host: FormText) -> Response:
         """Open a site that was remembered for its pages, for good."""
         if self._context.sites is not None:
-            with contextlib.suppress(NoSuchEntry):  # somebody else was faster, or its time is over
+            with contextlib.suppress(NoSuchEntry):  # removed by another person meanwhile, or expired
                 await self._context.sites.correct(host, principal_of(request).name)
         return redirect_to("/lists#sites")
 

@@ -38,7 +38,7 @@ type Parts = Mapping[str, object]
 
 
 class ChangeFeed:
-    """Compares the parts of the pages once per interval and tells each listener which of them changed.
+    """A comparison of the parts of the pages once per interval, which tells each listener the parts that changed.
 
     `look` returns a value for each part. It is called only while there are listeners. All on one event loop.
     """

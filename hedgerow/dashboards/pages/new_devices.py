@@ -11,7 +11,6 @@ from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import SignInRefused
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.devices import free_device_name, profile_device_edits, same_device_edits
 from hedgerow.dashboards.edits.household import find_person, name_device_edits
@@ -19,6 +18,7 @@ from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, unnamed_devices
+from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import DEVICES, MANAGE, OPERATE, get, post
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.journal.reader import DeviceRow

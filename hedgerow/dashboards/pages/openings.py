@@ -28,7 +28,7 @@ HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Something that a form opens, for `person`, for `device`, or for everybody without them."""
+    """The subject that a form opens, for `person`, for `device`, or for everybody without them."""
 
     subject: str
     person: str | None = None

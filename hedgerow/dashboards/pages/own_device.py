@@ -89,7 +89,7 @@ class OwnDevicePages(PageGroup):
     ) -> Response:
         """Ask for a site or a service."""
         view, context = self._device(request), self._context
-        host = meant_host(site)
+        host = parse_typed_host(site)
         asked = request_of(view, host, note, await context.control.explain(view.device, host), context.clock())
         if not self._ask_limit.allows(view.device, context.clock()):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
@@ -210,10 +210,10 @@ def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: Device
     )  # fmt: skip
 
 
-def meant_host(text: str) -> str:
+def parse_typed_host(text: str) -> str:
     """Return the host of a site, a URL or a service as people type it. Raises `InvalidInput`.
 
-    >>> meant_host("https://Scratch.mit.edu/ideas"), meant_host(" scratch.mit.edu "), meant_host("roblox")
+    >>> parse_typed_host("https://Scratch.mit.edu/ideas"), parse_typed_host(" scratch.mit.edu "), parse_typed_host("roblox")
     ('scratch.mit.edu', 'scratch.mit.edu', 'roblox.com')
     """
     text = " ".join(text.split())

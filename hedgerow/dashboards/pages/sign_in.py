@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from hedgerow.dashboards.accounts import SESSION_LIFETIME_S, SignInRefused
+from hedgerow.dashboards.accounts import SESSION_LIFETIME_S
 from hedgerow.dashboards.guard import SESSION_COOKIE, peer_address
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field, refusal_of
+from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import SIGN_IN, get, post
 
 type FormText = Annotated[str, Form(max_length=600)]

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import BudgetRow, Control, InvalidInput, Spared, spared_by
+from hedgerow.dashboards.control import BudgetRow, Control, InvalidInput, PauseExemption, pause_exemption
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
@@ -155,7 +155,7 @@ class TodayPages(PageGroup):
         name, control = principal_of(request).name, self._context.control
         ends = None if minutes is None else self._context.clock() + minutes * 60
         is_for_all = not (device or person or me_too)
-        spared = spared_by(control, name, peer_address(request.scope)) if is_for_all else Spared()
+        spared = pause_exemption(control, name, peer_address(request.scope)) if is_for_all else PauseExemption()
         await control.pause(name, device=device or None, person=person or None, ends=ends, spared=spared, kind=kind)
         return redirect_to(referring_page(request))
 

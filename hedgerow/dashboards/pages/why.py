@@ -56,7 +56,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class QuestionOwner:
     """The owner that a question is about: a person with devices, or a device alone. `is_private`: the log keeps no sites."""
 
     value: str
@@ -96,7 +96,7 @@ class WhyPages(PageGroup):
         subject, similar = _subject(target)
         verdicts = await self._verdicts(subject, whose) if subject is not None else ()
         shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts}
-        lately, others = await run_in_threadpool(self._lately, subject, whose) if subject is not None else ((), ())
+        lately, others = await run_in_threadpool(self._recent_blocks, subject, whose) if subject is not None else ((), ())
         may_open = any(_can_be_allowed(each.decision) for each in verdicts)
         return self._page(request, "why.html", lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared)
 
@@ -106,8 +106,8 @@ class WhyPages(PageGroup):
         owners = owners_of(context.policy(), await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES))
         return owners if not device or who in dict(owners) else [(who, device), *owners]
 
-    def _whose(self, text: str) -> Whose:
-        """Return who is meant by `person:NAME` or `device:ID`. Raises InvalidInput."""
+    def _whose(self, text: str) -> QuestionOwner:
+        """Return the owner that `person:NAME` or `device:ID` names. Raises InvalidInput."""
         kind, _, name = text.partition(":")
         policy = self._context.policy()
         if kind == "person":
@@ -116,14 +116,14 @@ class WhyPages(PageGroup):
             devices = tuple(each.id for each in policy.devices.values() if each.person == name)
             if not devices:
                 raise InvalidInput("%(name)s has no device yet. Assign one on the page of devices.", name=name)
-            return Whose(text, name, name, devices[:_DEVICES], _is_private(policy, policy.people[name]))
+            return QuestionOwner(text, name, name, devices[:_DEVICES], _is_private(policy, policy.people[name]))
         if kind != "device" or not name:
             raise InvalidInput("Choose a person or a device.")
         known = policy.devices.get(name)
         person = policy.people.get(known.person) if known is not None and known.person else None
-        return Whose(text, name, person.name if person else None, (name,), person is not None and _is_private(policy, person))
+        return QuestionOwner(text, name, person.name if person else None, (name,), person is not None and _is_private(policy, person))
 
-    async def _verdicts(self, subject: Subject, whose: Whose) -> tuple[Verdicts, ...]:
+    async def _verdicts(self, subject: Subject, whose: QuestionOwner) -> tuple[Verdicts, ...]:
         """Return the decisions on all addresses for all devices, equal ones together, blocks first."""
         same: dict[tuple[Decision, RequestKind], tuple[dict[str, None], dict[str, None]]] = {}
         for device in whose.devices:
@@ -136,7 +136,7 @@ class WhyPages(PageGroup):
         found = [Verdicts(decision, kind, tuple(hosts), tuple(devices)) for (decision, kind), (hosts, devices) in same.items()]
         return tuple(sorted(found, key=lambda each: each.decision.verdict is not Verdict.BLOCK))
 
-    def _lately(self, subject: Subject, whose: Whose) -> tuple[tuple[HostActivity, ...], tuple[HostActivity, ...]]:
+    def _recent_blocks(self, subject: Subject, whose: QuestionOwner) -> tuple[tuple[HostActivity, ...], tuple[HostActivity, ...]]:
         """Return what was blocked of the subject within a day, and what else was blocked just now: a page may need it."""
         if whose.is_private:
             return (), ()

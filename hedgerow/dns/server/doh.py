@@ -13,12 +13,13 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from hedgerow.dns import wire
+from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_path
 from hedgerow.dns.server.connections import ClientConnectionTable, StreamProtocol, affordable
 from hedgerow.dns.server.http2_codec import MAX_STREAMS, Http2Codec
 from hedgerow.dns.server.http_codec import MESSAGE_TYPE, DohRequest, Flood, Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_QUERY
-from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
+from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 
@@ -35,7 +36,7 @@ _PLAIN_PARAMETER: Final = re.compile(r"dns=([A-Za-z0-9_-]*)")
 
 
 class DohServer:
-    """Serves DoH on any number of sockets."""
+    """A server of DoH on any number of sockets."""
 
     def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
         self.frontend = frontend

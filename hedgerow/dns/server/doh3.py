@@ -12,11 +12,12 @@ from typing import Final
 import pylsqpack
 from aioquic.quic.events import StreamDataReceived
 
+from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.doh import min_ttl, read_query, refusal_fields
 from hedgerow.dns.server.doq import QuicDnsConnection, QuicServer
 from hedgerow.dns.server.http_codec import DohRequest, answer_fields
 from hedgerow.dns.server.quic import MAX_REQUEST_OCTETS, BoundedQuicConnection
-from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
+from hedgerow.dns.server.responder import DROPPED_METRIC
 
 _DATA, _HEADERS, _SETTINGS = 0x00, 0x01, 0x04
 _NOT_IN_REQUESTS: Final = frozenset((0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0D))  # section 7.2, and types of HTTP/2
@@ -137,7 +138,7 @@ def response(stream: int, status: int, fields: Sequence[tuple[str, str]], body: 
 
 
 class ControlReader:
-    """Reads the client's unidirectional streams. Of what they say, only the order of frames matters here. No sockets."""
+    """Reader of the client's unidirectional streams. Only the order of their frames matters here. No sockets."""
 
     def __init__(self) -> None:
         self._types: dict[int, int] = {}
@@ -145,7 +146,7 @@ class ControlReader:
         self._has_settings = False
 
     def feed(self, stream: int, data: bytes, *, ends: bool) -> None:
-        """Raises Http3Error."""
+        """Take the next bytes of a stream. Raises Http3Error."""
         buffer = self._buffers.setdefault(stream, bytearray())
         buffer += data
         if stream not in self._types:

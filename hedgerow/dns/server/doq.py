@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
 from hedgerow.dns import wire
+from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnectionTable
 from hedgerow.dns.server.quic import HTTP3, MAX_REQUEST_OCTETS, MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
-from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred
+from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate
 from hedgerow.frame_budget import ANSWER_TOKENS, FrameTokens
@@ -69,7 +70,7 @@ class QuicTls(ReloadableCertificate):
 
 
 class QuicServer:
-    """Serves DNS over QUIC, as connections of the type `protocol` do, on any number of sockets."""
+    """A server of DNS over QUIC on any number of sockets. `protocol` is the type of its connections."""
 
     def __init__(self, frontend: EncryptedFrontend, tls: QuicTls, protocol: type[QuicDnsConnection]) -> None:
         self.frontend = frontend

@@ -8,9 +8,10 @@ from typing import Final
 
 from hedgerow.dns.answer_policy import AnswerPolicy, Decide
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.server.admission import Admit
 from hedgerow.dns.server.clients import ClientLookup
 from hedgerow.dns.server.reports import Observe
-from hedgerow.dns.server.responder import Admit, Responder
+from hedgerow.dns.server.responder import Responder
 from hedgerow.dns.server.stream import StreamServer
 from hedgerow.dns.server.udp import UdpListener, open_udp_listener
 from hedgerow.dns.upstreams.pool import UpstreamPool

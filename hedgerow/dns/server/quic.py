@@ -93,8 +93,9 @@ class _ComputedLimit:
 
 
 class BoundedQuicConnection(QuicConnection):
-    """`server_name` is the SNI, once the ClientHello has come. `configuration` must allow `MAX_STREAM_OCTETS` per stream, or
-    `MAX_REQUEST_OCTETS` for HTTP/3.
+    """A bounded connection. `server_name` is the SNI, known with the ClientHello.
+
+    `configuration` must allow `MAX_STREAM_OCTETS` per stream, or `MAX_REQUEST_OCTETS` for HTTP/3.
 
     Once `is_released`, only `is_open` and `open_streams` may be asked.
     """
@@ -208,7 +209,7 @@ class QuicService(Protocol):
 
 
 class _DatagramSender(asyncio.DatagramTransport):
-    """Sends the datagrams of all connections of a socket. What does not fit into its buffer is lost, and QUIC sends it again."""
+    """Sender of the datagrams of all connections of a socket. Those that do not fit into its buffer are lost, and QUIC repeats them."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
@@ -222,7 +223,7 @@ class _DatagramSender(asyncio.DatagramTransport):
 
 
 class QuicListener:
-    """Receives the datagrams of all connections of one socket, and serves clients in turn. `close` closes the socket."""
+    """Receiver of the datagrams of all connections of one socket. It serves clients in turn. `close` closes the socket."""
 
     def __init__(self, sock: socket.socket, service: QuicService, turns: TurnScheduler) -> None:
         self._socket, self._service, self._turns = sock, service, turns

@@ -149,7 +149,7 @@ _ITEMS_PER_TURN: Final = 16  # before the loop looks at the sockets
 
 
 class FairQueue[T]:
-    """`work` handles one item. `on_rejected` is called for each item that finds no place."""
+    """Cache misses with one FIFO per client. `work` handles one item. `on_rejected` is called for each item that finds no place."""
 
     def __init__(self, work: Callable[[T], None], on_rejected: Callable[[], None]) -> None:
         self._work, self._on_rejected = work, on_rejected

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from enum import Enum, auto
 from typing import Final
 
 from hedgerow.dns import answers, wire
@@ -13,18 +11,17 @@ from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.metrics import Histogram
 from hedgerow.dns.resolver import Resolver, refresh
+from hedgerow.dns.server.admission import DEFERRED, Admit, AnswerAdmission, Deferred, MessageCallback
 from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.wire import Malformed
-from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
-from hedgerow.proxy_protocol import ProxyProtocolError, is_sender, parse_header
+from hedgerow.proxy_protocol import LoadBalancers
 
 log = logging.getLogger(__name__)
 
 DROPPED_METRIC: Final = "hedgerow_dns_dropped_total"
-MAX_ADMITTED: Final = 2048  # cached answers that are known to be admitted for one client
 MAX_PENDING: Final = 4096  # misses of one worker that wait for upstreams; further ones are dropped, and clients ask again
 SECONDS_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bounds of the histogram, as `dashboards.metrics` declares them."""
@@ -34,78 +31,6 @@ _HITS_METRIC: Final = ("hedgerow_dns_cache_hits_total",)
 _MISSES_METRIC: Final = ("hedgerow_dns_cache_misses_total",)
 
 type Counters = dict[tuple[str, ...], float]
-type MessageCallback = Callable[[bytes | None], None]
-type Admit = Callable[[bytes, tuple[bytes, ...], int, Callable[[bool], None]], bool]
-"""Have addresses, with their TTL, admitted for a source: True if they are, else the callback is called within a moment."""
-
-
-class Deferred(Enum):
-    """An answer that a callback will receive. None would mean that there is no answer."""
-
-    DEFERRED = auto()
-
-
-DEFERRED: Final = Deferred.DEFERRED
-
-
-class AnswerAdmission:
-    """Answers that wait until the gateway admits their addresses: guarded devices may open connections to no others.
-
-    `admit` None: every address is admitted.
-    """
-
-    def __init__(self, admit: Admit | None) -> None:
-        self._admit = admit
-
-    @property
-    def is_needed(self) -> bool:
-        return self._admit is not None
-
-    def release(
-        self, client: ClientEntry, entry: CacheEntry | None, message: bytes | None, on_answer: MessageCallback
-    ) -> bytes | Deferred | None:
-        """Return an answer, or defer it until its addresses are admitted for this client."""
-        admitted, source = client.admitted, client.client.source
-        if admitted is None or source is None or entry is None or self._admit is None:
-            return message
-
-        def done(is_admitted: bool) -> None:
-            if is_admitted:
-                admitted.add(entry)
-            on_answer(message)
-
-        if len(admitted) >= MAX_ADMITTED:
-            admitted.clear()
-        addresses, ttl = entry.addresses
-        if addresses and not self._admit(source, addresses, ttl, done):
-            return DEFERRED
-        admitted.add(entry)
-        return message
-
-
-class LoadBalancers:
-    """The policy's load balancers, whose connections and datagrams begin with a header that names the client (PROXY protocol).
-
-    `on_rejected` is called for each one without a header.
-    """
-
-    def __init__(self, networks: Callable[[], tuple[IpNetwork, ...]], on_rejected: Callable[[], None]) -> None:
-        self._networks, self.on_rejected = networks, on_rejected
-
-    def sends_header(self, address: str) -> bool:
-        """Return whether what comes from an address begins with a header."""
-        return is_sender(address, self._networks())
-
-    def unwrap(self, address: str, data: bytes) -> tuple[str, bytes] | None:
-        """Return the client's address and the content of a datagram from any address; None without the header that it must have."""
-        if not self.sends_header(address):
-            return address, data
-        try:
-            header = parse_header(data)
-        except ProxyProtocolError:
-            self.on_rejected()
-            return None
-        return header.client or address, data[header.size :]
 
 
 class Responder:
@@ -177,13 +102,14 @@ class Responder:
 
         `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares with it.
         """
-        end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
-        key = client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b"")
-        entry = _find_entry(self.resolver, key, data, end, now)
-        if entry is None or (client.admitted is not None and entry not in client.admitted):
+        found = _find_entry(self.resolver, client, data, suffixes, now)
+        if found is None:
+            return None
+        key, entry, question_end = found
+        if client.admitted is not None and entry not in client.admitted:
             return None
         self.clients.reports.add(client, key, entry)
-        return entry.message(data, end + 4)
+        return entry.message(data, question_end)
 
     def cached(self, client: ClientEntry, data: bytes, transport: str) -> bytes | None:
         """Return the cached answer to a query, and measure the time it took."""
@@ -195,24 +121,23 @@ class Responder:
         return message
 
     def miss(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
-        """Do as `answer` does for a query that the cache has no answer to, or one that the gateway does not admit yet."""
+        """Return what `answer` does, for a query that is not in the cache, or whose answer the gateway has not admitted yet."""
         if client.admitted is not None:
-            end = data.find(0, wire.HEADER) + 1
-            suffix = self.resolver.answers.suffixes[transport].get(data[end : end + wire.SUFFIX_OCTETS], b"")
-            key = client.prefix + data[2:end].lower() + suffix
-            entry = _find_entry(self.resolver, key, data, end, self.resolver.clocks.steady())
-            if entry is not None:
+            resolver = self.resolver
+            found = _find_entry(resolver, client, data, resolver.answers.suffixes[transport], resolver.clocks.steady())
+            if found is not None:
+                key, entry, question_end = found
                 self.clients.reports.add(client, key, entry)
-                return self.admission.release(client, entry, entry.message(data, end + 4), on_answer)
+                return self.admission.release(client, entry, entry.message(data, question_end), on_answer)
         self.counters[_MISSES_METRIC] = self.counters.get(_MISSES_METRIC, 0.0) + 1
         began = self.resolver.clocks.steady()
         try:
-            found = self.resolver.try_answer(client.client.ruleset, client.client.device, data, transport)
+            answer_or_miss = self.resolver.try_answer(client.client.ruleset, client.client.device, data, transport)
         except Exception:
             return self._internal_error(data)
-        if isinstance(found, Answer):
+        if isinstance(answer_or_miss, Answer):
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
-            return self.admission.release(client, found.entry, self._record_answer(client, found), on_answer)
+            return self.admission.release(client, answer_or_miss.entry, self._record_answer(client, answer_or_miss), on_answer)
         bucket = client.bucket
         most = MAX_PENDING_PER_CLIENT if self._waiting < MAX_PENDING // 2 else MAX_PENDING_PER_CLIENT_BUSY
         if self._waiting >= MAX_PENDING or bucket.waiting >= most:
@@ -233,7 +158,7 @@ class Responder:
             else:
                 self._answer_again(current, data, transport, on_answer)
 
-        self.resolver.forward(found, done)
+        self.resolver.forward(answer_or_miss, done)
         return DEFERRED
 
     def _answer_again(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> None:
@@ -285,10 +210,14 @@ class Responder:
         return answers.error(data, wire.SERVFAIL) if len(data) >= wire.HEADER else None
 
 
-def _find_entry(resolver: Resolver, key: bytes, data: bytes, end: int, now: float) -> CacheEntry | None:
-    """Return the cached answer with a key to a query whose name ends at `end`."""
+def _find_entry(
+    resolver: Resolver, client: ClientEntry, data: bytes, suffixes: dict[bytes, bytes], now: float
+) -> tuple[bytes, CacheEntry, int] | None:
+    """Return the key of the cached answer to a query, the answer, and the end of the question; None if there is none."""
+    end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
+    key = client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b"")
     entry = resolver.answers.entries.get(key)
     if entry is None or data.find(wire.EDE_OPTION_PREFIX, end + wire.SUFFIX_OCTETS) >= 0:
         return None
     entry.seen = now
-    return entry if now < entry.due or refresh(resolver, key, entry, now) else None
+    return (key, entry, end + 4) if now < entry.due or refresh(resolver, key, entry, now) else None

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from hedgerow.dns.server.admission import Deferred, MessageCallback
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol, affordable
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
-from hedgerow.dns.server.responder import DROPPED_METRIC, Deferred, MessageCallback, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
 from hedgerow.dns.server.turns import TurnScheduler
 from hedgerow.dns.wire import HEADER
@@ -46,9 +47,7 @@ class StreamServer:
         """Serve DNS over TCP on a bound socket."""
         balancers, make = self.responder.load_balancers, partial(StreamConnection, self)
         self._listening.append(
-            await asyncio.get_running_loop().create_server(
-                lambda: ProxyHeaderProtocol(balancers.sends_header, make, balancers.on_rejected), sock=sock, backlog=_BACKLOG
-            )
+            await asyncio.get_running_loop().create_server(lambda: ProxyHeaderProtocol(balancers, make), sock=sock, backlog=_BACKLOG)
         )
 
     def serve(self, sock: socket.socket, tls: ssl.SSLContext, protocol: Callable[[str], asyncio.Protocol]) -> None:
@@ -75,7 +74,7 @@ class StreamServer:
 
 
 class QueryFramer:
-    """Splits a stream into queries, each behind its length in two octets (RFC 1035, section 4.2.2). No sockets."""
+    """Splitter of a stream into queries, each behind its length in two octets (RFC 1035, section 4.2.2). No sockets."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -180,7 +179,7 @@ class StreamConnection(StreamProtocol):
 
 
 class EncryptedFrontend:
-    """Finds the clients of connections over TLS, by id or address. `own_name` is our server name, before which an id may stand."""
+    """Look-up of the clients of connections over TLS, by id or address. `own_name` is our server name, before which an id may stand."""
 
     def __init__(self, streams: StreamServer, own_name: str | None) -> None:
         self.streams = streams
@@ -228,7 +227,7 @@ class EncryptedFrontend:
     def answer(
         self, connection: ClientConnection, key: str, data: bytes, transport: str, on_answer: MessageCallback
     ) -> bytes | Deferred | None:
-        """Do as `Responder.answer` does for the client with this key, within its rate limit. An unknown client is refused.
+        """Return `Responder.answer` for the client with this key, within its rate limit. An unknown client is refused.
 
         A deferred answer counts as outstanding until `on_answer` subtracts it.
         """

@@ -30,7 +30,7 @@ _ACCEPT_RETRY_SECONDS: Final = 0.1  # if the system has no resources for another
 
 
 class TlsAcceptor:
-    """Accepts TLS connections, with a limit on handshakes in time and number, in all and per address.
+    """The acceptor of TLS connections. It limits handshakes in time and number, in all and per address.
 
     A handshake takes memory and computing before the client is known. `admits` returns whether the client at an address may begin one
     more, `sends_proxy_header` whether connections from an address begin with the client's, and `on_rejected` is called for each

@@ -19,7 +19,7 @@ type Work = Callable[[], None]
 
 
 class TurnScheduler:
-    """Runs portions of work for clients. `clock` is in seconds."""
+    """Scheduler of portions of work for clients. `clock` is in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock

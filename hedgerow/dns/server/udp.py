@@ -21,10 +21,11 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hedgerow.dns.resolver import refresh
+from hedgerow.dns.server.admission import DEFERRED, MessageCallback
 from hedgerow.dns.server.clients import ClientEntry, ClientKey
 from hedgerow.dns.server.rate_limits import FairQueue
 from hedgerow.dns.server.reports import MAX_LOG, RawQueryEntry
-from hedgerow.dns.server.responder import DEFERRED, DROPPED_METRIC, MessageCallback, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,
     CONTROL_OCTETS,
@@ -138,7 +139,7 @@ class UdpListener:
 
 
 class SimpleUdpListener(UdpListener):
-    """Receives datagrams one by one."""
+    """A listener that receives datagrams one by one."""
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         super().__init__(responder, sock)
@@ -176,7 +177,7 @@ class SimpleUdpListener(UdpListener):
 
 
 class BatchUdpListener(UdpListener):
-    """Receives and answers up to `BATCH_SIZE` datagrams with two system calls. Raises NotImplementedError where that is unavailable."""
+    """A listener that takes two system calls for up to `BATCH_SIZE` datagrams. Raises NotImplementedError where that is unavailable."""
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":

@@ -1,4 +1,4 @@
-"""Memory for one batch of datagrams, laid out as recvmmsg and sendmmsg want it (64-bit Linux)."""
+"""Memory for one batch of datagrams, laid out as recvmmsg and sendmmsg require (64-bit Linux)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MEMORY_INFO: Final = struct.Struct("=II")
 class BatchBuffers(DatagramSlots):
     """The buffers of one batch, with room for the senders' addresses and packet info.
 
-    `outgoing` are headers of answers. `keys(count)` returns what tells the senders of so many datagrams apart.
+    `outgoing` are headers of answers. `keys(count)` returns a key for the sender of each of the first `count` datagrams.
     """
 
     def __init__(self, family: socket.AddressFamily, *, packet_info: bool) -> None:
@@ -168,7 +168,7 @@ def supports_udp_gso(sock: socket.socket) -> bool:
 
 
 def _cmsg_space(octets: int) -> int:
-    """Return the size of a control message with so many octets (CMSG_SPACE)."""
+    """Return the size of a control message with this many octets (CMSG_SPACE)."""
     return 16 + (octets + 7) // 8 * 8
 
 

@@ -1,1 +1,1 @@
-"""Upstreams: which one is asked, over which channel, and for how long. Their answers are judged by the resolver."""
+"""Upstreams: their choice, the channels to them, and deadlines. Their answers are judged by the resolver."""

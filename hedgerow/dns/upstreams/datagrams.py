@@ -20,7 +20,7 @@ _NOWHERE: Final = repeat((0, 0, 0, 0))
 
 
 class DatagramSlots:
-    """`count` slots of so many octets for datagrams, laid out as recvmmsg and sendmmsg want them.
+    """Memory for `count` datagrams, laid out as recvmmsg and sendmmsg require.
 
     A struct mmsghdr in `headers` is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
     struct iovec in `iovecs` is two: address, length. `slots` hold the datagrams from `offsets` on: of Python's kinds of memory, an mmap is

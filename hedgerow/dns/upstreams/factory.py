@@ -34,7 +34,7 @@ from hedgerow.sockets import is_own_address
 
 
 class BootstrapResolver:
-    """Resolves the names of upstreams through plain upstreams, and keeps the addresses for a while.
+    """Resolver of the names of upstreams, through plain upstreams. It keeps the addresses for a while.
 
     `written` maps names to addresses that are known without asking.
     """

@@ -40,7 +40,7 @@ class UpstreamHealth:
         self.asked_at = self.failed_at = float("-inf")
 
     def asked(self, now: float, seconds: float) -> None:
-        """Note an attempt with so many seconds to answer. After a failure, other questions do not wait for its outcome."""
+        """Note an attempt that has this many seconds to answer. After a failure, other questions do not wait for its outcome."""
         self.asked_at = now
         if self.fails:
             self.backoff_until = max(self.backoff_until, now + seconds)

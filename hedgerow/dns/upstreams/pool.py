@@ -1,4 +1,4 @@
-"""Asking upstreams: in which order, for how long, and never the same question twice at a time.
+"""The pool of upstreams: their order, their deadlines, and one query in flight per question.
 
 An `_UpstreamQuery` is one question with all its callers; an `_Attempt` is one channel asked once for it. Nothing here is a task: at
 thousands of questions per second the loop's bookkeeping would cost more than the questions.
@@ -43,7 +43,7 @@ class AsyncClosable(Protocol):
 
 
 class UpstreamPool:
-    """Asks channels by a strategy. A channel that failed is asked last for a while.
+    """Channels, asked by a strategy. A channel that failed is asked last for a while.
 
     `secure_only`: ask only channels that are secure and prove that they validate DNSSEC. Names beneath one of `zones` are asked only of its
     pool: the names of this network stay in it. `is_internal`: all channels lead into this network. `options`: EDNS options for every
@@ -104,7 +104,7 @@ class UpstreamPool:
         if self._validators is not None:
             question = question._replace(checking_disabled=False)  # unchecked answers are not available here
             if self._validators.is_due and len(self._held) < _MAX_IN_FLIGHT:
-                self._validators.prove(self._start_held)
+                self._validators.check_upstreams(self._start_held)
                 if not self._usable:
                     self._held.append((question, callback))
                     return
@@ -120,7 +120,7 @@ class UpstreamPool:
 
     def _start(self, question: UpstreamQuestion, callback: OutcomeCallback) -> None:
         query = self._in_flight.get(question)
-        if query is not None and query.has_given_up:
+        if query is not None and query.has_failed:
             callback(UpstreamError(self.no_answer))
         elif query is not None:
             query.callbacks.append(callback)
@@ -133,7 +133,7 @@ class UpstreamPool:
             query.next_round()
 
     async def ask(self, question: UpstreamQuestion) -> Response:
-        """Do as `start` does, but wait for the answer. Raises UpstreamError."""
+        """Return the first good answer, like `start`, but wait for it. Raises UpstreamError."""
         answer: asyncio.Future[UpstreamOutcome] = asyncio.get_running_loop().create_future()
 
         def callback(outcome: UpstreamOutcome) -> None:
@@ -212,7 +212,7 @@ class UpstreamPool:
 class _UpstreamQuery:
     """One question: the rounds of channels still to ask, and the attempts in flight."""
 
-    __slots__ = ("callbacks", "deadline", "has_given_up", "late", "open", "question", "refusal", "round", "rounds", "upstreams", "written")
+    __slots__ = ("callbacks", "deadline", "has_failed", "late", "open", "question", "refusal", "round", "rounds", "upstreams", "written")
 
     def __init__(self, upstreams: UpstreamPool, question: UpstreamQuestion, callback: OutcomeCallback, rounds: list[list[Channel]]) -> None:
         self.upstreams, self.question, self.rounds = upstreams, question, rounds
@@ -222,13 +222,13 @@ class _UpstreamQuery:
         self.late: list[_Attempt] = []  # timed out, but an answer still counts
         self.round = 0
         self.refusal: UpstreamError | None = None
-        self.has_given_up = False  # the callers know that no upstream answers; an answer still shows that the outage is over
-        self.deadline = upstreams.deadlines.after(_OUTAGE_SECONDS, self._give_up) if upstreams.outage.is_on else None
+        self.has_failed = False  # the callers know that no upstream answers; an answer still shows that the outage is over
+        self.deadline = upstreams.deadlines.after(_OUTAGE_SECONDS, self._fail) if upstreams.outage.is_on else None
 
     def next_round(self) -> None:
         """Start the next round, or finish."""
         while not self.open and (
-            self.callbacks or self.has_given_up
+            self.callbacks or self.has_failed
         ):  # an attempt that fails at once calls this again, and may have finished the query
             if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
                 self.upstreams.outage.is_on = self.refusal is None
@@ -251,19 +251,19 @@ class _UpstreamQuery:
 
     def expect_outage(self) -> None:
         """Give up soon, or at once if an attempt has failed already."""
-        if self.deadline is None and not self.has_given_up:
-            self.deadline = self.upstreams.deadlines.after(0.0 if self.round > 1 else _OUTAGE_SECONDS, self._give_up)
+        if self.deadline is None and not self.has_failed:
+            self.deadline = self.upstreams.deadlines.after(0.0 if self.round > 1 else _OUTAGE_SECONDS, self._fail)
 
-    def _give_up(self) -> None:
+    def _fail(self) -> None:
         """Tell the callers that no upstream answers, and go on without them."""
         self.deadline = None
-        self.has_given_up = True
+        self.has_failed = True
         self._report(UpstreamError(self.upstreams.no_answer))
 
     def finish(self, outcome: UpstreamOutcome) -> None:
         if self.deadline is not None:
             self.upstreams.deadlines.cancel(self.deadline)
-        self.has_given_up = False
+        self.has_failed = False
         for attempt in (*self.open, *self.late):
             attempt.drop()
         self.open, self.late = [], []

@@ -52,7 +52,7 @@ class UpstreamConnection(Protocol):
 
 
 class PersistentChannel(ABC):
-    """Asks over one connection at a time, which `_dial` opens."""
+    """A channel with one connection at a time, which `_dial` opens."""
 
     accepts_late_answers = False
 

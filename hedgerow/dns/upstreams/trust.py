@@ -45,7 +45,7 @@ _RECHECK_FAILED_SECONDS: Final = 10.0  # when none has
 
 
 class ValidatingUpstreams:
-    """The channels that have proved to validate DNSSEC. `names` is empty until `prove` has run."""
+    """The channels that have proved to validate DNSSEC. `names` is empty until `check_upstreams` has run."""
 
     def __init__(self, channels: Sequence[Channel], clock: Callable[[], float]) -> None:
         self.names: frozenset[str] = frozenset()
@@ -59,17 +59,17 @@ class ValidatingUpstreams:
     def is_due(self) -> bool:
         return self._clock() >= self._due
 
-    def prove(self, then: Callable[[], None]) -> None:
+    def check_upstreams(self, then: Callable[[], None]) -> None:
         """Ask all channels, then call `then`. Does nothing while that is in progress."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._prove(then))
+            self._task = asyncio.get_running_loop().create_task(self._check_upstreams(then))
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _prove(self, then: Callable[[], None]) -> None:
+    async def _check_upstreams(self, then: Callable[[], None]) -> None:
         verdicts = await asyncio.gather(*map(_validates, self._channels))
         validating = {channel.name: good for channel, good in zip(self._channels, verdicts, strict=True)}
         names = frozenset(name for name, good in validating.items() if good or (good is None and name in self.names))

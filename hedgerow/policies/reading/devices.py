@@ -12,7 +12,7 @@ from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawDevice, RawPolicy, RawTunnelPeer
 from hedgerow.policies.text.addresses import IpNetwork, format_network, parse_mac, parse_network
-from hedgerow.policies.text.suggestions import did_you_mean, meant_mac, suggest, with_hint
+from hedgerow.policies.text.suggestions import did_you_mean, guess_mac, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
 SEAT_PROFILE = "seat-child"
@@ -40,7 +40,7 @@ _USER = _NameForm("user name", re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9]
 
 
 class DevicesReader:
-    """Reads `devices`, `seats` and the unnamed devices of people, and finds duplicate identifiers."""
+    """Reader of `devices`, `seats` and the unnamed devices of people. It reports duplicate identifiers."""
 
     def __init__(self, reader: RulesReader, profiles: dict[str, Profile], network: NetworkSettings, people: dict[str, Person]) -> None:
         self._reader, self._tree = reader, reader.tree
@@ -195,7 +195,7 @@ class DevicesReader:
         mac = parse_mac(text)
         if mac is None:
             say = f"'{text}' is not a MAC address, such as aa:bb:cc:dd:ee:ff"
-            self._tree.add_problem(path, with_hint(say, did_you_mean(meant_mac(text))))
+            self._tree.add_problem(path, with_hint(say, did_you_mean(guess_mac(text))))
             return None
         self._take(path, "mac", mac, device, f"MAC address {mac}")
         return mac

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hedgerow.policies.text import yaml_tree
-from hedgerow.policies.text.suggestions import did_you_mean, meant_date, with_hint
+from hedgerow.policies.text.suggestions import did_you_mean, guess_date, with_hint
 from hedgerow.policies.text.yaml_tree import YamlTree
 from hedgerow.policies.times.schedule import MAX_RANGE_DAYS, parse_dates
 
@@ -56,7 +56,7 @@ def read_holidays(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str], cal
             else:
                 found.update(parse_dates(text) if text[:1].isdigit() else _refuse_text(text))
         except ValueError as error:
-            tree.add_problem((*path, index), with_hint(error, did_you_mean(meant_date(text))))
+            tree.add_problem((*path, index), with_hint(error, did_you_mean(guess_date(text))))
     return tuple(sorted(found))
 
 

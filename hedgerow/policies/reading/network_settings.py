@@ -42,9 +42,9 @@ from hedgerow.policies.text.addresses import (
     site_name_mistake,
     store_url_mistake,
 )
-from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
+from hedgerow.policies.text.locales import COUNTRIES, guess_country, suggest_timezone
 from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
-from hedgerow.policies.text.suggestions import did_you_mean, meant_network, suggest, with_hint
+from hedgerow.policies.text.suggestions import did_you_mean, guess_network, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 from hedgerow.policies.transports import LISTENERS, UPSTREAM_TRANSPORTS, shared_ports
 
@@ -253,7 +253,7 @@ def _country(tree: YamlTree, text: str | None) -> str | None:
         return None
     code = text.upper()
     if code not in COUNTRIES:
-        hint = did_you_mean(meant_country(text))
+        hint = did_you_mean(guess_country(text))
         tree.add_problem(("network", "country"), f"'{text}' is not a country's two-letter code, such as PT (ISO 3166).{hint}")
     return code
 
@@ -382,7 +382,7 @@ def _not_a_network(text: str) -> str:
     try:
         return f"'{text}' is an address inside a network. Did you mean {ip_interface(text).network}?"
     except ValueError:
-        return with_hint(f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(meant_network(text)))
+        return with_hint(f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(guess_network(text)))
 
 
 def read_device_address(tree: YamlTree, path: KeyPath, text: str, key: str) -> IpNetwork | None:

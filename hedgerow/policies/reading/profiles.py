@@ -55,7 +55,7 @@ def builtin_profiles() -> dict[str, Profile]:
 
 
 class ProfilesReader:
-    """Resolves the profiles of a policy, each on top of the one that it extends."""
+    """Reader of the profiles of a policy, each on top of the one that it extends."""
 
     def __init__(self, reader: RulesReader) -> None:
         self._reader, self._tree = reader, reader.tree
@@ -86,17 +86,17 @@ class ProfilesReader:
         else:
             hint = suggest(base_name, [*builtin, *raw])
             self._tree.add_problem((*path, "extends"), f"unknown profile '{base_name}'.{hint}")
-        profile = self._on_top(name, entry, base, path)
+        profile = self._merged_with_base(name, entry, base, path)
         self._done[name] = profile
         return profile
 
-    def _on_top(self, name: str, raw: RawProfile, base: Profile, path: yaml_tree.KeyPath) -> Profile:
+    def _merged_with_base(self, name: str, raw: RawProfile, base: Profile, path: yaml_tree.KeyPath) -> Profile:
         own = self._reader.read(raw.model_copy(update={"allow": [], "block": []}), path)
         allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)  # `own` holds those of `always`
         block = self._changed(base.rules.block, raw.block, (*path, "block"), base.name)
         rules = Rules(
-            tuple(target for target in allow if not _names_newly(target, block, base.rules.block)),
-            tuple(target for target in block if not _names_newly(target, allow, base.rules.allow)),
+            tuple(target for target in allow if not _overrides(target, block, base.rules.block)),
+            tuple(target for target in block if not _overrides(target, allow, base.rules.allow)),
             own.bedtime or base.rules.bedtime,
             own.safe_search or base.rules.safe_search,
             own.youtube or base.rules.youtube,
@@ -132,6 +132,6 @@ def _named(item: RawItem, what: str) -> RawItem:
     return item.model_copy(update={"what": what})
 
 
-def _names_newly(target: Target, others: tuple[Target, ...], inherited: tuple[Target, ...]) -> bool:
+def _overrides(target: Target, others: tuple[Target, ...], inherited: tuple[Target, ...]) -> bool:
     """Return whether the other list newly names the same thing, which overrides an inherited item."""
     return any((other.kind, other.name) == (target.kind, target.name) and other not in inherited for other in others)

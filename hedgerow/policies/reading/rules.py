@@ -16,7 +16,7 @@ from hedgerow.policies.reading.schema import RawItem, RawNameRecognition, RawPic
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.targets import INTERNET, check_allowable, parse_target
 from hedgerow.policies.text import yaml_tree
-from hedgerow.policies.text.suggestions import did_you_mean, meant_date, suggest, with_hint
+from hedgerow.policies.text.suggestions import did_you_mean, guess_date, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import YamlTree
 from hedgerow.policies.youtube import parse_youtube_item
 
@@ -74,7 +74,7 @@ _OPENING = frozenset({"allow", "always", "only"})
 
 
 class RulesReader:
-    """Reads the rules of one tree. `used` collects the categories that rules name; `zone` is the time zone of each `until`."""
+    """Reader of the rules of one tree. `used` collects the categories that rules name; `zone` is the time zone of each `until`."""
 
     def __init__(self, tree: YamlTree, services: Collection[str], categories: Collection[str]) -> None:
         self.tree = tree
@@ -179,5 +179,5 @@ class RulesReader:
             return datetime.fromisoformat(text).replace(tzinfo=self.zone).timestamp()
         except (ValueError, OverflowError):
             say = f"'{text}' is not a date, such as 2026-12-01, or a date with a time, such as 2026-12-01 18:00"
-            self.tree.add_problem(path, with_hint(say, did_you_mean(meant_date(text))))
+            self.tree.add_problem(path, with_hint(say, did_you_mean(guess_date(text))))
             return None

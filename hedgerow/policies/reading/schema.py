@@ -111,7 +111,7 @@ class RawSchedule(RawModel):
 
 
 class RawPageScan(RawModel):
-    """`limit`: the score above which a page is blocked, 0 for never. `everywhere`: decrypt all HTTPS of trusting devices for it."""
+    """Scanning of pages. `limit`: the score above which one is blocked, 0 for never. `everywhere`: decrypt all HTTPS for it."""
 
     limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = Field(
         None, description="Score above which a page is blocked; 0 for never."
@@ -122,7 +122,7 @@ class RawPageScan(RawModel):
 
 
 class RawPictureScan(RawModel):
-    """`enabled`: judge pictures on inspected devices. `limit`: the score above which one is hidden, 100 for never."""
+    """Judgement of pictures. `enabled`: judge those on inspected devices. `limit`: the score above which one is hidden, 100 for never."""
 
     enabled: Switch | None = Field(None, description="Judge pictures on inspected devices; needs the extra `hedgerow[pictures]`.")
     limit: Annotated[StrictInt, Field(ge=0, le=NO_PICTURE_LIMIT)] | None = Field(

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.schema import RawDevice, RawList, RawPerson, RawProfile, RawRules
 from hedgerow.policies.text.addresses import parse_mac, parse_network
-from hedgerow.policies.text.suggestions import did_you_mean, meant_days, suggest, with_hint
+from hedgerow.policies.text.suggestions import did_you_mean, guess_days, suggest, with_hint
 
 _MANY_KEYS = 12
 _OWNERS = {"owner", "person", "people", "user", "users", "owned_by", "belongs_to"}
@@ -41,7 +41,7 @@ def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
         case "dict_type" | "model_type" | "model_attributes_type":
             return _no_mapping(path, given, model)
         case "int_type":
-            return f"{_shown(given)} is not a whole number.{_meant_number(path, given)}"
+            return f"{_shown(given)} is not a whole number.{_guess_number(path, given)}"
         case "bool_type" | "bool_parsing":
             return f"'{path[-1]}' must be true or false, not {_shown(given)}"
         case "greater_than_equal" | "less_than_equal":
@@ -51,7 +51,7 @@ def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _unknown_key(key: str, given: object, keys: list[str], place: tuple[int | str, ...]) -> str:
-    if "bedtime" in keys and (days := meant_days(key)):
+    if "bedtime" in keys and (days := guess_days(key)):
         return f"unknown key '{key}': {days} belongs beneath bedtime, budget or the `when` of a schedule"
     if "mac" in keys and key.lower() in _OWNERS:
         return f"unknown key '{key}': list the device under `devices` of its owner"
@@ -88,28 +88,28 @@ def _no_mapping(path: tuple[int | str, ...], given: object, model: type[BaseMode
         return message
     if path[-1] in entry.model_fields:
         return f"{message}: indent it further, beneath a name"
-    return with_hint(message, did_you_mean(_meant_entry(entry, given)))
+    return with_hint(message, did_you_mean(_guess_entry(entry, given)))
 
 
-def _meant_entry(entry: type[BaseModel], given: object) -> str | None:
+def _guess_entry(entry: type[BaseModel], given: object) -> str | None:
     """Return the mapping that a single value means, such as the address of a device or the age of a person."""
     if issubclass(entry, RawDevice) and isinstance(given, str):
-        return next((meant for word in given.split() if (meant := _meant_device(word))), None)
+        return next((meant for word in given.split() if (meant := _guess_device(word))), None)
     if issubclass(entry, RawList) and isinstance(given, str):
         return f'{{category: adult, {"url" if "://" in given else "path"}: "{given}"}}'
     return f"{{age: {given}}}" if issubclass(entry, RawPerson) and isinstance(given, int) else None
 
 
-def _meant_device(given: str) -> str | None:
+def _guess_device(given: str) -> str | None:
     if parse_mac(given):
         return f'{{mac: "{given}"}}'
     network = parse_network(given)
     return None if network is None else f"{{{'ip' if network.num_addresses == 1 else 'cidr'}: {given}}}"
 
 
-def _meant_number(path: tuple[int | str, ...], given: object) -> str:
+def _guess_number(path: tuple[int | str, ...], given: object) -> str:
     """
-    >>> _meant_number(("age",), "12 ans"), _meant_number(("age",), "adult"), _meant_number(("age",), "nine")
+    >>> _guess_number(("age",), "12 ans"), _guess_number(("age",), "adult"), _guess_number(("age",), "nine")
     (' Did you mean 12?', ' Did you mean profile: adult?', ' Write it in digits.')
     """
     digits = re.findall(r"\d+", str(given))

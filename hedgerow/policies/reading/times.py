@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.text import yaml_tree
-from hedgerow.policies.text.suggestions import did_you_mean, meant_amount, meant_days, meant_interval, suggest, with_hint
+from hedgerow.policies.text.suggestions import did_you_mean, guess_amount, guess_days, guess_interval, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import YamlTree
 from hedgerow.policies.time_model import UNLIMITED, Allowance, DatedSpan, Schedule, Span, WeekdayValues
 from hedgerow.policies.times.budget import parse_minutes
@@ -33,7 +33,7 @@ type Intervals = list[tuple[int, int]]
 
 
 class TimesReader:
-    """Reads the times of one tree. `origin_of` returns the place of a value, `subject_of` the subject of a budget's key."""
+    """Reader of the times of one tree. `origin_of` returns the place of a value, `subject_of` the subject of a budget's key."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class TimesReader:
         try:
             return parse_days(key, groups)
         except ValueError as error:
-            hint = did_you_mean(_OTHER_HALF.get(key) or meant_days(key)) or suggest(key, groups)
+            hint = did_you_mean(_OTHER_HALF.get(key) or guess_days(key)) or suggest(key, groups)
             self.tree.add_problem(path, f"'{key}' does not name days.{hint}" if hint else str(error), key=True)
             return None
 
@@ -117,7 +117,7 @@ class TimesReader:
             try:
                 found.append(parse_interval(item))
             except ValueError as error:
-                self.tree.add_problem(place, with_hint(error, did_you_mean(meant_interval(item)) or suggest(item, [NEVER])))
+                self.tree.add_problem(place, with_hint(error, did_you_mean(guess_interval(item)) or suggest(item, [NEVER])))
         return found
 
     def budget(self, raw: object, path: yaml_tree.KeyPath) -> tuple[Allowance, ...]:
@@ -144,7 +144,7 @@ class TimesReader:
         if suggest(key, ["internet"]) or key.lower() in {"total", "day", "per-day"}:
             self.tree.add_problem(path, f"'{key}': name days for minutes of all use. Did you mean every-day?", key=True)
             return None
-        if days := meant_days(key):
+        if days := guess_days(key):
             self.tree.add_problem(path, f"'{key}' does not name days.{did_you_mean(days)}", key=True)
             return None
         return self._subject_of(key, path)
@@ -174,7 +174,7 @@ class TimesReader:
         try:
             return parse_minutes(str(raw))
         except ValueError as error:
-            self.tree.add_problem(path, with_hint(error, did_you_mean(meant_amount(str(raw))) or suggest(str(raw), [NEVER])))
+            self.tree.add_problem(path, with_hint(error, did_you_mean(guess_amount(str(raw))) or suggest(str(raw), [NEVER])))
             return None
 
 

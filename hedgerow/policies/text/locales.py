@@ -117,10 +117,10 @@ def text_direction(language: str) -> str:
     return "rtl" if language.partition("-")[0] in _RIGHT_TO_LEFT else "ltr"
 
 
-def meant_country(text: str) -> str | None:
+def guess_country(text: str) -> str | None:
     """Return the code of a country from its name in a language of the pages, or None.
 
-    >>> meant_country("Deutschland"), meant_country("UK"), meant_country("France"), meant_country("Narnia")
+    >>> guess_country("Deutschland"), guess_country("UK"), guess_country("France"), guess_country("Narnia")
     ('DE', 'GB', 'FR', None)
     """
     return _COMMON_NAMES.get(text.casefold()) or _country_names().get(text.casefold())
@@ -140,7 +140,7 @@ def suggest_timezone(text: str) -> str:
         return did_you_mean(city)
     if re.fullmatch(r"(gmt|utc)?\s*[+-]?\d+(:\d+)?", text, re.IGNORECASE):
         return ""
-    country = meant_country(text)
+    country = guess_country(text)
     of_country = [zone for zone in sorted(_time_zones_of(country)) if zone in zones] if country else []
     return did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _MAX_SUGGESTED_ZONES else suggest(text, zones)
 

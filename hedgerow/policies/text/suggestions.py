@@ -42,10 +42,10 @@ def with_hint(sentence: object, hint: str) -> str:
     return f"{sentence}.{hint}" if hint else str(sentence)
 
 
-def meant_clock(text: str) -> str | None:
+def guess_clock(text: str) -> str | None:
     """Return the time of day that another notation means, as HH:MM; None if it is not one.
 
-    >>> [meant_clock(text) for text in ("8pm", "8:30 PM", "20.30", "21h", "2030", "20 Uhr", "7", "half eight")]
+    >>> [guess_clock(text) for text in ("8pm", "8:30 PM", "20.30", "21h", "2030", "20 Uhr", "7", "half eight")]
     ['20:00', '20:30', '20:30', '21:00', '20:30', '20:00', '07:00', None]
     """
     match = _CLOCK.fullmatch(text.strip())
@@ -57,10 +57,10 @@ def meant_clock(text: str) -> str | None:
     return f"{hour:02}:{minute:02}" if hour < 24 and minute < 60 else None
 
 
-def meant_interval(text: str) -> str | None:
+def guess_interval(text: str) -> str | None:
     """Return the time span that another notation means; with days before it, as a mapping.
 
-    >>> [meant_interval(text) for text in ("from 8:30pm to 7am", "22 bis 6.30", "mon to fri 14-16", "20:30")]
+    >>> [guess_interval(text) for text in ("from 8:30pm to 7am", "22 bis 6.30", "mon to fri 14-16", "20:30")]
     ['"20:30-07:00"', '"22:00-06:30"', '{mon-fri: "14:00-16:00"}', None]
     """
     match = _DAYS_AND_TIMES.fullmatch(text.strip())
@@ -68,29 +68,29 @@ def meant_interval(text: str) -> str | None:
         return None
     days, times = match.groups()
     parts = re.split(r"\s*(?:-|–|—|\bto\b|\bbis\b|\buntil\b|\btill\b|\bà\b|\ba\b|\bhasta\b|\baté\b)\s*", times or "")
-    clocks = [meant_clock(part) for part in parts]
+    clocks = [guess_clock(part) for part in parts]
     if len(clocks) != 2 or None in clocks:
         return None
     stretch = f'"{clocks[0]}-{clocks[1]}"'
     if not days.strip(" -,") or days.strip().lower() in {"from", "von", "de", "desde"}:
         return stretch
-    named = meant_days(days)
+    named = guess_days(days)
     return None if named is None else f"{{{named}: {stretch}}}"
 
 
-def meant_days(text: str) -> str | None:
+def guess_days(text: str) -> str | None:
     """Return the days that another notation means.
 
-    >>> [meant_days(text) for text in ("Schultage", "monday to friday", "lundi", "someday")]
+    >>> [guess_days(text) for text in ("Schultage", "monday to friday", "lundi", "someday")]
     ['school-days', 'mon-fri', 'mon', None]
     """
-    parts = [_meant_day(part) for part in re.split(r"\s*(?:-|–|\bto\b|\bbis\b|\bà\b|\ba\b)\s*", text.strip(" -,"), flags=re.IGNORECASE)]
+    parts = [_guess_day(part) for part in re.split(r"\s*(?:-|–|\bto\b|\bbis\b|\bà\b|\ba\b)\s*", text.strip(" -,"), flags=re.IGNORECASE)]
     if len(parts) > 2 or None in parts or (len(parts) == 2 and not all(len(part or "") == 3 for part in parts)):
-        return _meant_day(text)
+        return _guess_day(text)
     return "-".join(part for part in parts if part)
 
 
-def _meant_day(text: str) -> str | None:
+def _guess_day(text: str) -> str | None:
     plain = _normalised(text)
     days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "every-day", "school-days", "school-nights", "weekdays", "weekend", "holidays")
     if plain.endswith("day") and plain[:3] in days:
@@ -98,10 +98,10 @@ def _meant_day(text: str) -> str | None:
     return next((day for day in days if plain == day or day in _synonyms().get(plain, ())), None)
 
 
-def meant_amount(text: str) -> str | None:
+def guess_amount(text: str) -> str | None:
     """Return the amount of time that another notation means.
 
-    >>> [meant_amount(text) for text in ("2 hours", "1,5h", "90 minutes", "1:30", "3 Stunden", "1 hour 30 min", "long")]
+    >>> [guess_amount(text) for text in ("2 hours", "1,5h", "90 minutes", "1:30", "3 Stunden", "1 hour 30 min", "long")]
     ['2h', '1.5h', '90m', '1h30m', '3h', '1h30m', None]
     """
     words = text.strip().lower()
@@ -113,20 +113,20 @@ def meant_amount(text: str) -> str | None:
     return (f"{match[1].replace(',', '.')}h" if match[1] else "") + (f"{match[2]}m" if match[2] else "")
 
 
-def meant_mac(text: str) -> str | None:
+def guess_mac(text: str) -> str | None:
     """Return the MAC address that another notation means.
 
-    >>> [meant_mac(text) for text in ("AABBCCDDEEFF", "aabb.ccdd.eeff", "aa bb cc dd ee ff", "aa:bb:cc:dd:ee")]
+    >>> [guess_mac(text) for text in ("AABBCCDDEEFF", "aabb.ccdd.eeff", "aa bb cc dd ee ff", "aa:bb:cc:dd:ee")]
     ['aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', None]
     """
     digits = re.sub(r"[\s.:-]", "", text).lower()
     return ":".join(re.findall("..", digits)) if re.fullmatch(r"[0-9a-f]{12}", digits) else None
 
 
-def meant_network(text: str) -> str | None:
+def guess_network(text: str) -> str | None:
     """Return the IPv4 address or network that another notation means.
 
-    >>> meant_network("192.168.1.*"), meant_network("10.0.*.*"), meant_network("192,168,1,9"), meant_network("home")
+    >>> guess_network("192.168.1.*"), guess_network("10.0.*.*"), guess_network("192,168,1,9"), guess_network("home")
     ('192.168.1.0/24', '10.0.0.0/16', '192.168.1.9', None)
     """
     parts = re.split(r"[.,]", text.strip())
@@ -137,10 +137,10 @@ def meant_network(text: str) -> str | None:
     return meant if meant != text and parse_network(meant) is not None else None
 
 
-def meant_date(text: str) -> str | None:
+def guess_date(text: str) -> str | None:
     """Return the date that another notation means, if it is unambiguous.
 
-    >>> [meant_date(text) for text in ("24.12.2026", "24/12/2026", "12/24/2026", "4/5/2026", "2026/12/24", "24.12.26 18:00")]
+    >>> [guess_date(text) for text in ("24.12.2026", "24/12/2026", "12/24/2026", "4/5/2026", "2026/12/24", "24.12.26 18:00")]
     ['2026-12-24', '2026-12-24', '2026-12-24', None, '2026-12-24', '2026-12-24 18:00']
     """
     match = re.fullmatch(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T]+(\d{1,2}:\d{2}))?", text.strip())
@@ -159,10 +159,10 @@ def meant_date(text: str) -> str | None:
         return None
 
 
-def meant_list(text: str, is_known: Callable[[str], bool]) -> str | None:
+def guess_list(text: str, is_known: Callable[[str], bool]) -> str | None:
     """Return the list that a text with several known names should be.
 
-    >>> meant_list("TikTok, Roblox and x", {"tiktok", "roblox", "x"}.__contains__)
+    >>> guess_list("TikTok, Roblox and x", {"tiktok", "roblox", "x"}.__contains__)
     '[tiktok, roblox, x]'
     """
     for separator in (r"\s*[,;&+/]\s*|\s+(?:and|und|et|y|e)\s+", r"\s+"):

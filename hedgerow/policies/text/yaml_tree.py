@@ -256,7 +256,7 @@ class _TooLarge(Exception):
 
 
 class _Builder:
-    """Converts nodes to plain values, and counts them: an alias counts as its whole anchor."""
+    """Conversion of nodes to plain values, which are counted: an alias counts as its whole anchor."""
 
     def __init__(self, tree: YamlTree) -> None:
         self._tree = tree

@@ -56,7 +56,7 @@ class TimeEffects:
 
 
 class TimeRules:
-    """Computes the effects of time, and caches the state of each schedule until it changes, because devices share schedules.
+    """The effects of time. The state of each schedule is cached until it changes, because devices share schedules.
 
     A clock that shows less than `trusted_from` is wrong: then all that time closes is closed, and nothing is open that time opens.
     """

@@ -180,9 +180,9 @@ class GateConnection(asyncio.Protocol):
         for command in emitted:
             if self._transport.is_closing():
                 return
-            self._obey(command)
+            self._carry_out(command)
 
-    def _obey(self, command: Command) -> None:
+    def _carry_out(self, command: Command) -> None:
         gate = self._gate
         match command:
             case commands.RecordDecision(lane, client, request, decision):
@@ -238,7 +238,7 @@ class GateConnection(asyncio.Protocol):
             self._gate.rules.policy.report_protection(client.device.id, self._protection)
 
     def _refuse(self, data: bytes, cause: str = "") -> None:
-        """Send the last that the client is told. What it sends then is read and discarded, lest a reset overtake this."""
+        """Send a last message. Further bytes of the client are read and discarded, so that no reset overtakes the message."""
         if cause:
             self._gate.drop(cause)
         self._gate.table.await_client(self)

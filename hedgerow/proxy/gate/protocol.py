@@ -49,7 +49,7 @@ class GateProtocol:
         self._head: RequestHead | None = None
         self._accepted: commands.AcceptConnect | None = None
         self._opening: commands.Resolve | commands.Dial | None = None
-        self._policy = rules.policy  # under which the tunnel was allowed
+        self._policy = rules.policy  # the policy that allowed the tunnel
         self._handover: commands.HandOver | None = None
         self._discarded = 0
 
@@ -246,7 +246,7 @@ class GateProtocol:
         return self._emit(*transparent.answer_hello(self._rules, client, self._destination, hello))
 
     def _discard(self, data: bytes) -> Commands:
-        """Take in what is still on its way; else the kernel would reset the connection, and the reset could overtake the refusal."""
+        """Discard the bytes still on their way; else the kernel would reset the connection, and the reset could overtake the refusal."""
         before, self._discarded = self._discarded, self._discarded + len(data)
         # A client that sent no request has nothing to upload either.
         if self._discarded > (_DISCARD_BYTES_PER_DEADLINE if self._head is None else _MAX_DISCARDED):

@@ -25,7 +25,7 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import HandoverSender
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.sign_in import ProxyAuthenticator
-from hedgerow.proxy_protocol import ProxyHeaderProtocol, is_sender
+from hedgerow.proxy_protocol import LoadBalancers, ProxyHeaderProtocol
 from hedgerow.sockets import new_socket
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,9 @@ class Gate:
         self._rules = GateRules(policy, key, ProxyAuthenticator(clock))
         self._table = GateTable[GateConnection](limits or GateLimits(), self.counters, clock)
         self._sender = HandoverSender(inspectors)
+        self._balancers = LoadBalancers(
+            lambda: self._rules.policy.proxy_protocol_from, partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
+        )
         self._resources = GateResources(self._rules, self._table, self._sender, examiner, self.counters, clock)
         self._busy = BusyTracker[Tunnel]()
         self._servers: list[asyncio.Server] = []
@@ -91,11 +94,7 @@ class Gate:
 
     def _behind_load_balancer(self, make: Callable[[str | None], asyncio.Protocol]) -> asyncio.Protocol:
         """Return the first protocol of a connection to the explicit proxy, which a load balancer may have passed on."""
-        senders = self._rules.policy.proxy_protocol_from
-        if not senders:
-            return make(None)
-        rejected = partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
-        return ProxyHeaderProtocol(lambda address: is_sender(address, senders), make, rejected)
+        return ProxyHeaderProtocol(self._balancers, make) if self._rules.policy.proxy_protocol_from else make(None)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""

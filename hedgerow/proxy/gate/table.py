@@ -87,13 +87,13 @@ class GateTable[C: Hashable]:
         self._by_device.leave(self._devices.pop(connection))
 
     def await_client(self, connection: C) -> None:
-        """The client must complete what is read of it now within the limit for heads."""
+        """Start the deadline for the client to complete the head that is being read."""
         self._client_deadlines.pop(connection, None)
         self._server_deadlines.pop(connection, None)
         self._client_deadlines[connection] = self._clock() + self.limits.head
 
     def await_server(self, connection: C) -> None:
-        """The connection must be opened within the limit for that, which goes on if it runs already."""
+        """Start the deadline for the connection to be opened, unless it runs already."""
         self._client_deadlines.pop(connection, None)
         self._server_deadlines.setdefault(connection, self._clock() + self.limits.dial)
 

@@ -127,7 +127,7 @@ class Tunnel:
         self.server.transport.abort()
 
     def finish(self) -> None:
-        """Tell once that the tunnel is over."""
+        """Report, once, that the tunnel is over."""
         on_finished, self._on_finished = self._on_finished, None
         if on_finished is not None:
             on_finished(self)

@@ -29,7 +29,7 @@ from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.known_heads import KnownHeads
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy
-from hedgerow.proxy.inspection.request import JudgedHead, RequestJudge, answer
+from hedgerow.proxy.inspection.request import JudgedHead, RequestHandler, answer
 from hedgerow.proxy.inspection.response import ResponseScanning, remove_http3
 from hedgerow.proxy.page_forms import issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
@@ -46,7 +46,7 @@ _HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
 
 
 class InspectionAddon:
-    """`close` ends a client's connection. `key` signs the tickets of block pages.
+    """The hooks of mitmproxy's layers. `close` ends a client's connection. `key` signs the tickets of block pages.
 
     `bound` are the connections to origins that are authenticated for one client (NTLM, Negotiate) and serve no second one.
     """
@@ -70,7 +70,7 @@ class InspectionAddon:
         self._counters = counters
         self._clock = clock
         self.close = close
-        self.judge = RequestJudge(self.clients, key, counters, clock)
+        self.judge = RequestHandler(self.clients, key, counters, clock)
         self.heads = KnownHeads(self.clients, self.judge)
         self._scanning = ResponseScanning(self.clients, counters, self.scans, self.wholes)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
@@ -121,7 +121,7 @@ class InspectionAddon:
             return True
 
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
-        """A request's body has arrived."""
+        """Handle the end of a request's body."""
         if flow.response is not None or flow.error is not None:
             self.judge.forget(flow)
             return None
@@ -174,7 +174,7 @@ class InspectionAddon:
             self._end(flow, error)
 
     def response(self, flow: http.HTTPFlow) -> None:
-        """A response is complete."""
+        """Handle the end of a response."""
         if "authorization" in flow.request.headers and _binds_connection(flow.request.headers["authorization"]):
             self.bound.add(flow.server_conn.id)
         self.judge.forget(flow)
@@ -182,7 +182,7 @@ class InspectionAddon:
             self.clients.active.pop(flow.id, None)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        """A request has failed."""
+        """Handle a failed request."""
         self.clients.active.pop(flow.id, None)
         self.judge.forget(flow)
 

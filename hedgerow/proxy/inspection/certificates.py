@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class CertificateReactions:
-    """Records what clients think of our certificates. Without `refusals` a client that refuses them reaches nothing."""
+    """The record of clients that accept or refuse our certificates. Without `refusals`, a client that refuses them reaches nothing."""
 
     def __init__(
         self, clients: ClientRegistry, counters: Counters, clock: Callable[[], float], refusals: CertificateRefusals | None
@@ -32,7 +32,7 @@ class CertificateReactions:
         self._refusals = refusals
 
     def accepted(self, client: Client, target: tuple[str, int] | None) -> None:
-        """The client sends requests under our certificate."""
+        """Note that the client sends requests under our certificate."""
         found = self._clients.find(client.id)
         if found is not None:
             self._clients.policy.report_protection(found[0].id, Protection.CERTIFICATE)
@@ -41,7 +41,7 @@ class CertificateReactions:
                 self._refusals.accepted(found[0].id, host, self._clock())
 
     def refused(self, client: Client, target: tuple[str, int] | None, reason: str | None) -> None:
-        """The client refused our certificate: the CA is not installed there, or the app pins its own certificate.
+        """Note that the client refused our certificate: the CA is not installed there, or the app pins its own certificate.
 
         `reason` is OpenSSL's name of the client's alert, None when it left without one.
         """

@@ -17,7 +17,7 @@ _LAST_SECONDS = 0.5
 
 
 class ConnectionStreams:
-    """Opens, feeds and closes streams. `offers` are the protocols that the client offered with TLS, `owner` gets what arrives."""
+    """The streams of a connection. `offers` are the protocols that the client offered with TLS; `owner` receives the streams' events."""
 
     def __init__(self, inspector: InspectorContext, client: Client, stream: Stream, offers: tuple[str, ...], owner: StreamOwner) -> None:
         self._inspector = inspector
@@ -88,7 +88,7 @@ class ConnectionStreams:
         return OriginError(CERTIFICATE_ASKED)
 
     def put(self, connection: Connection, data: bytes) -> None:
-        """Send with the next `flush`."""
+        """Queue bytes for the next `flush`."""
         stream = self._streams.get(connection)
         if stream is not None:
             stream.put(data)
@@ -145,7 +145,7 @@ class ConnectionStreams:
         self._inspector.origins.keep(self._origins.pop(stream), stream)
 
     def release(self, is_idle: Callable[[Connection], bool]) -> None:
-        """The client is gone: keep the idle streams to origins in the pool, and abort the others."""
+        """Keep the idle streams to origins in the pool, and abort the others, after the client has left."""
         bound = self._inspector.inspection.bound
         for stream, origin in tuple(self._origins.items()):
             connection = self._connections.pop(stream)

@@ -32,7 +32,7 @@ _MAX_EARLY = 64 * 1024
 
 
 class ClientHandshake:
-    """Owns a client's stream until its protocol is known. `first` is what the gate has read after the CONNECT, if any."""
+    """The owner of a client's stream until its protocol is known. `first` is what the gate has read after the CONNECT, if any."""
 
     def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes) -> None:
         self.stream = _HandshakeStream(self)
@@ -51,7 +51,7 @@ class ClientHandshake:
         self._context = Context(self.client, OPTIONS)
 
     def begin(self) -> None:
-        """The stream is connected."""
+        """Begin once the stream is connected."""
         self._inspector.register(self)
         self.stream.bytes_received = len(self._first)
         if self._header.awaits_reply:
@@ -141,7 +141,7 @@ class ClientHandshake:
         self._inspector.leaf_certificates.request(hello.sni or server.address[0], self._proceed)
 
     def _keep(self, data: bytes) -> None:
-        """Bytes of a client that does not wait for our ServerHello, such as early data: they belong to the handshake."""
+        """Keep the bytes of a client that does not wait for our ServerHello, such as early data: they belong to the handshake."""
         self._first += data
         if len(self._first) > _MAX_EARLY:
             self.abort()
@@ -166,7 +166,7 @@ class ClientHandshake:
 
 
 class _HandshakeStream(Stream):
-    """Begins the handshake when it is connected: the bytes that the gate has read come first.
+    """A stream that begins the handshake when it is connected, with the bytes that the gate has read.
 
     Its work is charged to the device. While the device is ahead of its share, it waits for its turn and is not read: a device that opens
     twenty connections at once must not have all of them served in one round of the event loop.

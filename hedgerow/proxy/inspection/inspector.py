@@ -69,7 +69,7 @@ class InspectorError(Exception):
 
 
 class Inspector:
-    """`run` serves until `stop`. `signer` is the socket of the signer. `upstream_ca` is a file of CAs to trust besides the usual ones.
+    """The inspector of one process; `run` serves until `stop`. `signer` is the signer's socket, `upstream_ca` a file of additional CAs.
 
     Without `refusals` a client that refuses our certificate reaches nothing.
     """

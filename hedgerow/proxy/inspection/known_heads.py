@@ -11,7 +11,7 @@ from mitmproxy.connection import Client, Server
 
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.plain_messages import PlainHead, PlainRequest
-from hedgerow.proxy.inspection.request import JudgedHead, RequestJudge
+from hedgerow.proxy.inspection.request import JudgedHead, RequestHandler
 from hedgerow.proxy.policy import ProxyPolicy
 
 MAX_HEADS, MAX_HEAD, MAX_REQUEST = 128, 4096, 8192
@@ -46,7 +46,7 @@ class _Candidate:
 class KnownHeads:
     """A head is known from its second request on: most come once only."""
 
-    def __init__(self, clients: ClientRegistry, judge: RequestJudge) -> None:
+    def __init__(self, clients: ClientRegistry, judge: RequestHandler) -> None:
         self._clients, self._judge = clients, judge
         self._recent: dict[tuple[Site, bytes], KnownHead | _Candidate] = {}
         self._older: dict[tuple[Site, bytes], KnownHead | _Candidate] = {}

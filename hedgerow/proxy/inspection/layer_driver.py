@@ -1,7 +1,7 @@
 """mitmproxy's HTTP layers, driven for one connection: events go in, commands are executed.
 
 mitmproxy's own way to run them costs several tasks and a dozen turns of the event loop per request. Here a hook is a call, and the output
-is written once, after all layers have had their say.
+is written once, after all layers have run.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class LayerDriver:
-    """`work` runs a coroutine for the connection, `replay` hands on what an origin sent before it was ours.
+    """The driver of mitmproxy's layers. `work` runs a coroutine for the connection, `replay` handles bytes that an origin sent early.
 
     `on_handled` is called when the layers have settled after an event, `on_error` when they failed.
     """

@@ -158,7 +158,7 @@ class SignerClient:
         try:
             sock.send(message)
         except OSError:  # also if the signer is so late that nothing more fits
-            self._lose()
+            self._connection_lost()
             return False
         return True
 
@@ -170,7 +170,7 @@ class SignerClient:
         except OSError:
             answer = b""
         if not answer or not self._asked:
-            self._lose()
+            self._connection_lost()
             return
         host, receive = self._asked.popleft()
         self._since = asyncio.get_running_loop().time()
@@ -179,7 +179,7 @@ class SignerClient:
             log.warning("the signer refuses a certificate: %s", answer[1:].decode("utf-8", "replace"))
         receive(host, answer[1:] if is_signed else None)
 
-    def _lose(self) -> None:
+    def _connection_lost(self) -> None:
         self._disconnect()
         if self._asked:
             self._try_later()

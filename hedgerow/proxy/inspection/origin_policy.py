@@ -33,7 +33,7 @@ class ResolutionBlock:
 
 
 class OriginPolicy:
-    """Resolves and checks the destinations of clients."""
+    """The resolution and the check of clients' destinations."""
 
     def __init__(self, clients: ClientRegistry, counters: Counters, clock: Callable[[], float]) -> None:
         self._clients = clients

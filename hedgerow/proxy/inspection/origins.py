@@ -50,7 +50,7 @@ class OriginKey:
 
 
 class OriginPool:
-    """Opens and keeps connections. `trust` is a file of the CAs for origins."""
+    """Connections to origins, of which idle ones are kept. `trust` is a file of the CAs for origins."""
 
     def __init__(self, trust: Path) -> None:
         self._trust = trust
@@ -158,7 +158,7 @@ class OriginPool:
 
 
 class PendingStream:
-    """Owns a stream until its connection takes it, and keeps what arrives meanwhile."""
+    """The owner of a stream until its connection takes it. It keeps the bytes that arrive meanwhile."""
 
     def __init__(self) -> None:
         self.early = b""
@@ -207,7 +207,7 @@ class PendingStream:
 
 
 class _IdleStream:
-    """Owns an idle stream. Any event on it makes it unusable."""
+    """The owner of an idle stream. Any event on it makes it unusable."""
 
     def __init__(self, origins: OriginPool, origin: OriginKey, until: float) -> None:
         self._origins = origins

@@ -25,7 +25,7 @@ _SITES_ARE_STORED = frozenset({Privacy.DOMAIN, Privacy.FULL})
 
 
 class PageReports:
-    """Counts each host's pages, and reports the recognised ones."""
+    """Counts of each host's pages, and reports of the recognised ones."""
 
     def __init__(self, clients: ClientRegistry, counters: Counters) -> None:
         self._clients = clients

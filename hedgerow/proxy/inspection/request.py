@@ -57,8 +57,8 @@ class JudgedHead:
     is_granted: bool
 
 
-class RequestJudge:
-    """Judges each request of inspected connections. `key` signs the tickets of block pages."""
+class RequestHandler:
+    """Handler of the requests of inspected connections: each is judged, then prepared for its origin. `key` signs block pages' tickets."""
 
     def __init__(self, clients: ClientRegistry, key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
         self._clients = clients
@@ -159,7 +159,7 @@ class RequestJudge:
         return search_forms.read(flow)
 
     def forget(self, flow: http.HTTPFlow) -> None:
-        """The request is over."""
+        """Forget a request that is over."""
         self._awaited_forms.discard(flow.id)
 
     def blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> ProxyResponse:
@@ -205,7 +205,7 @@ class RequestJudge:
             parts = urlsplit(url)
             flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
         if is_form:
-            search_forms.keep_safe(flow, engine, level, before)
+            search_forms.enforce_safe_search(flow, engine, level, before)
         for name, value in changed:
             if (name, value) not in fields:
                 flow.request.headers[name] = value

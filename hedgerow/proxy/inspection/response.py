@@ -36,7 +36,7 @@ _READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating"
 
 
 class ResponseScanning:
-    """Puts a scanner or a refusal into the flows of responses, where the engine finds it."""
+    """The choice of a scanner or a refusal for each response. The engine finds it in the flow."""
 
     def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool, wholes: WholeBodies) -> None:
         self._clients = clients

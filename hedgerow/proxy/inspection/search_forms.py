@@ -76,17 +76,17 @@ def with_words(request: Request, form: str) -> Request:
     return replace(request, url=urlunsplit(parts._replace(query=query)))
 
 
-def keep_safe(flow: http.HTTPFlow, engine: SearchEngine, level: SafeSearch, url: str) -> None:
+def enforce_safe_search(flow: http.HTTPFlow, engine: SearchEngine, level: SafeSearch, url: str) -> None:
     """Put the engine's parameters for this level into the body, if that is a form."""
     if _media(flow) == _FORM:
-        flow.request.content = kept_safe(engine, level, url, read(flow)).encode("latin-1")
+        flow.request.content = enforced_form(engine, level, url, read(flow)).encode("latin-1")
 
 
-def kept_safe(engine: SearchEngine, level: SafeSearch, url: str, form: str) -> str:
+def enforced_form(engine: SearchEngine, level: SafeSearch, url: str, form: str) -> str:
     """Return the form with the engine's parameters for this level.
 
     >>> startpage = SearchEngines.load().by_id["startpage"]
-    >>> kept_safe(startpage, SafeSearch.STRICT, "https://www.startpage.com/sp/search", "query=cats&qadf=none")
+    >>> enforced_form(startpage, SafeSearch.STRICT, "https://www.startpage.com/sp/search", "query=cats&qadf=none")
     'query=cats&qadf=heavy'
     """
     safe, _ = apply_safe_search(engine, level, urlunsplit(urlsplit(url)._replace(query=form)), ())

@@ -18,7 +18,7 @@ TURN_SECONDS = 0.003
 """Seconds of work after which a connection's turn ends."""
 
 FREE_SECONDS = 0.02
-"""Seconds of work beyond a device's part that it may do without waiting."""
+"""Seconds of work beyond its part that a device may use without waiting."""
 
 PART = 0.5
 """Part of the loop's time that a device may use without waiting. Nobody waits for longer than others have work to do."""
@@ -89,7 +89,7 @@ class DeviceShare:
 
     @property
     def is_idle(self) -> bool:
-        """A new share is the same."""
+        """True if the share is the same as a new one."""
         return not self.turns and self.tokens.is_full
 
 

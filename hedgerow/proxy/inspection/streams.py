@@ -113,7 +113,7 @@ class TlsSession:
 
 
 class StreamOwner(Protocol):
-    """Receives a stream's events. `failed`: the handshake or the encryption failed, and the owner must abort the stream."""
+    """Receiver of a stream's events. `failed`: the handshake or the encryption failed, and the owner must abort the stream."""
 
     def secured(self, stream: Stream) -> None: ...
     def received(self, stream: Stream, data: bytes) -> None: ...

@@ -86,7 +86,7 @@ def placeholder_svg(heading: str, why: str, lang: str, direction: str) -> str:
 
 
 class BlockPage:
-    """Renders the proxy's own responses for a reader, with the templates and translations of this package.
+    """Renderer of the proxy's own responses for a reader, with the templates and translations of this package.
 
     The helplines are those of `country`, and times are shown in `timezone`. `ages` has the ages of the people in the policy. `conduct` is
     a café's code of conduct. `portal` is the URL of the device's own page, on which a café's guest begins and a device without a name
@@ -113,7 +113,7 @@ class BlockPage:
         self._url_placeholder, self._ticket_placeholder = secrets.token_hex(16), secrets.token_hex(16)
         self._page_cache: dict[tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
         self._help = help_choices(lifelines)
-        self._care_cache: dict[tuple[PageReader, bool], Markup] = {}
+        self._help_cache: dict[tuple[PageReader, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
         """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""
@@ -232,7 +232,7 @@ class BlockPage:
         if decision.reason is Reason.UNNAMED and self._portal:
             parts |= {"link": self._portal, "link_label": translation.words["unnamed"]["link"]}
         if decision.what == ILLEGAL and not reader.young:
-            parts["care"] = self._care(reader, to_report=True)
+            parts["care"] = self._help_section(reader, to_report=True)
         if reader.young:
             simple, sentence = translation.reason(decision, young=True)
             until = decision.until
@@ -242,16 +242,16 @@ class BlockPage:
 
     def _page(self, status: int, reader: PageReader, parts: dict[str, Any]) -> ProxyResponse:
         words = self._translations[reader.language].words
-        common = {"words": words, "style": self._style, "care": self._care(reader), "young": reader.young}
+        common = {"words": words, "style": self._style, "care": self._help_section(reader), "young": reader.young}
         return self._answer(status, self._template.render({**_NO_PARTS, **common, **parts}), "text/html")
 
-    def _care(self, reader: PageReader, *, to_report: bool = False) -> Markup:
+    def _help_section(self, reader: PageReader, *, to_report: bool = False) -> Markup:
         """The section with helplines, the longest part of every page, rendered once for every kind of reader."""
         key = (reader, to_report)
-        if key not in self._care_cache:
+        if key not in self._help_cache:
             words = self._translations[reader.language].words
-            self._care_cache[key] = render_help(words, self._help, young=reader.young, to_report=to_report)
-        return self._care_cache[key]
+            self._help_cache[key] = render_help(words, self._help, young=reader.young, to_report=to_report)
+        return self._help_cache[key]
 
     def _answer(
         self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = (), policy: str | None = None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from hedgerow.policies.model import Decision, Reason
-from hedgerow.proxy.scanners.decoding import ContentDecoder, Excessive
+from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
 from hedgerow.proxy.scanners.pictures import PictureScanner
@@ -82,7 +82,7 @@ class BodyScan:
         self._decoder.pass_on(data)
         try:
             self._run(lambda scanner: scanner.feed(data))
-        except Excessive:
+        except ExcessiveExpansion:
             self.fail()
 
     def go_on(self) -> None:
@@ -97,7 +97,7 @@ class BodyScan:
                     self._pieces = None
                     return
                 self._run(lambda scanner, piece=piece: scanner.feed(piece))  # type: ignore[misc]
-        except Excessive:
+        except ExcessiveExpansion:
             self.fail()
         if not self._active:
             self._packed, self._pieces = deque(), None

@@ -33,7 +33,7 @@ class ContentDecodingError(Exception):
     """The bytes are not in the coding that the head names."""
 
 
-class Excessive(Exception):
+class ExcessiveExpansion(Exception):
     """The body decodes to far more bytes than any that was compressed to save bandwidth."""
 
 
@@ -131,7 +131,7 @@ SUPPORTED_CODINGS = frozenset({*_CODINGS, "identity"})
 
 
 class ContentDecoder:
-    """Decodes a body by its Content-Encoding field, several codings too. `is_known` is false if one of them is not supported.
+    """Decoder of a body by its Content-Encoding field, several codings too. `is_known` is false if one of them is not supported.
 
     Names that are not codings (`utf-8`, `none`) are mistakes, which browsers ignore.
     """
@@ -159,7 +159,7 @@ class ContentDecoder:
         self._packed += len(data)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded bytes in pieces of about 64 kB, some of them empty. Raises Excessive.
+        """Yield the decoded bytes in pieces of about 64 kB, some of them empty. Raises ExcessiveExpansion.
 
         Each piece is decoded on demand, at a bounded cost: a small body may decode to a huge one, or to nothing after much work.
         A broken body ends silently: browsers show no more of it either.
@@ -184,6 +184,6 @@ class ContentDecoder:
             for piece in coding.feed(packed):
                 self._unpacked += len(piece)
                 if self._unpacked > UNPACKED_FREELY + MOST_PER_BYTE * self._packed:
-                    raise Excessive
+                    raise ExcessiveExpansion
                 yield piece
             yield b""

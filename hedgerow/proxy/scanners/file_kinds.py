@@ -150,7 +150,7 @@ def _declared(content_type: str) -> tuple[bool, str | None]:
 
 
 class FileKindScanner(Scanner):
-    """Blocks kinds of files by their head, or by their first bytes."""
+    """Scanner that blocks kinds of files by their head, or by their first bytes."""
 
     def __init__(self, kinds: tuple[str, ...], *, may_be_tar: bool, may_be_xml: bool) -> None:
         self.is_done = False

@@ -84,7 +84,7 @@ class MacroSearch:
 
 
 class MacroScanner(Scanner):
-    """Blocks office documents with macros."""
+    """Scanner that blocks office documents with macros."""
 
     unchecked = Decision(Verdict.BLOCK, Reason.FILE, "macros")
 

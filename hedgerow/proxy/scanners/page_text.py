@@ -196,7 +196,7 @@ def label_of(name: str, value: str) -> PageLabel:
 
 
 class TextExtractor:
-    """Turns a page's HTML, piece by piece, into its visible text in normal form, without a space at the start and with one at the end.
+    """Extractor of a page's visible text, piece by piece, in normal form without a space at the start and with one at the end.
 
     `facts`, if given, takes what the page says beside.
     """
@@ -317,7 +317,7 @@ def _safe_cut(text: str) -> int:
 
 
 class TextDecoder:
-    """Decodes a page's bytes. `charset` is the one that Content-Type declares."""
+    """Decoder of a page's bytes. `charset` is the one that Content-Type declares."""
 
     def __init__(self, charset: str = "") -> None:
         self._charset = charset

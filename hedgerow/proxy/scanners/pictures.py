@@ -79,7 +79,7 @@ def is_picture(start: bytes) -> bool:
 
 
 class PictureScanner(Scanner):
-    """Hides pictures whose score is above a limit."""
+    """Scanner that hides pictures whose score is above a limit."""
 
     unchecked: ClassVar[Decision] = Decision(Verdict.BLOCK, Reason.PICTURE, UNCHECKED)
 
@@ -115,7 +115,7 @@ class PictureScanner(Scanner):
         return None if score <= self._limit else Decision(Verdict.BLOCK, Reason.PICTURE, f"{score:.0f} of {self._limit}")
 
 
-class PictureJudge:
+class PictureClassifier:
     """The network, and the scores of pictures that it has judged lately, by what they look like."""
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class PictureJudge:
         """Return the score that the network's copy gives a frame of the first look."""
         import numpy
 
-        edge = GLANCE_SIDE // 16  # at which the network does not look
+        edge = GLANCE_SIDE // 16  # the network does not look at the edge
         seen = frame.crop((edge, edge, GLANCE_SIDE - edge, GLANCE_SIDE - edge))
         blue_first = numpy.asarray(seen, dtype=numpy.float32)[:, :, ::-1] - self._mean
         ((scores,),) = self._first_look.run(None, {"input:0": numpy.ascontiguousarray(blue_first)[None]})
@@ -178,9 +178,9 @@ class PictureJudge:
 
 
 @cache
-def judge() -> PictureJudge:
+def judge() -> PictureClassifier:
     """Return the judge of this process, which takes a moment to load."""
-    return PictureJudge()
+    return PictureClassifier()
 
 
 class Look:

@@ -30,7 +30,7 @@ type PageCallback = Callable[[str, PageFinding | None], None]
 
 
 class BodyScanner:
-    """`refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
+    """The scan of one response. `refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
 
     Bodies that are checked whole go to `wholes`, in the turn of their `device`. After `feed` and `end`, and until `when_ready` calls back,
     the scanner may be busy. Then `result` tells what they would have returned.

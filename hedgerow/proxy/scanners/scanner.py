@@ -127,7 +127,7 @@ class Scanner(Protocol):
         """Return a scanner for a response with this head, its decision if the head suffices, or None if the check does not apply."""
 
     def feed(self, data: bytes) -> Outcome:
-        """Scan the next bytes. Return a decision to block, PENDING, or None. Raise `decoding.Excessive` where it is too much."""
+        """Scan the next bytes. Return a decision to block, PENDING, or None. Raise `decoding.ExcessiveExpansion` where it is too much."""
 
     def release(self) -> Decision | None:
         """Return the decision on the bytes so far, because the rest cannot be held back for longer."""

@@ -84,7 +84,7 @@ class WholeBody:
             self.fail()
 
     def fail(self) -> None:
-        """The body could not be checked."""
+        """Handle a body that could not be checked."""
         self.finish(self.unchecked)
 
     def finish(self, refusal: Decision | None) -> None:

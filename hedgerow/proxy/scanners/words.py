@@ -21,7 +21,7 @@ from hedgerow.blocklists.names import host_of_url, is_beneath
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import ADULT, GAMBLING, TOPICS, recognised_by_page
-from hedgerow.proxy.scanners.decoding import Excessive
+from hedgerow.proxy.scanners.decoding import ExcessiveExpansion
 from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, declared_charset, label_of, normalize_text
 from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import NO_SCORES, LinkedSites, PageFinding, PhraseScores, recognise
@@ -167,7 +167,7 @@ class PageScore:
         self._phrases = phrases
         self._text = TextExtractor(self.facts)
         self._found: set[int] = set()
-        self._scores: tuple[int, dict[str, int]] = (0, {})  # of so many phrases
+        self._scores: tuple[int, dict[str, int]] = (0, {})  # the scores, and the number of phrases that they are based on
         self._iterator: object = None
         self._has_begun = False
 
@@ -203,7 +203,7 @@ class PageScore:
 
 
 class PageScanner(Scanner):
-    """Blocks pages whose score exceeds a limit, and those of a topic that is blocked. `finding` is what the page was recognised as."""
+    """Scanner that blocks pages whose score exceeds a limit, and those of a blocked topic. `finding` is the topic that was recognised."""
 
     def __init__(self, phrases: PhraseMatcher, rules: ScanRules, head: Head) -> None:
         self.is_done = False
@@ -232,7 +232,7 @@ class PageScanner(Scanner):
     def feed(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > MAX_UNPACKED:
-            raise Excessive
+            raise ExcessiveExpansion
         self._read()
         self._unread = data
 

@@ -79,7 +79,7 @@ class ScanJob:
         self._finish(is_done=result.is_done or self.refusal is not None)
 
     def fail(self) -> None:
-        """The body could not be checked."""
+        """Handle a body that could not be checked."""
         self.refusal = self._unchecked
         self._finish(is_done=True)
 
@@ -99,7 +99,7 @@ def _decision(pair: tuple[Reason, str] | None) -> Decision | None:
 
 
 class ScanPool:
-    """Starts, feeds, watches and ends the process. `command` is run with the socket as its standard input."""
+    """The process that scans: its start, its jobs, its watch and its end. `command` is run with the socket as its standard input."""
 
     def __init__(self, command: Sequence[str] = COMMAND, *, idle: float = IDLE_SECONDS, patience: float = PATIENCE_SECONDS) -> None:
         self._command = command
@@ -156,14 +156,14 @@ class ScanPool:
             worker.kill()
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
-        """A frame of the process."""
+        """Handle a frame of the process."""
         self._set_timer()
         job = self._jobs.get(number)
         if kind == FrameKind.RESULT and job is not None:
             job.take(decode(ScanResult, payload))
 
     def lost(self, worker: _Worker) -> None:
-        """The process has ended: the body it was working on cannot be checked, and the others are scanned again."""
+        """Handle the end of the process: the body it was working on cannot be checked, and the others are scanned again."""
         if worker is not self._worker:
             return
         self._worker = None

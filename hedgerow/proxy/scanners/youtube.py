@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.youtube import YouTubeAccess, access_to, is_chosen, is_youtube
-from hedgerow.proxy.scanners.decoding import ContentDecoder, Excessive
+from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
 
 MAX_BODY = 8 * 1024 * 1024
@@ -19,7 +19,7 @@ _CLOSED = Decision(Verdict.BLOCK, Reason.RULE, YOUTUBE_CHOSEN)
 
 
 class YouTubeScanner(Scanner):
-    """Holds a response back until it is known to be of a chosen channel or video."""
+    """Scanner that holds a response back until it is known to be of a chosen channel or video."""
 
     unchecked: ClassVar[Decision] = _CLOSED
     checks_streams = True
@@ -38,7 +38,7 @@ class YouTubeScanner(Scanner):
 
     def feed(self, data: bytes) -> Outcome:
         if len(self._body) + len(data) > MAX_BODY:
-            raise Excessive
+            raise ExcessiveExpansion
         self._body += data
         return None
 

@@ -80,7 +80,7 @@ def test_telling_parts_are_parts_of_the_name(recogniser: Recogniser) -> None:
     host = "www.free-porn-sex-tube-videos.com"
     found = recogniser.recognise(host)
     assert found is not None
-    parts = recogniser.telling_parts(host, found)
+    parts = recogniser.strongest_parts(host, found)
     assert parts
     assert all(part in host for part in parts)
 

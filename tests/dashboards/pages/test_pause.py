@@ -7,7 +7,7 @@ import pytest
 from web_server import NOW
 
 from hedgerow.dashboards.accounts import Role
-from hedgerow.dashboards.control import DeviceView, Spared, spared_by
+from hedgerow.dashboards.control import DeviceView, PauseExemption, pause_exemption
 from hedgerow.policies.model import DeviceId
 
 PASSWORD = "four words and more"
@@ -78,8 +78,8 @@ def test_the_api_does_the_same(family, order, expected):
     [(PHONE, "ana-phone"), (STRANGE, STRANGE), (TABLET, None), (SEAT, None), ("127.0.0.99", None), ("", None)],
 )
 def test_the_device_in_use_is_spared_unless_it_is_anothers(family, address, device):
-    assert spared_by(family.control, "ANA", address) == Spared("Ana", device)
-    assert spared_by(family.control, "token x", address).person is None
+    assert pause_exemption(family.control, "ANA", address) == PauseExemption("Ana", device)
+    assert pause_exemption(family.control, "token x", address).person is None
 
 
 def test_the_exception_is_kept_with_the_pause(family):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, ContentDecoder, Excessive
+from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.page_text import TextDecoder, detect_charset
 
 if sys.version_info >= (3, 14):
@@ -73,7 +73,7 @@ def test_a_broken_body_ends_and_a_bomb_is_cut_into_small_pieces() -> None:
         bomb = pack(bytes(50_000_000))
         pieces = ContentDecoder(coding).feed(bomb)
         sizes: list[int] = []
-        with pytest.raises(Excessive):
+        with pytest.raises(ExcessiveExpansion):
             sizes.extend(map(len, pieces))
         assert max(sizes) <= 4 * BLOCK, coding
         assert sum(sizes) <= UNPACKED_FREELY + MOST_PER_BYTE * len(bomb), coding
@@ -84,7 +84,7 @@ def test_the_inner_coding_of_a_bomb_counts_too() -> None:
     empty = b"\x00\x00\x00\xff\xff" * 4_000_000  # blocks of deflate without content
     decoder = ContentDecoder("deflate, br")
     pieces: list[bytes] = []
-    with pytest.raises(Excessive):
+    with pytest.raises(ExcessiveExpansion):
         pieces.extend(decoder.feed(brotli.compress(b"\x78\x9c" + empty)))
     assert set(pieces) <= {b""}
     assert decoder.work <= 2 * UNPACKED_FREELY

@@ -130,7 +130,7 @@ def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch:
     frames = [Image.new("RGB", (120, 120), (value, 40, 120)) for value in range(0, 250, 25)]
     body = encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=100)
     seen: list[int] = []
-    judge = pictures.PictureJudge()
+    judge = pictures.PictureClassifier()
 
     def score(frame: Any) -> float:
         seen.append(frame.getpixel((128, 128))[0] // 25)
@@ -144,7 +144,7 @@ def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch:
 
 @needs_extra
 def test_copies_of_a_picture_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, asked = pictures.PictureJudge(), list[object]()
+    judge, asked = pictures.PictureClassifier(), list[object]()
     glance = judge.glance
 
     def asked_too(frame: Any) -> float:
@@ -192,7 +192,7 @@ def test_what_is_clear_is_seen_on_a_white_page() -> None:
 
 @needs_extra
 def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, views = pictures.PictureJudge(), list[object]()
+    judge, views = pictures.PictureClassifier(), list[object]()
 
     def classify(frame: Any) -> float:
         views.append(frame)

@@ -23,7 +23,7 @@ from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.codes import VoucherOrder
-from hedgerow.dashboards.app import AppDependencies, create_app
+from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.control import (
     BudgetRow,
     Certificate,
@@ -33,7 +33,7 @@ from hedgerow.dashboards.control import (
     ExplanationView,
     InvalidInput,
     MadeVouchers,
-    Spared,
+    PauseExemption,
     Status,
     TunnelHome,
     WebNames,
@@ -43,6 +43,8 @@ from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
+from hedgerow.dashboards.pages.context import PageContext
+from hedgerow.dashboards.passwords import PasswordHashes
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.dashboards.setup_code import SetupCode
@@ -63,7 +65,7 @@ from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
-_NOBODY = Spared()
+_NOBODY = PauseExemption()
 TOKEN = "a-token-for-tests"
 SETUP_CODE = "TEST-CXDE"
 
@@ -255,7 +257,8 @@ class LedgerControl:
         await asyncio.to_thread(self.ledger.revoke, grant_id, actor)
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None, spared: Spared = _NOBODY,
+        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None,
+        spared: PauseExemption = _NOBODY,
         kind: PauseKind = PauseKind.ALL,
     ) -> Pause:  # fmt: skip
         if person == "nobody":
@@ -410,7 +413,8 @@ def running_web(
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
     control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path, JournalReader(engine))
     metrics = Metrics(strict=True)
-    accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1), SetupCode(code="TESTCXDE"))
+    hashes = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDE"))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)
     recorder = Recorder(engine, clock=clock)
     kept = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)
@@ -420,24 +424,12 @@ def running_web(
         Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
-    app = create_app(
-        AppDependencies(
-            reader,
-            control,
-            metrics,
-            accounts,
-            editor,
-            kept,
-            token,
-            counted,
-            vouchers=Printed(),
-            notices=notices,
-            request_access=lambda asked: recorder.add([asked]),
-            tunnel=FixedTunnel(control),
-            statements=FixedStatements(),
-        ),
-        clock,
-    )
+    context = PageContext(
+        reader, control, accounts, editor, kept, counted, vouchers=Printed(), notices=notices,
+        request_access=lambda asked: recorder.add([asked]), tunnel=FixedTunnel(control),
+        statements=FixedStatements(), clock=clock,
+    )  # fmt: skip
+    app = create_app(context, metrics, token)
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
         app.state.warm()

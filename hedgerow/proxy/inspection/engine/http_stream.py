@@ -51,7 +51,7 @@ type Commands = Generator[commands.Command, Any, None]
 
 
 class WaitForScan(commands.RequestWakeup):
-    """Wake the stream up when its scanner is not busy any more."""
+    """A command: wake the stream up when its scanner is not busy any more."""
 
     def __init__(self, scanner: BodyScanner) -> None:
         super().__init__(0)
@@ -149,7 +149,7 @@ class HeldStream(_layers.HttpStream):
         return len(self.request_body_buf) + len(data) > limit
 
     def state_discard_upload(self, event: events.Event) -> Commands:
-        """The answer is sent, and the client is still sending."""
+        """Discard an upload whose answer is already sent."""
         if isinstance(event, layers.RequestData):
             self._discarded += len(event.data)
             if self._discarded > MAX_DISCARDED_UPLOAD:
@@ -196,7 +196,7 @@ class HeldStream(_layers.HttpStream):
             yield from self._handle_event(self._later.popleft())
 
     def state_hold(self, event: events.Event) -> Commands:
-        """Neither head nor body has gone to the client."""
+        """Hold head and body back: the client has nothing of the response yet."""
         if isinstance(event, layers.ResponseTrailers):
             self.flow.response.trailers = event.trailers  # type: ignore[union-attr]
         elif isinstance(event, layers.ResponseData):
@@ -225,7 +225,7 @@ class HeldStream(_layers.HttpStream):
             yield commands.RequestWakeup(self._scanner.max_hold_seconds)
 
     def state_scan_streaming(self, event: events.Event) -> Commands:
-        """The client has the beginning. If the rest is blocked, the response is cut off."""
+        """Scan the rest of a response whose beginning the client has. If it is blocked, the response is cut off."""
         refusal = None
         if isinstance(event, layers.ResponseTrailers):
             yield from self.state_stream_response_body(event)
@@ -282,7 +282,7 @@ class HeldStream(_layers.HttpStream):
         self.flow.response.stream = False
         yield layers.HttpResponseHook(self.flow)
         yield from self._send(self.flow.response)
-        self.server_state = self.state_errored  # which ignores what the origin still sends
+        self.server_state = self.state_errored  # it ignores the rest of the response
         if self.client_state == self.state_done:
             yield from self.flow_done()
             return
@@ -297,7 +297,7 @@ class HeldStream(_layers.HttpStream):
 
 
 class WebSocketRelay(layer.Layer):
-    """Replaces mitmproxy's WebSocket layer: relays bytes, and ends both sides when one ends (a WebSocket closes with frames of its own)."""
+    """A relay in place of mitmproxy's WebSocket layer. Both sides end when one ends (a WebSocket closes with frames of its own)."""
 
     def __init__(self, context: Context, _flow: object) -> None:
         super().__init__(context)

@@ -22,7 +22,7 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_
 
 
 class ErrorRenderer(Protocol):
-    """Renders the answer to a failure from a status, mitmproxy's message, the request if it was readable, and the client's id."""
+    """Renderer of the answer to a failure, from a status, mitmproxy's message, the request if it was readable, and the client's id."""
 
     def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse: ...
 

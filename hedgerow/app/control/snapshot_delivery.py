@@ -1,29 +1,25 @@
-"""The files that workers read: the snapshot, with a copy in memory for when the disk fails, and the resolver settings."""
+"""Delivery of snapshots to the workers: files on the disk and in memory, and the workers that apply them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from pathlib import Path
 
 from hedgerow.app.files import error_text, make_private_folder, write_atomically
 from hedgerow.app.ipc import WorkersFile
 from hedgerow.app.settings import make_memory_folder, memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, identity_of
-from hedgerow.app.workers.upstreams import system_resolv_conf
 
 PATIENCE_S = 2.0
 """Seconds to wait for the workers after a change. They look for a new snapshot ten times per second."""
 
 _POINTS = {"dns": "dns", "gate": "proxy", "inspector": "proxy"}
-log = logging.getLogger("hedgerow.control")
-
-CHECK_INTERVAL_S = 1.0
+"""The enforcement point of each role of a worker."""
 
 
 class SnapshotFiles:
-    """Writes snapshots, and knows whether the disk still has the last one. Its methods wait for the disk: call them from a thread."""
+    """The files of a snapshot, on the disk and in memory. Its methods wait for the disk: call them from a thread."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
@@ -101,30 +97,3 @@ class AppliedSnapshots:
                     await self._news.wait()
         except TimeoutError:
             pass
-
-
-class ResolvConfCopy:
-    """Keeps the workers' copy of the system's resolver settings at `path` in step.
-
-    A confined worker can read the files that were there at its start, and programs that change the settings often put a new file in place
-    of the old one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._text: str | None = None
-        self._problem = ""
-
-    async def run(self) -> None:
-        """Copy the settings whenever they change, until cancelled. A failure is logged once and tried again."""
-        while True:
-            text = system_resolv_conf()
-            if text != self._text:
-                try:
-                    await asyncio.to_thread(write_atomically, self._path, text.encode())
-                    self._text, self._problem = text, ""
-                except OSError as error:
-                    if error_text(error) != self._problem:
-                        log.warning("Can't copy the resolver settings for the workers: %s", error_text(error))
-                    self._problem = error_text(error)
-            await asyncio.sleep(CHECK_INTERVAL_S)

@@ -1,0 +1,139 @@
+"""Passwords and PINs: their hashes, their minimum strength, and delays after wrong ones.
+
+Wrong passwords delay the device that they come from, never the account, so nobody can lock a parent out. On the machine itself the delay
+is short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from starlette.concurrency import run_in_threadpool
+
+from hedgerow.dashboards.control import InvalidInput
+
+MIN_PASSWORD_LENGTH = 10
+FREE_ATTEMPTS = 5
+FIRST_DELAY_S = 30.0
+MAX_DELAY_S = 900.0
+MAX_LOCAL_DELAY_S = 30.0
+_MAX_PENDING_HASHES = 8
+_MAX_TRACKED_SOURCES = 10_000
+
+
+class SignInRefused(InvalidInput):
+    """A refused sign-in, with a sentence for the person. `status` is 403 for wrong credentials and 429 for a delay."""
+
+    def __init__(self, text: str, status: int = 403, needs_code: bool = False, **values: object) -> None:
+        super().__init__(text, **values)
+        self.status, self.needs_code = status, needs_code
+        self.field = "code" if needs_code else ""
+
+
+class PasswordHashes:
+    """Slow hashes. One is computed at a time, to bound memory and CPU time."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1)
+        self._turn = asyncio.Semaphore(1)
+        self._waiting = 0
+        self.dummy = self._hasher.hash(secrets.token_hex(8))
+        """A hash that nothing matches. Passwords for unknown names are compared with it, so that they take as long as others."""
+
+    async def hash(self, secret: str) -> str:
+        """Return the hash of a password or PIN."""
+        async with self._turn:
+            return await run_in_threadpool(self._hasher.hash, secret)
+
+    async def matches(self, hashed: str, secret: str) -> bool:
+        """Return whether a password or PIN has this hash. Raises `SignInRefused` if too many others are being compared."""
+        if self._waiting >= _MAX_PENDING_HASHES:
+            raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await run_in_threadpool(self._hasher.verify, hashed, secret)
+        except (VerificationError, InvalidHashError):
+            return False
+        finally:
+            self._waiting -= 1
+
+
+@dataclass(slots=True)
+class _FailedAttempts:
+    failures: int = 0
+    next_at: float = 0.0
+
+
+class SignInDelays:
+    """Growing delays after wrong passwords, by device.
+
+    `device_at` returns the id of the device at an address, which may have any number of them.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.device_at: Callable[[str], str | None] = lambda _address: None
+        self._attempts: dict[str, _FailedAttempts] = {}
+
+    def seconds_to_wait(self, address: str) -> float:
+        """Return the seconds until the next attempt from an address, at most 0 if it may come now."""
+        attempts = self._attempts.get(self._key(address))
+        return attempts.next_at - self._clock() if attempts is not None else 0.0
+
+    def check(self, address: str) -> None:
+        """Raise `SignInRefused` during a delay."""
+        wait = self.seconds_to_wait(address)
+        if wait > 0:
+            raise SignInRefused(
+                "Too many wrong tries from this device. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait))
+            )
+
+    def count_failure(self, address: str) -> None:
+        """Count a wrong attempt, which may begin a delay."""
+        attempts = self._attempts.setdefault(self._key(address), _FailedAttempts())
+        attempts.failures += 1
+        longest = MAX_LOCAL_DELAY_S if address in {"127.0.0.1", "::1"} else MAX_DELAY_S
+        if attempts.failures >= FREE_ATTEMPTS:
+            attempts.next_at = self._clock() + min(longest, FIRST_DELAY_S * 2 ** (attempts.failures - FREE_ATTEMPTS))
+        if len(self._attempts) > _MAX_TRACKED_SOURCES:
+            self._attempts = {key: each for key, each in self._attempts.items() if each.next_at > self._clock()}
+
+    def forget(self, address: str) -> None:
+        """Forget the wrong attempts from an address, because the last one was right."""
+        self._attempts.pop(self._key(address), None)
+
+    def _key(self, address: str) -> str:
+        return self.device_at(address) or _link_of(address)
+
+
+def check_password_strength(name: str, password: str) -> None:
+    """Raise `InvalidInput` for a weak password. Only its length counts, not its characters (NIST SP 800-63B, 3.1.1)."""
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise InvalidInput(
+            "A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_PASSWORD_LENGTH
+        )
+    if len(password) > 500:
+        raise InvalidInput("A password can have at most 500 characters.")
+    plain = password.lower()
+    if (
+        len(set(plain)) < 5
+        or name.lower() * 2 in plain
+        or plain.rstrip("0123456789!.") in {"password", "hedgerow", "qwertyuiop", "letmein"}
+    ):
+        raise InvalidInput("That password is too easy to guess.")
+
+
+def _link_of(address: str) -> str:
+    """Return the key for delays: the address, or the /64 network of an IPv6 address, which one device may own."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
