@@ -45,7 +45,7 @@ ROWS = (
     Row("the SNI names a blocked site, the CONNECT another", "news.example", "adult.example", ("alert", "block page", "opens")),
     Row("a bare address of the internet", PUBLIC, None, ("403", "block page", "-")),
     Row("a bare address of the internet with a good SNI", PUBLIC, "news.example", ("403", "block page", "-")),
-    Row("an address of the house that is reachable", "address", None, ("opens", "opens", "opens")),
+    Row("a reachable address of the local network", "address", None, ("opens", "opens", "opens")),
     Row("the same, with the SNI of a site that is open", "address", "news.example", ("opens", "looked into", "opens")),
     Row("the same, with the SNI of a blocked site", "address", "adult.example", ("alert", "alert", "opens")),
     Row("ECH with the real name outside (GREASE)", "news.example", "news.example", ("opens", "looked into", "opens"), ech=True),
