@@ -153,7 +153,7 @@ class StatementKey:
 
     @staticmethod
     def parse(pem: bytes) -> StatementKey:
-        """Raises ValueError."""
+        """Load a key in PEM. Raises ValueError."""
         private = serialization.load_pem_private_key(pem, None)
         if not isinstance(private, Ed25519PrivateKey):
             raise ValueError("not a private key for Ed25519")

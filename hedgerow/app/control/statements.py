@@ -61,7 +61,7 @@ def site_key(file: Path) -> StatementKey:
 
 
 class StatementKeeper:
-    """Writes the statements of this site where the policy has seats. `problem` says why none can be written, empty while they can."""
+    """The writer of this site's statements, where the policy has seats. `problem` says why none can be written, empty while they can."""
 
     def __init__(
         self, settings: Settings, store: Store, status: Callable[[], Status], policy: Callable[[], Policy],
