@@ -15,7 +15,7 @@ _HIGH, _LOW = 64 * 1024, 16 * 1024  # bytes at which the protocol is asked to pa
 
 
 class SocketTransport(asyncio.Transport):
-    """Reads and writes `sock`, which is not blocking, for a protocol, and closes it."""
+    """A transport that reads and writes `sock`, which is not blocking, for a protocol, and closes it."""
 
     __slots__ = (
         "_buffer", "_descriptor", "_has_eof", "_is_closing", "_is_read", "_is_read_paused", "_is_reading", "_is_write_paused", "_loop",
