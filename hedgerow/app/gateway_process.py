@@ -28,7 +28,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.tunnel_keeper import TunnelKeeper
 from hedgerow.journal.event_sender import EventSender
 from hedgerow.journal.messages import heartbeat
-from hedgerow.network.access_state import DeviceStates, addresses_to_cut
+from hedgerow.network.access_state import DeviceStates, addresses_not_open, addresses_to_cut
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
 from hedgerow.network.gateway import GatewayError, installed_table
 from hedgerow.network.gateway_rules import CUT_TIMEOUT_S
@@ -203,23 +203,32 @@ class AddressOwnerWriter:
             self._written = frozenset()  # there is no table at the moment; all are written next time
 
 
-async def keep_cut(writer: SetWriter, states: Callable[[], DeviceStates | None], neighbours: Callable[[], Mapping[str, str]]) -> None:
-    """Have what comes in for closed devices dropped, until cancelled. The table itself does so only for devices that send something."""
-    written, last, until = frozenset[str](), None, 0.0
+async def keep_addresses(writer: SetWriter, states: Callable[[], DeviceStates | None], neighbours: Callable[[], Mapping[str, str]]) -> None:
+    """Write the addresses of closed devices and of all that are not open, until cancelled: what comes in for them is dropped.
+
+    The table itself does so only for closed devices that send something.
+    """
+    written, last, until = (frozenset[str](), frozenset[str]()), None, 0.0
     while True:
         await asyncio.sleep(CUT_INTERVAL_S)
         current = states()
         if current is None:
             continue
-        addresses = addresses_to_cut(current, neighbours())
-        if addresses == written and current.is_same(last) and time.monotonic() < until:
+        table = neighbours()
+        wanted = addresses_to_cut(current, table), addresses_not_open(current, table)
+        if wanted == written and current.is_same(last) and time.monotonic() < until:
             continue
-        elements = [SetElement(ip_address(address).packed, CUT_TIMEOUT_S) for address in sorted(addresses)[:MAX_OWNERS]]
         with contextlib.suppress(OSError):  # there is no table at the moment: all are written next time
-            for at in range(0, len(elements), MAX_ELEMENTS):
-                some = elements[at : at + MAX_ELEMENTS]
-                writer.write({f"cut_v{version}": [each for each in some if len(each.key) == size] for version, size in ((4, 4), (6, 16))})
-            written, last, until = addresses, current, time.monotonic() + CUT_TIMEOUT_S / 2
+            for name, addresses in zip(("cut", "restricted"), wanted, strict=True):
+                _write_addresses(writer, name, addresses)
+            written, last, until = wanted, current, time.monotonic() + CUT_TIMEOUT_S / 2
+
+
+def _write_addresses(writer: SetWriter, name: str, addresses: frozenset[str]) -> None:
+    elements = [SetElement(ip_address(address).packed, CUT_TIMEOUT_S) for address in sorted(addresses)[:MAX_OWNERS]]
+    for at in range(0, len(elements), MAX_ELEMENTS):
+        some = elements[at : at + MAX_ELEMENTS]
+        writer.write({f"{name}_v{version}": [each for each in some if len(each.key) == size] for version, size in ((4, 4), (6, 16))})
 
 
 class SnapshotFollower:
@@ -253,8 +262,8 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     counting = count_traffic(settings, lambda: follower.view, owners.neighbours, events.send)
     reporting = report_state(lambda: controller.is_in_place, events)
     keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
-    cutting = keep_cut(writer, lambda: controller.device_states, owners.neighbours)
-    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run(), cutting)
+    addresses = keep_addresses(writer, lambda: controller.device_states, owners.neighbours)
+    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run(), addresses)
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from hedgerow.policies.identity import networks_of
 from hedgerow.policies.model import Device, DeviceId
@@ -92,6 +92,19 @@ def addresses_to_cut(device_states: DeviceStates, neighbours: Mapping[str, str])
         if state is AccessState.CLOSED and network.prefixlen == network.max_prefixlen
     }
     return frozenset(by_mac | {address for address in by_ip if neighbours.get(address, "") not in states})
+
+
+def addresses_not_open(device_states: DeviceStates, neighbours: Mapping[str, str]) -> frozenset[str]:
+    """Return the addresses of all devices but open ones, by a neighbour table. A MAC address decides before an IP address."""
+    states = dict(device_states.macs)
+    open_networks = [network for network, state in device_states.networks if state is AccessState.OPEN]
+
+    def is_open(address: str, mac: str) -> bool:
+        if mac in states:
+            return states[mac] is AccessState.OPEN
+        return device_states.others is AccessState.OPEN or any(ip_address(address) in network for network in open_networks)
+
+    return frozenset(address for address, mac in neighbours.items() if not is_open(address, mac))
 
 
 def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[Device]:

@@ -65,6 +65,7 @@ from hedgerow.network.packet_rules import (
     ping_limits,
     render_admitted_sets,
     too_many,
+    uninvited,
 )
 from hedgerow.network.source_rules import render_origin, render_tunnel_exit
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
@@ -91,7 +92,7 @@ NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough 
 CUT_TIMEOUT_S = 10
 CUT_RATE, CUT_BURST = 100, 200  # sources of closed devices per second: invented ones must not fill the set
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
-DYNAMIC_SETS = ("cut", "watched", "admitted", "routed", "owned", "owners")
+DYNAMIC_SETS = ("cut", "watched", "restricted", "admitted", "routed", "owned", "owners")
 """Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, admitted
 destinations by MAC or IP address of the device, and the devices that addresses belong to."""
 
@@ -211,7 +212,7 @@ def _state_sets() -> list[tuple[str, str]]:
 def _sets() -> list[NftCommand]:
     commands = [add_set(name, kind, interval=kind != "ether_addr") for name, kind in _state_sets()]
     commands += [add_set(f"encrypted_dns_v{version}", f"ipv{version}_addr", interval=True) for version, _ in IP_VERSIONS]
-    for name in DYNAMIC_SETS[:2]:
+    for name in DYNAMIC_SETS[:3]:
         commands += [add_set(f"{name}_v{version}", f"ipv{version}_addr", interval=False, dynamic=True) for version, _ in IP_VERSIONS]
     commands += render_admitted_sets()
     for version, _ in IP_VERSIONS:
@@ -259,6 +260,8 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
         for version, ip in IP_VERSIONS
     ]
     rules += _limits_of_replies()
+    if not gateway.any_destination:
+        rules += uninvited(FORWARD_CHAIN, gateway.guarded, gateway.local, () if gateway.strict else gateway.flows)
     rules.append(add_rule(FORWARD_CHAIN, meta("iifname", gateway.guarded, "!="), ACCEPT))
     if gateway.one_armed:
         # Answers from the internet come in by the same interface, from the router's MAC address.

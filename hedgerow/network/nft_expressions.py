@@ -105,11 +105,20 @@ def _port_ranges(field: str, ports: Sequence[tuple[int, int]]) -> NftExpression:
 
 def networks(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
     """Match destinations in networks of the family `ip` or `ip6`. They may overlap, which a set would refuse."""
+    return match(payload(ip, "daddr"), _without_overlaps(values))
+
+
+def sources_outside(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
+    """Match sources outside of networks, of which there is one at least, as `networks` does."""
+    return match(payload(ip, "saddr"), _without_overlaps(values), "!=")
+
+
+def _without_overlaps(values: Sequence[IpNetwork]) -> Any:
     outer: list[IpNetwork] = []
     for each in sorted(values, key=lambda each: each.prefixlen):
         if not any(each.network_address in network for network in outer):
             outer.append(each)
-    return match(payload(ip, "daddr"), {"set": [_element(each) for each in outer]})
+    return {"set": [_element(each) for each in outer]}
 
 
 def source_in(network: IpNetwork) -> NftExpression:

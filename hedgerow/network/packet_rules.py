@@ -38,6 +38,7 @@ from hedgerow.network.nft_expressions import (
     payload,
     protocol,
     source_ports,
+    sources_outside,
 )  # fmt: skip
 from hedgerow.policies.network import Flow
 from hedgerow.policies.text.addresses import IpNetwork
@@ -231,6 +232,21 @@ def bridged_services() -> list[list[NftExpression]]:
     """
     discovery = [match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}), match(payload("ip6", "hoplimit"), 255)]
     return [discovery, *([protocol("udp"), destination_port(*ports), networks(ip, places)] for ip, ports, places in _DHCP)]
+
+
+def uninvited(chain: str, guarded: Sequence[str], local: Sequence[IpNetwork], flows: Sequence[Flow]) -> list[NftCommand]:
+    """Return the rules that drop datagrams to devices that are not open, if others began the connection outside: a stream needs no answer.
+
+    Those of flows pass, to which devices may answer.
+    """
+    begun_outside = [meta("iifname", guarded, "!="), protocol("udp"), connection_direction("original")]
+    served = [flow.ports for flow in flows if flow.protocol == "udp" and not flow.begins_with_stun]
+    rules = [add_rule(chain, *begun_outside, destination_ports(ports), ACCEPT) for ports in served]
+    for version, ip in IP_VERSIONS:
+        from_elsewhere = [sources_outside(ip, [network for network in local if network.version == version])]
+        is_restricted = match(payload(ip, "daddr"), f"@restricted_v{version}")
+        rules.append(add_rule(chain, *begun_outside, is_restricted, *from_elsewhere, COUNTER, DROP, comment="no name"))
+    return rules
 
 
 def flow_replies(flow: Flow) -> list[list[NftExpression]]:

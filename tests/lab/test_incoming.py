@@ -1,4 +1,4 @@
-"""What comes in for devices: a stream to a paused one that sends nothing, and replies after a flood of packets with invented sources."""
+"""What comes in for devices: streams to those that send nothing, and replies after a flood of packets with invented sources."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from lab import House
-from lab.house import LAN4
-from lab.internet import PEER4, PEER_NAME
+from lab.house import LAN4, LAN6, NUMBERS
+from lab.internet import PEER4, PEER_NAME, UNNAMED6
 
 pytestmark = pytest.mark.root
 
@@ -67,6 +67,28 @@ print(octets)
 """
 """Asks for what no time server sends, and prints how many octets came."""
 MORE_THAN_ANY_SET = 20_000
+POUR = """
+import socket, sys, time
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 40078))
+for _ in range(100):
+    server.sendto(bytes(1000), (sys.argv[2], int(sys.argv[3])))
+    time.sleep(0.01)
+"""
+TAKE = """
+import socket, sys
+client = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+client.bind(("::", int(sys.argv[1])))
+client.settimeout(3)
+print("ready", flush=True)
+octets = 0
+try:
+    while True:
+        octets += len(client.recv(2000))
+except TimeoutError:
+    print(octets, flush=True)
+"""
+"""A stream over IPv6 to a device that neither asks for it nor answers, and the device."""
 
 
 @pytest.fixture
@@ -104,3 +126,21 @@ def test_replies_stay_limited_after_a_flood_of_invented_sources(gateway: House) 
         assert int(tablet.must(sys.executable, "-c", WANT_MORE, PEER4, own)) == 0
     finally:
         tablet.ip("address", "delete", f"{own}/24", "dev", "eth0")
+
+
+def poured(house: House, who: str, port: int) -> int:
+    """Return the octets of a stream from outside that a device gets."""
+    device = house.devices[who]
+    taking = device.start(sys.executable, "-P", "-c", TAKE, str(port))
+    assert taking.stdout
+    taking.stdout.readline()
+    house.net.space.must(sys.executable, "-P", "-c", POUR, UNNAMED6, f"{LAN6}:{NUMBERS[who]}", str(port))
+    return int(taking.stdout.readline())
+
+
+def test_a_stream_that_a_server_begins_reaches_open_devices_and_ports_of_games_only(gateway: House) -> None:
+    """On a router that lets connections in, as this one does."""
+    gateway.meet("parent")
+    time.sleep(1)
+    found = {(who, port): poured(gateway, who, port) for who, port in (("tablet", 40079), ("parent", 40079), ("tablet", 3074))}
+    assert found == {("tablet", 40079): 0, ("parent", 40079): 100_000, ("tablet", 3074): 100_000}

@@ -13,7 +13,14 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.network.access_state import AccessState, DeviceStates, addresses_to_cut, compute_device_states, without_overlaps
+from hedgerow.network.access_state import (
+    AccessState,
+    DeviceStates,
+    addresses_not_open,
+    addresses_to_cut,
+    compute_device_states,
+    without_overlaps,
+)
 from hedgerow.policies.model import DeviceId, Grant, Pause, Session
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -59,6 +66,7 @@ def test_closed_devices_are_cut_by_their_neighbour_entries() -> None:
         "192.168.1.30": "02:00:00:00:00:03",
     }
     assert addresses_to_cut(states, neighbours) == {"192.168.1.20", "fd00::20", "192.168.1.7"}
+    assert addresses_not_open(states, neighbours) == {"192.168.1.20", "fd00::20", "192.168.1.30"}
 
 
 def test_states_by_day(catalogue: Catalogue) -> None:

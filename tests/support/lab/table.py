@@ -49,8 +49,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A connection past the proxy that runs already.** A game goes on if its site or service is closed while it is played, or if the budget of
   a category or service ends, since the gateway knows no names; its address stays admitted for two hours at most after the last look-up. A
   pause, a bedtime, and the end of the budget of all use cut it.
-- **A stream from outside that needs no answer**, on a router that lets connections in from the internet, as some do over IPv6: a server
-  that has learned a device's address from a page may send to it without end. A firewall as in [router.md](install/router.md) prevents that.
+- **A stream from outside that needs no answer**, on a bridge or a machine with one port, if the router lets connections in from the
+  internet, as some do over IPv6. Where Hedgerow is the router, it drops such streams to devices that are not open, except at the ports of
+  games in `network.flows`.
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
