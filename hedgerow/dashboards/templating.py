@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.policies.reading.levels import level_of
 from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
 from hedgerow.proxy.pages.help import page_environment
 from hedgerow.proxy.pages.translations import page_words
@@ -53,5 +54,6 @@ def make_environment(reader: Language) -> Environment:
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),
         "iso": labels.iso_timestamp,
+        "level_of": level_of,
     }
     return environment

@@ -25,6 +25,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
 from hedgerow.policies.model import Device, Policy, Verdict
+from hedgerow.policies.reading.levels import SITE, level_of
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.text.suggestions import suggest
 
@@ -120,7 +121,11 @@ def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo)
     colour = "red" if decision.verdict is Verdict.BLOCK else "green"
     console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
     if decision.rule is not None and (place := source_location(decision.rule.source, policy)):
-        console.print(f"in {place}" + (f": {decision.rule.text}" if decision.rule.line else ""), soft_wrap=True, markup=False)
+        text = f": {decision.rule.text}" if decision.rule.line else ""
+        level = level_of(decision.rule.source)
+        console.print(f"in {place}{text}", soft_wrap=True, markup=False)
+        if level != SITE:
+            console.print(f"from the {level}'s policy")
 
 
 def _clock(instant: float, zone: ZoneInfo) -> str:

@@ -18,7 +18,7 @@ from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.host_facts import Service, Services, service_ages
-from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.reading.load import PolicyError, inherited_values, load_policy
 from hedgerow.policies.review import PolicyReport, report_mistakes, report_policy
 
 
@@ -37,8 +37,10 @@ def check(
         _print_mistakes(error, as_json)
         raise typer.Exit(1) from None
     report = report_policy(policy, time.time(), _running(state).policy if diff else None)
+    above = inherited_values(file.absolute())
     if as_json:
-        print(json.dumps(_REPORT.dump_python(report, exclude_none=True), ensure_ascii=False))
+        levels = {"inherited": [asdict(each) for each in above]} if above else {}
+        print(json.dumps(_REPORT.dump_python(report, exclude_none=True) | levels, ensure_ascii=False))
         return
     console = Console(highlight=False)
     counts = (
@@ -49,6 +51,9 @@ def check(
     console.print(f"[green]{file} is good[/]: {', '.join(counts)}.")
     for sentence in report.mind:
         console.print(f"Warning: {sentence}.", soft_wrap=True, markup=False)
+    for value in above:
+        locked = ", locked" if value.is_locked else ""
+        console.print(f"From the {value.level}, line {value.line}{locked}: {value.keys}", soft_wrap=True, markup=False)
     if diff and not report.changes:
         console.print("It changes nothing.")
     for change in report.changes or ():

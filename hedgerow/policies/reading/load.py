@@ -1,6 +1,7 @@
 """Loading of a policy file and the files that it includes, such as `include: people/*.yaml`.
 
-An included file adds people, devices, seats, profiles and lists. Settings of the whole network belong to the main file.
+An included file adds people, devices, seats, profiles and lists. Settings of the whole network belong to the main file, or to a level above
+it (`levels`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.levels import Inherited, add_levels, inherited
 from hedgerow.policies.reading.resolve import resolve
 from hedgerow.policies.reading.schema import RawPolicy
 from hedgerow.policies.reading.schema_errors import error_sentence
@@ -168,12 +170,21 @@ def parse_policy(
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
     included = add_included_files(tree, path.parent if path is not None else Path(), texts)
+    included += add_levels(tree, path, RawPolicy.model_fields, texts) if path is not None else []
     policy = resolve(read_model(tree, RawPolicy), tree, path, included, calendars)
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
         order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))
         raise PolicyError(tuple(order))
     return policy
+
+
+def inherited_values(path: Path) -> tuple[Inherited, ...]:
+    """Return what a good policy file has from the levels above it. Raises OSError."""
+    tree = yaml_tree.read_tree(path.read_bytes(), str(path))
+    add_included_files(tree, path.parent, {})
+    add_levels(tree, path, RawPolicy.model_fields, {})
+    return inherited(tree, path)
 
 
 def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:

@@ -55,7 +55,7 @@ def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path
     base = policy_path.parent if policy_path is not None else Path()
     file = str((base / raw.path).absolute()) if raw.path is not None else None
     name = raw.name or (shown_url(raw.url) if raw.url else raw.path or raw.category)
-    return ListSource(name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.source, line), refresh)
+    return ListSource(name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.text_of(path)[0], line), refresh)
 
 
 def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, refresh: float | None) -> ListSource | None:
@@ -69,7 +69,7 @@ def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, ref
         tree.add_problem((*path, "source"), f"unknown public list '{name}'.{hint} List them with `hedgerow lists public`.")
         return None
     line, _ = tree.place_of(path)
-    return ListSource(name, known.category, None, known.url, known.format, Origin(tree.source, line), refresh or known.refresh)
+    return ListSource(name, known.category, None, known.url, known.format, Origin(tree.text_of(path)[0], line), refresh or known.refresh)
 
 
 def _refresh(tree: YamlTree, path: KeyPath, text: str | None) -> float | None:

@@ -389,6 +389,7 @@ class RawPolicy(RawRules):
         {}, description="Seats of a café, each a device that guests use in turn, by name."
     )
     include: Texts = Field([], description="Further policy files beside this one, such as `people/*.yaml`.")
+    locked: Texts = Field([], description="Keys that the levels below may not give, such as `network.upstream` or `profiles.*.allow`.")
     code_of_conduct: str | None = Field(None, description="Text file that a guest accepts before a session.")
     unopened_seats: UnopenedSeatAccess | None = Field(None, description="Access at a café's seat that has no session.")
     cafe: RawCafe | None = Field(None, description="A café's counter: its name, prices, and what its staff may do.")
