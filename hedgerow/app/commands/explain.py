@@ -122,10 +122,9 @@ def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo)
     console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
     if decision.rule is not None and (place := source_location(decision.rule.source, policy)):
         text = f": {decision.rule.text}" if decision.rule.line else ""
-        level = level_of(decision.rule.source)
         console.print(f"in {place}{text}", soft_wrap=True, markup=False)
-        if level != SITE:
-            console.print(f"from the {level}'s policy")
+    if decision.rule is not None and (level := level_of(decision.rule.source)) != SITE:
+        console.print(f"from the {level}'s policy")
 
 
 def _clock(instant: float, zone: ZoneInfo) -> str:

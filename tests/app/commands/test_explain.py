@@ -57,3 +57,15 @@ def test_invalid_arguments(folder: Path, words: tuple[str, ...], expected: str) 
     assert status == 2
     assert expected in text
     assert "Traceback" not in text
+
+
+def test_the_level_of_a_rule(tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.yaml").write_text(POLICY)
+    (tmp_path / "organisation").mkdir()
+    (tmp_path / "organisation" / "organisation.yaml").write_text("profiles:\n  child-8-12: {block: [+secret.example]}\n")
+    status, text = _explain(tmp_path, "mia", "secret.example", "--at", "12:00")
+    assert (status, "from the organisation's policy" in text) == (0, True)
+    status, text = _explain(tmp_path, "mia", "www.tiktok.com", "--at", "12:00")
+    assert "from the" not in text
+    checked = hedgerow_command("check", str(tmp_path / "hedgerow.yaml")).stdout
+    assert "From the organisation, line 1: profiles" in checked

@@ -64,6 +64,7 @@ def test_every_value_says_where_it_comes_from(tmp_path: Path) -> None:
     policy = policy_of(tmp_path)
     seat = policy.profiles["seat-child"]
     blocked = next(rule for rule in seat.rules.block if rule.name == "roblox")
+    assert blocked.origin is not None
     assert (level_of(blocked.origin.source), blocked.origin.line) == ("organisation", 7)
     assert [(level_of(source.origin.source), source.origin.line) for source in policy.lists] == [("site", 5), ("organisation", 10)]
     found = set(inherited_values(tmp_path / "hedgerow.yaml"))
