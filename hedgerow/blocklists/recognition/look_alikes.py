@@ -75,7 +75,7 @@ class LookAlikes:
             return self._foreign(label)
         if (name := self._alike.get(_plain(label))) is not None:
             return _found(_ALIKE, name)
-        if (name := self._misspelt.get(label)) is not None:
+        if labels[-1] not in _PUBLIC_INTEREST and (name := self._misspelt.get(label)) is not None:
             return _found(_MISSPELT, name)
         if (name := self._with_added_words(label)) is not None:
             return _found(_ADDED, name)
@@ -116,6 +116,10 @@ class LookAlikes:
                     if None not in words and not _FILLERS.issuperset(words):
                         return name
         return None
+
+
+_PUBLIC_INTEREST = frozenset({"org", "ngo", "ong", "health", "hospital", "care", "charity", "church", "foundation"})
+"""Top-level domains under which a name that differs by a letter is rather another organisation's, such as the hospital at pinerest.org."""
 
 
 def _place_of_site(labels: list[str]) -> int:

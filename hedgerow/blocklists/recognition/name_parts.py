@@ -155,6 +155,8 @@ _FIELDS: Final = _any_of(r"""
     township village county borough landkreis ayuntamiento comune prefeit nation(?!al) trib(?:al|e(?![a-z])) district sheriff rescue
     feuerwehr bombeir bomberos pompier ambulan emergen sewer transit airport housing election registr veteran senior elder alumni
     scholar kinder pupil usd\d labrys sapphi two-?spirit non-?binary genderq
+    [.-]st-?(?:john|mary|luke|mark|paul|peter|david|andrew|james|joseph|george|ann|francis|vincent|elizabeth|clare|nicholas|patrick)
+    [.-]st-?(?:thomas|michael|martin|louis|anthony|charles|bernard|dominic|benedict|agnes|edward|alban|barnabas|stephen|jude|helen)
     theolog seminary mosque synagog gospel wildlife
     parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts (?:boy|girl)s?-?love gazet
     journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
