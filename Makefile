@@ -72,7 +72,7 @@ bench-lists: setup  ## Measure compilation and URL look-ups
 	$(BIN)/python bench/urls.py --write
 
 # Needs stored copies of public lists (ARGS="--data FOLDER").
-bench-first-day: setup  ## Measure how many adult sites are blocked after the guide
+bench-first-day: setup  ## Measure how many adult sites are blocked after the guide (ARGS="--unused FILE")
 	$(BIN)/python bench/first_day.py --write $(ARGS)
 
 # Needs stored copies of public lists and snapshots of public repositories (ARGS="--data FOLDER --mirrors FOLDER"), and dnsmasq.
