@@ -18,7 +18,7 @@ from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
 from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.person_access import PersonAccess
-from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.time_model import Bonus, PauseKind
 
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
@@ -338,8 +338,11 @@ class Control(Protocol):
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""
 
-    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
-        """Approve an open request with a grant for its device and host. Raises `journal.access_store.NoSuchEntry`."""
+    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant | Bonus:
+        """Approve an open request with a grant for its device and host, or a chore with its minutes.
+
+        Raises `journal.access_store.NoSuchEntry`.
+        """
 
     async def deny(self, request_id: int, actor: str) -> None:
         """Deny an open request. Raises `journal.access_store.NoSuchEntry`."""

@@ -95,7 +95,7 @@ def child_state(child: ChildReading) -> Payload:
         "minutes_left": None if child.left is None else child.left.left,
         "bedtime": None if child.bedtime is None else datetime.fromtimestamp(child.bedtime, UTC).isoformat(),
         "blocked_today": child.blocked_today,
-        "request": None if asked is None else f"{asked.host}{f' “{asked.note}”' if asked.note else ''}"[:_TEXT_LIMIT],
+        "request": None if asked is None else f"{asked.what}{f' “{asked.note}”' if asked.note else ''}"[:_TEXT_LIMIT],
         **{f"service_{service}": "ON" if is_open else "OFF" for service, is_open in child.services.items()},
     }
 

@@ -101,9 +101,9 @@ class TestResult:
     problem: str
 
 
-def request_key(device: str, host: str) -> str:
-    """Return the key of notices about a request for access."""
-    return f"{device} {host}"
+def request_key(device: str, what: str) -> str:
+    """Return the key of notices about a request for a host or a chore's minutes."""
+    return f"{device} {what}"
 
 
 type SendMessage = Callable[[OutgoingMessage], Awaitable[str]]
@@ -121,7 +121,7 @@ class BrowserMessages:
     open_requests: Callable[[], Iterable[RequestRow]]
 
     def message(self, address: str, title: str, rows: tuple[NoticeRow, ...], reader: Language) -> OutgoingMessage:
-        asked = next((each.id for each in self.open_requests() if request_key(each.device, each.host) == rows[0].key), None)
+        asked = next((each for each in self.open_requests() if request_key(each.device, each.what) == rows[0].key), None)
         body = push_body(title, "\n".join(row.text for row in rows), rows, asked, reader)
         return OutgoingMessage(address, title, body, push_key=self._private_pem())
 

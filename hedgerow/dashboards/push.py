@@ -26,6 +26,7 @@ from hedgerow.dashboards.address_book import write_private
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.outbox import NoticeRow
+from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.notices import NoticeTopic
 
@@ -87,17 +88,17 @@ class PushKey:
         return _encode(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
-def push_body(title: str, text: str, rows: tuple[NoticeRow, ...], request: int | None, reader: Language) -> str:
+def push_body(title: str, text: str, rows: tuple[NoticeRow, ...], request: RequestRow | None, reader: Language) -> str:
     """Return the JSON that the service worker shows: a title, a text and, for one open `request`, buttons that answer it."""
     body: dict[str, object] = {"title": title, "body": text.encode()[:_TEXT_LIMIT].decode(errors="ignore"), "language": reader.code}
     if len(rows) == 1 and rows[0].topic == NoticeTopic.REQUEST and request is not None:
         # Browsers show two buttons; a tap on the notice itself opens the page with all of them.
-        body["request"] = request
-        body["buttons"] = [
-            {"action": GrantDuration.HOUR.value, "title": reader.gettext(message("Allow for an hour"))},
-            {"action": "deny", "title": reader.gettext(message("No"))},
-            {"action": GrantDuration.TODAY.value, "title": reader.gettext(message("Allow today"))},
-        ]
+        allow, deny, longer = message("Allow for an hour"), message("No"), message("Allow today")
+        body["request"] = request.id
+        buttons = [(GrantDuration.HOUR.value, allow), ("deny", deny), (GrantDuration.TODAY.value, longer)]
+        if request.chore:
+            buttons = [(GrantDuration.TODAY.value, message("Yes")), ("deny", message("Not yet"))]
+        body["buttons"] = [{"action": action, "title": reader.gettext(title)} for action, title in buttons]
         body["done"] = reader.gettext(message("Answered."))
     return json.dumps(body, ensure_ascii=False)
 

@@ -51,6 +51,7 @@ def make_environment(reader: Language) -> Environment:
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
         "public_list": lambda name: public_sources()[name],
         "title_of": lambda name: labels.title_of(name, reader),
+        "grant_title": lambda grant: labels.grant_title(grant.subject, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),
         "iso": labels.iso_timestamp,

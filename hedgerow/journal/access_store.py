@@ -18,9 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 from hedgerow.journal.counter import CounterEntry, write_entry
 from hedgerow.journal.reader import RequestRow, is_running_pause
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
+from hedgerow.journal.tables import access_requests, bonuses, codes, grants, pauses, vouchers
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
-from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.time_model import Bonus, PauseKind
 
 OPEN_REQUESTS_LIMIT = 50
 """Open requests per device. More of them would only bury those of others."""
@@ -34,12 +34,14 @@ class NoSuchEntry(LookupError):
 
 
 def file_request(store: Store, connection: Connection, request: AccessRequest) -> int | None:
-    """Write a request, or add to the count of the device's open request for the same host.
+    """Write a request, or add to the count of the device's open request for the same host or chore.
 
     Returns its id, or None if the device has too many open requests.
     """
     is_open = store.own(access_requests) & (_REQUEST.state == "open") & (_REQUEST.device == request.device)
-    known: int | None = connection.scalar(select(_REQUEST.id).where(is_open, _REQUEST.host == request.host))
+    known: int | None = connection.scalar(
+        select(_REQUEST.id).where(is_open, _REQUEST.host == request.host, _REQUEST.chore == request.chore)
+    )
     if known is not None:
         changes: dict[str, object] = {"asked": _REQUEST.asked + 1, "last_at": store.dialect.greatest(_REQUEST.last_at, request.when)}
         if request.note:
@@ -48,10 +50,18 @@ def file_request(store: Store, connection: Connection, request: AccessRequest) -
         return known
     if (connection.scalar(select(func.count()).where(is_open)) or 0) >= OPEN_REQUESTS_LIMIT:
         return None
-    row = {name: getattr(request, name) for name in ("device", "person", "host", "url", "reason", "note")}
+    row = {name: getattr(request, name) for name in ("device", "person", "host", "url", "reason", "note", "chore")}
     row |= {"at": request.when, "last_at": request.when, "asked": 1, "state": "open"}
     key = connection.execute(store.insert(access_requests).values(row)).inserted_primary_key
     return int(key[0]) if key else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoreDay:
+    """The chores of a person's day, and the instant at which the day began."""
+
+    chores: frozenset[str]
+    since: float
 
 
 class GrantStore:
@@ -77,6 +87,16 @@ class GrantStore:
         with self._store.begin() as connection:
             self._answer(connection, request_id, "approved", grant.actor, grant.id)
             connection.execute(self._store.insert(grants).values(asdict(grant)))
+
+    def confirm_chore(self, request_id: int, bonus: Bonus, day_off: Grant, day: ChoreDay) -> None:
+        """Answer an open request for a chore with its minutes, and with `day_off` if it was the day's last. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
+            self._answer(connection, request_id, "approved", bonus.actor, bonus.id)
+            connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
+            is_done = (_REQUEST.person == day_off.person) & (_REQUEST.state == "approved") & (_REQUEST.at >= day.since)
+            done = connection.scalars(select(_REQUEST.chore).where(self._store.own(access_requests), is_done)).all()
+            if day.chores <= set(done):
+                connection.execute(self._store.insert(grants).values(asdict(day_off)))
 
     def deny(self, request_id: int, actor: str) -> None:
         """Refuse an open request. Raises `NoSuchEntry`."""

@@ -141,7 +141,7 @@ class UsageCount:
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """A request for access. `state` is open, approved or denied; `asked` counts the device's requests while it was open."""
+    """A request for access, or a chore that is done. `state` is open, approved or denied; `asked` counts how often it came while open."""
 
     id: int
     at: float
@@ -154,9 +154,15 @@ class RequestRow:
     reason: str
     note: str
     state: str
+    chore: str = ""
     answered_at: float | None = None
     answered_by: str | None = None
     grant_id: str | None = None
+
+    @property
+    def what(self) -> str:
+        """What was asked for: a host, or a chore's minutes."""
+        return self.chore or self.host
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +228,12 @@ class JournalReader(SightingReader):
     def requests(self, state: str | None = "open", limit: int = 100) -> tuple[RequestRow, ...]:
         """Return the requests in a state (None: all), the latest first."""
         return self._requests(None if state is None else access_requests.c.state == state, limit)
+
+    def chores_of(self, person: str, since: float) -> dict[str, str]:
+        """Return the state of the chores that a person has reported since an instant, by name."""
+        is_theirs = (access_requests.c.person == person) & (access_requests.c.chore != "") & (access_requests.c.at >= since)
+        query = self.store.select(access_requests).where(is_theirs).order_by(access_requests.c.id)
+        return {row.chore: row.state for row in self.store.rows(query)}
 
     def count_open_requests(self) -> int:
         """Count the requests that wait for an answer."""

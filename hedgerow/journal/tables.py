@@ -99,6 +99,7 @@ access_requests = _log(
     *_instant("at", "last_at"),
     *_number("asked"),  # requests by the same device for the same host while this one was open
     *_text("device", "host", "url", "reason", "note", "state"),
+    Column("chore", TEXT, nullable=False, server_default=""),  # that is done and waits for its minutes; `host` is empty then
     *_optional_text("person", "answered_by", "grant_id"),
     *_optional_instant("answered_at"),
     Index("access_requests_state", "state", "id"),

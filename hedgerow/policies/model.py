@@ -18,7 +18,7 @@ from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
-from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
+from hedgerow.policies.time_model import Allowance, Chore, PauseKind, Schedule
 from hedgerow.values import value_dataclass
 
 DeviceId = NewType("DeviceId", str)  # the name in the policy file; for a device without one its MAC address if known, else its IP address
@@ -177,7 +177,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """A request for access to something blocked."""
+    """A request for access to something blocked, or with `chore` for the minutes of a chore that is done; then `host` is empty."""
 
     when: float
     device: DeviceId
@@ -186,6 +186,7 @@ class AccessRequest:
     url: str = ""
     reason: str = ""
     note: str = ""
+    chore: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,7 @@ class TimedRules:
     note: str = ""
     otherwise: tuple[Target, ...] = ()
     closed_otherwise: bool = False
+    unless_chores: bool = False  # holds for people with chores only, until the day's are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,7 @@ class Person:
     rules: Rules = field(default_factory=Rules)
     origin: Origin | None = None
     holidays: tuple[date, ...] | None = None  # None: the network's
+    chores: tuple[Chore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

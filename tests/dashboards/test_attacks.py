@@ -36,7 +36,7 @@ FILES = (
 )
 STREAMS = ("/events",)
 """Without an end: tests of live parts read them."""
-OWN_FORMS = ("/device/ask", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
+OWN_FORMS = ("/device/ask", "/device/chore", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
 """Forms of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
@@ -57,6 +57,7 @@ FORMS = {
     "/counter/staff": {"name": "Ana", "role": "staff", "pin": "2580"},
     "/counter/staff/remove": {"name": "Ana"},
     "/device/ask": {"site": "asked.example"},
+    "/device/chore": {"chore": "Read"},
     "/device/code": {"code": "123456"},
     "/people/mia/code": {"person": "mia", "minutes": "15"},
     "/grants/g/revoke": {},
@@ -69,6 +70,8 @@ FORMS = {
     "/people/mia/site": {"site": "x.example", "stance": "allow"},
     "/people/mia/site/remove": {"site": "x.example"},
     "/people/mia/nights": {},
+    "/people/mia/chore": {"chore": "Read", "minutes": "15"},
+    "/people/mia/chore/remove": {"chore": "Read"},
     "/people/mia/schedule": {"schedule": "homework", "what": "games", "mon": "15:00-16:00"},
     "/people/mia/youtube": {"item": "@name"},
     "/people/mia/youtube/remove": {"item": "@name"},

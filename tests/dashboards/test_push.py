@@ -30,6 +30,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.push import PushKey, Subscription, parse_subscription, push_body
 from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.outbox import NoticeRow
+from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import AccessRequest, DeviceId
 
 CHROMIUM = shutil.which("chromium")
@@ -101,9 +102,13 @@ def row(topic: str = "request") -> NoticeRow:
     return NoticeRow(1, NOW, "ana", topic, "tablet a.example", "mia asks for a.example.", 1, "waiting", 0, NOW, None, "")
 
 
+def asked(number: int, chore: str = "") -> RequestRow:
+    return RequestRow(number, NOW, NOW, 1, DeviceId("tablet"), "mia", "" if chore else "a.example", "", "", "", "open", chore)
+
+
 def test_a_notice_is_signed_for_the_service_and_readable_for_the_browser_only(service: PushService, tmp_path: Path) -> None:
     key = PushKey(tmp_path / "notices" / "push.pem")
-    body = push_body("Hedgerow: mia asks for a.example.", "mia asks for a.example.", (row(),), 7, language("de"))
+    body = push_body("Hedgerow: mia asks for a.example.", "mia asks for a.example.", (row(),), asked(7), language("de"))
     assert send(service.subscription.address, "unused", body, None, key.private_pem()) == 0
     (headers,), (sent,) = service.headers, service.bodies
     assert (headers["content-encoding"], headers["urgency"], int(headers["ttl"]) >= 3600) == ("aes128gcm", "high", True)
@@ -160,12 +165,17 @@ def test_the_longest_subscription_fits_the_address_book() -> None:
 
 
 def test_a_long_notice_fits_a_message_of_a_push_service() -> None:
-    assert len(push_body("t" * 60, "ü" * 5000, (row(),), 1, language("ar")).encode()) < 3900
+    assert len(push_body("t" * 60, "ü" * 5000, (row(),), asked(1), language("ar")).encode()) < 3900
+
+
+def test_a_chore_is_answered_with_yes_or_not_yet() -> None:
+    told = json.loads(push_body("t", "b", (row(),), asked(7, "Read"), language("en")))
+    assert [(button["action"], button["title"]) for button in told["buttons"]] == [("today", "Yes"), ("deny", "Not yet")]
 
 
 def test_several_notices_and_those_of_other_topics_have_no_buttons() -> None:
     for rows in ((row(), row()), (row("bypass"),)):
-        assert "buttons" not in json.loads(push_body("t", "b", rows, 7, language("en")))
+        assert "buttons" not in json.loads(push_body("t", "b", rows, asked(7), language("en")))
 
 
 def until(page: Page, is_so: Callable[[], bool]) -> None:
@@ -202,7 +212,7 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(web: We
         )
         devtools.send("ServiceWorker.enable")
         until(page, lambda: bool(registrations))
-        told = push_body("Hedgerow: mia asks", "mia asks for scratch.example.", (row(),), 1, language("en"))
+        told = push_body("Hedgerow: mia asks", "mia asks for scratch.example.", (row(),), asked(1), language("en"))
         devtools.send("ServiceWorker.deliverPushMessage", {"origin": web.url, "registrationId": registrations[0], "data": told})
         shown = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.title).join())"
         until(page, lambda: page.evaluate(shown) == "Hedgerow: mia asks")

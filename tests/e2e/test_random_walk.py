@@ -43,8 +43,10 @@ people:
     age: 9
     devices: [mia-tablet, mia-computer]
     block: [news.example, "www.school.example/secret"]
-    schedules: {homework: {block: [roblox, tiktok], when: "00:00-23:59"}, playtime: {allow: [games], when: "05:00-23:00"}}
+    schedules: {homework: {block: [roblox, tiktok], when: "00:00-23:59"}, playtime: {allow: [games], when: "05:00-23:00"},
+      chores: {block: [twitch], when: [every-day], unless: chores}}
     budget: {every-day: 2h, games: 45m}
+    chores: {Read: 15m, Tidy: none}
   tom: {age: 15, devices: [tom-laptop]}
   Ana: {profile: adult, devices: [ana-phone]}
 block: [kik]

@@ -163,7 +163,7 @@ def requests(
     how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long an approval holds.")] = GrantDuration.HOUR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the open requests from block pages; answer one with --approve or --deny."""
+    """Show the open requests from block pages, and chores that are done; answer one with --approve or --deny."""
     if approve is not None:
         row = call_api(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
         print_result(as_json, row, f"Approved request {approve}.")
@@ -178,7 +178,9 @@ def requests(
     table = Table("id", "when", "who", "what", "why it was blocked", "note")
     for row in rows:
         who = row["person"] or row["device"]
-        add_row(table, str(row["id"]), format_time(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
+        add_row(
+            table, str(row["id"]), format_time(row["last_at"]), who, row["chore"] or row["url"] or row["host"], row["reason"], row["note"]
+        )
     print_table(table, "No requests are waiting.")
     return None
 

@@ -13,7 +13,8 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput, PauseExemption
-from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.access_store import ChoreDay, NoSuchEntry
+from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
@@ -21,7 +22,8 @@ from hedgerow.policies.model import DeviceId, Grant, GrantDuration, Pause
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.policies.text.addresses import parse_mac
-from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
+from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME, Bonus, PauseKind
+from hedgerow.policies.times.budget import day_of
 
 _NOBODY = PauseExemption()
 
@@ -33,8 +35,10 @@ class AccessControl:
         self._publisher, self._mac_of = publisher, mac_of
         self._services = Services.load()
 
-    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
+    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant | Bonus:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
+        if request.chore:
+            return await self._confirm_chore(request, actor)
         self._refuse_illegal(request.host)
         now = time.time()
         grant = Grant(
@@ -49,6 +53,21 @@ class AccessControl:
         await asyncio.to_thread(self._publisher.ledger.approve, request_id, grant)
         await self._publisher.put_in_force()
         return grant
+
+    async def _confirm_chore(self, request: RequestRow, actor: str) -> Bonus:
+        policy = self._view().policy
+        person = policy.people.get(request.person or "")
+        chore = next((each for each in person.chores if each.name == request.chore), None) if person is not None else None
+        if person is None or chore is None:
+            raise InvalidInput("The policy does not have this chore any more.")
+        now = time.time()
+        _, morning, midnight = day_of(now, ZoneInfo(person.timezone or policy.network.timezone))
+        bonus = Bonus(secrets.token_hex(6), f"person:{person.name}", chore.subject, chore.minutes, actor, now)
+        day_off = Grant(secrets.token_hex(6), CHORES_DONE, actor, now, midnight, person=person.name)
+        day = ChoreDay(frozenset(each.name for each in person.chores), morning)
+        await asyncio.to_thread(self._publisher.ledger.confirm_chore, request.id, bonus, day_off, day)
+        await self._publisher.put_in_force()
+        return bonus
 
     async def deny(self, request_id: int, actor: str) -> None:
         await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor)

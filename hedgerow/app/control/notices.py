@@ -96,7 +96,7 @@ def event_notices(
             case Observation(kind=RequestKind.TUNNEL, verdict=Verdict.BLOCK) if each.reason in _NOTIFIED_REASONS:
                 yield Notice(NoticeTopic.REFUSED, f"{each.device} {each.reason.value} {_topic(each)}", _refused(each))
             case AccessRequest():
-                yield Notice(NoticeTopic.REQUEST, request_key(each.device, each.host), _asked(each))
+                yield Notice(NoticeTopic.REQUEST, request_key(each.device, each.chore or each.host), _asked(each))
             case SystemEvent(about=UpcomingEnd() as ending):
                 yield Notice(NoticeTopic.BUDGET, f"{ending.whose} {each.detail}", _ends(ending))
             case SystemEvent(about=DeviceSeen() as device):
@@ -118,6 +118,8 @@ def _refused(seen: Observation) -> LocalizedText:
 
 
 def _asked(request: AccessRequest) -> LocalizedText:
+    if request.chore:
+        return localized("%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore)
     asks = localized("%(who)s asks for %(what)s.", who=request.person or request.device, what=request.host)
     return lambda reader: f"{asks(reader)}{f' “{request.note}”' if request.note else ''}"
 

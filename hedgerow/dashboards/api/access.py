@@ -25,7 +25,7 @@ from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
-from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.time_model import Bonus, PauseKind
 
 MAX_EVENT_STREAMS = 20
 """Each open stream of events queries the journal once per second."""
@@ -147,7 +147,7 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
 
 def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]) -> None:
     @api.serve("POST", "/requests/{request_id}/approve", OPERATE)
-    async def approve(actor: Actor, request_id: RequestId, approval: Approval) -> Grant:
+    async def approve(actor: Actor, request_id: RequestId, approval: Approval) -> Grant | Bonus:
         return await control.approve(request_id, approval.how_long, actor)
 
     @api.serve("POST", "/requests/{request_id}/deny", OPERATE, status_code=204)

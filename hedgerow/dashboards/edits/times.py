@@ -78,6 +78,7 @@ class PresetName(StrEnum):
     SCHOOL_NIGHTS = "school-nights"
     HOMEWORK = "homework"
     DINNER = "dinner"
+    CHORES_FIRST = "chores-first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,16 @@ def presets(person: Person, reader: Language) -> list[Preset]:
             PresetName.DINNER, reader.gettext(message("Dinner")),
             reader.gettext(message("no internet, every day %(time)s"), time=_DINNER_TIME.replace("-", "–")), dinner,
         ),
+        Preset(
+            PresetName.CHORES_FIRST, reader.gettext(message("Chores first")),
+            reader.gettext(message("no games, social networks and videos until the day's chores are done")),
+            reader.gettext(message("chores first")),
+        ),
     ]  # fmt: skip
     names = {each.name for each in person.rules.schedules}
     is_taken = {preset.name: bool({preset.name.value, preset.schedule} & names) for preset in found}
     is_taken[PresetName.SCHOOL_NIGHTS] = person.rules.bedtime is not None
+    is_taken[PresetName.CHORES_FIRST] |= not person.chores
     return [preset for preset in found if not is_taken[preset.name]]
 
 
@@ -131,7 +138,24 @@ def preset_edits(person: Person, preset: Preset) -> list[Edit]:
     if preset.name is PresetName.HOMEWORK:
         items = ScheduleItems(ScheduleEffect.BLOCK, _HOMEWORK)
         return schedule_edits(person, preset.schedule, items, {"school-days": _HOMEWORK_TIME})
+    if preset.name is PresetName.CHORES_FIRST:
+        edits = schedule_edits(person, preset.schedule, ScheduleItems(ScheduleEffect.BLOCK, _HOMEWORK), {"every-day": "all-day"})
+        return [*edits, put(("people", person.name, "schedules", preset.schedule, "unless"), "chores")]
     return schedule_edits(person, preset.schedule, ScheduleItems(ScheduleEffect.BLOCK, (INTERNET,)), _DINNER_TIME)
+
+
+def chore_edit(person: Person, name: str, minutes: int, subject: str) -> Edit:
+    """Add a chore, or change what it earns: minutes for a category or service, or for all use if `subject` is empty."""
+    amount = f"{minutes}m" if minutes else "none"
+    return put(("people", person.name, "chores", name), {subject: amount} if subject and minutes else amount)
+
+
+def remove_chore_edit(person: Person, name: str) -> Edit:
+    """Remove a chore. Raises `InvalidInput`."""
+    names = {each.name for each in person.chores}
+    if name not in names:
+        raise InvalidInput("This chore does not exist.")
+    return remove(("people", person.name, "chores") if len(names) == 1 else ("people", person.name, "chores", name))
 
 
 def _nights(age: int | None) -> tuple[str, str]:

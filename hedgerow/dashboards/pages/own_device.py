@@ -30,6 +30,8 @@ from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rule
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.time_model import Chore
+from hedgerow.policies.times.budget import day_of
 from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT, forbids_access_request
 from hedgerow.proxy.pages.help import render_help
@@ -46,6 +48,7 @@ class _OwnDeviceData:
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     counts: tuple[ReasonCount, ...]
+    chores: tuple[tuple[Chore, str], ...]  # with their states
 
 
 class OwnDevicePages(PageGroup):
@@ -95,6 +98,18 @@ class OwnDevicePages(PageGroup):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
         return redirect_to(f"/device?asked={host}#ask")
+
+    @post("/device/chore", DEVICES)
+    async def report_chore(self, request: Request, chore: Annotated[str, Form(max_length=40)] = "") -> Response:
+        """Say that a chore of today is done. Somebody in charge confirms it."""
+        view, context = self._device(request), self._context
+        mine = dict(await run_in_threadpool(self._chores, view.person))
+        named = next((each for each in mine if each.name == chore), None)
+        if named is None:
+            raise InvalidInput("This chore is not one of yours.")
+        if mine[named] not in ("open", "approved"):
+            context.request_access(AccessRequest(context.clock(), view.device, view.person, "", chore=chore))
+        return redirect_to("/device#chores")
 
     @get("/device/state", DEVICES)
     async def state(self, request: Request) -> Response:
@@ -177,16 +192,27 @@ class OwnDevicePages(PageGroup):
         counts = () if since > midnight else reader.reasons(midnight, device)
         return _OwnDeviceData(
             blocked=merge_similar(reader.decisions(blocks, limit=_ROWS_READ).rows)[:_ROWS],
-            requests=tuple(request for request in reader.requests_of(device) if request.at >= since),
+            requests=tuple(request for request in reader.requests_of(device) if request.at >= since and not request.chore),
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
+            chores=self._chores(person),
         )
+
+    def _chores(self, name: str | None) -> tuple[tuple[Chore, str], ...]:
+        """Return the chores of a person's day, each with the state of its request, empty if there is none."""
+        policy = self._context.policy()
+        person = policy.people.get(name or "")
+        if person is None or not person.chores:
+            return ()
+        _, morning, _ = day_of(self._context.clock(), labels.zone(person.timezone or policy.network.timezone))
+        states = self._context.reader.chores_of(person.name, morning)
+        return tuple((chore, states.get(chore.name, "")) for chore in person.chores)
 
 
 def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
     """Return a digest of what the page keeps up to date: the answers to requests, permissions, and a closure of the internet."""
     answers = [(each.id, each.state, each.last_at) for each in mine.requests]
-    parts = (answers, [grant.id for grant in mine.grants], view.held, view.held_until)
+    parts = (answers, mine.chores, [grant.id for grant in mine.grants], view.held, view.held_until)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -133,6 +133,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         free_days=date_ranges(policy.network.holidays if person.holidays is None else person.holidays, today, reader)[:6],
         has_own_holidays=person.holidays is not None,
         budgets=budgets,
+        earnable=[row.subject for row in budgets],
         limits=budget_limits(person.rules.budget),
         is_anothers=person.rules.budget is None and bool(budgets),
         is_paused=any(pause.person == name for pause in pauses),

@@ -31,10 +31,12 @@ from hedgerow.dashboards.edits.rules import (
 from hedgerow.dashboards.edits.times import (
     ScheduleEffect,
     ScheduleItems,
+    chore_edit,
     holiday_edits,
     holiday_entry,
     preset_edits,
     presets,
+    remove_chore_edit,
     remove_schedule_edit,
     schedule_edits,
 )
@@ -129,6 +131,24 @@ class PersonRulePages(PageGroup):
         text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
         edits = [] if is_same else [budget_edit(name, limit)]
         return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
+
+    @post("/people/{name}/chore", MANAGE)
+    async def set_chore(
+        self, request: Request, name: PersonName, chore: FormText = "", minutes: FormText = "", what: FormText = ""
+    ) -> Response:
+        """Add a chore, or change what it earns."""
+        person = self._person(name)
+        with at_field("chore"):
+            chore = parse_name(chore)
+        with at_field("minutes"):
+            earned = parse_minutes(minutes) or 0
+        edit = chore_edit(person, chore, earned, what)
+        return await self._save(request, name, "chores", message("The chore “%(chore)s” for %(name)s"), edit, chore=chore)
+
+    @post("/people/{name}/chore/remove", MANAGE)
+    async def remove_chore(self, request: Request, name: PersonName, chore: FormText) -> Response:
+        edit = remove_chore_edit(self._person(name), chore)
+        return await self._save(request, name, "chores", message("Without the chore “%(chore)s” for %(name)s"), edit, chore=chore)
 
     @post("/people/{name}/schedule", MANAGE)
     async def set_schedule(

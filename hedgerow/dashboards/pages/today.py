@@ -124,7 +124,7 @@ class TodayPages(PageGroup):
     @post("/requests/{request_id}/approve", OPERATE)
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
         asked = next((each for each in await run_in_threadpool(self._context.reader.requests) if each.id == request_id), None)
-        opening = None if asked is None else Opening(asked.host, None, asked.device)
+        opening = None if asked is None or asked.chore else Opening(asked.host, None, asked.device)
         if opening is not None and (question := await ask_before(self._context, request, opening)) is not None:
             return question
         await self._context.control.approve(request_id, how_long, principal_of(request).name)

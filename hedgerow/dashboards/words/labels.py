@@ -18,6 +18,7 @@ from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Reason, Verdict
+from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 
 _PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
@@ -109,6 +110,12 @@ def stored_reason_text(text: str, reader: Language) -> str:
 def title_of(name: str, reader: Language) -> str:
     """Return the title of a category or service; other texts unchanged."""
     return reader.category(name, _titles().get(name, name))
+
+
+def grant_title(subject: str, reader: Language) -> str:
+    """Return the title of what a grant opens."""
+    titles = {LATER_BEDTIME: message("Later bedtime"), CHORES_DONE: message("Chores done")}
+    return reader.gettext(titles[subject]) if subject in titles else subject
 
 
 @cache

@@ -42,6 +42,7 @@ class ScheduleText:
     is_only: bool
     targets: tuple[str, ...]
     when: tuple[tuple[str, str], ...]
+    unless_chores: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
     times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
     when = _group_days(times, reader, reader.gettext("every day"))
     is_all, is_only = schedule.internet is not None or schedule.closed_otherwise, schedule.closed_otherwise or bool(schedule.otherwise)
-    return ScheduleText(schedule.name, closes, is_all, is_only, targets, (*when, *_date_ranges(date_times(schedule.when), reader)))
+    return ScheduleText(
+        schedule.name, closes, is_all, is_only, targets, (*when, *_date_ranges(date_times(schedule.when), reader)), schedule.unless_chores
+    )
 
 
 def _date_ranges(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:

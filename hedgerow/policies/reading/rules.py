@@ -168,7 +168,9 @@ class RulesReader:
             if any((other.kind, other.name) == (target.kind, target.name) for other in block):
                 self.tree.add_problem(path, f"the schedule '{name}' blocks '{target.name}' even when `only` opens it", key=True)
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
-        return TimedRules(name, when, self.origin(path, key=True), (*allow, *only), block, verdict, raw.note, only, otherwise)
+        return TimedRules(
+            name, when, self.origin(path, key=True), (*allow, *only), block, verdict, raw.note, only, otherwise, raw.unless is not None
+        )
 
     def _instant(self, text: str, path: yaml_tree.KeyPath) -> float | None:
         """Read the end of a rule in `zone`: the end of a date, or a date with a time."""

@@ -5,7 +5,7 @@ Each model is a mapping of the file. Unknown keys are errors. `resolve`, which k
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, create_model, model_validator
 
@@ -62,6 +62,7 @@ _BUDGET = {
         {"type": "object", "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]}},
     ]
 }
+_CHORES = {"type": "object", "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]}}
 
 Texts = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
 TextsByName = Annotated[dict[str, list[str]], BeforeValidator(_one_or_more_each, json_schema_input_type=dict[str, str | list[str]])]
@@ -107,6 +108,7 @@ class RawSchedule(RawModel):
     block: RawItems = Field([], description="Closed at these times; `internet` closes everything but helplines.")
     only: RawItems = Field([], description="Open at these times and closed at all others.")
     when: RawTimes = Field(description='Times: spans such as `"20:30-07:00"`, days, or spans by days.')
+    unless: Literal["chores"] | None = Field(None, description="`chores`: holds for people with chores, until the day's are done.")
     note: str = Field("", description="Shown with the schedule.")
 
 
@@ -285,6 +287,9 @@ class RawPerson(RawRules):
     timezone: str | None = Field(None, description="Time zone of the person's schedules, instead of the household's.")
     devices: Texts = Field([], description="Names of the person's devices; a device of several people is shared.")
     holidays: Texts | None = Field(None, description="Dates and calendars without school, instead of the household's.")
+    chores: Annotated[dict[str, Any], WithJsonSchema(_CHORES)] = Field(
+        {}, description="Tasks of each day, by name, with the minutes that one earns; for a category or service as `{games: 20m}`."
+    )
 
 
 class RawTunnelPeer(RawModel):

@@ -28,7 +28,7 @@ def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return _unknown_key(str(path[-1]), given, _keys_at(model, path[:-1]), path[:-1])
         case "missing":
             return f"'{path[-1]}' is missing"
-        case "enum":
+        case "enum" | "literal_error":
             expected = str(detail["ctx"]["expected"]).replace("'", "")
             return f"'{path[-1]}' must be {expected}, not {_shown(given)}.{suggest(str(given), re.split(r', | or ', expected))}"
         case "string_type":
