@@ -1,11 +1,16 @@
-"""Record the commit in what is built; everything else about the build stands in pyproject.toml."""
+"""Record the commit in what is built, and make the links of the README absolute; everything else stands in pyproject.toml."""
 
 import os
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+RELATIVE_LINK = re.compile(r'(!?)(\[[^]]*\]\(|<img src=")(?![a-z]+:|#)([^)"]+)')
 
 
 class BuildWithCommit(build_py):
@@ -23,4 +28,16 @@ class BuildWithCommit(build_py):
             Path(self.build_lib, "hedgerow", "commit.txt").write_text(f"{commit}\n", "ascii")
 
 
-setup(cmdclass={"build_py": BuildWithCommit})
+def absolute_readme() -> str:
+    """Return the README for package indexes, which have none of the files that it links to."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    source, tag = project["urls"]["Source"], f"v{project['version']}"
+
+    def absolute(found: re.Match[str]) -> str:
+        is_image = found[1] or found[2].startswith("<img")
+        return f"{found[1]}{found[2]}{source}/{'raw' if is_image else 'blob'}/{tag}/{found[3]}"
+
+    return RELATIVE_LINK.sub(absolute, (ROOT / "README.md").read_text("utf-8"))
+
+
+setup(cmdclass={"build_py": BuildWithCommit}, long_description=absolute_readme(), long_description_content_type="text/markdown")

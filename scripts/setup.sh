@@ -1,12 +1,15 @@
 #!/bin/sh
 # Makes .venv with the locked dependencies and an editable Hedgerow. Safe to run again: it does nothing when all is up to date.
+# With the argument `run` it leaves out what only tests and checks need.
 set -eu
 cd "$(dirname "$0")/.."
 
+kind=${1:-all}
 lock=requirements.lock
 stamp=.venv/.installed
 wanted=$(cat "$lock" pyproject.toml | cksum)
-if [ -x .venv/bin/hedgerow ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; then
+is_done() { [ "$(cat "$stamp" 2>/dev/null)" = "$1 $wanted" ]; }
+if [ -x .venv/bin/hedgerow ] && { is_done all || is_done "$kind"; } && .venv/bin/python -c '' 2>/dev/null; then
     exit 0
 fi
 
@@ -49,6 +52,18 @@ else
     make_with_uv
 fi
 pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "$@"; }
-pip_install --require-hashes -r "$lock"
-pip_install --no-deps --no-build-isolation -e . 2>/dev/null
-printf '%s\n' "$wanted" >"$stamp"
+if [ "$kind" = all ]; then
+    pip_install --require-hashes -r "$lock"
+    pip_install --no-deps --no-build-isolation -e . 2>/dev/null
+else
+    # setuptools, which builds the editable Hedgerow, is there only until then. Of the libraries, only what Hedgerow imports is compiled.
+    builder=$(mktemp -d)
+    trap 'rm -rf "$builder"' EXIT INT TERM
+    .venv/bin/python -P packaging/runtime_lock.py . >"$builder/runtime.lock"
+    .venv/bin/python -P packaging/runtime_lock.py --only setuptools . >"$builder/setuptools.lock"
+    pip_install --no-compile --require-hashes -r "$builder/runtime.lock"
+    pip_install --no-compile --require-hashes --target "$builder/site" -r "$builder/setuptools.lock"
+    PYTHONPATH="$builder/site" pip_install --no-deps --no-build-isolation -e .
+    env -u PYTHONDONTWRITEBYTECODE .venv/bin/python packaging/import_all.py
+fi
+printf '%s\n' "$kind $wanted" >"$stamp"

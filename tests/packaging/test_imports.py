@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -20,15 +19,13 @@ OPTIONAL = {("hedgerow/proxy/scanners/pictures.py", name) for name in ("PIL", "n
 
 
 def brought_along() -> set[str]:
-    """Names of the distributions that are installed with the program, by the script that chooses them for the Debian package."""
-    spec = importlib.util.spec_from_file_location("runtime_lock", ROOT / "packaging" / "debian" / "runtime_lock.py")
+    """Names of the distributions that are installed with the program, by the script that chooses them for each kind of installation."""
+    spec = importlib.util.spec_from_file_location("runtime_lock", ROOT / "packaging" / "runtime_lock.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found: set[str] = script.needed(project["dependencies"])
-    return found
+    return set(script.runtime_entries(ROOT))
 
 
 def imported(path: Path) -> set[str]:
