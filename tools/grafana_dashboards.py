@@ -125,6 +125,8 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             ),
             Panel("Devices with a tunnel home", (("sum by (state) (hedgerow_tunnel_devices)", "{{state}}"),), 8),
             Panel("Tunnel home", ((_rate("hedgerow_tunnel_bytes_total", "direction"), "{{direction}}"),), 8, "Bps"),
+            Panel("Traffic of seats", ((_rate("hedgerow_seat_bytes_total", "seat, direction"), "{{seat}}: {{direction}}"),), 12, "Bps"),
+            Panel("Seats now", (("sum by (seat, direction) (hedgerow_seat_bytes_per_second)", "{{seat}}: {{direction}}"),), 12, "Bps"),
             Panel("Connections by lane", ((_rate("hedgerow_proxy_connections_total", "lane, verdict"), "{{lane}} {{verdict}}"),), 8, "ops"),
             Panel("Throughput", ((_rate("hedgerow_proxy_bytes_total", "lane, direction"), "{{lane}} {{direction}}"),), 8, "Bps"),
             Panel("Requests by lane", ((_rate("hedgerow_proxy_requests_total", "lane, verdict"), "{{lane}}: {{verdict}}"),), 12, "reqps"),

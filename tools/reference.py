@@ -139,7 +139,7 @@ def _type_of(schema: Schema, root: Schema) -> str:
 
 def api_page() -> str:
     """Return the operations of the HTTP API as Markdown, from the OpenAPI description that Hedgerow serves."""
-    description = create_app(MagicMock(), MagicMock(), "").openapi()
+    description = create_app(MagicMock(), "").openapi()
     lines = [_GENERATED, "", "# HTTP API", ""]
     lines += ["The running Hedgerow serves the full description at `/api/v1/openapi.json`. Tokens and scopes: [web.md](../web.md).", ""]
     lines += ["| method | path | summary |", "|---|---|---|"]

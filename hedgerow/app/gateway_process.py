@@ -1,5 +1,5 @@
-"""The gateway's process, the only one that uses nftables: it keeps the table and the tunnel home in place, admits destinations for DNS
-workers, and counts minutes of use by forwarded bytes, which it reports to control.
+"""The gateway's process, the only one that uses nftables: it keeps the table, the tunnel home and the bandwidth of seats in place, admits
+destinations for DNS workers, and counts minutes of use by forwarded bytes, which it reports to control.
 
 The supervisor runs it while the gateway is configured, or a service of its own does (`hedgerow gateway run`). It is apart from control,
 whose long work must never delay a DNS answer. It needs CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or
@@ -23,6 +23,7 @@ from hedgerow.app.announcements import notify_systemd
 from hedgerow.app.control.gateway import GatewayController
 from hedgerow.app.control.traffic import count_traffic
 from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S
+from hedgerow.app.seat_limiter import SeatLimiter
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.tunnel_keeper import TunnelKeeper
@@ -263,7 +264,11 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     reporting = report_state(lambda: controller.is_in_place, events)
     keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
     addresses = keep_addresses(writer, lambda: controller.device_states, owners.neighbours)
-    parts = (follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run(), addresses)
+    seats = SeatLimiter(settings, lambda: follower.view, events.report_totals)
+    parts = (
+        follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run(), addresses,
+        seats.run(),
+    )  # fmt: skip
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         yield
@@ -271,6 +276,7 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         keeper.close()
+        await seats.close()
         admissions.close()
         writer.close()
 

@@ -41,16 +41,16 @@ from hedgerow.policies.expiry import WARN_MINUTES
 from hedgerow.policies.model import Pause, Policy, Session
 
 
-def create_app(context: PageContext, metrics: Metrics, token: str) -> FastAPI:
+def create_app(context: PageContext, token: str) -> FastAPI:
     """Return the ASGI application. Serve it with `server.web_server`: the guard relies on the client address in the scope.
 
     `token` is the secret of scripts on this machine.
     """
-    control, accounts, renderer = context.control, context.accounts, context.renderer
+    control, accounts, renderer, metrics = context.control, context.accounts, context.renderer, context.metrics
     # No docs_url: FastAPI's own pages load scripts from other hosts.
     app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     app.state.staff = context.staff
-    routers = (_api(context), make_pages(context), _machine_routes(context, metrics))
+    routers = (_api(context), make_pages(context), _machine_routes(context))
     for router in routers:
         app.include_router(router)
     app.state.routes = tuple(route for router in routers for route in router.routes)
@@ -124,7 +124,7 @@ def _api(context: PageContext) -> ScopedRouter:
         add_site_routes(api, context.sites)
     if context.time is not None:
         add_time_routes(api, context.time)
-        add_counter_routes(api, reader, control, context.time, context.staff, clock)
+        add_counter_routes(api, reader, control, context.time, context.staff, context.metrics, clock)
     if context.codes is not None:
         add_code_routes(api, context.codes)
     if context.vouchers is not None:
@@ -158,10 +158,10 @@ async def _send_warmup_request(app: FastAPI) -> None:
     await app({"type": "http", "asgi": {"version": "3.0"}, **head, **place}, receive, send)
 
 
-def _machine_routes(context: PageContext, metrics: Metrics) -> ScopedRouter:
+def _machine_routes(context: PageContext) -> ScopedRouter:
     """Return the routes for browsers that look for a proxy, for health checks and for Prometheus."""
     router = ScopedRouter(include_in_schema=False)
-    reader, control = context.reader, context.control
+    reader, control, metrics = context.reader, context.control, context.metrics
 
     # Browsers look for these names on any host (WPAD), and get the address that they have reached.
     @router.serve("HEAD", "/wpad.dat", NETWORK)

@@ -88,6 +88,11 @@ METRICS: tuple[Metric, ...] = (
     ),
     _gauge("hedgerow_tunnel_devices", "Devices with a tunnel home: connected, or silent for three minutes or more.", "state"),
     _counter("hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"),
+    _counter(
+        "hedgerow_seat_bytes_total", "Bytes to (down) and from (up) a café's seat, while the policy limits the bandwidth of seats.",
+        "seat", "direction",
+    ),
+    _gauge("hedgerow_seat_bytes_per_second", "The same in the last seconds.", "seat", "direction"),
     _counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
     _counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
     _counter(
@@ -160,6 +165,13 @@ class _SampleSeries:
     totals: dict[Labels, float] = field(default_factory=dict)
     levels: dict[str, dict[Labels, float]] = field(default_factory=lambda: defaultdict(dict))
 
+    def added_levels(self) -> dict[Labels, float]:
+        values: dict[Labels, float] = {}
+        for levels in self.levels.values():
+            for labels, level in levels.items():
+                values[labels] = values.get(labels, 0.0) + level
+        return values
+
 
 class Metrics(Collector):
     """Sums over all workers and control, rendered by prometheus-client. Used from one thread."""
@@ -197,6 +209,10 @@ class Metrics(Collector):
             levels[labels] = value
         else:
             self._ignore(name)
+
+    def levels(self, name: str) -> dict[Labels, float]:
+        """Return a gauge by its labels, added up over all workers."""
+        return self._sums[name].added_levels()
 
     def set_total(self, name: str, labels: Labels, total: float) -> None:
         """Raise a counter to a total that is kept elsewhere. It never decreases."""
@@ -238,10 +254,7 @@ class Metrics(Collector):
             yield family
 
     def _add_samples(self, family: Family, name: str, sums: _SampleSeries, label_names: tuple[str, ...]) -> None:
-        values = dict(sums.totals)
-        for levels in sums.levels.values():
-            for labels, level in levels.items():
-                values[labels] = values.get(labels, 0.0) + level
+        values = dict(sums.totals) | sums.added_levels()
         for labels in sums.declared.from_start or (() if label_names else ((),)):
             values.setdefault(labels, 0.0)
         if name.endswith("_bucket") and len(label_names) == 1:

@@ -123,14 +123,14 @@ def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[D
             yield Device(id, profile, networks=(network,), known=False)
 
 
-def without_overlaps(networks: Iterable[tuple[IpNetwork, AccessState]]) -> tuple[tuple[IpNetwork, AccessState], ...]:
-    """Return the same states without overlaps. The longer prefix decides, as it does everywhere else.
+def without_overlaps[T](networks: Iterable[tuple[IpNetwork, T]]) -> tuple[tuple[IpNetwork, T], ...]:
+    """Return the same states, or whatever belongs to the networks, without overlaps. The longer prefix decides, as it does everywhere else.
 
     >>> [str(network) for network, _ in without_overlaps([(ip_network("10.0.0.0/30"), AccessState.OPEN),
     ... (ip_network("10.0.0.1"), AccessState.CLOSED)])]
     ['10.0.0.0/32', '10.0.0.1/32', '10.0.0.2/31']
     """
-    flat: list[tuple[IpNetwork, AccessState]] = []
+    flat: list[tuple[IpNetwork, T]] = []
     for network, access in sorted(networks, key=lambda pair: pair[0].prefixlen):
         flat = [(piece, state) for known, state in flat for piece in _exclude(known, network)]
         flat.append((network, access))

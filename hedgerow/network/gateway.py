@@ -1,4 +1,4 @@
-"""Installing and inspecting the gateway's rules with `nft`. It touches nothing but the table `inet hedgerow`.
+"""Installing and inspecting the gateway's rules with `nft`. It touches nothing but the tables `inet hedgerow` and `netdev hedgerow`.
 
 Every function raises `GatewayError`.
 """
@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hedgerow.network.access_state import DeviceStates
 from hedgerow.network.admissions import ADMITTED_SETS
+from hedgerow.network.bandwidth import FAMILY as BANDWIDTH_FAMILY
+from hedgerow.network.bandwidth import SeatBytes, SeatLine, parse_seat_bytes, render_bandwidth, render_bandwidth_removal
 from hedgerow.network.gateway_rules import Gateway, packet_counters, render_removal, render_states, render_table, table_fingerprint
 from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
 from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCounters, parse_counters
+from hedgerow.policies.model import DeviceId
 
 NFT_TIMEOUT_S = 20
 
@@ -88,6 +92,22 @@ def traffic_counters() -> TrafficCounters | None:
             counters |= parse_counters(json.loads(output)["nftables"])
         found.append(counters)
     return TrafficCounters(*found)
+
+
+def install_bandwidth(interfaces: Sequence[str], lines: Sequence[SeatLine]) -> None:
+    """Create or replace the table that counts and limits what seats send and receive."""
+    _apply(render_bandwidth(interfaces, lines))
+
+
+def remove_bandwidth() -> None:
+    """Remove that table if there is one."""
+    _apply(render_bandwidth_removal())
+
+
+def seat_bytes(lines: Sequence[SeatLine]) -> dict[DeviceId, SeatBytes] | None:
+    """Return the bytes of each seat since the table was made for these lines, or None if there is no table."""
+    output = _nft("list", "counters", "table", BANDWIDTH_FAMILY, TABLE)
+    return None if output is None else parse_seat_bytes(json.loads(output)["nftables"], lines)
 
 
 def _apply(commands: list[NftCommand], *options: str) -> None:

@@ -92,6 +92,14 @@ class Tariff:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Bits per second to a seat (`down`) and from it (`up`)."""
+
+    down: int
+    up: int
+
+
+@dataclass(frozen=True, slots=True)
 class RoleLimits:
     """Limits of one person of a role in a day; None for no limit."""
 
@@ -102,7 +110,7 @@ class RoleLimits:
 
 @dataclass(frozen=True, slots=True)
 class CafeSettings:
-    """A café's name, currency (ISO 4217), prices by kind of session, and roles."""
+    """A café's name, currency (ISO 4217), prices and bandwidth by kind of session, and roles."""
 
     name: str = ""
     currency: str = ""
@@ -110,6 +118,7 @@ class CafeSettings:
     vouchers: dict[str, Tariff] = field(default_factory=dict)
     pays: Payment = Payment.BEFORE
     roles: dict[str, RoleLimits] = field(default_factory=dict)
+    bandwidth: dict[str, Bandwidth] = field(default_factory=dict)
 
     def session_price(self, kind: str, minutes: int) -> int:
         """Return the price of a session; 0 for a kind without a price."""
@@ -130,4 +139,5 @@ class CafeSettings:
             for of, tariffs in (("", self.sessions), (" by voucher", self.vouchers))
             for kind, tariff in tariffs.items() for minutes, amount in tariff.steps
         ]  # fmt: skip
-        return frozenset([*prices, f"payment {self.pays} the session", *filter(None, [self.name]), *map(str, self.roles.items())])
+        lines = [f"{kind}: {limit.down / 1e6:g} Mbit/s to the seat, {limit.up / 1e6:g} from it" for kind, limit in self.bandwidth.items()]
+        return frozenset([*prices, *lines, f"payment {self.pays} the session", *filter(None, [self.name]), *map(str, self.roles.items())])

@@ -28,7 +28,7 @@ MANAGER, DEVICE = "manager", "device"
 
 @functools.cache
 def routes():
-    return create_app(MagicMock(), MagicMock(), "").state.routes
+    return create_app(MagicMock(), "").state.routes
 
 
 class Credentials:

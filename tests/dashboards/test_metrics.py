@@ -28,7 +28,7 @@ IGNORED = "hedgerow_metrics_ignored_total"
 BOUNDED_LABELS = {
     *("commit", "version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"),
     *("type", "profile", "cache", "upstream", "outcome", "certificate", "state", "topic", "evidence"),
-    *("index", "part", "code", "hash", "rule", "rcode"),
+    *("index", "part", "code", "hash", "rule", "rcode", "seat"),
 }
 
 

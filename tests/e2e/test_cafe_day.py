@@ -28,7 +28,7 @@ PRICES = {"child": 200, "adult": 300}
 POLICY = (
     "cafe:\n  name: Café Sol\n  currency: EUR\n"
     "  prices: {child: {30: 120, 60: 200}, adult: 300}\n"
-    "  roles: {lead: {}, staff: {adult_sessions: 12, adult_vouchers: 5, early_ends: 10}}\n"
+    "  roles: {lead: {}, staff: {adult_sessions: 12, adult_vouchers: 5, early_ends: 10}, token: {adult_sessions: 1}}\n"
     "seats:\n" + "".join(f"  {seat}: {{ip: 127.0.0.{100 + number}}}\n" for number, seat in enumerate(SEATS))
 )
 PASSWORD = "twenty seats and one door"
@@ -293,3 +293,19 @@ def _use_pins(cafe: Hedgerow, first: CounterClient, second: CounterClient) -> No
     first.take_over("Eve")
     first.send("leave", {})
     first.send("end", {"seat": "seat-1"}, 422)
+
+
+def test_a_token_has_the_limits_of_its_role(cafe: Hedgerow) -> None:
+    with httpx.Client(base_url=f"{cafe.web}/api/v1", trust_env=False, timeout=60) as api:
+        api.headers["Authorization"] = f"Bearer {(cafe.state / 'admin-token').read_text().strip()}"
+        made = [api.post("/tokens", json={"name": name, "scopes": ["manage"]}).json()["token"] for name in ("till", "kiosk")]
+        statuses = []
+        for token in (made[0], made[0], made[1]):
+            api.headers["Authorization"] = f"Bearer {token}"
+            opened = api.post("/sessions/seat-20", json={"band": "adult", "minutes": 60})
+            statuses.append(opened.status_code)
+            if opened.is_success:
+                assert api.post("/sessions/seat-20/end").status_code == 204
+            else:
+                assert "token till may open 1 sessions for adults" in opened.text
+    assert statuses == [201, 422, 201]

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.rules import Origin
-from hedgerow.blocklists.sources import starter_sources
 from hedgerow.network.access_state import (
     AccessState,
     DeviceStates,
@@ -38,13 +36,6 @@ devices:
 """
 NOON, NIGHT = 1_764_072_000.0, 1_764_072_000.0 + 9 * 3600  # Tuesday, 25 November 2025, 12:00 and 21:00 UTC
 MIDNIGHT = NIGHT + 3 * 3600
-
-
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    out = tmp_path_factory.mktemp("lists") / "generation"
-    compile_generation(starter_sources(), out)
-    return Catalogue.open(out)
 
 
 def device_states(catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()) -> DeviceStates:

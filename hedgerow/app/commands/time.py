@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -158,14 +159,24 @@ def end(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> N
 def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the open sessions."""
     rows = call_api(state, "GET", "/sessions")
+    traffic = {each["seat"]: each for each in call_api(state, "GET", "/counter/traffic")}
     if as_json:
-        print_json(rows)
+        print_json([row | {"traffic": traffic.get(row["device"])} for row in rows])
         return
-    table = Table("seat or device", "who", "until")
+    table = Table("seat or device", "who", "until", "Mbit/s to it", "Mbit/s from it")
     for row in rows:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
-        add_row(table, row["device"], who, _clock(row["ends"], state) if row["ends"] else "ended manually")
+        rates = [_megabits(traffic.get(row["device"]), direction) for direction in ("down", "up")]
+        add_row(table, row["device"], who, _clock(row["ends"], state) if row["ends"] else "ended manually", *rates)
     print_table(table, "No session is open.")
+
+
+def _megabits(traffic: Mapping[str, float | None] | None, direction: str) -> str:
+    """Return what a seat receives or sends, with its limit, in Mbit/s; empty where nothing counts it."""
+    if traffic is None:
+        return ""
+    limit = traffic[f"{direction}_limit"]
+    return f"{(traffic[direction] or 0) / 1e6:.1f}{f' of {limit / 1e6:g}' if limit else ''}"
 
 
 @app.command()

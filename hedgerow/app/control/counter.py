@@ -17,6 +17,9 @@ from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, 
 from hedgerow.policies.cafe import SEAT_PREFIX, CafeSettings, Payment, business_day, business_day_start, is_adult_kind, session_kinds
 from hedgerow.policies.model import Device, Policy, Session
 
+TOKEN_PREFIX, TOKEN_ROLE = "token ", "token"
+"""Beginning of the names in which tokens act (`Accounts.principal_of_token`), and the role that all of them have."""
+
 
 class CounterService:
     """The rules of the counter: what may be done there, and what it costs. `role_of` returns the role of a person, empty for others.
@@ -163,11 +166,11 @@ class CounterService:
 
 
 def role_finder(store: CounterStore, accounts: Accounts) -> Callable[[str], str]:
-    """Return a function that returns the role of a member of staff or of an account, empty for others. It waits for the disk."""
+    """Return a function that returns the role of a member of staff, an account or a token, empty for others. It waits for the disk."""
 
     def role_of(name: str) -> str:
         roles = {row.name: row.role for row in accounts.accounts()} | {row.name: row.role for row in store.staff()}
-        return roles.get(name, "")
+        return roles.get(name, TOKEN_ROLE if name.startswith(TOKEN_PREFIX) else "")
 
     return role_of
 

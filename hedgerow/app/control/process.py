@@ -322,13 +322,13 @@ class ControlProcess:
 
         services = (self.time, self.codes, self.vouchers, self.notices)
         context = PageContext(
-            *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, *services),
+            *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, self.metrics, *services),
             request_access=lambda asked: self._remember([asked]),
             sites=self.sites,
             tunnel=self.tunnel,
             statements=self.statements,
         )
-        app = create_app(context, self.metrics, self._token)
+        app = create_app(context, self._token)
         app.state.warm()
         gc.freeze()  # it stays
         return app

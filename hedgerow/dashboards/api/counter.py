@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -14,12 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from hedgerow.dashboards.api.schema import OnDuty, StrictModel
 from hedgerow.dashboards.api.time import TimeControl
 from hedgerow.dashboards.control import Control
+from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.shifts import ReportDays, ShiftReport, shift_report
 from hedgerow.dashboards.staff import DEFAULT_ROLE, Staff
 from hedgerow.journal.counter import CounterEntry, CounterStore
 from hedgerow.journal.reader import JournalReader
-from hedgerow.policies.cafe import is_adult_kind
+from hedgerow.policies.cafe import SEAT_PREFIX, is_adult_kind
+from hedgerow.policies.model import Policy, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,29 @@ class StaffView:
     name: str
     role: str
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeatTraffic:
+    """Bits per second to a seat (`down`) and from it (`up`) in the last seconds, and the limits of its session; null for no limit."""
+
+    seat: str
+    down: int
+    up: int
+    down_limit: int | None = None
+    up_limit: int | None = None
+
+
+def seat_traffic(metrics: Metrics, policy: Policy, sessions: Iterable[Session]) -> tuple[SeatTraffic, ...]:
+    """Return the traffic of the seats with a session; nothing while there is no gateway that counts it."""
+    rates = metrics.levels("hedgerow_seat_bytes_per_second")
+    found = []
+    for session in sessions:
+        seat, limit = session.device, policy.cafe.bandwidth.get((session.profile or "").removeprefix(SEAT_PREFIX))
+        if (down := rates.get((seat, "down"))) is not None:
+            down_limit, up_limit = (limit.down, limit.up) if limit is not None else (None, None)
+            found.append(SeatTraffic(seat, int(8 * down), int(8 * rates.get((seat, "up"), 0.0)), down_limit, up_limit))
+    return tuple(found)
 
 
 class StaffOrder(StrictModel):
@@ -44,8 +69,9 @@ type Person = Annotated[str | None, Query(max_length=100, description="somebody 
 
 
 def add_counter_routes(
-    api: ScopedRouter, reader: JournalReader, control: Control, time: TimeControl, staff: Staff, clock: Callable[[], float]
-) -> None:
+    api: ScopedRouter, reader: JournalReader, control: Control, time: TimeControl, staff: Staff, metrics: Metrics,
+    clock: Callable[[], float],
+) -> None:  # fmt: skip
     """Add the routes."""
     store = CounterStore(reader.store)
 
@@ -68,6 +94,11 @@ def add_counter_routes(
     async def pay(actor: OnDuty, session: Annotated[str, Path(max_length=40)]) -> None:
         """Record that a guest pays what is owed for a session."""
         await time.pay_session(session, actor)
+
+    @api.serve("GET", "/counter/traffic", OPERATE, READ)
+    async def traffic() -> tuple[SeatTraffic, ...]:
+        """Return what the seats with a session send and receive, where the policy limits their bandwidth (`cafe.bandwidth`)."""
+        return seat_traffic(metrics, control.policy(), time.sessions())
 
     @api.serve("GET", "/staff", ADMIN)
     async def members() -> tuple[StaffView, ...]:

@@ -29,6 +29,7 @@ from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
@@ -89,6 +90,7 @@ class PageContext:
     accounts: Accounts
     editor: PolicyEditor
     data_export: DataExport
+    metrics: Metrics
     time: TimeControl | None = None
     codes: CodeControl | None = None
     vouchers: VoucherControl | None = None

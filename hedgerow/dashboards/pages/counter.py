@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherControl, VoucherOrder
+from hedgerow.dashboards.api.counter import SeatTraffic, seat_traffic
 from hedgerow.dashboards.api.time import LATEST
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
 from hedgerow.dashboards.control import InvalidInput, MadeVouchers
@@ -50,13 +51,17 @@ PAUSE_MINUTES = 60
 
 @dataclass(frozen=True, slots=True)
 class SeatTile:
-    """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without a session."""
+    """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without a session.
+
+    `traffic` is None where nothing counts it.
+    """
 
     seat: str
     session: Session | None
     left: int | None
     pause_ends: float | None = None
     kind: str = ""
+    traffic: SeatTraffic | None = None
 
 
 class CounterPages(PageGroup):
@@ -194,8 +199,10 @@ class CounterPages(PageGroup):
         now = self._context.clock()
         sessions = {each.device: each for each in self._context.timekeeper().sessions()}  # a later session replaces an earlier one
         pauses = {each.device: each.ends for each in await run_in_threadpool(self._context.reader.pauses, now)}
-        seats = (device.id for device in self._context.policy().devices.values() if device.is_seat)
-        return [_tile(seat, sessions.get(seat), pauses.get(seat), now) for seat in sorted(seats, key=_natural)]
+        policy = self._context.policy()
+        traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
+        seats = (device.id for device in policy.devices.values() if device.is_seat)
+        return [_tile(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now) for seat in sorted(seats, key=_natural)]
 
 
 class ShiftPages(PageGroup):
@@ -345,10 +352,11 @@ def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -
     )  # fmt: skip
 
 
-def _tile(seat: str, session: Session | None, pause_ends: float | None, now: float) -> SeatTile:
+def _tile(seat: str, session: Session | None, pause_ends: float | None, traffic: SeatTraffic | None, now: float) -> SeatTile:
     stands_still = max(0.0, pause_ends - now) if pause_ends is not None else 0.0
     left = labels.minutes_left(session.ends - stands_still if session.ends is not None else None, now) if session is not None else None
-    return SeatTile(seat, session, left, pause_ends, (session.profile or "").removeprefix(SEAT_PREFIX) if session is not None else "")
+    kind = (session.profile or "").removeprefix(SEAT_PREFIX) if session is not None else ""
+    return SeatTile(seat, session, left, pause_ends, kind, traffic)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

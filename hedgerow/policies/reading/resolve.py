@@ -13,7 +13,7 @@ from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.names import parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
-from hedgerow.policies.cafe import CafeSettings, CodeOfConduct, Payment, RoleLimits, Tariff, session_kinds
+from hedgerow.policies.cafe import Bandwidth, CafeSettings, CodeOfConduct, Payment, RoleLimits, Tariff, session_kinds
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import ListSource, Person, Policy, Profile
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
@@ -233,13 +233,14 @@ def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources)
 
 def _cafe(tree: YamlTree, raw: RawCafe, kinds: Sequence[str]) -> CafeSettings:
     """Read the café's counter. `kinds` are those of sessions."""
+    for key, by_kind in (("prices", raw.prices), ("voucher_prices", raw.voucher_prices), ("bandwidth", raw.bandwidth)):
+        for kind in by_kind.keys() - set(kinds):
+            message = f"unknown kind of session '{kind}'.{suggest(kind, kinds)} Kinds: {', '.join(kinds)}."
+            tree.add_problem(("cafe", key, kind), f"{message} Each profile seat-NAME is one.", key=True)
     tariffs: dict[str, dict[str, Tariff]] = {"prices": {}, "voucher_prices": {}}
     for key, given in (("prices", raw.prices), ("voucher_prices", raw.voucher_prices)):
         for kind, lengths in given.items():
             path = ("cafe", key, kind)
-            if kind not in kinds:
-                message = f"unknown kind of session '{kind}'.{suggest(kind, kinds)} Kinds: {', '.join(kinds)}."
-                tree.add_problem(path, f"{message} Each profile seat-NAME is one.", key=True)
             if not lengths:
                 line, _ = tree.place_of(path)
                 if not any(problem.line == line for problem in tree.problems):  # what could not be read was left out
@@ -255,7 +256,8 @@ def _cafe(tree: YamlTree, raw: RawCafe, kinds: Sequence[str]) -> CafeSettings:
             tree.add_problem(("cafe", "roles", role), f"'{role}' is not a valid name: use lower-case letters, digits and hyphens", key=True)
     roles = {name: RoleLimits(each.adult_sessions, each.adult_vouchers, each.early_ends) for name, each in raw.roles.items()}
     pays = raw.pay or Payment.BEFORE
-    return CafeSettings(raw.name, raw.currency or "", tariffs["prices"], tariffs["voucher_prices"], pays, roles)
+    bandwidth = {kind: Bandwidth(*(round(each * 1e6) for each in both)) for kind, both in raw.bandwidth.items()}
+    return CafeSettings(raw.name, raw.currency or "", tariffs["prices"], tariffs["voucher_prices"], pays, roles, bandwidth)
 
 
 def _phrase_list(tree: YamlTree, index: int, name: str, policy_path: Path | None) -> str:

@@ -157,9 +157,7 @@ class RawRules(RawModel):
     allow: RawItems = Field([], description="Allowed although a list or a wider scope blocks it.")
     block: RawItems = Field([], description="Blocked: services, categories, domains or the beginnings of URLs.")
     bedtime: RawTimes = Field(None, description="Times without internet; days may name `school-nights` and `weekend`.")
-    budget: Annotated[Any, WithJsonSchema(_BUDGET)] = Field(
-        None, description="Time allowed per day or week, in all or for a category or service."
-    )
+    budget: Annotated[Any, WithJsonSchema(_BUDGET)] = Field(None, description="Time per day or week, in all or for a category or service.")
     schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_empty_mappings)] = Field(
         {}, description="Rules for certain times, by a name of your choice."
     )
@@ -350,6 +348,12 @@ RawTariff = Annotated[
 ]
 """A price per hour, or prices by minutes."""
 
+_Megabits = Annotated[float, Field(gt=0, le=100_000)]
+RawBandwidth = Annotated[
+    tuple[_Megabits, _Megabits],
+    BeforeValidator(lambda value: [value, value] if isinstance(value, int | float) else value, json_schema_input_type=float | list[float]),
+]
+
 
 class RawRole(RawModel):
     """Limits of one person's day at a café's counter; without a number there is no limit."""
@@ -367,9 +371,8 @@ class RawCafe(RawModel):
     prices: dict[str, RawTariff] = Field({}, description="Price per hour, or prices by minutes, for each kind of session.")
     voucher_prices: dict[str, RawTariff] = Field({}, description="The same for vouchers; by default those of sessions.")
     pay: Payment | None = Field(None, description="`before` (the default) or `after` the session.")
-    roles: Annotated[dict[str, RawRole], BeforeValidator(_empty_mappings)] = Field(
-        {}, description="Roles of staff, by name, with the limits of one person's day."
-    )
+    roles: Annotated[dict[str, RawRole], BeforeValidator(_empty_mappings)] = Field({}, description="Limits per day, by role or `token`.")
+    bandwidth: dict[str, RawBandwidth] = Field({}, description="Mbit/s of a seat, by kind of session: a number, or `[down, up]`.")
 
 
 class RawReceiver(RawModel):

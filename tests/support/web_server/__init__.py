@@ -425,11 +425,11 @@ def running_web(
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
     context = PageContext(
-        reader, control, accounts, editor, kept, counted, vouchers=Printed(), notices=notices,
+        reader, control, accounts, editor, kept, metrics, counted, vouchers=Printed(), notices=notices,
         request_access=lambda asked: recorder.add([asked]), tunnel=FixedTunnel(control),
         statements=FixedStatements(), clock=clock,
     )  # fmt: skip
-    app = create_app(context, metrics, token)
+    app = create_app(context, token)
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
         app.state.warm()

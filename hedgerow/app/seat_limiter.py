@@ -1,0 +1,132 @@
+"""The bandwidth of a café's seats, which the gateway's process keeps as the policy in force describes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from hedgerow.app.control.gateway import GatewayConfig
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.journal.event_sender import MetricSeries
+from hedgerow.network import gateway as nftables
+from hedgerow.network.bandwidth import SeatBytes, SeatLine, increase, seat_lines
+from hedgerow.policies.model import DeviceId
+
+log = logging.getLogger("hedgerow.seats")
+
+INTERVAL_S, LOOK_EVERY_S = 0.5, 2.0
+"""Seconds between two comparisons with the policy and its sessions, and between two readings of the counters."""
+
+
+def is_present(interface: str) -> bool:
+    try:
+        return socket.if_nametoindex(interface) > 0
+    except OSError:
+        return False
+
+
+class SeatLimiter:
+    """Keeper of nftables' table of seats and of the interfaces' queueing discipline, while there is a gateway and the policy has limits.
+
+    `view` returns the snapshot in force, None during start-up. Whatever is wrong is logged once and tried again: no seat is closed for it.
+    """
+
+    def __init__(
+        self, settings: Settings, view: Callable[[], LoadedSnapshot | None], report: Callable[[Mapping[MetricSeries, float]], None]
+    ) -> None:
+        self._settings, self._view, self._report = settings, view, report
+        self._in_force: tuple[tuple[str, ...], tuple[SeatLine, ...]] | None = None
+        self._counted: dict[DeviceId, SeatBytes] = {}
+        self._totals: dict[MetricSeries, float] = {}
+        self._looked = 0.0
+        self._logged = ""
+        self._lock = threading.Lock()  # pyroute2 needs a thread of its own, and the last change may still be at work at the end
+
+    async def run(self) -> None:
+        """Keep the limits until cancelled."""
+        from hedgerow.network.queueing import QueueingError  # imported late for its weight: most machines have no gateway
+
+        while True:
+            try:
+                await self._reconcile()
+                self._logged = ""
+            except (nftables.GatewayError, QueueingError, OSError, ValueError) as error:
+                self._in_force = None
+                if str(error) != self._logged:
+                    log.error("The bandwidth of seats can't be limited: %s", error)
+                self._logged = str(error)
+            await asyncio.sleep(INTERVAL_S)
+
+    async def close(self) -> None:
+        """Remove what is in force: without this process nobody would follow the sessions."""
+        await asyncio.to_thread(self._end)
+
+    async def _reconcile(self) -> None:
+        view, config = self._view(), GatewayConfig.load(self._settings.state)
+        if view is None:
+            return
+        lan = config.lan if config is not None else ()
+        lines = seat_lines(view.rulesets, time.time()) if lan else ()
+        present = tuple(filter(is_present, lan)) if lines else ()
+        if (present, lines) != self._in_force:
+            # What an earlier run left is removed too.
+            before = self._in_force[0] if self._in_force is not None else lan
+            await asyncio.to_thread(self._apply, present, lines, set(before) - set(present))
+            self._report(self._totals)
+        elif lines and time.monotonic() - self._looked > LOOK_EVERY_S:
+            await asyncio.to_thread(self._look)
+            self._report(self._totals)
+
+    def _end(self) -> None:
+        with self._lock:
+            in_force = self._in_force
+        if in_force is not None and in_force[1]:
+            with contextlib.suppress(nftables.GatewayError):
+                self._apply((), (), set(in_force[0]))
+
+    def _apply(self, interfaces: tuple[str, ...], lines: tuple[SeatLine, ...], freed: set[str]) -> None:
+        with self._lock:
+            self._change(interfaces, lines, freed)
+
+    def _change(self, interfaces: tuple[str, ...], lines: tuple[SeatLine, ...], freed: set[str]) -> None:
+        from hedgerow.network import queueing
+
+        if self._in_force is not None:
+            self._look()
+        self._in_force, self._counted, self._looked = None, {}, time.monotonic()
+        self._totals |= {series: 0.0 for series in self._totals if series[0] == "hedgerow_seat_bytes_per_second"}
+        for name in freed:
+            queueing.free_interface(name)
+        if lines:
+            nftables.install_bandwidth(interfaces, lines)
+            rates = {number: line.limit.down for number, line in enumerate(lines, 1) if line.limit is not None}
+            for name in interfaces:
+                queueing.limit_interface(name, rates)
+        else:
+            nftables.remove_bandwidth()
+        self._in_force = (interfaces, lines)
+
+    def _look(self) -> None:
+        """Add up what the counters say. Somebody may have removed the table or the queueing discipline: both are made again then."""
+        from hedgerow.network import queueing
+
+        assert self._in_force is not None
+        interfaces, lines = self._in_force
+        found = nftables.seat_bytes(lines) if lines else {}
+        now, before = time.monotonic(), self._looked
+        self._looked = now
+        if found is None or not all(map(queueing.is_limited, interfaces)):
+            self._in_force, self._counted = None, {}
+            return
+        for seat, moved in increase(self._counted, found).items():
+            for direction, octets in (("down", moved.down), ("up", moved.up)):
+                total = ("hedgerow_seat_bytes_total", seat, direction)
+                self._totals[total] = self._totals.get(total, 0.0) + octets
+                self._totals["hedgerow_seat_bytes_per_second", seat, direction] = octets / max(0.1, now - before)
+        self._counted = found
