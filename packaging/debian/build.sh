@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds hedgerow_VERSION_ARCH.deb of the last commit in a directory (default: dist). Needs dpkg-deb, python3 with venv, and `make dev`.
 # The package contains a virtual environment, /opt/hedgerow, for the python3 of the Debian release on which it is built. ARCHITECTURE=arm64
-# builds for that one instead, from its wheels. The same commit gives the same package, octet by octet.
+# builds for that one instead, from its wheels; LIBRARIES=no leaves the libraries out, for a quick check. The same commit gives the same
+# package, octet by octet.
 set -eu
 umask 022
 cd "$(dirname "$0")/../.."
@@ -28,8 +29,8 @@ glibc=$(ldd --version | sed -n '1s/.* 2\.//p')
 platforms="--platform manylinux2014_$machine"
 for number in $(seq 5 "$glibc"); do platforms="$platforms --platform manylinux_2_${number}_$machine"; done
 
+pip_wheel() { .venv/bin/python -m pip --disable-pip-version-check --quiet wheel --no-deps --no-build-isolation --wheel-dir "$work" "$@"; }
 pip_install() {
-    # shellcheck disable=SC2086 # a list
     .venv/bin/python -m pip --disable-pip-version-check --quiet --python "$home/bin/python" install --root-user-action=ignore --no-compile \
         --no-deps --target "$packages" "$@"
 }
@@ -37,15 +38,17 @@ pip_install() {
 git archive --prefix=source/ HEAD | tar -x -C "$work"
 mkdir -p "$root/DEBIAN" "$home"
 "$python" -m venv --without-pip --symlinks "$home"
-# All libraries but one, in pure Python, publish wheels.
-.venv/bin/python -P packaging/runtime_lock.py --without http-ece "$work/source" >"$work/runtime.lock"
-.venv/bin/python -P packaging/runtime_lock.py --only http-ece "$work/source" >"$work/built.lock"
-pip_install --require-hashes --only-binary=:all: $platforms --implementation cp --python-version "$minor" --abi "cp$(echo "$minor" | tr -d .)" \
-    --abi abi3 --abi none -r "$work/runtime.lock"
+if [ "${LIBRARIES:-yes}" = yes ]; then
+    # All libraries but one, in pure Python, publish wheels.
+    .venv/bin/python -P packaging/runtime_lock.py --without http-ece "$work/source" >"$work/runtime.lock"
+    .venv/bin/python -P packaging/runtime_lock.py --only http-ece "$work/source" >"$work/built.lock"
+    pip_wheel --require-hashes -r "$work/built.lock"
+    # shellcheck disable=SC2086 # a list
+    pip_install --require-hashes --only-binary=:all: $platforms --implementation cp --python-version "$minor" \
+        --abi "cp$(echo "$minor" | tr -d .)" --abi abi3 --abi none -r "$work/runtime.lock"
+fi
 export HEDGEROW_COMMIT
 HEDGEROW_COMMIT=$(git rev-parse HEAD)
-pip_wheel() { .venv/bin/python -m pip --disable-pip-version-check --quiet wheel --no-deps --no-build-isolation --wheel-dir "$work" "$@"; }
-pip_wheel --require-hashes -r "$work/built.lock"
 pip_wheel "$work/source"
 pip_install "$work"/*.whl
 
@@ -63,7 +66,10 @@ chmod 755 "$home/bin/hedgerow"
 rm -rf "$packages/bin" "$packages/share" "$home/include" "$home/lib64" "$home/.gitignore"
 printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = %s\nexecutable = /usr/bin/python%s\n' "$minor" "$minor" >"$home/pyvenv.cfg"
 ln -sfn "/usr/bin/python$minor" "$home/bin/python3"
+# pip describes the wheel's place, and a command that it has made and we replace.
 find "$packages" -name direct_url.json -delete
+sed -i -e '/\/direct_url\.json,/d' -e '/^\.\.\/\.\.\/bin\//d' "$packages"/*.dist-info/RECORD
+find "$packages" -name '*.so*' -exec chmod 644 {} +
 # One process: what a module's octets are may depend on which others the same process compiled. Sources and modules come in one package, so
 # that no start needs to compare them.
 "$python" -m compileall -q -j 1 -s "$root" -p / --invalidation-mode unchecked-hash "$packages" || true
@@ -77,7 +83,17 @@ documents=$root/usr/share/doc/hedgerow
 install -D -m 644 -t "$documents" README.md CHANGELOG.md docs/ways-round.md
 install -D -m 644 -t "$documents/install" docs/install/*.md
 install -D -m 644 -t "$documents/examples" examples/*.yaml
-install -m 644 LICENSE "$documents/copyright"
+install -m 644 packaging/debian/copyright "$documents/copyright"
+install -D -m 644 packaging/debian/lintian-overrides "$root/usr/share/lintian/overrides/hedgerow"
+mkdir -p "$root/usr/share/man/man1"
+gzip -9 --no-name <packaging/debian/hedgerow.1 >"$root/usr/share/man/man1/hedgerow.1.gz"
+gzip -9 --no-name >"$documents/changelog.gz" <<END
+hedgerow ($version) stable; urgency=medium
+
+  * See CHANGELOG.md in this directory.
+
+ -- The Hedgerow authors <hedgerow@hedgerow.example>  $(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")
+END
 
 size=$(du -sk --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 sed -e "s/@VERSION@/$version/; s/@ARCHITECTURE@/$architecture/; s/@SIZE@/$size/; s/@PYTHON@/$minor/; s/@NEXT@/$next/" \
@@ -88,5 +104,6 @@ install -m 755 -t "$root/DEBIAN" packaging/debian/postinst packaging/debian/prer
 find "$root" -print0 | xargs -0 -r touch --no-dereference --date="@$SOURCE_DATE_EPOCH"
 
 package=$out/hedgerow_${version}_${architecture}.deb
-dpkg-deb --root-owner-group -Zzstd --build "$root" "$package" >/dev/null
+# xz, since other tools of Debian do not read zstd; its first levels take little time.
+dpkg-deb --root-owner-group -Zxz -z2 --build "$root" "$package" >/dev/null
 echo "$package"

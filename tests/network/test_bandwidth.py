@@ -45,7 +45,7 @@ def test_the_kind_of_session_decides(catalogue: Catalogue) -> None:
         "seat-1": ADULT, "seat-2": CHILD, "seat-3": CHILD, "kiosk": CHILD,
     }  # fmt: skip
     after = {line.seat: line.limit for line in seat_lines(found, 100.0)}
-    assert after["seat-1"] == CHILD, "without a session a seat has the profile of a child"
+    assert after[DeviceId("seat-1")] == CHILD, "without a session a seat has the profile of a child"
 
 
 def test_without_limits_no_seat_is_counted(catalogue: Catalogue) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> str:
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a throwaway signing key, in a keyring of its own."""
     if shutil.which("gpg") is None:
         pytest.skip("gpg is not installed")
@@ -51,7 +52,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> str:
     name = "release@hedgerow.example"
     command = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never"]
     subprocess.run(command, capture_output=True, check=True)
-    yield name  # type: ignore[misc]
+    yield name
     subprocess.run(["gpgconf", "--kill", "all"], check=False)
     del os.environ["GNUPGHOME"]
 
@@ -88,7 +89,8 @@ def test_the_metadata_say_what_an_index_shows(release: Path) -> None:
     assert all(link.startswith(ADDRESS) for _, link in links)
     classifiers = found.get_all("Classifier", [])
     assert "Programming Language :: Python :: 3.12" in classifiers
-    text = str(found.get_payload(decode=True), "utf-8") if found.is_multipart() is False else ""
+    text = found.get_payload()
+    assert isinstance(text, str)
     targets = re.findall(r'\]\(([^)]+)\)|src="([^"]+)"', text)
     assert len(targets) > 10
     version = found["Version"]

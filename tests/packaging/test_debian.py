@@ -1,0 +1,43 @@
+"""The Debian package of the last commit is the same each time, and lintian finds nothing. The libraries, which take minutes, stay out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from release import build_packages
+
+from hedgerow import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("dpkg-deb") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout on Debian")
+    (found,) = build_packages(tmp_path_factory.mktemp("package"), ("amd64",), __version__, libraries=False)
+    return found
+
+
+def test_lintian_finds_no_error_and_no_warning(package: Path) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("lintian is not installed")
+    done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error,warning", package], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_same_commit_gives_the_same_package(package: Path, tmp_path: Path) -> None:
+    (again,) = build_packages(tmp_path, ("amd64",), __version__, libraries=False)
+    assert again.read_bytes() == package.read_bytes()
+
+
+def test_it_contains_the_program_and_no_path_of_the_build(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    home = tmp_path / "opt/hedgerow"
+    assert (home / "bin/hedgerow").read_text().startswith("#!/opt/hedgerow/bin/python -P")
+    assert list(home.glob("lib/python3*/site-packages/hedgerow/__pycache__/version.*.pyc"))
+    texts = [path for path in home.rglob("*") if path.is_file() and path.suffix in {"", ".py", ".cfg", ".txt"}]
+    assert not [path for path in texts if b"/tmp/" in path.read_bytes() and b"site-packages" in path.read_bytes()]
