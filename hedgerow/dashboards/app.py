@@ -56,7 +56,7 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     app.state.routes = tuple(route for router in routers for route in router.routes)
     app.state.access = AccessTable(app.state.routes)
     app.state.warm = lambda: _warm(app, renderer)
-    install_handlers(app, renderer.error, show_again, problem_of)
+    install_handlers(app, renderer.error, show_again, problem_of, context.reader.store.dialect.is_full)
 
     def refuse(scope: Scope, admission: Admission) -> Response:
         if admission.status == 303:

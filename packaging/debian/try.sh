@@ -92,7 +92,7 @@ check setpriv --reuid=hedgerow --regid=hedgerow --clear-groups sh -c 'mkdir -p /
 systemctl disable --quiet hedgerow-gateway
 (
     until test -e /try/upgraded; do
-        kdig @192.168.9.1 +short +timeout=5 +retry=0 www.tiktok.com | grep -qx 0.0.0.0 && echo answered || echo lost
+        kdig @192.168.9.1 +short +timeout=60 +retry=0 www.tiktok.com | grep -qx 0.0.0.0 && echo answered || echo lost
     done >/try/answers
 ) &
 check dpkg -i /try/later.deb

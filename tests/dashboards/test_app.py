@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
 from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
@@ -433,6 +434,18 @@ def test_a_broken_journal_is_reported_and_the_server_continues(web, path):
         assert "journal is unavailable" in answer.text
         assert "devices_seen" not in answer.text
         assert browser.get("/api/v1/status").status_code == 200
+
+
+def test_a_change_that_a_full_disk_refuses_is_told(web):
+    @event.listens_for(web.engine.engine, "checkout")
+    def leave_no_room(connection, _record, _proxy):
+        connection.execute("PRAGMA max_page_count = 1")  # no more pages than there are
+
+    with client(web, headers=BEARER) as script:
+        told = (script.post("/api/v1/pause", json={"person": "tom", "minutes": 5}) for _ in range(1000))
+        refused = next(answer for answer in told if answer.status_code != 201)
+        assert refused.status_code == 503
+        assert refused.json()["detail"].startswith("The disk is full, so this was not saved and is not in force.")
 
 
 def test_an_internal_error_reveals_no_details(web):

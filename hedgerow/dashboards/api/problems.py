@@ -61,8 +61,13 @@ def problem(status: int, detail: str, **more: object) -> JSONResponse:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def install_handlers(app: FastAPI, error_page: ErrorPage, form_page: FormPage, field_problem: FieldProblem) -> None:
-    """Turn every error of the application into a problem, the page of the refused form, or an error page."""
+def install_handlers(
+    app: FastAPI, error_page: ErrorPage, form_page: FormPage, field_problem: FieldProblem, is_full: Callable[[BaseException], bool]
+) -> None:
+    """Turn every error of the application into a problem, the page of the refused form, or an error page.
+
+    `is_full` tells whether an error of the journal says that its disk is full.
+    """
 
     def answer(request: Request, status: int, text: str, values: Mapping[str, object] | None = None, **more: object) -> Response:
         if wants_json(request.url.path):
@@ -95,6 +100,9 @@ def install_handlers(app: FastAPI, error_page: ErrorPage, form_page: FormPage, f
     @app.exception_handler(DatabaseError)
     async def _journal(request: Request, error: DatabaseError) -> Response:
         log.error("Cannot use the journal: %s", error.orig)
+        if is_full(error):
+            text = message("The disk is full, so this was not saved and is not in force. Make room on it and try again.")
+            return answer(request, 503, text)
         return answer(request, 503, message("The journal is unavailable at the moment; Hedgerow goes on filtering."))
 
     @app.exception_handler(Exception)
