@@ -24,7 +24,8 @@ COMMANDS = {
     "time": ("budgets", "bonus", "homework", "later", "code"),
 }
 """Commands by module of `hedgerow.app.commands`; a command's function has its name."""
-GROUPS = {"lists": "lists", "ca": "ca", "seat": "time", "gateway": "gateway", "notices": "notices", "store": "store", "away": "away"}
+GROUPS = {"lists": "lists", "ca": "ca", "seat": "time", "gateway": "gateway", "notices": "notices", "store": "store", "away": "away",
+          "organisation": "organisation"}  # fmt: skip
 """Groups of commands, and the module of each one's `app`."""
 
 

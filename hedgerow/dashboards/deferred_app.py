@@ -21,6 +21,11 @@ def health_response(status: Status) -> PlainTextResponse:
 
 def readiness_response(status: Status) -> PlainTextResponse:
     """Return the response to `/readyz`: 200 while every process serves and applies all that the policy asks for."""
+    return _check_response(readiness_problems(status))
+
+
+def readiness_problems(status: Status) -> list[str]:
+    """Return why not all that the policy asks for is applied, without names."""
     problems = _worker_problems(status)
     if status.policy_problems:
         problems.append("the newest policy has mistakes, and the last good one is in force")
@@ -28,7 +33,7 @@ def readiness_response(status: Status) -> PlainTextResponse:
         problems.append("the newest rules are not in force")
     if any(not each.is_in_force and (each.waiting or each.problem) for each in status.lists):
         problems.append("lists are missing")
-    return _check_response(problems)
+    return problems
 
 
 HEALTH_CHECKS = {"/healthz": health_response, "/readyz": readiness_response}

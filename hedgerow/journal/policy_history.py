@@ -86,7 +86,10 @@ def _change(row: Row[Any]) -> PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """The whole policy of a site as one of its nodes has shared it. `files` are texts by name; `follows` is the version before, or 0."""
+    """The whole policy of a site as one of its nodes has shared it. `files` are texts by name; `follows` is the version before, or 0.
+
+    A version of a level above sites may be for some of them only, `sites`.
+    """
 
     id: int
     at: float
@@ -95,6 +98,7 @@ class PolicyVersion:
     node: str
     follows: int
     files: Mapping[str, str]
+    sites: tuple[str, ...] = ()
 
 
 class VersionConflict(Exception):
@@ -113,7 +117,7 @@ class PolicyVersions:
 
     def add(self, version: PolicyVersion) -> int:
         """Add a version, whose `id` is ignored. Returns its id. Raises `VersionConflict` if another one follows the same version."""
-        row = {**asdict(version), "files": json.dumps(dict(version.files))}
+        row = {**asdict(version), "files": json.dumps(dict(version.files)), "sites": json.dumps(version.sites) if version.sites else None}
         del row["id"]
         try:
             with self._store.begin() as connection:
@@ -125,14 +129,29 @@ class PolicyVersions:
             raise VersionConflict from None
         return int(key[0])
 
-    def newest(self) -> PolicyVersion | None:
-        """Return the version that is to be in force; None if the nodes share no policy."""
-        return next(iter(self.latest(1)), None)
+    def newest(self, site: str | None = None) -> PolicyVersion | None:
+        """Return the version that is to be in force, at one site of those below this level or at all; None if there is none."""
+        if site is None:
+            return next(iter(self.latest(1)), None)
+        is_meant = _V.sites.is_(None) | _V.sites.contains(f'"{site}"', autoescape=True)
+        rows = self._store.rows(self._store.select(policy_versions).where(is_meant).order_by(_V.id.desc()).limit(1))
+        return _policy_version(rows[0]) if rows else None
+
+    def version(self, number: int) -> PolicyVersion:
+        """Return a version by its id. Raises `NoSuchEntry`."""
+        rows = self._store.rows(self._store.select(policy_versions).where(_V.id == number))
+        if not rows:
+            raise NoSuchEntry(f"there is no version {number}")
+        return _policy_version(rows[0])
 
     def latest(self, limit: int = 50) -> tuple[PolicyVersion, ...]:
         """Return the latest versions, the newest first."""
         rows = self._store.rows(self._store.select(policy_versions).order_by(_V.id.desc()).limit(limit))
-        return tuple(PolicyVersion(**{**row._mapping, "files": json.loads(row.files)}) for row in rows)
+        return tuple(_policy_version(row) for row in rows)
 
     def _numbers(self) -> Select[Any]:
         return select(_V.id).where(self._store.own(policy_versions)).order_by(_V.id.desc())
+
+
+def _policy_version(row: Row[Any]) -> PolicyVersion:
+    return PolicyVersion(**{**row._mapping, "files": json.loads(row.files), "sites": tuple(json.loads(row.sites or "[]"))})

@@ -10,7 +10,7 @@ import psycopg
 from hedgerow.journal.postgresql_connection import Connector
 from hedgerow.journal.postgresql_schema import CHANNEL
 
-_QUERY = "SELECT coalesce(sum(number), 0) FROM site_changes WHERE site = %s"
+_QUERY = "SELECT coalesce(sum(number), 0) FROM site_changes WHERE site = %s OR site LIKE '@%%'"
 
 
 class ChangeListener:
@@ -30,8 +30,9 @@ class ChangeListener:
             if self._connection is None:
                 self._connection = connection = self._connector.connect()
                 connection.autocommit = True
-                channel = connection.execute(f"SELECT {CHANNEL.format(site='%s')}", (self._site,)).fetchone()[0]
-                connection.execute(f"LISTEN {channel}")
+                for name in (self._site, "@"):  # its own changes, and those of the levels above all sites
+                    channel = connection.execute(f"SELECT {CHANNEL.format(site='%s')}", (name,)).fetchone()[0]
+                    connection.execute(f"LISTEN {channel}")
             else:
                 for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                     pass

@@ -17,8 +17,12 @@ from hedgerow.journal.tables import metadata
 _ONLY_ADDED = ("decisions", "events", "rule_versions", "counter_entries")
 _NEVER_CHANGED = ("statements",)
 _ONLY_READ = ("policy_changes", "policy_versions")
+_OF_THE_OWNER = ("site_groups",)
 _OF_THE_STORE = ("alembic_version", "site_changes", "site_roles")
 _SITE = "site = (SELECT site FROM site_roles WHERE role = session_user)"
+_GROUP = "SELECT '@' || group_name FROM site_groups WHERE site_groups.site = (SELECT site FROM site_roles WHERE role = session_user)"
+_ABOVE = {"policy_versions": f"site = '@' OR site = ({_GROUP})", "site_changes": "site LIKE '@%'"}
+"""Rows of other names that a site may read: versions of the organisation's and its group's policy, and numbers of their changes."""
 _OWN_ROW = "role = session_user"
 
 _RIGHTS = text("""
@@ -34,6 +38,9 @@ def separate_sites(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))
         connection.execute(text(f"DROP POLICY IF EXISTS own_site ON {table}"))
         connection.execute(text(f"CREATE POLICY own_site ON {table} USING ({condition})"))
+    for table, condition in _ABOVE.items():
+        connection.execute(text(f"DROP POLICY IF EXISTS levels_above ON {table}"))
+        connection.execute(text(f"CREATE POLICY levels_above ON {table} FOR SELECT USING ({condition})"))
     for role, may_manage in connection.execute(text("SELECT role, may_manage FROM site_roles")).all():
         _give_rights(connection, role, may_manage=may_manage)
 
@@ -95,7 +102,7 @@ def _give_rights(connection: Connection, role: str, *, may_manage: bool) -> None
     _take_rights(connection, role)
     name, schema = _quote(connection, role), _quote(connection, str(connection.scalar(text("SELECT current_schema()"))))
     added = _NEVER_CHANGED if may_manage else (*_ONLY_ADDED, *_NEVER_CHANGED)
-    read = () if may_manage else _ONLY_READ
+    read = _OF_THE_OWNER if may_manage else (*_ONLY_READ, *_OF_THE_OWNER)
     changed = [table for table in metadata.tables if table not in (*added, *read)]
     rights = {"SELECT": [*read, *_OF_THE_STORE], "SELECT, INSERT": added, "SELECT, INSERT, UPDATE, DELETE": changed}
     for right, tables in rights.items():

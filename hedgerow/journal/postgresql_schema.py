@@ -104,6 +104,7 @@ _WATCHED = {
     **dict.fromkeys(("accounts", "tokens"), "INSERT OR UPDATE OR DELETE"),
     "web_sessions": "INSERT OR DELETE",
     "policy_versions": "INSERT",
+    "site_groups": "INSERT OR UPDATE OR DELETE",
 }
 """Tables of which every node keeps something in memory, and the changes of which it is to know.
 
@@ -129,7 +130,7 @@ def create_functions(connection: Connection) -> None:
     The functions look for nothing in a node's own temporary schema, where it might put tables of the same names.
     """
     schema = connection.dialect.identifier_preparer.quote(connection.scalar(text("SELECT current_schema()")))
-    channel = CHANNEL.format(site="changed")
+    channel = CHANNEL.format(site="CASE WHEN changed LIKE '@%' THEN '@' ELSE changed END")
     for statement in (_SITE_CHANGES, _SITE_ROLES, _PREPARE_DAYS, _NOTE_CHANGE, _CHAIN_STATEMENT):
         connection.execute(text(statement.replace("{schema}", schema).replace("{channel}", channel)))
     connection.execute(text("DROP TRIGGER IF EXISTS chain_statement ON statements"))

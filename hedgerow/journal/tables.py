@@ -143,8 +143,13 @@ policy_versions = _log(
     *_text("actor", "summary", "node"),
     *_number("follows"),  # the version before, which no other one follows; 0 for the first
     *_text("files"),  # JSON: the text of each policy file by its name
+    Column("sites", TEXT),  # JSON: the sites that a version of a level above them is for; NULL for all
     UniqueConstraint("site", "follows", name="policy_versions_follows"),
 )
+site_groups = _state("site_groups", _site(primary_key=True), *_text("group_name"))
+site_status = _state(
+    "site_status", _site(primary_key=True), *_key("node"), *_instant("at"), *_text("state"),  # JSON, as `organisation` describes it
+)  # fmt: skip
 usage = _state(
     "usage", _site(primary_key=True),
     *_key("account"),  # person:NAME or device:ID

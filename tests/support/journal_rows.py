@@ -7,6 +7,7 @@ from hedgerow.journal.accounts import AccountRow, AccountStore, TokenRow, WebSes
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.journal.organisation import OrganisationStore, SiteState
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
 from hedgerow.journal.recorder import Recorder, SystemEvent
@@ -55,6 +56,8 @@ def fill(store: Store) -> None:
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))
+    OrganisationStore(store).assign(site, "north")
+    OrganisationStore(store).report("node", NOW, SiteState("0", "", {}, None, {}, 0, 0, ()))
     RuleVersions(store).record(NOW, "p", "l", {}, ())
     stated = statement_of(1, "2026-05-27", site=site)
     StatementStore(store).add(stated, KEY.sign(stated.text))

@@ -31,6 +31,7 @@ from hedgerow.app.control.event_log import EventLog
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
+from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
@@ -105,7 +106,6 @@ class ControlProcess:
         # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
         self.shared = SharedPolicy(settings.state, PolicyVersions(store), self.editor)
-        self._publisher.policy_file.more_problems = self.shared.current_problems
         self.notices = NoticeDispatcher(
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess,
             lambda reader: _weekly_report(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
@@ -124,6 +124,11 @@ class ControlProcess:
         counter = CounterService(self._publisher, CounterStore(store), role_finder(CounterStore(store), self.accounts))
         self.time = TimeService(self._publisher, counter)
         self.tunnel = TunnelService(settings, lambda: self._publisher.policy)
+        self.levels = OrganisationFollower(
+            settings.state, store, lambda: self._publisher.policy_file.path, self.web.status, lambda: self._publisher.policy,
+            lambda: len(self.time.sessions()), self._want_reload,
+        )  # fmt: skip
+        self._publisher.policy_file.more_problems = lambda: self.shared.current_problems() + self.levels.current_problems()
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
@@ -168,8 +173,9 @@ class ControlProcess:
             tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
             tasks.create_task(self._backups.run())
             tasks.create_task(self._journal.run())
-            tasks.create_task(StoreFollower(self._store, publisher, self.accounts, self.shared).run())
+            tasks.create_task(StoreFollower(self._store, publisher, self.accounts, self.shared, self.levels).run())
             tasks.create_task(self.shared.run())
+            tasks.create_task(self.levels.run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.dashboards.accounts import Accounts
@@ -25,9 +26,11 @@ WAIT_S = 1.5
 class StoreFollower:
     """The follower of a store. `run` does nothing for a store that nobody else writes to."""
 
-    def __init__(self, store: Store, publisher: SnapshotPublisher, accounts: Accounts, policy: SharedPolicy) -> None:
+    def __init__(
+        self, store: Store, publisher: SnapshotPublisher, accounts: Accounts, policy: SharedPolicy, levels: OrganisationFollower
+    ) -> None:  # fmt: skip
         self._changes = store.dialect.changes(store.site)
-        self._publisher, self._accounts, self._policy = publisher, accounts, policy
+        self._publisher, self._accounts, self._policy, self._levels = publisher, accounts, policy, levels
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -41,6 +44,7 @@ class StoreFollower:
     async def refresh(self) -> None:
         """Read again what others may have changed, and have it published if they did."""
         self._policy.request()
+        self._levels.request()
         try:
             rows = await asyncio.to_thread(self._accounts.read)
             self._accounts.adopt(rows)

@@ -8,6 +8,8 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
+from hedgerow.journal.policy_history import PolicyVersion
 from hedgerow.journal.statements import StatementStore
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -52,6 +54,7 @@ PAGES = (
         "/counter/report",
         "/counter/staff",
         "/counter/statements",
+        "/organisation",
         "/people",
         "/people/mia",
         "/devices",
@@ -111,6 +114,10 @@ def fill(web: Web) -> None:
     web.recorder.flush()
     stated = statement_of(1, "2026-05-27")
     StatementStore(web.engine).add(stated, KEY.sign(stated.text))
+    OrganisationStore(web.engine).of_level(ORGANISATION).add(PolicyVersion(0, NOW, "Ana", "Spring", "office", 0, {}, ("cafe-1",)))
+    problems = ("some workers are not running",)
+    OrganisationStore(web.engine).report("node", NOW - 20, SiteState("0", "", {"group": 3}, 9, {"adult": "starter"}, 20, 7, problems))
+    OrganisationStore(web.engine).assign("cafe-9", "north")
     web.ledger.give(Grant("g1", "chess.example", "Ana", NOW - 600, NOW + 3000, MIA))
     web.ledger.pause("Ana", device=DeviceId("console"))
     web.time.rows = (

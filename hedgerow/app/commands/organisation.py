@@ -1,0 +1,186 @@
+"""`hedgerow organisation`: the policies above many sites, their versions, and the state of the sites."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import getpass
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail, print_json, print_result, print_table, state_directory
+from hedgerow.app.commands.store import owned_store
+from hedgerow.app.control.shared_policy import MAIN_FILE
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.organisation import ORGANISATION, UP_S, OrganisationStore
+from hedgerow.journal.policy_history import PolicyVersion, VersionConflict
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.text.addresses import site_name_mistake
+
+app = typer.Typer(help="Manage the policies above many sites in one store. Needs the role that owns the store.", no_args_is_help=True)
+
+GroupOption = Annotated[str | None, typer.Option("--group", metavar="NAME", help="The policy of a group (default: the organisation's).")]
+SiteOption = Annotated[str | None, typer.Option("--site", metavar="NAME", help="The policy of one site itself.")]
+StoreOption = Annotated[str | None, typer.Option("--store", metavar="URL", help="The database (default: the store of the last run).")]
+
+
+@contextlib.contextmanager
+def _opened(url: str | None, state: Path | None) -> Iterator[OrganisationStore]:
+    with owned_store(url, state_directory(state)) as (store, _):
+        yield OrganisationStore(store)
+
+
+def _level(group: str | None, site: str | None) -> str:
+    """Return the name under which the versions of a level are kept. Ends the command for a name that is none."""
+    if group is not None and site is not None:
+        fail("Name a group or a site.")
+    for name in (group, site):
+        if name is not None and (mistake := site_name_mistake(name)):
+            fail(f"{mistake}.")
+    return site if site is not None else ORGANISATION + (group or "")
+
+
+@app.command()
+def publish(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The policy file.")] = None,
+    version: Annotated[int | None, typer.Option(metavar="ID", help="Publish an earlier version again, instead of FILE.")] = None,
+    group: GroupOption = None,
+    site: SiteOption = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="SITE", help="Put it in force at this site only, to try it; may be repeated.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="What was changed, shown with the version.")] = "",
+    url: StoreOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a policy in force at all sites, a group, one site, or some sites first; with --version, an earlier one again."""
+    if (file is None) == (version is None):
+        fail("Name a FILE, or an earlier version with --version.")
+    if site is not None and only:
+        fail("A site's own policy is in force there only: leave --only out.")
+    level = _level(group, site)
+    with _opened(url, state) as organisation:
+        versions = organisation.of_level(level)
+        try:
+            files = dict(versions.version(version).files) if version is not None else {MAIN_FILE: _checked(file)}
+            newest = versions.newest()
+            summary = note or (f"version {version} again" if version is not None else "")
+            made = PolicyVersion(
+                0, time.time(), getpass.getuser(), summary, socket.gethostname(), newest.id if newest else 0, files, tuple(only or ())
+            )
+            number = versions.add(made)
+        except NoSuchEntry as error:
+            fail(f"{error}.")
+        except VersionConflict:
+            fail("Somebody else has just published a version. Look at it and try again.", 1)
+    where = f"at {', '.join(only)} only" if only else f"at {site}" if site else f"for the group {group}" if group else "at all sites"
+    print_result(as_json, {"version": number, "only": only or []}, f"Version {number} is published {where}.")
+
+
+def _checked(file: Path | None) -> str:
+    """Return the text of a policy file. Ends the command if it has mistakes."""
+    assert file is not None
+    try:
+        policy = load_policy(file.absolute())
+        if policy.files:
+            fail(f"{file} includes other files, and a level is one file.")
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"Can't read {file}: {error}.")
+    except PolicyError as error:
+        fail(f"{file} has mistakes, and nothing was published:\n{error}", 1)
+
+
+@app.command()
+def versions(
+    group: GroupOption = None,
+    site: SiteOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest first.")] = 20,
+    url: StoreOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the versions of a policy with author and time."""
+    with _opened(url, state) as organisation:
+        found = organisation.of_level(_level(group, site)).latest(limit)
+    if as_json:
+        print_json([{name: value for name, value in asdict(each).items() if name != "files"} for each in found])
+        return
+    table = Table("version", "when", "by", "where", "note")
+    for each in found:
+        when = f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}"
+        add_row(table, str(each.id), when, f"{each.actor} on {each.node}", ", ".join(each.sites) or "everywhere", each.summary)
+    print_table(table, "There is no version yet.")
+
+
+@app.command()
+def diff(
+    first: Annotated[int, typer.Argument(metavar="ID", help="The earlier version.")],
+    second: Annotated[int | None, typer.Argument(metavar="ID", help="The later version (default: the newest).")] = None,
+    group: GroupOption = None,
+    site: SiteOption = None,
+    url: StoreOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the lines in which two versions differ."""
+    with _opened(url, state) as organisation:
+        kept = organisation.of_level(_level(group, site))
+        try:
+            before = kept.version(first)
+            after = kept.version(second) if second is not None else kept.newest()
+        except NoSuchEntry as error:
+            fail(f"{error}.")
+    assert after is not None  # there is one before
+    lines: list[str] = []
+    for name in sorted({*before.files, *after.files}):
+        old, new = (each.files.get(name, "").splitlines() for each in (before, after))
+        lines += difflib.unified_diff(old, new, f"{before.id}/{name}", f"{after.id}/{name}", lineterm="")
+    print_result(as_json, {"first": before.id, "second": after.id, "lines": lines}, *(lines or ["They are the same."]))
+
+
+@app.command()
+def assign(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="The site, as in `network.site`.")],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group, or - for none.")],
+    url: StoreOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a site into a group of sites."""
+    for name in (site, *([group] if group != "-" else [])):
+        if mistake := site_name_mistake(name):
+            fail(f"{mistake}.")
+    with _opened(url, state) as organisation:
+        organisation.assign(site, "" if group == "-" else group)
+    given = None if group == "-" else group
+    print_result(as_json, {"site": site, "group": given}, f"{site} is in {f'the group {given}' if given else 'no group'}.")
+
+
+@app.command()
+def sites(url: StoreOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show all sites: up or down, versions of the policy, age of the lists, seats, and problems."""
+    with _opened(url, state) as organisation:
+        found = organisation.nodes()
+    now = time.time()
+    if as_json:
+        print_json([asdict(each) | {"up": now - each.at < UP_S} for each in found])
+        return
+    table = Table("site", "group", "node", "state", "versions", "lists", "seats", "problems")
+    for each in found:
+        about = each.state
+        up = "up" if now - each.at < UP_S else f"silent since {datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M}" if each.at else "never seen"
+        numbers = ", ".join(f"{level} {number}" for level, number in about.versions.items()) if about else ""
+        age = f"{about.list_age_hours} h" if about and about.list_age_hours is not None else ""
+        seats = f"{about.seats_in_use}/{about.seats}" if about and about.seats else ""
+        add_row(table, each.site, each.group, each.node, up, numbers, age, seats, "; ".join(about.problems) if about else "")
+    print_table(table, "No site has reported yet.")

@@ -1,0 +1,177 @@
+"""The levels above a site, as a store distributes them: their files are kept in step, and the site's state is reported.
+
+What was taken over last is also in the state directory: the files are put back if somebody changes them, also while the store is away. A
+version under which this site's own file has a mistake is not taken over, so that what is in force stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow import __version__
+from hedgerow.app.control.shared_policy import MAIN_FILE
+from hedgerow.app.files import error_text, write_atomically
+from hedgerow.blocklists.rules import Problem
+from hedgerow.codec import decode, encode
+from hedgerow.dashboards.control import Status
+from hedgerow.dashboards.deferred_app import readiness_problems
+from hedgerow.journal.organisation import OrganisationStore, SiteState
+from hedgerow.journal.policy_history import PolicyVersion
+from hedgerow.journal.store import Store, cause_of
+from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.levels import LEVELS, level_file
+from hedgerow.policies.reading.load import PolicyError, parse_policy
+
+log = logging.getLogger("hedgerow.policy")
+
+FILE_NAME = "organisation"
+CHECK_S = 2.0
+"""Seconds between two looks at the files."""
+REPORT_S = 30.0
+RETRY_S = 60.0
+"""Seconds until a version that this site can't use is tried again: its own file may have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenLevels:
+    """The levels that were taken over last: their versions, and the texts of their files."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+class OrganisationFollower:
+    """Follower of the levels above, whose files it keeps in step with the store. `problem` says why they are not, empty while they are."""
+
+    def __init__(
+        self, state: Path, store: Store, policy_path: Callable[[], Path | None], status: Callable[[], Status], policy: Callable[[], Policy],
+        seats_in_use: Callable[[], int], reload: Callable[[], None], clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._file, self._store, self._path = state / FILE_NAME, store, policy_path
+        self._status, self._policy, self._seats_in_use, self._clock = status, policy, seats_in_use, clock
+        self._organisation, self._reload = OrganisationStore(store), reload
+        self._wanted = asyncio.Event()
+        self.request = self._wanted.set
+        """Look at the store soon."""
+        self.problem = ""
+        self._taken: TakenLevels | None = None
+        self._refused: tuple[dict[str, int], float] | None = None
+        self._reported = 0.0
+
+    async def run(self) -> None:
+        """Take over versions and report, until cancelled. Does nothing without a store for several sites."""
+        if not self._store.dialect.is_partitioned:
+            return
+        self.request()
+        while True:
+            try:
+                if self._wanted.is_set():
+                    self._wanted.clear()
+                    await asyncio.to_thread(self.take_over)
+                await asyncio.to_thread(self.restore)
+                if time.monotonic() - self._reported > REPORT_S:
+                    self._reported = time.monotonic()
+                    await asyncio.to_thread(self._organisation.report, socket.gethostname(), self._clock(), self.state())
+            except DatabaseError as error:  # asked again when the store answers
+                log.debug("The organisation's policy can't be read: %s", cause_of(error))
+                self._wanted.set()
+            except OSError as error:
+                self._report(f"The files of the organisation's policy can't be written: {error_text(error)}")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), CHECK_S)
+                await asyncio.sleep(0.05)  # several changes at once are one
+            if self._refused is not None and time.monotonic() > self._refused[1]:
+                self._wanted.set()
+
+    def take_over(self) -> None:
+        """Take over the newest versions if this site can use them. Waits for the disk. Raises DatabaseError and OSError."""
+        path = self._path()
+        versions = self._organisation.levels()
+        numbers = {level: version.id for level, version in versions.items()}
+        if path is None or numbers == self._known().versions:
+            self._refused = None
+            self._report("")
+            return
+        texts = {level: version.files[MAIN_FILE] for level, version in versions.items()}
+        if (problem := _problem_of(path, texts)) is not None:
+            self._refused = numbers, time.monotonic() + RETRY_S
+            self._report(f"{_named(versions)} can't be used here, so the last good one stays: {problem}")
+            return
+        self._taken, self._refused = TakenLevels(numbers, texts), None
+        write_atomically(self._file, encode(self._taken))
+        self.restore()
+        self._report("")
+        log.info("%s is in force above this site's own", _named(versions))
+
+    def restore(self) -> None:
+        """Write the files of the levels where they are not as they were taken over. Waits for the disk. Raises OSError."""
+        path, known = self._path(), self._known()
+        if path is None or (not known.texts and not known.versions and not self._file.exists()):
+            return
+        for level in LEVELS:
+            file, text = level_file(path, level), known.texts.get(level)
+            if text is None and file.exists():
+                file.unlink()
+            elif text is not None and (not file.exists() or file.read_bytes() != text.encode()):
+                file.parent.mkdir(exist_ok=True)
+                write_atomically(file, text.encode(), 0o644)
+            else:
+                continue
+            self._reload()
+
+    def current_problems(self) -> tuple[Problem, ...]:
+        """Return the problem as those of the policy file are shown."""
+        return (Problem(str(self._path() or ""), None, None, self.problem),) if self.problem else ()
+
+    def state(self) -> SiteState:
+        """Return what this node reports. Problems are told without the names in a policy."""
+        status, policy = self._status(), self._policy()
+        ages = [self._clock() - each.fetched for each in status.lists if each.is_remote and each.is_in_force and each.fetched is not None]
+        refused = self._refused
+        problems = readiness_problems(status) + ([f"{_numbers(refused[0])} can't be used here"] if refused is not None else [])
+        return SiteState(
+            __version__, status.policy_hash, self._known().versions, int(max(ages) // 3600) if ages else None,
+            {each.category: each.state.value for each in status.coverage if each.wanted},
+            sum(device.is_seat for device in policy.devices.values()), self._seats_in_use(), tuple(problems),
+        )  # fmt: skip
+
+    def _known(self) -> TakenLevels:
+        if self._taken is None:
+            try:
+                self._taken = decode(TakenLevels, self._file.read_bytes())
+            except (OSError, ValueError):
+                self._taken = TakenLevels()
+        return self._taken
+
+    def _report(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            log.error("%s", problem)
+        self.problem = problem
+
+
+def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:
+    """Return the first mistakes of a site's policy below these levels, or None if it is good. Raises OSError."""
+    replaced = {str(level_file(path, level)): texts.get(level, "").encode() for level in LEVELS}
+    try:
+        parse_policy(path.read_bytes(), path, texts=replaced)
+    except PolicyError as error:
+        return "; ".join(map(str, error.problems[:3]))
+    return None
+
+
+def _named(versions: Mapping[str, PolicyVersion]) -> str:
+    return _numbers({level: version.id for level, version in versions.items()})
+
+
+def _numbers(versions: Mapping[str, int]) -> str:
+    named = " and ".join(f"version {number} of the {level}'s policy" for level, number in versions.items())
+    return named or "no policy of an organisation"

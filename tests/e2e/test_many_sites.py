@@ -1,0 +1,106 @@
+"""Two sites below an organisation in one store: its policy reaches them, a canary reaches one, and locked keys hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from postgres_server import PostgresServer, running_server
+from small_internet import SmallInternet
+from small_internet.clients import curl, kdig_addresses
+from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
+
+TABLET, BLOCKED = "127.0.0.2", ["0.0.0.0"]
+SITE = "people:\n  mia: {age: 9, devices: [tablet]}\ndevices:\n  tablet: {ip: 127.0.0.2}\n"
+BASE = "locked: [profiles.child-8-12.block]\nprofiles:\n  child-8-12: {block: [+secret.example]}\n"
+CANARY = BASE.replace("+secret.example", "+secret.example, +news.example")
+
+
+class Office:
+    """The machine that looks after the store."""
+
+    def __init__(self, server: PostgresServer, folder: Path) -> None:
+        server.execute("ALTER ROLE hedgerow CREATEROLE")
+        self.folder = folder
+        self.url = server.address(server.database()).url
+
+    def run(self, *words: str) -> str:
+        done = hedgerow_command(*words, "--store", self.url, "--state", str(self.folder / "office"), timeout=180)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    def publish(self, text: str, *words: str) -> None:
+        file = self.folder / "base.yaml"
+        file.write_text(text)
+        self.run("organisation", "publish", str(file), *words)
+
+    def sites(self) -> dict[str, dict[str, object]]:
+        return {each["site"]: each for each in json.loads(self.run("organisation", "sites", "--json"))}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    with running_server() as server:
+        (tmp_path / "office").mkdir(mode=0o700)
+        yield Office(server, tmp_path)
+
+
+def is_blocked(node: Hedgerow, host: str) -> bool:
+    return kdig_addresses(node.dns, host, source=TABLET) == BLOCKED
+
+
+def explained(node: Hedgerow, host: str) -> str:
+    return node.run("explain", "tablet", host).stdout
+
+
+def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: Office) -> None:
+    with ExitStack() as running:
+        nodes = {}
+        for site in ("cafe-1", "cafe-2"):
+            granted = json.loads(office.run("store", "grant", site, "--manage", "--json"))
+            network = network_section(whole_internet) + f'  store: "{granted["store"]}"\n  site: {site}\n'
+            nodes[site] = running.enter_context(running_hedgerow(network + SITE))
+        one, two = nodes["cafe-1"], nodes["cafe-2"]
+        assert not is_blocked(one, "secret.example")
+        office.publish(BASE)
+        wait_until(lambda: is_blocked(one, "secret.example") and is_blocked(two, "secret.example"), 30, "the organisation's rule")
+        assert "from the organisation's policy" in explained(one, "secret.example")
+
+        # A site's own file does not get round it, and what was in force stays.
+        good = one.policy_path.read_text()
+        one.edit_policy(good + "profiles:\n  child-8-12: {block: []}\n")
+        wait_until(lambda: "'profiles.child-8-12.block' is locked by the organisation" in one.stderr, 30, "the mistake")
+        assert is_blocked(one, "secret.example")
+        one.edit_policy(good)
+
+        # Nor does a change of the organisation's file on the site's disk.
+        level = one.directory / "organisation" / "organisation.yaml"
+        level.write_text("")
+        wait_until(lambda: level.read_text() == BASE, 30, "the file as it was")
+        level.unlink()
+        wait_until(lambda: level.exists() and is_blocked(one, "secret.example"), 30, "the file again")
+
+        # One site first, then back.
+        office.publish(CANARY, "--only", "cafe-2", "--note", "news, on trial")
+        wait_until(lambda: is_blocked(two, "news.example"), 30, "the version on trial")
+        assert not is_blocked(one, "news.example")
+        known = json.loads(office.run("organisation", "versions", "--json"))
+        assert [(each["sites"], each["summary"]) for each in known] == [(["cafe-2"], "news, on trial"), ([], "")]
+        first = str(known[-1]["id"])
+        assert "+  child-8-12: {block: [+secret.example, +news.example]}" in office.run("organisation", "diff", first)
+        office.run("organisation", "publish", "--version", first)
+        wait_until(lambda: not is_blocked(two, "news.example"), 30, "the earlier version again")
+
+        # A version that a site cannot use stays away from it alone.
+        office.publish("locked: [people]\n" + BASE.partition("\n")[2])
+        wait_until(lambda: "can't be used here" in one.stderr, 30, "the conflict with the site's own people")
+        assert is_blocked(one, "secret.example")
+        wait_until(lambda: "cafe-1" in office.sites(), 60, "a report")
+        assert set(office.sites()) == {"cafe-1", "cafe-2"}
+        local = ("--unix-socket", str(one.state / "run" / "control.sock"))
+        page = curl("http://localhost/organisation", options=local).body.decode()
+        assert "cafe-1" in page
+        assert "cafe-2" not in page
