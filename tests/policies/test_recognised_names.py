@@ -67,7 +67,7 @@ def test_lists_know_more(category: str, text: str, expected: str, tmp_path: Path
     assert words("age: 9", Catalogue.open(tmp_path / "generation")) == expected
 
 
-def test_explain_names_the_telling_parts_and_the_confidence(catalogue: Catalogue) -> None:
+def test_explain_names_the_strongest_parts_and_the_confidence(catalogue: Catalogue) -> None:
     rulesets, _ruleset = ruleset_of("age: 9", catalogue)
     device = find_device(rulesets, "192.168.1.9")
     assert device is not None

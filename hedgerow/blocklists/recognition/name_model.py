@@ -15,7 +15,7 @@ import marisa_trie
 import msgspec
 
 from hedgerow.blocklists.generation import map_file
-from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_no_ground, shape_of, site_part, text_of, without_ambiguous
+from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_inconclusive, shape_of, site_part, text_of, without_ambiguous
 
 META_FILE, FEATURES_FILE, WEIGHTS_FILE, WELL_KNOWN_FILE = "model.json", "features.trie", "weights.bin", "well-known.bin"
 MIN_PIECE: Final = 3
@@ -84,10 +84,10 @@ class NameModel:
     def judge(self, host: str) -> Recognition | None:
         """Return the category that a canonical host name looks like; None for most names."""
         found = self.judge_part(site_part(host))
-        return None if found is None or is_no_ground(host) else found
+        return None if found is None or is_inconclusive(host) else found
 
     def judge_part(self, part: str) -> Recognition | None:
-        """Return the category that the `site_part` of a host looks like. The caller checks `is_no_ground`."""
+        """Return the category that the `site_part` of a host looks like. The caller checks `is_inconclusive`."""
         text = text_of(part)
         found = self._judge_text(text)
         if found is None or found.category != self.meta.categories[0]:

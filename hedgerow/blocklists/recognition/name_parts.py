@@ -86,12 +86,12 @@ def own_labels(host: str) -> list[str]:
     return labels
 
 
-def is_no_ground(host: str) -> bool:
+def is_inconclusive(host: str) -> bool:
     """Return whether a name is of a kind that harmless sites have too, without an explicit part, so that it does not justify a block.
 
-    >>> is_no_ground("gay-youth.org"), is_no_ground("gayporntube.com"), is_no_ground("garden.com"), is_no_ground("15880.com")
+    >>> is_inconclusive("gay-youth.org"), is_inconclusive("gayporntube.com"), is_inconclusive("garden.com"), is_inconclusive("15880.com")
     (True, False, False, True)
-    >>> is_no_ground("gambling-addiction-casino.com"), is_no_ground("xn--80a.com")
+    >>> is_inconclusive("gambling-addiction-casino.com"), is_inconclusive("xn--80a.com")
     (True, True)
     """
     labels = own_labels(host)

@@ -16,7 +16,7 @@ from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
 from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition
-from hedgerow.blocklists.recognition.name_parts import is_no_ground, site_part
+from hedgerow.blocklists.recognition.name_parts import is_inconclusive, site_part
 
 DATA = Path(__file__).parent / "data"
 _CACHED_SITES: Final = 16_384
@@ -84,7 +84,7 @@ class Recogniser:
         if findings is None:
             return None
         found = findings.look_alike or self._look_alikes.judge_front(host)
-        if found is None and findings.likeness is not None and not is_no_ground(host):
+        if found is None and findings.likeness is not None and not is_inconclusive(host):
             found = findings.likeness
         return found if found is not None and is_judged(host) else None
 

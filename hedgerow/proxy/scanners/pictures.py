@@ -145,7 +145,7 @@ class PictureClassifier:
             look = Look(frame)
             score = self._known_score(look)
             if score is None:
-                score = 0.0 if is_line_drawing(frame) else self.glance(frame)
+                score = 0.0 if is_line_drawing(frame) else self.quick_score(frame)
                 if score > _HARMLESS:
                     is_reduced = picture.format == "JPEG"  # and has one frame
                     score = self._score_frame(next(frames_of(body)) if is_reduced else _flat(picture, SIDE))
@@ -162,7 +162,7 @@ class PictureClassifier:
             score = statistics.fmean((score, *map(self.classify, _other_views(frame))))
         return score
 
-    def glance(self, frame: Image) -> float:
+    def quick_score(self, frame: Image) -> float:
         """Return the score that the network's copy gives a frame of the first look."""
         import numpy
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
 from hedgerow.blocklists.recognition.name_model import PACK_BITS, unpack
-from hedgerow.blocklists.recognition.name_parts import is_no_ground
+from hedgerow.blocklists.recognition.name_parts import is_inconclusive
 from hedgerow.blocklists.recognition.recogniser import DATA, Recogniser, is_judged
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 
@@ -80,7 +80,7 @@ def test_findings(host: str, expected: str, recogniser: Recogniser) -> None:
     assert told(recogniser, host) == expected
 
 
-def test_telling_parts_are_parts_of_the_name(recogniser: Recogniser) -> None:
+def test_strongest_parts_are_parts_of_the_name(recogniser: Recogniser) -> None:
     host = "www.free-porn-sex-tube-videos.com"
     found = recogniser.recognise(host)
     assert found is not None
@@ -166,6 +166,6 @@ def test_the_end_of_a_name_is_judged_like_all_of_it(host: str) -> None:
     recogniser = Recogniser.load()
     whole = None
     if host not in recogniser.well_known:
-        by_model = None if is_no_ground(host) else recogniser.model.judge_part(host)
+        by_model = None if is_inconclusive(host) else recogniser.model.judge_part(host)
         whole = recogniser._look_alikes.judge(host) or by_model
     assert recogniser.recognise(host) == (whole if whole is not None and is_judged(host) else None)

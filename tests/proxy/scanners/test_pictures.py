@@ -136,7 +136,7 @@ def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch:
         seen.append(frame.getpixel((128, 128))[0] // 25)
         return float(len(seen))
 
-    monkeypatch.setattr(judge, "glance", lambda _frame: 100.0)
+    monkeypatch.setattr(judge, "quick_score", lambda _frame: 100.0)
     monkeypatch.setattr(judge, "_score_frame", score)
     assert judge.score(body) == 3.0
     assert [abs(each - wanted) <= 1 for each, wanted in zip(seen, (0, 4, 9), strict=True)] == [True] * 3, seen
@@ -145,13 +145,13 @@ def test_several_frames_of_a_moving_picture_are_judged(format: str, monkeypatch:
 @needs_extra
 def test_copies_of_a_picture_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, asked = pictures.PictureClassifier(), list[object]()
-    glance = judge.glance
+    quick_score = judge.quick_score
 
     def asked_too(frame: Any) -> float:
         asked.append(frame)
-        return glance(frame)
+        return quick_score(frame)
 
-    monkeypatch.setattr(judge, "glance", asked_too)
+    monkeypatch.setattr(judge, "quick_score", asked_too)
     copies = [encoded(noise(*size), "JPEG", quality=quality) for size, quality in (((640, 480), 90), ((320, 240), 75))]
     assert judge.score(copies[0]) == judge.score(copies[1])
     assert len(asked) == 1
@@ -199,9 +199,9 @@ def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pyt
         return 30.0 * len(views)
 
     monkeypatch.setattr(judge, "classify", classify)
-    monkeypatch.setattr(judge, "glance", lambda _frame: 3.0)
+    monkeypatch.setattr(judge, "quick_score", lambda _frame: 3.0)
     assert judge.score(encoded(noise(320, 240), "PNG")) == 3.0
     assert views == []
-    monkeypatch.setattr(judge, "glance", lambda _frame: 6.0)
+    monkeypatch.setattr(judge, "quick_score", lambda _frame: 6.0)
     assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"
     assert len(views) == 3
