@@ -126,7 +126,7 @@ def _parse_public_source(entry: dict[str, Any], publishers: Mapping[str, str | N
 
 
 def parse_refresh_interval(text: str) -> float:
-    """Parse a span of time to seconds. Raises ValueError.
+    """Parse a duration into seconds. Raises ValueError.
 
     >>> parse_refresh_interval("12h"), parse_refresh_interval("7d")
     (43200.0, 604800.0)

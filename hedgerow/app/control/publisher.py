@@ -201,7 +201,7 @@ class SnapshotPublisher:
             self._wanted.set()
 
     async def _publish(self) -> str:
-        """Publish. Returns the reason why it is only in memory, if it is; raises OSError if it is nowhere."""
+        """Publish. Returns the reason if the snapshot is in memory only, else an empty text. Raises OSError if it is nowhere."""
         generation = self.lists.generation
         if generation is None:
             generation = Snapshot.in_force(self._state).generation

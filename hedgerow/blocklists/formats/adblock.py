@@ -108,7 +108,7 @@ def _split_modifiers(body: str) -> tuple[str, str]:
 
 
 def _add(line: _Line, parsed: ParsedLines) -> str | None:
-    """Add a rule. Return what is wrong with it instead, if anything is."""
+    """Add a rule. Return the problem with it, or None."""
     body = line.body
     if len(body) > 2 and body[0] == body[-1] == "/":
         return _add_regex(line, parsed)

@@ -25,7 +25,7 @@ _SHORTEST_PREFIX = {4: 8, 6: 16}
 
 ListedNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 AddLine = Callable[[str, int, ParsedLines], str | None]
-"""Adds the content of a stripped line with its number. Returns what is wrong with the line instead, if anything is."""
+"""Adds the content of a stripped line with its number. Returns the problem with the line, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def line_format(name: str, is_typical: Callable[[str], bool], is_comment: Callab
 
 
 def add_host(name: str, parsed: ParsedLines, to: list[str] | None = None) -> str | None:
-    """Add a name to `to`, by default to the hosts. Return what is wrong with it instead, if anything is."""
+    """Add a name to `to`, by default to the hosts. Return the problem with it, or None."""
     host = parse_host(name)
     if host is None:
         return NOT_A_HOST
@@ -69,7 +69,7 @@ def add_host(name: str, parsed: ParsedLines, to: list[str] | None = None) -> str
 
 
 def add_networks(networks: Iterable[ListedNetwork], parsed: ParsedLines) -> str | None:
-    """Add public addresses and networks, all or none. Return what is wrong with them instead, if anything is."""
+    """Add public addresses and networks, all or none. Return the problem with them, or None."""
     found = list(networks)
     if any(network.prefixlen < _SHORTEST_PREFIX[network.version] for network in found):
         return "too wide: a great part of the internet"

@@ -18,7 +18,7 @@ def _is_typical(line: str) -> bool:
 
 
 def add_regex(pattern: str, kind: PatternKind, number: int, line: str, parsed: ParsedLines) -> str | None:
-    """Add an expression. Return what is wrong with it instead, if anything is."""
+    """Add an expression. Return the problem with it, or None."""
     rule = UrlRule(pattern, "", number, line[:1000], kind=kind)
     try:
         if matches_nearly_everything(rule):
