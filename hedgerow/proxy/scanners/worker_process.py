@@ -41,7 +41,8 @@ PORTION_CPU_SECONDS = 5
 PICTURE_MEMORY = 1024 * 1024 * 1024
 """The same for pictures: libraries and network take a third, and the largest picture the rest."""
 
-_NICENESS = 5
+_NICENESS = 1
+"""Everything else comes first, but not by much: a page waits for its pictures, and nearly all it waits for is this process's CPU time."""
 
 JOB_CPU_SECONDS = 20.0
 """CPU seconds of one body."""

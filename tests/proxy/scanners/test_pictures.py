@@ -202,6 +202,9 @@ def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pyt
     monkeypatch.setattr(judge, "quick_score", lambda _frame: 3.0)
     assert judge.score(encoded(noise(320, 240), "PNG")) == 3.0
     assert views == []
-    monkeypatch.setattr(judge, "quick_score", lambda _frame: 6.0)
+    monkeypatch.setattr(judge, "quick_score", lambda frame: 6.0 if frame.width == pictures.GLANCE_SIDE else 9.0)
+    assert judge.score(encoded(noise(320, 240).transpose(0), "PNG")) == 9.0, "not clearly harmless at first, but at the full size"
+    assert views == []
+    monkeypatch.setattr(judge, "quick_score", lambda _frame: 11.0)
     assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"
     assert len(views) == 3
