@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -21,13 +23,27 @@ class OrganisationPages(PageGroup):
     async def organisation(self, request: Request) -> Response:
         nodes, versions = await run_in_threadpool(self._read)
         now = self._context.clock()
-        troubled = {each for each in nodes if each.state is None or each.state.problems or now - each.at > UP_S}
-        ordered = sorted(nodes, key=lambda each: (each not in troubled, each.site, each.node))
+        ordered = sorted(nodes, key=lambda each: (not _is_troubled(each, now), each.site, each.node))
+        troubled = sum(_is_troubled(each, now) for each in nodes)
         return self._page(request, "organisation.html", nodes=ordered, troubled=troubled, versions=versions, up_since=now - UP_S)
 
     def _read(self) -> tuple[tuple[NodeRow, ...], dict[str, tuple[PolicyVersion, ...]]]:
         """Return the nodes, and the latest versions by level: of the organisation under an empty name, and of its groups."""
-        organisation = OrganisationStore(self._context.reader.store)
+        store = self._context.reader.store
+        organisation = OrganisationStore(store)
         names = sorted({"", *organisation.groups().values()})
-        versions = {name: organisation.of_level(ORGANISATION + name).latest(_SHOWN_VERSIONS) for name in names}
-        return organisation.nodes(), {name: found for name, found in versions.items() if found}
+        found = {name: organisation.of_level(ORGANISATION + name).latest(_SHOWN_VERSIONS) for name in names}
+        if (site := store.rights.site) is not None:  # which other sites try a version is not for one of them
+            found = {
+                name: tuple(_as_seen_at(site, each) for each in some if not each.sites or site in each.sites)
+                for name, some in found.items()
+            }
+        return organisation.nodes(), {name: some for name, some in found.items() if some}
+
+
+def _is_troubled(node: NodeRow, now: float) -> bool:
+    return node.state is None or bool(node.state.problems) or now - node.at > UP_S
+
+
+def _as_seen_at(site: str, version: PolicyVersion) -> PolicyVersion:
+    return replace(version, sites=(site,)) if version.sites else version
