@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up setup dev test release repo try-release check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-memory bench-start bench-abuse bench-pictures conformance
+.PHONY: help up setup dev test release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-memory bench-start bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -107,10 +107,6 @@ release: dev  ## Make wheel, sdist, Debian packages, SBOM and checksums of the l
 
 repo:  ## Add the packages in dist to the apt repository build/repo, signed with KEY; URL is the repository's address
 	packaging/debian/repo.sh dist build/repo "$(KEY)" "$(URL)"
-
-# Needs root, debootstrap, systemd-container, gpg, apt-utils, kdig and pipx.
-try-release:  ## Install what is in dist in every documented way in empty systems, and write the times and sizes into the documents
-	packaging/try-release.sh dist
 
 # Needs uv; the lock names no index.
 lock:  ## Write the lock files anew
