@@ -161,7 +161,7 @@ class RequestRow:
 
     @property
     def what(self) -> str:
-        """What was asked for: a host, or a chore's minutes."""
+        """The subject of the request: a host, or a chore's minutes."""
         return self.chore or self.host
 
 

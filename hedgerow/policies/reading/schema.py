@@ -115,12 +115,8 @@ class RawSchedule(RawModel):
 class RawPageScan(RawModel):
     """Scanning of pages. `limit`: the score above which one is blocked, 0 for never. `everywhere`: decrypt all HTTPS for it."""
 
-    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Score above which a page is blocked; 0 for never."
-    )
-    everywhere: Switch | None = Field(
-        None, description="Decrypt all HTTPS of devices that trust the CA, not only hosts with rules about URLs."
-    )
+    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = Field(None, description="Score above which a page is blocked; 0: never.")
+    everywhere: Switch | None = Field(None, description="Decrypt all HTTPS of trusting devices, not only hosts with rules about URLs.")
 
 
 class RawPictureScan(RawModel):
@@ -313,9 +309,7 @@ class RawDevice(RawRules):
 
 
 class RawProfile(RawRules):
-    extends: str | None = Field(
-        None, description="Profile whose rules this one changes; in its lists, `+` adds an item and `-` removes one."
-    )
+    extends: str | None = Field(None, description="Profile that this one changes; in its lists, `+` adds an item and `-` removes one.")
     title: str = Field("", description="Name for people.")
     why: str = Field("", description="Reason for the profile's rules.")
     source: str = Field("", description="Source of that reason.")
