@@ -35,9 +35,6 @@ LARGE_CLASSES: dict[str, str] = {
     "HeldStream": "one method for each event of an HTTP stream in both directions",
     "ClientHandshake": "asyncio's protocol, and one method for each step of the handshake",
     "Inspector": "composition root of the inspection lane, and its limits",
-    "AccessControl": "one method for each change of grants, requests, pauses and chores",
-    "OwnDevicePages": "one method for each page and form of a device's own page",
-    "PersonRulePages": "one method for each form of a person's rules",
     "_StepSentences": "one method for each step of `decide`",
     "Stream": "asyncio's transport and protocol interfaces, over TLS",
 }

@@ -39,7 +39,7 @@ class AccessControl:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         if request.chore:
             return await self._confirm_chore(request, actor)
-        self._refuse_illegal(request.host)
+        refuse_illegal(self._view(), request.host)
         now = time.time()
         grant = Grant(
             id=secrets.token_hex(6),
@@ -169,20 +169,20 @@ class AccessControl:
             check_allowable(target)
         except ValueError as error:
             raise InvalidInput(str(error)) from None
-        self._refuse_illegal(target.name.partition("/")[0])
+        refuse_illegal(self._view(), target.name.partition("/")[0])
         return target.name
-
-    def _refuse_illegal(self, host: str) -> None:
-        """Raise `InvalidInput` for a host on a list of illegal material, which no grant opens."""
-        catalogue = self._view().catalogue
-        if catalogue.host_mask(host) & catalogue.mask_of([ILLEGAL]):
-            raise InvalidInput("%(host)s is on a list of illegal material and can't be opened.", host=host)
 
     def _view(self) -> LoadedSnapshot:
         view = self._publisher.view
         if view is None:
             raise InvalidInput("Hedgerow is still starting.")
         return view
+
+
+def refuse_illegal(view: LoadedSnapshot, host: str) -> None:
+    """Raise `InvalidInput` for a host on a list of illegal material, which no grant opens."""
+    if view.catalogue.host_mask(host) & view.catalogue.mask_of([ILLEGAL]):
+        raise InvalidInput("%(host)s is on a list of illegal material and can't be opened.", host=host)
 
 
 def identify_device(rulesets: Rulesets, device: str | None, mac_of: Callable[[str], str | None]) -> DeviceId | None:

@@ -103,7 +103,7 @@ class OwnDevicePages(PageGroup):
     async def report_chore(self, request: Request, chore: Annotated[str, Form(max_length=40)] = "") -> Response:
         """Say that a chore of today is done. Somebody in charge confirms it."""
         view, context = self._device(request), self._context
-        mine = dict(await run_in_threadpool(self._chores, view.person))
+        mine = dict(await run_in_threadpool(_chores_today, context, view.person))
         named = next((each for each in mine if each.name == chore), None)
         if named is None:
             raise InvalidInput("This chore is not one of yours.")
@@ -195,18 +195,19 @@ class OwnDevicePages(PageGroup):
             requests=tuple(request for request in reader.requests_of(device) if request.at >= since and not request.chore),
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
-            chores=self._chores(person),
+            chores=_chores_today(self._context, person),
         )
 
-    def _chores(self, name: str | None) -> tuple[tuple[Chore, str], ...]:
-        """Return the chores of a person's day, each with the state of its request, empty if there is none."""
-        policy = self._context.policy()
-        person = policy.people.get(name or "")
-        if person is None or not person.chores:
-            return ()
-        _, morning, _ = day_of(self._context.clock(), labels.zone(person.timezone or policy.network.timezone))
-        states = self._context.reader.chores_of(person.name, morning)
-        return tuple((chore, states.get(chore.name, "")) for chore in person.chores)
+
+def _chores_today(context: PageContext, name: str | None) -> tuple[tuple[Chore, str], ...]:
+    """Return the chores of a person's day, each with the state of its request, empty if there is none."""
+    policy = context.policy()
+    person = policy.people.get(name or "")
+    if person is None or not person.chores:
+        return ()
+    _, morning, _ = day_of(context.clock(), labels.zone(person.timezone or policy.network.timezone))
+    states = context.reader.chores_of(person.name, morning)
+    return tuple((chore, states.get(chore.name, "")) for chore in person.chores)
 
 
 def _state(view: DeviceView, mine: _OwnDeviceData) -> str:

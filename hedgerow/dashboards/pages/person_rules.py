@@ -41,7 +41,7 @@ from hedgerow.dashboards.edits.times import (
     schedule_edits,
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
-from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.pages.people import form_fields, person_path
@@ -164,23 +164,11 @@ class PersonRulePages(PageGroup):
         value: Times | dict[str, Times] | None = schedule_value(days)
         if known is not None and all(days.get(day, "").strip() == times for day, times in day_times(known.when).items()):
             value = None
-        items = await self._items(request, known, effect, more)
+        items = await _chosen_items(self._context, request, known, effect, more)
         edits = [] if items is None and value is None else [put_times(("people", name, "schedules", schedule, "when"), value)]
         if items is not None:
             edits = schedule_edits(person, schedule, items, value)
         return await self._save(request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule)
-
-    async def _items(self, request: Request, known: TimedRules | None, effect: str, more: str) -> ScheduleItems | None:
-        """Return the chosen items of a schedule; None if the form did not offer any because it opens and closes at once."""
-        chosen = [str(each) for each in (await request.form()).getlist("what")]
-        if known is not None and not effect:
-            return None
-        with at_field("more"):
-            policy, reader = self._context.policy(), language_of(request)
-            chosen += [parse_subject(policy, each, reader) for each in more.split(",") if each.strip()]
-        if effect not in set(ScheduleEffect) | {""}:
-            raise InvalidInput("Choose what the schedule does.").at("what")
-        return ScheduleItems(ScheduleEffect(effect or ScheduleEffect.BLOCK), tuple(dict.fromkeys(chosen)))
 
     @post("/people/{name}/schedule/remove", MANAGE)
     async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
@@ -209,6 +197,19 @@ class PersonRulePages(PageGroup):
 
     def _person(self, name: str) -> Person:
         return find_person(self._context.policy(), name)
+
+
+async def _chosen_items(context: PageContext, request: Request, known: TimedRules | None, effect: str, more: str) -> ScheduleItems | None:
+    """Return the chosen items of a schedule; None if the form did not offer any because it opens and closes at once."""
+    chosen = [str(each) for each in (await request.form()).getlist("what")]
+    if known is not None and not effect:
+        return None
+    with at_field("more"):
+        policy, reader = context.policy(), language_of(request)
+        chosen += [parse_subject(policy, each, reader) for each in more.split(",") if each.strip()]
+    if effect not in set(ScheduleEffect) | {""}:
+        raise InvalidInput("Choose what the schedule does.").at("what")
+    return ScheduleItems(ScheduleEffect(effect or ScheduleEffect.BLOCK), tuple(dict.fromkeys(chosen)))
 
 
 def _rule_summary(stance: str, until: str) -> str:

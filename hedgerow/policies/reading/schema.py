@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, create_model, model_validator
+from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, create_model
 
 from hedgerow.policies.cafe import Payment
 from hedgerow.policies.content import NO_PICTURE_LIMIT
@@ -22,66 +22,20 @@ from hedgerow.policies.network import (
     UnopenedSeatAccess,
     UpstreamStrategy,
 )
+from hedgerow.policies.reading.schema_types import (
+    AMOUNTS,
+    BUDGET,
+    Rate,
+    RawModel,
+    RawTimes,
+    Switch,
+    Texts,
+    TextsByName,
+    empty_mappings,
+    off,
+    switch_is_enabled,
+)
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _empty_mappings(value: object) -> object:
-    """Read `mia:` without a value as an empty mapping."""
-    return {name: {} if entry is None else entry for name, entry in value.items()} if isinstance(value, dict) else value
-
-
-def _one_or_more_each(value: object) -> object:
-    return {name: _one_or_more(entry) for name, entry in value.items()} if isinstance(value, dict) else value
-
-
-def _spoken_bool(value: object) -> object:
-    return {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _off(value: object, *zeros: str) -> object:
-    """Read `off` and the like as a mapping in which the keys `zeros` are 0."""
-    return dict.fromkeys(zeros, 0) if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
-
-
-def _switch_is_enabled(value: object) -> object:
-    spoken = _spoken_bool(value)
-    return {"enabled": spoken} if isinstance(spoken, bool) else value
-
-
-_TEXT = {"type": "string"}
-_TEXT_OR_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
-_TIMES = {"anyOf": [*_TEXT_OR_TEXTS["anyOf"], {"type": "object", "additionalProperties": _TEXT_OR_TEXTS}]}
-_AMOUNT = {"anyOf": [_TEXT, {"type": "integer", "minimum": 0}]}
-_BUDGET = {
-    "anyOf": [
-        *_AMOUNT["anyOf"],
-        {"type": "object", "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]}},
-    ]
-}
-_CHORES = {"type": "object", "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]}}
-
-Texts = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
-TextsByName = Annotated[dict[str, list[str]], BeforeValidator(_one_or_more_each, json_schema_input_type=dict[str, str | list[str]])]
-Rate = Annotated[StrictInt, Field(ge=0, le=10_000_000)]
-Switch = Annotated[bool, BeforeValidator(_spoken_bool)]
-RawTimes = Annotated[Any, WithJsonSchema(_TIMES)]
-"""Text, a list of text, or a mapping of days to either."""
-
-
-class RawModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_the_default(cls, data: Any) -> Any:
-        """Ignore a known key without a value."""
-        if not isinstance(data, dict):
-            return data
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
 def _items(value: object) -> object:
@@ -153,8 +107,8 @@ class RawRules(RawModel):
     allow: RawItems = Field([], description="Allowed although a list or a wider scope blocks it.")
     block: RawItems = Field([], description="Blocked: services, categories, domains or the beginnings of URLs.")
     bedtime: RawTimes = Field(None, description="Times without internet; days may name `school-nights` and `weekend`.")
-    budget: Annotated[Any, WithJsonSchema(_BUDGET)] = Field(None, description="Time per day or week, in all or for a category or service.")
-    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_empty_mappings)] = Field(
+    budget: Annotated[Any, WithJsonSchema(BUDGET)] = Field(None, description="Time per day or week, in all or for a category or service.")
+    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(empty_mappings)] = Field(
         {}, description="Rules for certain times, by a name of your choice."
     )
     safe_search: SafeSearch | None = Field(None, description="Safe mode of search engines.")
@@ -162,10 +116,10 @@ class RawRules(RawModel):
     privacy: Privacy | None = Field(None, description="The part of a decision that is stored.")
     retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = Field(None, description="Days for which decisions are stored.")
     pass_through: Switch | None = Field(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
-    page_scan: Annotated[RawPageScan, BeforeValidator(lambda value: _off(value, "limit"))] | None = Field(
+    page_scan: Annotated[RawPageScan, BeforeValidator(lambda value: off(value, "limit"))] | None = Field(
         None, description="Scan the words of pages; `off` for never."
     )
-    picture_scan: Annotated[RawPictureScan, BeforeValidator(_switch_is_enabled)] | None = Field(
+    picture_scan: Annotated[RawPictureScan, BeforeValidator(switch_is_enabled)] | None = Field(
         None, description="Hide pictures that look explicit, on inspected devices: `on`, `off` or a mapping."
     )
     block_searches: Texts = Field([], description="Whole words that no search may have, in addition to those of wider scopes.")
@@ -173,7 +127,7 @@ class RawRules(RawModel):
     youtube_only: Texts | None = Field(
         None, description="Channels and videos of YouTube that are open, on inspected devices; all else of it is closed."
     )
-    recognise_names: Annotated[RawNameRecognition, BeforeValidator(lambda value: _off(value, "block", "mark"))] | None = Field(
+    recognise_names: Annotated[RawNameRecognition, BeforeValidator(lambda value: off(value, "block", "mark"))] | None = Field(
         None, description="Judge sites that no list has by their names; `off` for never."
     )
     tenants: RawTenants | None = Field(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
@@ -281,7 +235,7 @@ class RawPerson(RawRules):
     timezone: str | None = Field(None, description="Time zone of the person's schedules, instead of the household's.")
     devices: Texts = Field([], description="Names of the person's devices; a device of several people is shared.")
     holidays: Texts | None = Field(None, description="Dates and calendars without school, instead of the household's.")
-    chores: Annotated[dict[str, Any], WithJsonSchema(_CHORES)] = Field(
+    chores: Annotated[dict[str, Any], WithJsonSchema(AMOUNTS)] = Field(
         {}, description="Tasks of each day, by name, with the minutes that one earns; for a category or service as `{games: 20m}`."
     )
 
@@ -365,7 +319,7 @@ class RawCafe(RawModel):
     prices: dict[str, RawTariff] = Field({}, description="Price per hour, or prices by minutes, for each kind of session.")
     voucher_prices: dict[str, RawTariff] = Field({}, description="The same for vouchers; by default those of sessions.")
     pay: Payment | None = Field(None, description="`before` (the default) or `after` the session.")
-    roles: Annotated[dict[str, RawRole], BeforeValidator(_empty_mappings)] = Field({}, description="Limits per day, by role or `token`.")
+    roles: Annotated[dict[str, RawRole], BeforeValidator(empty_mappings)] = Field({}, description="Limits per day, by role or `token`.")
     bandwidth: dict[str, RawBandwidth] = Field({}, description="Mbit/s of a seat, by kind of session: a number, or `[down, up]`.")
 
 
@@ -381,13 +335,13 @@ class RawReceiver(RawModel):
 
 class RawPolicy(RawRules):
     network: RawNetwork = Field(RawNetwork(), description="Settings of the network: resolver, listeners, local networks.")
-    people: Annotated[dict[str, RawPerson], BeforeValidator(_empty_mappings)] = Field({}, description="People with their rules, by name.")
-    devices: Annotated[dict[str, RawDevice], BeforeValidator(_empty_mappings)] = Field({}, description="Devices with their rules, by name.")
-    profiles: Annotated[dict[str, RawProfile], BeforeValidator(_empty_mappings)] = Field(
+    people: Annotated[dict[str, RawPerson], BeforeValidator(empty_mappings)] = Field({}, description="People with their rules, by name.")
+    devices: Annotated[dict[str, RawDevice], BeforeValidator(empty_mappings)] = Field({}, description="Devices with their rules, by name.")
+    profiles: Annotated[dict[str, RawProfile], BeforeValidator(empty_mappings)] = Field(
         {}, description="Changes of built-in profiles, and profiles of your own, by name."
     )
     lists: list[RawList] = Field([], description="Lists of your own, and public lists by their id.")
-    seats: Annotated[dict[str, RawSeat], BeforeValidator(_empty_mappings)] = Field(
+    seats: Annotated[dict[str, RawSeat], BeforeValidator(empty_mappings)] = Field(
         {}, description="Seats of a café, each a device that guests use in turn, by name."
     )
     include: Texts = Field([], description="Further policy files beside this one, such as `people/*.yaml`.")
@@ -396,4 +350,4 @@ class RawPolicy(RawRules):
     unopened_seats: UnopenedSeatAccess | None = Field(None, description="Access at a café's seat that has no session.")
     cafe: RawCafe | None = Field(None, description="A café's counter: its name, prices, and what its staff may do.")
     phrase_lists: Texts = Field([], description="Files of weighted phrases in e2guardian's format, beside the policy file.")
-    notices: Annotated[dict[str, RawReceiver], BeforeValidator(_empty_mappings)] = Field({}, description="Receivers of notices, by name.")
+    notices: Annotated[dict[str, RawReceiver], BeforeValidator(empty_mappings)] = Field({}, description="Receivers of notices, by name.")
