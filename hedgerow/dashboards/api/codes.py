@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 
 from hedgerow.dashboards.api.schema import Actor, OnDuty, StrictModel
 from hedgerow.dashboards.audit import AuditRow, StatementControl, audit, audit_period
@@ -27,6 +27,13 @@ from hedgerow.policies.model import GrantDuration, Policy
 
 DEFAULT_VALID_MINUTES = 15
 MAX_VOUCHERS_PER_ORDER = 200
+
+_STATEMENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "One statement per line", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+}
+_PUBLIC_KEY: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The public key", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
+}
 
 
 class CodeOrder(StrictModel):
@@ -138,19 +145,19 @@ def add_audit_routes(
             raise HTTPException(422, f"There are no days from {since} to {until}: the first comes after the last.")
         return await run_in_threadpool(audit, reader, policy(), since, until)
 
-    @api.serve("GET", "/audit/statements", OPERATE, READ, response_class=PlainTextResponse)
-    async def stated(site: Annotated[str | None, Query(max_length=100)] = None) -> PlainTextResponse:
+    @api.serve("GET", "/audit/statements", OPERATE, READ, response_class=Response, responses=_STATEMENTS)
+    async def stated(site: Annotated[str | None, Query(max_length=100)] = None) -> Response:
         """Return the daily statements as lines of JSON, of this site or, from a store for several, of another."""
         store = reader.store if site is None else replace(reader.store, site=site)
         chain = await run_in_threadpool(StatementStore(store).chain)
-        return PlainTextResponse("".join(f"{each.line}\n" for each in chain), media_type="application/jsonl")
+        return Response("".join(f"{each.line}\n" for each in chain), media_type="application/x-ndjson")
 
     if statements is not None:
 
-        @api.serve("GET", "/audit/key", OPERATE, READ, response_class=PlainTextResponse)
-        async def key() -> PlainTextResponse:
+        @api.serve("GET", "/audit/key", OPERATE, READ, response_class=Response, responses=_PUBLIC_KEY)
+        async def key() -> Response:
             """Return the public key with which this machine signs statements, or receipts for those of other sites."""
             try:
-                return PlainTextResponse(await run_in_threadpool(statements.public_key), media_type="application/x-pem-file")
+                return Response(await run_in_threadpool(statements.public_key), media_type="application/x-pem-file")
             except (OSError, ValueError) as error:
                 raise HTTPException(503, f"The key can't be used: {error}") from error

@@ -10,10 +10,18 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.pages.context import PageGroup
 from hedgerow.dashboards.routes import READ, get
+from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, OrganisationStore
 from hedgerow.journal.policy_history import PolicyVersion
 
 _SHOWN_VERSIONS = 10
+# The sentences of `deferred_app.readiness_problems`, as machines report them.
+_PROBLEMS = (
+    message("some workers are not running"),
+    message("the newest policy has mistakes, and the last good one is in force"),
+    message("the newest rules are not in force"),
+    message("lists are missing"),
+)
 
 
 class OrganisationPages(PageGroup):

@@ -31,7 +31,7 @@ def control(tmp_path: Path) -> WebControl:
         (tmp_path / name).write_text(text)
     compile_generation([Source(name, "illegal", tmp_path / name) for name in texts], tmp_path / "generation")
     policy = parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None)
-    ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note=""))
+    ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note="", chore=""))
     publisher: Any = SimpleNamespace(view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
     neighbours: Any = SimpleNamespace(mac_of=MACS.get)
     return WebControl(*cast(Any, (None, publisher, None, None, neighbours, None)))

@@ -127,7 +127,7 @@ def test_one_form_changes_name_kind_and_owner(web, browser):
     ],
 )
 def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, browser, path, typed, field):
-    answer = browser.post(f"/devices/{path}", data=typed)
+    answer = browser.post(f"/devices/{path}", data=typed, headers={"referer": f"{web.url}/devices?seats=1"})
     assert answer.status_code == 422
     page = unescape(answer.text)
     (invalid,) = [tag for tag in re.findall(r"<(?:input|select)[^>]*>", page) if 'aria-invalid="true"' in tag]

@@ -13,10 +13,12 @@ from hedgerow.dashboards.edits.times import (
     PresetName,
     ScheduleEffect,
     ScheduleItems,
+    chore_edit,
     holiday_edits,
     holiday_entry,
     preset_edits,
     presets,
+    remove_chore_edit,
     schedule_edits,
     schedule_items,
 )
@@ -70,12 +72,18 @@ def test_items_of_a_schedule_are_read(written, items):
 def test_every_preset_gives_a_valid_policy_and_is_offered_once(age):
     text = ENTRY.replace("age: 9", f"age: {age}")
     offered = presets(mia(text), language("de"))
+    assert [each.name for each in offered] == [name for name in PresetName if name is not PresetName.CHORES_FIRST]
+    text = apply_edits(text, [chore_edit(mia(text), "Read", 0, "")])
+    offered = presets(mia(text), language("de"))
     assert [each.name for each in offered] == list(PresetName)
     for preset in offered:
         text = apply_edits(text, preset_edits(mia(text), preset))
     assert presets(mia(text), language("de")) == []
     assert mia(text).rules.bedtime is not None
-    assert {each.name for each in mia(text).rules.schedules} == {"Hausaufgaben", "Abendessen"}
+    assert {each.name for each in mia(text).rules.schedules} == {"Hausaufgaben", "Abendessen", "Erst die Aufgaben"}
+    assert [each.unless_chores for each in mia(text).rules.schedules] == [False, False, True]
+    text = apply_edits(text, [remove_chore_edit(mia(text), "Read")])
+    assert mia(text).chores == ()
 
 
 def test_holidays_are_everybodys_unless_a_person_has_their_own():
