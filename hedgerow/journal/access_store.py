@@ -93,7 +93,7 @@ class GrantStore:
         with self._store.begin() as connection:
             self._answer(connection, request_id, "approved", bonus.actor, bonus.id)
             connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
-            is_done = (_REQUEST.person == day_off.person) & (_REQUEST.state == "approved") & (_REQUEST.at >= day.since)
+            is_done = (_REQUEST.person == day_off.person) & (_REQUEST.state == "approved") & (_REQUEST.last_at >= day.since)
             done = connection.scalars(select(_REQUEST.chore).where(self._store.own(access_requests), is_done)).all()
             if day.chores <= set(done):
                 connection.execute(self._store.insert(grants).values(asdict(day_off)))

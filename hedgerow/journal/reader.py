@@ -231,7 +231,7 @@ class JournalReader(SightingReader):
 
     def chores_of(self, person: str, since: float) -> dict[str, str]:
         """Return the state of the chores that a person has reported since an instant, by name."""
-        is_theirs = (access_requests.c.person == person) & (access_requests.c.chore != "") & (access_requests.c.at >= since)
+        is_theirs = (access_requests.c.person == person) & (access_requests.c.chore != "") & (access_requests.c.last_at >= since)
         query = self.store.select(access_requests).where(is_theirs).order_by(access_requests.c.id)
         return {row.chore: row.state for row in self.store.rows(query)}
 

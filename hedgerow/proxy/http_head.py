@@ -118,12 +118,12 @@ class HeadReader:
         """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could be valid."""
         buffer = self._buffer
         buffer += data
-        if buffer and buffer[0] not in _FIRST_BYTES:
-            raise HeadError(400, "this is not HTTP")
         if not self._begun and len(buffer) >= 2:
             self._begun = True
             if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: an empty line before a request is ignored
                 del buffer[:2]
+        if buffer and buffer[0] not in _FIRST_BYTES:
+            raise HeadError(400, "this is not HTTP")
         end = self._find_end()
         if (len(buffer) if end < 0 else end) > MAX_HEAD:
             raise HeadError(431, "the request head is too long")

@@ -311,7 +311,8 @@ def test_a_journal_is_copied_there_and_back(sqlite_journal: Store, postgres: Pos
 
 def fill_every_table(connection: Connection) -> None:
     for table in metadata.sorted_tables:
-        for number in (3, 7):
+        is_one_per_site = table.primary_key.columns.keys() == ["site"]
+        for number in (3,) if is_one_per_site else (3, 7):
             values = {column.name: value_of(column.type.python_type, column.name, number) for column in table.columns}
             connection.execute(table.insert().values(values))
 

@@ -143,6 +143,7 @@ MESSY = st.lists(st.tuples(LINES, ENDS), max_size=8).map(lambda parts: b"".join(
 
 @given(data=st.one_of(MESSY, st.binary(max_size=200)), sizes=st.lists(st.integers(1, 30), max_size=20))
 @example(data=b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", sizes=[1] * 40)
+@example(data=b"\r\n folded\r", sizes=[2])
 def test_pieces_make_no_difference(data: bytes, sizes: list[int]) -> None:
     whole = read_whole(data)
     assert same(whole, read_in_pieces(data, sizes))

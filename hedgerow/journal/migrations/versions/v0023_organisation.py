@@ -28,8 +28,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_table("site_status")
-    op.drop_table("site_groups")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP POLICY IF EXISTS levels_above ON policy_versions")
+    op.drop_table("site_status")
+    op.drop_table("site_groups")
     op.drop_column("policy_versions", "sites")
