@@ -158,3 +158,14 @@ def _ago(seconds: float) -> str:
             count = round(seconds / size)
             return f"{count} {unit}{'s' if count != 1 else ''} ago"
     return "just now"
+
+
+def oldest_age_hours(lists: Iterable[ListHealth], now: float) -> int | None:
+    """Return the age of the oldest public list in force, in whole hours; None if none was fetched."""
+    ages = [now - each.fetched for each in lists if each.is_remote and each.is_in_force and each.fetched is not None]
+    return int(max(ages) // 3600) if ages else None
+
+
+def wanted_states(coverage: Iterable[CategoryCoverage]) -> dict[str, str]:
+    """Return the state of each category that the profiles in use block, by its name."""
+    return {each.category: each.state.value for each in coverage if each.wanted}

@@ -14,6 +14,7 @@ from typing import Any
 
 from hedgerow import __version__
 from hedgerow.dashboards.control import BudgetRow, Status
+from hedgerow.dashboards.coverage import oldest_age_hours
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.reader import RequestRow
@@ -102,14 +103,13 @@ def child_state(child: ChildReading) -> Payload:
 
 def home_state(status: Status, now: float) -> Payload:
     """Return the state of the filter: a problem or none, the age of the oldest public list in hours, and the number of its processes."""
-    ages = [now - each.fetched for each in status.lists if each.fetched is not None]
     stopped = status.stopped_workers(now)
     trouble = next(filter(None, (*(p.message for p in status.policy_problems[:1]), status.journal_problem, status.publish_problem)), "")
     text = trouble or ", ".join(each.name for each in stopped)
     return {
         "problem": "ON" if text else "OFF",
         "problem_text": text[:_TEXT_LIMIT] or None,
-        "list_age": round(max(ages) / 3600, 1) if ages else None,
+        "list_age": oldest_age_hours(status.lists, now),
         "processes": len(status.workers) - len(stopped),
     }
 

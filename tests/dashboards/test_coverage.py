@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, FetchProgress, ListHealth, coverage_by_category, fetch_progress
+from hedgerow.dashboards.coverage import (
+    CategoryCoverage,
+    CoverageState,
+    FetchProgress,
+    ListHealth,
+    coverage_by_category,
+    fetch_progress,
+    oldest_age_hours,
+)
 
 NOW = 1_800_000_000.0
 STARTER = ListHealth("starter/adult", "adult", 117, NOW - 9e6, starter=True)
@@ -54,3 +62,8 @@ def test_each_category_has_its_own_state() -> None:
 def test_progress_of_the_downloads() -> None:
     progress = fetch_progress([STARTER, PUBLIC, WAITING, FAILED, ListHealth("mine", "adult", 5)])
     assert (progress, progress.failed) == (FetchProgress(1, 3, 1), 1)
+
+
+def test_the_age_of_lists_is_that_of_the_oldest_public_one_in_force() -> None:
+    assert oldest_age_hours([STARTER, PUBLIC, OTHER, WAITING, FAILED], NOW) == 2
+    assert oldest_age_hours([STARTER, WAITING], NOW) is None, "files that ship with Hedgerow are as old as the package"

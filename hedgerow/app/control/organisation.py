@@ -23,6 +23,7 @@ from hedgerow.app.files import error_text, write_atomically
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import Status
+from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import readiness_problems
 from hedgerow.journal.organisation import OrganisationStore, SiteState
 from hedgerow.journal.policy_history import PolicyVersion
@@ -37,6 +38,8 @@ FILE_NAME = "organisation"
 CHECK_S = 2.0
 """Seconds between two looks at the files."""
 REPORT_S = 30.0
+UNUSABLE = "a newer policy of the organisation can't be used here"
+"""Problem that a site reports while it keeps the last good versions."""
 RETRY_S = 60.0
 """Seconds until a version that this site can't use is tried again: its own file may have changed."""
 
@@ -64,7 +67,7 @@ class OrganisationFollower:
         """Look at the store soon."""
         self.problem = ""
         self._taken: TakenLevels | None = None
-        self._refused: tuple[dict[str, int], float] | None = None
+        self._retry_at: float | None = None  # while a version is refused
         self._reported = 0.0
 
     async def run(self) -> None:
@@ -89,7 +92,7 @@ class OrganisationFollower:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), CHECK_S)
                 await asyncio.sleep(0.05)  # several changes at once are one
-            if self._refused is not None and time.monotonic() > self._refused[1]:
+            if self._retry_at is not None and time.monotonic() > self._retry_at:
                 self._wanted.set()
 
     def take_over(self) -> None:
@@ -98,15 +101,15 @@ class OrganisationFollower:
         versions = self._organisation.levels()
         numbers = {level: version.id for level, version in versions.items()}
         if path is None or numbers == self._known().versions:
-            self._refused = None
+            self._retry_at = None
             self._report("")
             return
         texts = {level: version.files[MAIN_FILE] for level, version in versions.items()}
         if (problem := _problem_of(path, texts)) is not None:
-            self._refused = numbers, time.monotonic() + RETRY_S
+            self._retry_at = time.monotonic() + RETRY_S
             self._report(f"{_named(versions)} can't be used here, so the last good one stays: {problem}")
             return
-        self._taken, self._refused = TakenLevels(numbers, texts), None
+        self._taken, self._retry_at = TakenLevels(numbers, texts), None
         write_atomically(self._file, encode(self._taken))
         self.restore()
         self._report("")
@@ -135,12 +138,10 @@ class OrganisationFollower:
     def state(self) -> SiteState:
         """Return what this node reports. Problems are told without the names in a policy."""
         status, policy = self._status(), self._policy()
-        ages = [self._clock() - each.fetched for each in status.lists if each.is_remote and each.is_in_force and each.fetched is not None]
-        refused = self._refused
-        problems = readiness_problems(status) + ([f"{_numbers(refused[0])} can't be used here"] if refused is not None else [])
+        problems = readiness_problems(status) + ([UNUSABLE] if self._retry_at is not None else [])
         return SiteState(
-            __version__, status.policy_hash, self._known().versions, int(max(ages) // 3600) if ages else None,
-            {each.category: each.state.value for each in status.coverage if each.wanted},
+            __version__, status.policy_hash, self._known().versions,
+            oldest_age_hours(status.lists, self._clock()), wanted_states(status.coverage),
             sum(device.is_seat for device in policy.devices.values()), self._seats_in_use(), tuple(problems),
         )  # fmt: skip
 
@@ -169,9 +170,5 @@ def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:
 
 
 def _named(versions: Mapping[str, PolicyVersion]) -> str:
-    return _numbers({level: version.id for level, version in versions.items()})
-
-
-def _numbers(versions: Mapping[str, int]) -> str:
-    named = " and ".join(f"version {number} of the {level}'s policy" for level, number in versions.items())
+    named = " and ".join(f"version {version.id} of the {level}'s policy" for level, version in versions.items())
     return named or "no policy of an organisation"

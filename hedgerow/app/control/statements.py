@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError, IntegrityError
@@ -18,6 +18,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.audit import audit
 from hedgerow.dashboards.control import Status
+from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.statements import (
@@ -144,7 +145,6 @@ class StatementKeeper:
         counter = CounterStore(self._store)
         entries = counter.entries(day * _DAY_S, (day + 1) * _DAY_S)
         begun = [each for each in entries if _begins(each, counter)]
-        ages = [now - each.fetched for each in status.lists if each.is_remote and each.is_in_force and each.fetched is not None]
         is_late = now > (day + 2) * _DAY_S
         return Statement(
             site=self._store.site,
@@ -158,8 +158,8 @@ class StatementKeeper:
             adult_vouchers_by=self._by_staff(entries, CounterAction.PRINT),
             blocks=_blocks(self._store, policy, day),
             filter_on=minute_ranges(self._statements.minutes_on(day)),
-            list_age_hours=int(max(ages) // 3600) if ages and not is_late else None,
-            coverage={each.category: each.state.value for each in status.coverage if each.wanted},
+            list_age_hours=None if is_late else oldest_age_hours(status.lists, now),
+            coverage=wanted_states(status.coverage),
             policies=self._statements.policies(day),
             conduct=hashlib.sha256(policy.conduct.text.encode()).hexdigest() if policy.conduct is not None else "",
         )
@@ -187,7 +187,7 @@ def _begins(entry: CounterEntry, counter: CounterStore) -> bool:
 def _blocks(store: Store, policy: Policy, day: int) -> dict[str, int]:
     """Count what was blocked at the seats by category, and by reason where there is none. Names of rules may be those of sites."""
     known, found = {category.name for category in builtin_categories()}, Counter[str]()
-    when = _EPOCH.fromordinal(_EPOCH.toordinal() + day)
+    when = _EPOCH + timedelta(days=day)
     for row in audit(JournalReader(store), policy, when, when):
         found[row.what if row.what in known else row.reason] += row.count
     return dict(found)

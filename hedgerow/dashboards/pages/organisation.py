@@ -15,12 +15,13 @@ from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, Organisat
 from hedgerow.journal.policy_history import PolicyVersion
 
 _SHOWN_VERSIONS = 10
-# The sentences of `deferred_app.readiness_problems`, as machines report them.
-_PROBLEMS = (
+# The sentences that machines report, those of `deferred_app.readiness_problems` among them.
+PROBLEMS = (
     message("some workers are not running"),
     message("the newest policy has mistakes, and the last good one is in force"),
     message("the newest rules are not in force"),
     message("lists are missing"),
+    message("a newer policy of the organisation can't be used here"),
 )
 
 
