@@ -73,7 +73,7 @@ def check_receiver_name(name: str) -> None:
         raise InvalidInput("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
 
 
-_MAILBOX = re.compile(r"[^@\s\"<>,;:/?&#%]+@([a-z0-9-]+(?:\.[a-z0-9-]+)+)", re.IGNORECASE)
+MAILBOX = re.compile(r"[^@\s\"<>,;:/?&#%]+@([a-z0-9-]+(?:\.[a-z0-9-]+)+)", re.IGNORECASE)
 _SERVER = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _IMPLICIT_TLS_PORT = "465"
 
@@ -87,8 +87,8 @@ def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> 
     'mailtos://mail.example:465/?user=ana%40mail.example&pass=a%20b&from=ana%40mail.example&to=ana%40mail.example&smtp=smtp.mail.example&mode=ssl'
     """
     mailbox, server, to = mailbox.strip(), server.strip(), to.strip() or mailbox.strip()
-    sender = _MAILBOX.fullmatch(mailbox)
-    if sender is None or _MAILBOX.fullmatch(to) is None:
+    sender = MAILBOX.fullmatch(mailbox)
+    if sender is None or MAILBOX.fullmatch(to) is None:
         raise InvalidInput("Enter a mail address such as ana@mail.example.").at("to" if sender is not None else "mailbox")
     if not password:
         raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.").at("password")

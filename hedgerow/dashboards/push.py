@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from hedgerow.dashboards.address_book import write_private
+from hedgerow.dashboards.address_book import MAILBOX, write_private
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.outbox import NoticeRow
@@ -32,16 +32,21 @@ from hedgerow.policies.notices import NoticeTopic
 
 PUSH_SCHEME = "webpush"
 _POINT, _SECRET = 65, 16  # octets of an uncompressed point of P-256, and of the authentication secret (RFC 8291, section 3.2)
+_MAILBOX_LIMIT = 200
 _TEXT_LIMIT = 2000  # octets: a message has 4096 at most (RFC 8030, section 7.2), with buttons and encryption
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A browser's subscription (Push API): the URL to post to, and two values in base64url for the encryption."""
+    """A browser's subscription (Push API): the URL to post to, and two values in base64url for the encryption.
+
+    `contact` is the URL by which the push service can reach whoever sends (RFC 8292, section 2.1), empty if nobody is named.
+    """
 
     endpoint: str
     p256dh: str
     auth: str
+    contact: str = ""
 
     @property
     def address(self) -> str:
@@ -54,8 +59,11 @@ def is_push_address(address: str) -> bool:
     return address.startswith(f"{PUSH_SCHEME}://")
 
 
-def parse_subscription(endpoint: str, p256dh: str, auth: str) -> Subscription:
-    """Check what a browser sent. Raises `InvalidInput`."""
+def parse_subscription(endpoint: str, p256dh: str, auth: str, mailbox: str = "") -> Subscription:
+    """Check what a browser sent. Raises `InvalidInput`.
+
+    Apple's service refuses notices of senders that name no mail address or URL that exists (its answer is 403, `BadJwtToken`).
+    """
     try:
         url = urlsplit(endpoint)
         is_complete = url.scheme == "https" and url.hostname and not url.username and not url.fragment
@@ -64,7 +72,14 @@ def parse_subscription(endpoint: str, p256dh: str, auth: str) -> Subscription:
         is_complete, point, secret = False, b"", b""
     if not is_complete or len(endpoint) > 1000 or (len(point), len(secret)) != (_POINT, _SECRET):
         raise InvalidInput(message("This browser did not say where to send notices. Try again."))
-    return Subscription(endpoint, p256dh, auth)
+    mailbox = mailbox.strip()
+    if (mailbox and (MAILBOX.fullmatch(mailbox) is None or len(mailbox) > _MAILBOX_LIMIT)) or (not mailbox and _is_apples(endpoint)):
+        raise InvalidInput("Enter a mail address such as ana@mail.example.").at("mailbox")
+    return Subscription(endpoint, p256dh, auth, f"mailto:{mailbox}" if mailbox else "")
+
+
+def _is_apples(endpoint: str) -> bool:
+    return (urlsplit(endpoint).hostname or "").endswith(".push.apple.com")
 
 
 class PushKey:

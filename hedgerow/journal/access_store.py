@@ -89,10 +89,11 @@ class GrantStore:
             connection.execute(self._store.insert(grants).values(asdict(grant)))
 
     def confirm_chore(self, request_id: int, bonus: Bonus, day_off: Grant, day: ChoreDay) -> None:
-        """Answer an open request for a chore with its minutes, and with `day_off` if it was the day's last. Raises `NoSuchEntry`."""
+        """Answer a chore's open request with the minutes that it earns, and with `day_off` if it was the last. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
             self._answer(connection, request_id, "approved", bonus.actor, bonus.id)
-            connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
+            if bonus.minutes:
+                connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
             is_done = (_REQUEST.person == day_off.person) & (_REQUEST.state == "approved") & (_REQUEST.last_at >= day.since)
             done = connection.scalars(select(_REQUEST.chore).where(self._store.own(access_requests), is_done)).all()
             if day.chores <= set(done):

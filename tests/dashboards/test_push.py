@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class PushService:
     @property
     def subscription(self) -> Subscription:
         point = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return parse_subscription(f"{self.origin}/wpush/v2/abc", encoded(point), encoded(self.secret))
+        return parse_subscription(f"{self.origin}/wpush/v2/abc", encoded(point), encoded(self.secret), "ana@mail.example")
 
     def read(self, body: bytes) -> object:
         """What the browser makes of it."""
@@ -121,7 +121,8 @@ def test_a_notice_is_signed_for_the_service_and_readable_for_the_browser_only(se
     fields = dict(part.strip().split("=", 1) for part in headers["authorization"].removeprefix("vapid ").split(","))
     assert fields["k"].rstrip("=") == key.public()
     head, claims, signature = fields["t"].split(".")
-    assert json.loads(decoded(claims))["aud"] == service.origin
+    said = json.loads(decoded(claims))
+    assert (said["aud"], said["sub"]) == (service.origin, "mailto:ana@mail.example")
     raw = decoded(signature)
     public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), decoded(fields["k"]))
     der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
@@ -146,6 +147,7 @@ def test_the_key_is_private_and_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("endpoint", "p256dh", "auth"),
     [
+        ("https://web.push.apple.com/x", encoded(b"x" * 65), encoded(b"x" * 16)),
         ("http://push.example/x", encoded(b"x" * 65), encoded(b"x" * 16)),
         ("https://push.example/x", encoded(b"x" * 64), encoded(b"x" * 16)),
         ("https://push.example/x", encoded(b"x" * 65), "###"),
@@ -161,7 +163,16 @@ def test_other_subscriptions_are_refused(endpoint: str, p256dh: str, auth: str) 
 
 def test_the_longest_subscription_fits_the_address_book() -> None:
     endpoint = "https://push.example/".ljust(1000, "x")
-    assert len(parse_subscription(endpoint, encoded(b"x" * 65), encoded(b"x" * 16)).address) <= 2000
+    mailbox = "@mail.example".rjust(200, "x")
+    assert len(parse_subscription(endpoint, encoded(b"x" * 65), encoded(b"x" * 16), mailbox).address) <= 2000
+    with pytest.raises(InvalidInput):
+        parse_subscription(endpoint, encoded(b"x" * 65), encoded(b"x" * 16), f"x{mailbox}")
+
+
+def test_a_subscription_from_before_contacts_is_served(service: PushService, tmp_path: Path) -> None:
+    old = {name: value for name, value in asdict(service.subscription).items() if name != "contact"}
+    address = f"webpush://{encoded(json.dumps(old).encode())}"
+    assert send(address, "", "{}", None, PushKey(tmp_path / "push.pem").private_pem()) == 0
 
 
 def test_a_long_notice_fits_a_message_of_a_push_service() -> None:
@@ -191,7 +202,7 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(web: We
     web.recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "scratch.example")])
     web.recorder.flush()
     point = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    granted = {"endpoint": "https://push.example/abc", "keys": {"p256dh": encoded(point), "auth": encoded(b"x" * 16)}}
+    granted = {"endpoint": "https://web.push.apple.com/abc", "keys": {"p256dh": encoded(point), "auth": encoded(b"x" * 16)}}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(permissions=["notifications"])
@@ -199,10 +210,17 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(web: We
         context.add_init_script(f"PushManager.prototype.subscribe = async () => ({{toJSON: () => ({json.dumps(granted)})}})")
         page = context.new_page()
         page.goto(f"{web.url}/settings/notices")
+        mailbox = page.get_by_label("Your mail address")
+        assert mailbox.is_hidden()
+        page.get_by_role("button", name="Switch on here").click()
+        mailbox.fill("ana@home")  # a browser takes it for an address; Apple's service would not
+        page.get_by_role("button", name="Switch on here").click()
+        page.get_by_text("such as ana@mail.example").wait_for()
+        mailbox.fill("ana@mail.example")
         page.get_by_role("button", name="Switch on here").click()
         page.get_by_text("in a browser", exact=True).wait_for()
         assert json.loads(web.post.sent[-1].body)["title"] == "Hedgerow: A test"
-        assert "push.example" not in page.content()
+        assert "push.apple.com" not in page.content()
 
         devtools = context.new_cdp_session(page)
         registrations: list[str] = []

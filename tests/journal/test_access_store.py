@@ -93,8 +93,8 @@ def test_the_last_chore_of_the_day_lifts_schedules(journal, store):
     def report(chore, when=NOW):
         return store.file(AccessRequest(when, MIA, "mia", "", chore=chore))
 
-    def confirm(number, key):
-        bonus = Bonus(key, "person:mia", "", 15, "web page", NOW)
+    def confirm(number, key, minutes=15):
+        bonus = Bonus(key, "person:mia", "", minutes, "web page", NOW)
         store.confirm_chore(number, bonus, Grant(f"g-{key}", "chores", "web page", NOW, NOW + 3600, person="mia"), day)
 
     reader, day = JournalReader(journal), ChoreDay(frozenset({"Read", "Tidy"}), NOW - 3600)
@@ -107,8 +107,8 @@ def test_the_last_chore_of_the_day_lifts_schedules(journal, store):
     assert reader.grants(NOW) == (), "the other chore was reported yesterday"
     store.deny(report("Tidy"), "web page")
     assert reader.chores_of("mia", day.since) == {"Read": "approved", "Tidy": "denied"}
-    confirm(report("Tidy"), "b2")
+    confirm(report("Tidy"), "b2", 0)
     assert [(grant.subject, grant.person) for grant in reader.grants(NOW)] == [("chores", "mia")]
     with pytest.raises(NoSuchEntry):
         confirm(first, "b3")
-    assert [bonus.id for bonus in UsageStore(journal).bonuses(NOW - 60)] == ["b1", "b2"]
+    assert [bonus.id for bonus in UsageStore(journal).bonuses(NOW - 60)] == ["b1"], "a chore without minutes leaves no bonus"

@@ -21,7 +21,7 @@ UNKNOWN, REFUSED, GONE = 3, 4, 5
 
 _PUSH = "webpush://"
 _PUSH_TTL_S, _TIMEOUT_S = 86400, 20
-_CONTACT = "https://hedgerow.internal"  # a push service wants to know whom to ask (RFC 8292, section 2.1); a home has nobody to name
+_NO_CONTACT = "https://hedgerow.internal"  # where the subscription names nobody, since py_vapid wants a contact (RFC 8292, section 2.1)
 
 
 def send(address: str, title: str, body: str, html: str | None, push_key: str) -> int:
@@ -59,7 +59,7 @@ def _push(subscription: str, body: str, key: str) -> int:
     try:
         webpush(
             {"endpoint": found["endpoint"], "keys": keys}, body.encode(), vapid_private_key=signer,
-            vapid_claims={"sub": _CONTACT}, ttl=_PUSH_TTL_S,
+            vapid_claims={"sub": found.get("contact") or _NO_CONTACT}, ttl=_PUSH_TTL_S,
             timeout=_TIMEOUT_S, headers={"Urgency": "high"}, requests_session=session,
         )  # fmt: skip
     except WebPushException as error:

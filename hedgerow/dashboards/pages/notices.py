@@ -122,11 +122,13 @@ class NoticePages(PageGroup):
         return await self._set_address(request, name, address)
 
     @post(f"{NOTICES_PATH}/push", MANAGE)
-    async def set_browser(self, request: Request, name: FormText, endpoint: FormText, p256dh: FormText, auth: FormText) -> Response:
+    async def set_browser(
+        self, request: Request, name: FormText, endpoint: FormText, p256dh: FormText, auth: FormText, mailbox: FormText = ""
+    ) -> Response:  # fmt: skip
         """Send notices to the browser that asks for it, as a recipient of its own, and test it at once."""
         with at_field("name"):
             name = parse_receiver_name(name)
-        subscription = parse_subscription(endpoint, p256dh, auth)
+        subscription = parse_subscription(endpoint, p256dh, auth, mailbox)
         if name not in self._policy().notices:
             edit = put(("notices", name), {"language": language_of(request).code})
             await self._change(request, message("Send notices to %(name)s"), edit, name=name)

@@ -11,7 +11,6 @@ function octets(text) {
 }
 
 async function subscribe(event) {
-  if (form.elements.endpoint.value) return;
   event.preventDefault();
   const problem = document.getElementById("push-problem");
   problem.hidden = true;
@@ -24,7 +23,12 @@ async function subscribe(event) {
     form.elements.endpoint.value = endpoint;
     form.elements.p256dh.value = keys.p256dh;
     form.elements.auth.value = keys.auth;
-    form.submit();
+    const { mailbox } = form.elements;
+    if (new URL(endpoint).hostname.endsWith(".push.apple.com") && !mailbox.value) {
+      mailbox.parentElement.hidden = false;
+      mailbox.required = true;
+      mailbox.focus();
+    } else form.submit();
   } catch {
     problem.hidden = false;
   }
@@ -33,5 +37,6 @@ async function subscribe(event) {
 if (form && "serviceWorker" in navigator && "PushManager" in window) {
   document.getElementById("push-insecure").hidden = true;
   form.hidden = false;
+  form.elements.mailbox.parentElement.hidden = !form.elements.mailbox.value;
   form.addEventListener("submit", subscribe);
 }
