@@ -251,8 +251,7 @@ def test_lifelines_are_many_and_say_what_they_rest_on() -> None:
         # Reporting is offered for pictures, for people and for harm on the internet only.
         assert "report" not in entry.get("kind", ()) or entry["for"] in {"abuse-images", "grooming", "online", "abuse", "children"}, entry
         assert ("knowledge" in entry) != ("checked" in entry), entry
-        assert entry.get("knowledge", "page") in {"general", "chi", "findahelpline", "wikipedia", "page", "published"}, entry
-        assert entry.get("knowledge") != "general" or not entry.keys() & {"phone", "text"}, f"a number needs a source: {entry}"
+        assert entry.get("knowledge", "page") in {"chi", "findahelpline", "wikipedia", "page", "published"}, entry
         assert all(isinstance(entry.get(key, ""), str) for key in allowed - {"hosts", "checked", "kind"}), entry
 
 
