@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hedgerow.policies.network import NetworkSettings
+
+_IPV6_ADDR_PREFERENCES, _IPV6_PREFER_SRC_PUBLIC = 72, 2  # linux/in6.h
 
 
 def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
@@ -20,6 +23,21 @@ def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
         addresses = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
         return [str(address) for address in addresses if not address.is_link_local]
     return ["127.0.0.1"]
+
+
+def outgoing_addresses() -> list[str]:
+    """Return the addresses, one of each family, from which this machine asks the internet. Sends nothing.
+
+    The IPv6 address is a lasting one, not one of those that privacy extensions change every day (RFC 5014).
+    """
+    found = []
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, _IPV6_ADDR_PREFERENCES, _IPV6_PREFER_SRC_PUBLIC)
+            probe.connect((somewhere, 9))
+            found.append(str(probe.getsockname()[0]))
+    return found
 
 
 class OwnAddresses:

@@ -190,6 +190,24 @@ class TunnelPeer:
     networks: tuple[IpNetwork, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DynamicName:
+    """A name that follows the changing address of the line, at a provider of dynamic DNS (the protocol dyndns2).
+
+    `url` is the provider's address for updates; its query has the placeholders `DYNAMIC_PLACEHOLDERS`. `seen_by` is the URL of a page that
+    shows the IPv4 address from which it is asked, for a machine behind another router; empty to use the machine's own address.
+    """
+
+    host: str
+    url: str
+    user: str = ""
+    seen_by: str = ""
+
+
+DYNAMIC_PLACEHOLDERS = ("host", "addresses", "ipv4", "ipv6")
+"""The name, all addresses with a comma between them, and the address of each family."""
+
+
 class BrokerRights(StrEnum):
     """Commands that are taken from an MQTT broker."""
 
@@ -247,6 +265,7 @@ class NetworkSettings:
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
     site: str = DEFAULT_SITE  # name of this network in the store, which others may share
     tunnel: TunnelSettings | None = None
+    ddns: DynamicName | None = None
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""

@@ -27,6 +27,7 @@ from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.counter import CounterService, role_finder
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
+from hedgerow.app.control.dynamic_name import DynamicNameKeeper
 from hedgerow.app.control.event_log import EventLog
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
@@ -184,6 +185,7 @@ class ControlProcess:
             tasks.create_task(self.statements.run())
             tasks.create_task(TunnelWatch(self.tunnel, lambda: publisher.view, self.notices.enqueue).run())
             tasks.create_task(_serve_broker(self, publisher.reader))
+            tasks.create_task(DynamicNameKeeper(lambda: publisher.policy.network.ddns, self.settings.state, self.notices.enqueue).run())
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
             tasks.create_task(
                 DeviceDiscovery(

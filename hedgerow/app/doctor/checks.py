@@ -11,9 +11,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ from hedgerow.app.control.discovery import unreadable_lease_files
 from hedgerow.app.control.gateway import GatewayConfig, is_unmodified
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
+from hedgerow.app.doctor.line import check_dynamic_name, check_tunnel
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.files import error_text
 from hedgerow.app.ipc import control_client, problem_of_control
@@ -33,7 +34,6 @@ from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, covera
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
-from hedgerow.network.tunnel import has_interface
 from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
@@ -43,7 +43,6 @@ from hedgerow.proxy.scanners import pictures
 
 MAX_LIST_AGE_S = 3 * 24 * 3600.0
 MIN_FREE_BYTES = 200 * 1024 * 1024
-CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")  # RFC 6598
 
 
 def run_checks(state: Path) -> list[Finding]:
@@ -263,36 +262,6 @@ def check_gateway(installation: Installation) -> Iterator[Finding]:
         yield good_finding("gateway", f"in place on {', '.join(config.lan)}{', strict' if config.strict else ''}")
 
 
-def check_tunnel(installation: Installation) -> Iterator[Finding]:
-    """Check the tunnel home, and that devices can reach it from the internet, as far as this machine's addresses tell."""
-    tunnel = installation.policy.network.tunnel if installation.policy is not None else None
-    if tunnel is None or installation.policy is None:
-        return
-    if any(device.tunnel for device in installation.policy.devices.values()) and not has_interface():
-        mend = "hedgerow gateway apply, apt install wireguard-tools, and see the log of the gateway"
-        yield Finding("tunnel home", Health.BAD, "devices have one, but it is not up", mend)
-        return
-    found, mend = describe_line(interfaces.uplink_addresses())
-    found = f"listens at UDP port {tunnel.port}; {found}"
-    yield Finding("tunnel home", Health.UNSURE, found, mend) if mend else good_finding("tunnel home", found)
-
-
-def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
-    """Return whether devices on the internet can reach the owner of these addresses, and the remedy, empty if none is needed.
-
-    >>> [describe_line([address])[0] for address in ("45.55.10.7", "100.64.3.9", "192.168.1.2")]
-    ['the line has a public address', 'the line is behind carrier-grade NAT', 'another router is in front']
-    """
-    known = [address for address in map(ip_address, addresses) if not address.is_link_local]
-    if any(address.version == 4 and not address.is_private and address not in CARRIER_GRADE_NAT for address in known):
-        return "the line has a public address", ""
-    six = " Or let the endpoint's name lead to this machine's IPv6 address." if any(address.is_global for address in known) else ""
-    if any(address in CARRIER_GRADE_NAT for address in known):
-        mend = "ask the provider for a public IPv4 address, or forward the port at a rented server: see docs/away.md."
-        return "the line is behind carrier-grade NAT", mend + six
-    return "another router is in front", "forward the UDP port there, and check that router's own address: see docs/away.md." + six
-
-
 def check_files(installation: Installation) -> Iterator[Finding]:
     """Check the certificate authority, the secrets, and the disk space."""
     settings, state = installation.settings, installation.state
@@ -373,8 +342,8 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel, check_leases, check_clock,
-    check_files, check_confinement, check_pictures,
+    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel, check_dynamic_name,
+    check_leases, check_clock, check_files, check_confinement, check_pictures,
 )  # fmt: skip
 
 

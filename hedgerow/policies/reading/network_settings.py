@@ -31,6 +31,7 @@ from hedgerow.policies.network import (
     UpstreamStrategy,
 )
 from hedgerow.policies.reading.broker import read_broker
+from hedgerow.policies.reading.dynamic_name import read_dynamic_name
 from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import (
@@ -209,7 +210,8 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         mqtt=read_broker(raw.mqtt, tree),
         store=_store(tree, raw.store),
         site=_site(tree, raw.site),
-        tunnel=_tunnel(tree, raw.tunnel),
+        tunnel=(tunnel := _tunnel(tree, raw.tunnel)),
+        ddns=read_dynamic_name(raw.ddns, tunnel, tree),
     )
 
 

@@ -167,6 +167,18 @@ class RawTunnel(RawModel):
     subnets: Texts | None = Field(None, description="Addresses inside the tunnel: at most one network of each family.")
 
 
+class RawDynamicName(RawModel):
+    """A name that follows the line's changing address, at a provider of dynamic DNS."""
+
+    server: str = Field(
+        description="The provider's address for updates (dyndns2), such as `https://dynupdate.no-ip.com/nic/update`, with a query of its "
+        "own if the provider wants other parameters: `?hostname={host}&myip={ipv4}&myipv6={ipv6}`."
+    )
+    user: str = Field("", description="Name with which Hedgerow signs in; the password is in `ddns-password` in the state directory.")
+    host: str | None = Field(None, description="The name; by default that of the tunnel's `endpoint`.")
+    seen_by: str = Field("", description="URL of a page that shows the IPv4 address of whoever asks, for a machine behind another router.")
+
+
 class RawBroker(RawModel):
     broker: str = Field(description="Address of the MQTT broker, such as `mqtts://broker.lan`.")
     user: str = Field("", description="Name with which Hedgerow signs in; the password is in `mqtt-password` in the state directory.")
@@ -221,6 +233,7 @@ class RawNetwork(RawModel):
         "`syslog+tls://logs.example`.",
     )
     tunnel: RawTunnel | None = Field(None, description="The WireGuard tunnel home, for devices that are away.")
+    ddns: RawDynamicName | None = Field(None, description="A name that follows this line's changing address (dynamic DNS).")
     mqtt: RawBroker | None = Field(None, description="MQTT broker through which Home Assistant shows and controls this home.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,

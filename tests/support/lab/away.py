@@ -23,13 +23,7 @@ def roaming(house: House, who: str, number: int) -> Iterator[Space]:
     """Take a device from the LAN to a mobile network, and home again. `number` is that of its addresses at home."""
     device, outside = house.devices[who], house.net.space
     device.ip("link", "set", "eth0", "down")
-    connect(outside, "mobile", device, "mobile0")
-    outside.ip("address", "add", f"{MOBILE4}.1/24", "dev", "mobile")
-    outside.ip("address", "add", f"{MOBILE6}:1/64", "dev", "mobile", "nodad")
-    device.ip("address", "add", f"{MOBILE4}.2/24", "dev", "mobile0")
-    device.ip("address", "add", f"{MOBILE6}:2/64", "dev", "mobile0", "nodad")
-    device.ip("route", "replace", "default", "via", f"{MOBILE4}.1")
-    device.ip("-6", "route", "replace", "default", "via", f"{MOBILE6}:1")
+    join_mobile_network(outside, device)
     try:
         yield device
     finally:
@@ -38,8 +32,19 @@ def roaming(house: House, who: str, number: int) -> Iterator[Space]:
         give_address(device, number)
 
 
+def join_mobile_network(outside: Space, device: Space, net4: str = MOBILE4, net6: str = MOBILE6, link: str = "mobile") -> None:
+    """Connect a device to a mobile network of its own."""
+    connect(outside, link, device, "mobile0")
+    outside.ip("address", "add", f"{net4}.1/24", "dev", link)
+    outside.ip("address", "add", f"{net6}:1/64", "dev", link, "nodad")
+    device.ip("address", "add", f"{net4}.2/24", "dev", "mobile0")
+    device.ip("address", "add", f"{net6}:2/64", "dev", "mobile0", "nodad")
+    device.ip("route", "replace", "default", "via", f"{net4}.1")
+    device.ip("-6", "route", "replace", "default", "via", f"{net6}:1")
+
+
 @contextlib.contextmanager
-def tunnelled(device: Space, config: str, folder: Path) -> Iterator[None]:
+def tunnelled(device: Space, config: str, folder: Path, router: str = f"{MOBILE4}.1") -> Iterator[None]:
     """Put a file of `hedgerow away add` into use as wg-quick would, by wireguard-go. The tunnel need not be answered."""
     name = f"wg{os.getpid()}-away{next(_NUMBERS)}"
     values = {key: [part.strip() for part in value.split(",")] for key, value in re.findall(r"^(\w+) = (.+)$", config, re.MULTILINE)}
@@ -56,7 +61,7 @@ def tunnelled(device: Space, config: str, folder: Path) -> Iterator[None]:
             device.ip("address", "add", address, "dev", name)
         device.ip("link", "set", name, "up", "mtu", "1420")
         endpoint = values["Endpoint"][0].rpartition(":")[0]
-        device.ip("route", "replace", endpoint, "via", f"{MOBILE4}.1")
+        device.ip("route", "replace", endpoint, "via", router)
         for network in values["AllowedIPs"]:
             # Two halves outrank the default route, which stays.
             halves = {"0.0.0.0/0": ("0.0.0.0/1", "128.0.0.0/1"), "::/0": ("::/1", "8000::/1")}.get(network, (network,))
