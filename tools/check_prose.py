@@ -27,7 +27,6 @@ LARGE_CLASSES: dict[str, str] = {
     "PostgresDialect": "implements Dialect",
     "SqliteDialect": "implements Dialect, and what a file needs: backup, repair",
     "Control": "the interface to the running Hedgerow, one method per question or change",
-    "Settings": "most are properties that name the files of the state directory",
     "GateConnection": "asyncio's protocol, and one method for each command that waits for something",
     "GateProtocol": "one method for each event of the state machine",
     "InspectedConnection": "one method for each event of its streams, and the times by which the inspector ends it",

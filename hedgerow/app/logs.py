@@ -9,12 +9,16 @@ import sys
 import time
 
 
-class PlainFormatter(logging.Formatter):
-    """`2026-01-31 08:00:00 dns[412] info: message`."""
+class RoleFormatter(logging.Formatter):
+    """A format for the records of a process with a role, such as `dns`."""
 
     def __init__(self, role: str) -> None:
         super().__init__()
         self._role = role
+
+
+class PlainFormatter(RoleFormatter):
+    """`2026-01-31 08:00:00 dns[412] info: message`."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -22,12 +26,8 @@ class PlainFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(RoleFormatter):
     """One JSON object per line: time (seconds since the epoch), level, role, process, logger, message, and the error if any."""
-
-    def __init__(self, role: str) -> None:
-        super().__init__()
-        self._role = role
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -43,12 +43,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-class JournalFormatter(logging.Formatter):
+class JournalFormatter(RoleFormatter):
     """`<4>dns[412]: message`: the priority as in sd-daemon(3), on every line; the journal adds the time."""
-
-    def __init__(self, role: str) -> None:
-        super().__init__()
-        self._role = role
 
     def format(self, record: logging.LogRecord) -> str:
         text = f"{self._role}[{record.process}]: {record.getMessage()}"

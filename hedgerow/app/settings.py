@@ -133,6 +133,23 @@ STORE_URL, STORE_AUTHORITY = "store-url", "store-ca.pem"
 """The store's address for this machine alone, and the certificate of its server."""
 
 
+class _Place:
+    """A path below the state directory, as an attribute of `Settings`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, settings: Settings, _owner: type[Settings]) -> Path:
+        return settings.state / self._name
+
+
+class _RunPlace(_Place):
+    """A path below the directory of the run."""
+
+    def __get__(self, settings: Settings, _owner: type[Settings]) -> Path:
+        return settings.run / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One run. `policy` None means the built-in default policy; ports are the real ones, never 0."""
@@ -191,125 +208,55 @@ class Settings:
         """Files that live no longer than the run: sockets, keys, process ids."""
         return self.run_folder or self.state / "run"
 
-    @property
-    def journal(self) -> Path:
-        """The file of the journal, unless there is a `store`."""
-        return self.state / JOURNAL_NAME
+    journal = _Place(JOURNAL_NAME)
+    """The file of the journal, unless there is a `store`."""
+    store_password = _Place(STORE_PASSWORD)
+    """The password of the store's role, for those who keep it in a file."""
+    mqtt_password = _Place("mqtt-password")
+    """The password with which Hedgerow signs in to the MQTT broker."""
+    spool = _Place("spool")
+    """Events that wait while the store is away."""
+    gateway_file = _Place("gateway.json")
+    """The configuration of the gateway; without it, Hedgerow never touches nftables."""
+    tunnel_secrets = _Place("tunnel/secrets")
+    """This machine's keys of the tunnel home."""
+    statement_key = _Place("statements/key.pem")
+    """The key with which a café signs its statements."""
+    published = _Place("published")
+    """The directory that control publishes to. Of the state directory, workers can read this and the lists only."""
+    resolv_conf = _Place("published/resolv.conf")
+    """A copy of the system's resolver settings, for workers that can't read a file that replaced the original."""
+    refused = _Place("refused")
+    """The directory in which inspectors may write."""
+    pass_through = _Place("refused/pass-through")
+    """Hosts for which devices refused our certificate; survives restarts."""
+    authority = _Place("ca")
+    calendars = _Place("calendars")
+    """Copies of the holiday calendars that the policy gives by URL."""
+    admin_token = _Place("admin-token")
+    """The token of scripts on this machine, replaced at each start."""
+    notices = _Place("notices")
+    """Addresses of the receivers of notices, one file each."""
 
-    @property
-    def store_password(self) -> Path:
-        """The password of the store's role, for those who keep it in a file."""
-        return self.state / STORE_PASSWORD
-
-    @property
-    def mqtt_password(self) -> Path:
-        """The password with which Hedgerow signs in to the MQTT broker."""
-        return self.state / "mqtt-password"
-
-    @property
-    def spool(self) -> Path:
-        """Events that wait while the store is away."""
-        return self.state / "spool"
-
-    @property
-    def control_socket(self) -> Path:
-        """The socket of pages and API for the command line."""
-        return self.run / "control.sock"
-
-    @property
-    def event_socket(self) -> Path:
-        return self.run / "events.sock"
-
-    @property
-    def gateway_file(self) -> Path:
-        """The configuration of the gateway; without it, Hedgerow never touches nftables."""
-        return self.state / "gateway.json"
-
-    @property
-    def gateway_socket(self) -> Path:
-        """The socket on which the gateway's process admits destinations for DNS workers."""
-        return self.run / "gateway.sock"
-
-    @property
-    def tunnel_secrets(self) -> Path:
-        """This machine's keys of the tunnel home."""
-        return self.state / "tunnel" / "secrets"
-
-    @property
-    def statement_key(self) -> Path:
-        """The key with which a café signs its statements."""
-        return self.state / "statements" / "key.pem"
-
-    @property
-    def pages_socket(self) -> Path:
-        """The socket on which the pages take requests that the gates relay."""
-        return self.run / "pages.sock"
-
-    @property
-    def inspector_sockets(self) -> Path:
-        """The directory in which inspectors may create sockets."""
-        return self.run / "inspect"
+    control_socket = _RunPlace("control.sock")
+    """The socket of pages and API for the command line."""
+    event_socket = _RunPlace("events.sock")
+    gateway_socket = _RunPlace("gateway.sock")
+    """The socket on which the gateway's process admits destinations for DNS workers."""
+    pages_socket = _RunPlace("pages.sock")
+    """The socket on which the pages take requests that the gates relay."""
+    inspector_sockets = _RunPlace("inspect")
+    """The directory in which inspectors may create sockets."""
+    signer_socket = _RunPlace("signer.sock")
+    """The socket on which the signer issues certificates to inspectors."""
+    pass_key = _RunPlace("pass.key")
+    dns_certificate = _RunPlace("dns/dns.pem")
+    """Certificate and key of encrypted DNS, if our own CA issued them."""
+    workers_file = _RunPlace("workers.json")
 
     def inspector_socket(self, index: int) -> Path:
         """The socket on which one inspector takes connections from the gates."""
         return self.inspector_sockets / f"{index}.sock"
-
-    @property
-    def signer_socket(self) -> Path:
-        """The socket on which the signer issues certificates to inspectors."""
-        return self.run / "signer.sock"
-
-    @property
-    def pass_key(self) -> Path:
-        return self.run / "pass.key"
-
-    @property
-    def published(self) -> Path:
-        """The directory that control publishes to. Of the state directory, workers can read this and the lists only."""
-        return self.state / "published"
-
-    @property
-    def resolv_conf(self) -> Path:
-        """A copy of the system's resolver settings, for workers that can't read a file that replaced the original."""
-        return self.published / "resolv.conf"
-
-    @property
-    def refused(self) -> Path:
-        """The directory in which inspectors may write."""
-        return self.state / "refused"
-
-    @property
-    def pass_through(self) -> Path:
-        """Hosts for which devices refused our certificate; survives restarts."""
-        return self.refused / "pass-through"
-
-    @property
-    def authority(self) -> Path:
-        return self.state / "ca"
-
-    @property
-    def dns_certificate(self) -> Path:
-        """Certificate and key of encrypted DNS, if our own CA issued them."""
-        return self.run / "dns" / "dns.pem"
-
-    @property
-    def calendars(self) -> Path:
-        """Copies of the holiday calendars that the policy gives by URL."""
-        return self.state / "calendars"
-
-    @property
-    def admin_token(self) -> Path:
-        """The token of scripts on this machine, replaced at each start."""
-        return self.state / "admin-token"
-
-    @property
-    def notices(self) -> Path:
-        """Addresses of the receivers of notices, one file each."""
-        return self.state / "notices"
-
-    @property
-    def workers_file(self) -> Path:
-        return self.run / "workers.json"
 
     def save(self) -> None:
         write_atomically(self.run / "settings.json", encode(self))

@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Protocol
 
 import msgspec
 
@@ -48,14 +47,6 @@ def line_of(message: RecordedMessage) -> bytes:
     when = datetime.fromtimestamp(found.pop("when"), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     found.pop("about", None)
     return msgspec.json.encode({"time": when, "type": kind, **{name: value for name, value in found.items() if value not in ("", None)}})
-
-
-class _Output(Protocol):
-    """A collector. `write` takes all lines, or raises OSError."""
-
-    def write(self, lines: Sequence[bytes]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class LogFile:
@@ -136,7 +127,7 @@ class _Collector:
     def __init__(self, target: LogTarget) -> None:
         self.target = target
         self.lines = deque[bytes]()
-        self.output: _Output = LogFile(target.file) if target.file else SyslogServer(target)
+        self.output: LogFile | SyslogServer = LogFile(target.file) if target.file else SyslogServer(target)
         self.problem = ""
         self.retry_at = 0.0
 
