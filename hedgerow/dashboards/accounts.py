@@ -15,8 +15,7 @@ import pyotp
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.passwords import PasswordHashes, SignInDelays, SignInRefused, check_password_strength
-from hedgerow.dashboards.setup_code import SetupCode
+from hedgerow.dashboards.passwords import PasswordHashes, SetupCode, SignInDelays, SignInRefused, check_password_strength
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
 LOCAL = "hedgerow.local"

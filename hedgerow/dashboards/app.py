@@ -120,21 +120,15 @@ def _api(context: PageContext) -> ScopedRouter:
     add_rule_routes(api, control, context.editor)
     add_audit_routes(api, reader, control.policy, context.statements, clock)
     add_account_routes(api, context.accounts, control)
-    if context.sites is not None:
-        add_site_routes(api, context.sites)
-    if context.time is not None:
-        add_time_routes(api, context.time)
-        add_counter_routes(api, reader, control, context.time, context.staff, context.metrics, clock)
-    if context.codes is not None:
-        add_code_routes(api, context.codes)
-    if context.vouchers is not None:
-        add_voucher_routes(api, context.vouchers)
-    if context.notices is not None:
-        add_notice_routes(api, context.notices, control, context.editor)
+    add_site_routes(api, context.sites)
+    add_time_routes(api, context.time)
+    add_counter_routes(api, reader, control, context.time, context.staff, context.metrics, clock)
+    add_code_routes(api, context.codes)
+    add_voucher_routes(api, context.vouchers)
+    add_notice_routes(api, context.notices, control, context.editor)
     add_data_export_routes(api, context.data_export)
     add_away_routes(api, control)
-    if context.tunnel is not None:
-        add_tunnel_routes(api, control, context.tunnel, context.editor)
+    add_tunnel_routes(api, control, context.tunnel, context.editor)
     return api
 
 
@@ -183,14 +177,12 @@ def _machine_routes(context: PageContext) -> ScopedRouter:
     async def scrape(request: Request) -> Response:
         open_requests = await run_in_threadpool(reader.count_open_requests)
         fill_metrics(metrics, control.status(), open_requests, context.clock())
-        metrics.set_all("hedgerow_budgets", count_budget_states(context.time.budgets() if context.time is not None else ()))
+        metrics.set_all("hedgerow_budgets", count_budget_states(context.time.budgets()))
         pauses = await run_in_threadpool(reader.pauses, context.clock())
-        metrics.set_all("hedgerow_seats", count_seat_states(control.policy(), context.time.sessions() if context.time else (), pauses))
-        if context.sites is not None:
-            remembered = Counter(site.topic for site in await context.sites.sites())
-            metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
-        if context.notices is not None:
-            metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(context.notices.outbox.count_waiting)))
+        metrics.set_all("hedgerow_seats", count_seat_states(control.policy(), context.time.sessions(), pauses))
+        remembered = Counter(site.topic for site in await context.sites.sites())
+        metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
+        metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(context.notices.outbox.count_waiting)))
         body, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 

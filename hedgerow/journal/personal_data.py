@@ -1,4 +1,4 @@
-"""Personal data in the journal: shown, exported, and erased for good.
+"""Personal data in the journal: shown, exported, erased for good, and moved to the new name of a device.
 
 What is in force stays: open grants, pauses, sessions and codes, and the minutes that a budget still counts. Devices that the policy names
 stay in the list of devices.
@@ -7,11 +7,12 @@ stay in the list of devices.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Table, false, func, or_, select, true
 
 from hedgerow.journal.outbox import WAITING
 from hedgerow.journal.retention import forget_hosts
@@ -33,6 +34,7 @@ from hedgerow.journal.tables import (
     sessions,
     usage,
 )  # fmt: skip
+from hedgerow.policies.model import DeviceId
 
 _CHUNK = 5000  # rows per transaction, so that erasing never blocks the recorder for long
 _SECRET = frozenset({"digest"})
@@ -175,3 +177,46 @@ class PersonalDataStore:
                     return deleted
                 deleted += connection.execute(decisions.delete().where(id > done, id <= ids[-1], mine)).rowcount
             done = ids[-1]
+
+
+_COLUMNS = (
+    *((table, "device") for table in (decisions, access_requests, grants, pauses, sessions, codes)),
+    *((pauses, "spared_device"), (events, "subject")),
+)
+_KEYED = ((hourly, "count"), (daily, "count"), (usage, "minutes"), (protections_seen, "at"), (devices_seen, "last_seen"))
+"""Tables with the device in their key, and the column that is merged where the new name has a row already."""
+
+
+def rename_devices(store: Store, names: Mapping[DeviceId, DeviceId]) -> int:
+    """Give the rows of each device to its new name. Returns their number. Waits for the disk: call it from a thread."""
+    with store.begin() as connection:
+        return sum(_rename(store, connection, old, new) for old, new in names.items())
+
+
+def _rename(store: Store, connection: Connection, old: str, new: str) -> int:
+    moved = 0
+    for table, column in _COLUMNS:
+        moved += connection.execute(store.update(table).where(table.c[column] == old).values({column: new})).rowcount
+    change = store.update(bonuses).where(bonuses.c.account == f"device:{old}").values(account=f"device:{new}")
+    moved += connection.execute(change).rowcount
+    for table, column in _KEYED:
+        name, before, after = ("account", f"device:{old}", f"device:{new}") if table is usage else ("device", old, new)
+        rows = [dict(row._mapping) | {name: after} for row in connection.execute(store.select(table).where(table.c[name] == before))]
+        if rows:
+            connection.execute(store.delete(table).where(table.c[name] == before))
+            connection.execute(store.upsert(table, partial(_merged, store, table, column)), rows)
+        moved += len(rows)
+    return moved
+
+
+def _merged(store: Store, table: Table, column: str, new: Any) -> dict[str, Any]:
+    """Return the changes of a row that is there already under the new name."""
+    old = table.c
+    if table is usage:
+        return {column: old[column].op("|")(new[column])}
+    if column == "count":
+        return {column: old[column] + new[column]}
+    more = {"mac": func.coalesce(old.mac, new.mac)} if table is devices_seen else {}
+    for text in ("address", "name") if table is devices_seen else ():
+        more[text] = func.coalesce(func.nullif(old[text], ""), new[text])
+    return {column: store.dialect.greatest(old[column], new[column]), **more}

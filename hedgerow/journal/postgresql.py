@@ -30,8 +30,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hedgerow.journal import postgresql_rights, postgresql_schema
-from hedgerow.journal.postgresql_changes import ChangeListener
-from hedgerow.journal.postgresql_connection import Connector, may_pass, open_error
+from hedgerow.journal.postgresql_connection import ChangeListener, Connector, may_pass, open_error
 from hedgerow.journal.store import Dialect, JournalError, NewestRows, Rights, StoreAddress, cause_of
 
 _KEPT_CONNECTIONS = 4

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hedgerow.journal.batch import Batch, LoggedEvent, merge_sightings
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
-from hedgerow.journal.renaming import rename_devices
+from hedgerow.journal.personal_data import rename_devices
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import Store, cause_of

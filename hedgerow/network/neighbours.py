@@ -149,6 +149,14 @@ def read_neighbours() -> dict[str, str]:
     return {entry.address: entry.mac for entry in dump_table() if _is_usable(entry)}
 
 
+def neighbours_of_this_machine() -> dict[str, str]:
+    """Return what `read_neighbours` returns, or nothing if the kernel does not tell."""
+    try:
+        return read_neighbours()
+    except OSError:
+        return {}
+
+
 def _is_usable(entry: Neighbour) -> bool:
     return bool(entry.state & _USABLE) and entry.mac != "00:00:00:00:00:00"
 

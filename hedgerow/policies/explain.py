@@ -5,8 +5,10 @@ Nothing is decided here: the verdicts come from `decide.STEPS`, and this module 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.catalogue import Catalogue
@@ -63,15 +65,18 @@ class Explanation:
     decision: Decision
 
 
-def find_device(rulesets: Rulesets, name: str) -> Device | None:
-    """Return a device by its name in the policy, its IP address or its MAC address; None if the network has no such device."""
+def find_device(rulesets: Rulesets, name: str, neighbours: Mapping[str, str] = MappingProxyType({})) -> Device | None:
+    """Return a device by its name in the policy, its IP address or its MAC address; None if the network has no such device.
+
+    `neighbours` are MAC addresses by IP address, by which a device is recognised that the policy does not know by its IP address.
+    """
     mac = parse_mac(name)
     if mac is not None:
         return rulesets.devices.find_mac(mac)
     named = rulesets.policy.devices.get(name)
     if named is not None and not (named.macs or networks_of(named) or named.client_id or named.proxy_users):
         return as_claimed(named, named.id)  # it can only be recognised by its host name
-    return named or rulesets.devices.find(name)
+    return named or rulesets.devices.find(name, neighbours.get(name))
 
 
 def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: str, at: float) -> Explanation:

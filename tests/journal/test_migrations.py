@@ -14,7 +14,7 @@ from hedgerow.journal import database
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import migrate_journal, open_journal
 from hedgerow.journal.reader import DecisionFilter, JournalReader
-from hedgerow.journal.salvage import copy_rows
+from hedgerow.journal.sqlite import copy_rows
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.salvage import copy_rows
+from hedgerow.journal.sqlite import copy_rows
 from hedgerow.journal.tables import accounts, events
 
 ROWS = 3000

@@ -22,6 +22,7 @@ from hedgerow.app.control.list_jobs import CompileError
 from hedgerow.app.control.list_sources import source_location
 from hedgerow.app.control.lists import prepare_generation
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.network.neighbours import neighbours_of_this_machine
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
 from hedgerow.policies.model import Device, Policy, Verdict
@@ -60,7 +61,7 @@ def _explain(view: LoadedSnapshot, device: str, target: str, at: str | None, as_
 def _device_to_explain(view: LoadedSnapshot, name: str) -> Device:
     """The named device, or the first of a person's; the explanation says which."""
     devices = view.policy.devices
-    found = find_device(view.rulesets, name)
+    found = find_device(view.rulesets, name, neighbours_of_this_machine())
     found = found or next((each for each in devices.values() if name in (each.person, *each.sharers)), None)
     if found is None and name in view.policy.people:
         fail(f"{name} has no device yet.")

@@ -328,13 +328,10 @@ class ControlProcess:
         from hedgerow.dashboards.app import create_app
         from hedgerow.dashboards.pages.context import PageContext
 
-        services = (self.time, self.codes, self.vouchers, self.notices)
         context = PageContext(
-            *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, self.metrics, *services),
-            request_access=lambda asked: self._remember([asked]),
-            sites=self.sites,
-            tunnel=self.tunnel,
-            statements=self.statements,
+            *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, self.metrics),
+            *(self.time, self.codes, self.vouchers, self.notices, lambda asked: self._remember([asked])),
+            *(self.sites, self.tunnel, self.statements),
         )
         app = create_app(context, self._token)
         app.state.warm()

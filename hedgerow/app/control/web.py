@@ -6,7 +6,9 @@ import asyncio
 import ipaddress
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from hedgerow import __version__
 from hedgerow.app.control.access import AccessControl
@@ -230,7 +232,7 @@ class WebControl(EnforcedRules):
         )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        return explain_views(self._view(), device, target, time.time() if at is None else at)
+        return explain_views(self._view(), device, target, time.time() if at is None else at, self._neighbours.entries())
 
     def _authority(self) -> CertificateAuthority:
         """Load the CA again, since `hedgerow ca rotate` may have replaced it."""
@@ -245,9 +247,11 @@ def _expiry(authority: Path) -> dict[str, float]:
         return {}
 
 
-def explain_views(view: LoadedSnapshot, device: str, target: str, at: float) -> tuple[ExplanationView, ...]:
+def explain_views(
+    view: LoadedSnapshot, device: str, target: str, at: float, neighbours: Mapping[str, str] = MappingProxyType({})
+) -> tuple[ExplanationView, ...]:
     """The decision of each enforcement point for a host or URL at `at`. Raises `InvalidInput`."""
-    found = find_device(view.rulesets, device)
+    found = find_device(view.rulesets, device, neighbours)
     if found is None:
         raise InvalidInput("There is no device '%(device)s', and it is not an address of this network.", device=device)
     try:

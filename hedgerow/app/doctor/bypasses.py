@@ -18,6 +18,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.network.gateway_rules import Gateway
+from hedgerow.network.neighbours import neighbours_of_this_machine
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import Device, Request, RequestKind, SafeSearch, Verdict
@@ -53,7 +54,7 @@ class CheckedDevice:
 def check_device(state: Path, name: str) -> list[Finding]:
     """Return the findings for one device. Raises UnknownDevice, and OSError or ValueError if no Hedgerow has run on `state`."""
     view = LoadedSnapshot(Snapshot.in_force(state))
-    device = find_device(view.rulesets, name)
+    device = find_device(view.rulesets, name, neighbours_of_this_machine())
     if device is None:
         raise UnknownDevice(f"There is no device '{name}', and it is not an address of this network.")
     subject = CheckedDevice(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state, view.policy.network))

@@ -134,7 +134,7 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
 
 
 def add_audit_routes(
-    api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], statements: StatementControl | None, clock: Callable[[], float]
+    api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], statements: StatementControl, clock: Callable[[], float]
 ) -> None:
     """Add the routes."""
 
@@ -152,12 +152,10 @@ def add_audit_routes(
         chain = await run_in_threadpool(StatementStore(store).chain)
         return Response("".join(f"{each.line}\n" for each in chain), media_type="application/x-ndjson")
 
-    if statements is not None:
-
-        @api.serve("GET", "/audit/key", OPERATE, READ, response_class=Response, responses=_PUBLIC_KEY)
-        async def key() -> Response:
-            """Return the public key with which this machine signs statements, or receipts for those of other sites."""
-            try:
-                return Response(await run_in_threadpool(statements.public_key), media_type="application/x-pem-file")
-            except (OSError, ValueError) as error:
-                raise HTTPException(503, f"The key can't be used: {error}") from error
+    @api.serve("GET", "/audit/key", OPERATE, READ, response_class=Response, responses=_PUBLIC_KEY)
+    async def key() -> Response:
+        """Return the public key with which this machine signs statements, or receipts for those of other sites."""
+        try:
+            return Response(await run_in_threadpool(statements.public_key), media_type="application/x-pem-file")
+        except (OSError, ValueError) as error:
+            raise HTTPException(503, f"The key can't be used: {error}") from error

@@ -12,14 +12,13 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.api.away import away_response
 from hedgerow.dashboards.away import AwayFile, TunnelFile, TunnelShape, away_document, away_file, away_settings, open_tunnel
-from hedgerow.dashboards.control import InvalidInput, TunnelControl
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.devices import client_id_edit, close_tunnel_edit
 from hedgerow.dashboards.edits.household import find_device
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import MANAGE, get, post
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.network.tunnel import PeerActivity
 
 AWAY_PATH = "/devices/{device}/away"
 
@@ -50,7 +49,7 @@ class AwayPages(PageGroup):
         control, tunnel = self._context.control, self._context.tunnel
         known = find_device(control.policy(), device)
         values: dict[str, Any] = {"device": known, "dns": control.encrypted_dns(), "forms": {}, "code_of_tunnel": new_code}
-        values["end"] = tunnel.activity(known) if tunnel is not None else PeerActivity()
+        values["end"] = tunnel.activity(known)
         values["problem"] = self._problem_of_tunnel(request)
         try:
             dns, client_id = away_settings(control, device)
@@ -70,7 +69,7 @@ class AwayPages(PageGroup):
         context, shape = self._context, TunnelShape(only_dns, (home_wifi,) if home_wifi else ())
         summary = language_of(request).gettext(message("Tunnel home: %(device)s"), device=device)
         kind = TunnelFile.WG_QUICK if form is PageForm.QR else TunnelFile(form.value)
-        home, actor = self._tunnel().home(), principal_of(request).name
+        home, actor = self._context.tunnel.home(), principal_of(request).name
         document = await open_tunnel(context.control, home, context.editor, actor, summary, device, kind, shape)
         return (
             self._away(request, device, qr_code(document.data.decode(), is_long=True)) if form is PageForm.QR else away_response(document)
@@ -85,15 +84,10 @@ class AwayPages(PageGroup):
 
     def _problem_of_tunnel(self, request: Request) -> str:
         try:
-            self._tunnel().home()
+            self._context.tunnel.home()
         except InvalidInput as error:
             return language_of(request).gettext(error.text, **error.values)
         return ""
-
-    def _tunnel(self) -> TunnelControl:
-        if self._context.tunnel is None:
-            raise InvalidInput("There is no tunnel here.")
-        return self._context.tunnel
 
     @post(AWAY_PATH, MANAGE)
     async def new_id(self, request: Request, device: str) -> Response:

@@ -24,7 +24,7 @@ from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.api.time import TimeControl
 from hedgerow.dashboards.audit import StatementControl
-from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, InvalidInput, SiteCorrections, TunnelControl
+from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import Edit
@@ -91,14 +91,14 @@ class PageContext:
     editor: PolicyEditor
     data_export: DataExport
     metrics: Metrics
-    time: TimeControl | None = None
-    codes: CodeControl | None = None
-    vouchers: VoucherControl | None = None
-    notices: NoticeDispatcher | None = None
-    request_access: Callable[[AccessRequest], None] = lambda _request: None
-    sites: SiteCorrections | None = None
-    tunnel: TunnelControl | None = None
-    statements: StatementControl | None = None
+    time: TimeControl
+    codes: CodeControl
+    vouchers: VoucherControl
+    notices: NoticeDispatcher
+    request_access: Callable[[AccessRequest], None]
+    sites: SiteCorrections
+    tunnel: TunnelControl
+    statements: StatementControl
     clock: Callable[[], float] = system_time
     renderer: Renderer = field(init=False)
     staff: Staff = field(init=False)
@@ -121,23 +121,7 @@ class PageContext:
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """Return all budgets with a limit today."""
-        return tuple(row for row in self.time.budgets() if row.limit is not None) if self.time is not None else ()
-
-    def timekeeper(self) -> TimeControl:
-        """Return the control of time. Raises `InvalidInput` where there is none."""
-        if self.time is None:
-            raise InvalidInput("Time is not counted here.")
-        return self.time
-
-    def voucher_control(self) -> VoucherControl:
-        """Return the control of vouchers. Raises `InvalidInput` where there are none."""
-        if self.vouchers is None:
-            raise InvalidInput("Vouchers are not available here.")
-        return self.vouchers
-
-    def session_start(self, device: str) -> float:
-        """Return the start of the session at a seat, before which the data is another guest's. Blocks on the disk."""
-        return self.time.session_start(device) if self.time is not None else 0.0
+        return tuple(row for row in self.time.budgets() if row.limit is not None)
 
     def policy(self) -> Policy:
         return self.control.policy()

@@ -12,7 +12,7 @@ from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherControl, VoucherOrder
+from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherOrder
 from hedgerow.dashboards.api.counter import SeatTraffic, seat_traffic
 from hedgerow.dashboards.api.time import LATEST
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
@@ -83,7 +83,7 @@ class CounterPages(PageGroup):
         `minutes`, `band` and `pays` are chosen for the next guest; `ended`, `seat` and `ends` are of an ended session.
         """
         context, cafe = self._context, self._context.policy().cafe
-        vouchers = await context.vouchers.open() if context.vouchers is not None else ()
+        vouchers = await context.vouchers.open()
         undo = None
         if ended:
             (history,) = session_histories(await run_in_threadpool(context.counter.of_session, ended)) or (None,)
@@ -114,7 +114,7 @@ class CounterPages(PageGroup):
     ) -> Response:
         """Open a session for a guest."""
         actor = await self._actor(request)
-        time = self._context.timekeeper()
+        time = self._context.time
         await time.start_session(seat, actor, person=None, band=band, minutes=minutes, name="", pays=pays)
         chosen = {"minutes": minutes, "band": band} | ({"pays": pays.value} if pays is not None else {})
         return redirect_to(f"{COUNTER_PATH}?{urlencode(chosen)}")
@@ -122,30 +122,30 @@ class CounterPages(PageGroup):
     @post(f"{COUNTER_PATH}/extend", OPERATE)
     async def extend(self, request: Request, seat: Seat, minutes: Minutes) -> Response:
         """Add minutes to a session."""
-        await self._context.timekeeper().extend_session(seat, minutes, await self._actor(request))
+        await self._context.time.extend_session(seat, minutes, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/move", OPERATE)
     async def move(self, request: Request, seat: Seat, to: Seat) -> Response:
         """Move a guest to a free seat."""
-        await self._context.timekeeper().move_session(seat, to, await self._actor(request))
+        await self._context.time.move_session(seat, to, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/pause", OPERATE)
     async def pause(self, request: Request, seat: Seat) -> Response:
         """Close a seat while its guest is away; the session's time stands still."""
-        await self._context.timekeeper().pause_session(seat, await self._actor(request), PAUSE_MINUTES)
+        await self._context.time.pause_session(seat, await self._actor(request), PAUSE_MINUTES)
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/resume", OPERATE)
     async def resume(self, request: Request, seat: Seat) -> Response:
-        await self._context.timekeeper().resume_session(seat, await self._actor(request))
+        await self._context.time.resume_session(seat, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/end", OPERATE)
     async def end(self, request: Request, seat: Seat) -> Response:
         """End a session, and offer to undo that."""
-        time, actor = self._context.timekeeper(), await self._actor(request)
+        time, actor = self._context.time, await self._actor(request)
         here = next((each for each in reversed(time.sessions()) if each.device == seat), None)
         await time.end_session(seat, actor)
         if here is None:
@@ -159,7 +159,7 @@ class CounterPages(PageGroup):
         ends: Annotated[float | None, Form(ge=0, le=LATEST)] = None,
     ) -> Response:  # fmt: skip
         """Undo the end of a session."""
-        await self._context.timekeeper().reopen_session(session, ends, await self._actor(request))
+        await self._context.time.reopen_session(session, ends, await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/vouchers", OPERATE)
@@ -174,11 +174,11 @@ class CounterPages(PageGroup):
     ) -> Response:
         """Show a sheet of new codes, once."""
         order = VoucherOrder(count=count, band=band, minutes=minutes, valid_days=valid_days, paid=paid)
-        return _voucher_sheet(self._context, request, await self._vouchers().make(order, await self._actor(request)))
+        return _voucher_sheet(self._context, request, await self._context.vouchers.make(order, await self._actor(request)))
 
     @post(f"{COUNTER_PATH}/vouchers/withdraw", OPERATE)
     async def withdraw_vouchers(self, request: Request) -> Response:
-        await self._vouchers().withdraw(await self._actor(request))
+        await self._context.vouchers.withdraw(await self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
@@ -191,13 +191,10 @@ class CounterPages(PageGroup):
     async def _actor(self, request: Request) -> str:
         return await self._context.staff.actor(principal_of(request))
 
-    def _vouchers(self) -> VoucherControl:
-        return self._context.voucher_control()
-
     async def _tiles(self) -> list[SeatTile]:
         """Return the seats in natural order: seat-2 before seat-10."""
         now = self._context.clock()
-        sessions = {each.device: each for each in self._context.timekeeper().sessions()}  # a later session replaces an earlier one
+        sessions = {each.device: each for each in self._context.time.sessions()}  # a later session replaces an earlier one
         pauses = {each.device: each.ends for each in await run_in_threadpool(self._context.reader.pauses, now)}
         policy = self._context.policy()
         traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
@@ -248,14 +245,14 @@ class ShiftPages(PageGroup):
     async def pay(self, request: Request, session: SessionId) -> Response:
         """Record that a guest pays what is owed."""
         actor = await self._context.staff.actor(principal_of(request))
-        await self._context.timekeeper().pay_session(session, actor)
+        await self._context.time.pay_session(session, actor)
         return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
 
     @post(f"{COUNTER_PATH}/credit", OPERATE)
     async def credit(self, request: Request, session: SessionId) -> Response:
         """Show a voucher for the minutes that were paid and not used, once."""
         actor = await self._context.staff.actor(principal_of(request))
-        return _voucher_sheet(self._context, request, await self._context.voucher_control().credit(session, actor))
+        return _voucher_sheet(self._context, request, await self._context.vouchers.credit(session, actor))
 
     @post(f"{COUNTER_PATH}/duty", OPERATE)
     async def begin_duty(
@@ -311,7 +308,7 @@ class StatementPages(PageGroup):
         return self._page(
             request,
             "counter_statements.html",
-            problem=context.statements.problem if context.statements is not None else "",
+            problem=context.statements.problem,
             report=report,
             signed=signed[: -SHOWN_STATEMENTS - 1 : -1],
             numbers=numbers,
@@ -323,9 +320,9 @@ class StatementPages(PageGroup):
         context = self._context
         signed, keeper = StatementStore(context.reader.store).chain(), context.statements
         try:
-            keys = [public_key(keeper.public_key().encode())] if keeper is not None else []
+            keys = [public_key(keeper.public_key().encode())]
             people = {row.name for row in context.counter.staff()} | {row.name for row in context.accounts.accounts()}
-            numbers = {keeper.number_of(name): name for name in sorted(people)} if keeper is not None else {}
+            numbers = {keeper.number_of(name): name for name in sorted(people)}
         except (OSError, ValueError):
             return None, signed, {}
         return verify_chain((each.line for each in signed), keys) if signed else None, signed, numbers

@@ -145,7 +145,7 @@ class DevicePages(PageGroup):
         """Refuse a seat with an open session: the session is stored under the seat's name and would never end."""
         if seat not in policy.devices or not policy.devices[seat].is_seat:
             raise InvalidInput("There is no seat '%(seat)s' in the policy.", seat=seat)
-        if self._context.time is not None and any(each.device == seat for each in self._context.time.sessions()):
+        if any(each.device == seat for each in self._context.time.sessions()):
             raise InvalidInput("Somebody is sitting at %(seat)s: end the session first.", seat=seat)
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:

@@ -33,7 +33,7 @@ class ListPages(PageGroup):
         own, reader = {source.name for source in policy.lists}, language_of(request)
         public = [name for name in public_sources() if name not in own]
         titles = {topic.name: reader.category(topic.name, topic.title) for topic in builtin_categories()}
-        remembered = await self._context.sites.sites() if self._context.sites is not None else ()
+        remembered = await self._context.sites.sites()
         here = zone(policy.network.timezone)  # the date is enough: the hour could tell who it was
         sites = [(site, datetime.fromtimestamp(site.at, here).date()) for site in remembered]
         return self._page(
@@ -70,9 +70,8 @@ class ListPages(PageGroup):
     @post("/lists/sites/correct", MANAGE)
     async def correct_site(self, request: Request, host: FormText) -> Response:
         """Open a site that was remembered for its pages, for good."""
-        if self._context.sites is not None:
-            with contextlib.suppress(NoSuchEntry):  # removed by another person meanwhile, or expired
-                await self._context.sites.correct(host, principal_of(request).name)
+        with contextlib.suppress(NoSuchEntry):  # removed by another person meanwhile, or expired
+            await self._context.sites.correct(host, principal_of(request).name)
         return redirect_to("/lists#sites")
 
     @post("/lists/remove", MANAGE)

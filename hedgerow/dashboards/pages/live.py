@@ -140,7 +140,7 @@ class LivePages(PageGroup):
         status = context.control.status()
         lists = (status.lists, status.starter_only)
         problems = (status.journal_problem, status.publish_problem, status.lists_problem)
-        sessions = context.time.sessions() if context.time is not None else ()
+        sessions = context.time.sessions()
         return {
             "troubles": (lists, status.policy_problems, status.is_disk_full, problems, status.stopped_workers(now)),
             "lists": lists,

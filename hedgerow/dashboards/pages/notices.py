@@ -14,7 +14,7 @@ from hedgerow.dashboards.address_book import mailbox_url
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import parse_language, parse_receiver_name, parse_time_of_day, quiet_edits, quiet_hours
 from hedgerow.dashboards.edits.yaml_text import put
-from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, find_receiver
+from hedgerow.dashboards.notices import ReceiverView, find_receiver
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.push import parse_subscription
@@ -61,7 +61,7 @@ class NoticePages(PageGroup):
         return await self._overview(request)
 
     async def _overview(self, request: Request, tried: str = "", problem: str = "") -> Response:
-        views = {view.name: view for view in await run_in_threadpool(self._dispatcher().receivers)}
+        views = {view.name: view for view in await run_in_threadpool(self._context.notices.receivers)}
         cards = [_card(receiver, views[name]) for name, receiver in self._policy().notices.items() if name in views]
         return self._page(
             request, "notices.html", cards=cards, topics=TOPIC_TITLES, days=DAY_NAMES, tried=tried, problem=problem,
@@ -70,7 +70,7 @@ class NoticePages(PageGroup):
 
     def _push_key(self) -> str:
         try:
-            return self._dispatcher().browsers.key.public()
+            return self._context.notices.browsers.key.public()
         except (OSError, ValueError):  # a full disk, or a file that somebody changed
             return ""
 
@@ -136,12 +136,12 @@ class NoticePages(PageGroup):
 
     async def _set_address(self, request: Request, name: str, address: str) -> Response:
         """Store an address and test it at once."""
-        await run_in_threadpool(self._dispatcher().set_address, name, address)
+        await run_in_threadpool(self._context.notices.set_address, name, address)
         return await self.test(request, name)
 
     @post(f"{NOTICES_PATH}/test", MANAGE)
     async def test(self, request: Request, name: FormText) -> Response:
-        (result,) = await self._dispatcher().test(name)
+        (result,) = await self._context.notices.test(name)
         return await self._overview(request, name, result.problem)
 
     @post(f"{NOTICES_PATH}/remove", MANAGE)
@@ -150,16 +150,11 @@ class NoticePages(PageGroup):
         find_receiver(self._policy(), name)
         path = ("notices",) if len(self._policy().notices) == 1 else ("notices", name)
         change = await self._change(request, message("No notices to %(name)s"), put(path, None), name=name)
-        await run_in_threadpool(self._dispatcher().book.put, name, "")
+        await run_in_threadpool(self._context.notices.book.put, name, "")
         return redirect_after_save(NOTICES_PATH, change)
 
     def _policy(self) -> Policy:
         return self._context.policy()
-
-    def _dispatcher(self) -> NoticeDispatcher:
-        if self._context.notices is None:
-            raise InvalidInput("Notices are not sent here.")
-        return self._context.notices
 
 
 def _card(receiver: Receiver, view: ReceiverView) -> ReceiverCard:

@@ -26,7 +26,7 @@ from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
-from hedgerow.policies.expiry import UpcomingEnd, ending_sentence, expiring_rules
+from hedgerow.policies.expiry import ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
@@ -80,7 +80,7 @@ class OwnDevicePages(PageGroup):
             rules=rules,
             is_unnamed=view.device not in policy.devices and not view.is_seat and context.accounts.has_any,
             budgets=[row for row in context.budgets() if row.whose in (view.person, view.device)],
-            endings=[labels.ending_text(ending, reader) for ending in self._endings(view)],
+            endings=[labels.ending_text(ending, reader) for ending in self._context.time.endings(view.device)],
             help=help_section(view, policy, reader),
             dues=[due for due in expiring_rules(policy) if due.whose in owners and due.until > now],
             left=labels.minutes_left(view.session_ends, now),
@@ -122,14 +122,14 @@ class OwnDevicePages(PageGroup):
         """Return remaining times as JSON, for a clock on the child's desk."""
         view = self._device(request)
         budgets = [asdict(row) for row in self._context.budgets() if row.whose in (view.person, view.device)]
-        endings = [{"says": ending_sentence(ending), **asdict(ending)} for ending in self._endings(view)]
+        endings = [{"says": ending_sentence(ending), **asdict(ending)} for ending in self._context.time.endings(view.device)]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
 
     @get("/device/kept", DEVICES)
     async def kept(self, request: Request) -> Response:
         """Return the data kept about this device, or about its person."""
         context, view = self._context, self._device(request)
-        since = await run_in_threadpool(context.session_start, view.device)
+        since = await run_in_threadpool(context.time.session_start, view.device)
         return ndjson_download(await run_in_threadpool(context.data_export.lines, context.data_export.data_subject_at(view, since)))
 
     @post("/device/conduct", DEVICES)
@@ -137,7 +137,7 @@ class OwnDevicePages(PageGroup):
         """Accept a café's code of conduct."""
         view = self._device(request)
         if view.session:
-            await self._context.timekeeper().accept(view.session)
+            await self._context.time.accept(view.session)
         return redirect_to("/device")
 
     @post("/device/code", DEVICES)
@@ -150,10 +150,8 @@ class OwnDevicePages(PageGroup):
         """Redeem a voucher."""
         return await self._redeem(request, self._context.vouchers, "voucher", code)
 
-    async def _redeem(self, request: Request, service: CodeControl | VoucherControl | None, form: str, typed: str) -> Response:
+    async def _redeem(self, request: Request, service: CodeControl | VoucherControl, form: str, typed: str) -> Response:
         view = self._device(request)
-        if service is None:
-            raise InvalidInput("Codes are not available here.")
         await service.redeem(view.device, typed)
         return redirect_to(f"/device?used={form}")
 
@@ -180,14 +178,11 @@ class OwnDevicePages(PageGroup):
             response.delete_cookie(LANGUAGE_COOKIE, httponly=True, samesite="strict")
         return response
 
-    def _endings(self, view: DeviceView) -> tuple[UpcomingEnd, ...]:
-        return self._context.time.endings(view.device) if self._context.time is not None else ()
-
     def _read(self, device: str, person: str | None) -> _OwnDeviceData:
         reader, now = self._context.reader, self._context.clock()
         midnight = labels.midnight_before(now, labels.zone(self._context.control.status().timezone))
         grants = tuple(grant for grant in reader.grants(now) if grant.device == device or (person is not None and grant.person == person))
-        since = self._context.session_start(device)
+        since = self._context.time.session_start(device)
         blocks = DecisionFilter(device=device, verdict=Verdict.BLOCK, since=since or None)
         counts = () if since > midnight else reader.reasons(midnight, device)
         return _OwnDeviceData(

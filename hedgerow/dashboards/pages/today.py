@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import BudgetRow, Control, InvalidInput, PauseExemption, pause_exemption
+from hedgerow.dashboards.control import BudgetRow, Control, PauseExemption, pause_exemption
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
@@ -174,7 +174,7 @@ class TodayPages(PageGroup):
         self, request: Request, name: FormText, minutes: Annotated[int, Form(ge=1, le=1440)], subject: FormText = ""
     ) -> Response:
         """Add minutes to today's budget."""
-        await self._context.timekeeper().add_minutes(name, subject, minutes, principal_of(request).name)
+        await self._context.time.add_minutes(name, subject, minutes, principal_of(request).name)
         return redirect_to(referring_page(request))
 
     @post("/requests/{request_id}/code", OPERATE)
@@ -193,8 +193,6 @@ class TodayPages(PageGroup):
         return await self._show_code(request, CodeOrder(person=person, subject=opening.subject, how_long=how_long, minutes=minutes))
 
     async def _show_code(self, request: Request, order: CodeOrder) -> Response:
-        if self._context.codes is None:
-            raise InvalidInput("Codes are not available here.")
         made = await self._context.codes.make(order, principal_of(request).name)
         return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 

@@ -18,7 +18,7 @@ import pytest
 from small_internet.authority import Authority, server_context
 
 from hedgerow.app.control import event_log
-from hedgerow.app.control.event_log import EventLog, LogFile, line_of
+from hedgerow.app.control.event_log import EventLog, LogFile, SyslogServer, line_of
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
@@ -217,8 +217,10 @@ def test_a_syslog_server_that_hung_up_is_called_again(collector: SyslogCollector
     log.flush()
     collector.wait_for(1)
     collector.hang_up()
-    connected = log._collectors[next(iter(log._collectors))].output._socket  # type: ignore[attr-defined]
-    select.select([connected], [], [], 20)
+    output = log._collectors[next(iter(log._collectors))].output
+    assert isinstance(output, SyslogServer)
+    assert output._socket is not None
+    select.select([output._socket], [], [], 20)
     log.add([event(2)])
     log.flush()
     assert '"dns-2"' in collector.wait_for(2)[1]

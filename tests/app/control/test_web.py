@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,7 +34,7 @@ def control(tmp_path: Path) -> WebControl:
     policy = parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None)
     ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note="", chore=""))
     publisher: Any = SimpleNamespace(view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
-    neighbours: Any = SimpleNamespace(mac_of=MACS.get)
+    neighbours: Any = SimpleNamespace(mac_of=MACS.get, entries=lambda: MACS)
     return WebControl(*cast(Any, (None, publisher, None, None, neighbours, None)))
 
 
@@ -52,6 +53,14 @@ def test_other_subjects_are_accepted(control: WebControl, subject: str) -> None:
 def test_a_request_for_an_illegal_site_is_refused(control: WebControl) -> None:
     with pytest.raises(InvalidInput, match=r"bad\.example is on a list of illegal material"):
         asyncio.run(control.approve(1, GrantDuration.HOUR, "ana"))
+
+
+def test_an_address_is_explained_for_the_device_that_has_it_now(control: WebControl) -> None:
+    """The policy knows this one by its MAC address only."""
+    policy = parse_policy(b"network: {lan: [192.168.1.0/24]}\ndevices: {tv: {mac: '02:00:00:00:00:05', profile: adult}}", None)
+    control._publisher.view = LoadedSnapshot(replace(control._view().snapshot, policy=policy))
+    explained = asyncio.run(control.explain("192.168.1.5", "good.example"))
+    assert {(each.device, each.profile) for each in explained} == {("tv", "adult")}
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from web_server import SETUP_CODE, TOKEN
 
 from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
-from hedgerow.dashboards.passwords import SignInRefused
-from hedgerow.dashboards.setup_code import FREE_TRIES, SECONDS_PER_TRY, SetupCode
+from hedgerow.dashboards.passwords import FREE_TRIES, SECONDS_PER_TRY, SetupCode, SignInRefused
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import DeviceId

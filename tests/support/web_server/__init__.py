@@ -16,13 +16,14 @@ from pathlib import Path
 from argon2 import PasswordHasher
 from journal_rows import KEY
 
+from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.codes import VoucherOrder
+from hedgerow.dashboards.api.codes import CodeOrder, VoucherOrder
 from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.control import (
     BudgetRow,
@@ -32,6 +33,7 @@ from hedgerow.dashboards.control import (
     Enforcement,
     ExplanationView,
     InvalidInput,
+    MadeCode,
     MadeVouchers,
     PauseExemption,
     Status,
@@ -44,11 +46,10 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.pages.context import PageContext
-from hedgerow.dashboards.passwords import PasswordHashes
+from hedgerow.dashboards.passwords import PasswordHashes, SetupCode
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
-from hedgerow.dashboards.setup_code import SetupCode
-from hedgerow.journal.access_store import GrantStore, Voucher, VoucherCount
+from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.outbox import Outbox
@@ -56,6 +57,7 @@ from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.store import Store
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
@@ -88,6 +90,27 @@ class Printed:
 
     async def redeem(self, device_id: str, typed: str) -> None:
         raise WrongCode(f"{device_id} knows no voucher {typed}.")
+
+
+class FixedCodes:
+    """`CodeControl` with one code that cannot be redeemed."""
+
+    async def make(self, order: CodeOrder, actor: str) -> MadeCode:
+        ends = NOW + order.valid_minutes * 60
+        minutes = order.minutes or 0
+        how_long = "" if minutes else order.how_long.value
+        return MadeCode(
+            "123456", AccessCode("c", actor, NOW, ends, order.device, order.person, order.subject, how_long, minutes, order.request)
+        )
+
+    async def open(self) -> tuple[AccessCode, ...]:
+        return ()
+
+    async def withdraw(self, code_id: str) -> None:
+        raise NoSuchEntry(f"there is no code {code_id}")
+
+    async def redeem(self, device_id: str, typed: str) -> AccessCode:
+        raise WrongCode(f"{device_id} knows no code {typed}.")
 
 
 class FixedTunnel:
@@ -424,11 +447,11 @@ def running_web(
         Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
+    sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     context = PageContext(
-        reader, control, accounts, editor, kept, metrics, counted, vouchers=Printed(), notices=notices,
-        request_access=lambda asked: recorder.add([asked]), tunnel=FixedTunnel(control),
-        statements=FixedStatements(), clock=clock,
-    )  # fmt: skip
+        *(reader, control, accounts, editor, kept, metrics, counted, FixedCodes(), Printed(), notices, lambda asked: recorder.add([asked])),
+        *(sites, FixedTunnel(control), FixedStatements(), clock),
+    )
     app = create_app(context, token)
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
