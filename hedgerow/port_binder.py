@@ -60,7 +60,7 @@ def set_option(sock: socket.socket, level: int, option: int, value: int) -> None
 
 
 def _request(sock: socket.socket, words: str) -> bool:
-    """Send a request to the helper. Returns False if there is none. Raises OSError for what the kernel refuses the helper too."""
+    """Send a request to the helper. Returns False if there is none. Raises OSError if the kernel refuses the helper too."""
     place = os.environ.get(VARIABLE)
     if not place:
         return False
@@ -93,7 +93,7 @@ def serve(listener: socket.socket, idle_s: float = _IDLE_S) -> None:
 
 
 def _answer(connection: socket.socket) -> int:
-    """Do what the next message asks for, and return an error number, or 0. Raises OSError if there is none."""
+    """Carry out the next request, and return an error number, or 0. Raises OSError if there is none."""
     message, descriptors, _, _ = socket.recv_fds(connection, _REQUEST_OCTETS, 1, socket.MSG_CMSG_CLOEXEC)
     if not descriptors:
         raise OSError("a request without a socket")

@@ -172,7 +172,7 @@ def bind_datagrams(path: Path) -> socket.socket:
 
 
 def bind_unix_socket(path: Path, kind: socket.SocketKind, backlog: int = 0) -> socket.socket:
-    """Return a non-blocking Unix socket at `path`, of mode 0600. An older one goes on with what it has. Raises OSError.
+    """Return a non-blocking Unix socket at `path`, of mode 0600. An older socket keeps its connections. Raises OSError.
 
     With a `backlog`, it listens.
     """

@@ -1,6 +1,7 @@
 """MkDocs hooks: the documents at the repository's root become pages of the site, and links are adapted.
 
-A link to a file that is no page of the site, such as a module, becomes plain text.
+A link to a file that is no page of the site, such as a module, becomes plain text. A link whose text is the name of a document gets its
+title instead.
 """
 
 from __future__ import annotations
@@ -40,11 +41,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown if place in ROOT_PAGES.values() else adapt_links(markdown, place, place)
 
 
+def _title(path: str) -> str:
+    """Return the title of a document, or its path if it has none."""
+    first = (ROOT / path).read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("# ") if first.startswith("# ") else path
+
+
 def adapt_links(text: str, source: str, place: str) -> str:
     """Return `text`, written for the path `source`, with its links as they must be at `place`.
 
-    >>> adapt_links("[a](docs/dns.md#x) [b](hedgerow/app/cli.py)", "README.md", "docs/index.md")
-    '[a](dns.md#x) b'
+    >>> adapt_links("[a](docs/dns.md#x) [b](hedgerow/app/cli.py) [web.md](docs/web.md)", "README.md", "docs/index.md")
+    '[a](dns.md#x) b [The pages](web.md)'
     """
 
     def target_of(link: str) -> str | None:
@@ -57,7 +64,8 @@ def adapt_links(text: str, source: str, place: str) -> str:
 
     def link(match: re.Match[str]) -> str:
         target = target_of(match[3])
-        return f"{match[1]}[{match[2]}]({target}{match[4] or ''})" if target else match[2]
+        text = _title(posixpath.normpath(posixpath.join(posixpath.dirname(source), match[3]))) if match[2].endswith(".md") else match[2]
+        return f"{match[1]}[{text}]({target}{match[4] or ''})" if target else match[2]
 
     def image(match: re.Match[str]) -> str:
         target = target_of(match[2])

@@ -81,7 +81,7 @@ def back_up(state: Path, policy: Path | None, out: Path, store: StoreAddress | N
 
 
 def _copy_store(store: StoreAddress, target: Path, without: Sequence[str]) -> None:
-    """Copy what a server holds into a file. Raises `BackupError`."""
+    """Copy the tables of a server into a file. Raises `BackupError`."""
     try:
         with contextlib.closing(open_journal(store)) as source, contextlib.closing(open_journal(target)) as copy:
             copy_journal(source, copy, without=without)
@@ -102,7 +102,7 @@ def _files(state: Path, policy: Path | None) -> Iterator[tuple[Path, str]]:
 
 
 def files_of(policy: Path, state: Path) -> list[Path]:
-    """Return the existing files that a policy reads: included files, lists, phrases, calendars, certificates. Copies of URLs are not."""
+    """Return the existing files that a policy reads: included files, lists, phrases, calendars, certificates. Downloads are left out."""
     try:
         read = load_policy(policy)
     except PolicyError:

@@ -84,7 +84,7 @@ class AdmissionServer:
             await asyncio.sleep(0)
 
     async def sweep(self) -> None:
-        """Forget what has expired, until cancelled. The kernel does so by itself."""
+        """Forget expired destinations, until cancelled. The kernel does so by itself."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self._table.drop_expired(time.monotonic())
@@ -309,7 +309,7 @@ async def _wait_until_outdated(settings: Settings) -> None:
 
 
 async def report_state(is_in_place: Callable[[], bool], events: EventSender) -> None:
-    """Report a heartbeat once a second, and what the table has counted every few seconds, until cancelled."""
+    """Report a heartbeat once a second and the table's counters every few seconds, until cancelled."""
     for number in count():
         events.send(heartbeat("gateway", 0, time.time()))
         totals: dict[tuple[str, ...], float] = {("hedgerow_gateway_in_place",): float(is_in_place())}

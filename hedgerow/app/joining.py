@@ -104,7 +104,7 @@ class Host:
         self.invitation = Invitation(address, self._listener.getsockname()[1], self._token, fingerprint)
 
     def serve(self, make: Callable[[], Membership], seconds: float) -> str:
-        """Wait for the second machine, and give it what `make` returns. Returns its address. Raises `JoinError`.
+        """Wait for the second machine, and give it the result of `make`. Returns its address. Raises `JoinError`.
 
         The token is used up by the first machine that knows it, whatever comes of that.
         """
@@ -161,7 +161,7 @@ def accepted(invitation: Invitation) -> Iterator[Membership]:
 
 
 def _connect(invitation: Invitation) -> ssl.SSLSocket:
-    """Return a TLS connection to whatever answers. Raises OSError."""
+    """Return a TLS connection to an unverified server. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its fingerprint is checked instead
@@ -177,7 +177,7 @@ def _open_sealed(sealed: bytes, token: bytes) -> Membership:
 
 
 def _proof(invitation: Invitation) -> bytes:
-    """Return what only somebody who knows the token can send, and which is of use in this connection only."""
+    """Return a proof of the token that is of use in this connection only."""
     return hmac.digest(_derive(invitation.token, b"proof"), invitation.fingerprint, "sha256")
 
 

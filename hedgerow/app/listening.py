@@ -40,7 +40,7 @@ class KeptSockets:
 
     @classmethod
     def from_systemd(cls) -> KeptSockets:
-        """Take those that this process was started with (sd_listen_fds(3)), if any."""
+        """Take the sockets with which systemd started this process (sd_listen_fds(3)), if any."""
         variables = {name: os.environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES")}
         if variables["PID"] != str(os.getpid()) or not variables["FDS"].isdigit():
             return cls()
@@ -52,7 +52,7 @@ class KeptSockets:
         return cls(found)
 
     def drop_others(self, settings: Settings) -> None:
-        """Close those that this run does not listen on, also at systemd: their ports may be wanted otherwise."""
+        """Close the sockets that this run does not need, also at systemd: another program may want their ports."""
         places = [*settings.listeners.values(), *settings.page]
         wanted = {(_address(one.host), one.port) for place in places for one in place.every_family()}
         slots = {"control-0", *(f"{role}-{index}" for role in ("dns", "gate") for index in range(settings.workers))}
@@ -65,7 +65,7 @@ class KeptSockets:
             _wait_for_systemd()
 
     def close(self) -> None:
-        """Close those that nobody took."""
+        """Close the sockets that were not taken."""
         while self._sockets:
             self._sockets.pop()[1].close()
 
@@ -161,7 +161,7 @@ def _store(slots: dict[str, list[socket.socket]]) -> None:
 
 
 def _wait_for_systemd() -> None:
-    """Wait until systemd has read what it was sent: it then closes the descriptor that comes with a barrier (sd_notify_barrier(3))."""
+    """Wait until systemd has read all messages: it then closes the descriptor that comes with a barrier (sd_notify_barrier(3))."""
     reading, writing = os.pipe()
     try:
         is_sent = notify_systemd("BARRIER=1", [writing])

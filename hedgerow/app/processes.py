@@ -55,7 +55,7 @@ UMASK = 0o077
 
 
 def notify_ready() -> None:
-    """Tell the supervisor that this process serves. Exempt what is loaded by now from garbage collection, since it stays."""
+    """Tell the supervisor that this process serves. Exempt all current objects from garbage collection, since they stay."""
     gc.collect()
     gc.freeze()
     notify_supervisor(READY)
@@ -193,7 +193,7 @@ def prepare_in_child(settings: Settings) -> str:
 
 
 async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
-    """Keep what workers report until the store answers, then end this process, whose successor uses the store. Raises StartProblem.
+    """Keep the events of workers until the store answers, then end this process. Its successor uses the store. Raises StartProblem.
 
     The first attempts are short, so that the supervisor starts the workers and shows the reason.
     """

@@ -64,7 +64,7 @@ class SeatLimiter:
             await asyncio.sleep(INTERVAL_S)
 
     async def close(self) -> None:
-        """Remove what is in force: without this process nobody would follow the sessions."""
+        """Remove the limits: without this process nobody would follow the sessions."""
         await asyncio.to_thread(self._end)
 
     async def _reconcile(self) -> None:
@@ -113,7 +113,7 @@ class SeatLimiter:
         self._in_force = (interfaces, lines)
 
     def _look(self) -> None:
-        """Add up what the counters say. Somebody may have removed the table or the queueing discipline: both are made again then."""
+        """Add up the counters. If somebody has removed the table or the queueing discipline, both are made again."""
         from hedgerow.network import queueing
 
         assert self._in_force is not None

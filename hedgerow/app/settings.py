@@ -42,7 +42,7 @@ class Endpoint:
 
     @property
     def from_here(self) -> Endpoint:
-        """The address by which programs on this machine reach what listens here.
+        """The address by which programs on this machine reach this endpoint.
 
         >>> str(Endpoint("0.0.0.0", 8053).from_here), str(Endpoint("::", 8053).from_here)
         ('127.0.0.1:8053', '[::1]:8053')
@@ -319,7 +319,7 @@ class RunFiles:
         self._kept: dict[Path, bytes] = {}
 
     def check(self) -> None:
-        """Keep the files as they are if they are good, and write them again if they are not."""
+        """Remember the content of good files, and restore damaged ones."""
         for path, is_good in self._is_good.items():
             try:
                 content = path.read_bytes()

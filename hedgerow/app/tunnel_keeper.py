@@ -70,7 +70,7 @@ class TunnelKeeper:
             await asyncio.sleep(INTERVAL_S)
 
     def close(self) -> None:
-        """Remove the interface if the gateway was removed, since nothing would decide what passes."""
+        """Remove the interface if the gateway was removed, since nothing would filter its packets."""
         if not self._settings.gateway_file.exists() and tunnel.has_interface():
             with contextlib.suppress(TunnelError):
                 tunnel.remove_interface()

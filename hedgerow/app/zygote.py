@@ -273,7 +273,7 @@ def name_process(role: str, index: int, state: Path) -> None:
 
 
 def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
-    """Run a part in a forked process, then end the process without what its parent does at exit."""
+    """Run a part in a forked process, then end the process without the exit handlers of its parent."""
     status = 1
     try:
         part()

@@ -103,7 +103,7 @@ class Catalogue:
         return tuple(match for _mask, match in sorted(matches, key=lambda pair: pair[0]))
 
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:
-        """Return which of the categories in `mask`, those that block a host, an exception lifts from this URL of it."""
+        """Return the categories in `mask`, which block the URL's host, that an exception lifts from this URL."""
         parts = split_url(url)
         if parts is None:
             return 0

@@ -72,7 +72,7 @@ class HostMatcher:
         return self._special_mask(host, key, blocked, lifted)
 
     def _special_mask(self, host: str, key: str, blocked: int, lifted: int) -> int:
-        """Add to a mask what only some lists have: important names, patterns of names, networks and digests."""
+        """Add the matches of important names, patterns of names, networks and digests, which only some lists have."""
         if lifted:
             lifted = (lifted & ~self._union(self._important, key)) | self._union(self._essential, key)
         for pattern in self.patterns.matching(host) if self.patterns else ():

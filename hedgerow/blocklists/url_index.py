@@ -67,7 +67,7 @@ def group_rules(rules: Iterable[SourceRule], categories: Sequence[str]) -> Group
 
 
 def _rule_identity(category: str, rule: UrlRule) -> tuple[str, str, str, bool, str]:
-    """Return what makes two rules the same rule, whatever the order of their modifiers."""
+    """Return the identity of a rule, which does not depend on the order of its modifiers."""
     options = ",".join(sorted(option for option in rule.options.split(",") if option and option != "badfilter"))
     return category, rule.kind, rule.pattern, rule.exception, options
 

@@ -99,7 +99,7 @@ class Accounts:
         return self.store.accounts(), self.store.sessions(), self.store.tokens()
 
     def adopt(self, rows: AccountRows) -> None:
-        """Use what was read."""
+        """Use these rows from now on."""
         accounts, sessions, tokens = rows
         self._accounts = {row.name: row for row in accounts}
         self._sessions = {row.id: row for row in sessions}

@@ -116,7 +116,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def complete_schema(self, connection: Connection) -> None:
-        """Bring in step with the tables of this version what the migrations do not describe, such as rights."""
+        """Bring rights, triggers and the like, which migrations do not describe, in step with the tables of this version."""
 
     @abstractmethod
     def rights(self, connection: Connection, site: str | None = None) -> Rights:
@@ -124,7 +124,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def facts(self, connection: Connection) -> dict[str, str | int]:
-        """Return the name of the engine, its version, and what else an administrator wants to know."""
+        """Return the engine's name, its version and other facts for an administrator."""
 
     @abstractmethod
     def prepare_days(self, connection: Connection, first: float, last: float) -> None:

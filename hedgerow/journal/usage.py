@@ -61,7 +61,7 @@ class UsageStore:
                 add_minutes(self._store, connection, batch)
 
     def prune(self) -> None:
-        """Delete what no budget or report needs any more."""
+        """Delete rows that no budget or report needs any more."""
         oldest = self._clock() - MAX_USAGE_HOURS * 3600
         with self._store.begin() as connection:
             connection.execute(self._store.delete(usage).where(usage.c.hour < math.ceil(oldest / 3600)))

@@ -96,7 +96,7 @@ def increase(before: Mapping[DeviceId, SeatBytes], after: Mapping[DeviceId, Seat
 
 
 def _limit(direction: str, number: int, limit: Bandwidth | None) -> list[NftExpression]:
-    """Return what happens to the packets of a seat: those to it get a class, and those from it are dropped beyond the limit."""
+    """Return the rules for the packets of a seat: those to it get a class, and those from it are dropped beyond the limit."""
     if limit is None:
         return []
     if direction == "down":

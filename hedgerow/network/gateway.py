@@ -25,7 +25,7 @@ NFT_TIMEOUT_S = 20
 
 
 class GatewayError(Exception):
-    """nftables cannot do what was asked. The message is one plain sentence."""
+    """nftables refused a command. The message is one plain sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def traffic_counters() -> TrafficCounters | None:
 
 
 def install_bandwidth(interfaces: Sequence[str], lines: Sequence[SeatLine]) -> None:
-    """Create or replace the table that counts and limits what seats send and receive."""
+    """Create or replace the table that counts and limits the traffic of seats."""
     _apply(render_bandwidth(interfaces, lines))
 
 

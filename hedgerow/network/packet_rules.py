@@ -72,7 +72,7 @@ _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 
 
 def accept_watched(chain: str, *condition: NftExpression) -> list[NftCommand]:
-    """Return the rules that let packets pass and limit what comes back to their senders (`incoming_limits`).
+    """Return the rules that let packets pass and limit the replies (`incoming_limits`).
 
     Limit these packets before: with invented sources, a device could fill the set, and what came back to it would not be limited. A packet
     whose source finds no room does not pass.
@@ -91,7 +91,7 @@ def too_many(chain: str, rate: int, burst: int, *condition: NftExpression) -> Nf
 
 
 def incoming_limits(chain: str) -> list[NftCommand]:
-    """Return the rules on what comes in for watched devices."""
+    """Return the rules for packets to watched devices."""
     rules = []
     for (number, _), (version, ip) in zip(_ECHOES, IP_VERSIONS, strict=True):
         is_watched = [protocol(number), match(payload(ip, "daddr"), f"@watched_v{version}")]

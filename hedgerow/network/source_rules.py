@@ -71,7 +71,7 @@ def render_origin(lan: Sequence[str], tunnel: Sequence[IpNetwork] = ()) -> list[
 
 
 def render_tunnel_exit(tunnel: Sequence[IpNetwork]) -> list[NftCommand]:
-    """Return the commands that give what leaves the tunnel this machine's address, since no other router knows those inside."""
+    """Return the commands that give packets from the tunnel this machine's address, since no other router knows those inside."""
     if not tunnel:
         return []
     outside = meta("oifname", (TUNNEL_INTERFACE,), "!=")

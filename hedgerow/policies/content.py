@@ -117,7 +117,7 @@ class ContentRules:
 
     @property
     def opens_everything(self) -> bool:
-        """The HTTPS of every host is decrypted for a check of what it sends."""
+        """The HTTPS of every host is decrypted to check its responses."""
         return self.opens_pages or self.hides_above is not None
 
     @property

@@ -72,7 +72,7 @@ class UpcomingEnd:
 
 
 def upcoming_ends(rulesets: Rulesets, device: Device, balances: Iterable[BudgetBalance], now: float) -> tuple[UpcomingEnd, ...]:
-    """Return what ends at a device within the longest warning, the nearest first; nothing while the device is closed."""
+    """Return what ends a device's time within the longest warning, the nearest first; nothing while it is closed."""
     users = rulesets.effective_users_of(device, now)
     if rulesets.ruleset(device, now).closed is not None:
         return ()
@@ -97,7 +97,7 @@ class PersonTimes:
 
 
 def person_times(rulesets: Rulesets, person: Person, now: float) -> PersonTimes:
-    """Return what holds for a person's devices at `now`."""
+    """Return the closure and tonight's bedtime of a person's devices at `now`."""
     device = device_of_person(person)
     (user,) = rulesets.effective_users_of(device, now)
     _, bedtime = bedtime_of(user.layers)

@@ -31,7 +31,7 @@ _TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The decision on a service or topic, and what it is based on.
+    """The decision on a service or topic, and its basis.
 
     `until` is the instant (seconds since the epoch) at which the deciding rule, permission or lack of minutes ends; None: no end is set.
     `schedule` names the schedule of that rule, `actor` the account that gave the permission; both are empty otherwise.
@@ -232,7 +232,7 @@ def _without_times(rules: Rules) -> Rules:
 
 
 def dangers_of(subject: str, catalogue: Catalogue, *, for_child: bool) -> tuple[str, ...]:
-    """Return the dangerous categories of what a service, topic, host or URL opens, and none for any other text.
+    """Return the dangerous categories that a service, topic, host or URL opens; none for any other text.
 
     `illegal` is not among them: nothing opens it.
     """

@@ -49,7 +49,7 @@ NO_SITES: RememberedSites = MappingProxyType({})
 
 
 def remembered_as(sites: RememberedSites, host: str) -> tuple[RememberedSite, ...]:
-    """Return what is remembered of a host and of the domains above it."""
+    """Return the remembered topics of a host and of the domains above it."""
     return tuple(site for domain in parents_of(host) for site in sites.get(domain, ())) if sites else ()
 
 

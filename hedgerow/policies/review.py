@@ -274,7 +274,7 @@ def _overlaps(policy: Policy) -> Iterator[str]:
 
 
 def _schedules_without_effect(policy: Policy) -> Iterator[str]:
-    """Warn of schedules that allow what nothing blocks at other times; they were probably meant to."""
+    """Warn of schedules that allow something that is open at other times too; they were probably meant to close it then."""
     services = Services.load().by_id
     for person in policy.people.values():
         layers = (person.rules, policy.household, policy.profiles[person.profile].rules)

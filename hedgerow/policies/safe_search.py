@@ -231,7 +231,7 @@ def is_search(engine: SearchEngine, url: str) -> bool:
 
 
 def _spellings(path: str) -> tuple[str, str]:
-    """Return a canonical path in small letters with single slashes, and without what servers may ignore."""
+    """Return a canonical path in small letters with single slashes, without the parts that servers may ignore."""
     plain = _SLASHES.sub("/", path.lower())
     return plain, _AFTER_NAMES.sub("", plain)
 

@@ -88,7 +88,7 @@ class SitesSeen:
 
     @staticmethod
     def unpack(data: bytes) -> SitesSeen:
-        """Return what `pack` made. Raises ValueError for anything else."""
+        """Parse the result of `pack`. Raises ValueError for anything else."""
         count, rest = divmod(len(data) - _HEAD.size, 10)
         if count < 0 or rest or not data.startswith(_MAGIC):
             raise ValueError("not a table of sites seen")

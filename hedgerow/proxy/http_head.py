@@ -135,7 +135,7 @@ class HeadReader:
         return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else _parse(text)
 
     def _check_line(self) -> None:
-        """Refuse a client that speaks something else after its first line, not after its time."""
+        """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout."""
         if not self._has_line and (end := self._buffer.find(b"\r\n")) >= 0:
             self._has_line = True
             _parse_line(self._buffer[:end].decode("latin-1"))

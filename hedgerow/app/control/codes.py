@@ -139,7 +139,7 @@ class CodeService:
 
 
 def describe_code(code: AccessCode) -> str:
-    """Describe what a code opens or adds.
+    """Describe the access or the minutes that a code gives.
 
     >>> (describe_code(AccessCode("c", "ana", 0.0, 900.0, person="mia", minutes=15)),
     ... describe_code(AccessCode("c", "ana", 0.0, 900.0, subject="roblox", how_long="hour")))

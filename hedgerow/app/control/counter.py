@@ -22,7 +22,7 @@ TOKEN_PREFIX, TOKEN_ROLE = "token ", "token"
 
 
 class CounterService:
-    """The rules of the counter: what may be done there, and what it costs. `role_of` returns the role of a person, empty for others.
+    """The rules of the counter: limits of roles and prices. `role_of` returns the role of a person, empty for others.
 
     `lock` is held from a check until its entry is written, so that two at once do not both pass a limit.
     """
@@ -117,7 +117,7 @@ class CounterService:
         return entry, float(last.note) if last.note else None
 
     def payment(self, session_id: str, actor: str) -> CounterEntry:
-        """Return the entry of what a guest pays for a session. Raises `InvalidInput` if there is nothing to pay."""
+        """Return the entry of a payment for a session. Raises `InvalidInput` if there is nothing to pay."""
         entries = self.store.of_session(session_id)
         owed = balance(entries)
         if owed <= 0:

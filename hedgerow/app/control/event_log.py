@@ -140,7 +140,7 @@ class _Collector:
         return excess
 
     def flush(self) -> None:
-        """Write what waits, in batches. Blocks within the timeout of a connection."""
+        """Write the waiting lines in batches. Blocks within the timeout of a connection."""
         now = time.monotonic()
         while self.lines and now >= self.retry_at:
             batch = list(islice(self.lines, _BATCH))
@@ -179,14 +179,14 @@ class EventLog:
             await asyncio.to_thread(self.flush)
 
     async def close(self) -> None:
-        """Write what can be written without a long wait."""
+        """Write as much as possible without a long wait."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.to_thread(self.flush), _LAST_FLUSH_S)
         for collector in self._collectors.values():
             collector.output.close()
 
     def flush(self) -> None:
-        """Write what waits to each target of the policy. Never raises for a target's problems."""
+        """Write the waiting lines to each target of the policy. Never raises for a target's problems."""
         if not self._writing.acquire(blocking=False):
             return  # a thread still waits for a collector
         try:

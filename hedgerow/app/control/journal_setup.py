@@ -65,7 +65,7 @@ def make_recorder(store: Store, settings: Settings, copy_to: Callable[[list[Reco
 
 
 def prepare_store(settings: Settings) -> bool:
-    """Create or migrate the tables on a server, and write what waits in the spool. Returns as `prepare_journal`.
+    """Create or migrate the tables on a server, and write the events waiting in the spool. Returns as `prepare_journal`.
 
     Raises `StoreAwayProblem` and StartProblem.
     """
@@ -82,7 +82,7 @@ def prepare_store(settings: Settings) -> bool:
 
 
 async def keep_events(settings: Settings, seconds: float) -> bool:
-    """Put what workers report into the spool, as long as the store is away. Returns True once it answers, False after `seconds`."""
+    """Put the events of workers into the spool as long as the store is away. Returns True once it answers, False after `seconds`."""
     dialect = make_dialect(place_of(settings))
     store = Store(dialect.open(), dialect)
     recorder = make_recorder(store, settings)

@@ -116,7 +116,7 @@ class MqttBridge:
                         await client.publish(topics.status, "offline", 1, retain=True)
 
     async def _publish(self, client: Client, broker: Broker) -> None:
-        """Publish what has changed: devices that Home Assistant should know, their states, and those that are gone."""
+        """Publish changes: devices that Home Assistant should know, their states, and devices that are gone."""
         topics, reader = self._topics(broker), language(broker.language)
         children = await self._children(broker)
         payloads: dict[str, Payload] = {topics.config(HOME): home_config(topics, reader)}
@@ -183,7 +183,7 @@ class MqttBridge:
             log.exception("A command of Home Assistant failed")
 
     async def _carry_out(self, command: Command, broker: Broker) -> bool:
-        """Do what a command wants. Returns False if there is no such command, or none within the broker's rights. Raises `InvalidInput`."""
+        """Carry out a command. Returns False if there is no such command, or none within the broker's rights. Raises `InvalidInput`."""
         child, control = command.child, self._control
         if broker.may is BrokerRights.READ:
             return False

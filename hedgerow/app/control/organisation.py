@@ -116,7 +116,7 @@ class OrganisationFollower:
         log.info("%s is in force above this site's own", _named(versions))
 
     def restore(self) -> None:
-        """Write the files of the levels where they are not as they were taken over. Waits for the disk. Raises OSError."""
+        """Write the files of the levels again where they differ from those taken over. Waits for the disk. Raises OSError."""
         path, known = self._path(), self._known()
         if path is None or (not known.texts and not known.versions and not self._file.exists()):
             return
@@ -136,7 +136,7 @@ class OrganisationFollower:
         return (Problem(str(self._path() or ""), None, None, self.problem),) if self.problem else ()
 
     def state(self) -> SiteState:
-        """Return what this node reports. Problems are told without the names in a policy."""
+        """Return the report of this node. Problems are told without the names in a policy."""
         status, policy = self._status(), self._policy()
         problems = readiness_problems(status) + ([UNUSABLE] if self._retry_at is not None else [])
         return SiteState(

@@ -354,7 +354,7 @@ def _weekly_report(publisher: SnapshotPublisher, reader: Language) -> Report:
 
 
 async def _load_later(app: DeferredApp) -> None:
-    """Load the application once what filters has started, before anybody has to wait for it."""
+    """Load the application after the filtering processes have started, before anybody has to wait for it."""
     await asyncio.sleep(LOAD_PAGES_AFTER_S)
     await app.load()
 

@@ -192,7 +192,7 @@ class SnapshotPublisher:
         await asyncio.to_thread(self.budgets.save)
 
     async def refresh(self) -> None:
-        """Read what the journal holds, and publish if it differs from what was read last. Raises DatabaseError."""
+        """Read the journal, and publish if anything differs from the last reading. Raises DatabaseError."""
         now = time.time()
         marks = await asyncio.to_thread(self.budgets.read_marks, *((_FRESH_MARKS_S,) if self.is_live else ()))
         self.budgets.add_marks(marks)
@@ -239,7 +239,7 @@ class SnapshotPublisher:
         return version
 
     def _read_live(self, now: float, timezone: str) -> LiveState:
-        """Read what holds at `now`. While the server of the store is away, return what was read last. Raises DatabaseError."""
+        """Read the live state at `now`. While the server of the store is away, return the last one read. Raises DatabaseError."""
         try:
             self._live = self._live_state(now, timezone)
             self.is_live = True
@@ -252,7 +252,7 @@ class SnapshotPublisher:
         return self._live
 
     def _live_state(self, now: float, timezone: str) -> LiveState:
-        """Return what holds at `now`. While the clock is behind, that is what held last, without the grants that end some time."""
+        """Return the live state at `now`. While the clock is behind, it is the last one, without grants that end."""
         self.budgets.load_bonuses()
         then = self.clock.at_least(now)
         given = tuple(grant for grant in self.reader.grants(then) if grant.ends is None or not self.clock.is_behind)

@@ -94,7 +94,7 @@ class SitesSeenFile:
         return int(self._clock() // DAY_S)
 
     async def run(self, policy: Callable[[], Policy], want_snapshot: Callable[[], None]) -> None:
-        """Ask for a snapshot on each new day, and save what was found every hour. Runs until cancelled."""
+        """Ask for a snapshot on each new day, and save the sites found every hour. Runs until cancelled."""
         while True:
             await asyncio.sleep(_CHECK_S)
             if self._sites is not None and self._sites.today != self._day():

@@ -87,7 +87,7 @@ class StatementKeeper:
         return self.key().number_of(name)
 
     async def run(self) -> None:
-        """Look at the filter, and write what is due, until cancelled."""
+        """Look at the filter and write statements that are due, until cancelled."""
         while True:
             if self.look():
                 await asyncio.to_thread(self.write_due)
@@ -165,7 +165,7 @@ class StatementKeeper:
         )
 
     def _by_staff(self, entries: Sequence[CounterEntry], action: CounterAction) -> dict[str, int]:
-        """Count what members of the staff did for adults, by their numbers."""
+        """Count the sessions or vouchers that members of staff gave to adults, by their numbers."""
         profiles, found = self._policy().profiles, Counter[str]()
         for each in entries:
             if each.action is action and is_adult_kind(each.kind, profiles):

@@ -42,7 +42,7 @@ class StoreFollower:
                 await self.refresh()
 
     async def refresh(self) -> None:
-        """Read again what others may have changed, and have it published if they did."""
+        """Read the tables that other nodes may have changed, and publish the changes."""
         self._policy.request()
         self._levels.request()
         try:

@@ -116,7 +116,7 @@ def _search(subject: CheckedDevice) -> Iterator[Finding]:
 
 
 def _packets(subject: CheckedDevice) -> Iterator[Finding]:
-    """Check what depends on packets rather than on names."""
+    """Check the bypasses that depend on packets rather than on names."""
     ways = (
         "another resolver",
         "DNS over TLS and QUIC",

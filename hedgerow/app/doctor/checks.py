@@ -290,7 +290,7 @@ def check_files(installation: Installation) -> Iterator[Finding]:
 
 
 def check_confinement(_installation: Installation) -> Iterator[Finding]:
-    """Check that the kernel can confine the processes that parse what strangers send."""
+    """Check that the kernel can confine the processes that parse untrusted data."""
     missing = missing_limits()
     mend = "use a kernel with Landlock (5.13 or newer, CONFIG_SECURITY_LANDLOCK, and landlock in lsm=)" if Limit.FILES in missing else ""
     if missing:

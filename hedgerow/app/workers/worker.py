@@ -276,7 +276,7 @@ class Worker:
 
 
 def _explanation(seen: Observation) -> str:
-    """Return a decision as a line of the log, with what the person's privacy leaves of it."""
+    """Return a decision as a line of the log, reduced to the detail that the person's privacy allows."""
     site = seen.url or seen.host or "(private)"
     because = " ".join(filter(None, (seen.reason.value, seen.what, f"by the rule {seen.rule}" if seen.rule else "")))
     times = f", {seen.count} times" if seen.count > 1 else ""

@@ -102,6 +102,7 @@ def add_access_routes(api: ScopedRouter, reader: JournalReader, control: Control
 def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock: Callable[[], float]) -> None:
     @api.serve("GET", "/status", OPERATE, READ)
     async def status() -> Status:
+        """Return the state of the processes, the policy, the lists and the journal."""
         return control.status()
 
     @api.serve("GET", "/devices", OPERATE, READ)
@@ -135,6 +136,7 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
 
     @api.serve("GET", "/grants", OPERATE, READ)
     async def grants() -> GrantsView:
+        """List the grants and pauses in force."""
         now = clock()
         return GrantsView(await run_in_threadpool(reader.grants, now), await run_in_threadpool(reader.pauses, now))
 
@@ -156,6 +158,7 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
 
     @api.serve("POST", "/grants", OPERATE, status_code=201)
     async def give(actor: Actor, order: GrantOrder) -> Grant:
+        """Allow a site, service or topic for a while, for a device, a person or everybody."""
         _check_target(order)
         ends = order.how_long.end(clock(), ZoneInfo(control.status().timezone))
         return await control.give(order.subject, actor, device=order.device, person=order.person, ends=ends, note=order.note)

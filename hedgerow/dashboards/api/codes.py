@@ -69,14 +69,17 @@ def add_code_routes(api: ScopedRouter, control: CodeControl) -> None:
 
     @api.serve("POST", "/codes", OPERATE, status_code=201)
     async def make(actor: Actor, order: CodeOrder) -> MadeCode:
+        """Make a code that opens something, adds minutes or approves a request on a device without a sign-in."""
         return await control.make(order, actor)
 
     @api.serve("GET", "/codes", OPERATE, READ)
     async def codes() -> tuple[AccessCode, ...]:
+        """List the codes that can still be used, without their digits."""
         return await control.open()
 
     @api.serve("DELETE", "/codes/{code_id}", OPERATE, status_code=204)
     async def withdraw(code_id: str) -> None:
+        """Make a code invalid."""
         await control.withdraw(code_id)
 
 
@@ -117,6 +120,7 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
 
     @api.serve("POST", "/vouchers", OPERATE, status_code=201)
     async def make(actor: OnDuty, order: VoucherOrder) -> MadeVouchers:
+        """Make vouchers for sessions at a seat."""
         return await control.make(order, actor)
 
     @api.serve("POST", "/vouchers/credit/{session}", OPERATE, status_code=201)
@@ -126,10 +130,12 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
 
     @api.serve("GET", "/vouchers", OPERATE, READ)
     async def vouchers() -> tuple[VoucherCount, ...]:
+        """Count the vouchers that can still be used."""
         return await control.open()
 
     @api.serve("DELETE", "/vouchers", OPERATE)
     async def withdraw(actor: OnDuty) -> dict[str, int]:
+        """Make all unused vouchers invalid."""
         return {"withdrawn": await control.withdraw(actor)}
 
 
@@ -140,6 +146,7 @@ def add_audit_routes(
 
     @api.serve("GET", "/audit", OPERATE, READ)
     async def audited(first: Annotated[date | None, Query()] = None, last: Annotated[date | None, Query()] = None) -> tuple[AuditRow, ...]:
+        """Count the blocks at the seats by day and reason, without names; by default of a month."""
         since, until = audit_period(clock(), first, last)
         if since > until:
             raise HTTPException(422, f"There are no days from {since} to {until}: the first comes after the last.")

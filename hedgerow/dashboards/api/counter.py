@@ -81,7 +81,7 @@ def add_counter_routes(
 
     @api.serve("GET", "/counter/entries", OPERATE, READ)
     async def entries(first: Day = None, last: Day = None, person: Person = None) -> tuple[CounterEntry, ...]:
-        """Return what was done at the counter, in order. Amounts are in the smallest unit of their currency."""
+        """Return the entries of the counter, in order. Amounts are in the smallest unit of their currency."""
         return await entries_of(first, last, person)
 
     @api.serve("GET", "/counter/report", OPERATE, READ)
@@ -92,16 +92,17 @@ def add_counter_routes(
 
     @api.serve("POST", "/counter/payments/{session}", OPERATE, status_code=204)
     async def pay(actor: OnDuty, session: Annotated[str, Path(max_length=40)]) -> None:
-        """Record that a guest pays what is owed for a session."""
+        """Record the payment for a session."""
         await time.pay_session(session, actor)
 
     @api.serve("GET", "/counter/traffic", OPERATE, READ)
     async def traffic() -> tuple[SeatTraffic, ...]:
-        """Return what the seats with a session send and receive, where the policy limits their bandwidth (`cafe.bandwidth`)."""
+        """Return the traffic of seats with a session, where the policy limits their bandwidth (`cafe.bandwidth`)."""
         return seat_traffic(metrics, control.policy(), time.sessions())
 
     @api.serve("GET", "/staff", ADMIN)
     async def members() -> tuple[StaffView, ...]:
+        """List the people who work at the counter."""
         return tuple(StaffView(row.name, row.role, row.created_at) for row in await staff.members())
 
     @api.serve("PUT", "/staff/{name}", ADMIN, status_code=204)

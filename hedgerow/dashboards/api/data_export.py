@@ -28,8 +28,10 @@ def add_data_export_routes(api: ScopedRouter, export: DataExport) -> None:
 
     @api.serve("GET", "/kept", READ, response_class=StreamingResponse, responses=_NDJSON)
     async def kept(name: Annotated[str, Query(min_length=1, max_length=253)]) -> Response:
+        """Return all data about a person or device."""
         return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
 
     @api.serve("POST", "/kept/erase", MANAGE)
     async def erase(order: ErasureOrder) -> ErasureResult:
+        """Erase the data about a person or device for good."""
         return await run_in_threadpool(export.erase, order.name)

@@ -78,8 +78,10 @@ def add_notice_routes(api: ScopedRouter, dispatcher: NoticeDispatcher, control: 
 
     @api.serve("POST", "/notices/test", MANAGE)
     async def test_all() -> tuple[TestResult, ...]:
+        """Send a test to every recipient."""
         return await dispatcher.test()
 
     @api.serve("POST", "/notices/{name}/test", MANAGE)
     async def test(name: ReceiverName) -> tuple[TestResult, ...]:
+        """Send a test to one recipient."""
         return await dispatcher.test(name)

@@ -279,6 +279,7 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
 
     @api.serve("PUT", "/people/{name}/rules", MANAGE)
     async def set_rule(actor: Actor, name: PersonName, rule: OwnRule) -> PersonView:
+        """Allow or block something for a person, or remove the rule."""
         policy = control.policy()
         find_person(policy, name)
         until, note = parse_until(rule.until, clock(), zone(policy.network.timezone)), parse_note(rule.note)
@@ -291,6 +292,7 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
 
     @api.serve("POST", "/changes/{change_id}/undo", MANAGE)
     async def undo(actor: Actor, change_id: Annotated[int, Path(ge=1, le=2**62)]) -> ChangeView:
+        """Undo a change of the policy, unless the file was changed again after it."""
         return _change_view(await editor.undo(change_id, actor))
 
 
@@ -314,6 +316,7 @@ def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> N
 
     @api.serve("POST", "/devices", MANAGE, status_code=201)
     async def name_device(actor: Actor, new: NewDevice) -> NamedDevice:
+        """Give a name to a device that was seen on the network."""
         edits = name_device_edits(control.policy(), new.seen_as, new.name, new.person or "")
         await editor.change(actor, f"Name a device: {new.name}", *edits)
         return view(" ".join(new.name.split()))
@@ -333,6 +336,7 @@ def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> N
 
     @api.serve("POST", "/devices/owner", MANAGE)
     async def give_devices(actor: Actor, change: DevicesOwner) -> tuple[NamedDevice, ...]:
+        """Assign several devices to one owner."""
         await editor.change(actor, f"Assign {', '.join(change.devices)}", *owners_edits(control.policy(), change.devices, change.owner))
         return tuple(view(device) for device in change.devices)
 

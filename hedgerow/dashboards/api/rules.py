@@ -146,6 +146,7 @@ def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -
 def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("GET", "/people/{name}/times", READ)
     async def times(name: PersonName) -> TimesView:
+        """Return a person's bedtime, budgets, schedules and channels."""
         return people.view(name)
 
     @api.serve("PUT", "/people/{name}/bedtime", MANAGE)
@@ -170,6 +171,7 @@ def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
 def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("PUT", "/people/{name}/schedules/{schedule}", MANAGE)
     async def set_schedule(actor: Actor, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:
+        """Add a schedule, or replace its times and items."""
         person, items = people.find(name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
         return await people.change(actor, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
 
@@ -202,6 +204,7 @@ def _add_holiday_routes(api: ScopedRouter, people: _PeopleRules) -> None:
 def _add_channel_route(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("PUT", "/people/{name}/youtube", MANAGE)
     async def set_channels(actor: Actor, name: PersonName, chosen: ChosenChannels) -> TimesView:
+        """Choose the only channels of YouTube that are open to a person."""
         policy = people.control.policy()
         before = find_person(policy, name).rules.content.youtube_only or ()
         edits = [edit for item in before for edit in drop_youtube_edits(name, item)]

@@ -28,7 +28,7 @@ class TimeControl(Protocol):
         """Return all budgets, from memory."""
 
     def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
-        """Return what ends at a device within the next minutes, nearest first; nothing for an unknown device."""
+        """Return what ends a device's time within minutes, nearest first; nothing for an unknown device."""
 
     def sessions(self) -> tuple[Session, ...]:
         """Return the open sessions at seats and shared devices."""
@@ -66,7 +66,7 @@ class TimeControl(Protocol):
         """End the pauses of a seat. Minutes that a pause added and that are not used up are taken away again."""
 
     async def pay_session(self, session_id: str, actor: str) -> None:
-        """Record that a guest pays what is owed for a session. Raises `InvalidInput` if that is nothing."""
+        """Record the payment for a session. Raises `InvalidInput` if nothing is owed."""
 
     async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
         """Undo the end of a session within some minutes: it ends at `ends` again, and at a seat when it was to end before."""
@@ -125,14 +125,17 @@ def add_time_routes(api: ScopedRouter, control: TimeControl) -> None:
 
     @api.serve("GET", "/budgets", OPERATE, READ)
     async def budgets() -> tuple[BudgetRow, ...]:
+        """Return the state of all budgets."""
         return control.budgets()
 
     @api.serve("POST", "/bonus", OPERATE, status_code=201)
     async def bonus(actor: Actor, order: BonusOrder) -> Bonus:
+        """Add minutes to today's budget of a person or device."""
         return await control.add_minutes(order.name, order.subject, order.minutes, actor)
 
     @api.serve("GET", "/endings/{device}", READ)
     async def endings(device: Device) -> tuple[UpcomingEnd, ...]:
+        """Return what ends a device's time within minutes."""
         return control.endings(device)
 
     @api.serve("GET", "/sessions", OPERATE, READ)

@@ -240,7 +240,7 @@ class QuicListener:
         self._socket.close()
 
     def _drain(self) -> None:
-        """Receive what has come. The datagrams of one client never keep those of another out of the socket's buffer."""
+        """Receive all waiting datagrams. The datagrams of one client never keep those of another out of the socket's buffer."""
         service, turns = self._service, self._turns
         for _ in range(_DATAGRAMS_PER_WAKEUP):
             try:

@@ -48,7 +48,7 @@ def level_of(place: str) -> str:
 
 
 def add_levels(tree: YamlTree, policy: Path, known: Collection[str], texts: Mapping[str, bytes]) -> list[str]:
-    """Add what the levels above give to the `tree` of a main file, and a problem for each key that one of them has locked.
+    """Add the keys of the levels above to the `tree` of a main file, and a problem for each key that one of them has locked.
 
     `known` are the keys of a policy, and `texts` replace the content of files. Returns the files that were read, the highest first.
     """
@@ -71,7 +71,7 @@ def add_levels(tree: YamlTree, policy: Path, known: Collection[str], texts: Mapp
 
 
 def inherited(tree: YamlTree, policy: Path) -> tuple[Inherited, ...]:
-    """Return what a tree has from the levels above, after `add_levels`."""
+    """Return the values that a tree has from the levels above, after `add_levels`."""
     locks = {level: _locks(part, ()) for level in LEVELS if (part := _read(level_file(policy, level), {})) is not None}
     found = []
     for path, (source, _) in tree.included.items():
@@ -146,7 +146,7 @@ def _add_level(tree: YamlTree, part: YamlTree) -> None:
 
 
 def _merge(into: dict[str, YamlValue], given: Mapping[str, YamlValue], path: KeyPath) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Add what is missing. Yields the place of each added value in its own tree and in the other one."""
+    """Add missing keys. Yields the place of each added value in its own tree and in the other one."""
     for key, value in given.items():
         at, own = (*path, key), into.get(key)
         if own is None:

@@ -180,7 +180,7 @@ def parse_policy(
 
 
 def inherited_values(path: Path) -> tuple[Inherited, ...]:
-    """Return what a good policy file has from the levels above it. Raises OSError."""
+    """Return the values that a valid policy file has from the levels above it. Raises OSError."""
     tree = yaml_tree.read_tree(path.read_bytes(), str(path))
     add_included_files(tree, path.parent, {})
     add_levels(tree, path, RawPolicy.model_fields, {})

@@ -120,7 +120,7 @@ def dotted_path(path: KeyPath) -> str:
 
 
 def _text_at(lines: list[str], line: int, column: int) -> str:
-    """Return a line; of a very long one, which thousands of rules may share, what surrounds the column."""
+    """Return a line, or the part around the column of a very long one, which thousands of rules may share."""
     if line > len(lines):
         return ""
     start = max(0, column - _MAX_TEXT // 2) if len(lines[line - 1]) > _MAX_TEXT else 0

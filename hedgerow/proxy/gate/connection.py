@@ -107,7 +107,7 @@ class GateConnection(asyncio.Protocol):
                 self._read_first()
 
     def _read_first(self) -> None:
-        """Read what has come with the connection, as most requests have. If an inspector gets it, the event loop need not watch it."""
+        """Read the data that came with the connection, as most requests do. If an inspector gets it, the event loop need not watch it."""
         try:
             data = os.read(self._transport.get_extra_info("socket").fileno(), _FIRST_READ)
         except OSError:  # nothing, or a reset that the event loop will see too

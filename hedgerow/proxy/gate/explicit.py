@@ -58,7 +58,7 @@ def ask_to_sign_in(rules: GateRules, client: GateClient, head: RequestHead, caus
 
 
 def answer_hello(rules: GateRules, client: GateClient, accepted: commands.AcceptConnect, hello: ClientHello | None) -> Commands:
-    """Judge what follows a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
+    """Judge the data after a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
 
     Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector judges each request.
     """

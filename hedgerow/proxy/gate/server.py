@@ -34,7 +34,7 @@ _SWEEP_SECONDS = 0.5
 
 
 class Gate:
-    """The gate of one worker. Runs in the event loop in which `listen` is called; uvloop is what it is made for."""
+    """The gate of one worker. Runs in the event loop in which `listen` is called, and is made for uvloop."""
 
     def __init__(
         self,

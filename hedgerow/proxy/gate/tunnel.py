@@ -71,7 +71,7 @@ class TunnelEnd(asyncio.Protocol):
 
 
 class Tunnel:
-    """Two joined connections, with what is needed to judge them again.
+    """Two joined connections, with the facts needed to judge them again.
 
     `requests` has one for each host that the client named (CONNECT, SNI), all allowed under `ruleset`. `began` is in seconds by the
     gate's clock. `on_finished` is called once, when the tunnel is over.
@@ -122,7 +122,7 @@ class Tunnel:
         server.transport.write(first)  # last, for it may stop the client
 
     def cut(self) -> None:
-        """End both connections at once; what is buffered is dropped."""
+        """End both connections at once. Buffered data is dropped."""
         self.client.transport.abort()
         self.server.transport.abort()
 

@@ -142,7 +142,7 @@ class BodyScan:
 
 
 def _unpack(packed: deque[bytes], decoder: ContentDecoder) -> Iterator[bytes]:
-    """Yield what a decoder makes of these bytes. Not a method: a scan that is given up would refer to itself, and keep megabytes."""
+    """Yield the output of a decoder for these bytes. Not a method: a scan that is given up would refer to itself, and keep megabytes."""
     while packed:
         yield from decoder.feed(packed.popleft())
 

@@ -180,7 +180,7 @@ def _name_of(attributes: dict[str, str]) -> str:
 
 
 def label_of(name: str, value: str) -> PageLabel:
-    """Return what a field of a page's head, or of its response's, declares.
+    """Return the label that a field of a page's head, or of its response's, declares.
 
     >>> label_of("rating", "RTA-5042-1996-1400-1577-RTA").name, label_of("rating", "mature").name, label_of("rating", "general").name
     ('ADULT', 'MATURE', 'NONE')

@@ -138,5 +138,5 @@ class Scanner(Protocol):
         return None
 
     def work(self) -> Outcome:
-        """Do what the last step left pending. It may take long: it is called in a worker process only."""
+        """Finish the pending work of the last step. This may take long, so it is called in a worker process only."""
         return None

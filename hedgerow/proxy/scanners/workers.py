@@ -156,7 +156,7 @@ class ScanPool:
             worker.kill()
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
-        """Handle a frame of the process."""
+        """Handle a frame from the process."""
         self._set_timer()
         job = self._jobs.get(number)
         if kind == FrameKind.RESULT and job is not None:

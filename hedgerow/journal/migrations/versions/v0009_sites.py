@@ -38,7 +38,7 @@ def downgrade() -> None:
 
 
 def _keyed_tables() -> dict[str, list[sa.Column[Any]]]:
-    """The tables in whose primary key the site is, with their other columns."""
+    """The tables whose primary key includes the site, with their other columns."""
     seen: list[sa.Column[Any]] = [_text("address"), sa.Column("mac", sa.String), _text("name"), sa.Column("person", sa.String)]
     seen += [_text("profile")]
     seen += [sa.Column(name, sa.Float, nullable=False) for name in ("first_seen", "last_seen")]
