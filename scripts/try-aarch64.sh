@@ -32,7 +32,10 @@ libraries="libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libffi8 libssl3t64 liblzm
 for package in "$folder"/packages/*_arm64.deb; do dpkg-deb -x "$package" "$folder/root"; done
 dpkg-deb -x "$folder"/packages/qemu-user_*.deb "$folder/qemu"
 ln -sfn usr/lib "$folder/root/lib"
-.venv/bin/python -P packaging/runtime_lock.py --constraints . | grep -vE "sys_platform == '(win32|darwin)'|os_name == 'nt'" | sed 's/ *;.*//' \
+# All libraries but one, in pure Python, publish wheels.
+.venv/bin/python -P packaging/runtime_lock.py --constraints --only http-ece . >"$folder/built.txt"
+.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder/wheels" --requirement "$folder/built.txt"
+.venv/bin/python -P packaging/runtime_lock.py --constraints --without http-ece . | grep -vE "sys_platform == '(win32|darwin)'|os_name == 'nt'" | sed 's/ *;.*//' \
     >"$folder/requirements.txt"
 printf '%s\n' pytest pytest-timeout iniconfig pluggy packaging hypothesis sortedcontainers attrs >>"$folder/requirements.txt"
 .venv/bin/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.13 --implementation cp --abi cp313 --abi abi3 \

@@ -11,6 +11,7 @@ import argparse
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PLACEHOLDER = "https://hedgerow.example/hedgerow"
+_SBOM = "import os, runpy; os.environ.pop('PYTHONPATH', None); runpy.run_module('cyclonedx_py', run_name='__main__')"
+"""It asks the package's Python where its modules are, which must not find the tools of the release."""
 _BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, 'build_' + sys.argv[1])(sys.argv[2])"
 
 
@@ -110,12 +113,16 @@ def build_packages(out: Path, architectures: Sequence[str], version: str, *, lib
 
 
 def write_sbom(package: Path, target: Path) -> None:
-    """Write the SBOM of the virtual environment that a Debian package contains."""
+    """Write the SBOM of the virtual environment that a Debian package contains. Raises `ReleaseError` if it does not name each library."""
     with tempfile.TemporaryDirectory() as folder:
         run("dpkg-deb", "-x", package, folder)
         form = ("--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible", "--pyproject", ROOT / "pyproject.toml")
         environment = Path(folder, "opt/hedgerow")
-        run(sys.executable, "-P", "-m", "cyclonedx_py", "environment", *form, "--output-file", target, environment)
+        run(sys.executable, "-P", "-c", _SBOM, "environment", *form, "--output-file", target, environment)
+        named = len(json.loads(target.read_text(encoding="utf-8"))["components"])
+        contained = sum(1 for path in environment.rglob("*.dist-info") if not path.name.startswith("hedgerow-"))
+        if named != contained:
+            raise ReleaseError(f"The SBOM names {named} libraries, and the package has {contained}")
 
 
 def write_checksums(out: Path, key: str) -> None:
