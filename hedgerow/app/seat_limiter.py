@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,13 +21,6 @@ log = logging.getLogger("hedgerow.seats")
 
 INTERVAL_S, LOOK_EVERY_S = 0.5, 2.0
 """Seconds between two comparisons with the policy and its sessions, and between two readings of the counters."""
-
-
-def is_present(interface: str) -> bool:
-    try:
-        return socket.if_nametoindex(interface) > 0
-    except OSError:
-        return False
 
 
 class SeatLimiter:
@@ -73,15 +65,22 @@ class SeatLimiter:
             return
         lan = config.lan if config is not None else ()
         lines = seat_lines(view.rulesets, time.time()) if lan else ()
-        present = tuple(filter(is_present, lan)) if lines else ()
+        ports = await asyncio.to_thread(self._ports, lan) if lines or self._in_force is None else ()
+        present = ports if lines else ()
         if (present, lines) != self._in_force:
             # What an earlier run left is removed too.
-            before = self._in_force[0] if self._in_force is not None else lan
+            before = self._in_force[0] if self._in_force is not None else ports
             await asyncio.to_thread(self._apply, present, lines, set(before) - set(present))
             self._report(self._totals)
         elif lines and time.monotonic() - self._looked > LOOK_EVERY_S:
             await asyncio.to_thread(self._look)
             self._report(self._totals)
+
+    @staticmethod
+    def _ports(lan: tuple[str, ...]) -> tuple[str, ...]:
+        from hedgerow.network.interfaces import device_ports
+
+        return device_ports(lan) if lan else ()
 
     def _end(self) -> None:
         with self._lock:

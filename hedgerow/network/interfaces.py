@@ -5,7 +5,7 @@ Imported only if there is a gateway, since pyroute2 takes ten megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -36,6 +36,15 @@ def uplink_bridges() -> frozenset[str]:
     with IPRoute() as netlink:
         bridges = {link.get("ifname") for link in netlink.get_links() if link.get(("linkinfo", "kind")) == "bridge"}
     return uplinks() & bridges
+
+
+def device_ports(lan: Sequence[str]) -> tuple[str, ...]:
+    """Return the present interfaces that packets of devices pass: the ports of `uplink_bridges` instead of these. Raises OSError."""
+    crossed = uplink_bridges() & set(lan)
+    with IPRoute() as netlink:
+        links = [(link["index"], link.get("ifname"), link.get("master")) for link in netlink.get_links()]
+    bridges = {index for index, name, _ in links if name in crossed}
+    return tuple(name for _, name, bridge in links if bridge in bridges or (name in lan and name not in crossed))
 
 
 def bridge_filtering() -> dict[str, bool]:

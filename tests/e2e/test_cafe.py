@@ -63,6 +63,13 @@ def _own_page(cafe: Hedgerow, source: str = SEAT) -> str:
     return re.sub('<dl class="rules">.*?</dl>', "", done.stdout, flags=re.DOTALL)
 
 
+def _portal(cafe: Hedgerow) -> dict[str, object]:
+    """Return what the program on a seat's screen asks for (`contrib/seat-lock`)."""
+    done = subprocess.run(["curl", "-s", "--interface", SEAT, f"{cafe.web}/captive-portal"], capture_output=True, check=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
 def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, internet: SmallInternet) -> None:
     assert not _is_blocked(cafe, "school.example"), "nobody sits there"
     _seat(cafe, "open", "seat-1", "--as", "child", "--minutes", "60")
@@ -85,8 +92,10 @@ def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, intern
     _seat(cafe, "open", "seat-1", "--as", "adult")
     wait_until(lambda: _is_blocked(cafe, "school.example"), 30, "the next guest has to accept it too")
     assert "No &lt;b&gt;filming" in _own_page(cafe)
+    assert _portal(cafe)["conduct"] == CONDUCT
     assert _post(f"{cafe.web}/device/conduct", {}, SEAT)[0] == 303
     wait_until(lambda: not _is_blocked(cafe, "school.example"), 30)
+    assert "conduct" not in _portal(cafe)
     assert "filming" not in _own_page(cafe)
 
     (cafe.directory / "conduct.txt").write_text("Another text.")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from lab import House
 from lab import house as build_house
+from lab.bandwidth import measured, start_peer
 from lab.house import LAN4, MACS
-from lab.internet import BIG_FILE, PEER4
+from lab.internet import BIG_FILE
 
 pytestmark = pytest.mark.root
 
-PORT, SECONDS = 25570, 2
 LIMITS = "cafe: {bandwidth: {child: [6, 3], adult: [24, 12]}}\n"
 POLICY = f"""
 network: {{timezone: UTC, country: GB, lists: starter, lan: [{LAN4}.0/24], upstream: [9.9.9.9]}}
@@ -25,37 +24,6 @@ seats:
 devices:
   counter: {{mac: "{MACS["parent"]}", profile: adult}}
 """
-SERVER = f"""
-import socket, threading
-def serve(connection):
-    kind = connection.recv(1)
-    try:
-        while connection.recv(65536) if kind == b"u" else connection.send(bytes(65536)):
-            pass
-    except OSError:
-        pass
-listening = socket.create_server(("0.0.0.0", {PORT}))
-print("ready", flush=True)
-while True:
-    threading.Thread(target=serve, args=[listening.accept()[0]], daemon=True).start()
-"""
-"""Sends without end to whoever sends a `d`, and takes whatever comes from whoever sends a `u`."""
-CLIENT = f"""
-import socket, sys, time
-kind, seconds = sys.argv[2], float(sys.argv[3])
-peer = socket.create_connection((sys.argv[1], {PORT}), 5)
-peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-peer.settimeout(5)
-peer.sendall(kind.encode())
-start = time.monotonic()
-while time.monotonic() < start + seconds / 4:  # what the buffers and the burst take at once
-    peer.send(bytes(8192)) if kind == "u" else peer.recv(65536)
-start, moved = time.monotonic(), 0
-while (now := time.monotonic()) < start + seconds:
-    moved += peer.send(bytes(8192)) if kind == "u" else len(peer.recv(65536))
-print(moved * 8 / (now - start))
-"""
-"""Prints the bits per second that it received (`d`) or sent (`u`)."""
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +33,7 @@ def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         parent.chmod(0o755)
     with build_house(folder, policy=POLICY) as whole:
         whole.hedgerow("gateway", "apply", "--no-strict", "--any-destination")
-        server = whole.net.space.start(sys.executable, "-c", SERVER)
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
+        start_peer(whole)
         for who in ("tablet", "laptop"):
             whole.meet(who)
         yield whole
@@ -78,15 +44,6 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
-
-
-def measured(cafe: House, direction: str) -> tuple[float, float]:
-    """Return what the two seats reach side by side, in Mbit/s."""
-    words = (sys.executable, "-c", CLIENT, PEER4, direction, str(SECONDS))
-    clients = [cafe.devices[who].start(*words) for who in ("tablet", "laptop")]
-    first, second = (float(client.communicate(timeout=60)[0]) / 1e6 for client in clients)
-    print(f"{direction}: {first:.2f} and {second:.2f} Mbit/s")
-    return first, second
 
 
 def rules(cafe: House) -> str:

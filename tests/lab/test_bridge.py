@@ -13,8 +13,10 @@ from lab import House
 from lab import house as build_house
 from lab.aims import asks, datagram, pings, reached
 from lab.attempts import ALLOWED, ATTEMPTS
-from lab.house import LAN4
+from lab.bandwidth import measured, start_peer
+from lab.house import LAN4, MACS
 from lab.internet import PEER4, PEER6
+from small_internet.running import wait_until
 
 pytestmark = pytest.mark.root
 SWITCHES = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
@@ -102,3 +104,31 @@ def test_a_bridge_without_filtering_is_reported(bridge: House) -> None:
     finally:
         _set_filtering(bridge, "1")
         bridge.hedgerow("gateway", "remove")
+
+
+@pytest.mark.timeout(300)
+def test_seats_on_a_bridge_have_their_bandwidth(bridge: House) -> None:
+    """Packets that cross a bridge pass its ports only, where the limits are: each port has them, since a seat may move."""
+    before = bridge.policy.read_text()
+    network = before[: before.index("people:")]
+    seats = "".join(f'  seat-{number}: {{mac: "{MACS[who]}"}}\n' for number, who in enumerate(("tablet", "laptop"), 1))
+    bridge.policy.write_text(f"{network}seats:\n{seats}cafe: {{bandwidth: {{child: [6, 3], adult: [24, 12]}}}}\n")
+    try:
+        bridge.hedgerow("gateway", "apply", "--lan", "lan", "--no-strict", "--any-destination")
+        wait_until(lambda: "375000 bytes" in _seat_rules(bridge), 20, "the limits of children")
+        bridge.hedgerow("seat", "open", "seat-2", "--as", "adult", "--minutes", "60")
+        wait_until(lambda: "1500000 bytes" in _seat_rules(bridge), 20, "the limit of an adult")
+        start_peer(bridge)
+        child, adult = measured(bridge, "d")
+        assert 4 < child < 6.6
+        assert 16 < adult < 26.4
+        child, adult = measured(bridge, "u")
+        assert 1.5 < child < 3 * 1.5 + 0.5
+        assert 6 < adult < 12 * 1.5 + 0.5
+    finally:
+        bridge.policy.write_text(before)
+    wait_until(lambda: not _seat_rules(bridge) and "htb" not in bridge.router.must("tc", "qdisc", "show"), 20, "the end of the limits")
+
+
+def _seat_rules(bridge: House) -> str:
+    return bridge.router.run("nft", "list", "table", "netdev", "hedgerow").stdout

@@ -157,10 +157,15 @@ class OwnDevicePages(PageGroup):
 
     @get(PORTAL_PATH, DEVICES)
     async def portal(self, request: Request) -> Response:
-        """Return the captive-portal state (RFC 8908), whose URL DHCP option 114 and router advertisements carry (RFC 8910)."""
+        """Return the captive-portal state (RFC 8908), whose URL DHCP option 114 and router advertisements carry (RFC 8910).
+
+        `conduct`, which is ours: the text that the guest of this session has not accepted yet.
+        """
         view = self._device(request)
         place = f"{request.url.scheme}://{request.url.netloc}/device"
         state: dict[str, object] = {"captive": view.is_captive, "user-portal-url": place}
+        if view.conduct:
+            state["conduct"] = view.conduct
         if view.session_ends is not None and not view.is_captive:
             state |= {"seconds-remaining": max(0, int(view.session_ends - self._context.clock())), "can-extend-session": True}
         return JSONResponse(state, headers={"Cache-Control": "private"}, media_type="application/captive+json")
