@@ -7,6 +7,8 @@ import json
 import plistlib
 import re
 from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -25,6 +27,84 @@ def profile(dns: EncryptedDns, *home_wifi: str) -> dict[str, dict[str, object]]:
     found = away_file(AwayFile.APPLE, dns, "mia-phone", ID, home_wifi)
     assert found is not None
     return {payload["PayloadType"]: payload for payload in plistlib.loads(found.data)["PayloadContent"]}
+
+
+# The keys of our profiles in Apple's published schema (the repository device-management, mdm/profiles, 2024-10-21): their types, the
+# values that it allows, and "!" for those that must be there. `RemoteAddress` comes from WireGuard's MOBILECONFIG.md.
+RULES = ["Connect", "Disconnect", "EvaluateConnection"]
+COMMON = {"PayloadType": "str!", "PayloadVersion": "int!", "PayloadIdentifier": "str!", "PayloadUUID": "str!", "PayloadDisplayName": "str"}
+SCHEMA: dict[str, dict[str, object]] = {
+    "Configuration": {
+        **COMMON,
+        "PayloadDescription": "str",
+        "PayloadOrganization": "str",
+        "PayloadScope": ["System", "User"],
+        "PayloadContent": "list",
+    },
+    "com.apple.dnsSettings.managed": {
+        **COMMON,
+        "DNSSettings!": {"DNSProtocol!": ["HTTPS", "TLS"], "ServerURL": "str", "ServerName": "str"},
+        "OnDemandRules": {"Action!": RULES, "SSIDMatch": "list"},
+    },
+    "com.apple.security.root": {**COMMON, "PayloadCertificateFileName": "str", "PayloadContent": "bytes!"},
+    "com.apple.vpn.managed": {
+        **COMMON,
+        "VPNType!": ["VPN", "IKEv2"],
+        "VPNSubType": "str",
+        "UserDefinedName": "str!",
+        "VendorConfig": {"WgQuickConfig": "str"},
+        "VPN": {
+            "RemoteAddress": "str",
+            "AuthenticationMethod": ["Password", "Certificate", "Password+Certificate"],
+            "OnDemandEnabled": [0, 1],
+            "OnDemandUserOverrideDisabled": [0, 1],
+            "OnDemandRules": {"Action!": RULES, "SSIDMatch": "list"},
+        },
+    },
+}  # fmt: skip
+
+
+def mistakes(value: dict[str, Any], schema: dict[str, object], where: str) -> Iterator[str]:
+    """Compare a dictionary of a profile with its keys in Apple's schema."""
+    rules = {key.rstrip("!"): rule for key, rule in schema.items()}
+    wanted = [key.rstrip("!") for key, rule in schema.items() if key.endswith("!") or (isinstance(rule, str) and rule.endswith("!"))]
+    yield from (f"{where} lacks {key}" for key in wanted if key not in value)
+    for key, found in value.items():
+        rule = rules.get(key)
+        if isinstance(rule, dict):
+            for each in found if isinstance(found, list) else [found]:
+                yield from mistakes(each, rule, f"{where}.{key}")
+        elif not (found in rule if isinstance(rule, list) else type(found).__name__ == str(rule).rstrip("!")):
+            yield f"{where}.{key} is {found!r}"
+
+
+def mistakes_of_profile(data: bytes) -> list[str]:
+    whole = plistlib.loads(data)
+    parts = [whole, *whole["PayloadContent"]]
+    uuids = [part["PayloadUUID"] for part in parts]
+    form = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
+    found = [f"{number} is no UUID of its own" for number in uuids if uuids.count(number) > 1 or not form.fullmatch(number)]
+    return found + [text for part in parts for text in mistakes(part, SCHEMA[part["PayloadType"]], part["PayloadType"])]
+
+
+def test_apple_profiles_keep_to_apples_schema(web: Web) -> None:
+    for dns in (BOTH, EncryptedDns("dns.home.example", None, 853)):
+        for home_wifi in ((), ("Home 5 GHz",)):
+            found = away_file(AwayFile.APPLE, dns, "mia-phone", ID, home_wifi)
+            assert found is not None
+            assert mistakes_of_profile(found.data) == []
+    with_tunnel(web)
+    for home_wifi in ((), ("Home 5 GHz",)):
+        assert mistakes_of_profile(opened(web, format="apple", home_wifi=home_wifi).content) == []
+
+
+def test_a_profile_with_another_key_or_type_does_not_pass() -> None:
+    found = away_file(AwayFile.APPLE, BOTH, "mia-phone", ID)
+    assert found is not None
+    whole = plistlib.loads(found.data)
+    whole["PayloadContent"][0]["DNSSettings"] = {"DNSProtocol": "QUIC", "ServerUrl": "https://dns.home.example/"}
+    del whole["PayloadVersion"]
+    assert len(mistakes_of_profile(plistlib.dumps(whole))) == 3
 
 
 def test_an_apple_profile_has_settings_and_ca() -> None:

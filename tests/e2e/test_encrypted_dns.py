@@ -6,9 +6,11 @@ import base64
 import json
 import plistlib
 import re
+import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,31 @@ def test_an_unknown_client_id_is_ignored(encrypted: Hedgerow, how: str) -> None:
     at_home = ask(encrypted, how, "adult.example", client="nobody")
     assert at_home is not None
     assert at_home.data("A") == ["0.0.0.0"]
+
+
+@pytest.mark.skipif(shutil.which("stubby") is None, reason="needs Debian's stubby")
+def test_stubby_asks_by_its_id(encrypted: Hedgerow, whole_internet: SmallInternet, tmp_path: Path) -> None:
+    """A forwarder that many use on laptops, which checks certificate and name. Only the adult's id opens the site from there."""
+    for client, data in (("ann-phone", whole_internet.address_of("adult.example")), ("mia-phone-7f3a", "0.0.0.0")):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        config = tmp_path / f"{client}.yml"
+        config.write_text(
+            f'listen_addresses:\n  - 127.0.0.1@{port}\nresolution_type: GETDNS_RESOLUTION_STUB\ntls_ca_file: "{encrypted.authority}"\n'
+            "dns_transport_list:\n  - GETDNS_TRANSPORT_TLS\ntls_authentication: GETDNS_AUTHENTICATION_REQUIRED\n"
+            "upstream_recursive_servers:\n"
+            f'  - address_data: 127.0.0.1\n    tls_port: {place(encrypted, "dot")[1]}\n    tls_auth_name: "{client}.{NAME}"\n'
+        )
+        process = subprocess.Popen(["stubby", "-C", str(config)], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 20
+            while (found := kdig(("127.0.0.1", port), "adult.example", source="127.0.0.1")) is None:
+                assert time.monotonic() < deadline, process.poll()
+            assert found.data("A") == [data], found.text
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def test_plain_dns_designates_encrypted_dns(encrypted: Hedgerow) -> None:
