@@ -73,3 +73,14 @@ def ndjson_download(lines: Iterator[str]) -> StreamingResponse:
 def _has_strong_identity(device: Device) -> bool:
     """Return whether more than a host name identifies the device. Any device can take a host name."""
     return bool(device.macs or networks_of(device) or device.client_id)
+
+
+def csv_cell(value: object) -> object:
+    """Return a CSV cell. Text that a spreadsheet would take for a formula gets an apostrophe.
+
+    >>> csv_cell("=1+1"), csv_cell("www.example.org"), csv_cell(None)
+    ("'=1+1", 'www.example.org', '')
+    """
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.policies.cafe import Payment, business_day, business_day_start
 
@@ -178,9 +179,5 @@ def entries_csv(entries: Iterable[CounterEntry], zone: ZoneInfo) -> str:
     writer.writerow(["number", "at", *_ENTRY_FIELDS])
     for each in entries:
         at = datetime.fromtimestamp(each.at, zone).isoformat(timespec="seconds")
-        writer.writerow([each.id, at, *(_cell(getattr(each, name)) for name in _ENTRY_FIELDS)])
+        writer.writerow([each.id, at, *(csv_cell(getattr(each, name)) for name in _ENTRY_FIELDS)])
     return text.getvalue()
-
-
-def _cell(value: str | int) -> str | int:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value

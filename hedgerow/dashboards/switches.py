@@ -81,10 +81,6 @@ class SwitchWords:
         said = [] if access.closed is None else [self._closure(access.closed, "")]
         return (*said, *(self._closure(closed, device) for device, closed in access.devices_closed))
 
-    def state(self, subject: str, access: PersonAccess) -> Switch:
-        """Return the switch of one service or topic. Raises KeyError."""
-        return self._switch(subject, access)
-
     def _switch(self, id: str, access: PersonAccess) -> Switch:
         subject = access.subjects[id]
         return Switch(id, title_of(id, self.reader), subject.standing.is_open, subject.is_own, tuple(self._notes(id, subject, access)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select, union_all
 
-from hedgerow.journal.reader import DecisionRow, decision_row, is_below, within_ids
+from hedgerow.journal.reader import DecisionRow, decision_row, grant_of, is_below, pause_of, within_ids
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import decisions, grants, hosts_seen, pauses, reversed_labels
 from hedgerow.policies.model import Grant, Pause, Reason, Verdict
@@ -133,14 +133,15 @@ class ActivityReader:
         c = grants.c
         holds = (c.subject == subject) & (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.revoked_at, at)
         rows = self._store.rows(self._store.select(grants).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
-        return next((Grant(row.id, row.subject, row.actor, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
+        return next(map(grant_of, rows), None)
 
     def pause_at(self, at: float, device: str, person: str | None) -> Pause | None:
         """Return the latest pause that held for a device, its person or everybody at an instant."""
         c = pauses.c
         holds = (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.ended_at, at)
+        holds &= c.spared_device.is_distinct_from(device) & (c.spared_person.is_(None) | c.spared_person.is_distinct_from(person))
         rows = self._store.rows(self._store.select(pauses).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
-        return next((Pause(row.id, row.actor, row.starts, row.ends, row.device, row.person, row.note) for row in rows), None)
+        return next(map(pause_of, rows), None)
 
     def _conditions(self, wanted: ActivityFilter) -> list[ColumnElement[bool]]:
         """The conditions on single columns. None may use an index: the planner would read all rows with that value."""

@@ -244,18 +244,12 @@ class JournalReader(SightingReader):
         """Return the grants that hold at `now` or later, in the order of their beginning."""
         holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
         rows = self.store.rows(self.store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
-        return tuple(Grant(row.id, row.subject, row.actor, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
+        return tuple(map(grant_of, rows))
 
     def pauses(self, now: float) -> tuple[Pause, ...]:
         """Return the pauses that hold at `now` or later."""
         rows = self.store.rows(self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
-        return tuple(
-            Pause(
-                *(row.id, row.actor, row.starts, row.ends, row.device, row.person, row.note, row.spared_person, row.spared_device),
-                kind=PauseKind(row.kind),
-            )
-            for row in rows
-        )
+        return tuple(map(pause_of, rows))
 
     def events(self, kind: str | None = None, limit: int = 100) -> tuple[SystemEventRow, ...]:
         """Return the events in Hedgerow itself, the latest first."""
@@ -268,6 +262,15 @@ class JournalReader(SightingReader):
         query = self.store.select(access_requests).order_by(access_requests.c.id.desc()).limit(min(limit, PAGE_LIMIT))
         rows = self.store.rows(query if condition is None else query.where(condition))
         return tuple(RequestRow(**row._mapping) for row in rows)
+
+
+def grant_of(row: Row[Any]) -> Grant:
+    return Grant(row.id, row.subject, row.actor, row.starts, row.ends, row.device, row.person, row.note)
+
+
+def pause_of(row: Row[Any]) -> Pause:
+    whom = (row.device, row.person, row.note, row.spared_person, row.spared_device)
+    return Pause(row.id, row.actor, row.starts, row.ends, *whom, kind=PauseKind(row.kind))
 
 
 class _DecisionSearch:

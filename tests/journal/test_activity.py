@@ -20,6 +20,7 @@ from hedgerow.journal.retention import forget_decisions, forget_hosts
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import hosts_seen
 from hedgerow.policies.model import DeviceId, Grant, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.time_model import PauseKind
 
 NOW = 1_780_000_000.0
 DAY = 86400.0
@@ -113,6 +114,11 @@ def test_what_held_at_an_instant(journal: Store, reader: ActivityReader) -> None
     pause = reader.pause_at(NOW - 50, "tab", "mia")
     assert pause is not None
     assert (pause.actor, reader.pause_at(NOW + 1, "tab", "mia"), reader.pause_at(NOW - 50, "phone", "tom")) == ("Ana", None, None)
+    GrantStore(journal, clock=lambda: NOW - 90).pause("Ben", ends=NOW, spared_person="mia", kind=PauseKind.HOMEWORK)
+    assert (pause := reader.pause_at(NOW - 50, "tab", "mia")) is not None
+    assert pause.actor == "Ana", "a later pause that spared the person did not stop them"
+    assert (pause := reader.pause_at(NOW - 50, "phone", "tom")) is not None
+    assert (pause.actor, pause.kind, pause.spared_person) == ("Ben", PauseKind.HOMEWORK, "mia")
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
 from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, PauseExemption, SiteCorrections, Status, pause_exemption
+from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
@@ -268,22 +269,11 @@ def _csv(rows: Iterator[DecisionRow]) -> Iterator[str]:
     writer = csv.writer(out)
     writer.writerow(_FIELDS)
     for row in rows:
-        writer.writerow([_cell(getattr(row, name)) for name in _FIELDS])
+        writer.writerow([csv_cell(getattr(row, name)) for name in _FIELDS])
         yield out.getvalue()
         out.seek(0)
         out.truncate()
     yield out.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Return a CSV cell. Text that a spreadsheet would take for a formula gets an apostrophe.
-
-    >>> _cell("=1+1"), _cell("www.example.org"), _cell(None)
-    ("'=1+1", 'www.example.org', '')
-    """
-    if value is None:
-        return ""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") and value else value
 
 
 async def _event_stream(reader: JournalReader) -> AsyncIterator[bytes]:

@@ -41,7 +41,17 @@ type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
 
 
-class PeoplePages(PageGroup):
+class PersonPageGroup(PageGroup):
+    """Pages that change what the policy says of a person."""
+
+    async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
+        return redirect_after_save(person_path(name), await self._change(request, summary, *edits, name=name, **values), part)
+
+    def _person(self, name: str) -> Person:
+        return find_person(self._context.policy(), name)
+
+
+class PeoplePages(PersonPageGroup):
     """`/people`, `/people/NAME` and its forms."""
 
     @get("/people", READ)
@@ -96,12 +106,6 @@ class PeoplePages(PageGroup):
         self._person(name)
         change = await self._change(request, message("Remove %(name)s"), remove(("people", name)), name=name)
         return redirect_after_save("/people", change)
-
-    async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
-        return redirect_after_save(person_path(name), await self._change(request, summary, *edits, name=name, **values), part)
-
-    def _person(self, name: str) -> Person:
-        return find_person(self._context.policy(), name)
 
 
 async def person_page(context: PageContext, request: Request, name: str) -> Response:

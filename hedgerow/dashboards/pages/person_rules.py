@@ -40,17 +40,17 @@ from hedgerow.dashboards.edits.times import (
     remove_schedule_edit,
     schedule_edits,
 )
-from hedgerow.dashboards.edits.yaml_text import Edit, put_times
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, redirect_to
+from hedgerow.dashboards.edits.yaml_text import put_times
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
-from hedgerow.dashboards.pages.people import form_fields, person_path
+from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import Times, bedtime_value, day_times, night_times, schedule_value
-from hedgerow.policies.model import GrantDuration, Person, TimedRules
+from hedgerow.policies.model import GrantDuration, TimedRules
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
@@ -59,7 +59,7 @@ type FormText = Annotated[str, Form(max_length=300)]
 _ALLOW = {"allow": message("Allow it")}
 
 
-class PersonRulePages(PageGroup):
+class PersonRulePages(PersonPageGroup):
     """The forms below `/people/NAME` that change rules and times."""
 
     @post("/people/{name}/site", MANAGE)
@@ -191,12 +191,6 @@ class PersonRulePages(PageGroup):
         entry = holiday_entry(first, last)
         edits = holiday_edits(self._person(name), entry)
         return await self._save(request, name, "schedules", message("No school: %(days)s"), *edits, days=entry)
-
-    async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
-        return redirect_after_save(person_path(name), await self._change(request, summary, *edits, name=name, **values), part)
-
-    def _person(self, name: str) -> Person:
-        return find_person(self._context.policy(), name)
 
 
 async def _chosen_items(context: PageContext, request: Request, known: TimedRules | None, effect: str, more: str) -> ScheduleItems | None:
