@@ -37,7 +37,15 @@ REQUIRED = (
 """The child's own page and the guide, with what they include. The block page is required too."""
 
 # Scripts are answered in English.
-_ENGLISH_ONLY = ("api/policy.py", "api/accounts.py", "api/notices.py", "api/access.py", "api/rules.py", "api/document.py")
+_ENGLISH_ONLY = (
+    "api/policy.py",
+    "api/accounts.py",
+    "api/notices.py",
+    "api/access.py",
+    "api/rules.py",
+    "api/document.py",
+    "api/organisation.py",
+)
 _TEMPLATES = "**/templates/**.*"
 _METHODS = [
     *((pattern, "ignore") for pattern in _ENGLISH_ONLY),

@@ -22,6 +22,7 @@ from hedgerow.dashboards.api.counter import add_counter_routes
 from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
+from hedgerow.dashboards.api.organisation import add_organisation_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
@@ -126,6 +127,7 @@ def _api(context: PageContext) -> ScopedRouter:
     add_code_routes(api, context.codes)
     add_voucher_routes(api, context.vouchers)
     add_notice_routes(api, context.notices, control, context.editor)
+    add_organisation_routes(api, context.publishing)
     add_data_export_routes(api, context.data_export)
     add_away_routes(api, control)
     add_tunnel_routes(api, control, context.tunnel, context.editor)

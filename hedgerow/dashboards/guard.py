@@ -24,9 +24,10 @@ from hedgerow.policies.text.yaml_tree import MAX_BYTES
 SESSION_COOKIE = "hedgerow_session"
 
 BODY_LIMIT = 64 * 1024
-"""Maximum size of a request body in bytes, except for `DOCUMENT_PATH`."""
+"""Maximum size of a request body in bytes, except for `DOCUMENT_PATHS`."""
 
-DOCUMENT_PATH, DOCUMENT_LIMIT = "/api/v1/policy", MAX_BYTES
+DOCUMENT_PATHS = frozenset({"/api/v1/policy", "/api/v1/organisation/versions", "/organisation/edit"})
+DOCUMENT_LIMIT = MAX_BYTES
 """Path and maximum size in bytes of a whole policy."""
 
 CHECK_ZONE = "check.hedgerow.internal"
@@ -207,7 +208,7 @@ class GuardMiddleware:
             admission = Admission(COMMAND_LINE)
         else:
             admission = self._guard.admit(peer_address(scope), scope["method"], scope["path"], headers, self._may_sign_in)
-        limit = DOCUMENT_LIMIT if scope["path"] == DOCUMENT_PATH and admission.principal is not None else BODY_LIMIT
+        limit = DOCUMENT_LIMIT if scope["path"] in DOCUMENT_PATHS and admission.principal is not None else BODY_LIMIT
         if admission.status == 200 and not _has_small_body(headers, limit):
             return Admission(admission.principal, 413, "That is more than this form accepts.")
         return admission

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sqlalchemy import select
 
 from hedgerow.codec import decode, encode
-from hedgerow.journal.policy_history import PolicyVersion, PolicyVersions
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import site_groups, site_status
+from hedgerow.journal.tables import policy_versions, site_groups, site_status
+from hedgerow.policies.reading.levels import level_file
+from hedgerow.policies.reading.load import PolicyError, parse_policy
+from hedgerow.policies.text.addresses import site_name_mistake
 
 ORGANISATION = "@"
 """The name under which versions of the organisation's policy are kept; a group's name follows it for those of a group."""
 UP_S = 90.0
 """Seconds without a report after which a node counts as silent: it reports every 30 seconds."""
 _FORGOTTEN_AFTER_S = 30 * 86400.0
+_CHECKED_AS = Path("/nonexistent/policy.yaml")  # beside which there are no levels of this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,22 @@ class NodeRow:
     state: SiteState | None
 
 
+def level_name(group: str | None, site: str | None) -> str:
+    """Return the name under which the versions of a group's or a site's policy are kept, or of the organisation's without either.
+
+    Raises ValueError for a name that no group or site can have.
+
+    >>> level_name(None, None), level_name("north", None), level_name(None, "cafe-1")
+    ('@', '@north', 'cafe-1')
+    """
+    if group is not None and site is not None:
+        raise ValueError("name a group or a site")
+    for name in (group, site):
+        if name is not None and (mistake := site_name_mistake(name)):
+            raise ValueError(mistake)
+    return site if site is not None else ORGANISATION + (group or "")
+
+
 class OrganisationStore:
     """Every method waits for the disk: call it from a thread."""
 
@@ -67,6 +89,52 @@ class OrganisationStore:
         names = {"organisation": ORGANISATION} | ({"group": ORGANISATION + group} if group else {})
         newest = {level: self.of_level(name).newest(self._store.site) for level, name in names.items()}
         return {level: version for level, version in newest.items() if version is not None}
+
+    def publish(self, level: str, version: PolicyVersion) -> int:
+        """Put a version in force, whose `id` is ignored. Returns its id.
+
+        Raises PolicyError for mistakes, `VersionConflict`, and ValueError for names of sites that there can't be.
+        """
+        for site in version.sites:
+            if mistake := site_name_mistake(site):
+                raise ValueError(mistake)
+        if version.sites and not level.startswith(ORGANISATION):
+            raise ValueError("a site's own policy is in force there only")
+        if version.files.keys() == {MAIN_FILE}:  # versions with several files come from a site that had them in force
+            self._check(level, version.files[MAIN_FILE])
+        return self.of_level(level).add(version)
+
+    def _check(self, level: str, text: str) -> None:
+        """Read a level's text as sites will, below the organisation's policy that is in force everywhere. Raises PolicyError."""
+        place, texts = level_file(_CHECKED_AS, "organisation" if level == ORGANISATION else "group"), {}
+        if level != ORGANISATION and (base := self.of_level(ORGANISATION).newest("")) is not None:
+            texts[str(level_file(_CHECKED_AS, "organisation"))] = base.files[MAIN_FILE].encode()
+        try:
+            if level.startswith(ORGANISATION):
+                parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()})
+            else:
+                parse_policy(text.encode(), _CHECKED_AS, texts=texts)
+        except PolicyError as error:
+            raise PolicyError(tuple(replace(problem, source=Path(problem.source).name) for problem in error.problems)) from None
+
+    def history(self, level: str, limit: int = 50) -> tuple[PolicyVersion, ...]:
+        """Return the latest versions of a level that this role may see, the newest first."""
+        return tuple(seen for each in self.of_level(level).latest(limit) if (seen := self._as_seen(each)) is not None)
+
+    def find(self, number: int) -> tuple[str, PolicyVersion]:
+        """Return a version that this role may see by its id, after the level that it is of. Raises `NoSuchEntry`."""
+        level = self._store.scalar(select(policy_versions.c.site).where(policy_versions.c.id == number))
+        seen = self._as_seen(self.of_level(level).version(number)) if level is not None else None
+        if seen is None:
+            raise NoSuchEntry(f"there is no version {number}")
+        return level, seen
+
+    def _as_seen(self, version: PolicyVersion) -> PolicyVersion | None:
+        """Return a version as this role may see it: which other sites try one is not for a site."""
+        site = self._store.rights.site
+        if site is None or not version.sites:
+            return version
+        return replace(version, sites=(site,)) if site in version.sites else None
 
     def assign(self, site: str, group: str) -> None:
         """Put a site into a group, and into no other; into none for an empty name. Needs the store's owner."""

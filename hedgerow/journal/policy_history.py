@@ -5,6 +5,7 @@ A change holds its files before and after, so that it can be shown and undone. A
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from hedgerow.journal.tables import policy_changes, policy_versions
 
 MAX_CHANGES = 500
 """Changes that are kept, and versions. The oldest are deleted first."""
+
+MAIN_FILE = "hedgerow.yaml"
+"""The name in a version of the main file, whatever a node calls it."""
 
 _C, _V = policy_changes.c, policy_versions.c
 
@@ -99,6 +103,15 @@ class PolicyVersion:
     follows: int
     files: Mapping[str, str]
     sites: tuple[str, ...] = ()
+
+
+def lines_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the lines in which the files of two versions differ, as in `diff -u`."""
+    lines: list[str] = []
+    for name in sorted({*before, *after}):
+        old, new = (each.get(name, "").splitlines() for each in (before, after))
+        lines += difflib.unified_diff(old, new, name, name, lineterm="")
+    return tuple(lines)
 
 
 class VersionConflict(Exception):

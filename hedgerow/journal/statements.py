@@ -373,6 +373,12 @@ class StatementStore:
         hour = self._store.scalar(select(func.min(usage.c.hour)).where(self._store.own(usage), usage.c.account == FILTERING))
         return None if hour is None else int(hour) // 24
 
+    def today(self) -> int | None:
+        """Return the day on the clock of the store's server; None for a file, which has no clock of its own."""
+        if not self._store.dialect.is_partitioned:
+            return None
+        return int(self._store.scalar(select(func.extract("epoch", func.clock_timestamp())))) // _DAY_S
+
     def policies(self, day: int) -> list[str]:
         """Return the hashes of the policies that were in force on a day, in order."""
         at, own = rule_versions.c.at, self._store.own(rule_versions)

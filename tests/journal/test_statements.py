@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -162,6 +163,11 @@ def test_a_chain_in_the_store(journal: Store) -> None:
         add(journal, 2, digest_of(first.text))
     assert kept.last() == second
     assert verify_chain((each.line for each in kept.chain()), [PUBLIC]).problems == ()
+
+
+def test_the_day_of_the_store(journal: Store) -> None:
+    before = time.time() // 86400
+    assert StatementStore(journal).today() in ({before, time.time() // 86400} if journal.dialect.is_partitioned else {None})
 
 
 def test_minutes_of_the_filter(journal: Store) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import getpass
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +17,10 @@ from rich.table import Table
 
 from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail, print_json, print_result, print_table, state_directory
 from hedgerow.app.commands.store import owned_store
-from hedgerow.app.control.shared_policy import MAIN_FILE
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.organisation import ORGANISATION, UP_S, OrganisationStore
-from hedgerow.journal.policy_history import PolicyVersion, VersionConflict
-from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.journal.organisation import UP_S, OrganisationStore, level_name
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict, lines_between
+from hedgerow.policies.reading.load import PolicyError
 from hedgerow.policies.text.addresses import site_name_mistake
 
 app = typer.Typer(help="Manage the policies above many sites in one store. Needs the role that owns the store.", no_args_is_help=True)
@@ -40,12 +38,10 @@ def _opened(url: str | None, state: Path | None) -> Iterator[OrganisationStore]:
 
 def _level(group: str | None, site: str | None) -> str:
     """Return the name under which the versions of a level are kept. Ends the command for a name that is none."""
-    if group is not None and site is not None:
-        fail("Name a group or a site.")
-    for name in (group, site):
-        if name is not None and (mistake := site_name_mistake(name)):
-            fail(f"{mistake}.")
-    return site if site is not None else ORGANISATION + (group or "")
+    try:
+        return level_name(group, site)
+    except ValueError as error:
+        fail(f"{str(error)[0].upper()}{str(error)[1:]}.")
 
 
 @app.command()
@@ -65,39 +61,37 @@ def publish(
     """Put a policy in force at all sites, a group, one site, or some sites first; with --version, an earlier one again."""
     if (file is None) == (version is None):
         fail("Name a FILE, or an earlier version with --version.")
-    if site is not None and only:
-        fail("A site's own policy is in force there only: leave --only out.")
     level = _level(group, site)
     with _opened(url, state) as organisation:
         versions = organisation.of_level(level)
         try:
-            files = dict(versions.version(version).files) if version is not None else {MAIN_FILE: _checked(file)}
+            files = dict(versions.version(version).files) if version is not None else {MAIN_FILE: _text(file)}
             newest = versions.newest()
             summary = note or (f"version {version} again" if version is not None else "")
             made = PolicyVersion(
                 0, time.time(), getpass.getuser(), summary, socket.gethostname(), newest.id if newest else 0, files, tuple(only or ())
             )
-            number = versions.add(made)
+            number = organisation.publish(level, made)
         except NoSuchEntry as error:
             fail(f"{error}.")
+        except ValueError as error:
+            fail(f"Nothing was published: {error}.")
+        except PolicyError as error:
+            problems = "\n".join(str(replace(problem, source=str(file or problem.source))) for problem in error.problems)
+            fail(f"{file or f'Version {version}'} has mistakes, and nothing was published:\n{problems}", 1)
         except VersionConflict:
             fail("Somebody else has just published a version. Look at it and try again.", 1)
     where = f"at {', '.join(only)} only" if only else f"at {site}" if site else f"for the group {group}" if group else "at all sites"
     print_result(as_json, {"version": number, "only": only or []}, f"Version {number} is published {where}.")
 
 
-def _checked(file: Path | None) -> str:
-    """Return the text of a policy file. Ends the command if it has mistakes."""
+def _text(file: Path | None) -> str:
+    """Return the text of a policy file. Ends the command if it can't be read."""
     assert file is not None
     try:
-        policy = load_policy(file.absolute())
-        if policy.files:
-            fail(f"{file} includes other files, and a level is one file.")
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         fail(f"Can't read {file}: {error}.")
-    except PolicyError as error:
-        fail(f"{file} has mistakes, and nothing was published:\n{error}", 1)
 
 
 @app.command()
@@ -141,10 +135,7 @@ def diff(
         except NoSuchEntry as error:
             fail(f"{error}.")
     assert after is not None  # there is one before
-    lines: list[str] = []
-    for name in sorted({*before.files, *after.files}):
-        old, new = (each.files.get(name, "").splitlines() for each in (before, after))
-        lines += difflib.unified_diff(old, new, f"{before.id}/{name}", f"{after.id}/{name}", lineterm="")
+    lines = lines_between(before.files, after.files)
     print_result(as_json, {"first": before.id, "second": after.id, "lines": lines}, *(lines or ["They are the same."]))
 
 

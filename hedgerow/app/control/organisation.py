@@ -18,7 +18,6 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow import __version__
-from hedgerow.app.control.shared_policy import MAIN_FILE
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
@@ -26,7 +25,7 @@ from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import readiness_problems
 from hedgerow.journal.organisation import OrganisationStore, SiteState
-from hedgerow.journal.policy_history import PolicyVersion
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.levels import LEVELS, level_file

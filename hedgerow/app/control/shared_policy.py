@@ -23,14 +23,12 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor, Texts
-from hedgerow.journal.policy_history import PolicyVersion, PolicyVersions, VersionConflict
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.store import cause_of
 from hedgerow.policies.reading.load import PolicyError
 
 log = logging.getLogger("hedgerow.policy")
 
-MAIN_FILE = "hedgerow.yaml"
-"""The name in a version of the main file, whatever a node calls it."""
 FILE_NAME = "policy-version"
 RETRY_S = 60.0
 """Seconds until a version that this node can't use is tried again: what it needs may have come meanwhile."""

@@ -129,8 +129,11 @@ class StatementKeeper:
         return any(device.is_seat for device in self._policy().devices.values())
 
     def _write_statements(self, now: float) -> None:
-        """Write a statement for each day that is over. Raises DatabaseError, OSError and ValueError."""
+        """Write a statement for each day that is over here and at the store. Raises DatabaseError, OSError and ValueError."""
         today, last = int(now // _DAY_S), self._statements.last()
+        if (reached := self._statements.today()) is not None and reached < today:
+            log.warning("This machine's clock is ahead of that of the store: statements wait until it has reached the day")
+            today = reached
         day = self._statements.first_day() if last is None else (date.fromisoformat(last.day) - _EPOCH).days + 1
         if day is None:
             return

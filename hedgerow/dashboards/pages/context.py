@@ -31,6 +31,7 @@ from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
+from hedgerow.dashboards.organisation import Publishing
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
@@ -114,6 +115,10 @@ class PageContext:
     @property
     def counter(self) -> CounterStore:
         return CounterStore(self.reader.store)
+
+    @property
+    def publishing(self) -> Publishing:
+        return Publishing(self.reader.store, self.clock)
 
     @property
     def rule_versions(self) -> RuleVersions:

@@ -181,12 +181,16 @@ class _Tag:
 
 @dataclass(slots=True)
 class _Field:
-    """A field of a form. A message about it belongs to the character `after`. `folded` are the tags that have to open to show it."""
+    """A field of a form. A message about it belongs to the character `after`. `folded` are the tags that have to open to show it.
+
+    `text_end` is where the text of a `textarea` ends.
+    """
 
     tag: _Tag
     after: int
     folded: tuple[_Tag, ...]
     options: list[tuple[_Tag, str]] = field(default_factory=list)
+    text_end: int = 0
 
     @property
     def name(self) -> str:
@@ -207,6 +211,9 @@ class _Field:
         more = dict(marks)
         if self.kind in ("checkbox", "radio"):
             more |= {"checked": None} if (self.tag.attributes.get("value") or "on") in values else {}
+        elif self.kind == "textarea":
+            text = _Edit(self.tag.end, self.text_end, "\n" + escape(values[0] if values else ""))  # browsers skip the first line break
+            return [self.tag.written(more, without={"autofocus"}), text]
         elif self.kind not in ("password", "select"):
             more["value"] = values[0] if values else ""
         edits = [self.tag.written(more, without={"autofocus", "checked"})]
@@ -279,7 +286,7 @@ class _Forms(HTMLParser):
                 self._grouped = []
             case "option" if self._select is not None:
                 self._option = (found, [])
-            case "input" | "select" | "button":
+            case "input" | "select" | "button" | "textarea":
                 self._add(found)
 
     def _add(self, tag: _Tag) -> None:
@@ -310,6 +317,9 @@ class _Forms(HTMLParser):
             case "select" if self._select is not None:
                 self._select.after = self._at() + len("</select>")
                 self._select = None
+            case "textarea" if self._labelled:
+                each = self._labelled[-1]
+                each.text_end, each.after = self._at(), self._at() + len("</textarea>")
             case "label":
                 for each in self._labelled:
                     each.after = self._at()

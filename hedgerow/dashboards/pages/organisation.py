@@ -1,18 +1,24 @@
-"""The sites of a store: up or down, versions of the policy, age of the lists, seats in use and problems."""
+"""The sites of a store: up or down, versions of the policy, age of the lists, seats in use and problems; and the policies above them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Form, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.pages.context import PageGroup
-from hedgerow.dashboards.routes import READ, get
-from hedgerow.dashboards.words.languages import message
-from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, OrganisationStore
-from hedgerow.journal.policy_history import PolicyVersion
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.organisation import SITE_NAMES, PolicyDraft
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.routes import MANAGE, READ, get, post
+from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, level_name
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, lines_between
+from hedgerow.policies.text.yaml_tree import MAX_BYTES
+
+type FormText = Annotated[str, Form(max_length=600)]
+type VersionId = Annotated[int, Path(ge=1, le=2**62)]
 
 _SHOWN_VERSIONS = 10
 # The sentences that machines report, those of `deferred_app.readiness_problems` among them.
@@ -26,7 +32,7 @@ PROBLEMS = (
 
 
 class OrganisationPages(PageGroup):
-    """`/organisation`. A role of one site sees that site only."""
+    """`/organisation` and its forms. A role of one site sees that site only."""
 
     @get("/organisation", READ)
     async def organisation(self, request: Request) -> Response:
@@ -34,25 +40,80 @@ class OrganisationPages(PageGroup):
         now = self._context.clock()
         ordered = sorted(nodes, key=lambda each: (not _is_troubled(each, now), each.site, each.node))
         troubled = sum(_is_troubled(each, now) for each in nodes)
-        return self._page(request, "organisation.html", nodes=ordered, troubled=troubled, versions=versions, up_since=now - UP_S)
+        return self._page(
+            request, "organisation.html", nodes=ordered, troubled=troubled, versions=versions, up_since=now - UP_S,
+            is_office=self._context.publishing.is_office,
+        )  # fmt: skip
 
     def _read(self) -> tuple[tuple[NodeRow, ...], dict[str, tuple[PolicyVersion, ...]]]:
         """Return the nodes, and the latest versions by level: of the organisation under an empty name, and of its groups."""
-        store = self._context.reader.store
-        organisation = OrganisationStore(store)
+        publishing = self._context.publishing
+        organisation = publishing.organisation
         names = sorted({"", *organisation.groups().values()})
-        found = {name: organisation.of_level(ORGANISATION + name).latest(_SHOWN_VERSIONS) for name in names}
-        if (site := store.rights.site) is not None:  # which other sites try a version is not for one of them
-            found = {
-                name: tuple(_as_seen_at(site, each) for each in some if not each.sites or site in each.sites)
-                for name, some in found.items()
-            }
-        return organisation.nodes(), {name: some for name, some in found.items() if some}
+        found = {name: organisation.history(ORGANISATION + name, _SHOWN_VERSIONS) for name in names}
+        return organisation.nodes(), {name: some for name, some in found.items() if some or publishing.is_office}
+
+    @post("/organisation/sites", MANAGE)
+    async def assign(self, site: FormText, group: FormText = "") -> Response:
+        await run_in_threadpool(self._context.publishing.assign, site.strip(), group.strip())
+        return redirect_to("/organisation")
+
+    @get("/organisation/edit", MANAGE)
+    async def edit(self, request: Request, group: Annotated[str, Query(max_length=31)] = "") -> Response:
+        organisation = self._context.publishing.organisation
+        newest = await run_in_threadpool(organisation.of_level(_level(group)).newest)
+        sites = sorted({each.site for each in await run_in_threadpool(organisation.nodes)})
+        text = newest.files.get(MAIN_FILE, "") if newest is not None else ""
+        follows = newest.id if newest is not None else 0
+        heading = _heading(request, ORGANISATION + group)
+        return self._page(request, "organisation_edit.html", heading=heading, group=group, text=text, follows=follows, sites=sites)
+
+    @post("/organisation/edit", MANAGE)
+    async def publish(
+        self, request: Request, policy: Annotated[str, Form(max_length=MAX_BYTES)], follows: Annotated[int, Form(ge=0, le=2**62)] = 0,
+        group: FormText = "", only: FormText = "", note: FormText = "",
+    ) -> Response:  # fmt: skip
+        draft = PolicyDraft(policy.replace("\r\n", "\n"), None, _sites(only), note[:200], follows)
+        version = await run_in_threadpool(self._context.publishing.publish, _level(group), draft, principal_of(request))
+        return redirect_to(f"/organisation/versions/{version.id}")
+
+    @get("/organisation/versions/{number}", READ)
+    async def version(self, request: Request, number: VersionId) -> Response:
+        publishing = self._context.publishing
+        level, version = await run_in_threadpool(publishing.organisation.find, number)
+        lines = lines_between(await run_in_threadpool(publishing.before, version), version.files)
+        return self._page(
+            request, "organisation_version.html", heading=_heading(request, level), version=version, lines=lines[2:],
+            is_office=publishing.is_office, is_level=level.startswith(ORGANISATION),
+        )  # fmt: skip
+
+    @post("/organisation/versions/{number}", MANAGE)
+    async def publish_again(self, request: Request, number: VersionId, only: FormText = "") -> Response:
+        """Put an earlier version in force, or one that some sites have tried."""
+        publishing = self._context.publishing
+        level, _version = await run_in_threadpool(publishing.organisation.find, number)
+        version = await run_in_threadpool(publishing.publish, level, PolicyDraft(None, number, _sites(only)), principal_of(request))
+        return redirect_to(f"/organisation/versions/{version.id}")
+
+
+def _sites(typed: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(typed.replace(",", " ").split()))
+
+
+def _level(group: str) -> str:
+    try:
+        return level_name(group or None, None)
+    except ValueError:
+        raise InvalidInput(SITE_NAMES) from None
+
+
+def _heading(request: Request, level: str) -> str:
+    gettext = language_of(request).gettext
+    if not level.startswith(ORGANISATION):
+        return gettext(message("Policy of the site %(name)s"), name=level)
+    group = level.removeprefix(ORGANISATION)
+    return gettext(message("Policy of the group %(name)s"), name=group) if group else gettext(message("Policy of the organisation"))
 
 
 def _is_troubled(node: NodeRow, now: float) -> bool:
     return node.state is None or bool(node.state.problems) or now - node.at > UP_S
-
-
-def _as_seen_at(site: str, version: PolicyVersion) -> PolicyVersion:
-    return replace(version, sites=(site,)) if version.sites else version

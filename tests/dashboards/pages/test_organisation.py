@@ -1,10 +1,27 @@
-"""The page of all sites."""
+"""The pages and the API of all sites: what they report, and policies published by the office and by the manager of one site."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
 import httpx
-from web_server import TOKEN, Web
+import pytest
+from postgres_server import running_server
+from web_server import NOW, TOKEN, Web, running_web
 from web_server.household import fill
+
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.organisation import OrganisationStore, SiteState
+from hedgerow.journal.postgresql_rights import grant_site, make_role
+from hedgerow.journal.store import Store, StoreAddress
+
+BASE = "locked: [profiles.child-8-12.block]\nprofiles:\n  child-8-12: {block: [+roblox]}\n"
+NEXT = BASE.replace("+roblox", "+roblox, +tiktok")
+STATE = SiteState("0.2.0", "0123", {}, 5, {}, 0, 0, ())
 
 
 def test_sites_in_need_of_attention_come_first(web: Web) -> None:
@@ -13,3 +30,129 @@ def test_sites_in_need_of_attention_come_first(web: Web) -> None:
     assert answer.status_code == 200
     for words in ("2 machines report.", "2 need attention.", "some workers are not running", "7 / 20", "never seen", "only at: cafe-1"):
         assert words in answer.text
+    with caller(web.url) as script:
+        refused = script.post("/api/v1/organisation/versions", json={"policy": BASE})
+    assert (refused.status_code, "this machine keeps its own" in refused.json()["detail"]) == (422, True)
+
+
+def caller(url: str, token: str = TOKEN) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token}", "origin": url}
+    return httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30)
+
+
+class Chain(NamedTuple):
+    """Clients of the pages of an office and of a site, the office's URL, and the store as the site sees it."""
+
+    office: httpx.Client
+    site: httpx.Client
+    url: str
+    store: Store
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """An office and the site `cafe-1`, whose role manages it, in one store."""
+    with running_server() as server, ExitStack() as running:
+        database = server.database()
+        with closing(open_journal(server.address(database))) as owner:
+            server.execute("ALTER ROLE hedgerow CREATEROLE")
+            with owner.begin() as connection:
+                make_role(connection, "cafe", "a password")
+                grant_site(connection, "cafe", "cafe-1", may_manage=True)
+
+        def served(role: str, site: str | None) -> Web:
+            folder: Path = tmp_path_factory.mktemp(role)
+            store = StoreAddress(server.address(database, role).url, None, site)
+            return running.enter_context(running_web(folder, store=store))
+
+        office, site = served("hedgerow", None), served("cafe", "cafe-1")
+        for web in (office, site):
+            OrganisationStore(web.engine).report("node", NOW, STATE)
+        yield Chain(running.enter_context(caller(office.url)), running.enter_context(caller(site.url)), office.url, site.engine)
+
+
+def test_an_office_publishes_by_api(chain: Chain) -> None:
+    office, site, _url, store = chain
+    made = office.post("/api/v1/organisation/versions", json={"policy": BASE, "note": "the first"}).json()
+    assert (made["note"], made["only"], made["actor"]) == ("the first", [], "the command line")
+    tried = office.post("/api/v1/organisation/versions", json={"policy": NEXT, "only": ["cafe-7"]}).json()
+    assert [each["id"] for each in office.get("/api/v1/organisation/versions").json()] == [tried["id"], made["id"]]
+    found = office.get(f"/api/v1/organisation/versions/{tried['id']}").json()
+    assert (found["level"], found["files"]) == ("@", {"hedgerow.yaml": NEXT})
+    assert "+  child-8-12: {block: [+roblox, +tiktok]}" in found["diff"]
+    same = office.get(f"/api/v1/organisation/versions/{made['id']}", params={"against": made["id"]}).json()
+    assert same["diff"] == []
+
+    # Which other sites try a version is not for a site to see, nor the version.
+    assert [each["id"] for each in site.get("/api/v1/organisation/versions").json()] == [made["id"]]
+    assert site.get(f"/api/v1/organisation/versions/{tried['id']}").status_code == 404
+    assert [each["site"] for each in site.get("/api/v1/organisation/sites").json()] == ["cafe-1"]
+    assert {each["site"] for each in office.get("/api/v1/organisation/sites").json()} == {"home", "cafe-1"}
+
+    again = office.post("/api/v1/organisation/versions", json={"version": made["id"]}).json()
+    assert again["note"] == f"version {made['id']} again"
+    assert OrganisationStore(store).levels()["organisation"].id == again["id"]
+
+
+def test_what_can_not_be_published(chain: Chain) -> None:
+    office, site = chain.office, chain.site
+    newest = office.post("/api/v1/organisation/versions", json={"policy": BASE}).json()["id"]
+
+    def check(body: dict[str, object], words: str, by: httpx.Client = office, status: int = 422) -> None:
+        answer = by.post("/api/v1/organisation/versions", json=body)
+        assert answer.status_code == status, answer.text
+        assert words in answer.json()["detail"]
+
+    check({"policy": "profiles:\n  child: {block: [+roblox]}\n"}, "line 2: ")
+    check({"policy": "locked: [peopel]\n"}, "a policy has no key 'peopel'")
+    check({"policy": BASE.partition("\n")[2], "group": "north"}, "locked by the organisation")
+    check({"policy": NEXT, "follows": newest - 1}, "Somebody else has just published")
+    check({"policy": NEXT, "only": ["Café 1"]}, "lower-case letters")
+    check({"policy": NEXT, "group": "North!"}, "lower-case letters")
+    check({"policy": NEXT, "version": newest}, "or the `version`")
+    check({"version": newest + 1000}, "there is no version", status=404)
+    check({"policy": NEXT, "site": "cafe-1", "only": ["cafe-1"]}, "in force there only")
+    check({"policy": NEXT}, "belongs to the site cafe-1", site)
+    check({"policy": NEXT, "group": "north"}, "belongs to the site cafe-1", site)
+    check({"policy": NEXT, "site": "cafe-2"}, "belongs to the site cafe-1", site)
+    refused = site.put("/api/v1/organisation/sites/cafe-1", json={"group": "south"})
+    assert (refused.status_code, "office" in refused.json()["detail"]) == (422, True)
+    token = office.post("/api/v1/tokens", json={"name": "ci", "scopes": ["manage"]}).json()["token"]
+    with caller(chain.url, token) as ci:
+        check({"policy": "code_of_conduct: /etc/passwd\n"}, "Only an admin may name files", ci)
+        assert ci.post("/api/v1/organisation/versions", json={"policy": NEXT}).status_code == 201
+    assert site.post("/api/v1/organisation/versions", json={"policy": "people: {}\n", "site": "cafe-1"}).status_code == 201
+
+
+def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
+    office, site, _url, store = chain
+    assert office.post("/organisation/sites", data={"site": "cafe-1", "group": "north"}).status_code == 303
+    page = office.get("/organisation")
+    assert "Policy of the group north" in page.text
+    assert "No version has been published yet." in page.text
+    form = office.get("/organisation/edit", params={"group": "north"}).text
+    follows = re.search(r'name="follows" value="(\d+)"', form)
+    assert follows is not None
+    sent = {"group": "north", "follows": follows[1], "policy": "people: [<b>]\r\n", "only": "", "note": "for the north"}
+    refused = office.post("/organisation/edit", data=sent, headers={"referer": f"{office.base_url}organisation/edit?group=north"})
+    assert refused.status_code == 422
+    assert "people: [&lt;b&gt;]" in refused.text
+    assert "The policy would be invalid: line 1" in refused.text
+    done = office.post("/organisation/edit", data=sent | {"policy": "network:\r\n  timezone: Europe/Lisbon\r\n"})
+    place = done.headers["location"]
+    shown = office.get(place).text
+    assert "<ins>+  timezone: Europe/Lisbon</ins>" in shown
+    assert "for the north" in shown
+    assert OrganisationStore(store).levels()["group"].files["hedgerow.yaml"] == "network:\n  timezone: Europe/Lisbon\n"
+    office.post("/organisation/edit", data=sent | {"policy": "network: {}", "follows": place.rpartition("/")[2], "only": "cafe-1 cafe-2"})
+    again = office.post(place, data={"only": ""})
+    assert again.headers["location"] != place
+    assert OrganisationStore(store).levels()["group"].id == int(again.headers["location"].rpartition("/")[2])
+
+    # The manager of a site sees what is in force there, and no form.
+    seen = site.get("/organisation").text
+    assert "Policy of the group north" in seen
+    assert "/organisation/edit" not in seen
+    assert 'action="/organisation' not in site.get(again.headers["location"]).text
+    assert site.post("/organisation/sites", data={"site": "cafe-1", "group": "south"}).status_code == 422
+    assert site.post("/organisation/edit", data=sent | {"policy": "network: {}"}).status_code == 422

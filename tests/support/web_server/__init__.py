@@ -51,14 +51,14 @@ from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.database import open_journal
+from hedgerow.journal.database import Place, open_journal
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.remembered_sites import RememberedSiteStore
-from hedgerow.journal.store import Store
+from hedgerow.journal.store import Store, StoreAddress
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
@@ -423,14 +423,15 @@ class Web:
 
 @contextlib.contextmanager
 def running_web(
-    state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW, warm: bool = False
-) -> Iterator[Web]:
+    state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW,
+    warm: bool = False, store: StoreAddress | None = None,
+) -> Iterator[Web]:  # fmt: skip
     """Serve on every IPv4 loopback address, so that a test can act as any device in 127.0.0.0/8.
 
-    The policy file is `hedgerow.yaml` in `state` and may be missing.
+    The policy file is `hedgerow.yaml` in `state` and may be missing. The journal is in `state` too, unless there is a `store`.
     """
-    journal = state / "journal.sqlite"
-    if not journal.exists():
+    journal: Place = store or state / "journal.sqlite"
+    if isinstance(journal, Path) and not journal.exists():
         journal.write_bytes(_empty_journal())
     engine = open_journal(journal)
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"

@@ -9,7 +9,7 @@ from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
-from hedgerow.journal.policy_history import PolicyVersion
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.journal.statements import StatementStore
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -47,6 +47,8 @@ lists:
   - {category: adult, url: "https://lists.example/adult.txt"}
 """
 
+BASE = "# For all sites.\nnetwork: {timezone: Europe/Lisbon}\n"
+
 PAGES = (
     *(
         "/",
@@ -55,6 +57,8 @@ PAGES = (
         "/counter/staff",
         "/counter/statements",
         "/organisation",
+        "/organisation/edit",
+        "/organisation/versions/1",
         "/people",
         "/people/mia",
         "/devices",
@@ -114,7 +118,9 @@ def fill(web: Web) -> None:
     web.recorder.flush()
     stated = statement_of(1, "2026-05-27")
     StatementStore(web.engine).add(stated, KEY.sign(stated.text))
-    OrganisationStore(web.engine).of_level(ORGANISATION).add(PolicyVersion(0, NOW, "Ana", "Spring", "office", 0, {}, ("cafe-1",)))
+    OrganisationStore(web.engine).of_level(ORGANISATION).add(
+        PolicyVersion(0, NOW, "Ana", "Spring", "office", 0, {MAIN_FILE: BASE}, ("cafe-1",))
+    )
     problems = ("some workers are not running",)
     OrganisationStore(web.engine).report("node", NOW - 20, SiteState("0", "", {"group": 3}, 9, {"adult": "starter"}, 20, 7, problems))
     OrganisationStore(web.engine).assign("cafe-9", "north")
