@@ -73,6 +73,19 @@ def level_name(group: str | None, site: str | None) -> str:
     return site if site is not None else ORGANISATION + (group or "")
 
 
+def check_level(level: str, text: str, base: str | None) -> None:
+    """Read a level's text as sites will, below the organisation's policy `base` if there is one. Raises PolicyError."""
+    place = level_file(_CHECKED_AS, "organisation" if level == ORGANISATION else "group")
+    texts = {str(level_file(_CHECKED_AS, "organisation")): base.encode()} if base is not None else {}
+    try:
+        if level.startswith(ORGANISATION):
+            parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()})
+        else:
+            parse_policy(text.encode(), _CHECKED_AS, texts=texts)
+    except PolicyError as error:
+        raise PolicyError(tuple(replace(problem, source=Path(problem.source).name) for problem in error.problems)) from None
+
+
 class OrganisationStore:
     """Every method waits for the disk: call it from a thread."""
 
@@ -101,21 +114,9 @@ class OrganisationStore:
         if version.sites and not level.startswith(ORGANISATION):
             raise ValueError("a site's own policy is in force there only")
         if version.files.keys() == {MAIN_FILE}:  # versions with several files come from a site that had them in force
-            self._check(level, version.files[MAIN_FILE])
+            base = self.of_level(ORGANISATION).newest("") if level != ORGANISATION else None
+            check_level(level, version.files[MAIN_FILE], base.files[MAIN_FILE] if base is not None else None)
         return self.of_level(level).add(version)
-
-    def _check(self, level: str, text: str) -> None:
-        """Read a level's text as sites will, below the organisation's policy that is in force everywhere. Raises PolicyError."""
-        place, texts = level_file(_CHECKED_AS, "organisation" if level == ORGANISATION else "group"), {}
-        if level != ORGANISATION and (base := self.of_level(ORGANISATION).newest("")) is not None:
-            texts[str(level_file(_CHECKED_AS, "organisation"))] = base.files[MAIN_FILE].encode()
-        try:
-            if level.startswith(ORGANISATION):
-                parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()})
-            else:
-                parse_policy(text.encode(), _CHECKED_AS, texts=texts)
-        except PolicyError as error:
-            raise PolicyError(tuple(replace(problem, source=Path(problem.source).name) for problem in error.problems)) from None
 
     def history(self, level: str, limit: int = 50) -> tuple[PolicyVersion, ...]:
         """Return the latest versions of a level that this role may see, the newest first."""

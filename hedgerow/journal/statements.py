@@ -148,8 +148,9 @@ class StatementKey:
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
-        self._seed = private.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
-        self.fingerprint = fingerprint(private.public_key())
+        self._seed = private.private_bytes_raw()
+        self.public = private.public_key()
+        self.fingerprint = fingerprint(self.public)
 
     @staticmethod
     def parse(pem: bytes) -> StatementKey:
@@ -171,7 +172,7 @@ class StatementKey:
     @property
     def public_pem(self) -> str:
         form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        return self._private.public_key().public_bytes(*form).decode()
+        return self.public.public_bytes(*form).decode()
 
     def sign(self, text: str) -> str:
         return base64.b64encode(self._private.sign(text.encode())).decode()
@@ -183,8 +184,7 @@ class StatementKey:
 
 
 def fingerprint(public: Ed25519PublicKey) -> str:
-    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.sha256(raw).hexdigest()[:32]
+    return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:32]
 
 
 def public_key(pem: bytes) -> Ed25519PublicKey:

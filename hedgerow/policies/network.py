@@ -235,6 +235,15 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleSource:
+    """A signed bundle of the policies above this site: its URL, its key (Ed25519, base64), and the site's group."""
+
+    url: str
+    key: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """Settings of the whole network. Clients outside `lan` are refused. `upstream` empty: the system's resolvers.
 
@@ -266,6 +275,7 @@ class NetworkSettings:
     site: str = DEFAULT_SITE  # name of this network in the store, which others may share
     tunnel: TunnelSettings | None = None
     ddns: DynamicName | None = None
+    bundle: BundleSource | None = None
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""

@@ -13,6 +13,8 @@ from web_server.household import PAGES
 from hedgerow.dashboards.control import DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 
 PASSWORD = "four words and more"
@@ -197,6 +199,8 @@ def fill_with_evil(web):
     web.recorder.flush()
     web.ledger.give(Grant(EVIL, EVIL, EVIL, NOW, None, device, EVIL, EVIL))
     web.ledger.pause(EVIL, person=EVIL)
+    published = PolicyVersion(0, NOW, EVIL, EVIL, EVIL, 0, {MAIN_FILE: EVIL}, (EVIL,))
+    OrganisationStore(web.engine).of_level(ORGANISATION).add(published)
     web.change_status(
         policy=EVIL, journal_problem=EVIL, lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),), workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),)
     )

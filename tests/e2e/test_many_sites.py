@@ -12,6 +12,7 @@ from postgres_server import PostgresServer, running_server
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
+from static_server import serving
 
 TABLET, BLOCKED = "127.0.0.2", ["0.0.0.0"]
 SITE = "people:\n  mia: {age: 9, devices: [tablet]}\ndevices:\n  tablet: {ip: 127.0.0.2}\n"
@@ -104,3 +105,24 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         page = curl("http://localhost/organisation", options=local).body.decode()
         assert "cafe-1" in page
         assert "cafe-2" not in page
+
+
+def test_a_site_without_the_store_follows_a_signed_bundle(whole_internet: SmallInternet, tmp_path: Path) -> None:
+    base, served = tmp_path / "base.yaml", tmp_path / "served"
+
+    def publish(text: str) -> str:
+        base.write_text(text)
+        words = ("organisation", "bundle", str(served), "--base", str(base), "--key", str(tmp_path / "key.pem"), "--json")
+        return str(json.loads(hedgerow_command(*words).stdout)["key"])
+
+    key = publish(BASE)
+    with serving(served) as url:
+        network = network_section(whole_internet) + f'  bundle: {{url: "{url}/bundle.json", key: "{key}"}}\n'
+        with running_hedgerow(network + SITE) as node:
+            wait_until(lambda: is_blocked(node, "secret.example"), 30, "the organisation's rule")
+            assert "from the organisation's policy" in explained(node, "secret.example")
+            bundle = json.loads((served / "bundle.json").read_text())
+            (served / "bundle.json").write_text(json.dumps(bundle | {"signature": ""}))
+            node.edit_policy(node.policy_path.read_text().replace("/bundle.json", "/bundle.json?again"))  # it looks at once
+            wait_until(lambda: "its signature is broken" in node.stderr, 60, "the broken signature")
+            assert is_blocked(node, "secret.example")

@@ -15,10 +15,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from hedgerow.app.bundles import BundleError, key_text, version_of, write_bundle
 from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail, print_json, print_result, print_table, state_directory
 from hedgerow.app.commands.store import owned_store
+from hedgerow.app.control.statements import site_key
+from hedgerow.app.files import error_text
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.organisation import UP_S, OrganisationStore, level_name
+from hedgerow.journal.organisation import ORGANISATION, UP_S, OrganisationStore, check_level, level_name
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict, lines_between
 from hedgerow.policies.reading.load import PolicyError
 from hedgerow.policies.text.addresses import site_name_mistake
@@ -137,6 +140,64 @@ def diff(
     assert after is not None  # there is one before
     lines = lines_between(before.files, after.files)
     print_result(as_json, {"first": before.id, "second": after.id, "lines": lines}, *(lines or ["They are the same."]))
+
+
+@app.command()
+def bundle(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it: a folder that a web server serves.")],
+    base: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The organisation's policy (default: those in force in the store).")
+    ] = None,
+    group: Annotated[list[str] | None, typer.Option("--group", metavar="NAME=FILE", help="The policy of a group; may be repeated.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The private key (default: one in the state directory), made if it is missing.")
+    ] = None,
+    days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long sites may take it over.")] = 30,
+    url: StoreOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a signed bundle of the policies in force, for sites that can't reach the store."""
+    texts = _texts_of_files(base, group or []) if base is not None or group else _texts_of_store(url, state)
+    try:
+        signer = site_key(key.absolute() if key is not None else state_directory(state) / "bundle" / "key.pem")
+        made = write_bundle(folder, texts, signer, time.time(), days)
+    except (OSError, ValueError) as error:
+        fail(f"The bundle can't be written: {error_text(error)}.", 1)
+    except BundleError as error:
+        fail(f"{folder} has a bundle already, which stays: {error}.", 1)
+    facts = {"number": made.number, "levels": sorted(texts), "key": key_text(signer.public), "expires_at": made.expires_at}
+    names = ", ".join("the organisation" if level == ORGANISATION else level.removeprefix(ORGANISATION) for level in sorted(texts))
+    print_result(as_json, facts, f"The bundle in {folder} holds the policies of {names}. Its key is: {key_text(signer.public)}")
+
+
+def _texts_of_files(base: Path | None, groups: list[str]) -> dict[str, tuple[int, str]]:
+    """Return the levels in files, with their texts checked. Ends the command for mistakes."""
+    pairs = [(ORGANISATION, base)] if base is not None else []
+    for each in groups:
+        name, is_given, file = each.partition("=")
+        if not is_given or site_name_mistake(name):
+            fail(f"'{each}' is not a group with its file, such as north=north.yaml.")
+        pairs.append((ORGANISATION + name, Path(file)))
+    texts = {level: _text(file) for level, file in pairs}
+    for level, path in pairs:
+        try:
+            check_level(level, texts[level], texts.get(ORGANISATION))
+        except PolicyError as error:
+            problems = "\n".join(str(replace(problem, source=str(path))) for problem in error.problems)
+            fail(f"{path} has mistakes, and nothing was written:\n{problems}", 1)
+    return {level: (version_of(text), text) for level, text in texts.items()}
+
+
+def _texts_of_store(url: str | None, state: Path | None) -> dict[str, tuple[int, str]]:
+    """Return the levels that are in force everywhere. Ends the command if there are none."""
+    with _opened(url, state) as organisation:
+        levels = [ORGANISATION, *(ORGANISATION + name for name in sorted(set(organisation.groups().values())))]
+        newest = {level: organisation.of_level(level).newest("") for level in levels}
+    texts = {level: (each.id, each.files[MAIN_FILE]) for level, each in newest.items() if each is not None}
+    if not texts:
+        fail("No policy of the organisation has been published yet: name a file with --base, or publish one.")
+    return texts
 
 
 @app.command()

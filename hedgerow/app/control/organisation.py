@@ -1,4 +1,4 @@
-"""The levels above a site, as a store distributes them: their files are kept in step, and the site's state is reported.
+"""The levels above a site, as a store or a signed bundle distributes them: their files are kept in step, and a store gets reports.
 
 What was taken over last is also in the state directory: the files are put back if somebody changes them, also while the store is away. A
 version under which this site's own file has a mistake is not taken over, so that what is in force stays.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -18,18 +19,21 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow import __version__
+from hedgerow.app.bundles import MAX_BUNDLE, OBJECTS, BundleError, check_age, check_text, open_bundle, public_key
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import readiness_problems
-from hedgerow.journal.organisation import OrganisationStore, SiteState
-from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
+from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
+from hedgerow.journal.policy_history import MAIN_FILE
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.policies.model import Policy
+from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.levels import LEVELS, level_file
 from hedgerow.policies.reading.load import PolicyError, parse_policy
+from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
 log = logging.getLogger("hedgerow.policy")
 
@@ -43,12 +47,20 @@ RETRY_S = 60.0
 """Seconds until a version that this site can't use is tried again: its own file may have changed."""
 
 
+BUNDLE_S = 60.0
+"""Seconds between two looks at a bundle, of which a part is left to chance."""
+PATIENCE_S = 86400.0
+"""Seconds for which a bundle may be out of reach until that counts as a problem."""
+_FETCH_S = 20.0
+
+
 @dataclass(frozen=True, slots=True)
 class TakenLevels:
-    """The levels that were taken over last: their versions, and the texts of their files."""
+    """The levels that were taken over last: their versions, and the texts of their files. `bundle` is the number of the newest one seen."""
 
     versions: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    bundle: int = 0
 
 
 class OrganisationFollower:
@@ -68,21 +80,16 @@ class OrganisationFollower:
         self._taken: TakenLevels | None = None
         self._retry_at: float | None = None  # while a version is refused
         self._reported = 0.0
+        self._bundle: BundleSource | None = None
+        self._look_at = 0.0  # at the bundle
+        self._seen_at = time.monotonic()
 
     async def run(self) -> None:
-        """Take over versions and report, until cancelled. Does nothing without a store for several sites."""
-        if not self._store.dialect.is_partitioned:
-            return
+        """Take over versions and report, until cancelled. Does nothing without a store for several sites or a bundle."""
         self.request()
         while True:
             try:
-                if self._wanted.is_set():
-                    self._wanted.clear()
-                    await asyncio.to_thread(self.take_over)
-                await asyncio.to_thread(self.restore)
-                if time.monotonic() - self._reported > REPORT_S:
-                    self._reported = time.monotonic()
-                    await asyncio.to_thread(self._organisation.report, socket.gethostname(), self._clock(), self.state())
+                await self._follow()
             except DatabaseError as error:  # asked again when the store answers
                 log.debug("The organisation's policy can't be read: %s", cause_of(error))
                 self._wanted.set()
@@ -94,25 +101,68 @@ class OrganisationFollower:
             if self._retry_at is not None and time.monotonic() > self._retry_at:
                 self._wanted.set()
 
+    async def _follow(self) -> None:
+        bundle, is_shared = self._policy().network.bundle, self._store.dialect.is_partitioned
+        if bundle is not None and (time.monotonic() > self._look_at or bundle != self._bundle):
+            self._bundle, self._look_at = bundle, time.monotonic() + BUNDLE_S * random.uniform(0.75, 1)  # noqa: S311 (no secret)
+            await asyncio.to_thread(self.take_bundle, bundle)
+        if self._wanted.is_set() and bundle is None and is_shared:
+            self._wanted.clear()
+            await asyncio.to_thread(self.take_over)
+        self._wanted.clear() if bundle is not None or not is_shared else None
+        if bundle is not None or is_shared:
+            await asyncio.to_thread(self.restore)
+        if is_shared and time.monotonic() - self._reported > REPORT_S:
+            self._reported = time.monotonic()
+            await asyncio.to_thread(self._organisation.report, socket.gethostname(), self._clock(), self.state())
+
     def take_over(self) -> None:
-        """Take over the newest versions if this site can use them. Waits for the disk. Raises DatabaseError and OSError."""
-        path = self._path()
+        """Take over the newest versions of the store if this site can use them. Waits for the disk. Raises DatabaseError and OSError."""
         versions = self._organisation.levels()
-        numbers = {level: version.id for level, version in versions.items()}
-        if path is None or numbers == self._known().versions:
+        self._take({level: version.id for level, version in versions.items()}, lambda level: versions[level].files[MAIN_FILE])
+
+    def take_bundle(self, source: BundleSource) -> None:
+        """Take over a bundle if it is good and this site can use it; the last good one stays otherwise. Waits. Raises OSError."""
+        known = self._known()
+        try:
+            manifest = open_bundle(_fetched(source.url, MAX_BUNDLE), public_key(source.key))
+            check_age(manifest, known.bundle, self._clock())
+            names = {"organisation": ORGANISATION} | ({"group": ORGANISATION + source.group} if source.group else {})
+            levels = {level: manifest.levels[name] for level, name in names.items() if name in manifest.levels}
+            if "group" in names and "group" not in levels:
+                raise BundleError(f"it has no group {source.group}")
+            objects = source.url.rpartition("/")[0] + f"/{OBJECTS}/"
+
+            def text_of(level: str) -> str:
+                return check_text(levels[level], _fetched(objects + levels[level].digest, MAX_BYTES))
+
+            self._take({level: each.version for level, each in levels.items()}, text_of, manifest.number)
+        except BundleError as error:
+            problem = f"The organisation's bundle at {source.url} is not taken over, and the last good one stays: {error}"
+            if not error.may_pass or time.monotonic() - self._seen_at > PATIENCE_S:
+                self._report(problem)
+            elif not self.problem:
+                log.info("%s", problem)
+        else:
+            self._seen_at = time.monotonic()
+
+    def _take(self, numbers: dict[str, int], text_of: Callable[[str], str], bundle: int = 0) -> None:
+        path, known = self._path(), self._known()
+        if path is None or (numbers == known.versions and bundle == known.bundle):
             self._retry_at = None
             self._report("")
             return
-        texts = {level: version.files[MAIN_FILE] for level, version in versions.items()}
-        if (problem := _problem_of(path, texts)) is not None:
+        texts = {level: text_of(level) for level in numbers}
+        if texts != known.texts and (problem := _problem_of(path, texts)) is not None:
             self._retry_at = time.monotonic() + RETRY_S
-            self._report(f"{_named(versions)} can't be used here, so the last good one stays: {problem}")
+            self._report(f"{_named(numbers)} can't be used here, so the last good one stays: {problem}")
             return
-        self._taken, self._retry_at = TakenLevels(numbers, texts), None
+        self._taken, self._retry_at = TakenLevels(numbers, texts, bundle), None
         write_atomically(self._file, encode(self._taken))
         self.restore()
         self._report("")
-        log.info("%s is in force above this site's own", _named(versions))
+        if numbers != known.versions:
+            log.info("%s is in force above this site's own", _named(numbers))
 
     def restore(self) -> None:
         """Write the files of the levels again where they differ from those taken over. Waits for the disk. Raises OSError."""
@@ -168,6 +218,21 @@ def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:
     return None
 
 
-def _named(versions: Mapping[str, PolicyVersion]) -> str:
-    named = " and ".join(f"version {version.id} of the {level}'s policy" for level, version in versions.items())
+def _fetched(url: str, limit: int) -> bytes:
+    """Download a file of a bundle. Raises BundleError."""
+    import httpx  # few sites have a bundle
+
+    from hedgerow.blocklists.downloader import RefusedError, download_small
+
+    try:
+        return download_small(url, limit, _FETCH_S)
+    except (httpx.HTTPError, httpx.InvalidURL, RefusedError, OSError) as error:
+        answer = f"its server answers {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else str(error)
+        problem = BundleError(f"{url} can't be fetched: {answer}")
+        problem.may_pass = not isinstance(error, RefusedError)
+        raise problem from None
+
+
+def _named(numbers: Mapping[str, int]) -> str:
+    named = " and ".join(f"version {number} of the {level}'s policy" for level, number in numbers.items())
     return named or "no policy of an organisation"

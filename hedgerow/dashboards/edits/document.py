@@ -187,7 +187,7 @@ def _references(document: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(holder, Mapping):
             yield from (f"holidays: {canonical(entry)}" for entry in _calendar_files(holder.get("holidays")))
     if isinstance(network, Mapping):
-        yield from (f"{key}: {canonical(network[key])}" for key in ("certificate", "store") if key in network)
+        yield from (f"{key}: {canonical(network[key])}" for key in ("certificate", "store", "bundle") if key in network)
 
 
 def _calendar_files(holidays: Any) -> Iterator[Any]:

@@ -31,6 +31,7 @@ from hedgerow.policies.network import (
     UpstreamStrategy,
 )
 from hedgerow.policies.reading.broker import read_broker
+from hedgerow.policies.reading.bundle import read_bundle
 from hedgerow.policies.reading.dynamic_name import read_dynamic_name
 from hedgerow.policies.reading.flows import read_flows
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
@@ -212,6 +213,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         site=_site(tree, raw.site),
         tunnel=(tunnel := _tunnel(tree, raw.tunnel)),
         ddns=read_dynamic_name(raw.ddns, tunnel, tree),
+        bundle=read_bundle(raw.bundle, tree),
     )
 
 

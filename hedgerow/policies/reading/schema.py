@@ -189,6 +189,14 @@ class RawBroker(RawModel):
     ca: str = Field("", description="Absolute path of the authority of the broker's certificate, PEM; by default the system's.")
 
 
+class RawBundle(RawModel):
+    """The signed bundle that `hedgerow organisation bundle` writes."""
+
+    url: str = Field(description="Address of its `bundle.json`.")
+    key: str = Field(description="Public key of whoever signs it, as `hedgerow organisation bundle` prints it.")
+    group: str = Field("", description="The group of sites whose policy holds here, too.")
+
+
 class RawNetwork(RawModel):
     timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
     country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
@@ -235,6 +243,7 @@ class RawNetwork(RawModel):
     tunnel: RawTunnel | None = Field(None, description="The WireGuard tunnel home, for devices that are away.")
     ddns: RawDynamicName | None = Field(None, description="A name that follows this line's changing address (dynamic DNS).")
     mqtt: RawBroker | None = Field(None, description="MQTT broker through which Home Assistant shows and controls this home.")
+    bundle: RawBundle | None = Field(None, description="Signed bundle with the policies above this site, for sites without a shared store.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "

@@ -87,18 +87,18 @@ def check_refused(answer: httpx.Response, sent: dict[str, str], marked: str | No
     """Check that a page shows a form as it was sent, with the problem beside a field: `marked`, if given, or an empty one before it."""
     assert "<h1" in answer.text
     page = unescape(answer.text)
-    (tag,) = re.findall(r"<(?:input|select)[^>]*aria-invalid=[^>]*>", answer.text)
+    (tag,) = re.findall(r"<(?:input|select|textarea)[^>]*aria-invalid=[^>]*>", answer.text)
     (name,) = re.findall(r'name="([^"]*)"', tag)
     assert marked in (None, name) or not sent[name], tag
     between = answer.text.partition(tag)[2].partition('<span class="mistake"')[0]
     assert not re.search(r"<form|<h[123]", between), "the message is beside its field"
     assert "type=radio" in tag or "<input" not in between
     for name, value in sent.items():
-        tags = re.findall(rf'<(?:input|select)[^>]*name="{re.escape(name)}"[^>]*>', page)
+        tags = re.findall(rf'<(?:input|select|textarea)[^>]*name="{re.escape(name)}"[^>]*>', page)
         if 'type="password"' in "".join(tags):
             assert value == "" or f'value="{value}"' not in page
         else:
-            assert any(f'value="{value}"' in each for each in tags), (name, value, tags)
+            assert any(f'value="{value}"' in each or f"{each}\n{value}</textarea>" in page for each in tags), (name, value, tags)
 
 
 def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.Client) -> None:

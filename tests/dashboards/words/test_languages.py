@@ -198,7 +198,7 @@ class Marked(gettext.NullTranslations):
 class Unmarked(HTMLParser):
     """Collects texts that were not translated, except names and data, which are in `bdi` and similar tags."""
 
-    DATA = frozenset({"bdi", "code", "option", "time", "pre", "script", "svg"})
+    DATA = frozenset({"bdi", "code", "option", "time", "pre", "script", "svg", "textarea"})
 
     def __init__(self, page):
         super().__init__()
