@@ -9,20 +9,18 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
+from hedgerow.app.control.live_state import LiveStateReader
 from hedgerow.app.control.sites_seen import SitesSeenFile
 from hedgerow.app.control.snapshot_delivery import AppliedSnapshots, SnapshotFiles
 from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, denial_key, identity_of
+from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, identity_of
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import encode
 from hedgerow.journal.access_store import GrantStore
@@ -31,29 +29,14 @@ from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.model import Grant, Pause, Policy, Session
+from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.time_model import ActiveMinute, SpentBudget
 
 log = logging.getLogger("hedgerow.control")
 
-DENIALS, DENIAL_SHOWN_S = 100, 1800.0
-"""Denied requests in a snapshot, at most, and seconds for which block pages that wait are told."""
-
 _RETRY_S = 2.0
 _FRESH_MARKS_S = 3 * 3600.0  # minutes that another node may have added since the last look
-
-
-@dataclass(frozen=True, slots=True)
-class LiveState:
-    """The parts of a snapshot that come from the journal; see `Snapshot`."""
-
-    grants: tuple[Grant, ...]
-    pauses: tuple[Pause, ...]
-    sessions: tuple[Session, ...]
-    denied: dict[str, float]
-    remembered: dict[str, tuple[RememberedSite, ...]]
 
 
 class SnapshotPublisher:
@@ -68,9 +51,9 @@ class SnapshotPublisher:
         self._state = settings.state
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
         self.budgets = BudgetTracker(self.usage)
+        self.live = LiveStateReader(store, self.budgets)
         self.versions = RuleVersions(store)
         self.sites = RememberedSiteStore(store)
-        self._may_pass = store.dialect.may_pass
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job, zygote=zygote)
         self.policy_file, self._serial = _load_last_good(settings)
         self.clock = StartClock(_last_publication(settings.state))
@@ -78,14 +61,11 @@ class SnapshotPublisher:
         self.view: LoadedSnapshot | None = None
         self.problem = ""
         self.is_enforced = True
-        self.is_live = True
-        """False while the store's server is away, and the last state of grants, pauses and sessions is in force."""
         self.applied = AppliedSnapshots(settings.workers_file)
         self._spent: tuple[SpentBudget, ...] = ()
         self._hashed: Policy | None = None
         self.policy_hash = ""
         """A hash of the policy of the last snapshot, empty before the first."""
-        self._live: LiveState | None = None
         self._version = ("", "", 0)  # digest, generation and id of what was described last
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
@@ -194,10 +174,10 @@ class SnapshotPublisher:
     async def refresh(self) -> None:
         """Read the journal, and publish if anything differs from the last reading. Raises DatabaseError."""
         now = time.time()
-        marks = await asyncio.to_thread(self.budgets.read_marks, *((_FRESH_MARKS_S,) if self.is_live else ()))
+        marks = await asyncio.to_thread(self.budgets.read_marks, *((_FRESH_MARKS_S,) if self.live.is_live else ()))
         self.budgets.add_marks(marks)
-        live = await asyncio.to_thread(self._live_state, now, self.policy.network.timezone)
-        if not self.is_live or live != self._live or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent:
+        live = await asyncio.to_thread(self.live.read, now, self.clock, self.policy.network.timezone)
+        if not self.live.is_live or live != self.live.newest or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent:
             self._wanted.set()
 
     async def _publish(self) -> str:
@@ -207,7 +187,7 @@ class SnapshotPublisher:
             generation = Snapshot.in_force(self._state).generation
         now = time.time()
         policy = self.policy
-        live = await asyncio.to_thread(self._read_live, now, policy.network.timezone)
+        live = await asyncio.to_thread(self.live.read_for_snapshot, now, self.clock, policy.network.timezone)
         self._spent = self.budgets.spent(policy, self.clock.at_least(now))
         version = await asyncio.to_thread(self._record_version, policy, generation, now)
         self._serial += 1
@@ -238,55 +218,12 @@ class SnapshotPublisher:
         self._version = (self.policy_hash, generation.name, version)
         return version
 
-    def _read_live(self, now: float, timezone: str) -> LiveState:
-        """Read the live state at `now`. While the server of the store is away, return the last one read. Raises DatabaseError."""
-        try:
-            self._live = self._live_state(now, timezone)
-            self.is_live = True
-        except DatabaseError as error:
-            if self._live is None or not self._may_pass(error):
-                raise
-            if self.is_live:
-                log.error("The store can't be read, so what was last known of grants, pauses and sessions stays: %s", cause_of(error))
-            self.is_live = False
-        return self._live
-
-    def _live_state(self, now: float, timezone: str) -> LiveState:
-        """Return the live state at `now`. While the clock is behind, it is the last one, without grants that end."""
-        self.budgets.load_bonuses()
-        then = self.clock.at_least(now)
-        given = tuple(grant for grant in self.reader.grants(then) if grant.ends is None or not self.clock.is_behind)
-        held = (given, self.reader.pauses(then), self.usage.sessions(then))
-        return LiveState(*held, _recent_denials(self.reader, now), self._remembered(then, timezone))
-
-    def _remembered(self, now: float, timezone: str) -> dict[str, tuple[RememberedSite, ...]]:
-        """Return the sites that are remembered for their pages, by host; none if they can't be read."""
-        try:
-            rows = self.sites.current(now)
-        except DatabaseError as error:
-            if self._may_pass(error):
-                raise
-            log.warning("The remembered sites can't be read: %s", error.orig)
-            return {}
-        zone, found = ZoneInfo(timezone), dict[str, tuple[RememberedSite, ...]]()
-        for row in rows:
-            site = RememberedSite(row.topic, datetime.fromtimestamp(row.at, zone).date().isoformat())
-            found[row.host] = (*found.get(row.host, ()), site)
-        return found
-
 
 def _last_publication(state: Path) -> tuple[float, ...]:
     try:
         return (Snapshot.in_force(state).published,)
     except (OSError, ValueError):
         return ()
-
-
-def _recent_denials(reader: JournalReader, now: float) -> dict[str, float]:
-    """Return the denials that a child may still be waiting for. A newer request for the same host has a newer ticket."""
-    rows = reader.requests("denied", limit=DENIALS)
-    recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
-    return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}
 
 
 def _policy_host_names(policy: Policy, names: dict[str, str]) -> dict[str, str]:
