@@ -139,7 +139,7 @@ def _is_large(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return min(image.size) >= pictures.SMALLEST and image.width * image.height <= pictures.MAX_PIXELS
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 

@@ -90,10 +90,13 @@ class NameModel:
         """Return the category that the `site_part` of a host looks like. The caller checks `is_inconclusive`."""
         text = text_of(part)
         found = self._judge_text(text)
-        if found is None or found.category != self.meta.categories[0]:
-            return found
+        if found is None:
+            return None
         plain = without_ambiguous(text)
-        return found if plain == text else self._judge_text(plain)
+        if plain == text:
+            return found
+        rest = self._judge_text(plain)
+        return rest if rest is None or rest.confidence < found.confidence else found  # an ordinary word may speak against it, too
 
     def _judge_text(self, text: str) -> Recognition | None:
         find, weights, whole = self._features.iter_prefixes_with_ids, self._weights, text + shape_of(text)

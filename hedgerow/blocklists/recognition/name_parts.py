@@ -105,7 +105,8 @@ def is_inconclusive(host: str) -> bool:
 
 def _is_code(labels: list[str]) -> bool:
     """Return whether the site itself has a short name that may mean anything."""
-    return _CODE.fullmatch(labels[0]) is not None and (len(labels) < 3 or ".".join(labels[1:]) in load_public_suffixes().registries)
+    is_short = _CODE.fullmatch(labels[0].replace("-", "")) is not None
+    return is_short and (len(labels) < 3 or ".".join(labels[1:]) in load_public_suffixes().registries)
 
 
 def _has_indicative_word(labels: list[str]) -> bool:
@@ -158,12 +159,12 @@ _FIELDS: Final = _any_of(r"""
     [.-]st-?(?:john|mary|luke|mark|paul|peter|david|andrew|james|joseph|george|ann|francis|vincent|elizabeth|clare|nicholas|patrick)
     [.-]st-?(?:thomas|michael|martin|louis|anthony|charles|bernard|dominic|benedict|agnes|edward|alban|barnabas|stephen|jude|helen)
     theolog seminary mosque synagog gospel wildlife
-    parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts (?:boy|girl)s?-?love gazet
+    cdn parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts (?:boy|girl)s?-?love gazet
     journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
     \.(?:org|ngo|ong|foundation|health|hospital|clinic|doctor|care|charity|church)\.(?:[a-z]{2}\.)?$
     \.(?:lgbt|gay|museum|school|university|academy|education|aero|coop)\.(?:[a-z]{2}\.)?$
 """)
-"""Words of health, education, government, communities and news, in several languages, and top-level domains for these."""
+"""Words of health, education, government, communities, news and machines, in several languages, and top-level domains for these."""
 
 _EXPLICIT: Final = _any_of(r"""
     porno? xxx x-?videos? xvid xnxx xham fuck cock(?!pit|tail|burn|er|atoo) dick(?!en|ins) cum(?!b|m|en|ul) nud[ei] naked nackt desnud
@@ -175,7 +176,7 @@ _EXPLICIT: Final = _any_of(r"""
     (?:phone|telefon|free|live|hot|hard|web|phim|clip|video|cyber|hd|gratis|69)-?sexo? puta(?!t) culo(?![nr]) tetas baise salope
     chatte(?!r) porr pelado sikis casino kasino cassino bets?(?![a-z]) (?<![a-z])bet(?!h|a(?![a-z])|t?er|ty|hel|on)
     [a-z]bet(?=win|giris|tr|app|slot|tv|365) bahis giris slots?(?![a-z]) slot(?=gac|onl|88|777|dem) poker togel judi(?![ct]) gacor
-    jackpot roulette baccarat bingo 777 888 1x-?(?:bet|slot|stav)
+    jackpot roulette baccarat bingo 777 888 1x-?(?:bet|slot|stav) \.(?:adult|porn|sex|xxx)$
 """)
 """Parts of names that leave no doubt, also beside one of those words."""
 
@@ -188,12 +189,12 @@ _HELP: Final = _any_of(r"""
 _AMBIGUOUS: Final = _any_of(r"""
     (?<!call)(?<!call-)(?<!cam)(?<!sex)(?<![a-z]t)(?:girls(?!ex)|girl) (?<!lady)(?<!fem)(?<!play)(?:boys(?!ex)|boy) lady(?!-?boy) ladies
     wom[ae]n (?<!pre)(?:teens(?!ex)|teen) loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
-    (?:mid|mittel|neigh)sex (?:es|sus|wes|middle|unis)sex sext(?:ant|on|et)
+    (?:mid|mittel|neigh)sex (?:es|sus|wes|middle|unis)sex sext(?:ant|on|et) angels? vegas
 """)
 """Words that ordinary sites use too: alone they do not justify a block."""
 
 _CODE: Final = re.compile(r"[a-z\d]{1,4}|\d{1,6}|(?=.{5}$)[a-z]+\d[a-z]+")
-"""A name of at most four characters, six digits, or five characters with a single digit: abbreviations, postcodes and telephone numbers."""
+"""A name that has, without hyphens, at most four characters, six digits, or five characters with a single digit: abbreviations, numbers."""
 
 _NUMBERED: Final = re.compile(r"\d{5}|(?:^|-)(?:live|tier|prod|stage|mqtt|eu|us|node)\d?-|\d-?[a-f]+\d+[a-f]+\d")
 """Parts of labels that number machines."""
