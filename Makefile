@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up setup dev test release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-memory bench-start bench-abuse bench-pictures conformance
+.PHONY: help up setup dev test release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -157,6 +157,9 @@ bench-policy: dev  ## Measure decide and policy changes
 # Needs root, and what the laboratory needs.
 bench-gateway: dev  ## Measure forwarding through the gateway
 	$(BIN)/python bench/gateway.py --write $(ARGS)
+
+bench-tunnel: dev  ## Measure the tunnel home beside plain WireGuard, and twenty phones at once
+	$(BIN)/python bench/tunnel.py --write $(ARGS)
 
 # Needs squid-openssl for the comparison.
 conformance: dev  ## Run the conformance suites beside the peers and write docs/conformance.md; ARGS choose areas

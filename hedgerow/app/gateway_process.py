@@ -275,7 +275,7 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        keeper.close()
+        await keeper.close()
         await seats.close()
         admissions.close()
         writer.close()

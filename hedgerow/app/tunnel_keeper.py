@@ -69,11 +69,11 @@ class TunnelKeeper:
                 self._logged = str(error)
             await asyncio.sleep(INTERVAL_S)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Remove the interface if the gateway was removed, since nothing would filter its packets."""
         if not self._settings.gateway_file.exists() and tunnel.has_interface():
             with contextlib.suppress(TunnelError):
-                tunnel.remove_interface()
+                await asyncio.to_thread(tunnel.remove_interface)
         if self._user_space is not None:
             self._user_space.terminate()
             self._user_space.wait()

@@ -88,13 +88,13 @@ class Topics:
         return Command(self._names[match[1]], match[2], payload.decode("ascii"))
 
 
-def child_state(child: ChildReading) -> Payload:
-    """Return the state of a child, of which each component shows one value."""
-    asked = child.request
+def child_state(child: ChildReading, now: float) -> Payload:
+    """Return the state of a child, of which each component shows one value. During a bedtime, the next one is unknown."""
+    asked, bedtime = child.request, child.bedtime
     return {
         "internet": "OFF" if child.is_paused else "ON",
         "minutes_left": None if child.left is None else child.left.left,
-        "bedtime": None if child.bedtime is None else datetime.fromtimestamp(child.bedtime, UTC).isoformat(),
+        "bedtime": None if bedtime is None or bedtime <= now else datetime.fromtimestamp(bedtime, UTC).isoformat(),
         "blocked_today": child.blocked_today,
         "request": None if asked is None else f"{asked.what}{f' “{asked.note}”' if asked.note else ''}"[:_TEXT_LIMIT],
         **{f"service_{service}": "ON" if is_open else "OFF" for service, is_open in child.services.items()},

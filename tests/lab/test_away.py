@@ -12,7 +12,7 @@ import pytest
 from lab import House, Space
 from lab.aims import datagram
 from lab.away import roaming, tunnelled
-from lab.house import LAN4, NUMBERS, ROUTER_OUTSIDE
+from lab.house import LAN4, NUMBERS, ROUTER_OUTSIDE, command
 from lab.internet import PEER4, PEER_NAME, UNNAMED4, address4
 
 pytestmark = pytest.mark.root
@@ -40,6 +40,8 @@ def away(house: House) -> Iterator[House]:
     finally:
         house.policy.write_text(before)
         house.hedgerow("gateway", "remove")
+        until(lambda: house.router.run("ip", "link", "show", "hedgerow0").returncode != 0, "the tunnel ends with the gateway")
+        assert "Traceback" not in house.log
 
 
 def until[T](condition: Callable[[], T | None], what: str) -> T:
@@ -95,9 +97,14 @@ def test_a_tablet_that_is_out_is_filtered_as_at_home(away: House) -> None:
             found = away.router.must(sys.executable, "-P", "-c", CHECK, str(away.state))
             assert "UDP port 51820; the line is behind carrier-grade NAT" in found
 
+            file = away.folder / "tablet.conf"
+            file.write_text(config)
+            assert "home answers at UDP port 51820" in tablet.run(*command(), "away", "try", str(file)).stdout
             away.hedgerow("away", "remove", "tablet")
             until(lambda: asked(tablet, OWN4, SCHOOL) == "", "a tunnel that was taken away carries nothing")
             assert asked(tablet, ROUTER_OUTSIDE, SCHOOL) == ""
+            silent = tablet.run(*command(), "away", "try", str(file), seconds=30)
+            assert (silent.returncode, "no answer at UDP port 51820" in silent.stdout) == (1, True)
         assert "tunnel" not in away.policy.read_text().partition("devices:")[2]
     until(lambda: asked(tablet, f"{LAN4}.1", SCHOOL), "it is at home again")
 

@@ -12,8 +12,11 @@ from urllib.parse import quote
 
 import typer
 
+from hedgerow.app.commands.doctor import report
 from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_bytes, fail, print_json, print_result
+from hedgerow.app.doctor.outside import try_from_outside
 from hedgerow.dashboards.away import AwayFile, TunnelFile
+from hedgerow.network.handshake import parse_tunnel_file
 
 HomeWifi = Annotated[
     list[str] | None, typer.Option("--home-wifi", metavar="NAME", help="A Wi-Fi network in which an Apple device does not use it.")
@@ -92,6 +95,18 @@ def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
     for each in found:
         seen = f"{datetime.fromtimestamp(each['handshake']):%Y-%m-%d %H:%M:%S}" if each["handshake"] else "no handshake yet"
         print(f"{each['device']}: {', '.join(each['addresses'])}; {seen}; {each['received']} bytes in, {each['sent']} out")
+
+
+@app.command("try")
+def try_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `away add` wrote.")], as_json: JsonOption = False) -> None:
+    """Try a device's file from another machine, outside: does home answer? It changes nothing, and needs no WireGuard and no rights."""
+    try:
+        end = parse_tunnel_file(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail(f"Can't read {file}: {error.strerror}.")
+    except ValueError as error:
+        fail(f"{file} is no file of `hedgerow away add`: {error}.")
+    report(list(try_from_outside(end)), as_json=as_json)
 
 
 def _qr_text(config: bytes) -> bytes:

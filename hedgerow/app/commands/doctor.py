@@ -25,7 +25,11 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check this installation and print how to fix each problem. The exit status is 1 if something is bad."""
-    findings = _find(state_directory(state), device)
+    report(_find(state_directory(state), device), as_json=as_json)
+
+
+def report(findings: list[Finding], *, as_json: bool) -> None:
+    """Print findings. The exit status is 1 if something is bad."""
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -145,7 +145,7 @@ class DynamicNameKeeper:
             own.append(self._seen)
         if not own:
             raise ProviderError("this machine has no public address; behind another router, add `seen_by`")
-        return tuple(sorted({str(address) for address in own}))
+        return tuple(str(address) for address in sorted(own, key=lambda each: each.version))
 
     def _read_password(self) -> str:
         return self._password.read_text(encoding="utf-8").strip()

@@ -124,7 +124,7 @@ class MqttBridge:
         for child in children:
             id, has_budget = ids[child.name], child.left is not None
             payloads[topics.config(id)] = child_config(topics, id, list(child.services), broker.may, has_budget, reader)
-            payloads[topics.state(id)] = child_state(child)
+            payloads[topics.state(id)] = child_state(child, time.time())
         payloads[topics.state(HOME)] = home_state(self._control.status(), time.time())
         for topic in [each for each in self._sent if each not in payloads]:
             await client.publish(topic, b"", 1, retain=True)
