@@ -65,15 +65,20 @@ def parse_handover_header(key: bytes, line: bytes, now: float) -> HandoverHeader
     >>> parse_handover_header(b"k" * 32, encode_handover_header(b"k" * 32, who, 1000.0)[:-2], 1010.0) == who
     True
     """
+    expires, header = _read_header(key, line)
+    return header if now < expires else None
+
+
+@lru_cache(256)
+def _read_header(key: bytes, line: bytes) -> tuple[float, HandoverHeader | None]:
+    """Return a header, and the end of its token's validity. A client that opens many connections to a host sends the same line."""
     token, _, rest = line.decode("latin-1").partition(" ")
     target, _, reply = rest.partition(" ")
-    address = verify_token(key, token, now)
-    if address is None:
-        return None
+    expires, address = _read_token(key, token)
     try:
-        return HandoverHeader(address, None if target == "-" else parse_authority(target), reply == "waits")
+        return expires, HandoverHeader(address, None if target == "-" else parse_authority(target), reply == "waits")
     except HeadError:
-        return None
+        return 0.0, None
 
 
 @lru_cache(1024)
@@ -95,17 +100,22 @@ def verify_token(key: bytes, token: str, now: float) -> str | None:
     >>> verify_token(b"k" * 32, issue_token(b"k" * 32, "192.0.2.7", 1000.0), 1031.0) is None
     True
     """
+    expires, address = _read_token(key, token)
+    return address if now < expires else None
+
+
+def _read_token(key: bytes, token: str) -> tuple[float, str]:
+    """Return the end of a token's validity, 0 if it is forged or malformed, and its address."""
     try:
         text, signature = (base64.urlsafe_b64decode(part) for part in token.split("."))
     except ValueError:
-        return None
+        return 0.0, ""
     if not hmac.compare_digest(signature, _sign(key, text)):
-        return None
+        return 0.0, ""
     expires, _, address = text.decode().partition(" ")
-    return address if now < float(expires) else None
+    return float(expires), address
 
 
-@lru_cache(1024)
 def _sign(key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, hashlib.sha256)
 

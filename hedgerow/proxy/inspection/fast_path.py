@@ -22,6 +22,7 @@ from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.engine.http_layer import OriginServer
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
+from hedgerow.proxy.inspection.engine.lean_messages import lean
 from hedgerow.proxy.inspection.engine.messages import to_mitmproxy_response
 from hedgerow.proxy.inspection.engine.plain_messages import (
     PlainRequest,
@@ -141,7 +142,7 @@ class FastPath:
 
     async def _open(self, flow: http.HTTPFlow) -> None:
         wanted = self._context.server
-        self.server = server = OriginServer(address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
+        self.server = server = lean(OriginServer, address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
         if wanted.tls and wanted.address is not None:
             server.sni = self._client.sni or wanted.address[0]
         try:

@@ -15,7 +15,6 @@ from itertools import count
 from time import perf_counter
 
 from mitmproxy.connection import Client, ConnectionState
-from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, ProtocolDetector
 from hedgerow.proxy.handover import HandoverHeader
@@ -23,6 +22,7 @@ from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
+from hedgerow.proxy.inspection.engine.lean_messages import lean, lean_context
 from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
@@ -37,10 +37,10 @@ class ClientHandshake:
     def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes) -> None:
         self.stream = _HandshakeStream(self)
         self._began = asyncio.get_running_loop().time()
-        self.client = Client(
-            id=f"c{next(_numbers)}", peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN,
-            timestamp_start=inspector.clock(),
-        )  # fmt: skip
+        id = f"c{next(_numbers)}"
+        self.client = lean(
+            Client, id=id, peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=inspector.clock()
+        )
         self._inspector = inspector
         self._header = header
         self._receive: Callable[[ClientHandshake, bytes], None] = ClientHandshake._choose
@@ -48,7 +48,7 @@ class ClientHandshake:
         self._detector = ProtocolDetector()
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
-        self._context = Context(self.client, OPTIONS)
+        self._context = lean_context(self.client, OPTIONS, f"{id}s")
 
     def begin(self) -> None:
         """Begin once the stream is connected."""

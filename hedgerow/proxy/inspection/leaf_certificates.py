@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -49,13 +50,13 @@ class LeafCertificates:
         public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self._signer = SignerClient(signer, public)
         self._key_pem = key_pem(key)
-        self._contexts: OrderedDict[str, tuple[ssl.SSLContext, datetime.datetime]] = OrderedDict()
+        self._contexts: OrderedDict[str, tuple[ssl.SSLContext, float]] = OrderedDict()  # with the time of its renewal
         self._waiting: dict[str, list[ContextReceiver]] = {}
 
     def request(self, host: str, receive: ContextReceiver) -> None:
         """Call `receive` with the context of a server with a certificate for `host`, a name or an address: at once if it is known."""
-        context, renewal = self._contexts.get(host, (None, None))
-        if context is not None and renewal is not None and renewal > datetime.datetime.now(datetime.UTC):
+        context, renewal = self._contexts.get(host, (None, 0.0))
+        if context is not None and renewal > time.time():
             self._contexts.move_to_end(host)
             receive(context)
         elif (waiting := self._waiting.get(host)) is not None:
@@ -81,7 +82,7 @@ class LeafCertificates:
         if certificate is not None:
             leaf = x509.load_der_x509_certificate(certificate)
             context = self._make_context(leaf)
-            self._contexts[host] = (context, leaf.not_valid_after_utc - _RENEW_BEFORE)
+            self._contexts[host] = (context, (leaf.not_valid_after_utc - _RENEW_BEFORE).timestamp())
             self._contexts.move_to_end(host)
             while len(self._contexts) > _MAX_LEAVES:
                 self._contexts.popitem(last=False)

@@ -1,7 +1,7 @@
 """Fair shares of an inspector's time: each device has an account of HTTP/2 frames and a place in the queue of turns.
 
 A device that lately used more than its part of the event loop's time waits for its turn, unless little such work was done in this round
-of the loop. One turn is run per round, so that devices with little to do are served between any two.
+of the loop. One turn, or as many as are short, is run per round, so that devices with little to do are served in between.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from hedgerow.policies.model import DeviceId
 
 TURN_SECONDS = 0.003
 """Seconds of work after which a connection's turn ends."""
+
+ROUND_SECONDS = 0.001
+"""Seconds of work after which no further turn begins in a round of the event loop. Most turns are as short as a handshake."""
 
 FREE_SECONDS = 0.02
 """Seconds of work beyond its part that a device may use without waiting."""
@@ -142,13 +145,17 @@ class DeviceShares:
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
-        """Run one turn of each device that is not ahead, or else of the device that has waited for longest."""
+        """Run one turn of each device that is not ahead, or else turns of those that have waited for longest, if they are short."""
         self._is_scheduled = False
         now = time.perf_counter()
-        due = [share for share in self._waiting if not share.is_ahead(now)] or [next(iter(self._waiting))]
+        ends = now + ROUND_SECONDS
+        due = [share for share in self._waiting if not share.is_ahead(now)]
         try:
             for share in due:
                 self._run_one(share)
+            while not due and self._waiting and now < ends:
+                self._run_one(next(iter(self._waiting)))
+                now = time.perf_counter()
         finally:
             if self._waiting:
                 self._schedule()

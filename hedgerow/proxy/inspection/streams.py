@@ -257,6 +257,8 @@ class Stream(asyncio.Protocol):
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close once everything is sent. Under TLS the peer can tell from the end whether what it got `is_whole`."""
+        if not self.is_open:
+            return
         if self.tls is None:
             self.flush()
         elif not self._pending or self._encrypt():

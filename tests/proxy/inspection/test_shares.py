@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+import time
 from types import SimpleNamespace
 from typing import cast
 from unittest.mock import Mock
 
+import pytest
+
 from hedgerow.frame_budget import MAX_TOKENS
 from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.inspection import handshake
 from hedgerow.proxy.inspection.handshake import ClientHandshake, _HandshakeStream
-from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, TURN_SECONDS, DeviceShares, DeviceTokens
+from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, ROUND_SECONDS, TURN_SECONDS, DeviceShares, DeviceTokens
 
 TABLET, PHONE = DeviceId("tablet"), DeviceId("phone")
 
@@ -82,21 +85,42 @@ def test_between_two_turns_of_a_device_that_is_ahead_the_loop_serves_others() ->
     assert asyncio.run(run()) == ["turn 0", "somebody else", "turn 1", "turn 2"]
 
 
-def test_handshakes_of_a_device_that_opens_many_connections_at_once_wait_for_their_turns() -> None:
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which work is charged."""
+    clock = Clock()
+    monkeypatch.setattr(handshake, "perf_counter", clock)
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
+
+
+def test_handshakes_of_a_device_that_opens_many_connections_at_once_wait_for_their_turns(clock: Clock) -> None:
     """And are not read meanwhile: other devices are served between any two."""
 
     async def main() -> list[str]:
         done, shares = list[str](), DeviceShares()
+
+        def work(name: str) -> None:
+            done.append(name)
+            clock.now += ROUND_SECONDS
+
         share = shares.of(TABLET)
         owner = cast(ClientHandshake, SimpleNamespace(share=share, shares=shares))
         streams = [_HandshakeStream(owner) for _ in range(4)]
         for stream in streams:
             stream.transport = Mock(is_closing=lambda: False)  # which counts the pauses
         streams[0].in_turn(owner, lambda: done.append("first"))
-        share.charge(1.0, perf_counter())
-        assert not shares.must_wait(share, perf_counter() - TURN_SECONDS), "the device's work of this round is over now"
+        share.charge(1.0, clock.now)
+        assert not shares.must_wait(share, clock.now - TURN_SECONDS), "the device's work of this round is over now"
         for number, stream in enumerate(streams[1:], 1):
-            stream.in_turn(owner, lambda number=number: done.append(f"handshake {number}"))  # type: ignore[misc]
+            stream.in_turn(owner, lambda number=number: work(f"handshake {number}"))  # type: ignore[misc]
             cast(Mock, stream.transport).pause_reading.assert_called_once()
         streams[2].is_lost = True
         for _ in range(4):
@@ -105,7 +129,21 @@ def test_handshakes_of_a_device_that_opens_many_connections_at_once_wait_for_the
         assert [cast(Mock, each.transport).resume_reading.call_count for each in streams] == [0, 1, 0, 1]
         return done
 
-    assert asyncio.run(main()) == ["first", "others", "handshake 1", "others", "others", "handshake 3", "others"]
+    assert asyncio.run(main()) == ["first", "others", "handshake 1", "others", "handshake 3", "others", "others"]
+
+
+def test_short_turns_of_a_device_that_is_ahead_share_a_round(clock: Clock) -> None:
+    async def run() -> list[str]:
+        shares, done = DeviceShares(), list[str]()
+        share, loop = shares.of(TABLET), asyncio.get_running_loop()
+        share.charge(1.0, clock.now)
+        for number in range(3):
+            shares.wait(share, lambda number=number: done.append(f"turn {number}"))  # type: ignore[misc]
+        loop.call_soon(lambda: done.append("somebody else"))
+        await rounds(2)
+        return done
+
+    assert asyncio.run(run()) == ["turn 0", "turn 1", "turn 2", "somebody else"]
 
 
 def test_a_cancelled_turn_is_not_run() -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mitmproxy import http
+from mitmproxy.connection import Client, Server
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 
@@ -69,6 +70,24 @@ def headers_of(fields: Iterable[tuple[bytes, bytes]], values: dict[bytes, bytes]
     headers.fields = tuple(fields)
     headers.__dict__["_joined"] = (headers.fields, values)
     return headers
+
+
+def lean[T](kind: type[T], **values: Any) -> T:
+    """Return an object of a dataclass of mitmproxy's connections, whose initialiser would set thirty defaults that the class has too.
+
+    `values` are those without a default, see `patches.WITHOUT_DEFAULT`, and any others.
+    """
+    made = object.__new__(kind)
+    made.__dict__.update(values)
+    return made
+
+
+def lean_context(client: Client, options: Any, server_id: str) -> Context:
+    """Return the context of a client's layers, with a server that is not known yet."""
+    context = Context.__new__(Context)
+    context.client, context.options, context.layers = client, options, []
+    context.server = lean(Server, id=server_id, address=None)
+    return context
 
 
 def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:

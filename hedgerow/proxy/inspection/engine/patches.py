@@ -6,6 +6,7 @@ inspector that misreads requests. This module imports neither library until `che
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any
@@ -99,6 +100,12 @@ ATTRIBUTES = {
 }
 """Attributes of instances that are read or set: the class's own code must use them."""
 
+WITHOUT_DEFAULT = {
+    "mitmproxy.connection:Client": "peername sockname id timestamp_start",
+    "mitmproxy.connection:Server": "id address",
+}
+"""Fields of dataclasses that `lean_messages.lean` must be given: the class has the others."""
+
 TEXTS = {
     f"{_HTTP}._http1:Http1Connection.read_body": "HTTP/1 protocol error: ",
     f"{_HTTP}._http1:Http1Client.read_headers": "Cannot parse HTTP response: ",
@@ -111,7 +118,9 @@ TEXTS = {
 def check() -> None:
     """Compare the installed libraries with the tables. Raises IncompatibleLibraryError, which names every difference."""
     check_h2("inspect pages")
-    require("inspect pages", TESTED_VERSIONS, [*differences({**REPLACED, **CALLED}, ATTRIBUTES), *_text_differences()])
+    require(
+        "inspect pages", TESTED_VERSIONS, [*differences({**REPLACED, **CALLED}, ATTRIBUTES), *_default_differences(), *_text_differences()]
+    )
 
 
 def replace(target: str, value: Any) -> None:
@@ -121,6 +130,13 @@ def replace(target: str, value: Any) -> None:
     module, _, path = target.partition(":")
     *owners, name = path.split(".")
     setattr(resolve(f"{module}:{'.'.join(owners)}"), name, value)
+
+
+def _default_differences() -> Iterator[str]:
+    for target, names in WITHOUT_DEFAULT.items():
+        fields = dataclasses.fields(resolve(target))
+        if (found := " ".join(each.name for each in fields if each.default is dataclasses.MISSING)) != names:
+            yield f"{target} has no defaults of {found}"
 
 
 def _text_differences() -> Iterator[str]:

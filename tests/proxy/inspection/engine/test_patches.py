@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from h11 import _receivebuffer
+from mitmproxy import connection
 from mitmproxy.proxy.layers import http as layers
 from mitmproxy.proxy.layers.http import _http2
 from small_internet.running import StartFailure, network_section, running_hedgerow
@@ -52,11 +54,22 @@ def other_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_http2.Http2Client, "handle_h2_event", handle_h2_event)
 
 
+def other_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Server:
+        id: str
+        address: str
+        port: int
+
+    monkeypatch.setattr(connection, "Server", Server)
+
+
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
         (removed, "HttpLayer.register_connection is missing"),
         (other_signature, "HttpLayer.get_connection takes (self, event) instead of (self, event, reuse)"),
+        (other_default, "Server has no defaults of id address port"),
         (other_attribute, "ReceiveBuffer has no attribute _multiple_lines_search"),
         (other_text, "Http2Client.handle_h2_event does not say 'Received unexpected HTTP/2 response.'"),
     ],
