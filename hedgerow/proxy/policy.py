@@ -141,10 +141,14 @@ class ResolvedHostCache:
         self._limit = limit
         self._known: dict[tuple[Ruleset, str], tuple[float, ResolvedHost]] = {}
 
+    def known(self, ruleset: Ruleset, host: str, now: float) -> ResolvedHost | None:
+        """Return the cached answer, if there is one. `now` is in seconds since the epoch."""
+        expires, known = self._known.get((ruleset, host), (0.0, None))
+        return known if now < expires else None
+
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, now: float) -> ResolvedHost:
         """Return the cached or a new answer of `ProxyPolicy.resolve`. `now` is in seconds since the epoch."""
-        expires, known = self._known.get((ruleset, host), (0.0, None))
-        if known is not None and now < expires:
+        if (known := self.known(ruleset, host, now)) is not None:
             return known
         resolved = await self._resolve(ruleset, device, host)
         if len(self._known) >= self._limit:

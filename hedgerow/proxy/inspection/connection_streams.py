@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from mitmproxy.connection import Client, Connection, ConnectionState, Server
 
+from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OriginServer
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, CERTIFICATE_NEEDED
@@ -52,8 +53,7 @@ class ConnectionStreams:
         inspector, address = self._inspector, server.address
         assert address is not None
         device, addresses = await inspector.inspection.origins.addresses_for(self._client, *address)
-        alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self._client.alpn == b"h2" else ("http/1.1",)
-        origin = OriginKey(device, *address, server.sni if server.tls else None, alpn)
+        origin = self._key(device, server)
         try:
             must_be_new = isinstance(server, OriginServer) and server.must_be_new
             stream, pending = await inspector.origins.open(origin, addresses, must_be_new=must_be_new)
@@ -64,19 +64,44 @@ class ConnectionStreams:
         if stream.tls is not None and stream.tls.asks_for_certificate and (failure := self._certificate_asked(address)) is not None:
             stream.abort()
             raise failure
+        if isinstance(server, OriginServer):
+            server.is_used_again = pending.is_used_again
+        self._adopt(server, stream, origin)
+        return pending
+
+    def open_idle(self, server: OriginServer) -> bool:
+        """Open an idle stream to `server`. Return False, and do nothing, unless there is one and the address is known."""
+        inspector, address = self._inspector, server.address
+        known = inspector.inspection.origins.known_addresses(self._client, *address) if address is not None else None
+        if known is None:
+            return False
+        origin = self._key(known[0], server)
+        stream = inspector.origins.take_idle(origin, known[1])
+        if stream is None:
+            return False
+        if stream.tls is not None and stream.tls.asks_for_certificate:
+            inspector.origins.keep(origin, stream)  # `open` sees to it
+            return False
+        server.is_used_again = True
+        self._adopt(server, stream, origin)
+        return True
+
+    def _key(self, device: DeviceId, server: Server) -> OriginKey:
+        assert server.address is not None
+        alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self._client.alpn == b"h2" else ("http/1.1",)
+        return OriginKey(device, *server.address, server.sni if server.tls else None, alpn)
+
+    def _adopt(self, server: Server, stream: Stream, origin: OriginKey) -> None:
         assert self._owner is not None
         self._origins[stream] = origin
         self._streams[server], self._connections[stream] = stream, server
         stream.owner = self._owner
         server.state = ConnectionState.OPEN
         server.peername, server.sockname = stream.addresses
-        server.timestamp_tcp_setup = inspector.clock()
+        server.timestamp_tcp_setup = self._inspector.clock()
         if stream.tls is not None:
             server.alpn = (stream.tls.alpn or "").encode()
             server.timestamp_tls_setup = server.timestamp_tcp_setup
-        if isinstance(server, OriginServer):
-            server.is_used_again = pending.is_used_again
-        return pending
 
     def _certificate_asked(self, address: tuple[str, int]) -> OriginError | None:
         """The origin asks for a certificate, which only the device can have. Return the failure if it is passed through from now on."""

@@ -117,7 +117,7 @@ class FastPath:
         elif self.server is not None:
             self._ask(flow, self.server)
         else:
-            self._work(self._open(flow))
+            self._connect(flow)
         return True
 
     def _judge_path(self, data: bytes) -> http.HTTPFlow | None:
@@ -140,22 +140,31 @@ class FastPath:
             self._inspection.heads.note(self._site, head_after_path(data), request, active)
         return flow
 
-    async def _open(self, flow: http.HTTPFlow) -> None:
+    def _connect(self, flow: http.HTTPFlow) -> None:
         wanted = self._context.server
         self.server = server = lean(OriginServer, address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
         if wanted.tls and wanted.address is not None:
             server.sni = self._client.sni or wanted.address[0]
+        if self._streams.open_idle(server):
+            self._begin(flow, server)
+        else:
+            self._work(self._open(flow, server))
+
+    async def _open(self, flow: http.HTTPFlow, server: OriginServer) -> None:
         try:
             waiting = await self._streams.open(server)
         except OriginError as error:
             server.error = str(error)
             self._fall_back()
             return
+        self._begin(flow, server)
+        self._replay(server, waiting)
+
+    def _begin(self, flow: http.HTTPFlow, server: OriginServer) -> None:
         if server.alpn == b"h2":
             self._fall_back()
         else:
             self._ask(flow, server)
-        self._replay(server, waiting)
 
     def _ask(self, flow: http.HTTPFlow, server: OriginServer) -> None:
         self._is_asked = True

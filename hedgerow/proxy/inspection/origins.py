@@ -62,9 +62,10 @@ class OriginPool:
 
     async def open(self, origin: OriginKey, addresses: Sequence[str], *, must_be_new: bool = False) -> tuple[Stream, PendingStream]:
         """Return a stream to the origin at one of `addresses`, and its temporary owner. Raises OriginError."""
-        idle = None if must_be_new else self._take_idle(origin, addresses)
-        if idle is not None:
-            return idle
+        if not must_be_new and (idle := self.take_idle(origin, addresses)) is not None:
+            idle.owner = taken = PendingStream()
+            taken.is_used_again = True
+            return idle, taken
         stream: Stream | None = None
         try:
             async with asyncio.timeout(DIAL_SECONDS):
@@ -125,15 +126,14 @@ class OriginPool:
         for stream in tuple(self._idle):
             self.drop(stream)
 
-    def _take_idle(self, origin: OriginKey, addresses: Sequence[str]) -> tuple[Stream, PendingStream] | None:
+    def take_idle(self, origin: OriginKey, addresses: Sequence[str]) -> Stream | None:
+        """Return an idle stream to the origin at one of `addresses`, if there is one. The caller becomes its owner."""
         while streams := self._by_origin.get(origin):
             stream = streams[-1]
             self._forget(stream)
             peer, _ = stream.addresses
             if stream.is_open and peer is not None and peer[0] in addresses:
-                stream.owner = waiting = PendingStream()
-                waiting.is_used_again = True
-                return stream, waiting
+                return stream
             stream.abort()
         return None
 
