@@ -106,7 +106,7 @@ class ClientPace:
             if self._inspector.shares.must_wait(self._share, perf_counter()):
                 self._wait_for_turn()
             else:
-                self._take_turn()
+                self._inspector.shares.run(self._share, self._take_turn)
         if self._held:
             self._pressure.note_input(len(self._held))
 
@@ -161,10 +161,9 @@ class ClientPace:
 
     def _take_turn(self) -> None:
         """Process the client's bytes for some milliseconds. Other connections have their turn before the rest."""
-        held, now = self._held, perf_counter()
-        began, ends = now, now + TURN_SECONDS
+        held, ends = self._held, perf_counter() + TURN_SECONDS
         self._is_in_turn = True
-        while held and now < ends and self._stream.is_open and not self._is_waiting:
+        while held and self._stream.is_open and not self._is_waiting:
             layer = self._layer
             size = layer.portion(held, self._loop.time()) if layer is not None else http1_portion(held)
             data = bytes(held[:size])
@@ -173,11 +172,9 @@ class ClientPace:
                 self._inspector.counters.add("hedgerow_proxy_dropped_total", "flood")
                 held.clear()
             self._process(data)
-            now = perf_counter()
-            if self._is_closed:
+            if self._is_closed or perf_counter() >= ends:
                 break
         self._is_in_turn = False
-        self._share.charge(now - began, now)
         if held and not self._is_closed and not self._is_waiting:
             self._wait_for_turn()
 
@@ -192,7 +189,7 @@ class ClientPace:
     def _release_held(self) -> None:
         if self._must_hold:
             return
-        self._take_turn()
+        self._inspector.shares.run(self._share, self._take_turn)
         if self._is_closed:
             return
         self._pressure.note_input(len(self._held))

@@ -172,18 +172,17 @@ class _HandshakeStream(Stream):
     twenty connections at once must not have all of them served in one round of the event loop.
     """
 
-    __slots__ = ("_handshake_owner", "_is_charged")
+    __slots__ = ("_handshake_owner",)
 
     def __init__(self, handshake: ClientHandshake) -> None:
         super().__init__(handshake)
         self._handshake_owner: ClientHandshake | None = handshake
-        self._is_charged = False  # what happens now is charged already
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         handshake, self._handshake_owner = self._handshake_owner, None
         assert handshake is not None
-        self._charge(handshake.share, handshake.begin)
+        handshake.shares.run(handshake.share, handshake.begin)
 
     def data_received(self, data: bytes) -> None:
         owner, receive = self.owner, super().data_received
@@ -194,24 +193,14 @@ class _HandshakeStream(Stream):
 
     def in_turn(self, owner: ClientHandshake, work: Callable[[], None]) -> None:
         """Do a part of the handshake at once, or in the device's turn."""
-        share = owner.share
-        if self._is_charged:
-            work()
-        elif owner.shares.must_wait(share, perf_counter()):
+        share, shares = owner.share, owner.shares
+        if shares.must_wait(share, perf_counter()):
             self.set_read_paused(is_paused=True)
-            owner.shares.wait(share, lambda: self._go_on(share, work))
+            shares.wait(share, lambda: self._go_on(work))
         else:
-            self._charge(share, work)
+            shares.run(share, work)
 
-    def _go_on(self, share: DeviceShare, work: Callable[[], None]) -> None:
+    def _go_on(self, work: Callable[[], None]) -> None:
         if self.is_open:
             self.set_read_paused(is_paused=False)
-            self._charge(share, work)
-
-    def _charge(self, share: DeviceShare, work: Callable[[], None]) -> None:
-        began, self._is_charged = perf_counter(), True
-        try:
             work()
-        finally:
-            self._is_charged = False
-            share.charge((now := perf_counter()) - began, now)

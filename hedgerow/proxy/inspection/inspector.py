@@ -192,7 +192,8 @@ class Inspector:
         handshake = ClientHandshake(self, header, first)
         self._device_of[handshake.client.id] = device
         self.inspection.clients.admit(handshake.client, header.address)
-        if self.shares.must_wait(share, time.perf_counter()):
+        is_short = not first and header.target is not None  # its ClientHello is still to come
+        if not is_short and self.shares.must_wait(share, time.perf_counter()):
             self.shares.wait(share, lambda: self._begin(handshake, client))
         else:
             self._begin(handshake, client)

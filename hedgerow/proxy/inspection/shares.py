@@ -103,6 +103,7 @@ class DeviceShares:
         self._shares: dict[DeviceId, DeviceShare] = {}
         self._waiting: OrderedDict[DeviceShare, None] = OrderedDict()
         self._is_scheduled = False
+        self._running: DeviceShare | None = None
         self._round_ends: float | None = None  # for devices that are ahead; None: none had work in this round of the loop
 
     def of(self, device: DeviceId) -> DeviceShare:
@@ -117,9 +118,10 @@ class DeviceShares:
     def must_wait(self, share: DeviceShare, now: float) -> bool:
         """Return whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
 
-        Nothing is gained by waiting while all that devices ahead of their parts do in one round takes no longer than a turn.
+        Nothing is gained by waiting while all that devices ahead of their parts do in one round takes no longer than a turn, nor by
+        dividing what follows from work that is being done.
         """
-        if not share.is_ahead(now):
+        if self._running is share or not share.is_ahead(now):
             return False
         if self._waiting:
             return True
@@ -130,6 +132,19 @@ class DeviceShares:
 
     def _end_round(self) -> None:
         self._round_ends = None
+
+    def run(self, share: DeviceShare, work: Callable[[], None]) -> None:
+        """Do a device's work now, and charge it, once if it is a part of other work."""
+        if self._running is share:
+            work()
+            return
+        began, self._running = time.perf_counter(), share
+        try:
+            work()
+        finally:
+            self._running = None
+            now = time.perf_counter()
+            share.charge(now - began, now)
 
     def wait(self, share: DeviceShare, run: Callable[[], None]) -> Turn:
         """Call `run` in one of the next rounds of the event loop, in fair order."""
@@ -170,4 +185,4 @@ class DeviceShares:
             return
         if share.turns:
             self._waiting[share] = None
-        turn.run()
+        self.run(share, turn.run)

@@ -28,10 +28,17 @@ class BodyScan:
     """
 
     def __init__(self, head: Head, rules: ScanRules, *, in_worker: bool = False) -> None:
-        wanted = [each for kind in SCANNERS if (each := kind.wants(head, rules)) is not None]
-        scanners = [each for each in wanted if not isinstance(each, Decision)]
-        self.refusal = next((each for each in wanted if isinstance(each, Decision)), None) if len(scanners) < len(wanted) else None
-        self.page = next((each for each in scanners if type(each) is PageScanner), None)  # Python looks longer at classes of protocols
+        self.refusal: Decision | None = None
+        self.page: PageScanner | None = None
+        scanners = list[Scanner]()
+        for kind in SCANNERS:
+            wanted = kind.wants(head, rules)
+            if isinstance(wanted, Decision):
+                self.refusal = self.refusal or wanted
+            elif wanted is not None:
+                scanners.append(wanted)
+                if type(wanted) is PageScanner:  # `isinstance` takes longer for classes of protocols
+                    self.page = wanted
         self.is_pending = False
         self._in_worker = in_worker
         self._decoder = ContentDecoder(head.encoding)
@@ -57,7 +64,7 @@ class BodyScan:
     @property
     def wants_whole(self) -> bool:
         """A scanner needs the whole body: feed no more of it here."""
-        return any(each.wants_whole for each in self._active)
+        return any([each.wants_whole for each in self._active])
 
     @property
     def is_busy(self) -> bool:
