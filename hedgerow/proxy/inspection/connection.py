@@ -20,6 +20,7 @@ from hedgerow.proxy.inspection.engine.http_layer import HTTPMode
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origins import PendingStream
+from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _EARLY_CLOSE_SECONDS = 2.0
 class InspectedConnection:
     """The owner of the client's stream and of those to its origins. `offers` are the protocols that the client offered with TLS."""
 
-    def __init__(self, inspector: InspectorContext, stream: Stream, context: Context, offers: tuple[str, ...]) -> None:
+    def __init__(self, inspector: InspectorContext, stream: Stream, context: Context, offers: tuple[str, ...], share: DeviceShare) -> None:
         self.stream = stream
         self.client = context.client
         self.is_over = False
@@ -40,7 +41,7 @@ class InspectedConnection:
         self._bytes_moved = 0
         self._has_spoken = False
         self._inspector = inspector
-        self._share = inspector.share_of(context.client)
+        self._share = share
         self._context = context
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._pressure = BackPressure(self._streams, stream)

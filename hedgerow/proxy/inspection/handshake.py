@@ -23,7 +23,7 @@ from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
 from hedgerow.proxy.inspection.engine.lean_messages import lean, lean_context
-from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
+from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 _numbers = count(1)
@@ -34,7 +34,8 @@ _MAX_EARLY = 64 * 1024
 class ClientHandshake:
     """The owner of a client's stream until its protocol is known. `first` is what the gate has read after the CONNECT, if any."""
 
-    def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes) -> None:
+    def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes, share: DeviceShare) -> None:
+        self.share, self.shares = share, inspector.shares
         self.stream = _HandshakeStream(self)
         self._began = asyncio.get_running_loop().time()
         id = f"c{next(_numbers)}"
@@ -75,14 +76,6 @@ class ClientHandshake:
         return now - self._began
 
     # Events of the stream.
-
-    @property
-    def share(self) -> DeviceShare:
-        return self._inspector.share_of(self.client)
-
-    @property
-    def shares(self) -> DeviceShares:
-        return self._inspector.shares
 
     def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
         self._receive(self, data)
@@ -158,7 +151,7 @@ class ClientHandshake:
 
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:
         """Hand the stream over to an `InspectedConnection`, with the bytes that the client has sent already."""
-        inspected = InspectedConnection(self._inspector, self.stream, self._context, self._offers)
+        inspected = InspectedConnection(self._inspector, self.stream, self._context, self._offers, self.share)
         self._inspector.unregister(self, None)
         inspected.begin(mode)
         if first:

@@ -30,7 +30,7 @@ from hedgerow.proxy.inspection.engine import http_layer
 from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
-from hedgerow.proxy.inspection.shares import DeviceShare, DeviceShares
+from hedgerow.proxy.inspection.shares import DeviceShares
 from hedgerow.proxy.inspection.socket_transport import SocketTransport
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
@@ -189,7 +189,7 @@ class Inspector:
             return self._turn_away(client, "flood")
         if not self._by_device.enter(device):
             return self._turn_away(client, "device")
-        handshake = ClientHandshake(self, header, first)
+        handshake = ClientHandshake(self, header, first, share)
         self._device_of[handshake.client.id] = device
         self.inspection.clients.admit(handshake.client, header.address)
         is_short = not first and header.target is not None  # its ClientHello is still to come
@@ -231,10 +231,6 @@ class Inspector:
             lane = "inspect" if client.tls else "http"
             self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=session.stream.bytes_received)
             self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=session.stream.bytes_sent)
-
-    def share_of(self, client: connection.Client) -> DeviceShare:
-        """Return the share of a client's device."""
-        return self.shares.of(self._device_of[client.id])
 
     def _release(self, client: connection.Client) -> None:
         device = self._device_of.pop(client.id, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _ssl
 import asyncio
-import contextlib
 import socket
 import ssl
 from typing import Any, Protocol
@@ -79,8 +78,10 @@ class TlsSession:
 
     def end(self) -> None:
         """Write close_notify, with which the peer knows that nothing is missing (RFC 8446, section 6.1)."""
-        with contextlib.suppress(ssl.SSLError):  # SSLWantReadError: the peer's own has not come, which we do not wait for
+        try:
             self._tls.unwrap()
+        except ssl.SSLError:  # SSLWantReadError: the peer's own has not come, which we do not wait for
+            pass
 
     def take(self) -> bytes:
         """Return the bytes to send to the peer."""

@@ -202,7 +202,7 @@ def is_signed_exchange(response: http.Response) -> bool:
 
     Nobody asks that site for anything, so that no rule about it is applied.
     """
-    return any(SIGNED_EXCHANGE in value.lower() and name.lower() == b"content-type" for name, value in response.headers.fields)
+    return SIGNED_EXCHANGE in values_of(response.headers).get(b"content-type", b"").lower()
 
 
 def head_fault(head: bytes | bytearray) -> str | None:
