@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -25,8 +25,7 @@ CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 _TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e]+) HTTP/1\.([01])")
-_FIELD = re.compile(rf"({_TCHAR}):[ \t]*(.*?)[ \t]*")
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FIELD = re.compile(rf"({_TCHAR}):([\t\x20-\x7e\x80-\xff]*)")
 _FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\]+)(?::([0-9]{1,5}))?")
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([A-Za-z0-9._~!$&'()*+,;=:%-]*)@)?([^/?#]*)([^#]*)(?:#.*)?")
@@ -49,13 +48,19 @@ class RequestHead:
     target: str
     minor: int
     fields: tuple[tuple[str, str], ...]
+    _first: dict[str, str] = field(init=False, repr=False, compare=False)  # values by name in lower case
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_first", {name.lower(): value for name, value in reversed(self.fields)})
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of a field; `name` in lower case."""
-        return next((value for key, value in self.fields if key.lower() == name), default)
+        return self._first.get(name, default)
 
     def values(self, name: str) -> tuple[str, ...]:
         """All values of a field, in order; `name` in lower case."""
+        if name not in self._first:
+            return ()
         return tuple(value for key, value in self.fields if key.lower() == name)
 
     @property
@@ -185,9 +190,9 @@ def _parse_field(line: str) -> tuple[str, str]:
     if line[:1] in {" ", "\t"}:
         raise HeadError(400, "a field is folded over several lines")
     match = _FIELD.fullmatch(line)
-    if match is None or _FORBIDDEN.search(match[2]):
+    if match is None:
         raise HeadError(400, "a field is not a name, a colon and a value")
-    return match[1], match[2]
+    return match[1], match[2].strip(" \t")
 
 
 def _check_framing(head: RequestHead) -> None:
