@@ -193,8 +193,13 @@ class GateConnection(asyncio.Protocol):
             case commands.AcceptConnect():
                 self._transport.write(CONNECTION_ESTABLISHED)
                 gate.table.await_client(self)
-            case commands.Resolve():
-                self._start(self._resolve(command))
+            case commands.Resolve(target):
+                assert self._protocol.client is not None
+                known = gate.rules.known_host(self._protocol.client, target.host, gate.clock())
+                if known is not None:
+                    self._execute(self._protocol.resolved(known))
+                else:
+                    self._start(self._resolve(command))
             case commands.Dial():
                 self._start(self._dial(command))
             case commands.Join(ruleset):
