@@ -38,6 +38,7 @@ class SocketTransport(asyncio.Transport):
         if self._is_read_paused or not self._is_reading:
             self._update_reading(wants=False)
             return
+        protocol = self._protocol
         try:
             data = self._sock.recv(_READ)
         except (BlockingIOError, InterruptedError):
@@ -47,15 +48,15 @@ class SocketTransport(asyncio.Transport):
             return
         try:
             if data:
-                self._protocol.data_received(data)
-            elif self._protocol.eof_received():
+                protocol.data_received(data)
+            elif protocol.eof_received():
                 self._update_reading(wants=False)
                 self._is_read = True
             else:
                 self.close()
         except Exception as error:
             self._loop.call_exception_handler(
-                {"message": "a protocol failed", "exception": error, "transport": self, "protocol": self._protocol},
+                {"message": "a protocol failed", "exception": error, "transport": self, "protocol": protocol},
             )
             self._finish(error)
 
@@ -157,6 +158,7 @@ class SocketTransport(asyncio.Transport):
     def _end(self, error: Exception | None) -> None:
         self._sock.close()
         self._loop.call_soon(self._protocol.connection_lost, error)
+        del self._protocol  # they refer to each other, and TLS states are large: they are freed now, not when the collector runs
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import struct
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -167,3 +169,29 @@ def test_a_protocol_that_fails_ends_its_connection() -> None:
         assert [each["protocol"] for each in reported] == [failing]
 
     asyncio.run(run())
+
+
+def test_a_connection_that_is_over_is_freed_at_once() -> None:
+    """The collector would find it late: a few dozen TLS states would wait for it."""
+
+    async def use() -> weakref.ref[Recorder]:
+        sock, peer = socket.socketpair()
+        sock.setblocking(False)
+        ours = Recorder()
+        SocketTransport(sock, ours)
+        peer.close()
+        await ours.until(lambda: "eof" in ours.events)
+        ours.transport.abort()
+        await ours.until(lambda: "lost" in ours.events)
+        return weakref.ref(ours)
+
+    async def run() -> None:
+        freed = await use()
+        await asyncio.sleep(0)
+        assert freed() is None
+
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()
