@@ -32,6 +32,7 @@ LARGE_CLASSES: dict[str, str] = {
     "HttpLayer": "one method for each kind of event of mitmproxy's layers",
     "HeldStream": "one method for each event of an HTTP stream in both directions",
     "ClientHandshake": "asyncio's protocol, and one method for each step of the handshake",
+    "ConnectionStreams": "the table of a connection's streams, and one method for each thing that is done with one",
     "Inspector": "composition root of the inspection lane, and its limits",
     "_StepSentences": "one method for each step of `decide`",
     "Stream": "asyncio's transport and protocol interfaces, over TLS",

@@ -146,7 +146,7 @@ class FastPath:
         if wanted.tls and wanted.address is not None:
             server.sni = self._client.sni or wanted.address[0]
         if self._streams.open_idle(server):
-            self._begin(flow, server)
+            self._ask(flow, server)
         else:
             self._work(self._open(flow, server))
 
@@ -157,16 +157,13 @@ class FastPath:
             server.error = str(error)
             self._fall_back()
             return
-        self._begin(flow, server)
+        self._ask(flow, server)
         self._replay(server, waiting)
 
-    def _begin(self, flow: http.HTTPFlow, server: OriginServer) -> None:
+    def _ask(self, flow: http.HTTPFlow, server: OriginServer) -> None:
         if server.alpn == b"h2":
             self._fall_back()
-        else:
-            self._ask(flow, server)
-
-    def _ask(self, flow: http.HTTPFlow, server: OriginServer) -> None:
+            return
         self._is_asked = True
         self._streams.send_now(server, request_bytes(flow.request))
 
