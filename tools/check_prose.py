@@ -21,7 +21,6 @@ MAX_METHODS = 15
 LONG_MODULES: dict[str, str] = {}
 LARGE_CLASSES: dict[str, str] = {
     "Accounts": "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens",
-    "Recorder": "buffering, and a method for each way in which a file or a server may refuse a batch",
     "Dialect": "all in which database engines differ, one method each",
     "PostgresDialect": "implements Dialect",
     "SqliteDialect": "implements Dialect, and what a file needs: backup, repair",

@@ -60,28 +60,12 @@ class SystemEvent:
 type RecordedMessage = Observation | AccessRequest | SystemEvent
 
 
-class Recorder:
-    """A buffer of messages, and its writer. `add` may be called from any thread; only one thread at a time flushes."""
+class _Buffer:
+    """Messages that wait to be written, at most `limit` of each kind. Its length is the number of observations. Any thread may use it."""
 
-    def __init__(
-        self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
-        reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None, spool: Spool | None = None,
-        copy_to: Callable[[list[RecordedMessage]], None] | None = None,
-    ) -> None:  # fmt: skip
-        """Arguments:
-
-        limit: observations buffered; beyond it the oldest is dropped and counted in `dropped`.
-        reserve: bytes that stay free on the disk; with less, the oldest decisions are deleted for newer ones.
-        free: returns the bytes free on the disk, None if unknown.
-        spool: batches that wait for a server; they are numbered then, so that none is written twice.
-        copy_to: gets what was buffered.
-        """
-        self._store = store
-        self._retention = retention or Retention()
-        self._limit = limit
-        self._clock = clock
-        self._reserve, self._free = reserve, free or store.dialect.free_bytes
-        self._buffering, self._writing = threading.Lock(), threading.Lock()
+    def __init__(self, limit: int, *, numbers_batches: bool) -> None:
+        self._limit, self._numbers_batches = limit, numbers_batches
+        self._lock = threading.Lock()
         self._observations: list[Observation] = []
         self._requests: list[AccessRequest] = []
         self._events: list[LoggedEvent] = []
@@ -90,17 +74,15 @@ class Recorder:
         self._protected: dict[tuple[str, str], ProtectionSeen] = {}
         self._erased: list[tuple[frozenset[str], float]] = []
         self._renamed: dict[DeviceId, tuple[DeviceId, float]] = {}
-        self._spool, self._spooled_at = spool, 0.0
-        self._copy_to = copy_to
         self._writer, self._number = secrets.token_hex(8), 0
-        self.dropped = self.forgotten = 0
-        self.problem = ""
-        self.is_damaged = False
 
-    def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> None:
-        """Buffer what the journal stores. Counters are ignored; decisions about lifelines are refused."""
+    def __len__(self) -> int:
+        return len(self._observations)
+
+    def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> tuple[list[RecordedMessage], int]:
+        """Buffer messages. Returns those that collectors get too, and the number of the oldest observations that were dropped."""
         copied: list[RecordedMessage] = []
-        with self._buffering:
+        with self._lock:
             for message in map(self._under_new_name, messages):
                 match message:
                     case Observation():
@@ -121,9 +103,81 @@ class Recorder:
                         self._protected[device, protection] = message
             excess = max(0, len(self._observations) - self._limit)
             del self._observations[:excess]
-            self.dropped += excess
             for essential in (self._requests, self._events, self._minutes):
                 del essential[: -self._limit]
+        return copied, excess
+
+    def take(self) -> Batch:
+        """Take all messages."""
+        with self._lock:
+            self._number += self._numbers_batches
+            batch = Batch(
+                self._observations, self._requests, self._events, list(self._seen.values()), list(self._protected.values()), self._minutes,
+                self._writer, self._number,
+            )  # fmt: skip
+            self._observations, self._requests, self._events, self._minutes = [], [], [], []
+            self._seen, self._protected = {}, {}
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """Buffer the requests and events of a batch again, in front of what came since."""
+        with self._lock:
+            self._requests[:0], self._events[:0], self._minutes[:0] = batch.requests, batch.events, batch.minutes
+
+    def refuse(self, names: frozenset[str], now: float) -> None:
+        """Refuse later observations of these people and devices from before `now`."""
+        with self._lock:
+            self._erased = [each for each in self._erased if each[1] > now - _MAX_REPORT_DELAY_S] + [(names, now)]
+
+    def rename(self, names: Mapping[DeviceId, DeviceId], until: float) -> None:
+        """Give messages from before `until` about devices with old names their new ones."""
+        with self._lock:
+            recent = {old: pair for old, pair in self._renamed.items() if pair[1] > until - _MAX_REPORT_DELAY_S}
+            self._renamed = {old: pair for old, pair in recent.items() if old not in names.values()}
+            self._renamed |= {old: (new, until) for old, new in names.items()}
+
+    def _under_new_name[M: WorkerMessage | SystemEvent](self, message: M) -> M:
+        if isinstance(message, Observation | AccessRequest | DeviceSeen | ProtectionSeen) and message.device in self._renamed:
+            new, until = self._renamed[message.device]
+            return replace(message, device=new) if message.when < until else message
+        return message
+
+    def _is_erased(self, message: Observation) -> bool:
+        return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)
+
+
+class Recorder:
+    """A buffer of messages, and its writer. `add` may be called from any thread; only one thread at a time flushes."""
+
+    def __init__(
+        self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
+        reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None, spool: Spool | None = None,
+        copy_to: Callable[[list[RecordedMessage]], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Arguments:
+
+        limit: observations buffered; beyond it the oldest is dropped and counted in `dropped`.
+        reserve: bytes that stay free on the disk; with less, the oldest decisions are deleted for newer ones.
+        free: returns the bytes free on the disk, None if unknown.
+        spool: batches that wait for a server; they are numbered then, so that none is written twice.
+        copy_to: gets what was buffered.
+        """
+        self._store = store
+        self._retention = retention or Retention()
+        self._clock = clock
+        self._reserve, self._free = reserve, free or store.dialect.free_bytes
+        self._writing = threading.Lock()
+        self._buffer = _Buffer(limit, numbers_batches=spool is not None)
+        self._spool, self._spooled_at = spool, 0.0
+        self._copy_to = copy_to
+        self.dropped = self.forgotten = 0
+        self.problem = ""
+        self.is_damaged = False
+
+    def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> None:
+        """Buffer what the journal stores. Counters are ignored; decisions about lifelines are refused."""
+        copied, lost = self._buffer.add(messages)
+        self.dropped += lost
         if copied and self._copy_to is not None:
             self._copy_to(copied)
 
@@ -136,7 +190,7 @@ class Recorder:
         with self._writing:
             if self._spool is not None:
                 return self._flush_to_server(self._spool)
-            batch = self._take()
+            batch = self._buffer.take()
             if not batch:
                 return 0
             try:
@@ -154,29 +208,17 @@ class Recorder:
             if self._spool is not None:
                 self._put_aside(self._spool)
 
-    def _take(self) -> Batch:
-        """Take all that is buffered."""
-        with self._buffering:
-            self._number += self._spool is not None
-            batch = Batch(
-                self._observations, self._requests, self._events, list(self._seen.values()), list(self._protected.values()), self._minutes,
-                self._writer, self._number,
-            )  # fmt: skip
-            self._observations, self._requests, self._events, self._minutes = [], [], [], []
-            self._seen, self._protected = {}, {}
-        return batch
-
     def _flush_to_server(self, spool: Spool) -> int:
         """Write the batches of the spool, the oldest first, then what is buffered. Returns the number of rows of the latter."""
         while (waiting := spool.oldest()) is not None:
             if self._try(waiting) is None:
-                if len(self._observations) >= _MANY or time.monotonic() - self._spooled_at > _SPOOL_EVERY_S:
+                if len(self._buffer) >= _MANY or time.monotonic() - self._spooled_at > _SPOOL_EVERY_S:
                     self._put_aside(spool)
                 return 0
             spool.remove_oldest()
             if not len(spool):
                 self._note_return()
-        if not (batch := self._take()):
+        if not (batch := self._buffer.take()):
             return 0
         rows = self._try(batch)
         if rows is None:
@@ -209,18 +251,13 @@ class Recorder:
 
     def _put_aside(self, spool: Spool, batch: Batch | None = None) -> None:
         """Put a batch, or else what is buffered, into the spool."""
-        if not (batch := batch or self._take()):
+        if not (batch := batch or self._buffer.take()):
             return
         self._spooled_at, before = time.monotonic(), spool.dropped
         spool.put(batch)
         self.dropped += spool.dropped - before
         if spool.problem:
             self.problem = f"neither the store nor the disk can be written: {spool.problem}"
-
-    def _put_back(self, batch: Batch) -> None:
-        """Buffer the requests and events of a batch again, in front of what came since."""
-        with self._buffering:
-            self._requests[:0], self._events[:0], self._minutes[:0] = batch.requests, batch.events, batch.minutes
 
     @contextlib.contextmanager
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:
@@ -229,9 +266,7 @@ class Recorder:
         Later reports about these people and devices from before this instant are refused. Raises DatabaseError while events wait for a
         server: they would be written after the erasure.
         """
-        with self._buffering:
-            now = self._clock()
-            self._erased = [each for each in self._erased if each[1] > now - _MAX_REPORT_DELAY_S] + [(erasing, now)]
+        self._buffer.refuse(erasing, self._clock())
         self.flush()
         with self._writing:
             if self._spool:
@@ -243,11 +278,7 @@ class Recorder:
 
         Waits for the disk. Raises DatabaseError.
         """
-        until = self._clock() + _RENAME_DELAY_S
-        with self._buffering:
-            recent = {old: pair for old, pair in self._renamed.items() if pair[1] > until - _MAX_REPORT_DELAY_S}
-            self._renamed = {old: pair for old, pair in recent.items() if old not in names.values()}
-            self._renamed |= {old: (new, until) for old, new in names.items()}
+        self._buffer.rename(names, self._clock() + _RENAME_DELAY_S)
         self.flush()
         with self._writing:
             rename_devices(self._store, names)
@@ -258,23 +289,17 @@ class Recorder:
 
     async def run(self, interval: float = 0.5) -> None:
         """Flush at least every `interval` seconds and prune every hour, in threads, until cancelled; then flush once more."""
-        pruning = asyncio.create_task(self._prune_hourly())
+        pruning = asyncio.create_task(_prune_hourly(self))
         try:
             while True:
                 for _ in range(_LOOKS):
                     await asyncio.sleep(interval / _LOOKS)
-                    if len(self._observations) >= _MANY:
+                    if len(self._buffer) >= _MANY:
                         break
                 await asyncio.to_thread(self.flush)
         finally:
             pruning.cancel()
             self.flush()
-
-    async def _prune_hourly(self) -> None:
-        await asyncio.sleep(60)
-        while True:
-            await asyncio.to_thread(self.prune)
-            await asyncio.sleep(3600)
 
     def _make_room(self, batch: Batch) -> int:
         """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space. Returns their number.
@@ -313,14 +338,12 @@ class Recorder:
         try:
             return replace(batch, observations=[], seen=[], protected=[]).write(self._store)
         except DatabaseError:
-            self._put_back(replace(batch, observations=[], seen=[], protected=[]))
+            self._buffer.put_back(replace(batch, observations=[], seen=[], protected=[]))
             return 0
 
-    def _under_new_name[M: WorkerMessage | SystemEvent](self, message: M) -> M:
-        if isinstance(message, Observation | AccessRequest | DeviceSeen | ProtectionSeen) and message.device in self._renamed:
-            new, until = self._renamed[message.device]
-            return replace(message, device=new) if message.when < until else message
-        return message
 
-    def _is_erased(self, message: Observation) -> bool:
-        return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)
+async def _prune_hourly(recorder: Recorder) -> None:
+    await asyncio.sleep(60)
+    while True:
+        await asyncio.to_thread(recorder.prune)
+        await asyncio.sleep(3600)
