@@ -44,6 +44,7 @@ def make_environment(reader: Language) -> Environment:
     environment.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]
     environment.globals |= {
         "language": reader,
+        "comma": reader.comma,
         "ngettext": reader.ngettext,
         "number": reader.number,
         "counted": lambda counts: labels.count_by_reason(counts, reader),

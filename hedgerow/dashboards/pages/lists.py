@@ -32,7 +32,8 @@ class ListPages(PageGroup):
         status, policy = self._context.control.status(), self._context.policy()
         own, reader = {source.name for source in policy.lists}, language_of(request)
         public = [name for name in public_sources() if name not in own]
-        titles = {topic.name: reader.category(topic.name, topic.title) for topic in builtin_categories()}
+        topics = sorted(builtin_categories(), key=lambda topic: topic.name == "illegal")  # the last choice: hardly anybody has such a list
+        titles = {topic.name: reader.category(topic.name, topic.title) for topic in topics}
         remembered = await self._context.sites.sites()
         here = zone(policy.network.timezone)  # the date is enough: the hour could tell who it was
         sites = [(site, datetime.fromtimestamp(site.at, here).date()) for site in remembered]

@@ -205,7 +205,7 @@ class _ChangeWriter:
         if isinstance(value, dict):
             return "; ".join(f"{self.day(str(key))} {self._flat(each)}" for key, each in value.items())
         if isinstance(value, list):
-            return ", ".join(map(self._flat, value))
+            return self.reader.comma.join(map(self._flat, value))
         profile = builtin_profiles().get(str(value))
         text = title_of(str(value or ""), self.reader) if profile is None else self.reader.gettext(profile.title)
         return _TIME_SPAN.sub(r"\1–\2", text)

@@ -25,6 +25,7 @@ LANGUAGE_COOKIE = "hedgerow_language"
 """Holds the chosen language; without it the browser's Accept-Language decides."""
 
 _LOCALES = {"en": "en_GB", "pt": "pt_PT", "pt-BR": "pt_BR"}
+_ARABIC_SCRIPT = frozenset({"ar", "ckb", "fa", "ps", "sd", "ug", "ur"})
 
 
 def message(text: str) -> str:
@@ -96,6 +97,11 @@ class Language:
     def country(self, code: str) -> str:
         """Return the name of a country by its ISO 3166 code."""
         return str(self.locale.territories.get(code, code))
+
+    @property
+    def comma(self) -> str:
+        """The comma between items, with its space."""
+        return "، " if self.locale.language in _ARABIC_SCRIPT else ", "
 
     def listed(self, items: Iterable[str]) -> str:
         """Join items with commas and the word for "and"."""
