@@ -63,6 +63,9 @@ _REMOVED = {
     "seats": message("%(who)s removed the seat %(name)s."), "profiles": message("%(who)s removed the profile %(name)s."),
     "notices": message("%(who)s ended the notices to %(name)s."),
 }  # fmt: skip
+_SCHEDULE = message("%(who)s set %(key)s for %(name)s: %(now)s.")
+_SCHEDULE_REMOVED = message("%(who)s removed %(key)s of %(name)s.")
+_SCHEDULE_RULES = {"block": message("closes %(what)s"), "allow": message("opens %(what)s"), "only": message("opens %(what)s only then")}
 _RENAMED = message("%(who)s renamed %(name)s to %(now)s.")
 
 
@@ -105,6 +108,28 @@ def _items(value: object) -> dict[str, tuple[str, str]]:
     return {str(item.get("what", "")): (str(item.get("until", "")), str(item.get("note", ""))) for item in items}
 
 
+def _renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """Return the new names of entries that are otherwise the same, by their old names."""
+    come = [name for name in new if name not in old]
+    found: dict[str, str] = {}
+    for name in old:
+        now = next((other for other in come if name not in new and old[name] == new[other]), None)
+        if now is not None:
+            come.remove(now)
+            found[name] = now
+    return found
+
+
+def _with_new_names(policy: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Return a policy whose people own their devices by the new names: to rename a device is not to take it away."""
+    people = {}
+    for name, person in _mapping(policy.get("people")).items():
+        devices = _mapping(person).get("devices")
+        names = [renamed.get(each, each) if isinstance(each, str) else each for each in devices] if isinstance(devices, list) else devices
+        people[name] = person if names == devices else person | {"devices": names}
+    return policy | {"people": people} if people else policy
+
+
 @dataclass(frozen=True, slots=True)
 class _ChangeWriter:
     """Sentences in one language about changes that one person made."""
@@ -117,6 +142,7 @@ class _ChangeWriter:
 
     def document(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         rules: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        old = _with_new_names(old, _renamed(_mapping(old.get("devices")), _mapping(new.get("devices"))))
         for section in dict.fromkeys((*old, *new)):
             before, after = old.get(section), new.get(section)
             if section in _ADDED:
@@ -132,15 +158,12 @@ class _ChangeWriter:
 
     def entries(self, section: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         """Describe people, devices and the like that were added, removed, renamed or changed."""
-        gone, come = [name for name in old if name not in new], [name for name in new if name not in old]
-        for name in list(gone):
-            renamed = next((other for other in come if old[name] == new[other]), None)
-            if renamed is not None:
-                gone.remove(name)
-                come.remove(renamed)
-                yield self.sentence(_RENAMED, name=name, now=renamed)
-        yield from (self.sentence(_REMOVED[section], name=name) for name in gone)
-        for name in come:
+        renamed = _renamed(old, new)
+        yield from (self.sentence(_RENAMED, name=name, now=now) for name, now in renamed.items())
+        yield from (self.sentence(_REMOVED[section], name=name) for name in old if name not in new and name not in renamed)
+        for name in new:
+            if name in old or name in renamed.values():
+                continue
             yield self.sentence(_ADDED[section], name=name)
             if section == "people":
                 yield from self.scope(name, {}, _mapping(new[name]))
@@ -159,7 +182,7 @@ class _ChangeWriter:
                 yield from self.devices(name, _items(before), _items(after))
             elif key == "schedules":
                 for each in dict.fromkeys((*_mapping(before), *_mapping(after))):
-                    yield from self.setting(each, name, _mapping(before).get(each), _mapping(after).get(each))
+                    yield from self.schedule(each, name, _mapping(before).get(each), _mapping(after).get(each))
             else:
                 yield from self.setting(self.reader.gettext(_KEYS[key]) if key in _KEYS else key, name, before, after)
 
@@ -195,6 +218,19 @@ class _ChangeWriter:
         if before == after:
             return
         yield self.sentence(_SET if before is None else _UNSET if after is None else _SET_AGAIN, **values)
+
+    def schedule(self, key: str, name: str, before: object, after: object) -> Iterator[str]:
+        if after is None:
+            yield self.sentence(_SCHEDULE_REMOVED, key=key, name=name)
+        elif before != after:
+            parts = []
+            for each, value in _mapping(after).items():
+                text = self.reader.gettext("the internet") if value == "internet" else self._flat(value)
+                if each in _SCHEDULE_RULES:
+                    parts.append(self.reader.gettext(_SCHEDULE_RULES[each], what=text))
+                else:
+                    parts.append(text if each == "when" else f"{each}: {text}")
+            yield self.sentence(_SCHEDULE, key=key, name=name, now=self.value(self.reader.comma.join(parts)))
 
     def value(self, value: object) -> str:
         """Return a value of the file on one line."""

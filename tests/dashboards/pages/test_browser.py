@@ -166,7 +166,7 @@ def test_result_pages_are_accessible(chromium, web):
 
     guide(page, web)
     page.goto(web.url)
-    page.get_by_text("Other answers").first.click()
+    page.locator(".request .more > summary").first.click()
     page.get_by_role("button", name="Code to read out").first.click()
     look("a code")
     page.goto(f"{web.url}/counter")
