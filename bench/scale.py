@@ -3,14 +3,16 @@
     .venv/bin/python bench/scale.py [--devices 500 800 5000 20000] [--people 2000] [--write], or make bench-scale
 
 Every device was seen within the last day and is in the policy, with a person for every second device, up to `--people`. Of each request:
-the time, the size, and the longest that a second connection waited for `/healthz` meanwhile, for which the request held the event loop.
-`grant in force`: from the call of the API until the device's next DNS answer follows it. Memory is that of the control process.
+the time, the size, the longest that a second connection waited for `/healthz` meanwhile, and the processor time of the event loop's thread,
+for which the request holds the loop at most, however busy the machine is. `grant in force`: from the call of the API until the device's
+next DNS answer follows it. Memory is that of the control process.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import platform
 import socket
@@ -18,8 +20,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -129,12 +131,19 @@ def memory_of(running: Hedgerow) -> tuple[float, float]:
     return int(fields["VmRSS"].split()[0]) / 1024, int(fields["VmHWM"].split()[0]) / 1024
 
 
+def loop_seconds(running: Hedgerow) -> float:
+    """Return the processor time of control's event loop."""
+    control = running.pids("control")[0]
+    return int(Path(f"/proc/{control}/task/{control}/schedstat").read_text().split()[0]) / 1e9
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     what: str
     seconds: float
     kilobytes: float
     waited: float
+    loop: float = 0.0
 
 
 def measure(devices: int, people: int) -> tuple[list[Row], str]:
@@ -149,57 +158,55 @@ def measure(devices: int, people: int) -> tuple[list[Row], str]:
             started = time.monotonic() - began
             token = (running.state / "admin-token").read_text()
             with httpx.Client(base_url=running.web, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=300) as client:
-                client.get("/devices").raise_for_status()  # loads the pages
+                for path in PATHS:
+                    client.get(path).raise_for_status()  # loads the pages
                 time.sleep(1)
+                alone = list(_measure(client, running, Waiting(), 14))
                 with probing(running.web) as waiting:
                     time.sleep(1)
-                    waiting.take()
-                    rows = [*_requests(client, waiting), *_grant(client, running, waiting), *_changes(client, waiting)]
+                    probed = _measure(client, running, waiting, 18)
+                    rows = [replace(row, loop=quiet.loop) for row, quiet in zip(probed, alone, strict=True)]
             now, peak = memory_of(running)
     return rows, f"start {started:.1f} s; control {now:.0f} MB, {peak:.0f} MB at the peak"
 
 
-def _requests(client: httpx.Client, waiting: Waiting) -> Iterator[Row]:
+def _measure(client: httpx.Client, running: Hedgerow, waiting: Waiting, number: int) -> Iterator[Row]:
+    """Measure all requests, and what changes the device of this even number and its person."""
     for path in PATHS:
-        waiting.take()
-        began = time.perf_counter()
-        answer = client.get(path)
-        seconds = time.perf_counter() - began
-        answer.raise_for_status()
-        time.sleep(0.1)
-        yield Row(f"GET {path}", seconds, len(answer.content) / 1000, waiting.take())
-
-
-def _grant(client: httpx.Client, running: Hedgerow, waiting: Waiting) -> Iterator[Row]:
-    source = address(14)
+        yield _timed(f"GET {path}", running, waiting, functools.partial(client.get, path))
+    source = address(number)
     assert not is_open(running, source)
-    waiting.take()
     began = time.perf_counter()
-    client.post("/api/v1/grants", json={"device": "d14", "subject": SUBJECT, "how_long": "hour"}).raise_for_status()
-    answered = time.perf_counter() - began
+    asked = {"device": f"d{number}", "subject": SUBJECT, "how_long": "hour"}
+    yield _timed("POST /api/v1/grants", running, waiting, lambda: client.post("/api/v1/grants", json=asked))
     wait_until(lambda: is_open(running, source), 60, "the grant")
     yield Row("grant in force", time.perf_counter() - began, 0, waiting.take())
-    yield Row("POST /api/v1/grants", answered, 0, 0)
+    rule = {"subject": "minecraft", "stance": "block"}
+    path = f"/api/v1/people/p{number // 2}/rules"
+    yield _timed("a rule for a person, in the file and in force", running, waiting, lambda: client.put(path, json=rule))
 
 
-def _changes(client: httpx.Client, waiting: Waiting) -> Iterator[Row]:
+def _timed(what: str, running: Hedgerow, waiting: Waiting, send: Callable[[], httpx.Response]) -> Row:
     waiting.take()
-    began = time.perf_counter()
-    answer = client.put("/api/v1/people/p7/rules", json={"subject": "minecraft", "stance": "block"})
+    looped, began = loop_seconds(running), time.perf_counter()
+    answer = send()
     seconds = time.perf_counter() - began
+    looped = loop_seconds(running) - looped
     answer.raise_for_status()
-    yield Row("a rule for a person, in the file and in force", seconds, 0, waiting.take())
+    time.sleep(0.1)
+    return Row(what, seconds, len(answer.content) / 1000, waiting.take(), looped)
 
 
 def table(found: dict[int, tuple[list[Row], str]]) -> str:
     lines = [
-        f"{platform.machine()}, Python {platform.python_version()}. Per request: seconds · kB · ms for which `/healthz` waited at most.",
+        f"{platform.machine()}, Python {platform.python_version()}. Per request: seconds · kB · ms for which `/healthz` "
+        "waited at most · ms of the event loop's processor time.",
         "",
         f"| | {' | '.join(f'{devices:,} devices' for devices in found)} |",
         f"|---|{'---|' * len(found)}",
     ]
     for cells in zip(*(rows for rows, _ in found.values()), strict=True):
-        shown = (f"{row.seconds:.2f} · {row.kilobytes:,.0f} · {row.waited * 1000:.0f}" for row in cells)
+        shown = (f"{row.seconds:.2f} · {row.kilobytes:,.0f} · {row.waited * 1000:.0f} · {row.loop * 1000:.0f}" for row in cells)
         lines.append(f"| {cells[0].what} | {' | '.join(shown)} |")
     lines.append(f"| process | {' | '.join(note for _, note in found.values())} |")
     return "\n".join(lines) + "\n"
@@ -214,7 +221,8 @@ def main() -> None:
     found = {}
     for devices in given.devices:
         found[devices] = measure(devices, min(given.people, devices // 2))
-        print(devices, json.dumps([[row.what, round(row.seconds, 3), round(row.waited, 3)] for row in found[devices][0]]), flush=True)
+        figures = [[row.what, *(round(each, 3) for each in (row.seconds, row.waited, row.loop))] for row in found[devices][0]]
+        print(devices, json.dumps(figures), flush=True)
     text = table(found)
     print(text)
     if given.write:

@@ -192,10 +192,19 @@ class _Place:
         return Access(decision, rule.until, self._schedule_of(rule), actor)
 
     def _schedule_of(self, rule: Rule) -> str:
-        policy = self.policy
-        scopes: list[Rules] = [policy.household]
-        scopes += [each.rules for each in policy.people.values()] + [each.rules for each in policy.devices.values()]
-        scopes += [each.rules for each in policy.profiles.values()]
+        policy, scopes = self.policy, list[Rules]()
+        match rule.scope:
+            case RuleScope.DEVICE:
+                scopes += [device.rules for device in (policy.devices.get(self.device),) if device is not None]
+            case RuleScope.PERSON:  # several people may share a device
+                person = policy.people.get(self.ruleset.person or "")
+                scopes += [each.rules for each in (policy.people.values() if person is None else (person,))]
+            case RuleScope.HOUSEHOLD:
+                scopes.append(policy.household)
+            case RuleScope.PROFILE:
+                scopes += [each.rules for each in policy.profiles.values()]
+            case RuleScope.GRANT:
+                pass
         for rules in scopes:
             for timed in rules.schedules:
                 if any(target is rule.target for target in (*timed.allow, *timed.block, *timed.otherwise)):

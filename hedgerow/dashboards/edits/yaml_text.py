@@ -20,6 +20,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
+from hedgerow.policies.text.yaml_tree import read_tree
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -48,7 +50,7 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     if text.strip() and before != text:
         # ruamel normalizes spaces: take only the changed lines from its output.
         moved = _apply_line_changes(text, before, after)
-        after = moved if _value(moved) == document else after
+        after = moved if _mean_the_same(moved, after) else after
     header = text if text.strip() and not _has_content(text) else ""
     return _restore_comments(text, header + after if header and header not in after else after)
 
@@ -185,9 +187,8 @@ def _parse(text: str) -> tuple[CommentedMap, YAML]:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
-    _, sequence, offset = load_yaml_guess_indent(text) if _has_content(text) else (None, None, None)
+    document, sequence, offset = load_yaml_guess_indent(text, yaml=yaml) if _has_content(text) else (None, None, None)
     yaml.indent(mapping=_mapping_indent(text), sequence=sequence or 4, offset=2 if offset is None else offset)
-    document = yaml.load(text)
     if document is None:
         document = CommentedMap()
     if not isinstance(document, CommentedMap):
@@ -197,18 +198,17 @@ def _parse(text: str) -> tuple[CommentedMap, YAML]:
 
 def _key_paths(text: str) -> set[tuple[str, ...]]:
     """Return the paths of the first two levels, such as `("people", "mia")`; none if the text is invalid."""
-    value = _value(text)
+    value = read_tree(text.encode(), "").value
     paths: set[tuple[str, ...]] = set()
     for key, inner in value.items() if isinstance(value, Mapping) else ():
         paths |= {(key,), *((key, name) for name in (inner if isinstance(inner, Mapping) else ()))}
     return paths
 
 
-def _value(text: str) -> object:
-    try:
-        return YAML(typ="safe").load(text)
-    except YAMLError:
-        return None
+def _mean_the_same(one: str, other: str) -> bool:
+    """Return whether two texts have the same values, read as the policy is: many times faster than by ruamel.yaml."""
+    values = [read_tree(text.encode(), "") for text in (one, other)]
+    return not any(each.problems for each in values) and values[0].value == values[1].value
 
 
 def _mapping_indent(text: str) -> int:
@@ -295,6 +295,8 @@ def _restore_comments(before: str, after: str) -> str:
     """Restore comments that an edit removed, as lines of their own."""
     missing = Counter(map(_comment_of, before.splitlines()))
     missing.subtract(map(_comment_of, after.splitlines()))
+    if not +missing:
+        return after
     old, new = before.splitlines(True), after.splitlines(True)
     result: list[str] = []
     for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -305,7 +307,7 @@ def _restore_comments(before: str, after: str) -> str:
                 missing[comment] -= 1
                 result.append(f"{line[: len(line) - len(line.lstrip())]}{comment}\n")
     kept = "".join(result)
-    return kept if _value(kept) == _value(after) else after
+    return kept if _mean_the_same(kept, after) else after
 
 
 def _comment_of(line: str) -> str:
