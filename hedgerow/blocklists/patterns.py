@@ -119,11 +119,11 @@ def _options(match_case: bool, max_bytes: int) -> re2.Options:
     return options
 
 
-def compile_rule(rule: UrlRule, match_case: bool = False) -> Callable[[str], object]:
+def compile_rule(rule: UrlRule) -> Callable[[str], object]:
     """Return a function that is true for a text that the rule matches: a URL or a host, depending on the rule's kind."""
     if rule.kind is PatternKind.PATTERN:
-        return compile_pattern(rule.pattern, match_case).search
-    return compile_regex(rule.pattern, match_case).search
+        return compile_pattern(rule.pattern).search
+    return compile_regex(rule.pattern).search
 
 
 def literal_fragments(rule: UrlRule) -> list[str]:

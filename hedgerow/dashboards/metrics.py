@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -176,10 +176,9 @@ class _SampleSeries:
 class Metrics(Collector):
     """Sums over all workers and control, rendered by prometheus-client. Used from one thread."""
 
-    def __init__(self, declared: Iterable[Metric] = METRICS, *, strict: bool = False) -> None:
-        self._declared = tuple(declared)
+    def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
-        self._sums = {sums_name: sums for metric in self._declared for sums_name, sums in _samples_of(metric)}
+        self._sums = {sums_name: sums for metric in METRICS for sums_name, sums in _samples_of(metric)}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -246,7 +245,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Yield all metrics for prometheus-client. Metrics without labels are 0 before the first event."""
-        for metric in self._declared:
+        for metric in METRICS:
             base = metric.name.removesuffix("_total")
             family = Family(base, metric.help, metric.type.value)
             for name, sums in _samples_of(metric):

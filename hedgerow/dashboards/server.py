@@ -47,6 +47,7 @@ MAX_CONNECTIONS_PER_ADDRESS = 32
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _TLS_HANDSHAKE_BYTE = b"\x16"
 _ACCEPT_BATCH = 32
+_MAX_CONNECTIONS = 200
 _RESOURCE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _DEADLINE = "hedgerow.deadline"
@@ -322,7 +323,7 @@ class WebServer(uvicorn.Server):
 
 
 def web_server(
-    app: ASGIApp, *, connections: int = 200, tls: TlsContextProvider = lambda: None, request_timeout: float = REQUEST_TIMEOUT_S,
+    app: ASGIApp, *, tls: TlsContextProvider = lambda: None, request_timeout: float = REQUEST_TIMEOUT_S,
     unix_socket: socket.socket | None = None, relay_socket: socket.socket | None = None, on_listening: Callable[[], None] = lambda: None,
 ) -> WebServer:  # fmt: skip
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
@@ -330,8 +331,8 @@ def web_server(
     It calls `on_listening` once it accepts connections. Their limit does not count for `unix_socket`, which `listen_locally` returns. On
     `relay_socket`, of `bind_datagrams`, the proxy relays requests of devices.
     """
-    remote, local = _config(app, connections, request_timeout), _config(mark_local(app), None, request_timeout)
-    relayed = _config(with_relayed_client(app), connections, request_timeout)
+    remote, local = _config(app, _MAX_CONNECTIONS, request_timeout), _config(mark_local(app), None, request_timeout)
+    relayed = _config(with_relayed_client(app), _MAX_CONNECTIONS, request_timeout)
     return WebServer(remote, local, tls, unix_socket, relayed, relay_socket, on_listening)
 
 

@@ -24,6 +24,7 @@ _RESOLUTION_OVERHEAD: Final = 240
 _RECORDS_INCLUDED: Final = 2
 _TTL_OVERHEAD: Final = 120
 _ADDRESS_OCTETS: Final = {b"\0\x01": 4, b"\0\x1c": 16}  # by the types A and AAAA
+_MAX_SUFFIXES: Final = 4096
 
 
 class Cacheable(Protocol):
@@ -247,8 +248,8 @@ def resolution_key(query: Query) -> bytes:
     return query.name + query.suffix[:4] + bytes((query.shape & DNSSEC_SHAPE | query.data[3] & 0x10,))
 
 
-def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 4096) -> None:
+def learn_suffix(table: dict[bytes, bytes], query: Query) -> None:
     """Teach the hot path how this query's type, class and EDNS look on the wire. Bounded, since clients choose these bytes."""
-    if len(table) >= limit:
+    if len(table) >= _MAX_SUFFIXES:
         table.clear()
     table[query.suffix_key] = query.suffix

@@ -12,6 +12,8 @@ from hedgerow.journal.event_sender import close_writer
 from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
 from hedgerow.sockets import bind_datagrams, take_connection
 
+_WAITING_BATCHES = 64  # beyond it, reading stops, and the workers drop observations instead
+
 
 @dataclass(frozen=True, slots=True)
 class MessageBatch:
@@ -27,10 +29,9 @@ class MessageBatch:
 class EventReceiver:
     """The receiver of events. It listens at a socket of mode 0600 and yields batches in the order of their arrival."""
 
-    def __init__(self, path: Path, *, backlog: int = 64) -> None:
-        """`backlog`: batches that may wait. When it is full, reading stops, and the workers drop observations instead."""
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._batches: asyncio.Queue[MessageBatch] = asyncio.Queue(backlog)
+        self._batches: asyncio.Queue[MessageBatch] = asyncio.Queue(_WAITING_BATCHES)
         self._listener: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.malformed = 0

@@ -38,6 +38,7 @@ PAGE_LIMIT = 1000
 HOSTS_LIMIT = 1000
 """Hosts of a domain that are looked up one by one. A domain with more is common enough to fill a page from the newest decisions."""
 
+_REQUESTS_OF_DEVICE = 10
 _CLOCK_SLACK_S = 3600.0
 _C = decisions.c
 
@@ -221,9 +222,9 @@ class JournalReader(SightingReader):
         rows = self.store.rows(self.store.select(usage).where(usage.c.hour >= int(since // 3600)))
         return tuple(UsageCount(row.hour, row.account, row.subject, int(row.minutes).bit_count()) for row in rows)
 
-    def requests_of(self, device: str, limit: int = 10) -> tuple[RequestRow, ...]:
-        """Return one device's requests in any state, the latest first."""
-        return self._requests(access_requests.c.device == device, limit)
+    def requests_of(self, device: str) -> tuple[RequestRow, ...]:
+        """Return one device's last requests in any state, the latest first."""
+        return self._requests(access_requests.c.device == device, _REQUESTS_OF_DEVICE)
 
     def requests(self, state: str | None = "open", limit: int = 100) -> tuple[RequestRow, ...]:
         """Return the requests in a state (None: all), the latest first."""

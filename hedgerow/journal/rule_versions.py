@@ -22,6 +22,7 @@ MAX_VERSIONS = 500
 MAX_TEXT = 256 * 1024
 """Characters of policy files per version. Texts of larger policies are not kept."""
 
+_EXCERPT_LINES = 8
 _C = rule_versions.c
 
 
@@ -50,7 +51,7 @@ class RuleVersion:
         """Return a list by its name."""
         return next((each for each in self.sources if each.name == name), None)
 
-    def excerpt(self, place: str, limit: int = 8) -> str:
+    def excerpt(self, place: str) -> str:
         """Return the lines of a policy file at `file:line` with what belongs to them, empty if they are not kept.
 
         >>> RuleVersion(1, 0.0, "", "", {"a.yaml": "mia:\\n  bedtime:\\n    school: 20:30\\n  age: 9"}, ()).excerpt("a.yaml:2")
@@ -60,7 +61,7 @@ class RuleVersion:
         lines = self.files.get(path, "").splitlines()
         if not number.isdecimal() or not 0 < int(number) <= len(lines):
             return ""
-        first, *others = lines[int(number) - 1 : int(number) - 1 + limit]
+        first, *others = lines[int(number) - 1 : int(number) - 1 + _EXCERPT_LINES]
         indent = len(first) - len(first.lstrip())
         taken = [first]
         for line in others:

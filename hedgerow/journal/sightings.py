@@ -117,11 +117,11 @@ def _is_brief() -> ColumnElement[bool]:
     return devices_seen.c.last_seen - devices_seen.c.first_seen < BRIEF_S
 
 
-def limit_strangers(store: Store, connection: Connection, limit: int = MAX_STRANGERS) -> int:
+def limit_strangers(store: Store, connection: Connection) -> int:
     """Forget the sightings of strangers beyond their number: first those that were seen briefly and longest ago. Returns their number."""
     c = devices_seen.c
     strangers = select(c.device).where(store.own(devices_seen), _is_stranger(devices_seen))
-    excess = strangers.order_by(_is_brief(), c.last_seen.desc()).offset(limit)
+    excess = strangers.order_by(_is_brief(), c.last_seen.desc()).offset(MAX_STRANGERS)
     return connection.execute(store.delete(devices_seen).where(c.device.in_(excess))).rowcount
 
 

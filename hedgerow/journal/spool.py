@@ -29,8 +29,8 @@ class Spool:
     What the disk does not take waits in memory, up to `UNSAVED_LIMIT` decisions.
     """
 
-    def __init__(self, folder: Path, limit: int = SPOOL_BYTES) -> None:
-        self._folder, self._limit = folder, limit
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._files = {path: path.stat().st_size for path in sorted(folder.glob("*.json"))}
         self._unsaved: list[Batch] = []
         self.dropped = 0
@@ -52,7 +52,7 @@ class Spool:
         except OSError as error:
             self.problem = error.strerror or str(error)
             self._make_room_in_memory()
-        while sum(self._files.values()) > self._limit and len(self._files) > 1:
+        while sum(self._files.values()) > SPOOL_BYTES and len(self._files) > 1:
             oldest = next(iter(self._files))
             self.dropped += int(oldest.stem.partition("-")[2])
             self._remove(oldest)

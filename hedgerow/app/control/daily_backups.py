@@ -42,9 +42,9 @@ class DailyBackups:
             await self.back_up_if_due()
             await asyncio.sleep(CHECK_INTERVAL_S)
 
-    async def back_up_if_due(self, today: date | None = None) -> None:
+    async def back_up_if_due(self) -> None:
         """Make today's backup unless there is one, and delete the oldest. Failures are logged once."""
-        out = backup_folder(self._settings.state) / f"hedgerow-{today or date.today():%Y-%m-%d}.tar.gz"
+        out = backup_folder(self._settings.state) / f"hedgerow-{date.today():%Y-%m-%d}.tar.gz"
         if out.exists():
             return
         problem = await self._back_up(out)

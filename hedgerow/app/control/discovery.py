@@ -213,18 +213,18 @@ def first_label(name: str) -> str:
 class HostNameResolver:
     """Host names by MAC and IP address, cached for some minutes. `reverse` may block: it runs in a thread."""
 
-    def __init__(self, reverse: Callable[[str], str] = reverse_name, clock: Callable[[], float] = time.monotonic) -> None:
-        self._reverse, self._clock = reverse, clock
+    def __init__(self, reverse: Callable[[str], str] = reverse_name) -> None:
+        self._reverse = reverse
         self._asked: dict[str, tuple[float, str]] = {}
 
     async def find(self, leases: Iterable[Lease], neighbours: Mapping[str, str], now: float) -> dict[str, str]:
         """Map MAC addresses, or IP addresses without a known MAC, to first labels. `neighbours` maps IP to MAC addresses."""
         names = {lease.mac: first_label(lease.name) for lease in leases if is_credible(lease, neighbours, now)}
         unnamed = [(address, mac) for address, mac in sorted(neighbours.items()) if mac not in names and not address.startswith("fe80:")]
-        limit = self._clock() - NAME_CACHE_S
+        limit = time.monotonic() - NAME_CACHE_S
         due = [address for address, _ in unnamed if self._asked.get(address, (limit, ""))[0] <= limit][:MAX_LOOKUPS]
         found = await asyncio.to_thread(self._ask, due)
-        self._asked |= {address: (self._clock(), first_label(name)) for address, name in found}
+        self._asked |= {address: (time.monotonic(), first_label(name)) for address, name in found}
         self._asked = {address: self._asked[address] for address, _ in unnamed if address in self._asked}
         return names | {mac: name for address, mac in unnamed if (name := self._asked.get(address, (0.0, ""))[1])}
 

@@ -32,6 +32,8 @@ from hedgerow.policies.network import ForwardZone, LocalRecord, UpstreamStrategy
 from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 from hedgerow.sockets import is_own_address
 
+_ADDRESSES_KEPT_S = 300.0
+
 
 class BootstrapResolver:
     """Resolver of the names of upstreams, through plain upstreams. It keeps the addresses for a while.
@@ -43,10 +45,9 @@ class BootstrapResolver:
         self,
         plain: UpstreamPool,
         written: Mapping[str, tuple[str, ...]] | None = None,
-        seconds: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._plain, self._written, self._seconds, self._clock = plain, written or {}, seconds, clock
+        self._plain, self._written, self._clock = plain, written or {}, clock
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._tasks: set[asyncio.Task[tuple[str, ...]]] = set()
 
@@ -60,7 +61,7 @@ class BootstrapResolver:
         if not cached:
             return await self._look_up(host)
         if self._clock() >= expires:  # refreshed in the background
-            self._known[host] = (self._clock() + self._seconds, cached)
+            self._known[host] = (self._clock() + _ADDRESSES_KEPT_S, cached)
             task = asyncio.get_running_loop().create_task(self._look_up(host, cached))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -72,7 +73,7 @@ class BootstrapResolver:
         addresses = tuple(text for response in answers if isinstance(response, Response) for text in address_texts(response))
         if not addresses and not cached:
             raise UpstreamError(f"the upstream's name {host} does not resolve")
-        self._known[host] = (self._clock() + self._seconds, addresses or cached)
+        self._known[host] = (self._clock() + _ADDRESSES_KEPT_S, addresses or cached)
         return addresses or cached
 
     async def close(self) -> None:

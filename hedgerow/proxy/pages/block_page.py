@@ -166,9 +166,9 @@ class BlockPage:
         is_check = is_beneath(host, connectivity_checks())
         return is_check or (decision.reason is Reason.NO_SESSION and form is ResponseForm.PAGE)
 
-    def refused_tunnel(self, decision: Decision, host: str, now: float, reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
+    def refused_tunnel(self, decision: Decision, host: str, now: float) -> ProxyResponse:
         """The response to a blocked CONNECT: a sentence, which programs log and browsers do not show."""
-        translation = self._translations[reader.language]
+        translation = self._translations[_DEFAULT_READER.language]
         words = translation.words["text"]
         text = words["tunnel"].format(host=host, why=translation.reason(decision)[1])
         if decision.until is not None:

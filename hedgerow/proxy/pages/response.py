@@ -25,11 +25,11 @@ class ProxyResponse:
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
-    def to_bytes(self, *, close: bool = True, head_only: bool = False) -> bytes:
-        """The response in HTTP/1.1."""
+    def to_bytes(self, *, head_only: bool = False) -> bytes:
+        """The response in HTTP/1.1, after which the connection ends."""
         lines = [f"HTTP/1.1 {self.status} {_PHRASES[self.status]}", f"Content-Length: {len(self.body)}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
-        lines += ["Connection: close"] if close else []
+        lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else self.body)
 
 

@@ -215,11 +215,11 @@ def is_line_drawing(frame: Image) -> bool:
     return sum(brightness[_SHADES]) < _MOST_SHADES * 1024 and all(sum(each[_COLOURLESS]) > 0.99 * 1024 for each in colours)
 
 
-def frames_of(body: bytes, side: int = SIDE) -> Iterator[Image]:
+def frames_of(body: bytes) -> Iterator[Image]:
     """Yield the frames of a picture that are judged, scaled to a square; none if it is small. Raises as `_open` does."""
-    picture = _open(body, side)
+    picture = _open(body, SIDE)
     for _ in _frames(picture) if picture is not None else ():
-        yield _flat(picture, side)
+        yield _flat(picture, SIDE)
 
 
 def network_input(body: bytes) -> object:
