@@ -82,7 +82,7 @@ def until(is_so: object, what: str) -> None:
 
 def fetch(device: Space, pids: list[int], octets: int) -> Fetch:
     before = cpu(pids)
-    words = ("curl", "-sk", "-o", "/dev/null", "-w", "%{speed_download} %{size_download}", "-r", f"0-{octets - 1}")
+    words = ("curl", "-4sk", "-o", "/dev/null", "-w", "%{speed_download} %{size_download}", "-r", f"0-{octets - 1}")
     done = device.run(*words, f"https://{SITE}{BIG_FILE}", seconds=180)
     speed, size = done.stdout.split()
     assert int(size) == octets, done.stdout + done.stderr

@@ -125,7 +125,7 @@ class Rulesets:
 
     def effective_users_of(self, device: Device, now: float) -> tuple[EffectiveUser, ...]:
         """Return the users whose rules apply to a device: of its session, its person, or all who share it."""
-        return self._effective_users.of(device, self._session(device, now))
+        return self._effective_users.of(device, self.session_at(device, now))
 
     def zone_of(self, device: Device) -> ZoneInfo:
         """Return the time zone of a device's person, or the network's."""
@@ -145,7 +145,8 @@ class Rulesets:
                     return closed, edge
         return None
 
-    def _session(self, device: Device, now: float) -> Session | None:
+    def session_at(self, device: Device, now: float) -> Session | None:
+        """Return the session in force at a device."""
         here = [session for session in self._sessions_of(device) if is_in_force(session, now)]
         return max(here, key=lambda session: session.starts, default=None)
 
@@ -183,7 +184,7 @@ class Rulesets:
         return effects
 
     def _compose(self, device: Device, now: float) -> Ruleset:
-        session = self._session(device, now)
+        session = self.session_at(device, now)
         users = self._effective_users.of(device, session)
         all_effects = [self._time_rules.effects(user, now) for user in users]
         stranger = self._stranger_effects(device, session, now)

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import kdig_addresses
+from small_internet.clients import curl, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 SEAT = "127.0.0.6"
 PEOPLE = """
 people:
-  mia: {age: 9, devices: [tablet, console], budget: 2m}
+  mia: {age: 9, devices: [tablet, console], budget: 2m, chores: {Tidy the room: none}}
 include: more/*.yaml
 devices:
   tablet: {ip: 127.0.0.2}
@@ -27,7 +27,7 @@ seats:
 @pytest.fixture(scope="module")
 def running(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
     policy = network_section(whole_internet) + "  country: GB\n" + PEOPLE
-    extra = {"more/tom.yaml": "people: {tom: {age: 15, devices: [127.0.0.4]}}\n"}
+    extra = {"more/tom.yaml": "people: {tom: {age: 15, devices: [127.0.0.4, console]}}\n"}
     with running_hedgerow(policy, lists=extra, workers=2, upstream_authority=whole_internet.authority.root) as each:
         yield each
 
@@ -60,6 +60,19 @@ def test_a_seat_returns_to_child_rules_after_a_session(running: Hedgerow) -> Non
     wait_until(lambda: _is_blocked(running, "www.tiktok.com", SEAT), 30, "a child's seat again")
     assert "there is no session at seat-1" in _seat(running, "end", "seat-1").stderr
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
+
+
+def test_the_page_of_a_shared_device_is_that_of_the_sessions_person(running: Hedgerow) -> None:
+    def page() -> str:
+        return curl(f"{running.web}/device", source="127.0.0.3").text
+
+    assert "Tidy the room" not in page()
+    assert _seat(running, "open", "console", "--person", "mia", "--minutes", "60").returncode == 0
+    wait_until(lambda: "Tidy the room" in page(), 30, "mia's chores at the console")
+    assert "Hello, mia!" in page()
+    assert "belongs to" not in page()
+    assert _seat(running, "end", "console").returncode == 0
+    wait_until(lambda: "mia" not in page(), 30, "nothing of mia's is left there")
 
 
 def test_a_pause_for_everybody_spares_whom_the_command_names(running: Hedgerow) -> None:

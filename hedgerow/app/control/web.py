@@ -214,17 +214,17 @@ class WebControl(EnforcedRules):
         closed = ruleset.closed
         is_captive = closed is not None and closed.reason in WELCOME_REASONS
         conduct = view.policy.conduct if closed is not None and closed.reason is Reason.CONDUCT else None
-        session = next((each for each in view.rulesets.sessions if each.id == ruleset.session), None)
+        session = view.rulesets.session_at(device, time.time())
         return DeviceView(
             device=device.id,
-            person=device.person,
+            person=device.person or (session.person if session is not None else None),
             profile=ruleset.profile,
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
             may_sign_in=ruleset.profile == "adult" and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
             conduct=conduct.text if conduct is not None else "",
-            session=ruleset.session,
+            session=session.id if session is not None else "",
             is_seat=device.is_seat,
             is_captive=is_captive,
             session_ends=session.ends if session is not None else None,

@@ -166,7 +166,7 @@ class OwnDevicePages(PageGroup):
         state: dict[str, object] = {"captive": view.is_captive, "user-portal-url": place}
         if view.conduct:
             state["conduct"] = view.conduct
-        if view.session_ends is not None and not view.is_captive:
+        if view.is_seat and view.session_ends is not None and not view.is_captive:
             state |= {"seconds-remaining": max(0, int(view.session_ends - self._context.clock())), "can-extend-session": True}
         return JSONResponse(state, headers={"Cache-Control": "private"}, media_type="application/captive+json")
 
