@@ -181,7 +181,7 @@ def _sites_seen(file: Path | None) -> SitesSeen | None:
 
 
 class SnapshotWatch:
-    """The detection of new snapshots by the files' identities, which is cheap enough to check ten times per second."""
+    """Watch for new snapshots. It compares the identities of files, which is cheap enough to do ten times per second."""
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders

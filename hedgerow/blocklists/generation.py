@@ -40,7 +40,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class EntryKind(IntEnum):
-    """The statement of a source about a key."""
+    """Effect of a source on a key."""
 
     BLOCK = 0  # the host belongs to the source's category
     EXCEPT = 1  # the host does not, whatever other lists of the category say

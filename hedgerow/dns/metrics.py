@@ -41,10 +41,10 @@ def type_name(qtype: int) -> str:
 
 
 class CountedDecision:
-    """A decision as answers are counted and reported by: `series` are those of the counters, without that of the profile.
+    """A decision, with the `series` of the counters that count its answers, except that of the profile.
 
-    Equal ones are one object, which all their answers share. `decision` has neither its end nor the text of its rule. `tag` tells its
-    decision from others.
+    All answers with the same decision share one object. `decision` has neither its end nor the text of its rule. `tag` tells it from
+    others.
     """
 
     __slots__ = ("decision", "series", "tag")

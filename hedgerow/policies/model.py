@@ -375,7 +375,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ConductAccepted:
-    """The acceptance of the code of conduct by the guest of a session."""
+    """A guest's consent to the code of conduct, for one session."""
 
     when: float
     session: str

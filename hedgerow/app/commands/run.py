@@ -46,7 +46,7 @@ class LogLevel(StrEnum):
 
 
 def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option per encrypted DNS transport, in place of its parameter `encrypted`, which receives those that are used."""
+    """Give a command an option for each encrypted DNS transport. Its parameter `encrypted` receives those that were used."""
 
     @functools.wraps(command)
     def run(**options: Any) -> None:

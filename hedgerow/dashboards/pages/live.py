@@ -38,7 +38,7 @@ type Parts = Mapping[str, object]
 
 
 class ChangeFeed:
-    """A comparison of the parts of the pages once per interval, which tells each listener the parts that changed.
+    """Feed of changes: it looks at the parts of the pages once per interval, and tells each listener which of them changed.
 
     `look` returns a value for each part. It is called only while there are listeners. All on one event loop.
     """

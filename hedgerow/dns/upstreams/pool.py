@@ -147,7 +147,7 @@ class UpstreamPool:
         return outcome
 
     def is_echo(self, question: UpstreamQuestion, written: bytes) -> bool:
-        """Return whether this is one of our own questions echoed back, which its random spelling shows if it has one."""
+        """Return whether this is one of our own questions sent back to us, recognised by its random spelling if it has one."""
         if written == question.question:
             return False
         query = self._in_flight.get(_with_options(question, self._options))

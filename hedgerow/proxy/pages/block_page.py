@@ -1,4 +1,4 @@
-"""The block page, the shorter pages of the proxy, and the choice of helplines on each of them, and the picture in place of a hidden one."""
+"""The block page and the proxy's shorter pages, the helplines on them, and the picture in place of a hidden one."""
 
 from __future__ import annotations
 
