@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @contextlib.contextmanager
 def _household(seats: int) -> Iterator[tuple[Browser, Web]]:
     """Serve the pages of an invented household, or of a café with seats, and open a browser."""
-    with tempfile.TemporaryDirectory() as state, running_web(Path(state)) as web:
+    with tempfile.TemporaryDirectory() as state, running_web(Path(state), has_password=False) as web:
         fill_big(web, seats)
         asyncio.run(web.accounts.create("parent", Role.ADMIN, _PASSWORD))
         with sync_playwright() as playwright:

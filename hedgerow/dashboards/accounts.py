@@ -65,7 +65,7 @@ TOKEN_SCOPES: dict[str, frozenset[AccessScope]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated person or script. `session` is empty for tokens, and on this machine before the first password."""
+    """An authenticated person or script. `session` is empty for scripts."""
 
     name: str
     scopes: frozenset[AccessScope]
@@ -157,8 +157,13 @@ class Accounts:
         return same[0] if name not in self._accounts and len(same) == 1 else name
 
     async def create(self, name: str, role: Role, password: str) -> None:
-        """Create an account. The first one revokes all tokens, which were made without a password. Raises `InvalidInput`."""
+        """Create an account. The first one is an admin's, and revokes all tokens, which were made without a password.
+
+        Raises `InvalidInput`.
+        """
         check_account_name(name)
+        if not self.has_any and role is not Role.ADMIN:
+            raise InvalidInput("The first account is an admin's.")
         if self._spelling(name) in self._accounts:
             raise InvalidInput("There is an account called '%(name)s' already.", name=self._spelling(name))
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())

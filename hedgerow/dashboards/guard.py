@@ -66,6 +66,10 @@ class Admission:
 
 
 COMMAND_LINE = Principal("the command line", frozenset(AccessScope))
+_LOCAL_SCRAPER = Principal("this machine", frozenset({METRICS}))
+
+LOCAL_PEERS = frozenset({"127.0.0.1", "::1"})
+"""Addresses of this machine's own programs. Other loopback addresses may belong to devices."""
 
 NOT_IN_CHARGE = "This page is for the people who manage this network."
 
@@ -84,8 +88,7 @@ class RouteGuard:
     """The admission of requests by the access that `routes` declare.
 
     `token` is made at each start and gives scripts on this machine every scope. `hosts` returns the host names of the pages, besides IP
-    addresses and localhost. Until the first password is set, requests from this machine need no sign-in, and other devices get the guide,
-    whose first step needs the setup code from everybody.
+    addresses and localhost. Until the first password is set, browsers get the guide, whose first step needs the setup code.
     """
 
     token: str = field(repr=False)
@@ -106,7 +109,7 @@ class RouteGuard:
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
         is_local = _is_local_request(peer, host, headers)
         bearer = self._principal_of_bearer(headers, is_local)
-        principal = bearer or self._principal_of_cookie(headers) or (self._local_principal(required) if is_local else None)
+        principal = bearer or self._principal_of_cookie(headers) or (_LOCAL_SCRAPER if is_local and required == {METRICS} else None)
         if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):
             return Admission(principal, 403, "This was not sent from a page of Hedgerow.")
         if DEVICES in required:
@@ -123,11 +126,6 @@ class RouteGuard:
         if SIGN_IN in required:
             return Admission(None)
         return Admission(None, 303 if is_page else 401, "Sign in first.")
-
-    def _local_principal(self, required: frozenset[Access]) -> Principal | None:
-        if not self.authenticator.has_any:
-            return Principal("this machine", frozenset(AccessScope))
-        return Principal("this machine", frozenset({METRICS})) if required == {METRICS} else None
 
     def _is_own_name(self, host: str) -> bool:
         return host == "localhost" or host in self.hosts() or parse_address(host) is not None
@@ -250,11 +248,8 @@ def _has_small_body(headers: Headers, limit: int) -> bool:
 
 
 def _is_local_request(peer: str, host: str, headers: Headers) -> bool:
-    """Return whether a request is from this machine itself: from 127.0.0.1 or ::1, and not forwarded by a proxy.
-
-    Other loopback addresses may belong to devices.
-    """
-    if peer not in {"127.0.0.1", "::1"} or any(name in headers for name in _FORWARDED):
+    """Return whether a request is from this machine itself, and not forwarded by a proxy."""
+    if peer not in LOCAL_PEERS or any(name in headers for name in _FORWARDED):
         return False
     address = parse_address(host)
     return host == "localhost" or (address is not None and address.is_loopback)

@@ -24,9 +24,21 @@ devices:
 
 
 @pytest.fixture
-def web(tmp_path):
+def family_state(tmp_path):
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     (state / "hedgerow.yaml").write_text(FAMILY)
-    with running_web(state) as running:
+    return state
+
+
+@pytest.fixture
+def web(family_state):
+    with running_web(family_state) as running:
+        yield running
+
+
+@pytest.fixture
+def new_web(family_state):
+    """The server of a first start: nobody has set a password."""
+    with running_web(family_state, has_password=False) as running:
         yield running

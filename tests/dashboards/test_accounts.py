@@ -63,6 +63,8 @@ def test_only_one_account_can_be_the_first(engine, clock):
     assert not accounts.has_any
     refusal(accounts, "")
     refusal(accounts, "admin", name="admin")
+    with pytest.raises(InvalidInput, match="first account is an admin's"):
+        asyncio.run(accounts.create("tom", Role.PARENT, GOOD))
     cookie = asyncio.run(accounts.create_first("ana", GOOD, accounts.setup_code.text, PHONE, ""))
     assert accounts.principal_of_session(cookie).scopes == frozenset(AccessScope)
     with pytest.raises(InvalidInput):

@@ -374,8 +374,8 @@ def raw(web, request, source="127.0.0.2"):
         b"/METRICS",
     ],
 )
-def test_a_filtered_device_finds_no_other_spelling_of_a_path(web, target):
-    answer = raw(web, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+def test_a_filtered_device_finds_no_other_spelling_of_a_path(new_web, target):
+    answer = raw(new_web, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
     assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ", b"HTTP/1.1 303 "))  # 303: to the guide
     assert b"hedgerow_build_info" not in answer
 

@@ -164,6 +164,11 @@ def client(web, address="127.0.0.1", **headers):
 
 
 @pytest.fixture
+def web(new_web):
+    return new_web
+
+
+@pytest.fixture
 def signed_in(web):
     with client(web) as browser:
         assert browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "code": SETUP_CODE}).status_code == 303

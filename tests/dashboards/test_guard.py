@@ -60,10 +60,16 @@ def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False, h
 
 
 CASES = [
-    # at the machine
-    ("127.0.0.1", HERE, "GET", "/", {}, 200, MANAGER),
+    # at the machine, which needs the setup code as well
+    ("127.0.0.1", HERE, "GET", "/", {}, 303, DEVICE),
+    ("127.0.0.1", HERE, "GET", "/start", {}, 200, DEVICE),
+    ("127.0.0.1", HERE, "POST", "/start/password", OURS, 200, DEVICE),
+    ("127.0.0.1", HERE, "POST", "/start/people", OURS, 401, DEVICE),
+    ("127.0.0.1", HERE, "POST", "/pause", OURS, 401, DEVICE),
+    ("127.0.0.1", HERE, "PUT", "/api/v1/policy", OURS, 401, DEVICE),
     ("127.0.0.1", "localhost:8053", "GET", "/metrics", {}, 200, MANAGER),
-    ("::1", "[::1]:8053", "GET", "/api/v1/status", {}, 200, MANAGER),
+    ("::1", "[::1]:8053", "GET", "/api/v1/status", {}, 401, DEVICE),
+    ("::1", "[::1]:8053", "GET", "/metrics", {}, 200, MANAGER),
     # other loopback addresses may be devices
     ("127.0.0.2", HERE, "GET", "/", {}, 303, DEVICE),
     ("127.0.0.2", HERE, "GET", "/device", {}, 200, DEVICE),
@@ -105,18 +111,18 @@ CASES = [
     ("192.168.1.31", LAN, "GET", "/", {"authorization": f"Bearer {TOKEN}x"}, 303, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", {"authorization": "Bearer \xff"}, 303, DEVICE),
     # changes must come from our own pages, or with the token
-    ("127.0.0.1", HERE, "POST", "/pause", OURS, 200, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"sec-fetch-site": "same-origin"}, 200, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | OURS, 200, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "same-origin"}, 200, MANAGER),
     ("127.0.0.1", HERE, "POST", "/pause", BEARER, 200, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"origin": "http://evil.example"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"origin": "null"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"origin": "http://127.0.0.1:9999"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"origin": "http://evil.example", "sec-fetch-site": "same-origin"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"sec-fetch-site": "cross-site"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"sec-fetch-site": "same-site"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", {"sec-fetch-site": "none"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "DELETE", "/api/v1/grants/x", {"origin": "http://evil.example"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "http://evil.example"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "null"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "http://127.0.0.1:9999"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "http://evil.example", "sec-fetch-site": "same-origin"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "cross-site"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "same-site"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "none"}, 403, MANAGER),
+    ("127.0.0.1", HERE, "DELETE", "/api/v1/grants/x", COOKIE | {"origin": "http://evil.example"}, 403, MANAGER),
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": "http://evil.example"}, 403, MANAGER),
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": f"http://{LAN}"}, 200, MANAGER),
     # a filtered device: its own page and nothing else

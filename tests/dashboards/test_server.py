@@ -145,7 +145,8 @@ def socket_path(web: Web) -> Path:
     return web.policy_path.with_name("control.sock")
 
 
-def test_a_request_over_the_unix_socket_has_every_scope(web: Web) -> None:
+def test_a_request_over_the_unix_socket_has_every_scope(new_web: Web) -> None:
+    web = new_web
     asyncio.run(web.accounts.create("ana", Role.ADMIN, "four words that fit"))
     with httpx.Client(base_url="http://localhost", transport=httpx.HTTPTransport(uds=str(socket_path(web)))) as client:
         assert [row["name"] for row in client.get("/api/v1/accounts").json()] == ["ana"]

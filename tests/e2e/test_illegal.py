@@ -25,7 +25,8 @@ def home(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
 
 @pytest.fixture
 def browser(home: Hedgerow) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=home.web, trust_env=False, timeout=60, headers={"origin": home.web, "accept-language": "en"}) as client:
+    headers = {"origin": home.web, "accept-language": "en"}
+    with httpx.Client(base_url=home.web, trust_env=False, timeout=60, cookies=home.cookies, headers=headers) as client:
         yield client
 
 

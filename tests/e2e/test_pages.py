@@ -144,8 +144,9 @@ def test_clients_outside_the_network_get_nothing(family: Hedgerow, internet: Sma
 
 def test_the_web_page_shows_devices_and_decisions(family: Hedgerow, internet: SmallInternet) -> None:
     fetch(family, internet.url("adult.example", "/", "http"), internet)
-    wait_until(lambda: "mia-tablet" in curl(family.web + "/").text, 30, "the device on the page")
-    wait_until(lambda: "adult.example" in curl(family.web + "/").text, 30, "the decision on the page")
+    signed_in = [f"Cookie: {name}={value}" for name, value in family.cookies.items()]
+    wait_until(lambda: "mia-tablet" in curl(family.web + "/", headers=signed_in).text, 30, "the device on the page")
+    wait_until(lambda: "adult.example" in curl(family.web + "/", headers=signed_in).text, 30, "the decision on the page")
     metrics = curl(family.web + "/metrics")
     assert metrics.status == 200
     assert "hedgerow_" in metrics.text

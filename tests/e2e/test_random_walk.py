@@ -83,10 +83,9 @@ def browsers(home: Hedgerow) -> Iterator[list[httpx.Client]]:
     headers = {"origin": home.web, "accept-language": "en"}
     with contextlib.ExitStack() as stack:
         transports = [None, *(httpx.HTTPTransport(local_address=address) for address in ADDRESSES)]
-        yield [
-            stack.enter_context(httpx.Client(base_url=home.web, transport=each, trust_env=False, timeout=60, headers=headers))
-            for each in transports
-        ]
+        clients = [httpx.Client(base_url=home.web, transport=each, trust_env=False, timeout=60, headers=headers) for each in transports]
+        clients[0].cookies.update(home.cookies)
+        yield [stack.enter_context(client) for client in clients]
 
 
 def ask_names(home: Hedgerow, chance: random.Random) -> None:

@@ -28,6 +28,20 @@ def read_until(terminal: int, end: str, seconds: float = 60) -> str:
     return shown.decode(errors="replace")
 
 
+def check_that_nothing_is_open(web: str) -> None:
+    """Try what another user of the machine could do without the code."""
+    with httpx.Client(base_url=web, trust_env=False, headers={"origin": web}) as browser:
+        for path in ("/", "/people", "/log", "/settings", "/start/people", "/sign-in"):
+            page = browser.get(path)
+            assert (page.status_code, page.headers.get("location")) in {(303, "/start"), (200, None)}, path
+            assert page.status_code == 303 or "Setup code" in page.text, path
+        for path in ("/api/v1/status", "/api/v1/setup", "/api/v1/policy", "/today/children"):
+            assert browser.get(path).status_code in {401, 303}, path
+        for path in ("/pause", "/start/people", "/settings/tokens", "/api/v1/pause", "/api/v1/accounts", "/api/v1/tokens"):
+            assert browser.post(path, data={"name": "eve"}).status_code == 401, path
+        assert browser.get("/metrics").status_code == 200
+
+
 def test_a_terminal_shows_addresses_and_the_code(whole_internet: SmallInternet, tmp_path: Path) -> None:
     state = tmp_path / "state"
     (tmp_path / "hedgerow.yaml").write_text(network_section(whole_internet))
@@ -42,6 +56,7 @@ def test_a_terminal_shows_addresses_and_the_code(whole_internet: SmallInternet, 
             assert found[2] == code
             page = httpx.get(f"{found[1]}/start", trust_env=False)
             assert (page.status_code, code in page.text) == (200, False)
+            check_that_nothing_is_open(found[1])
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

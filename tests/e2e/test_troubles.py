@@ -104,8 +104,11 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
     with (
         small_disk(tmp_path / "disk", 256) as disk,
         running_hedgerow(family_policy(internet), lists=LISTS, directory=disk) as running,
-        httpx.Client(base_url=running.web, trust_env=False, timeout=60, headers=headers | {"origin": running.web}) as browser,
+        httpx.Client(
+            base_url=running.web, trust_env=False, timeout=60, cookies=running.cookies, headers=headers | {"origin": running.web}
+        ) as browser,
     ):
+        browser.headers.update({"accept-language": "en", "origin": running.web})
 
         def closes(item: str) -> bool:
             return item in [target.name for target in Snapshot.in_force(running.state).policy.people["tom"].rules.block]

@@ -104,8 +104,8 @@ def leads_to_the_guide(answer: HttpAnswer) -> bool:
 
 def test_devices_do_not_reach_the_pages_of_the_people_in_charge(family: Hedgerow, internet: SmallInternet) -> None:
     port = family.web.rpartition(":")[2]
+    assert curl(f"{family.web}/metrics").status == 200, "a program that scrapes metrics on the machine itself"
     for url in (f"{family.web}/", f"{family.web}/metrics"):
-        assert curl(url).status == 200
         answer = curl(url, source=TABLET)
         assert answer.status in (401, 403) or leads_to_the_guide(answer), url
         assert curl(url, headers=["Host: rebinding.oddities.example"]).status in (400, 401, 403, 421), url

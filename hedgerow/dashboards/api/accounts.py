@@ -10,8 +10,7 @@ from pydantic import Field
 
 from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, Accounts, Role
 from hedgerow.dashboards.api.schema import Actor, StrictModel
-from hedgerow.dashboards.control import Control, InvalidInput
-from hedgerow.dashboards.guard import COMMAND_LINE
+from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.routes import ADMIN, ScopedRouter
 from hedgerow.journal.accounts import TokenRow, WebSessionRow
 
@@ -67,9 +66,8 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
     """Add the routes."""
 
     @api.serve("GET", "/setup", ADMIN)
-    async def setup(actor: Actor) -> SetupView:
+    async def setup() -> SetupView:
         """Return the setup code to the command line of this machine."""
-        _check_first_account(accounts, actor)
         return SetupView(f"http://{control.reached_at('127.0.0.1')}", "" if accounts.has_any else accounts.setup_code.text)
 
     @api.serve("GET", "/accounts", ADMIN)
@@ -77,10 +75,7 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
         return tuple(AccountView(row.name, Role(row.role), bool(row.totp), row.created_at) for row in accounts.accounts())
 
     @api.serve("POST", "/accounts", ADMIN, status_code=201)
-    async def add_account(actor: Actor, account: NewAccount) -> None:
-        _check_first_account(accounts, actor)
-        if not accounts.has_any and account.role is not Role.ADMIN:
-            raise InvalidInput("The first account is an admin's.")
+    async def add_account(account: NewAccount) -> None:
         await accounts.create(account.name, account.role, account.password)
 
     @api.serve("PUT", "/accounts/{name}/password", ADMIN, status_code=204)
@@ -110,9 +105,3 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
     @api.serve("DELETE", "/tokens/{token}", ADMIN, status_code=204)
     async def remove_token(token: CredentialId) -> None:
         await accounts.remove_token(token)
-
-
-def _check_first_account(accounts: Accounts, actor: str) -> None:
-    """Refuse the machine's browsers, which need no sign-in yet, what the setup code protects. Raises `InvalidInput`."""
-    if not accounts.has_any and actor != COMMAND_LINE.name:
-        raise InvalidInput("The first password needs the setup code. `hedgerow setup` on the machine shows it.")

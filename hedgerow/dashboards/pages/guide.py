@@ -17,7 +17,7 @@ from hedgerow.dashboards.accounts import check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
-from hedgerow.dashboards.guard import SECURITY_HEADERS, local_address, peer_address
+from hedgerow.dashboards.guard import LOCAL_PEERS, SECURITY_HEADERS, local_address, peer_address
 from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
@@ -93,7 +93,7 @@ class GuidePages(PageGroup):
 
     @post("/start/password", SETUP, MANAGE)
     async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:
-        if not principal_of(request).scopes:
+        if _may_be_a_stranger(request):
             self._device(request)
         name = " ".join(name.split())
         with at_field("name"):
@@ -172,7 +172,7 @@ class GuidePages(PageGroup):
     @get("/start/{step}", SETUP, OPERATE, READ)
     async def step(self, request: Request, step: Annotated[str, Path(max_length=20)]) -> Response:
         """Show a step of the guide with its current values. The password comes first."""
-        if not principal_of(request).scopes:
+        if _may_be_a_stranger(request):
             self._device(request)
         if not self._context.accounts.has_any or step not in (*STEPS, "done"):
             step = "password"
@@ -207,13 +207,18 @@ class GuidePages(PageGroup):
     def _unnamed(self, request: Request, seen: tuple[DeviceRow, ...]) -> list[GuideDevice]:
         """Return the devices without a name, the one that shows the guide first, also if it does not use our DNS yet."""
         policy, peer = self._context.policy(), peer_address(request.scope)
-        own = None if peer in {"127.0.0.1", "::1"} else self._context.control.device_at(peer)
+        own = None if peer in LOCAL_PEERS else self._context.control.device_at(peer)
         rows = [row for row in seen if row.device not in policy.devices]
         found = [_guess(row, policy, row.name) for row in rows if own is None or row.device != own.device]
         if own is None or own.device in policy.devices:
             return found
         me, row = self._me(request), next((row for row in rows if row.device == own.device), None)
         return [_own_device(request, own.device, row, me.name if me is not None else "", set(policy.devices)), *found]
+
+
+def _may_be_a_stranger(request: Request) -> bool:
+    """Return whether a request may be a stranger's. The machine itself belongs to the network, whatever `network.lan` says."""
+    return not principal_of(request).scopes and peer_address(request.scope) not in LOCAL_PEERS
 
 
 async def _typed(request: Request) -> dict[str, str]:

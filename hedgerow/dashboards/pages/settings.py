@@ -123,8 +123,6 @@ class SettingsPages(PageGroup):
 
     @post("/settings/accounts", ADMIN)
     async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:
-        if not self._context.accounts.has_any:
-            raise InvalidInput("Set a password for yourself first.")
         with at_field("password"):
             check_password_strength(name, password)
         await self._context.accounts.create(name, role, password)

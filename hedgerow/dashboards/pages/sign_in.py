@@ -26,7 +26,7 @@ class SignInPages(PageGroup):
             return redirect_to("/")
         refusal = refusal_of(request)
         needs_code = isinstance(refusal, SignInRefused) and refusal.needs_code
-        return self._page(request, "sign_in.html", needs_code=needs_code, has_password=self._context.accounts.has_any)
+        return self._page(request, "sign_in.html", needs_code=needs_code)
 
     @post("/sign-in", SIGN_IN)
     async def sign_in(self, request: Request, name: FormText = "", password: FormText = "", code: FormText = "") -> Response:

@@ -29,7 +29,7 @@ from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.policy_index import PolicyIndex
-from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
+from hedgerow.dashboards.routes import OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
@@ -74,11 +74,7 @@ class TodayPages(PageGroup):
 
     @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
-        context = self._context
-        policy, status = context.policy(), context.control.status()
-        if not context.accounts.has_any and not policy.people and ADMIN in principal_of(request).scopes:
-            return redirect_to("/start")
-        return self._page(request, "today.html", status=status, has_password=context.accounts.has_any, **await self._values())
+        return self._page(request, "today.html", status=self._context.control.status(), **await self._values())
 
     @get("/today/{part}", OPERATE, READ)
     async def part(self, request: Request, part: Part) -> Response:

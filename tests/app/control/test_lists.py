@@ -235,7 +235,7 @@ def test_secrets_in_the_url_of_a_list_are_not_shown(tmp_path: Path) -> None:
 
 def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publisher: ListServer) -> None:
     """Lists of chat sites also have messengers, which profiles leave open. A list of the policy's own may block what it likes."""
-    chat = "teams.microsoft.com\nwhatsapp.net\nmmg.whatsapp.net\nomegle.com\nchat.example\n"
+    chat = "teams.microsoft.com\nwhatsapp.net\nmmg.whatsapp.net\nskype.com\ntrouter.io\nliveperson.com\nomegle.com\nchat.example\n"
     publisher.paths["/ut1-chat"] = text((chat + "".join(f"chat-{number}.example\n" for number in range(200))).encode())
     (tmp_path / "mine.txt").write_text("imo.im\n")
     policy = policy_of(tmp_path, "people: {mia: {age: 9}}\nlists: [{category: random-chat, path: mine.txt}]\n")
@@ -243,7 +243,7 @@ def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publ
     assert asyncio.run(updater.load_first_generation(policy, None))
     asyncio.run(updater.fetch_if_due(policy))
     assert asyncio.run(updater.compile(policy))
-    for host in ("teams.microsoft.com", "whatsapp.net", "mmg.whatsapp.net"):
+    for host in ("teams.microsoft.com", "whatsapp.net", "mmg.whatsapp.net", "api.skype.com", "go.trouter.io", "va.v.liveperson.com"):
         assert "random-chat" not in names_of(updater, host), host
     for host in ("omegle.com", "chat.example", "imo.im"):
         assert "random-chat" in names_of(updater, host), host

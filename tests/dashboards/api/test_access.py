@@ -122,7 +122,6 @@ def test_an_audit_of_no_days_is_refused(script, days, status):
         ("GET", "/services?person=nobody", None),
         ("POST", "/tokens", {"name": "x", "scopes": ["admin"]}),
         ("POST", "/accounts", {"name": "x", "role": "admin", "password": "short"}),
-        ("POST", "/accounts", {"name": "x", "role": "parent", "password": PASSWORD}),
         ("PUT", "/accounts/nobody/password", {"password": PASSWORD}),
         ("GET", "/decisions/export?format=xml", None),
         ("GET", "/decisions/export?verdict=maybe", None),

@@ -305,7 +305,8 @@ def measured() -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_job(chromium: Browser, web: Web, measured: dict[str, tuple[int, int]], name: str) -> None:
+def test_job(chromium: Browser, new_web: Web, measured: dict[str, tuple[int, int]], name: str) -> None:
+    web = new_web
     fill(web)
     home, _, rest = web.policy_path.read_text().partition("seats:")
     web.policy_path.write_text(f"{home}notices:{rest.partition('notices:')[2]}")  # a home has no seats

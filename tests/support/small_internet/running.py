@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from server_logs import watched
 
-from small_internet.clients import Address
+from small_internet.clients import Address, curl
 from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
@@ -62,6 +63,14 @@ class Hedgerow:
     def setup_code(self) -> str:
         """The code for the first password; printed by `hedgerow setup`."""
         return setup_code(self.state)
+
+    @functools.cached_property
+    def cookies(self) -> dict[str, str]:
+        """The cookie of the owner's session, begun by setting the first password with the setup code."""
+        form = ["--data", "name=owner", "--data", "password=four words and more", "--data", f"code={self.setup_code}"]
+        made = curl(f"{self.web}/start/password", headers=[f"Origin: {self.web}"], options=form)
+        name, _, rest = made.headers["set-cookie"][0].partition("=")
+        return {name: rest.partition(";")[0]}
 
     @property
     def authority(self) -> Path:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 from journal_rows import KEY
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
@@ -43,6 +45,7 @@ from hedgerow.dashboards.control import (
 )
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.pages.context import PageContext
@@ -70,6 +73,8 @@ NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 _NOBODY = PauseExemption()
 TOKEN = "a-token-for-tests"
 SETUP_CODE = "TEST-CXDE"
+OWNER = "this machine"
+"""The account of the person who sits at the machine."""
 
 
 class Printed:
@@ -421,14 +426,31 @@ class Web:
         self.control.state = replace(self.control.state, **fields)  # type: ignore[arg-type]
 
 
+class _SignedInBrowser:
+    """The owner's browser: adds the cookie of its session to requests from 127.0.0.1 without another session or a token."""
+
+    def __init__(self, app: ASGIApp, cookie: str) -> None:
+        self._app, self._cookie = app, f"{SESSION_COOKIE}={cookie}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (scope["client"] or ("",))[0] == "127.0.0.1":
+            headers = MutableHeaders(scope=scope)
+            is_here = headers.get("host", "").rpartition(":")[0] in {"127.0.0.1", "localhost"}
+            cookies = headers.get("cookie", "")
+            if is_here and SESSION_COOKIE not in cookies and not {"authorization", "via", "x-forwarded-for"} & set(headers):
+                headers["cookie"] = "; ".join(filter(None, (cookies, self._cookie)))
+        await self._app(scope, receive, send)
+
+
 @contextlib.contextmanager
 def running_web(
     state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW,
-    warm: bool = False, store: StoreAddress | None = None,
+    warm: bool = False, store: StoreAddress | None = None, has_password: bool = True,
 ) -> Iterator[Web]:  # fmt: skip
     """Serve on every IPv4 loopback address, so that a test can act as any device in 127.0.0.0/8.
 
-    The policy file is `hedgerow.yaml` in `state` and may be missing. The journal is in `state` too, unless there is a `store`.
+    The policy file is `hedgerow.yaml` in `state` and may be missing. The journal is in `state` too, unless there is a `store`. With
+    `has_password`, an admin has an account, and is signed in at 127.0.0.1. Without it, this is the first start.
     """
     journal: Place = store or state / "journal.sqlite"
     if isinstance(journal, Path) and not journal.exists():
@@ -457,8 +479,11 @@ def running_web(
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
         app.state.warm()
+    signed_in: ASGIApp = app
+    if has_password and not accounts.has_any:
+        signed_in = _SignedInBrowser(app, asyncio.run(accounts.create_first(OWNER, secrets.token_urlsafe(), SETUP_CODE, "127.0.0.1", "")))
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
-        server = web_server(app, unix_socket=unix_socket)
+        server = web_server(signed_in, unix_socket=unix_socket)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
