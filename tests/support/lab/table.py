@@ -43,7 +43,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
   takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
   first bytes that the client sends, unless these come in pieces or inside TLS. `ports` in the policy names the ports that are redirected,
-  by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there.
+  by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there. The owner of a domain can give a
+  name to any address, also to that of a blocked site, which then opens if it serves HTTPS at a port that is not redirected.
 - **Ports of calls and games**, which `network.flows` opens to every address: some UDP ports of Steam and Xbox, and those of STUN and TURN
   servers for connections that begin with a STUN message. A tunnel made for the purpose passes there. `flows: [push]` closes them.
 - **A connection past the proxy that runs already.** A game goes on if its site or service is closed while it is played, or if the budget of
@@ -63,7 +64,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
   ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). A relay for calls behind TLS (TURN, as by WebRTC) is one that a
-  web page can use by itself. The journal shows the name.
+  web page can use by itself. WebSocket, and proxies that answer at a path of their own (MASQUE, oblivious DNS over HTTPS), look like any
+  page. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
   only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules. Hosts
   that are never inspected stay such a front with the certificate too: banks, health, and helplines, which are open during a pause.
