@@ -130,7 +130,7 @@ def test_a_readable_ca_key_is_reported_and_stops_nothing(whole_internet: SmallIn
 
         def asked() -> httpx.Response:
             token = (running.state / "admin-token").read_text().strip()  # another one after each start of control
-            return httpx.get(f"{running.web}/api/v1/status", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+            return httpx.get(f"{running.web}/api/v1/status", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
 
         assert asked().json()["certificates"]["ca"]
         file.chmod(0o644)

@@ -75,6 +75,7 @@ TOKEN = "a-token-for-tests"
 SETUP_CODE = "TEST-CXDE"
 OWNER = "this machine"
 """The account of the person who sits at the machine."""
+OWNER_PASSWORD = "the owner's four words"
 
 
 class Printed:
@@ -480,8 +481,9 @@ def running_web(
     if warm:
         app.state.warm()
     signed_in: ASGIApp = app
-    if has_password and not accounts.has_any:
-        signed_in = _SignedInBrowser(app, asyncio.run(accounts.create_first(OWNER, secrets.token_urlsafe(), SETUP_CODE, "127.0.0.1", "")))
+    if has_password:
+        begin = accounts.sign_in if accounts.has_any else accounts.create_first
+        signed_in = _SignedInBrowser(app, asyncio.run(begin(OWNER, OWNER_PASSWORD, SETUP_CODE, "127.0.0.1", "")))
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
         server = web_server(signed_in, unix_socket=unix_socket)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
