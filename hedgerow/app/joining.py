@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hedgerow.codec import decode, encode
-from hedgerow.proxy.certificate_authority import key_pem
+from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, key_pem, parse_ca
 
 MAX_BUNDLE = 16 << 20
 _PATIENCE_S = 10.0  # for one step of a connection
@@ -225,6 +225,26 @@ def _to_text(data: bytes) -> str:
 def _from_text(text: str) -> bytes:
     """Decode base64url text without padding. Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+def seal_authority(old: CertificateAuthority, new: CertificateAuthority) -> str:
+    """Encrypt an authority with its key for those that hold the one before."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return _to_text(nonce + _cipher_of(old).encrypt(nonce, key_pem(new.key) + new.pem, old.fingerprint.encode()))
+
+
+def open_authority(old: CertificateAuthority, text: str) -> CertificateAuthority:
+    """Decrypt what `seal_authority` has made for this one. Raises CertificateAuthorityError."""
+    try:
+        sealed = _from_text(text)
+        return parse_ca(_cipher_of(old).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], old.fingerprint.encode()))
+    except (InvalidTag, ValueError):
+        raise CertificateAuthorityError("it can't be decrypted") from None
+
+
+def _cipher_of(authority: CertificateAuthority) -> AESGCM:
+    secret = authority.key.private_numbers().private_value.to_bytes(32)
+    return AESGCM(HKDF(hashes.SHA256(), 32, None, b"hedgerow ca rotate").derive(secret))
 
 
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)

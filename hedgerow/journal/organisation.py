@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions
@@ -83,7 +84,12 @@ def check_level(level: str, text: str, base: str | None) -> None:
         else:
             parse_policy(text.encode(), _CHECKED_AS, texts=texts)
     except PolicyError as error:
-        raise PolicyError(tuple(replace(problem, source=Path(problem.source).name) for problem in error.problems)) from None
+        raise PolicyError(tuple(map(_without_folder, error.problems))) from None
+
+
+def _without_folder(problem: Problem) -> Problem:
+    message = problem.message.replace(f"{level_file(_CHECKED_AS, '').parent}/", "")
+    return replace(problem, source=Path(problem.source).name, message=message)
 
 
 class OrganisationStore:

@@ -202,6 +202,13 @@ statements = _log(
     *_optional_text("receipt"),  # JSON, by the owner of a store for several sites
     UniqueConstraint("site", "number", name="statements_number"),
 )
+authorities = _log(
+    "authorities",
+    *_instant("at"),
+    *_text("replaces"),  # fingerprint of the certificate authority before
+    *_text("sealed"),  # the next one with its key, encrypted with a key that only holders of the one before can make
+    UniqueConstraint("site", "replaces", name="authorities_replaces"),
+)
 notices = _log(
     "notices",
     *_instant("at"),

@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -75,17 +75,29 @@ def ensure_ca(directory: Path) -> CertificateAuthority:
     return load_ca(directory)
 
 
-def rotate_ca(directory: Path) -> tuple[CertificateAuthority, CertificateAuthority]:
+def rotate_ca(
+    directory: Path, share: Callable[[CertificateAuthority, CertificateAuthority], None] = lambda _old, _new: None
+) -> tuple[CertificateAuthority, CertificateAuthority]:
     """Replace the authority in `directory` by a new one; returns the old and the new. Raises CertificateAuthorityError or OSError.
+
+    `share` gets both before anything is replaced, and may raise.
+    """
+    old, new = load_ca(directory), _create_ca()
+    share(old, new)
+    replace_ca(directory, new)
+    return old, new
+
+
+def replace_ca(directory: Path, new: CertificateAuthority) -> None:
+    """Put another authority into `directory`. Raises CertificateAuthorityError or OSError.
 
     The old key is deleted. Its certificate is kept, so that people can tell which one to remove from devices.
     """
-    old, new = load_ca(directory), _create_ca()
+    old = load_ca(directory)
     retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
     retired.write_bytes(old.pem)
     with _temporary_file(directory / CA_FILE, new) as temporary:
         temporary.replace(directory / CA_FILE)
-    return old, new
 
 
 def load_ca(directory: Path) -> CertificateAuthority:
@@ -93,14 +105,21 @@ def load_ca(directory: Path) -> CertificateAuthority:
     path = directory / CA_FILE
     if path.stat().st_mode & 0o077:
         raise CertificateAuthorityError(f"{path} can be read by others: run chmod 600 on it, or remove it to create a new authority")
-    data = path.read_bytes()
+    try:
+        return parse_ca(path.read_bytes())
+    except CertificateAuthorityError as error:
+        raise CertificateAuthorityError(f"{path} {error}") from error
+
+
+def parse_ca(data: bytes) -> CertificateAuthority:
+    """Read an authority with its key from PEM. Raises CertificateAuthorityError."""
     try:
         key = serialization.load_pem_private_key(data, None)
         certificate = x509.load_pem_x509_certificate(data)
     except (ValueError, TypeError) as error:
-        raise CertificateAuthorityError(f"{path} is not a key and a certificate: {error}") from error
+        raise CertificateAuthorityError(f"is not a key and a certificate: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise CertificateAuthorityError(f"the key in {path} does not belong to its certificate")
+        raise CertificateAuthorityError("has a key that does not belong to its certificate")
     return CertificateAuthority(certificate, key)
 
 

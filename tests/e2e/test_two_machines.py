@@ -116,6 +116,7 @@ def test_two_machines_for_one_home(internet: SmallInternet, server: PostgresServ
         wait_until(lambda: curl(f"{other.web}/healthz").status == 200, 60, "its pages answer")
         assert one.authority.read_text() == other.authority.read_text(), "devices trust both by one certificate"
         assert facts(other, "store", "check")["rights"] == "manages its site"  # type: ignore[index]
+        assert facts(one, "ca", "rotate", "--yes")
 
         one.edit_policy(policy.replace("later.example]", "later.example, first.example]"))
         delays.until("a changed file", lambda: is_blocked(other, "first.example"))
@@ -149,6 +150,7 @@ def test_two_machines_for_one_home(internet: SmallInternet, server: PostgresServ
             assert json.loads(made.stdout)["new"] == is_new
             delays.until("an account", lambda: curl(f"{other.web}/").status == 303)
         assert [row["actor"] for row in facts(other, "store", "versions")][-1] == "invite"  # type: ignore[attr-defined]
+        wait_until(lambda: facts(one, "ca", "show") == facts(other, "ca", "show"), 60, "the new certificate authority")
         print("seconds until a change held on the other machine:", delays.seconds)
 
         first_runs.close()

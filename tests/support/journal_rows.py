@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, Voucher, VoucherStore
 from hedgerow.journal.accounts import AccountRow, AccountStore, TokenRow, WebSessionRow
+from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
@@ -56,6 +57,7 @@ def fill(store: Store) -> None:
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))
+    AuthorityStore(store).add(NOW, "AA:BB", "sealed")
     OrganisationStore(store).assign(site, "north")
     OrganisationStore(store).report("node", NOW, SiteState("0", "", {}, None, {}, 0, 0, ()))
     RuleVersions(store).record(NOW, "p", "l", {}, ())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DatabaseError
 from starlette.types import ASGIApp
 
+from hedgerow.app.control.authority import AuthorityFollower
 from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
@@ -177,6 +178,7 @@ class ControlProcess:
             tasks.create_task(StoreFollower(self._store, publisher, self.accounts, self.shared, self.levels).run())
             tasks.create_task(self.shared.run())
             tasks.create_task(self.levels.run())
+            tasks.create_task(AuthorityFollower(self.settings, self._store).run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
             tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())

@@ -105,7 +105,7 @@ def test_what_can_not_be_published(chain: Chain) -> None:
 
     check({"policy": "profiles:\n  child: {block: [+roblox]}\n"}, "line 2: ")
     check({"policy": "locked: [peopel]\n"}, "a policy has no key 'peopel'")
-    check({"policy": BASE.partition("\n")[2], "group": "north"}, "locked by the organisation")
+    check({"policy": BASE.partition("\n")[2], "group": "north"}, "locked by the organisation (organisation.yaml, line 1)")
     check({"policy": NEXT, "follows": newest - 1}, "Somebody else has just published")
     check({"policy": NEXT, "only": ["Café 1"]}, "lower-case letters")
     check({"policy": NEXT, "group": "North!"}, "lower-case letters")
