@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from hedgerow.app.control.dynamic_name import DynamicRecord
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
-from hedgerow.app.settings import Settings
+from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams
 from hedgerow.dns.upstreams.factory import BootstrapResolver
 from hedgerow.dns.upstreams.upstream import UpstreamError
 from hedgerow.network import interfaces
+from hedgerow.network.own_addresses import own_addresses
 from hedgerow.network.tunnel import has_interface
 from hedgerow.policies.network import NetworkSettings
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")  # RFC 6598
 _SETTLES_S = 600.0
@@ -74,6 +76,32 @@ def name_finding(name: str, record: DynamicRecord, found: Collection[str], now: 
         return good_finding("dynamic DNS", f"{name} leads to {told}")
     mend = "see the name in your account at the provider" if now - record.when > _SETTLES_S else "wait a few minutes"
     return Finding("dynamic DNS", Health.UNSURE, f"{name} leads to {' and '.join(found) or 'no address'}, not to {told}", mend)
+
+
+def check_exposure(installation: Installation) -> Iterator[Finding]:
+    """Check that nobody on the internet is served, and say what strangers can reach."""
+    settings, policy = installation.settings, installation.policy
+    if settings is not None and policy is not None:
+        yield from exposure_findings(policy.network, settings.listeners, own_addresses())
+
+
+def exposure_findings(network: NetworkSettings, listeners: Mapping[str, Endpoint], addresses: Iterable[str]) -> Iterator[Finding]:
+    """Report networks that are too large to be one's own, and listeners at this machine's public IPv4 addresses.
+
+    DNS over TLS, HTTPS and QUIC are for devices that are away, and know them by their ids.
+    """
+    whole = [str(each) for each in network.lan if each not in network.home_networks and not each.is_private]
+    if whole:
+        mend = "name only your own networks there; let DNS over HTTPS or TLS with a client_id serve devices that are away"
+        yield Finding("strangers", Health.BAD, f"network.lan lets the internet use this resolver and proxy: {', '.join(whole)}", mend)
+    public = [text for text in addresses if (address := ip_address(text)).version == 4 and address.is_global]
+    open_ones = {
+        name: end for name, end in listeners.items() if name not in ENCRYPTED_TRANSPORTS and (end.is_everywhere or end.host in public)
+    }
+    if public and open_ones:
+        mend = "strangers are refused, but need not reach these: drop their packets in the firewall, or listen at your own network only"
+        found = f"{', '.join(map(str, open_ones))} can be reached from the internet at {', '.join(public)}"
+        yield Finding("strangers", Health.UNSURE, found, mend)
 
 
 async def _addresses_of(name: str, network: NetworkSettings, settings: Settings) -> tuple[str, ...]:

@@ -10,7 +10,10 @@ import pytest
 
 from hedgerow.app.doctor.checks import list_findings, picture_findings
 from hedgerow.app.doctor.findings import Health
+from hedgerow.app.doctor.line import exposure_findings
+from hedgerow.app.settings import Endpoint
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.proxy.scanners import pictures
 
@@ -62,6 +65,17 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
     assert [finding.found[: len(text)] for finding, (_health, text) in zip(found, expected, strict=True)] == [
         text for _health, text in expected
     ]
+
+
+def test_what_strangers_reach_is_said() -> None:
+    """Behind a router, and with encrypted DNS alone on the internet, there is nothing to say."""
+    ports = {"dns": Endpoint("0.0.0.0", 53), "web": Endpoint("192.168.1.2", 8053), "doh": Endpoint("0.0.0.0", 443)}
+    assert list(exposure_findings(NetworkSettings(), ports, ["127.0.0.1", "192.168.1.2", "2600:9000::2"])) == []
+    (reached,) = exposure_findings(NetworkSettings(), ports, ["45.55.20.7"])
+    assert (reached.health, reached.found) == (Health.UNSURE, "dns can be reached from the internet at 45.55.20.7")
+    anybody = parse_policy(b"network: {lan: [0.0.0.0/0, 192.168.1.0/24]}", None).network
+    (served,) = exposure_findings(anybody, ports, ["192.168.1.2"])
+    assert (served.health, served.found[-9:]) == (Health.BAD, "0.0.0.0/0")
 
 
 def test_pictures_that_cannot_be_judged_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
