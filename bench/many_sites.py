@@ -129,7 +129,7 @@ def policy(sites: int) -> dict[str, object]:
     with running_server(DURABLE) as server:
         database = server.database()
         with closing(open_journal(server.address(database))) as store:
-            organisation, reading = OrganisationStore(store), threading.Semaphore(8)
+            organisation, reading = OrganisationStore(store), threading.Semaphore(2)
             read_at: list[float] = []
             ready, over = threading.Barrier(sites + 1), threading.Event()
 
@@ -142,10 +142,11 @@ def policy(sites: int) -> dict[str, object]:
                     ready.wait()
                     while not over.is_set():
                         if changes.wait(1.5):
-                            with reading:
-                                assert "organisation" in OrganisationStore(own).levels()
-                            read_at.append(time.monotonic())
-                            return
+                            with reading:  # as many connections as are kept open
+                                is_read = "organisation" in OrganisationStore(own).levels()
+                            if is_read:
+                                read_at.append(time.monotonic())
+                                return
 
             threads = [threading.Thread(target=follow, args=(site,)) for site in range(sites)]
             for thread in threads:
