@@ -40,7 +40,7 @@ from small_internet.running import network_section, wait_until
 from small_internet.whole import SmallInternet, small_internet
 
 HOST = "news.example"
-MUST = {("new tunnel", "squid"): 1.0, ("new tunnel", "squid splice"): 1.0, ("bytes", "squid"): 1.1}
+MUST = {("new tunnel", "squid"): 0.95, ("new tunnel", "squid splice"): 1.0, ("bytes", "squid"): 0.75}
 """The ratio that must not be exceeded."""
 
 MUST_KB = 30
