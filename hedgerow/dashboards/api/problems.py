@@ -114,7 +114,9 @@ def install_handlers(
 
     @app.exception_handler(RequestValidationError)
     async def _invalid_form(request: Request, error: RequestValidationError) -> Response:
-        if not wants_json(request.url.path) and (shown := await form_page(request, field_problem(error.errors()[0]))) is not None:
+        # A field that is wrong comes before one that is missing: the latter may be hidden, and filled in by a script.
+        first = min(error.errors(), key=lambda item: item["type"] == "missing")
+        if not wants_json(request.url.path) and (shown := await form_page(request, field_problem(first))) is not None:
             return shown
         errors = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
         return answer(request, 422, message("The data sent does not match the form."), errors=errors)
