@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -38,6 +39,8 @@ from hedgerow.proxy.pages.help import render_help
 from hedgerow.proxy.pages.translations import is_young, page_words
 
 _YEAR_S = 365 * 86400
+_LOOKS, _PAUSE = 15, 0.1
+"""How often, and after how many seconds each, a page looks for what a child just said."""
 _ROWS, _ROWS_READ = 12, 200
 """Rows of blocked sites that are shown, and those that are merged into them."""
 
@@ -109,6 +112,7 @@ class OwnDevicePages(PageGroup):
             raise InvalidInput("This chore is not one of yours.")
         if mine[named] not in ("open", "approved"):
             context.request_access(AccessRequest(context.clock(), view.device, view.person, "", chore=chore))
+            await _until(lambda: dict(_chores_today(context, view.person)).get(named) == "open")
         return redirect_to("/device#chores")
 
     @get("/device/state", DEVICES)
@@ -197,6 +201,14 @@ class OwnDevicePages(PageGroup):
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
             chores=_chores_today(self._context, person),
         )
+
+
+async def _until(is_recorded: Callable[[], bool]) -> None:
+    """Wait a moment for the journal, which is written twice per second, so that the next page shows what was just said."""
+    for _ in range(_LOOKS):
+        if await run_in_threadpool(is_recorded):
+            return
+        await asyncio.sleep(_PAUSE)
 
 
 def _chores_today(context: PageContext, name: str | None) -> tuple[tuple[Chore, str], ...]:

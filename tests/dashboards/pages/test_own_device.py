@@ -47,6 +47,12 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
     assert "The code worked." not in child.get("/device").text
 
 
+def test_the_next_page_shows_a_chore_that_was_just_reported(web: Web, child: httpx.Client) -> None:
+    """The journal is written later than the request comes. Without waiting for it, the button would seem to do nothing."""
+    web.policy_path.write_text("people: {mia: {age: 9, chores: {Tidy: none}}}")
+    assert "waiting for a yes" in child.post("/device/chore", data={"chore": "Tidy"}, follow_redirects=True).text
+
+
 def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: httpx.Client) -> None:
     def state() -> Any:
         return child.get("/device/state").json()["state"]
