@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/many_sites.py events [--sites 1000] [--batch 10 100 1000] [--seconds 60]
     .venv/bin/python bench/many_sites.py killed [--sites 50] [--away 60]
-    .venv/bin/python bench/many_sites.py policy [--sites 1000]
+    .venv/bin/python bench/many_sites.py policy --sites 200
 
 `events`: sites take turns to record a batch of decisions, as a node does twice per second with what has come meanwhile, as fast as it goes,
 from two processes; then every event is looked for, once. `killed`: the same with pauses, while the server is killed (SIGQUIT) and away.
