@@ -98,7 +98,9 @@ def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str,
     until(lambda: opens(house, tablet, host, *options) == (0, f"page of {host}"), "it is passed through")
     until(lambda: passed_through(house) == before + 1, "the metrics count it")
     until(lambda: "pass-through" in told_of(house, host), "the log tells")
-    assert "passed through uninspected" in house.router.must("curl", "-sf", f"http://127.0.0.1:8053/log?host={host}")
+    token = (house.state / "admin-token").read_text().strip()
+    log = house.router.must("curl", "-sf", "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:8053/log?host={host}")
+    assert "passed through uninspected" in log
     lines = [line.split() for line in (house.state / "refused" / "pass-through").read_text().splitlines()]
     (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]
     assert 0 < ends - time.time() <= DAY_S
