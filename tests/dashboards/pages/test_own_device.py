@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,10 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
 def test_the_next_page_shows_a_chore_that_was_just_reported(web: Web, child: httpx.Client) -> None:
     """The journal is written later than the request comes. Without waiting for it, the button would seem to do nothing."""
     web.policy_path.write_text("people: {mia: {age: 9, chores: {Tidy: none}}}")
+    writer = threading.Timer(0.3, web.recorder.flush)
+    writer.start()
     assert "waiting for a yes" in child.post("/device/chore", data={"chore": "Tidy"}, follow_redirects=True).text
+    writer.join()
 
 
 def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: httpx.Client) -> None:

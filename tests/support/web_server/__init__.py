@@ -64,7 +64,7 @@ from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.store import Store, StoreAddress
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
-from hedgerow.policies.model import AccessRequest, Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
@@ -472,13 +472,9 @@ def running_web(
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
 
-    def request_access(asked: AccessRequest) -> None:
-        recorder.add([asked])
-        threading.Timer(0.05, recorder.flush).start()  # as the recorder does, after the answer unless the page waits for it
-
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     context = PageContext(
-        *(reader, control, accounts, editor, kept, metrics, counted, FixedCodes(), Printed(), notices, request_access),
+        *(reader, control, accounts, editor, kept, metrics, counted, FixedCodes(), Printed(), notices, lambda asked: recorder.add([asked])),
         *(sites, FixedTunnel(control), FixedStatements(), clock),
     )
     app = create_app(context, token)
