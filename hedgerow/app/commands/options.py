@@ -81,11 +81,11 @@ def call_api_text(state: Path | None, path: str, **query: Any) -> str:
 
 
 def call_api_bytes(state: Path | None, path: str, method: str = "GET", **body: Any) -> bytes:
-    """Like `call_api`, for a file."""
-    return _request(state, method, path, **body).content
+    """Like `call_api`, for a file. It exists only once, so that a change not in force yet is no failure, but said on standard error."""
+    return _request(state, method, path, is_strict=False, **body).content
 
 
-def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
+def _request(state: Path | None, method: str, path: str, *, is_strict: bool = True, **body: Any) -> httpx.Response:
     import httpx
 
     folder = state_directory(state)
@@ -103,7 +103,7 @@ def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.R
     if answer.is_error:
         fail(_error_detail(answer))
     problem = unquote(answer.headers.get("Hedgerow-Problem", ""))
-    if answer.headers.get("Hedgerow-In-Force") == "?0":
+    if is_strict and answer.headers.get("Hedgerow-In-Force") == "?0":
         fail(problem, NOT_IN_FORCE)
     if problem:
         print(f"hedgerow: {problem}", file=sys.stderr)
