@@ -51,10 +51,18 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
 def test_the_next_page_shows_a_chore_that_was_just_reported(web: Web, child: httpx.Client) -> None:
     """The journal is written later than the request comes. Without waiting for it, the button would seem to do nothing."""
     web.policy_path.write_text("people: {mia: {age: 9, chores: {Tidy: none}}}")
-    writer = threading.Timer(0.3, web.recorder.flush)
+    is_over = threading.Event()
+
+    def write() -> None:
+        while not is_over.wait(0.2):
+            web.recorder.flush()
+
+    writer = threading.Thread(target=write)
     writer.start()
-    assert "waiting for a yes" in child.post("/device/chore", data={"chore": "Tidy"}, follow_redirects=True).text
+    page = child.post("/device/chore", data={"chore": "Tidy"}, follow_redirects=True).text
+    is_over.set()
     writer.join()
+    assert "waiting for a yes" in page
 
 
 def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: httpx.Client) -> None:

@@ -471,7 +471,6 @@ def running_web(
         Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
-
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     context = PageContext(
         *(reader, control, accounts, editor, kept, metrics, counted, FixedCodes(), Printed(), notices, lambda asked: recorder.add([asked])),
