@@ -17,7 +17,25 @@ WITHOUT_JSON = {"up", "kept", "ca export", "gateway run", "away dns", "away add"
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
     *("Allow", "Begin", "Check", "Close", "Compile", "Connect", "Copy", "Count", "End", "Erase", "Explain", "Extend", "Fetch", "Give"),
-    *("Make", "Move", "Open", "Pause", "Put", "Replace", "Restore", "Run", "Save", "Send", "Set", "Show", "Take", "Use", "Watch", "Write"),
+    *(
+        "Make",
+        "Move",
+        "Open",
+        "Pause",
+        "Put",
+        "Replace",
+        "Restore",
+        "Run",
+        "Save",
+        "Send",
+        "Set",
+        "Show",
+        "Take",
+        "Try",
+        "Use",
+        "Watch",
+        "Write",
+    ),
 }
 
 

@@ -90,17 +90,17 @@ def filled(web):
 
 @pytest.mark.timeout(1200)  # two dozen pages, each looked through
 @pytest.mark.parametrize("width", [360, 1200])
-def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, web, width):
+def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, new_web, width):
     """Checks each page with axe-core at the width of a phone and a desktop, in both themes."""
-    fill(web)
+    fill(new_web)
     context = chromium.new_context(viewport={"width": width, "height": 800})
     page = context.new_page()
     asked, complaints = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
-    guide(page, web)
+    guide(page, new_web)
     for path in (*PAGES, "/people/zoe", "/nowhere"):  # zoe has no device
-        page.goto(web.url + path)
+        page.goto(new_web.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         if width < 400:
             assert page.evaluate(SMALL) == [], f"{path}: a thumb needs 44 pixels"
@@ -112,7 +112,7 @@ def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, web,
             found = Axe().run(page, options=rules)
             assert found.violations_count == 0, (path, theme, found.generate_report())
     ways_home = ("/certificate/trusted.svg", "/check/here.svg")  # the same machine by HTTPS, or by a name that only it answers
-    assert all(url.startswith(web.url) or any(way in url for way in ways_home) for url in asked)
+    assert all(url.startswith(new_web.url) or any(way in url for way in ways_home) for url in asked)
     assert [text for text in complaints if not re.search("404|422|trusted.svg|ERR_", text)] == []
     context.close()
 
@@ -153,9 +153,9 @@ def traces(web):
     return rows, [line for line in metrics.splitlines() if not re.match(r"(# |process_|python_|hedgerow_web_responses_total)", line)]
 
 
-def test_result_pages_are_accessible(chromium, web):
+def test_result_pages_are_accessible(chromium, new_web):
     """Checks pages that only a form leads to: sign-in, refusal, code, vouchers, an invalid form."""
-    fill(web)
+    fill(new_web)
     context = chromium.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
 
@@ -164,16 +164,16 @@ def test_result_pages_are_accessible(chromium, web):
         found = Axe().run(page, options=AXE)
         assert found.violations_count == 0, (what, found.generate_report())
 
-    guide(page, web)
-    page.goto(web.url)
+    guide(page, new_web)
+    page.goto(new_web.url)
     page.locator(".request .more > summary").first.click()
     page.get_by_role("button", name="Code to read out").first.click()
     look("a code")
-    page.goto(f"{web.url}/counter")
+    page.goto(f"{new_web.url}/counter")
     page.get_by_role("button", name="Create a sheet to print").click()
     assert page.locator(".vouchers li").count() == 20
     look("vouchers")
-    page.goto(f"{web.url}/settings")
+    page.goto(f"{new_web.url}/settings")
     page.locator("[name=zone]").fill("Nowhere/Land")
     page.locator("form[action='/settings/network'] button").click()
     assert "Nowhere/Land" in page.get_by_role("alert").inner_text()
@@ -528,10 +528,10 @@ def test_a_page_of_another_site_can_neither_press_the_buttons_nor_frame_the_page
     page.close()
 
 
-def test_the_guide_and_a_change_by_keyboard_alone(chromium, web):
-    web.policy_path.unlink()
+def test_the_guide_and_a_change_by_keyboard_alone(chromium, new_web):
+    new_web.policy_path.unlink()
     page = chromium.new_page()
-    page.goto(web.url)
+    page.goto(new_web.url)
     assert page.url.endswith("/start")
     for text, key in ((SETUP_CODE, "Tab"), ("Ana", "Tab"), ("four words and more", "Enter")):
         page.keyboard.type(text)
@@ -548,19 +548,19 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, web):
     page.keyboard.type("9")
     page.keyboard.press("Enter")
     page.wait_for_url("**/start/devices")
-    until_policy_says(page, web, "age: 9")
-    page.goto(f"{web.url}/people/mia")
+    until_policy_says(page, new_web, "age: 9")
+    page.goto(f"{new_web.url}/people/mia")
     games = page.get_by_role("switch", name="Games", exact=True)
     assert games.get_attribute("aria-checked") == "true"
     games.focus()
     page.keyboard.press("Enter")
     page.get_by_role("status").first.wait_for()
     assert page.get_by_role("switch", name="Games").get_attribute("aria-checked") == "false"
-    until_policy_says(page, web, "block: [games]")
+    until_policy_says(page, new_web, "block: [games]")
     page.get_by_role("button", name="Undo").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/changes**")
-    assert "games" not in web.policy_path.read_text()
+    assert "games" not in new_web.policy_path.read_text()
     page.close()
 
 

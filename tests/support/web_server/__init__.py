@@ -10,6 +10,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -483,16 +484,18 @@ def running_web(
     signed_in: ASGIApp = app
     if has_password:
         begin = accounts.sign_in if accounts.has_any else accounts.create_first
-        signed_in = _SignedInBrowser(app, asyncio.run(begin(OWNER, OWNER_PASSWORD, SETUP_CODE, "127.0.0.1", "")))
+        with ThreadPoolExecutor(1) as thread:  # a test with a browser has a running event loop in its own
+            cookie = thread.submit(asyncio.run, begin(OWNER, OWNER_PASSWORD, SETUP_CODE, "127.0.0.1", "")).result()
+        signed_in = _SignedInBrowser(app, cookie)
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
         server = web_server(signed_in, unix_socket=unix_socket)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-        thread.start()
+        serving = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+        serving.start()
         try:
             yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted, post)
         finally:
             server.should_exit = True
-            thread.join(10)
+            serving.join(10)
             engine.dispose()
 
 
