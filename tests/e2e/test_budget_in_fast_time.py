@@ -45,6 +45,8 @@ def _used(running: Hedgerow) -> int | None:
         answer = httpx.get(f"{running.web}/api/v1/budgets", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=PATIENCE)
     except httpx.HTTPError:
         return None
+    if answer.status_code == 401:  # the token of the control before
+        return None
     return next(int(row["used"]) for row in answer.json() if row["whose"] == "mia")
 
 

@@ -146,7 +146,7 @@ def test_a_readable_ca_key_is_reported_and_stops_nothing(whole_internet: SmallIn
 
         def is_back() -> bool:
             try:
-                return "ca" in asked().json()["certificates"]
+                return "ca" in asked().json().get("certificates", ())  # a token of the control before is refused
             except httpx.TransportError:
                 return False
 
