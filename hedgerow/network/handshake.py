@@ -42,7 +42,7 @@ def parse_tunnel_file(text: str) -> TunnelFileKeys:
         host, _, port = values["Endpoint"].rpartition(":")
         private, public, shared = (b64decode(values[name], validate=True) for name in ("PrivateKey", "PublicKey", "PresharedKey"))
         if not len(private) == len(public) == len(shared) == _KEY_OCTETS:
-            raise ValueError(f"a key has not {_KEY_OCTETS} octets")
+            raise ValueError(f"a key is not {_KEY_OCTETS} octets long")
         return TunnelFileKeys(private, public, shared, host.strip("[]"), int(port))
     except KeyError as error:
         raise ValueError(f"it has no {error.args[0]}") from None
@@ -80,8 +80,12 @@ class Handshake:
             return False
         ephemeral, static = data[12:44], X25519PrivateKey.from_private_bytes(self._end.private)
         theirs = X25519PublicKey.from_public_bytes(ephemeral)
+        try:
+            secrets = ephemeral, self._ephemeral.exchange(theirs), static.exchange(theirs)
+        except ValueError:  # a point of low order, which no key has
+            return False
         self._mix_hash(ephemeral)
-        for secret in (ephemeral, self._ephemeral.exchange(theirs), static.exchange(theirs)):
+        for secret in secrets:
             self._mix_key(secret)
         self._chain, mixed, key = _derive(self._chain, self._end.shared, 3)
         self._mix_hash(mixed)
