@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import batched
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, and_, case, func, not_, or_
+from sqlalchemy import Connection, Table, and_, case, func, not_, or_
 
 from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
@@ -35,7 +33,6 @@ from hedgerow.policies.identity import is_link
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.policies.time_model import ActiveMinute
 
-_CHUNK = 1000  # rows per statement
 LINK_LOCAL = "fe80:"  # every device has such an address besides its others
 
 
@@ -77,14 +74,14 @@ class Batch:
             if self.number and not self._is_new(store, connection):
                 return 0
             if self.observations:
-                _insert(connection, store.insert(decisions), map(_decision_row, self.observations))
+                store.insert_rows(connection, store.dialect.insert_into(decisions), map(_decision_row, self.observations))
                 self._add_sums(store, connection)
                 self._add_hosts(store, connection)
             if self.seen or self.protected or self.observations:
                 self._mark_seen(store, connection)
             for request in self.requests:
                 file_request(store, connection, request)
-            _insert(connection, store.insert(events), map(_event_row, self.events))
+            store.insert_rows(connection, store.dialect.insert_into(events), map(_event_row, self.events))
             add_minutes(store, connection, self.minutes)
         return self.size
 
@@ -103,16 +100,16 @@ class Batch:
             sums: Counter[tuple[int, str, str, str, str]] = Counter()
             for item in self.observations:
                 sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
-            statement = store.upsert(table, partial(_added, table))
+            statement = store.dialect.upsert(table, partial(_added, table))
             # In order, so that two writers with the same keys wait for each other rather than for ever.
             names = (period, "device", "verdict", "reason", "what", "count")
-            _insert(connection, statement, (dict(zip(names, (*key, number), strict=True)) for key, number in sorted(sums.items())))
+            rows = (dict(zip(names, (*key, number), strict=True)) for key, number in sorted(sums.items()))
+            store.insert_rows(connection, statement, rows)
 
     def _add_hosts(self, store: Store, connection: Connection) -> None:
         hosts = {item.host for item in self.observations if item.host}
-        if hosts:
-            rows = [{"host_key": reversed_labels(host), "host": host} for host in sorted(hosts)]
-            connection.execute(store.insert_missing(hosts_seen), rows)
+        rows = ({"host_key": reversed_labels(host), "host": host} for host in sorted(hosts))
+        store.insert_rows(connection, store.dialect.insert_missing(hosts_seen), rows)
 
     def _mark_seen(self, store: Store, connection: Connection) -> None:
         """Write sightings, and a sighting without an address for each device with a decision.
@@ -121,15 +118,16 @@ class Batch:
         """
         # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the workers.
         latest = {item.device: item for item in self.observations if not is_link(item.device)}
-        rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
-        rows += [_seen_row(item) for item in self.seen]
-        if rows:
-            connection.execute(store.upsert(devices_seen, partial(_merged, store)), sorted(rows, key=lambda row: str(row["device"])))
-        if any(is_stranger(str(row["device"])) for row in rows):
+        seen = {item.device: DeviceSeen(item.when, item.device, "", None, item.person, item.profile) for item in latest.values()}
+        rows = {device: _seen_row(item) for device, item in seen.items()}
+        for item in self.seen:
+            rows[item.device] = _seen_row(merge_sightings(item, seen.get(item.device)), seen.get(item.device))
+        sighted = store.dialect.upsert(devices_seen, partial(_merged, store))
+        store.insert_rows(connection, sighted, (rows[device] for device in sorted(rows)))
+        if any(map(is_stranger, rows)):
             limit_strangers(store, connection)
-        protected = [{"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected]
-        if protected:
-            connection.execute(store.upsert(protections_seen, partial(_latest, store)), protected)
+        protected = ({"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected)
+        store.insert_rows(connection, store.dialect.upsert(protections_seen, partial(_latest, store)), protected)
 
 
 def _latest(store: Store, new: Any) -> dict[str, Any]:
@@ -152,12 +150,6 @@ def _merged(store: Store, new: Any) -> dict[str, Any]:
 
 def _added(table: Table, new: Any) -> dict[str, Any]:
     return {"count": table.c.count + new.count}
-
-
-def _insert(connection: Connection, statement: Insert, rows: Iterable[dict[str, object]]) -> None:
-    """Insert rows in chunks, since a row takes a kilobyte of memory until it is written."""
-    for chunk in batched(rows, _CHUNK):
-        connection.execute(statement, list(chunk))
 
 
 def _event_row(item: LoggedEvent) -> dict[str, object]:
@@ -192,7 +184,7 @@ def merge_sightings(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
     return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
 
 
-def _seen_row(item: DeviceSeen) -> dict[str, object]:
+def _seen_row(item: DeviceSeen, *others: DeviceSeen | None) -> dict[str, object]:
     row = asdict(item)
-    when = row.pop("when")
-    return row | {"first_seen": when, "last_seen": when}
+    instants = [row.pop("when"), *(each.when for each in others if each is not None)]
+    return row | {"first_seen": min(instants), "last_seen": max(instants)}

@@ -7,9 +7,10 @@ an engine has to provide beyond standard SQL: `sqlite.py` and `postgresql.py` im
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,8 @@ from sqlalchemy import Column, ColumnElement, Connection, Delete, Engine, FromCl
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.policies.text.addresses import DEFAULT_SITE
+
+_CHUNK = 1000  # rows per statement, since a row takes a kilobyte of memory until it is written
 
 
 class JournalError(Exception):
@@ -149,6 +152,10 @@ class Dialect(ABC):
         missing: Insert = self.insert_into(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
         return missing
 
+    def insert_rows(self, connection: Connection, statement: Insert, site: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows of a site, which have the same columns and different keys, by a statement of this dialect."""
+        connection.execute(statement.values(site=site), rows)
+
     @abstractmethod
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         """Return the greater of two values."""
@@ -246,6 +253,11 @@ class Store:
     def insert_missing(self, table: Table) -> Insert:
         """Insert rows of this site that are missing."""
         return self.dialect.insert_missing(table).values(site=self.site)
+
+    def insert_rows(self, connection: Connection, statement: Insert, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert rows of this site by a statement of the dialect, in chunks."""
+        for chunk in batched(rows, _CHUNK):
+            self.dialect.insert_rows(connection, statement, self.site, chunk)
 
     def update(self, table: Table) -> Update:
         return table.update().where(self.own(table))

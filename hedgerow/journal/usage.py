@@ -35,10 +35,9 @@ def add_minutes(store: Store, connection: Connection, minutes: Iterable[ActiveMi
     for each in minutes:
         hour, minute = divmod(each.minute, 60)
         bits[each.account, each.subject, hour] |= 1 << minute
-    if bits:
-        statement = store.upsert(usage, lambda new: {"minutes": usage.c.minutes.op("|")(new.minutes)})
-        names = ("account", "subject", "hour", "minutes")
-        connection.execute(statement, [dict(zip(names, (*key, value), strict=True)) for key, value in sorted(bits.items())])
+    statement = store.dialect.upsert(usage, lambda new: {"minutes": usage.c.minutes.op("|")(new.minutes)})
+    names = ("account", "subject", "hour", "minutes")
+    store.insert_rows(connection, statement, (dict(zip(names, (*key, value), strict=True)) for key, value in sorted(bits.items())))
 
 
 class UsageStore:

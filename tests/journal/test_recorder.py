@@ -75,10 +75,12 @@ def test_rows_keep_the_order_of_writing_when_the_clock_goes_back(journal):
     assert (device.first_seen, device.last_seen, device.blocked) == (NOW, NOW, 3)
 
 
-def test_a_decision_without_an_address_keeps_the_known_address(journal):
+@pytest.mark.parametrize("flushes", [1, 2])
+def test_a_decision_without_an_address_keeps_the_known_address(journal, flushes):
     recorder = Recorder(journal)
     recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12", "Mia's tablet")])
-    recorder.flush()
+    if flushes == 2:
+        recorder.flush()
     recorder.add([seen(NOW + 60)])
     recorder.flush()
     (device,) = JournalReader(journal).devices(NOW)
