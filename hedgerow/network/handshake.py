@@ -78,6 +78,7 @@ class Handshake:
             return len(data) == _COOKIE_OCTETS and data[4:8] == self._index
         if len(data) != _RESPONSE_OCTETS or data[:4] != _RESPONSE or data[8:12] != self._index:
             return False
+        before = self._chain, self._hash
         ephemeral, static = data[12:44], X25519PrivateKey.from_private_bytes(self._end.private)
         theirs = X25519PublicKey.from_public_bytes(ephemeral)
         try:
@@ -91,7 +92,8 @@ class Handshake:
         self._mix_hash(mixed)
         try:
             ChaCha20Poly1305(key).decrypt(_ZERO_NONCE, data[44:60], self._hash)
-        except InvalidTag:
+        except InvalidTag:  # forged: the right answer may still come
+            self._chain, self._hash = before
             return False
         return True
 
