@@ -1,13 +1,16 @@
-"""Signed bundles of the policies above sites, which any web server can serve.
+"""Signed bundles of the policies above sites and of compiled lists, which any web server can serve.
 
-A bundle is the file `bundle.json` and, beside it, `objects/DIGEST` for each text, named by its SHA-256. `bundle.json` holds a manifest, as
-text, and its signature (Ed25519, RFC 8032). Objects never change, and the manifest is replaced last, so that a copy under way is good.
+A bundle is the file `bundle.json` and, beside it, `objects/DIGEST` for each text or file, named by its SHA-256. `bundle.json` holds a
+manifest, as text, and its signature (Ed25519, RFC 8032). Objects never change, and the manifest is replaced last, so that a copy under way
+is good.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,11 +20,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hedgerow.app.files import write_atomically
+from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.codec import decode, encode
 from hedgerow.journal.statements import StatementKey, canonical
 
 BUNDLE, OBJECTS = "bundle.json", "objects"
-MAX_BUNDLE = 256 * 1024
+MAX_BUNDLE, MAX_INDEX = 256 * 1024, 2 << 20
 _CONTEXT = "hedgerow bundle\n"  # so that a signature of something else is none of a bundle
 _AHEAD_S = 86400.0
 """Seconds by which clocks may differ. A bundle from further ahead was made by a wrong clock, and all others would be older than it."""
@@ -44,16 +48,58 @@ class BundledText:
 
 
 @dataclass(frozen=True, slots=True)
+class BundledFile:
+    """A file by its digest, with its size in bytes."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundledSource:
+    """A list of a generation. `url` is empty for those that come with Hedgerow; `fetched` is in seconds since the epoch."""
+
+    name: str
+    category: str
+    url: str
+    format: str
+    fetched: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.name, self.category, self.url, self.format
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationIndex:
+    """The lists and the files of a generation, each file by its path in there."""
+
+    sources: tuple[BundledSource, ...]
+    files: dict[str, BundledFile]
+
+
+@dataclass(frozen=True, slots=True)
+class BundledLists:
+    """Compiled lists: the digest and size of their index, the layout of their files, and when they were made."""
+
+    digest: str
+    size: int
+    layout: int
+    made_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The signed part of a bundle. `number` grows with each one; instants are seconds since the epoch.
 
-    `levels` has the organisation's policy under `@` and those of groups under `@NAME`.
+    `levels` has the organisation's policy under `@` and those of groups under `@NAME`. `lists` are None if sites fetch them by themselves.
     """
 
     number: int
     made_at: int
     expires_at: int
     levels: dict[str, BundledText]
+    lists: BundledLists | None = None
     format: int = 1
 
 
@@ -63,8 +109,14 @@ class _SignedManifest:
     signature: str
 
 
-def write_bundle(folder: Path, texts: Mapping[str, tuple[int, str]], key: StatementKey, now: float, days: float) -> Manifest:
-    """Write a bundle of the versions and texts of levels. Raises OSError, and BundleError for a folder with a newer or another's bundle."""
+def write_bundle(
+    folder: Path, texts: Mapping[str, tuple[int, str]], key: StatementKey, now: float, days: float,
+    lists: tuple[GenerationIndex, Path] | None = None,
+) -> Manifest:  # fmt: skip
+    """Write a bundle of the versions and texts of levels, and of lists compiled into a generation; None keeps those of the bundle before.
+
+    Raises OSError, and BundleError for a folder with a newer or another's bundle.
+    """
     number = int(now)
     try:
         before = open_bundle((folder / BUNDLE).read_bytes(), key.public)
@@ -78,10 +130,40 @@ def write_bundle(folder: Path, texts: Mapping[str, tuple[int, str]], key: Statem
         data = text.encode()
         levels[level] = BundledText(version, hashlib.sha256(data).hexdigest(), len(data))
         write_atomically(folder / OBJECTS / levels[level].digest, data, 0o644)
-    made = Manifest(number, int(now), int(now + days * 86400), levels)
+    bundled = before.lists if before is not None else None
+    if lists is not None:
+        index, generation = encode(lists[0]), lists[1]
+        bundled = BundledLists(hashlib.sha256(index).hexdigest(), len(index), FORMAT_VERSION, int(now))
+        for name, each in lists[0].files.items():
+            _copy(generation / name, folder / OBJECTS / each.digest)
+        write_atomically(folder / OBJECTS / bundled.digest, index, 0o644)
+    made = Manifest(number, int(now), int(now + days * 86400), levels, bundled)
     text = canonical(asdict(made))
     write_atomically(folder / BUNDLE, encode(_SignedManifest(text, key.sign(_CONTEXT + text))), 0o644)
+    used = _objects_of(folder, made) | (_objects_of(folder, before) if before is not None else set())  # a site may be at the one before
+    for path in (folder / OBJECTS).iterdir():
+        if path.name not in used:
+            path.unlink()
     return made
+
+
+def _copy(path: Path, to: Path) -> None:
+    if to.exists():
+        return
+    part = to.with_name(f".{to.name}.part")
+    shutil.copyfile(path, part)
+    part.chmod(0o644)
+    part.replace(to)
+
+
+def _objects_of(folder: Path, manifest: Manifest) -> set[str]:
+    used = {each.digest for each in manifest.levels.values()}
+    if manifest.lists is not None:
+        used.add(manifest.lists.digest)
+        with contextlib.suppress(OSError, ValueError):
+            index = decode(GenerationIndex, (folder / OBJECTS / manifest.lists.digest).read_bytes())
+            used |= {each.digest for each in index.files.values()}
+    return used
 
 
 def open_bundle(data: bytes, key: Ed25519PublicKey) -> Manifest:

@@ -13,11 +13,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hedgerow.app.control.list_jobs import ListFolders
+from hedgerow.app.control.list_jobs import ListFolders, newest_generation
 from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, sources_of
-from hedgerow.app.control.lists import COMPILE_FIRST_BYTES, is_usable, newest_generation
+from hedgerow.app.control.lists import COMPILE_FIRST_BYTES
 from hedgerow.app.settings import Settings, make_memory_folder
 from hedgerow.app.snapshot import Snapshot
+from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Policy

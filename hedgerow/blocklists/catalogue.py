@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hedgerow.blocklists.formats.sealed import url_expressions
-from hedgerow.blocklists.generation import DNS_RULES, URL_RULES, GenerationMeta, SourceMeta, read_meta
+from hedgerow.blocklists.generation import DNS_RULES, URL_RULES, GenerationMeta, SourceMeta, matches_checksums, read_meta
 from hedgerow.blocklists.host_matcher import HostMatcher
 from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
@@ -130,6 +130,15 @@ class Catalogue:
             source = self.sources[rule.source]
             match = self._matches_by_rule[id(rule)] = UrlMatch(source.category, rule.rule.origin(source.name))
         return match
+
+
+def is_usable(generation: Path) -> bool:
+    """Return True if a generation can be opened and its checksums match, so that a bad disk neither stops Hedgerow nor unblocks sites."""
+    try:
+        Catalogue.open(generation)
+    except (OSError, ValueError):
+        return False
+    return matches_checksums(generation)
 
 
 def _is_about_ads(source: SourceMeta) -> bool:

@@ -127,17 +127,21 @@ def content_length(response: httpx.Response) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 20 and int(text) else None
 
 
-def download_small(url: str, limit: int, seconds: float) -> bytes:
-    """Download a file of at most `limit` bytes into memory. Raises RefusedError, TimeoutError, and httpx's errors."""
+def download_pieces(client: httpx.Client, url: str, limit: int, seconds: float) -> Iterator[bytes]:
+    """Yield a file of at most `limit` bytes as it arrives. Raises RefusedError, TimeoutError, and httpx's errors."""
     deadline = time.monotonic() + seconds
-    with httpx.Client() as client, open_url(client, url, {"User-Agent": USER_AGENT}, min(10.0, seconds)) as response:
+    with open_url(client, url, {"User-Agent": USER_AGENT}, min(10.0, seconds)) as response:
         response.raise_for_status()
-        data = bytearray()
         for piece in read_body(response, limit):
-            data += piece
+            yield piece
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not finished after {seconds:g} seconds")
-        return bytes(data)
+
+
+def download_small(url: str, limit: int, seconds: float) -> bytes:
+    """Download a file of at most `limit` bytes into memory. Raises RefusedError, TimeoutError, and httpx's errors."""
+    with httpx.Client() as client:
+        return b"".join(download_pieces(client, url, limit, seconds))
 
 
 def _inflate(pieces: Iterable[bytes], *, is_gzip: bool) -> Iterator[bytes]:

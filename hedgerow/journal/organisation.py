@@ -18,6 +18,7 @@ from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import policy_versions, site_groups, site_status
+from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.levels import level_file
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.text.addresses import site_name_mistake
@@ -74,15 +75,14 @@ def level_name(group: str | None, site: str | None) -> str:
     return site if site is not None else ORGANISATION + (group or "")
 
 
-def check_level(level: str, text: str, base: str | None) -> None:
+def check_level(level: str, text: str, base: str | None) -> Policy:
     """Read a level's text as sites will, below the organisation's policy `base` if there is one. Raises PolicyError."""
     place = level_file(_CHECKED_AS, "organisation" if level == ORGANISATION else "group")
     texts = {str(level_file(_CHECKED_AS, "organisation")): base.encode()} if base is not None else {}
     try:
         if level.startswith(ORGANISATION):
-            parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()})
-        else:
-            parse_policy(text.encode(), _CHECKED_AS, texts=texts)
+            return parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()})
+        return parse_policy(text.encode(), _CHECKED_AS, texts=texts)
     except PolicyError as error:
         raise PolicyError(tuple(map(_without_folder, error.problems))) from None
 

@@ -236,11 +236,15 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class BundleSource:
-    """A signed bundle of the policies above this site: its URL, its key (Ed25519, base64), and the site's group."""
+    """A signed bundle of the policies above this site: its URL, its key (Ed25519, base64), and the site's group.
+
+    `lists`: the site also uses compiled lists of the bundle, while they have all that its policy asks for.
+    """
 
     url: str
     key: str
     group: str = ""
+    lists: bool = True
 
 
 @dataclass(frozen=True, slots=True)

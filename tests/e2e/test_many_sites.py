@@ -112,15 +112,19 @@ def test_a_site_without_the_store_follows_a_signed_bundle(whole_internet: SmallI
 
     def publish(text: str) -> str:
         base.write_text(text)
-        words = ("organisation", "bundle", str(served), "--base", str(base), "--key", str(tmp_path / "key.pem"), "--json")
-        return str(json.loads(hedgerow_command(*words).stdout)["key"])
+        words = ("organisation", "bundle", str(served), "--base", str(base), "--lists", "--key", str(tmp_path / "key.pem"), "--json")
+        return str(json.loads(hedgerow_command(*words, "--state", str(tmp_path / "office"), timeout=180).stdout)["key"])
 
-    key = publish(BASE)
+    served.mkdir()
+    (served / "list.txt").write_text("compiled.example\n")
     with serving(served) as url:
+        key = publish(BASE + f"network: {{lists: starter}}\nlists: [{{category: adult, url: '{url}/list.txt', name: ours}}]\n")
+        (served / "list.txt").unlink()  # the site can have it from the bundle only
         network = network_section(whole_internet) + f'  bundle: {{url: "{url}/bundle.json", key: "{key}"}}\n'
         with running_hedgerow(network + SITE) as node:
             wait_until(lambda: is_blocked(node, "secret.example"), 30, "the organisation's rule")
             assert "from the organisation's policy" in explained(node, "secret.example")
+            wait_until(lambda: is_blocked(node, "compiled.example"), 60, "the compiled lists of the bundle")
             bundle = json.loads((served / "bundle.json").read_text())
             (served / "bundle.json").write_text(json.dumps(bundle | {"signature": ""}))
             node.edit_policy(node.policy_path.read_text().replace("/bundle.json", "/bundle.json?again"))  # it looks at once

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import getpass
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -15,15 +17,31 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hedgerow.app.bundles import BundleError, key_text, version_of, write_bundle
-from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail, print_json, print_result, print_table, state_directory
+from hedgerow.app.bundles import BundleError, GenerationIndex, key_text, version_of, write_bundle
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    add_row,
+    fail,
+    print_json,
+    print_result,
+    print_table,
+    printable,
+    state_directory,
+)
 from hedgerow.app.commands.store import owned_store
+from hedgerow.app.control.bundled_lists import index_of
+from hedgerow.app.control.list_jobs import CompileError, ListFolders
+from hedgerow.app.control.list_sources import CopyStatuses, sources_of
+from hedgerow.app.control.lists import ListProgress, ListUpdater, prepare_generation
 from hedgerow.app.control.statements import site_key
-from hedgerow.app.files import error_text
+from hedgerow.app.files import error_text, make_private_folder
+from hedgerow.blocklists.download_store import FetchResult
+from hedgerow.blocklists.sources import public_sources
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.organisation import ORGANISATION, UP_S, OrganisationStore, check_level, level_name
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict, lines_between
-from hedgerow.policies.reading.load import PolicyError
+from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.text.addresses import site_name_mistake
 
 app = typer.Typer(help="Manage the policies above many sites in one store. Needs the role that owns the store.", no_args_is_help=True)
@@ -153,22 +171,51 @@ def bundle(
         Path | None, typer.Option(metavar="FILE", help="The private key (default: one in the state directory), made if it is missing.")
     ] = None,
     days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long sites may take it over.")] = 30,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Fetch and compile lists here, for the sites (default: those of the bundle before, if any).")
+    ] = False,
     url: StoreOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a signed bundle of the policies in force, for sites that can't reach the store."""
     texts = _texts_of_files(base, group or []) if base is not None or group else _texts_of_store(url, state)
+    compiled = _compiled(texts.get(ORGANISATION, (0, ""))[1], state_directory(state)) if lists else None
     try:
         signer = site_key(key.absolute() if key is not None else state_directory(state) / "bundle" / "key.pem")
-        made = write_bundle(folder, texts, signer, time.time(), days)
+        made = write_bundle(folder, texts, signer, time.time(), days, compiled)
     except (OSError, ValueError) as error:
         fail(f"The bundle can't be written: {error_text(error)}.", 1)
     except BundleError as error:
         fail(f"{folder} has a bundle already, which stays: {error}.", 1)
     facts = {"number": made.number, "levels": sorted(texts), "key": key_text(signer.public), "expires_at": made.expires_at}
+    facts["lists_made_at"] = made.lists.made_at if made.lists is not None else None
     names = ", ".join("the organisation" if level == ORGANISATION else level.removeprefix(ORGANISATION) for level in sorted(texts))
-    print_result(as_json, facts, f"The bundle in {folder} holds the policies of {names}. Its key is: {key_text(signer.public)}")
+    held = f"the policies of {names}{' and compiled lists' if made.lists is not None else ''}"
+    print_result(as_json, facts, f"The bundle in {folder} holds {held}. Its key is: {key_text(signer.public)}")
+
+
+def _compiled(base: str, state: Path) -> tuple[GenerationIndex, Path]:
+    """Fetch and compile the organisation's lists and those recommended for any profile. Ends the command on failure."""
+    profiles = sorted({profile for source in public_sources().values() for profile in source.default_for})
+    everybody = parse_policy("".join(["people:\n", *(f"  {each}: {{profile: {each}}}\n" for each in profiles)]).encode(), None).people
+    policy = replace(check_level(ORGANISATION, base, None), people=everybody)
+    if local := [each.name for each in policy.lists if each.path]:
+        fail(f"The policy names {', '.join(local)} by path: only the sites have these files, so they have to compile all lists themselves.")
+
+    def fetched(each: FetchResult) -> None:
+        if each.problem is not None:
+            print(printable(str(each.problem)), file=sys.stderr)
+
+    folder = make_private_folder(state / "bundle")
+    try:
+        progress = ListProgress(fetched, lambda *_: None, lambda _: None)
+        generation = asyncio.run(prepare_generation(policy, folder, fetch=True, progress=progress))
+        ListUpdater(folder).prune({generation})
+        copies = CopyStatuses(ListFolders(folder).downloads)
+        return index_of(generation, copies.with_paths(sources_of(policy)), copies), generation
+    except (OSError, CompileError) as error:
+        fail(f"The lists can't be compiled: {error_text(error)}.", 1)
 
 
 def _texts_of_files(base: Path | None, groups: list[str]) -> dict[str, tuple[int, str]]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
-from hedgerow.app.control.lists import is_usable
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, WorkersFile
+from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import Recorder, SystemEvent
 

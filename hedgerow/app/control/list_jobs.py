@@ -24,6 +24,7 @@ from hedgerow.app.control.jobs import LIST_MEMORY, ForkError, JobError, answer_j
 from hedgerow.app.files import chown_to_owner
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.archives import files_of
+from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.list_parser import ParseCache
@@ -154,6 +155,14 @@ def read_report(generation: Path) -> CompileReport | None:
         return decode(CompileReport, (generation / "report.json").read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def newest_generation(folders: ListFolders) -> Path | None:
+    """The latest usable generation of any run."""
+    with contextlib.suppress(OSError):
+        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and is_usable(path)]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None
 
 
 def _confine(job: FetchJob | CompileJob) -> None:

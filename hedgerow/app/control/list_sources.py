@@ -33,6 +33,12 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
     return (*starter_sources(), *correction_sources(), *own, *recommended)
 
 
+def all_recommended() -> list[Source]:
+    """Return the public lists that are recommended for any profile."""
+    known = [source for source in public_sources().values() if source.default_for]
+    return [replace(source.as_source(), leave_out=_services_of_other_kinds(source.category)) for source in known]
+
+
 def source_location(name: str, policy: Policy) -> str:
     """The path of a list, relative if it is below the working directory, or its URL. Empty if that is the list's name anyway."""
     source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)

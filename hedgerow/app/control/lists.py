@@ -18,6 +18,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hedgerow.app.control.bundled_lists import BundledCopies, BundledGeneration, BundledListTaker
 from hedgerow.app.control.list_jobs import (
     CompileError,
     CompileJob,
@@ -30,10 +31,10 @@ from hedgerow.app.control.list_jobs import (
     run_fetch,
 )
 from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
-from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
 from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy
-from hedgerow.blocklists.generation import matches_checksums, read_meta
+from hedgerow.blocklists.generation import read_meta
 from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source, correction_sources, starter_sources
@@ -115,7 +116,8 @@ class ListUpdater:
         self._one_job = one_job
         self._zygote = zygote
         self._job_lock: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
-        self._copies = CopyStatuses(self._folders.downloads)
+        self._copies = self._own_copies = CopyStatuses(self._folders.downloads)
+        self.bundled = BundledListTaker(self._folders, self._own_copies)
         self._failed: dict[Source, _Failure] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0
@@ -132,34 +134,44 @@ class ListUpdater:
 
     def is_stale(self, policy: Policy) -> bool:
         """Return True if the inputs differ from those of the generation in force."""
-        return self.generation is None or fingerprint(self._copies.with_paths(sources_of(policy))) != self.generation.name
+        if (bundled := self.bundled.for_policy(policy, self.generation, self._failed)) is not None:
+            return self.generation != bundled.folder
+        return self.generation is None or fingerprint(self._own_copies.with_paths(sources_of(policy))) != self.generation.name
 
     async def load_first_generation(self, policy: Policy, before: Path | None) -> bool:
         """Make or find a generation to start with; the rest follows later. Returns False on failure.
 
         That is all lists if they are small, else the generation `before` of an earlier run, else the starter lists.
         """
+        if (bundled := self.bundled.for_policy(policy, before, ())) is not None:
+            self.generation = bundled.folder
+            return await self.compile(policy)
         sources = self._copies.with_paths(sources_of(policy))
         size = sum(size for source in sources for _name, _date, size in file_identities(source))
         is_known = _usable_report(self._folders.generations / fingerprint(sources)) is not None
         if is_known or size - _size_of_starter_lists() <= COMPILE_FIRST_BYTES:
             return await self.compile(policy)
         if before is not None and (report := _usable_report(before)) is not None:
-            known = {(source.name, source.category): source for source in sources}
-            self.generation, self.report = before, report
-            self._compiled = tuple(known.get((each.name, each.category)) or Source(each.name, each.category) for each in report.sources)
+            self.generation, self.report, self._compiled = before, report, _reported_sources(report, sources)
             return True
         return await self._compile((*starter_sources(), *correction_sources()))
 
     async def compile(self, policy: Policy) -> bool:
-        """Compile the policy's lists. Returns False on failure; the generation in force then stays."""
-        return await self._compile(self._copies.with_paths(sources_of(policy)))
+        """Compile the policy's lists, or use those of the bundle. Returns False on failure; the generation in force then stays."""
+        bundled = self.bundled.for_policy(policy, self.generation, self._failed)
+        self._copies = BundledCopies(bundled) if bundled is not None else self._own_copies
+        return await self._compile(self._copies.with_paths(sources_of(policy)), bundled)
 
-    async def _compile(self, sources: tuple[Source, ...]) -> bool:
-        out = self._folders.generations / fingerprint(sources)
+    async def _compile(self, sources: tuple[Source, ...], bundled: BundledGeneration | None = None) -> bool:
+        out = bundled.folder if bundled is not None else self._folders.generations / fingerprint(sources)
         started = time.monotonic()
         report = _usable_report(out)
-        if report is None:
+        if bundled is not None:
+            self.bundled.is_damaged = report is None
+            if report is None:
+                return False
+            sources = _reported_sources(report, sources)
+        elif report is None:
             shutil.rmtree(out, ignore_errors=True)
             job = CompileJob(sources, out, self._folders.state)
             try:
@@ -179,9 +191,11 @@ class ListUpdater:
         return True
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
-        """Download the lists that are due, or `every` list with a URL."""
+        """Download the lists that are due, or `every` list with a URL. None is due while the bundle's compiled lists are in use."""
+        if not every and self.bundled.for_policy(policy, None, ()) is not None:
+            return
         remote = [source for source in sources_of(policy) if source.url]
-        bound = FETCH_AGAIN_AT_MOST_S if any(self._copies.status(source).path for source in remote) else FETCH_FIRST_AT_MOST_S
+        bound = FETCH_AGAIN_AT_MOST_S if any(self._own_copies.status(source).path for source in remote) else FETCH_FIRST_AT_MOST_S
         wanted = tuple(source for source in remote if every or self._is_due(source, bound))
         if not wanted:
             return
@@ -214,9 +228,9 @@ class ListUpdater:
 
     def _note_failure(self, source: Source, problem: Problem, luck: float) -> bool:
         """Remember a failure. Returns False if the list failed before too and nothing new is held back."""
-        before = _current_failure(self._failed.get(source), self._copies.status(source))
+        before = _current_failure(self._failed.get(source), self._own_copies.status(source))
         self._failed[source] = _Failure(time.monotonic(), time.time(), before.times + 1 if before else 1, problem, luck)
-        is_held = bool(self._copies.status(source).held)
+        is_held = bool(self._own_copies.status(source).held)
         return before is None or (is_held and before.problem.message != problem.message)
 
     def accept(self, policy: Policy, name: str) -> bool:
@@ -238,7 +252,7 @@ class ListUpdater:
             log.error("%s", self.problem)
 
     def _is_due(self, source: Source, bound: float) -> bool:
-        copy = self._copies.status(source)
+        copy = self._own_copies.status(source)
         if (failure := _current_failure(self._failed.get(source), copy)) and not copy.held:
             return time.monotonic() - failure.at > failure.pause(bound)
         every = min(FETCH_INTERVAL_S, REFRESH_FRACTION * source.refresh) if source.refresh else FETCH_INTERVAL_S
@@ -248,6 +262,8 @@ class ListUpdater:
         """The current problems of the lists."""
         current = [Problem(each.name, None, None, text, each.place) for each in sources_of(policy) if (text := self._problem(each))]
         missing = {source.name for source in self._compiled if source.url and source.path is None}  # reported by the fetcher
+        if self.bundled.problem and policy.network.bundle is not None:
+            current.append(Problem("bundle", None, None, self.bundled.problem, policy.network.bundle.url))
         return (*current, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
 
     def _problem(self, source: Source) -> str:
@@ -286,13 +302,19 @@ class ListUpdater:
             if not alone:
                 return
             for folder in self._folders.generations.iterdir():
-                if folder not in keep:
+                if folder not in keep and (self.bundled.newest is None or folder != self.bundled.newest.folder):
                     shutil.rmtree(folder, ignore_errors=True)
             used: set[str] = set()
             for generation in keep:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
             ParseCache(self._folders.parsed).prune(used)
+
+
+def _reported_sources(report: CompileReport, sources: Sequence[Source]) -> tuple[Source, ...]:
+    """Return the lists of a report in its order; those that are not among `sources` have no path."""
+    known = {(source.name, source.category): source for source in sources}
+    return tuple(known.get((each.name, each.category)) or Source(each.name, each.category) for each in report.sources)
 
 
 def _list_version(source: Source, report: SourceReport) -> ListVersion:
@@ -345,14 +367,6 @@ def _warn(problems: Sequence[Problem], asked: int) -> None:
     log.warning("%s. The first: %s", summary, problems[0])
 
 
-def newest_generation(folders: ListFolders) -> Path | None:
-    """The latest usable generation of any run."""
-    with suppress(OSError):
-        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and is_usable(path)]
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
-    return None
-
-
 def _size_of_starter_lists() -> int:
     return sum(source.path.stat().st_size for source in starter_sources() if source.path)
 
@@ -362,19 +376,12 @@ def _usable_report(generation: Path) -> CompileReport | None:
     return read_report(generation) if is_usable(generation) else None
 
 
-def is_usable(generation: Path) -> bool:
-    """Return True if a generation can be opened and its checksums match, so that a bad disk neither stops Hedgerow nor unblocks sites."""
-    try:
-        Catalogue.open(generation)
-    except (OSError, ValueError):
-        return False
-    return matches_checksums(generation)
-
-
 async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:
     """Make a generation for a command that works without a running Hedgerow. Raises CompileError."""
     updater = ListUpdater(state, progress)
     if fetch:
+        if updater.bundled.for_policy(policy, None, ()) is not None:
+            raise CompileError("The bundle's lists are in use. To fetch lists here, write `lists: false` into network.bundle.")
         await updater.fetch_if_due(policy, every=True)
     if not await updater.compile(policy) or updater.generation is None:
         raise CompileError(updater.problem)

@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow import __version__
-from hedgerow.app.bundles import MAX_BUNDLE, OBJECTS, BundleError, check_age, check_text, open_bundle, public_key
+from hedgerow.app.bundles import MAX_BUNDLE, OBJECTS, BundleError, Manifest, check_age, check_text, open_bundle, public_key
 from hedgerow.app.files import error_text, write_atomically
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
@@ -77,6 +77,10 @@ class OrganisationFollower:
         self.request = self._wanted.set
         """Look at the store soon."""
         self.problem = ""
+        self.seen: tuple[BundleSource, Manifest] | None = None
+        """The good bundle that was seen last, with its compiled lists if it has some."""
+        self.has_looked = False
+        """True from the first look at a bundle on."""
         self._taken: TakenLevels | None = None
         self._retry_at: float | None = None  # while a version is refused
         self._reported = 0.0
@@ -106,6 +110,7 @@ class OrganisationFollower:
         if bundle is not None and (time.monotonic() > self._look_at or bundle != self._bundle):
             self._bundle, self._look_at = bundle, time.monotonic() + BUNDLE_S * random.uniform(0.75, 1)  # noqa: S311 (no secret)
             await asyncio.to_thread(self.take_bundle, bundle)
+            self.has_looked = True
         if self._wanted.is_set() and bundle is None and is_shared:
             self._wanted.clear()
             await asyncio.to_thread(self.take_over)
@@ -137,6 +142,7 @@ class OrganisationFollower:
                 return check_text(levels[level], _fetched(objects + levels[level].digest, MAX_BYTES))
 
             self._take({level: each.version for level, each in levels.items()}, text_of, manifest.number)
+            self.seen = source, manifest
         except BundleError as error:
             problem = f"The organisation's bundle at {source.url} is not taken over, and the last good one stays: {error}"
             if not error.may_pass or time.monotonic() - self._seen_at > PATIENCE_S:

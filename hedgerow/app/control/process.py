@@ -270,7 +270,10 @@ class ControlProcess:
 
     async def _fetch_lists(self) -> None:
         while True:
-            await self._publisher.lists.fetch_if_due(self._publisher.policy)
+            policy = self._publisher.policy
+            await self._publisher.lists.bundled.take(self.levels.seen)
+            if policy.network.bundle is None or not policy.network.bundle.lists or self.levels.has_looked:  # its compiled lists come first
+                await self._publisher.lists.fetch_if_due(policy)
             await asyncio.sleep(LIST_CHECK_INTERVAL_S)
 
     async def _receive(self) -> None:

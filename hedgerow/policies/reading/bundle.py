@@ -24,7 +24,7 @@ def read_bundle(raw: RawBundle | None, tree: YamlTree) -> BundleSource | None:
         tree.add_problem((*_PATH, "key"), f"'{raw.key}' is not a key: copy the one that `hedgerow organisation bundle` prints")
     if raw.group and (mistake := site_name_mistake(raw.group)):
         tree.add_problem((*_PATH, "group"), mistake)
-    return BundleSource(raw.url, raw.key, raw.group)
+    return BundleSource(raw.url, raw.key, raw.group, raw.lists)
 
 
 def _is_address(text: str) -> bool:

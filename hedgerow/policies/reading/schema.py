@@ -195,6 +195,7 @@ class RawBundle(RawModel):
     url: str = Field(description="Address of its `bundle.json`.")
     key: str = Field(description="Public key of whoever signs it, as `hedgerow organisation bundle` prints it.")
     group: str = Field("", description="The group of sites whose policy holds here, too.")
+    lists: bool = Field(True, description="Use the bundle's compiled lists; `false` to always fetch and compile lists here.")
 
 
 class RawNetwork(RawModel):
