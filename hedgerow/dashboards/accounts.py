@@ -28,6 +28,8 @@ SESSION_IDLE_S = 30 * DAY_S
 """Maximum time between two uses of a session."""
 SESSION_LIFETIME_S = 180 * DAY_S
 """Maximum age of a session."""
+OPENID_SESSION_S = DAY_S / 2
+"""Maximum age of the session of somebody who signed in at an OpenID Connect provider, which may have dismissed them since."""
 
 _TOUCH_INTERVAL_S = 600.0
 _RECOVERY_CODES = 8
@@ -70,6 +72,16 @@ class Principal:
     name: str
     scopes: frozenset[AccessScope]
     session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIdIdentity:
+    """A person as their OpenID Connect provider describes them. `subject` is the issuer and their identifier there, which stays; `name` may
+    change. `role` is that of an account, empty for none."""
+
+    subject: str
+    name: str
+    role: str
 
 
 type AccountRows = tuple[tuple[AccountRow, ...], tuple[WebSessionRow, ...], tuple[TokenRow, ...]]
@@ -117,7 +129,7 @@ class Accounts:
         if row is None or account is None:
             return None
         now = self.clock()
-        if now - row.seen_at > SESSION_IDLE_S or now - row.created_at > SESSION_LIFETIME_S:
+        if not self._is_valid(row, now):
             return None
         if now - row.seen_at > _TOUCH_INTERVAL_S:
             self._sessions[row.id] = replace(row, seen_at=now)
@@ -135,11 +147,43 @@ class Accounts:
         """Begin a session and return its cookie. Raises `SignInRefused`."""
         return await self._begin_session((await self.authenticate(name, password, code, address)).name, address, agent)
 
+    async def sign_in_from(self, identity: OpenIdIdentity, address: str, agent: str) -> str:
+        """Begin a session of somebody who signed in at the OpenID Connect provider, and return its cookie.
+
+        Their account is made by their first sign-in, and has the role that the provider's groups give it. Raises `SignInRefused`.
+        """
+        row = next((each for each in self._accounts.values() if each.subject == identity.subject), None)
+        if not identity.role:
+            for session in self.sessions(row.name) if row is not None else ():
+                await self.end_session(session.id)
+            raise SignInRefused("You have signed in there, but none of your groups has a role here.")
+        if row is None:
+            row = await self._add_from(identity)
+        elif row.role != identity.role:
+            row = replace(row, role=identity.role)
+            await self._change(row)
+        return await self._begin_session(row.name, address, agent)
+
+    async def _add_from(self, identity: OpenIdIdentity) -> AccountRow:
+        name = re.sub(r"[^\w.@'’-]+", " ", identity.name).strip()[:40].strip()
+        if not self.has_any:
+            raise SignInRefused("The first account is an admin's.")
+        if self._spelling(name) in self._accounts:
+            raise SignInRefused("There is an account called '%(name)s' already.", name=self._spelling(name))
+        check_account_name(name)
+        row = AccountRow(name, Role(identity.role).value, "", self.clock(), subject=identity.subject)
+        try:
+            await run_in_threadpool(self.store.add_account, row)
+        except NameTaken as error:
+            raise SignInRefused(str(error)) from None
+        self._accounts[name] = row
+        return row
+
     async def authenticate(self, name: str, password: str, code: str, address: str) -> Principal:
         """Return the owner of an account, without a session. Raises `SignInRefused`."""
         self.delays.check(address)
         account = self._accounts.get(self._spelling(name))
-        is_right = await self.passwords.matches(account.password if account else self.passwords.dummy, password)
+        is_right = await self.passwords.matches((account and account.password) or self.passwords.dummy, password)
         if account is None or not is_right:
             self.delays.count_failure(address)
             raise SignInRefused("Wrong name or password.")
@@ -194,6 +238,8 @@ class Accounts:
     async def set_password(self, name: str, password: str) -> None:
         """Set a password and end all sessions of the account. Its second factor stays. Raises `InvalidInput`."""
         account = self._known(name)
+        if account.subject:
+            raise InvalidInput("'%(name)s' signs in elsewhere, without a password here.", name=name)
         await self._change(replace(account, password=await self._hash(name, password)))
 
     async def check_password(self, name: str, password: str) -> None:
@@ -202,10 +248,10 @@ class Accounts:
             raise InvalidInput("That is not your password.")
 
     async def remove(self, name: str) -> None:
-        """Remove an account. Raises `InvalidInput`, also for the last admin's."""
+        """Remove an account. Raises `InvalidInput`, also for the last admin's with a password."""
         self._known(name)
         others = [row for row in self._accounts.values() if row.name != name]
-        if not any(row.role == Role.ADMIN for row in others):
+        if not any(row.role == Role.ADMIN and not row.subject for row in others):
             raise InvalidInput("This is the last account of an admin.")
         await run_in_threadpool(self.store.remove_account, name)
         del self._accounts[name]
@@ -230,7 +276,12 @@ class Accounts:
         """Return the valid sessions, of one account or of all."""
         now = self.clock()
         rows = (row for row in self._sessions.values() if account is None or row.account == account)
-        return tuple(row for row in rows if now - row.seen_at <= SESSION_IDLE_S and now - row.created_at <= SESSION_LIFETIME_S)
+        return tuple(row for row in rows if self._is_valid(row, now))
+
+    def _is_valid(self, session: WebSessionRow, now: float) -> bool:
+        account = self._accounts.get(session.account)
+        lifetime = OPENID_SESSION_S if account is not None and account.subject else SESSION_LIFETIME_S
+        return now - session.seen_at <= SESSION_IDLE_S and now - session.created_at <= lifetime
 
     async def end_session(self, session_id: str) -> None:
         await run_in_threadpool(self.store.end_session, session_id)

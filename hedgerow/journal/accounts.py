@@ -15,7 +15,10 @@ from hedgerow.journal.tables import accounts, tokens, web_sessions
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """An account. `password` is an argon2 hash; `totp` is empty without a second factor."""
+    """An account. `password` is an argon2 hash; `totp` is empty without a second factor.
+
+    `subject` is the issuer and the identifier of somebody who signs in at an OpenID Connect provider, and has no password here.
+    """
 
     name: str
     role: str
@@ -23,6 +26,7 @@ class AccountRow:
     created_at: float
     totp: str = ""
     recovery: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

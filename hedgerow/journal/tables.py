@@ -121,6 +121,7 @@ accounts = _state(
     *_text("password"),  # an argon2 hash
     *_text("totp"),  # the shared secret of the second factor, empty without one
     *_text("recovery"),  # hashes of one-time recovery codes
+    Column("subject", TEXT, nullable=False, server_default=""),  # issuer and identifier at an OpenID Connect provider; else empty
 )  # fmt: skip
 web_sessions = _state(
     "web_sessions", *_key("id"), _site(),  # the id is a hash of the cookie's value

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.network import DYNAMIC_PLACEHOLDERS, DynamicName, TunnelSettings
 from hedgerow.policies.reading.schema import RawDynamicName
-from hedgerow.policies.text.addresses import parse_ip
+from hedgerow.policies.text.addresses import https_mistake, parse_ip
 from hedgerow.policies.text.yaml_tree import YamlTree
 
 _PATH = ("network", "ddns")
@@ -36,14 +36,9 @@ def read_dynamic_name(raw: RawDynamicName | None, tunnel: TunnelSettings | None,
 
 def _https_url(tree: YamlTree, key: str, text: str) -> str:
     """Return the URL, or an empty text with a problem if it is none of HTTPS: passwords and addresses travel by it."""
-    try:
-        url = urlsplit(text)
-        mistake = "is not an address that begins with https://" if url.scheme != "https" or not url.hostname else ""
-        if url.username or url.password:
-            mistake = "has a user name: put it under user, and the password into the file ddns-password of the state directory"
-    except ValueError:
-        mistake = "is not an address that begins with https://"
+    mistake = https_mistake(text)
+    if mistake.endswith("user name"):
+        mistake += ": put it under user, and the password into the file ddns-password of the state directory"
     if mistake:
-        tree.add_problem((*_PATH, key), f"the address {mistake}" if "user name" in mistake else f"'{text}' {mistake}")
-        return ""
-    return text
+        tree.add_problem((*_PATH, key), mistake)
+    return "" if mistake else text

@@ -34,6 +34,7 @@ from hedgerow.policies.reading.broker import read_broker
 from hedgerow.policies.reading.bundle import read_bundle
 from hedgerow.policies.reading.dynamic_name import read_dynamic_name
 from hedgerow.policies.reading.flows import read_flows
+from hedgerow.policies.reading.openid import read_openid_provider
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import (
     DEFAULT_SITE,
@@ -120,8 +121,7 @@ def _read_forward(raw: RawNetwork, tree: YamlTree) -> list[ForwardZone]:
             _check_upstream(tree, (*path, index), upstream)
         if not upstreams:
             tree.add_problem(path, f"'{name}' needs the address of a resolver")
-        if upstreams:
-            found += [ForwardZone(zone, tuple(upstreams)) for zone in zones]
+        found += [ForwardZone(zone, tuple(upstreams)) for zone in zones if upstreams]
     return found
 
 
@@ -141,8 +141,7 @@ def _read_records(raw: RawNetwork, tree: YamlTree) -> list[LocalRecord]:
         if host is None or parse_ip(host) is not None:
             tree.add_problem(path, f"'{name}' is not a name, such as nas.lan")
             continue
-        addresses = _addresses(tree, path, texts)
-        if addresses:
+        if addresses := _addresses(tree, path, texts):
             found.append(LocalRecord(host, addresses))
     return found
 
@@ -214,6 +213,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         tunnel=(tunnel := _tunnel(tree, raw.tunnel)),
         ddns=read_dynamic_name(raw.ddns, tunnel, tree),
         bundle=read_bundle(raw.bundle, tree),
+        oidc=read_openid_provider(raw.oidc, tree),
     )
 
 

@@ -198,6 +198,26 @@ class RawBundle(RawModel):
     lists: bool = Field(True, description="Use the bundle's compiled lists; `false` to always fetch and compile lists here.")
 
 
+class RawOpenIdRoles(RawModel):
+    """The provider's groups whose members get a role."""
+
+    admin: Texts = Field([], description="Groups whose members may do everything.")
+    parent: Texts = Field([], description="Groups whose members see everything and change the policy.")
+    operator: Texts = Field([], description="Groups whose members see devices and answer requests.")
+
+
+class RawOpenId(RawModel):
+    """An OpenID Connect provider, at which people sign in to the pages beside the local accounts."""
+
+    issuer: str = Field(description="The provider's address, such as `https://login.school.example/realms/staff`.")
+    client: str = Field(description="Hedgerow's client id at the provider; a secret is in `oidc-secret` in the state directory.")
+    roles: RawOpenIdRoles = Field(description="Groups by role.")
+    groups: str = Field("groups", description="Claim in which the provider names somebody's groups.")
+    label: str = Field("", description="The provider's name on the sign-in page; by default its host.")
+    address: str = Field("", description="Address of the pages in browsers, if another server stands in front of them.")
+    ca: str = Field("", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's.")
+
+
 class RawNetwork(RawModel):
     timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
     country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
@@ -245,6 +265,7 @@ class RawNetwork(RawModel):
     ddns: RawDynamicName | None = Field(None, description="A name that follows this line's changing address (dynamic DNS).")
     mqtt: RawBroker | None = Field(None, description="MQTT broker through which Home Assistant shows and controls this home.")
     bundle: RawBundle | None = Field(None, description="Signed bundle with the policies above this site, for sites without a shared store.")
+    oidc: RawOpenId | None = Field(None, description="OpenID Connect provider at which people sign in to the pages.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "

@@ -31,6 +31,18 @@ def parse_client_address(text: str) -> IpAddress | None:
     return mapped or address
 
 
+def https_mistake(text: str) -> str:
+    """Return what keeps `text` from being a URL of HTTPS without a user name, as a sentence; empty if nothing does."""
+    try:
+        url = urlsplit(text)
+        if url.username or url.password:
+            return "the address has a user name"
+        is_url = url.scheme == "https" and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_url = False
+    return "" if is_url else f"'{text}' is not an address that begins with https://"
+
+
 def is_endpoint(text: str) -> bool:
     """Return whether `text` is ADDRESS:PORT, with an IPv6 address in brackets.
 

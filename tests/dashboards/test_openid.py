@@ -1,0 +1,322 @@
+"""Sign-in at an OpenID Connect provider, with a real one over HTTPS."""
+
+import asyncio
+import base64
+import hmac
+import json
+import logging
+import ssl
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from joserfc.errors import JoseError
+from openid_provider import CLIENT, CREDENTIAL, running_provider
+from web_server import running_web
+
+from hedgerow.dashboards.accounts import OPENID_SESSION_S, AccessScope, OpenIdIdentity, Role
+from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.openid import OpenIdSignIn
+from hedgerow.dashboards.passwords import SignInRefused
+from hedgerow.policies.model import DeviceId
+from hedgerow.policies.network import OpenIdProvider
+
+ROLES: dict[str, tuple[str, ...]] = {"admin": ("it-staff",), "parent": ("teachers",)}
+PARENT = "127.0.0.9"
+ADULT = DeviceView(DeviceId("ana-phone"), "Ana", "adult", may_sign_in=True)
+
+
+class Clock:
+    ahead = 0.0
+
+    def __call__(self):
+        return time.time() + self.ahead
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_provider(tmp_path_factory.mktemp("provider")) as server:
+        yield server
+
+
+@pytest.fixture
+def provider(server):
+    yield server
+    server.person, server.flaw, server.algorithm, server.groups_in_token, server.long_answer = "ana", {}, "RS256", True, False
+    server.groups = {"ana": ["it-staff"], "tom": ["teachers", "all"], "eve": ["pupils"]}
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def sign_in(provider, clock):
+    settings = OpenIdProvider(provider.issuer, CLIENT, ROLES, ca=provider.ca)
+    return OpenIdSignIn(lambda: settings, lambda: CREDENTIAL, clock)
+
+
+def answered(provider, url):
+    """The query with which the provider sends the browser back."""
+    response = httpx.get(url, verify=_trusting(provider), trust_env=False, timeout=60)
+    assert response.status_code == 302, response.text
+    return {key: values[0] for key, values in parse_qs(urlsplit(response.headers["location"]).query).items()}
+
+
+def _trusting(provider):
+    return ssl.create_default_context(cafile=provider.ca)
+
+
+def signed_in(provider, sign_in):
+    async def whole():
+        pending = await sign_in.begin("http://127.0.0.1:8053")
+        answer = await asyncio.to_thread(answered, provider, pending.url)
+        return await sign_in.finish(pending.cookie, answer, "http://127.0.0.1:8053")
+
+    return asyncio.run(whole())
+
+
+def refusal(provider, sign_in):
+    with pytest.raises(SignInRefused) as caught:
+        signed_in(provider, sign_in)
+    return caught.value
+
+
+@pytest.mark.parametrize(("person", "role"), [("ana", "admin"), ("tom", "parent"), ("eve", "")])
+@pytest.mark.parametrize("in_token", [True, False], ids=["groups in the token", "groups in the user information"])
+def test_groups_give_a_role(provider, sign_in, person, role, in_token):
+    provider.person, provider.groups_in_token = person, in_token
+    assert signed_in(provider, sign_in) == OpenIdIdentity(f"{provider.issuer} id-{person}", person, role)
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"nonce": "another"},
+        {"aud": "another-client"},
+        {"aud": [CLIENT, "another"], "azp": "another"},
+        {"iss": "https://elsewhere.example"},
+        {"exp": int(time.time()) - 600},
+        {"at_hash": "bm9uc2Vuc2U"},
+        {"sub": None},
+    ],
+    ids=lambda flaw: next(iter(flaw)),
+)
+def test_a_wrong_id_token_opens_nothing(provider, sign_in, flaw, caplog):
+    provider.flaw = flaw
+    with caplog.at_level(logging.WARNING):
+        assert refusal(provider, sign_in).status == 503
+    assert "Signing in by OpenID Connect failed" in caplog.text
+    assert CREDENTIAL not in caplog.text
+
+
+def test_an_unsigned_id_token_opens_nothing(provider, sign_in):
+    provider.algorithm = "none"
+    assert refusal(provider, sign_in).status == 503
+
+
+def test_a_token_with_the_public_key_as_its_password_opens_nothing(provider, sign_in):
+    """The old confusion of keys: HMAC with what everybody knows."""
+    head, body = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+        for part in (
+            {"alg": "HS256", "kid": provider.key.kid},
+            {"iss": provider.issuer, "sub": "id-ana", "aud": CLIENT, "iat": time.time(), "exp": time.time() + 300, "nonce": "n"},
+        )
+    )
+    seal = hmac.digest(provider.key.as_pem(private=False), head + b"." + body, "sha256")
+    forged = b".".join((head, body, base64.urlsafe_b64encode(seal).rstrip(b"="))).decode()
+    with pytest.raises(JoseError):
+        asyncio.run(sign_in._claims(sign_in.provider(), {"id_token": forged}, "n"))
+
+
+def test_another_browsers_answer_is_refused(provider, sign_in):
+    async def crossed():
+        mine, theirs = await sign_in.begin("http://127.0.0.1"), await sign_in.begin("http://127.0.0.1")
+        answer = await asyncio.to_thread(answered, provider, theirs.url)
+        before = len(provider.requests)
+        for cookie in (mine.cookie, "", ".", "a.b", "ü.b.c"):
+            with pytest.raises(SignInRefused, match="not begun in this browser"):
+                await sign_in.finish(cookie, answer, "http://127.0.0.1")
+        assert len(provider.requests) == before  # nothing was asked for them
+        assert (await sign_in.finish(theirs.cookie, answer, "http://127.0.0.1")).name == "ana"
+        with pytest.raises(SignInRefused):  # a code works once
+            await sign_in.finish(theirs.cookie, answer, "http://127.0.0.1")
+
+    asyncio.run(crossed())
+
+
+def test_a_cancelled_sign_in_is_told(sign_in, caplog):
+    async def cancelled():
+        pending = await sign_in.begin("http://127.0.0.1")
+        state = pending.cookie.partition(".")[0]
+        with pytest.raises(SignInRefused, match="refused or cancelled"):
+            await sign_in.finish(pending.cookie, {"state": state, "error": "access_denied\nforged line"}, "http://127.0.0.1")
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(cancelled())
+    assert "access_denied?forged line" in caplog.text
+
+
+def test_an_answer_of_another_provider_is_refused(provider, sign_in):
+    async def mixed():
+        pending = await sign_in.begin("http://127.0.0.1")
+        answer = await asyncio.to_thread(answered, provider, pending.url)
+        with pytest.raises(SignInRefused):
+            await sign_in.finish(pending.cookie, answer | {"iss": "https://elsewhere.example"}, "http://127.0.0.1")
+
+    asyncio.run(mixed())
+
+
+def test_new_keys_of_the_provider_are_fetched(provider, sign_in, clock):
+    signed_in(provider, sign_in)
+    provider.change_key()
+    assert refusal(provider, sign_in).status == 503  # fetched a moment ago: not again for each wrong signature
+    clock.ahead = 60
+    assert signed_in(provider, sign_in).name == "ana"
+
+
+def test_a_provider_that_answers_too_much_is_refused(provider, sign_in, caplog):
+    provider.long_answer = True
+    with caplog.at_level(logging.WARNING):
+        assert refusal(provider, sign_in).status == 503
+    assert "too long" in caplog.text
+
+
+def test_a_provider_that_is_away_is_told(provider, caplog):
+    settings = OpenIdProvider("https://127.0.0.1:9", CLIENT, ROLES, ca=provider.ca)
+    away = OpenIdSignIn(lambda: settings, lambda: CREDENTIAL)
+    with pytest.raises(SignInRefused, match="can't be used at the moment"), caplog.at_level(logging.WARNING):
+        asyncio.run(away.begin("http://127.0.0.1"))
+
+
+def test_an_unknown_authority_is_refused(provider):
+    settings = OpenIdProvider(provider.issuer, CLIENT, ROLES)
+    strange = OpenIdSignIn(lambda: settings, lambda: CREDENTIAL)
+    with pytest.raises(SignInRefused):
+        asyncio.run(strange.begin("http://127.0.0.1"))
+
+
+# Accounts and pages
+
+
+@pytest.fixture
+def web(tmp_path, provider, clock):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "oidc-secret").write_text(f"{CREDENTIAL}\n")
+    (state / "hedgerow.yaml").write_text(
+        f"network:\n  lan: [127.0.0.0/8]\n  unknown_devices: adult\n  oidc:\n    issuer: {provider.issuer}\n    client: {CLIENT}\n"
+        f"    label: School\n    ca: {provider.ca}\n    roles: {{admin: [it-staff], parent: [teachers]}}\n"
+    )
+    with running_web(state, clock=clock) as web:
+        web.change_status(state=str(state))
+        web.control.devices[PARENT] = ADULT
+        yield web
+
+
+def browser(web):
+    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT), trust_env=False, timeout=60)
+
+
+def back(web, provider, client):
+    begun = client.get("/sign-in/openid")
+    assert begun.status_code == 303, begun.text
+    assert "samesite=lax" in begun.headers["set-cookie"].lower()
+    assert "httponly" in begun.headers["set-cookie"].lower()
+    return client.get("/sign-in/openid/back", params=answered(provider, begun.headers["location"]))
+
+
+def test_somebody_signs_in_and_out(web, provider):
+    provider.person = "tom"
+    with browser(web) as client:
+        assert "Sign in at School" in client.get("/sign-in").text
+        assert back(web, provider, client).status_code == 200
+        assert client.get("/people").status_code == 200
+        assert client.get("/settings").status_code == 200
+        assert client.post("/settings/accounts", data={"name": "x"}, headers={"origin": web.url}).status_code == 403  # a parent, no admin
+        assert "Current password" not in client.get("/account").text
+        client.post("/sign-out", headers={"origin": web.url})
+        assert client.get("/people").status_code == 303
+    account = next(row for row in web.accounts.accounts() if row.name == "tom")
+    assert (account.role, account.password, account.subject) == ("parent", "", f"{provider.issuer} id-tom")
+
+
+def test_an_account_of_the_provider_has_no_password(web, provider):
+    with browser(web) as client:
+        back(web, provider, client)
+    with pytest.raises(InvalidInput, match="signs in elsewhere"):
+        asyncio.run(web.accounts.set_password("ana", "four words and more"))
+    for password in ("", "four words and more"):
+        with pytest.raises(SignInRefused, match="Wrong name or password"):
+            asyncio.run(web.accounts.sign_in("ana", password, "", PARENT, ""))
+
+
+def test_the_last_admin_with_a_password_stays(web, provider):
+    with browser(web) as client:
+        back(web, provider, client)
+    owner = next(row.name for row in web.accounts.accounts() if row.password)
+    with pytest.raises(InvalidInput, match="last account of an admin"):
+        asyncio.run(web.accounts.remove(owner))
+
+
+def test_whoever_loses_the_groups_loses_the_session(web, provider):
+    with browser(web) as client, browser(web) as again:
+        back(web, provider, client)
+        assert client.get("/people").status_code == 200
+        provider.groups = {"ana": []}
+        refused = back(web, provider, again)
+        assert (refused.status_code, "none of your groups has a role here" in refused.text) == (403, True)
+        assert client.get("/people").status_code == 303
+
+
+def test_another_group_gives_another_role_and_ends_older_sessions(web, provider):
+    with browser(web) as client, browser(web) as again:
+        back(web, provider, client)
+        provider.groups = {"ana": ["teachers"]}
+        back(web, provider, again)
+        assert client.get("/people").status_code == 303
+        assert again.get("/people").status_code == 200
+    assert next(row.role for row in web.accounts.accounts() if row.subject) == Role.PARENT
+
+
+def test_a_local_account_is_not_taken_over(web, provider):
+    asyncio.run(web.accounts.create("Ana", Role.PARENT, "four words and more"))
+    with browser(web) as client:
+        refused = back(web, provider, client)
+    assert refused.status_code == 403
+    assert "There is an account called" in refused.text
+
+
+def test_the_session_ends_after_half_a_day(web, provider, clock):
+    with browser(web) as client:
+        back(web, provider, client)
+        clock.ahead = OPENID_SESSION_S + 60
+        assert client.get("/people").status_code == 303
+
+
+def test_wrong_answers_delay_the_device(web, provider):
+    with browser(web) as client:
+        codes = [client.get("/sign-in/openid/back", params={"state": "x", "code": "y"}).status_code for _ in range(6)]
+        assert codes == [403] * 5 + [429]
+        assert client.get("/sign-in/openid").status_code == 429
+
+
+def test_without_a_provider_the_pages_say_so(tmp_path):
+    Path(tmp_path / "hedgerow.yaml").write_text("network: {lan: [127.0.0.0/8], unknown_devices: adult}\n")
+    with running_web(tmp_path) as web, browser(web) as client:
+        web.control.devices[PARENT] = ADULT
+        assert "Sign in at" not in client.get("/sign-in").text
+        assert "with a password only" in client.get("/sign-in/openid").text
+
+
+def test_a_role_has_the_scopes_of_the_role(web, provider):
+    with browser(web) as client:
+        back(web, provider, client)
+        cookie = client.cookies["hedgerow_session"]
+    principal = web.accounts.principal_of_session(cookie)
+    assert principal is not None
+    assert principal.scopes == frozenset(AccessScope)
