@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +13,7 @@ import typer
 
 from hedgerow.app.commands.doctor import report
 from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_bytes, fail, print_json, print_result
+from hedgerow.app.commands.setup import terminal_qr
 from hedgerow.app.doctor.outside import try_from_outside
 from hedgerow.dashboards.away import AwayFile, TunnelFile
 from hedgerow.network.handshake import parse_tunnel_file
@@ -71,7 +71,7 @@ def add(
     wanted = TunnelFile.WG_QUICK if form is TunnelFormat.QR else TunnelFile(form.value)
     body = {"format": wanted.value, "only_dns": only_dns, "home_wifi": home_wifi or []}
     data = call_api_bytes(state, f"/devices/{quote(device, safe='')}/tunnel", "POST", **body)
-    _write(_qr_text(data) if form is TunnelFormat.QR else data, out)
+    _write(terminal_qr(data.decode()).encode() if form is TunnelFormat.QR else data, out)
 
 
 @app.command()
@@ -107,15 +107,6 @@ def try_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 
     except ValueError as error:
         fail(f"{file} is no file of `hedgerow away add`: {error}.")
     report(list(try_from_outside(end)), as_json=as_json)
-
-
-def _qr_text(config: bytes) -> bytes:
-    """Return the QR code of a file for a terminal, which WireGuard's apps scan."""
-    import segno
-
-    out = io.StringIO()
-    segno.make(config.decode(), error="l", micro=False).terminal(out, compact=True)
-    return out.getvalue().encode()
 
 
 def _write(data: bytes, out: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -22,7 +23,18 @@ def setup(state: StateOption = None, as_json: JsonOption = False) -> None:
         return
     print(*welcome_lines(**facts), sep="\n")
     if sys.stdout.isatty() and is_reachable(found["url"]):
-        segno.make(page_url(found["url"], found["code"]), error="l").terminal(border=2, compact=True)
+        print(terminal_qr(page_url(found["url"], found["code"])), end="")
+
+
+def terminal_qr(text: str) -> str:
+    r"""Return a QR code for a terminal. Its colours are stated: in those of a bright terminal it would be inverted, and few phones read that.
+
+    >>> print(ascii(terminal_qr("x").splitlines()[0][:12]))
+    '\x1b[97;40m\u2588\u2588\u2588\u2588'
+    """
+    out = io.StringIO()
+    segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
+    return "".join(f"\x1b[97;40m{line}\x1b[0m\n" for line in out.getvalue().splitlines())
 
 
 def welcome_lines(here: str, url: str, code: str) -> list[str]:
