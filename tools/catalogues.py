@@ -29,7 +29,7 @@ COMPLETE = ("de", "fr", "es", "pt", "pt-BR")
 
 REQUIRED = (
     "templates/device.html", "templates/device_chores.html", "templates/chores.html", "templates/ask_site.html", "templates/layout.html",
-    "templates/parts.html", "templates/error.html", "templates/start.html", "templates/guide_*.html",
+    "templates/parts.html", "templates/coverage.html", "templates/error.html", "templates/start.html", "templates/guide_*.html",
     "templates/not_in_charge.html", "templates/children.html", "words/labels.py",
     "words/rules.py", "pages/own_device.py", "pages/guide.py", "pages/forms.py",
     "templates/device_naming.html",

@@ -6,6 +6,7 @@ A kind changes how pages show a device, and no rule.
 from __future__ import annotations
 
 import re
+import unicodedata
 from enum import StrEnum
 
 
@@ -42,15 +43,20 @@ _VENDORS = (
 )
 
 
+def _without_accents(text: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter))
+
+
 def guess_kind(*names: str, vendor: str = "") -> DeviceKind | None:
     """Guess the kind from names, of which the first that says something counts, then from the vendor.
 
     >>> guess_kind("mia-tablet"), guess_kind("living room", "LG-webOSTV"), guess_kind("games", vendor="Nintendo Co.,Ltd")
     (<DeviceKind.TABLET: 'tablet'>, <DeviceKind.TELEVISION: 'television'>, <DeviceKind.CONSOLE: 'console'>)
-    >>> guess_kind("activity-tracker", vendor="Apple, Inc.")
+    >>> guess_kind("activity-tracker", vendor="Apple, Inc."), guess_kind("Telemóvel da Ana")
+    (None, <DeviceKind.PHONE: 'phone'>)
     """
     for patterns, texts in ((_NAMES, names), (_VENDORS, (vendor,))):
-        for text in texts:
+        for text in map(_without_accents, texts):
             for kind, pattern in patterns:
                 if text and re.search(pattern.replace(" ", "|"), text, re.IGNORECASE):
                     return kind

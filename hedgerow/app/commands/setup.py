@@ -27,7 +27,7 @@ def setup(state: StateOption = None, as_json: JsonOption = False) -> None:
 
 
 def terminal_qr(text: str) -> str:
-    r"""Return a QR code for a terminal. Its colours are stated: in those of a bright terminal it would be inverted, and few phones read that.
+    r"""Return a QR code for a terminal. It states its colours: in those of a bright terminal it would be inverted.
 
     >>> print(ascii(terminal_qr("x").splitlines()[0][:12]))
     '\x1b[97;40m\u2588\u2588\u2588\u2588'

@@ -21,6 +21,9 @@ from hedgerow.network.discovery import is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device, Policy
 
+ADULT = "adult"
+"""The profile in whose devices people sign in."""
+
 EVERYBODY, NOBODY = "everybody", ""
 """Owners that are not a person: shared by all people, or without rules of its own."""
 
@@ -35,6 +38,17 @@ def owner_of(device: Device) -> str:
     if device.sharers:
         return "shared"
     return f"profile:{device.profile}" if device.has_profile else NOBODY
+
+
+def lets_sign_in(policy: Policy, owner: str) -> bool:
+    """Return whether people in charge can sign in on a device of this owner: it follows the rules for adults."""
+    kind, _, name = owner.partition(":")
+    if kind == "profile":
+        return name == ADULT
+    if owner == EVERYBODY:
+        return all(person.profile == ADULT for person in policy.people.values())
+    person = policy.people.get(name or owner)
+    return (person.profile if person is not None else policy.network.unknown_devices) == ADULT
 
 
 def has_owner(policy: Policy, device: Device, owner: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Form, Query, Request
@@ -9,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owners_edits, rename_device_edits
+from hedgerow.dashboards.edits.devices import NOBODY, kind_edits, lets_sign_in, owner_edits, owners_edits, rename_device_edits
 from hedgerow.dashboards.edits.household import (
     add_seat_edits,
     can_be_inspected,
@@ -23,6 +24,7 @@ from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter
 from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
@@ -92,6 +94,8 @@ class DevicePages(PageGroup):
         with at_field("kind"):
             edits += kind_edits(policy, device, kind)
         renames = rename_device_edits(policy, device, name)
+        if owner != "shared" and (question := await self._ask_about_own(request, [device], owner)) is not None:
+            return question
         text = message("Change %(device)s, now %(name)s") if renames else message("Change %(device)s")
         return await self._save(request, text, *edits, *renames, device=device, name=name)
 
@@ -101,6 +105,8 @@ class DevicePages(PageGroup):
         chosen = device or []
         owner = owner or (f"person:{person}" if person else "")
         edits = owners_edits(self._context.policy(), chosen, owner)
+        if (question := await self._ask_about_own(request, chosen, owner)) is not None:
+            return question
         kind, _, name = owner.partition(":")
         text = message("Assign %(device)s to %(person)s") if kind in ("person", "everybody") else message("%(device)s belongs to nobody")
         reader = language_of(request)
@@ -116,6 +122,8 @@ class DevicePages(PageGroup):
     @post("/devices/remove", MANAGE)
     async def remove(self, request: Request, device: FormText) -> Response:
         edits = remove_device_edits(self._context.policy(), device)
+        if (question := await self._ask_about_own(request, [device], NOBODY)) is not None:
+            return question
         return await self._save(request, message("Remove the device %(device)s"), *edits, device=device)
 
     @post("/devices/seat", MANAGE)
@@ -147,6 +155,20 @@ class DevicePages(PageGroup):
             raise InvalidInput("There is no seat '%(seat)s' in the policy.", seat=seat)
         if any(each.device == seat for each in self._context.time.sessions()):
             raise InvalidInput("Somebody is sitting at %(seat)s: end the session first.", seat=seat)
+
+    async def _ask_about_own(self, request: Request, devices: Iterable[str], owner: str) -> Response | None:
+        """Return a page that asks before nobody can sign in any more on the device that shows it; None if that is not so."""
+        own, reader = self._context.control.device_at(peer_address(request.scope)), language_of(request)
+        if own is None or not own.may_sign_in or own.device not in devices or lets_sign_in(self._context.policy(), owner):
+            return None
+        text = message(
+            "%(device)s is the device that you are using. Under these rules nobody can sign in on it. You can still change that here "
+            "until you are signed out, and later on the device of an adult or on the machine that runs Hedgerow."
+        )
+        return await confirm(
+            self._context, request, reader.gettext(message("No more sign-in on this device?")), reader.gettext(text, device=own.device),
+            {"yes": message("Change it")}, field="asked", leave=reader.gettext(message("Leave it as it is")),
+        )  # fmt: skip
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:
         return redirect_after_save("/devices", await self._change(request, summary, *edits, **values))

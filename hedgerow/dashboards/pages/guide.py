@@ -27,6 +27,7 @@ from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
+from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
@@ -63,6 +64,8 @@ class GuideDevice:
 class GuidePages(PageGroup):
     """`/start`, its forms, and `/start/children`."""
 
+    _vendors = VendorLookup()
+
     @get("/start", SETUP, OPERATE, READ)
     async def start(self, request: Request) -> Response:
         return await self.step(request, "password")
@@ -82,7 +85,9 @@ class GuidePages(PageGroup):
 
     async def _devices(self, request: Request) -> dict[str, Any]:
         seen = await run_in_threadpool(self._context.reader.devices, self._context.clock())
-        return {"devices": self._unnamed(request, seen)[:DEVICE_ROWS]}
+        devices = self._unnamed(request, seen)[:DEVICE_ROWS]
+        makers = await run_in_threadpool(lambda: {each.mac: self._vendors.vendor(each.mac) for each in devices if each.mac})
+        return {"devices": devices, "most": DEVICE_ROWS, "makers": makers}
 
     async def _done(self, request: Request) -> dict[str, Any]:
         place = self._context.control.reached_at(local_address(request.scope))
@@ -138,6 +143,7 @@ class GuidePages(PageGroup):
     async def set_devices(self, request: Request) -> Response:
         """Assign devices from the rows `device-0`, `called-0`, `person-0`. Devices without a person stay filtered as a child's."""
         form, policy = await _typed(request), self._context.policy()
+        own = self._context.control.device_at(peer_address(request.scope))
         edits: list[Edit] = []
         names: set[str] = set()
         for row in range(DEVICE_ROWS):
@@ -149,6 +155,8 @@ class GuidePages(PageGroup):
                 if name in names:
                     raise InvalidInput("Two devices cannot both be called '%(called)s'.", called=name)
                 edits += name_device_edits(policy, device, name, person)
+            if own is not None and device == own.device:  # its name may be in any language
+                edits.append(put(("devices", name, "kind"), _kind_of(request.headers.get("user-agent", ""))))
             names.add(name)
         return await self._save(request, "devices", message("Which device belongs to whom"), *edits)
 

@@ -22,6 +22,7 @@ from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import DEVICES, MANAGE, OPERATE, get, post
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.journal.reader import DeviceRow
+from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.model import DeviceId, Policy
 from hedgerow.proxy.limits import AttemptLimiter
@@ -43,10 +44,12 @@ _DEVICE = message("Device")
 type FormText = Annotated[str, Form(max_length=300)]
 
 
-def personal_device_edits(policy: Policy, seen_as: str, person: str, host_name: str, reader: Language) -> tuple[str, list[Edit]]:
+def personal_device_edits(
+    policy: Policy, seen_as: str, person: str, host_name: str, reader: Language, maker: str = ""
+) -> tuple[str, list[Edit]]:  # fmt: skip
     """Name a device that was seen, and give it to a person. Returns the name too, the device's own one if possible."""
     find_person(policy, person)
-    kind = guess_kind(host_name)
+    kind = guess_kind(host_name, vendor=maker)
     title = reader.gettext(_KINDS[kind] if kind is not None else _DEVICE)
     name = free_device_name(policy, host_name, f"{person} {title}", "Device")
     return name, name_device_edits(policy, seen_as, name, person)
@@ -61,6 +64,8 @@ def guest_device_edits(policy: Policy, seen_as: str, host_name: str, reader: Lan
 class NewDevicePages(PageGroup):
     """The buttons of the cards of new devices, on *Today* and on *Devices*."""
 
+    _vendors = VendorLookup()
+
     @post("/devices/new/same", MANAGE)
     async def same(self, request: Request, device: FormText, known: FormText) -> Response:
         """Give the new device's address to a named one."""
@@ -72,7 +77,8 @@ class NewDevicePages(PageGroup):
     async def person(self, request: Request, device: FormText, person: FormText) -> Response:
         """Name the device, and give it to a person."""
         row, policy = await self._row(device), self._context.policy()
-        name, edits = personal_device_edits(policy, row.mac or row.device, person, row.name, language_of(request))
+        maker = await run_in_threadpool(self._vendors.vendor, row.mac) if row.mac else ""
+        name, edits = personal_device_edits(policy, row.mac or row.device, person, row.name, language_of(request), maker)
         return await self._answer(request, row, message("Name a device: %(name)s, of %(person)s"), *edits, name=name, person=person)
 
     @post("/devices/new/guest", MANAGE)

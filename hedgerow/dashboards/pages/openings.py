@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, referring_page
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, referring_page
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import reason_text, title_of
@@ -60,19 +60,49 @@ async def ask_before(
     Arguments:
         choices: titles of the durations by the value of the form's field `field`.
     """
-    form = [(key, str(value)) for key, value in (await request.form()).multi_items()]
-    if any(key == SURE for key, _ in form):
-        return None
     dangers = context.control.dangers(opening.subject, person=opening.person, device=opening.device)
     if not dangers:
+        return None
+    reader = language_of(request)
+    title, topics = title_of(opening.subject, reader), [title_of(name, reader) for name in dangers]
+    question = message("Open %(what)s for %(name)s?") if opening.whose else message("Open %(what)s for everybody?")
+    how_long = message("It is closed for a reason. How long do you want to open it?")
+    text = how_long if len(choices) > 1 else message("It is closed for a reason. Do you want to open it?")
+    belongs = reader.gettext(message("This belongs to: %(topics)s."), topics=reader.comma.join(topics))
+    return await confirm(
+        context, request, reader.gettext(question, what=title, name=opening.whose), reader.gettext(text), choices, field=field,
+        warning=belongs if topics != [title] else "", leave=reader.gettext(message("Leave it closed")),
+    )  # fmt: skip
+
+
+async def confirm(
+    context: PageContext,
+    request: Request,
+    question: str,
+    text: str,
+    choices: Mapping[str, str],
+    *,
+    field: str,
+    leave: str,
+    warning: str = "",
+) -> Response | None:
+    """Return a page that asks before a form has its effect, or None if somebody was asked.
+
+    Arguments:
+        choices: titles of the buttons by the value of the form's field `field`.
+        leave: the title of the link that leads back.
+    """
+    form = [(key, str(value)) for key, value in (await request.form()).multi_items()]
+    if any(key == SURE for key, _ in form):
         return None
     reader = language_of(request)
     return context.renderer.page(
         request,
         "confirm.html",
-        opening=opening,
-        title=title_of(opening.subject, reader),
-        topics=[title_of(name, reader) for name in dangers],
+        question=question,
+        text=text,
+        warning=warning,
+        leave=leave,
         fields=[(key, value) for key, value in form if key != field],
         field=field,
         choices=[(value, reader.gettext(title)) for value, title in choices.items()],
@@ -161,4 +191,8 @@ class OpeningPages(PageGroup):
         edits = [exclude((*path, key), subject) for key in ("always", "block")]
         text = message("Open %(what)s for %(name)s at bedtime too")
         change = await self._change(request, text, *edits, include((*path, "always"), item), name=name, what=subject)
+        # The rule takes the place of the grant that did not open it. Ending the grant would otherwise seem to close it.
+        for grant in await run_in_threadpool(context.reader.grants, context.clock()):
+            if grant.subject == subject and (grant.person, grant.device) in ((person, None), (None, device)):
+                await context.control.revoke(grant.id, principal_of(request).name)
         return redirect_after_save("/", change)

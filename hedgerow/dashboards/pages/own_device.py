@@ -100,6 +100,7 @@ class OwnDevicePages(PageGroup):
         if not self._ask_limit.allows(view.device, context.clock()):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
+        await _until(lambda: any(row.host == host and row.last_at >= asked.when for row in context.reader.requests_of(view.device)))
         return redirect_to(f"/device?asked={host}#ask")
 
     @post("/device/chore", DEVICES)

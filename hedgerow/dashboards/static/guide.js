@@ -47,3 +47,23 @@ for (const field of document.querySelectorAll("[data-reaches]")) {
   const refused = (error) => { if (error.name === "TimeoutError") throw error; };
   Promise.all([reach("http"), reach("https").catch(refused)]).then(() => { field.value = "yes"; }, () => {});
 }
+
+// Devices join the list by themselves, as soon as they have used Hedgerow. What is chosen stays.
+const LOOK_MS = 2000;
+const list = document.querySelector("[data-joins]");
+const look = async () => {
+  if (document.visibilityState !== "visible") return;
+  const fresh = new DOMParser().parseFromString(await (await fetch(location.pathname)).text(), "text/html").querySelector("[data-joins]");
+  const form = list.querySelector("form");
+  if (!form && fresh?.querySelector("form")) list.replaceChildren(...fresh.childNodes);
+  if (!form || !fresh) return;
+  const idOf = (device) => device.querySelector("[name^=device-]").value;
+  const known = new Set([...form.querySelectorAll("fieldset")].map(idOf));
+  for (const device of [...fresh.querySelectorAll("fieldset")].filter((each) => !known.has(idOf(each)))) {
+    const number = form.querySelectorAll("fieldset").length;
+    if (number >= Number(list.dataset.joins)) break;
+    for (const field of device.querySelectorAll("[name]")) field.name = field.name.replace(/\d+$/, number);
+    form.querySelector("fieldset:last-of-type").after(device);
+  }
+};
+if (list) setInterval(() => look().catch(() => {}), LOOK_MS);

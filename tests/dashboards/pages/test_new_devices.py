@@ -12,6 +12,7 @@ from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.device_cards import MAX_BRIEF
 from hedgerow.dashboards.pages.new_devices import TRIES_PER_HOUR
 from hedgerow.journal.messages import DeviceSeen
+from hedgerow.network.discovery import IEEE_DATA
 from hedgerow.policies.model import DeviceId
 
 RANDOM, OLD, STRANGER = "da:a1:19:00:00:01", "aa:bb:cc:dd:ee:ff", "192.168.1.77"
@@ -118,6 +119,14 @@ def test_devices_without_a_host_name_get_different_names(web):
         appears(web, mac, mac)
         assert answer(web, "person", person="tom", device=mac).status_code == 303
     assert {"tom Device", "tom Device 2"} <= web.control.policy().devices.keys()
+
+
+@pytest.mark.skipif(not (IEEE_DATA / "oui.csv").exists(), reason="not installed: ieee-data")
+def test_a_device_without_a_host_name_is_called_by_its_makers_kind(web):
+    console = "60:1a:c7:00:00:01"
+    appears(web, console, console)
+    answer(web, "person", person="tom", device=console)
+    assert web.control.policy().devices["tom Games console"].macs == (console,)
 
 
 def test_a_guest_follows_the_rules_for_guests(web):

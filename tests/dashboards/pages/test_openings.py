@@ -10,6 +10,7 @@ import pytest
 from web_server import NOW, Web
 from web_server.walking import PageReader
 
+from hedgerow.dashboards.control import DeviceView
 from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Reason, Verdict
 from hedgerow.policies.reading.load import load_policy
 
@@ -105,6 +106,7 @@ def test_an_approval_in_the_night_says_that_it_opens_nothing_yet(web: Web, brows
     form = next(form for form in PageReader(told.text).forms if form.action == "/openings/always")
     assert browser.post(form.action, data={each.name: each.value for each in form.fields}).status_code == 303
     assert [target.name for target in load_policy(web.policy_path).devices["tablet"].rules.allow if target.always] == ["www.school.example"]
+    assert web.control.reader.grants(NOW) == (), "the rule has taken its place: ending it would close nothing"
 
 
 def test_an_hour_at_bedtime_says_why_it_stays_closed_and_offers_what_helps(web: Web, browser: httpx.Client) -> None:
@@ -118,6 +120,31 @@ def test_an_hour_at_bedtime_says_why_it_stays_closed_and_offers_what_helps(web: 
     assert target.until is not None
     assert NOW + 3600 <= target.until <= NOW + 3660
     assert browser.post("/grants/new", data={"subject": "tiktok", "person": "mia", "for": "hour"}).status_code == 303, "it is open now"
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "asks"),
+    [
+        ("/devices/change", {"device": "phone", "name": "phone", "owner": "profile:guest"}, True),
+        ("/devices/change", {"device": "phone", "name": "phone", "owner": "person:mia"}, True),
+        ("/devices/give", {"device": ["laptop", "phone"], "owner": "everybody"}, True),
+        ("/devices/remove", {"device": "phone"}, True),
+        ("/devices/change", {"device": "phone", "name": "my phone", "owner": "person:Ana"}, False),
+        ("/devices/change", {"device": "phone", "name": "phone", "owner": "profile:adult"}, False),
+        ("/devices/change", {"device": "tablet", "name": "tablet", "owner": "profile:guest"}, False),
+    ],
+)
+def test_nobody_gives_up_signing_in_on_the_device_in_the_hand_without_being_asked(
+    web: Web, browser: httpx.Client, path: str, form: dict[str, str], asks: bool
+) -> None:
+    web.control.devices["127.0.0.1"] = DeviceView(DeviceId("phone"), "Ana", "adult", (), may_sign_in=True)
+    before = web.policy_path.read_text()
+    told = browser.post(path, data=form)
+    assert (told.status_code == 200, web.policy_path.read_text() == before) == (asks, asks)
+    if asks:
+        assert title(told) == "No more sign-in on this device?"
+        assert press(browser, told, "yes").status_code == 303
+        assert web.policy_path.read_text() != before
 
 
 def test_an_hour_in_a_pause_offers_its_end(web: Web, browser: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from web_server import NOW, Web
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Observation, Reason, RequestKind, Verdict
 
 CHROMIUM = shutil.which("chromium")
 CHILD = "127.0.0.2"
@@ -48,8 +48,8 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
     assert "The code worked." not in child.get("/device").text
 
 
-def test_the_next_page_shows_a_chore_that_was_just_reported(web: Web, child: httpx.Client) -> None:
-    """The journal is written later than the request comes. Without waiting for it, the button would seem to do nothing."""
+def test_the_next_page_shows_what_was_just_asked_and_reported(web: Web, child: httpx.Client) -> None:
+    """The journal is written later than a request comes. Without waiting for it, the button would seem to do nothing."""
     web.policy_path.write_text("people: {mia: {age: 9, chores: {Tidy: none}}}")
     is_over = threading.Event()
 
@@ -59,9 +59,12 @@ def test_the_next_page_shows_a_chore_that_was_just_reported(web: Web, child: htt
 
     writer = threading.Thread(target=write)
     writer.start()
+    web.control.explained = Decision(Verdict.BLOCK, Reason.CATEGORY, "games")
+    asked = child.post("/device/ask", data={"site": "play.example"}, follow_redirects=True).text
     page = child.post("/device/chore", data={"chore": "Tidy"}, follow_redirects=True).text
     is_over.set()
     writer.join()
+    assert "waiting for an answer" in asked
     assert "waiting for a yes" in page
 
 
