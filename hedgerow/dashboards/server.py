@@ -162,6 +162,7 @@ class DeadlineProtocol(asyncio.Protocol):
     ) -> None:  # fmt: skip
         self._timeout, self._left, self._is_idle = timeout, timeout, True
         self._timer: asyncio.TimerHandle | None = None
+        self.owes_response = False
         self._http = H11Protocol(config, server_state, {**app_state, _DEADLINE: self}, _loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -174,8 +175,13 @@ class DeadlineProtocol(asyncio.Protocol):
             self.begin_request()
         self._http.data_received(data)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
+        """Finish a response that has not begun, to a client that has closed its side. asyncio's TLS has no half-closed connections."""
         self._http.eof_received()
+        if not self.owes_response or self._transport.get_extra_info("ssl_object") is not None:
+            return False
+        self._http.shutdown()  # after the response
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop()
@@ -221,6 +227,7 @@ def limit_requests(app: ASGIApp) -> ASGIApp:
             return
         deadline.begin_request()  # a pipelined request came with the one before
         deadline.stop()  # the application may have to be loaded first
+        deadline.owes_response = True
         headers = Headers(scope=scope)
         is_complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
@@ -234,6 +241,7 @@ def limit_requests(app: ASGIApp) -> ASGIApp:
             return message
 
         async def send_limited(message: Message) -> None:
+            deadline.owes_response = False
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 deadline.end_response()

@@ -107,6 +107,14 @@ def test_the_next_request_has_its_own_deadline(short_deadline: int) -> None:
         assert is_closed(client)
 
 
+def test_a_client_that_has_closed_its_side_gets_the_whole_page(web: Web) -> None:
+    """As `nc -N` and some monitors do."""
+    with connected(web.port, b"GET /device HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") as client:
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.endswith(b"</html>")
+
+
 def test_the_deadline_is_the_clients_and_not_the_applications(short_deadline: int) -> None:
     """Which is loaded with the first request: on a slow or busy machine that takes longer than a form may."""
     with connected(short_deadline, HEAD.replace(b"/", b"/late", 1) + b"12345") as client:
