@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ MAX_WEIGHT: Final = 1000
 """So that neither a weight of the second category nor the sum of all pieces of a text leaves its place in a packed number."""
 _HALF = 1 << (PACK_BITS - 1)
 _MOST_PARTS = 3
+_MAX_ENDS = 2048  # top-level domains
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -80,6 +82,7 @@ class NameModel:
         if len(self._features) != len(self._weights) or len(self._weights) != self.meta.features:
             raise ValueError(f"{folder}: {len(self._features)} features, {len(self._weights)} weights")
         self._first, self._second = self.meta.calibrations
+        self._sum_of_end = lru_cache(maxsize=_MAX_ENDS)(self._sum)
 
     def judge(self, host: str) -> Recognition | None:
         """Return the category that a canonical host name looks like; None for most names."""
@@ -99,16 +102,23 @@ class NameModel:
         return rest if rest is None or rest.confidence < found.confidence else found  # an ordinary word may speak against it, too
 
     def _judge_text(self, text: str) -> Recognition | None:
-        find, weights, whole = self._features.iter_prefixes_with_ids, self._weights, text + shape_of(text)
-        total = sum([
-            weights[id] for start in range(len(whole) - MIN_PIECE + 1) for _piece, id in find(whole[start : start + MAX_PIECE])
-        ])  # fmt: skip
+        if shape := shape_of(text):
+            total = self._sum(text + shape)
+        else:  # most names: many have the same top-level domain
+            end = max(text.rfind(".", 0, -1), 0)
+            total = self._sum(text, end) + self._sum_of_end(text[end:])
         second = (total + _HALF) >> PACK_BITS
         first = total - (second << PACK_BITS)
         size = _SIZES[len(text)]
         if first < self._first.floor * size and second < self._second.floor * size:
             return None
         return self._best(first / size, second / size)
+
+    def _sum(self, text: str, count: int | None = None) -> int:
+        """Return the sum of the packed weights of all pieces that begin at one of the first characters of a text, or at any."""
+        find, weights = self._features.iter_prefixes_with_ids, self._weights
+        starts = range(len(text) - MIN_PIECE + 1 if count is None else count)
+        return sum([weights[id] for start in starts for _piece, id in find(text[start : start + MAX_PIECE])])
 
     def _best(self, *scores: float) -> Recognition | None:
         odds = [each.slope * score + each.offset for each, score in zip(self.meta.calibrations, scores, strict=True)]

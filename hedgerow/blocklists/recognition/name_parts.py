@@ -117,11 +117,16 @@ def _has_indicative_word(labels: list[str]) -> bool:
 def without_ambiguous(text: str) -> str:
     """Return a text with a hyphen for each word of ordinary sites, unless something explicit stands beside it."""
     plain = _AMBIGUOUS.sub("-", text)
-    return text if _EXPLICIT.search(plain) else plain
+    return text if plain == text or _EXPLICIT.search(plain) else plain
 
 
 def _any_of(words: str) -> re.Pattern[str]:
-    return re.compile("|".join(words.split()))
+    """Compile alternatives. Those with the same first letter are grouped, since `re` tries each alternative at each character."""
+    groups: dict[str, list[str]] = {}
+    for word in words.split():
+        letter = word[0] if word[0].isalnum() else ""
+        groups.setdefault(letter, []).append(word[len(letter) :])
+    return re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in groups.items()))
 
 
 _NEUTRAL: Final = _any_of(r"""

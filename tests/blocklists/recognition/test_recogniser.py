@@ -150,6 +150,7 @@ def test_a_long_name_costs_no_more_than_its_end(recogniser: Recogniser) -> None:
     long, short = ".".join(["sex"] * 60) + ".com", ".".join(["sex"] * 13) + ".com"
     assert recogniser.model.judge(long) == recogniser.model.judge(".".join(["sex"] * 50) + ".com")
     assert recogniser.model.judge(short) is not None
+    assert recogniser.recognise("porntube" * 7 + ".blogspot.com") is not None, "its end has no other dot"
 
 
 def test_a_site_is_judged_once(recogniser: Recogniser) -> None:
