@@ -35,6 +35,7 @@ REPORT = "report"
 GAP_S, LONGEST_GAP_S = 60.0, 3600.0
 RETRY_S, LONGEST_RETRY_S, GIVE_UP_S = 60.0, 3600.0, 2 * 86400.0
 MAX_LINES = 20
+_TITLE_LIMIT = 100
 
 REPEAT_AFTER_S: Mapping[NoticeTopic, float] = {
     NoticeTopic.REQUEST: 3600.0,
@@ -304,7 +305,8 @@ def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:
 def message_title(rows: tuple[NoticeRow, ...], reader: Language) -> str:
     first = rows[0].text.partition("\n")[0]
     several = reader.ngettext("%(count)s notice", "%(count)s notices", len(rows))
-    return f"Hedgerow: {first[:100] if len(rows) == 1 else several}"
+    short = first if len(first) <= _TITLE_LIMIT else f"{first[: _TITLE_LIMIT - 1]}…"
+    return f"Hedgerow: {short if len(rows) == 1 else several}"
 
 
 def message_body(rows: tuple[NoticeRow, ...], link: str, reader: Language) -> str:

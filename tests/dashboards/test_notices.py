@@ -86,6 +86,11 @@ def test_a_notice_goes_out_at_once_with_a_link_to_the_answer(make: Make) -> None
     assert stand.at(NOON + 1) == []
 
 
+def test_a_long_title_shows_that_it_goes_on(make: Make) -> None:
+    (title,) = make().at(NOON, notice(text="x" * 101))
+    assert title == f"Hedgerow: {'x' * 99}…"
+
+
 def test_equal_notices_are_not_repeated_for_a_while(make: Make) -> None:
     stand = make()
     bypass = notice(NoticeTopic.BYPASS, "tablet", "tablet: something tried a way round the filter.")
