@@ -128,6 +128,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         own=own_targets(person),
         channels=person.rules.content.youtube_only or (),
         is_inspected=is_inspected(policy, name),
+        has_gateway=context.control.status().has_gateway,
         name_levels=name_levels(policy, person),
         today=today.isoformat(),
         days=DAY_NAMES,

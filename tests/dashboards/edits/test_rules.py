@@ -146,6 +146,7 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
     for item in ("@clay.films", "https://youtu.be/some-video1?si=x", "https://www.youtube.com/@Clay.Films"):
         assert browser.post("/people/mia/youtube", data={"item": item}).status_code == 303
     assert load_policy(web.policy_path).people["mia"].rules.content.youtube_only == ("@clay.films", "video:some-video1")
+    assert "goes round the proxy" in browser.get("/people/mia").text, "there is no gateway"
     wrong = browser.post("/people/mia/youtube", data={"item": "clay films"})
     assert (wrong.status_code, "Enter a channel such as @name" in wrong.text, 'value="clay films"' in wrong.text) == (422, True, True)
     for item in ("@clay.films", "video:some-video1"):
