@@ -314,7 +314,11 @@ def decide(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Decision
     but does not switch off safe search. A decision's `until` is the instant (seconds since the epoch) at which a schedule may change it.
     Keep answers no longer than `ruleset.until` in any case.
     """
-    context = build_context(ruleset, catalogue, request)
+    return decide_in(build_context(ruleset, catalogue, request))
+
+
+def decide_in(context: RequestContext) -> Decision:
+    """Return the verdict on a request of which all facts are looked up."""
     for judge in _JUDGES:
         decision = judge(context)
         if decision is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, bui
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import Bonus, SpentBudget
 from hedgerow.policies.times.budget import balances, mark, spent_budgets
+from hedgerow.policies.url_decisions import UrlDecisions
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -186,3 +187,22 @@ def test_requests_set_only_the_fields_of_their_kind() -> None:
 def test_the_cases_are_many_and_have_unique_names() -> None:
     assert len(ALL) >= 200
     assert len({name for name, _, _ in ALL}) == len(ALL)
+
+
+def test_decisions_on_urls_are_the_same_where_the_host_is_known(catalogue: Catalogue) -> None:
+    """Whichever URL of a host comes first, what is kept of it decides no other one differently."""
+    is_kept = False
+    for _, topic, case in ALL:
+        rulesets, device, at = _situation(topic, case, catalogue)
+        if device is None:
+            continue
+        ruleset = rulesets.ruleset(device, at)
+        for target in _expectations(case):
+            named = [each for each in requests_for(device.id, target) if each.url is not None]
+            asked = [replace(each, url=url) for each in named for url in (f"https://{each.host}/", f"https://{each.host}/a?b=c", each.url)]
+            for order in (asked, asked[::-1]):
+                decisions = UrlDecisions(catalogue)
+                for request in (*order, *order):
+                    assert decisions.decide(ruleset, request) == decide(ruleset, catalogue, request), request
+                is_kept = is_kept or bool(decisions._open)
+    assert is_kept

@@ -17,6 +17,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
+from hedgerow.policies.url_decisions import UrlDecisions
 from hedgerow.proxy.own_pages import OwnPages, web_host_names
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
@@ -56,7 +57,7 @@ class ProxyBackend:
         return ProxyPolicy(
             *(
                 self.find_client,
-                worker.decide,
+                UrlDecisions(view.catalogue).decide,
                 self.resolve,
                 self.observe,
                 worker.send,

@@ -22,13 +22,13 @@ from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
-from hedgerow.policies.decide import decide
 from hedgerow.policies.evidence import Protection
 from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
+from hedgerow.policies.url_decisions import UrlDecisions
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.server import Gate
@@ -101,9 +101,7 @@ class Builder:
             device = rulesets.devices.find(address)
             return None if device is None else (device, rulesets.ruleset(device, time.time()))
 
-        def judged(ruleset: Ruleset, request: Request) -> Decision:
-            return decide(ruleset, catalogue, request)
-
+        judged = UrlDecisions(catalogue).decide
         self.resolver.swap(judged)
         network = world.policy.network
         ages = {name: person.age for name, person in world.policy.people.items() if person.age is not None}
