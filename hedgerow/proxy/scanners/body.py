@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
 from hedgerow.proxy.scanners.pictures import PictureScanner
-from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
+from hedgerow.proxy.scanners.scanner import PENDING, Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.words import PageScanner
 from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
@@ -33,9 +33,11 @@ class BodyScan:
         scanners = list[Scanner]()
         for kind in SCANNERS:
             wanted = kind.wants(head, rules)
+            if wanted is None:
+                continue
             if isinstance(wanted, Decision):
                 self.refusal = self.refusal or wanted
-            elif wanted is not None:
+            else:
                 scanners.append(wanted)
                 if type(wanted) is PageScanner:  # `isinstance` takes longer for classes of protocols
                     self.page = wanted
@@ -64,7 +66,7 @@ class BodyScan:
     @property
     def wants_whole(self) -> bool:
         """A scanner needs the whole body: feed no more of it here."""
-        return any(each.wants_whole for each in self._active)
+        return any([each.wants_whole for each in self._active])
 
     @property
     def is_busy(self) -> bool:
@@ -78,7 +80,7 @@ class BodyScan:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body, and scan a portion."""
-        if self._active and self._decoder.is_identity and 0 < len(data) < PORTION and not self.is_busy:
+        if self._active and self._decoder.is_identity and 0 < len(data) < PORTION and self._pieces is None:
             self._feed_piece(data)
         else:
             self._packed.append(data)
@@ -88,7 +90,7 @@ class BodyScan:
         """Do what `go_on` does with a piece that is not coded: most bodies are short, and come in one."""
         self._decoder.pass_on(data)
         try:
-            self._run(lambda scanner: scanner.feed(data))
+            self._run(data)
         except ExcessiveExpansion:
             self.fail()
 
@@ -103,7 +105,7 @@ class BodyScan:
                 if piece is None:
                     self._pieces = None
                     return
-                self._run(lambda scanner, piece=piece: scanner.feed(piece))  # type: ignore[misc]
+                self._run(piece)
         except ExcessiveExpansion:
             self.fail()
         if not self._active:
@@ -121,7 +123,7 @@ class BodyScan:
 
     def end(self) -> None:
         """Decide on the whole body, once all of it is scanned."""
-        self._run(lambda scanner: scanner.end())
+        self._run(None)
         if not self.is_pending:
             self._active.clear()
 
@@ -129,9 +131,10 @@ class BodyScan:
         """Block the body, which takes more memory or time than any that is worth it."""
         self._refuse(self.unchecked)
 
-    def _run(self, step: Callable[[Scanner], Outcome]) -> None:
+    def _run(self, data: bytes | None) -> None:
+        """Hand the next bytes to each scanner, or the end (None)."""
         for scanner in tuple(self._active):
-            outcome = step(scanner)
+            outcome = scanner.end() if data is None else scanner.feed(data)
             while outcome is PENDING and self._in_worker:
                 outcome = scanner.work()
             if outcome is PENDING:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.proxy.scanners.scanner import XML_SUFFIXES, Head, Scanner, ScanRules
+from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 
 SNIFF_BYTES = 512
 """Bytes that suffice to recognise every kind. Most take only a few."""
@@ -126,7 +126,6 @@ def kind_of_content(start: bytes) -> str | None:
 
 
 _SIGNS = tuple(sign for sign, _ in _BY_MAGIC)
-_MEDIA = ("text/", "image/", "audio/", "video/", "font/", "application/javascript")
 _DISPLAYED_TYPES = ("text/", "image/", "application/json", "application/javascript")
 
 
@@ -163,11 +162,10 @@ class FileKindScanner(Scanner):
     def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
         if not rules.content.files:
             return None
-        if (kind := declared_file_kind(rules.content, head)) is not None:
-            return _blocked(kind)
-        types, kinds = head.types, rules.content.files
-        may_be_tar = head.is_saved or not all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in types)
-        return cls(kinds, may_be_tar=may_be_tar, may_be_xml="macros" in kinds and types != ("text/html",))
+        if (declared := declared_file_kind(rules.content, head)) is not None:
+            return _blocked(declared)
+        kind, kinds = head.kind, rules.content.files
+        return cls(kinds, may_be_tar=not kind.is_media, may_be_xml="macros" in kinds and kind.types != ("text/html",))
 
     def feed(self, data: bytes) -> Decision | None:
         self._start += data

@@ -5,7 +5,7 @@ A new check is one module with a subclass of `Scanner`, and its class in the tup
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import ClassVar, Literal, Protocol, Self
@@ -26,6 +26,7 @@ _MESSAGES = frozenset({
 """Types that programs read message by message, and that no browser saves as a file or shows as a page."""
 
 XML_SUFFIXES = ("/xml", "+xml")
+_MEDIA = ("text/", "image/", "audio/", "video/", "font/", "application/javascript")
 
 
 class PendingWork(Enum):
@@ -38,13 +39,32 @@ PENDING = PendingWork.PENDING
 type Outcome = Decision | Literal[PendingWork.PENDING] | None
 
 
-_USUAL_TYPE = 100  # characters of a Content-Type whose media types are kept
+_USUAL = 100  # characters of the fields by which kinds of bodies are kept
+
+
+@dataclass(frozen=True, slots=True)
+class BodyKind:
+    """What follows from a response's type, disposition and destination; see `Head`. `is_media`: no archive comes under such a type."""
+
+    types: tuple[str, ...]
+    is_saved: bool
+    may_be_page: bool
+    is_stream: bool
+    is_media: bool
 
 
 @lru_cache(256)
-def media_types(content_type: str) -> tuple[str, ...]:
-    """Return the media types in a Content-Type, in lower case and without parameters."""
-    return tuple([each.partition(";")[0].strip() for each in content_type.lower().split(",")])
+def body_kind(content_type: str, disposition: str, is_document: bool, is_image: bool) -> BodyKind:
+    """Return the kind of a body. Most responses are of few kinds."""
+    types = tuple([each.partition(";")[0].strip() for each in content_type.lower().split(",")])
+    is_saved = "attachment" in disposition.lower()
+    may_be_page = not is_image and any(
+        each in _PAGE_TYPES or "/" not in each or (is_document and each.endswith(XML_SUFFIXES)) for each in types
+    )
+    are_messages = all(each in _MESSAGES or each.startswith("application/grpc") or each.endswith("+json") for each in types)
+    is_stream = types == ("text/event-stream",) or (not is_saved and are_messages)
+    is_media = not is_saved and all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in types)
+    return BodyKind(types, is_saved, may_be_page, is_stream, is_media)
 
 
 @value_dataclass(frozen=True, slots=True)
@@ -66,27 +86,31 @@ class Head:
     is_image: bool = False
 
     @property
+    def kind(self) -> BodyKind:
+        """The kind of the body. Of several types, some browsers take the first, others the last."""
+        kind, disposition = self.content_type, self.disposition
+        look = body_kind if len(kind) + len(disposition) <= _USUAL else body_kind.__wrapped__
+        return look(kind, disposition, self.is_document, self.is_image)
+
+    @property
     def types(self) -> tuple[str, ...]:
-        """The media types. Of several, some browsers take the first, others the last."""
-        return media_types(self.content_type) if len(self.content_type) <= _USUAL_TYPE else media_types.__wrapped__(self.content_type)
+        """The media types, in lower case and without parameters."""
+        return self.kind.types
 
     @property
     def is_saved(self) -> bool:
         """The browser saves the body as a file, whatever its type is."""
-        return "attachment" in self.disposition.lower()
+        return self.kind.is_saved
 
     @property
     def may_be_page(self) -> bool:
         """A browser may show the body as a page."""
-        if self.is_image:
-            return False
-        return any(each in _PAGE_TYPES or "/" not in each or (self.is_document and each.endswith(XML_SUFFIXES)) for each in self.types)
+        return self.kind.may_be_page
 
     @property
     def is_stream(self) -> bool:
         """The body is a sequence of messages, which must not be held back."""
-        are_messages = (each in _MESSAGES or each.startswith("application/grpc") or each.endswith("+json") for each in self.types)
-        return self.types == ("text/event-stream",) or (not self.is_saved and all(are_messages))
+        return self.kind.is_stream
 
 
 @value_dataclass(frozen=True, slots=True)
