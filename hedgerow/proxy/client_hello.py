@@ -7,10 +7,10 @@ values (RFC 8701) are skipped.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from hedgerow.blocklists.names import parse_host
+from hedgerow.values import value_dataclass
 
 MAX_HELLO = 64 * 1024
 _MAX_RECORD = 16 * 1024
@@ -30,7 +30,7 @@ class HelloError(Exception):
     """The client's fault: this is not a ClientHello."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class ClientHello:
     """The fields that a filter needs. `sni` is canonical or None. `ech`: another ClientHello may be encrypted inside, or GREASE."""
 
@@ -54,21 +54,6 @@ def looks_like_tls(data: bytes) -> bool | None:
     if data[0] != _HANDSHAKE:
         return False
     return None if len(data) < 2 else data[1] == 3
-
-
-class ProtocolDetector:
-    """Detection of TLS by a client's first bytes, which are collected until they suffice."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def feed(self, data: bytes) -> tuple[bool, bytes] | None:
-        """Return True for TLS, and all bytes so far. Return None while either is possible."""
-        self._data += data
-        is_tls = looks_like_tls(self._data)
-        return None if is_tls is None else (is_tls, self._data)
 
 
 class HelloReader:

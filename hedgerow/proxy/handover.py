@@ -13,11 +13,11 @@ import hmac
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
+from hedgerow.values import value_dataclass
 
 MAX_HANDOVER_HEADER = 1024
 """Bytes of the header line without its line end."""
@@ -39,7 +39,7 @@ def load_handover_key(path: Path) -> bytes:
     return key
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class HandoverHeader:
     """Header of a connection from the client at `address`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 
 from hedgerow.policies.model import DeviceId
 
@@ -17,20 +17,21 @@ class DeviceConnectionLimit:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._counts: Counter[DeviceId] = Counter()
+        self._counts: dict[DeviceId, int] = {}
 
     def enter(self, device: DeviceId) -> bool:
         """True if the device may have one more connection, which is then counted until `leave`."""
-        if self._counts[device] >= self._limit:
+        count = self._counts.get(device, 0)
+        if count >= self._limit:
             return False
-        self._counts[device] += 1
+        self._counts[device] = count + 1
         return True
 
     def leave(self, device: DeviceId) -> None:
         """Stop counting a connection that had entered."""
-        self._counts[device] -= 1
-        if not self._counts[device]:
-            del self._counts[device]
+        count = self._counts.pop(device) - 1
+        if count:
+            self._counts[device] = count
 
 
 class AttemptLimiter:

@@ -39,7 +39,7 @@ from hedgerow.policies.model import Decision
 from hedgerow.policies.reading.holidays import days_of_calendar
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.proxy import http_head, page_forms
-from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, ProtocolDetector
+from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.pages.translations import choose_language
 from hedgerow.proxy.scanners import pictures
 from hedgerow.proxy.scanners.body import BodyScan
@@ -104,9 +104,9 @@ def http_request(data: bytes) -> None:
 
 
 def client_hello(data: bytes) -> None:
-    reader, detector = HelloReader(), ProtocolDetector()
+    reader = HelloReader()
     for piece in pieces(data):
-        detector.feed(piece)
+        looks_like_tls(piece)
         if (hello := reader.feed(piece)) is not None:
             assert isinstance(hello, ClientHello)
             return

@@ -7,7 +7,6 @@ that may be given in a state to the state that follows; a command in no row leav
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from hedgerow.policies.model import Decision, Device, Request, Verdict
@@ -15,9 +14,10 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.values import value_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class GateClient:
     """The client at `address` (or `user:NAME`, once signed in), its device and the ruleset in force for it."""
 
@@ -33,17 +33,17 @@ class GateClient:
 # Commands that change the state.
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class AwaitHello:
     """Wait for more: the client speaks TLS, and its ClientHello comes next."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class AwaitRequest:
     """Wait for more: the client does not speak TLS, so an HTTP request must come next."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class AcceptConnect:
     """Answer a CONNECT to `target`, allowed as `request`, with 200. A ClientHello is judged next.
 
@@ -55,14 +55,14 @@ class AcceptConnect:
     helpline_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class CheckPassword:
     """Check the value of a Proxy-Authorization field."""
 
     credentials: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Resolve:
     """Look up the addresses of `target` for a tunnel that was allowed by judging `requests`. `unlisted`: see `Dial`."""
 
@@ -71,7 +71,7 @@ class Resolve:
     unlisted: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Dial:
     """Connect to the first of `addresses` that answers. The server of an `unlisted` host is examined before it is joined."""
 
@@ -81,14 +81,14 @@ class Dial:
     unlisted: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Join:
     """Relay bytes between the client and the server that was dialled."""
 
     ruleset: Ruleset
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class HandOver:
     """Hand the client's socket to an inspector. `head` replaces the request head that was read. `lane` and `verdict` are counted."""
 
@@ -103,12 +103,12 @@ class HandOver:
         return self.lane == "http" or self.header.awaits_reply
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Release:
     """Let go of a socket that an inspector now has."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Refuse:
     """Send an HTTP response and discard what the client still sends. `cause` counts the connection as dropped."""
 
@@ -117,7 +117,7 @@ class Refuse:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class ServePac:
     """Send the proxy auto-configuration file. `host` is the Host field of the request."""
 
@@ -125,21 +125,21 @@ class ServePac:
     head_only: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class OpenPages:
     """Relay a request to our own pages; `head` is its head in origin form."""
 
     head: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Deny:
     """Send the TLS alert access_denied and discard what the client still sends."""
 
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Close:
     """Close the connection at once."""
 
@@ -149,14 +149,14 @@ class Close:
 # Commands that do not.
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class SwitchClient:
     """Count the connection as that of a client that has signed in. The connection closes if its device has too many."""
 
     client: GateClient
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class RecordDecision:
     """Count a decision and report it to the journal."""
 
@@ -166,12 +166,12 @@ class RecordDecision:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class PauseReading:
     """Stop reading from the client until its connection is joined, refused or goes on."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class ExtendDeadline:
     """Give the client the time of another request head."""
 

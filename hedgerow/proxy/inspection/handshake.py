@@ -16,7 +16,7 @@ from time import perf_counter
 
 from mitmproxy.connection import Client, ConnectionState
 
-from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, ProtocolDetector
+from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
@@ -46,7 +46,6 @@ class ClientHandshake:
         self._header = header
         self._receive: Callable[[ClientHandshake, bytes], None] = ClientHandshake._choose
         self._first = first
-        self._detector = ProtocolDetector()
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
         self._context = lean_context(self.client, OPTIONS, f"{id}s")
@@ -104,11 +103,13 @@ class ClientHandshake:
     # Detection of the protocol.
 
     def _choose(self, data: bytes) -> None:
-        detected = self._detector.feed(data)
-        if detected is not None:
-            is_tls, first = detected
-            self._receive = ClientHandshake._read_hello if is_tls else ClientHandshake._read_request
-            self._receive(self, first)
+        first = self._first + data
+        if (is_tls := looks_like_tls(first)) is None:
+            self._first = first
+            return
+        self._first = b""
+        self._receive = ClientHandshake._read_hello if is_tls else ClientHandshake._read_request
+        self._receive(self, first)
 
     def _read_request(self, data: bytes) -> None:
         self._hand_over(HTTPMode.transparent, data)
@@ -130,8 +131,12 @@ class ClientHandshake:
         server.tls = client.tls = True
         client.sni = hello.sni
         self._offers = hello.alpn
-        self._receive = ClientHandshake._keep
-        self._inspector.leaf_certificates.request(hello.sni or server.address[0], self._proceed)
+        host, certificates = hello.sni or server.address[0], self._inspector.leaf_certificates
+        if (known := certificates.known(host)) is not None:
+            self._secure_with(known)
+        else:
+            self._receive = ClientHandshake._keep
+            certificates.request(host, self._proceed)
 
     def _keep(self, data: bytes) -> None:
         """Keep the bytes of a client that does not wait for our ServerHello, such as early data: they belong to the handshake."""
@@ -147,7 +152,10 @@ class ClientHandshake:
             self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
             self.abort()
             return
-        self.stream.in_turn(self, lambda: self.stream.secure(TlsSession(context, is_server=True), self._first))
+        self.stream.in_turn(self, self._secure_with, context)
+
+    def _secure_with(self, context: ssl.SSLContext) -> None:
+        self.stream.secure(TlsSession(context, is_server=True), self._first)
 
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:
         """Hand the stream over to an `InspectedConnection`, with the bytes that the client has sent already."""
@@ -178,22 +186,22 @@ class _HandshakeStream(Stream):
         handshake.shares.run(handshake.share, handshake.begin)
 
     def data_received(self, data: bytes) -> None:
-        owner, receive = self.owner, super().data_received
+        owner = self.owner
         if isinstance(owner, ClientHandshake):
-            self.in_turn(owner, lambda: receive(data))
+            self.in_turn(owner, super().data_received, data)
         else:
-            receive(data)
+            super().data_received(data)
 
-    def in_turn(self, owner: ClientHandshake, work: Callable[[], None]) -> None:
+    def in_turn[*A](self, owner: ClientHandshake, work: Callable[[*A], None], *arguments: *A) -> None:
         """Do a part of the handshake at once, or in the device's turn."""
         share, shares = owner.share, owner.shares
         if shares.must_wait(share, perf_counter()):
             self.set_read_paused(is_paused=True)
-            shares.wait(share, lambda: self._go_on(work))
+            shares.wait(share, lambda: self._go_on(work, *arguments))
         else:
-            shares.run(share, work)
+            shares.run(share, work, *arguments)
 
-    def _go_on(self, work: Callable[[], None]) -> None:
+    def _go_on[*A](self, work: Callable[[*A], None], *arguments: *A) -> None:
         if self.is_open:
             self.set_read_paused(is_paused=False)
-            work()
+            work(*arguments)

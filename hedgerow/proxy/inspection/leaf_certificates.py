@@ -53,11 +53,17 @@ class LeafCertificates:
         self._contexts: OrderedDict[str, tuple[ssl.SSLContext, float]] = OrderedDict()  # with the time of its renewal
         self._waiting: dict[str, list[ContextReceiver]] = {}
 
-    def request(self, host: str, receive: ContextReceiver) -> None:
-        """Call `receive` with the context of a server with a certificate for `host`, a name or an address: at once if it is known."""
+    def known(self, host: str) -> ssl.SSLContext | None:
+        """Return the context of a server with a certificate for `host`, a name or an address, if there is one."""
         context, renewal = self._contexts.get(host, (None, 0.0))
-        if context is not None and renewal > time.time():
-            self._contexts.move_to_end(host)
+        if context is None or renewal <= time.time():
+            return None
+        self._contexts.move_to_end(host)
+        return context
+
+    def request(self, host: str, receive: ContextReceiver) -> None:
+        """Call `receive` with the context for `host`: at once if it is known."""
+        if (context := self.known(host)) is not None:
             receive(context)
         elif (waiting := self._waiting.get(host)) is not None:
             waiting.append(receive)

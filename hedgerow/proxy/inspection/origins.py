@@ -10,9 +10,9 @@ import ssl
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.connections import dial
@@ -38,8 +38,7 @@ class OriginError(Exception):
     asks_for_certificate = False
 
 
-@dataclass(frozen=True, slots=True)
-class OriginKey:
+class OriginKey(NamedTuple):
     """An origin as one device reaches it. `sni` is the name in its certificate, None without TLS; `alpn` is offered."""
 
     device: DeviceId

@@ -87,7 +87,9 @@ class DeviceShare:
 
     def charge(self, seconds: float, now: float) -> None:
         """Record work for the device."""
-        self._lead = min(max(0.0, self._lead - (now - self._at) * PART) + seconds, _MAX_LEAD)
+        lead = self._lead - (now - self._at) * PART
+        lead = seconds if lead < 0.0 else lead + seconds
+        self._lead = lead if lead < _MAX_LEAD else _MAX_LEAD
         self._at = now
 
     @property
@@ -133,14 +135,14 @@ class DeviceShares:
     def _end_round(self) -> None:
         self._round_ends = None
 
-    def run(self, share: DeviceShare, work: Callable[[], None]) -> None:
+    def run[*A](self, share: DeviceShare, work: Callable[[*A], None], *arguments: *A) -> None:
         """Do a device's work now, and charge it, once if it is a part of other work."""
         if self._running is share:
-            work()
+            work(*arguments)
             return
         began, self._running = time.perf_counter(), share
         try:
-            work()
+            work(*arguments)
         finally:
             self._running = None
             now = time.perf_counter()

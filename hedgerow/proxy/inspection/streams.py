@@ -60,7 +60,7 @@ class TlsSession:
     def _read(self) -> bytes:
         tls, incoming, pieces = self._tls, self._incoming, list[bytes]()
         try:
-            while incoming.pending or tls.pending():
+            while incoming.pending:  # a record is read whole, so that OpenSSL keeps nothing of it
                 piece = tls.read(_RECORD)
                 if not piece:
                     self.is_closed = True
@@ -223,8 +223,8 @@ class Stream(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send everything that was put, in as few TLS records as possible."""
-        if self._pending and self._encrypt() and self.tls is not None:
-            self._push(self.tls)
+        if self._pending and self._encrypt() and self.tls is not None and (data := self.tls.take()):
+            self._write(data)
 
     def _encrypt(self) -> bool:
         """Send everything that was put, or encrypt it for the next `_push`. Return False if the connection is over."""
@@ -265,7 +265,8 @@ class Stream(asyncio.Protocol):
         elif not self._pending or self._encrypt():
             if is_whole and self.tls.is_established:
                 self.tls.end()
-            self._push(self.tls)  # data and close_notify together
+            if data := self.tls.take():
+                self._write(data)  # data and close_notify together
         self.transport.close()
 
     @property

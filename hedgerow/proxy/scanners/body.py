@@ -66,7 +66,7 @@ class BodyScan:
     @property
     def wants_whole(self) -> bool:
         """A scanner needs the whole body: feed no more of it here."""
-        return any([each.wants_whole for each in self._active])
+        return any(each.wants_whole for each in self._active)
 
     @property
     def is_busy(self) -> bool:
