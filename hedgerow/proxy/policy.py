@@ -49,7 +49,7 @@ class DestinationGuard:
         return known
 
     def allowed(self, addresses: Iterable[str]) -> tuple[str, ...]:
-        return tuple(address for address in addresses if self.allows(address))
+        return tuple([address for address in addresses if self.allows(address)])
 
     def _classify(self, packed: bytes) -> bool:
         written = ip_address(unwrap_ipv4(packed))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from mitmproxy.connection import Client, Connection, ConnectionState, Server
 
 from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OriginServer
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, CERTIFICATE_NEEDED
@@ -69,14 +70,17 @@ class ConnectionStreams:
         self._adopt(server, stream, origin)
         return pending
 
-    def open_idle(self, server: OriginServer) -> bool:
-        """Open an idle stream to `server`. Return False, and do nothing, unless there is one and the address is known."""
+    def open_idle(self, server: OriginServer, request: ActiveRequest) -> bool:
+        """Open an idle stream to `server` for a request that was judged just now.
+
+        Return False, and do nothing, unless there is one and the address is known.
+        """
         inspector, address = self._inspector, server.address
-        known = inspector.inspection.origins.known_addresses(self._client, *address) if address is not None else None
-        if known is None:
+        known = inspector.inspection.origins.known_addresses(request.ruleset, *address) if address is not None else ()
+        if not known:
             return False
-        origin = self._key(known[0], server)
-        stream = inspector.origins.take_idle(origin, known[1])
+        origin = self._key(request.requests[0].device, server)
+        stream = inspector.origins.take_idle(origin, known)
         if stream is None:
             return False
         if stream.tls is not None and stream.tls.asks_for_certificate:

@@ -89,7 +89,7 @@ class FastPath:
             return self._driver.is_at_rest and self._serve(event.data)
         if self._driver.layer is not None:
             return False
-        self._close(self._client)
+        self._streams.close(self._client)
         return True
 
     def is_idle(self, connection: Connection) -> bool:
@@ -145,7 +145,8 @@ class FastPath:
         self.server = server = lean(OriginServer, address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
         if wanted.tls and wanted.address is not None:
             server.sni = self._client.sni or wanted.address[0]
-        if self._streams.open_idle(server):
+        active = self._inspection.clients.active.get(flow.id)
+        if active is not None and self._streams.open_idle(server, active):
             self._ask(flow, server)
         else:
             self._work(self._open(flow, server))
@@ -215,7 +216,10 @@ class FastPath:
         client = self._client
         if ends_connection(flow.request):
             self._streams.put(client, response_bytes(response))
-            self._close(client)
+            if self._driver.layer is None:
+                self._streams.close(client)
+            else:
+                self._close(client)
         else:
             self._streams.send_now(client, response_bytes(response))
 

@@ -78,16 +78,15 @@ class OriginPolicy:
             raise OriginError(NOT_REACHABLE)
         return device.id, allowed
 
-    def known_addresses(self, client: Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]] | None:
-        """Return what `addresses_for` does, if there are such addresses and the resolver gave them a moment ago; None otherwise."""
-        guard, found = self._clients.policy.guard, self._clients.find(client.id)
-        if found is None or port not in guard.ports:
-            return None
-        resolved = self._resolved.known(found[1], host, self._clock())
+    def known_addresses(self, ruleset: Ruleset, host: str, port: int) -> tuple[str, ...]:
+        """Return the addresses that `addresses_for` does, if the resolver gave them a moment ago; none otherwise."""
+        guard = self._clients.policy.guard
+        if port not in guard.ports:
+            return ()
+        resolved = self._resolved.known(ruleset, host, self._clock())
         if resolved is None or resolved.decision.verdict is Verdict.BLOCK:
-            return None
-        allowed = guard.allowed(resolved.addresses)
-        return (found[0].id, allowed) if allowed else None
+            return ()
+        return guard.allowed(resolved.addresses)
 
     async def _resolve(self, client: Client, device: Device, ruleset: Ruleset, host: str) -> Sequence[str]:
         """Return the addresses of a host. If the name is blocked but a URL on it is allowed, the URL counts."""

@@ -60,10 +60,8 @@ class PageReports:
 
 def _counts_for_its_host(active: ActiveRequest) -> bool:
     """Return whether a response says what its host is."""
-    first = active.requests[0]
-    return (
-        first.method == "GET"
-        and len({each.host for each in active.requests}) == 1
-        and active.ruleset.privacy in _SITES_ARE_STORED
-        and not urlsplit(first.url or "").path.startswith("/~")  # pages of one of many users
-    )
+    first, *others = active.requests
+    if first.method != "GET" or active.ruleset.privacy not in _SITES_ARE_STORED or any(each.host != first.host for each in others):
+        return False
+    url = first.url or ""
+    return "/~" not in url or not urlsplit(url).path.startswith("/~")  # pages of one of many users

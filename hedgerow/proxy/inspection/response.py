@@ -55,17 +55,18 @@ class ResponseScanning:
     def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:
         """Scan the response to a request that was let through. `refuse` renders and records the answer to a blocked one."""
         rules, response = active.ruleset.content, flow.response
+        status = response.status_code if response is not None else 0
         if active.is_explicitly_allowed:  # nothing else is scanned where the policy makes an exception
             rules = ContentRules(youtube_only=rules.youtube_only)
-        if active.is_granted or (response is not None and _is_redirect(response)):
-            rules = replace(rules, youtube_only=None)
-        if response is None or response.status_code in _BODILESS or response.status_code < 200:
+        if response is None or status in _BODILESS or status < 200:
             return
+        if rules.youtube_only and (active.is_granted or _is_redirect(response)):
+            rules = replace(rules, youtube_only=None)
         if rules.pictures and self._shows_all_pictures(active):
             rules = replace(rules, pictures=False)
         if not (rules.page_limit or rules.files or rules.youtube_only or rules.hides_above is not None):
             return
-        head, is_whole = _head_of(flow.request.headers, response.headers, active), response.status_code == 200
+        head, is_whole = _head_of(flow.request.headers, response.headers, active), status == 200
 
         def on_page_scanned(verdict: str, finding: PageFinding | None) -> None:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
@@ -137,7 +138,7 @@ def _head_of(asked: http.Headers, fields: http.Headers, active: ActiveRequest) -
 
 def remove_http3(response: http.Response) -> None:
     """Remove HTTP/3 from the alternative services that a response names (RFC 7838): browsers would try UDP, which is not inspected."""
-    if "alt-svc" in response.headers:
+    if b"alt-svc" in values_of(response.headers):
         kept = [each for value in response.headers.get_all("alt-svc") if (each := without_http3(value))]
         response.headers.set_all("alt-svc", kept)
 

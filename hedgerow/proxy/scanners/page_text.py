@@ -331,7 +331,10 @@ class TextDecoder:
             if len(self._start) < _CHARSET_SNIFF_BYTES and not last:
                 return ""
             data, self._start = self._start, b""
-            self._decoder = codecs.getincrementaldecoder(detect_charset(data, self._charset))("replace")
+            charset = detect_charset(data, self._charset)
+            if last:
+                return data.decode(charset, "replace")
+            self._decoder = codecs.getincrementaldecoder(charset)("replace")
         return self._decoder.decode(data, last)
 
 
