@@ -61,7 +61,7 @@ class RequestHead:
         """All values of a field, in order; `name` in lower case."""
         if name not in self._first:
             return ()
-        return tuple(value for key, value in self.fields if key.lower() == name)
+        return tuple([value for key, value in self.fields if key.lower() == name])
 
     @property
     def initiator(self) -> str:
@@ -169,7 +169,7 @@ def _parse(text: str) -> RequestHead:
     method, target, minor = _parse_line(line)
     if len(lines) > MAX_FIELDS:
         raise HeadError(431, "there are too many fields")
-    head = RequestHead(method, target, minor, tuple(_parse_field(each) for each in lines))
+    head = RequestHead(method, target, minor, tuple([_parse_field(each) for each in lines]))
     _check_framing(head)
     return head
 

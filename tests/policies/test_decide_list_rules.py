@@ -14,6 +14,7 @@ from hedgerow.policies.decide import decide
 from hedgerow.policies.model import DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.url_decisions import UrlDecisions
 
 POLICY = b"""
 people:
@@ -116,3 +117,25 @@ def test_a_custom_list_can_rewrite_an_address(catalogue: Catalogue, rulesets: Ru
     assert verdict("tablet", question) == (Verdict.REWRITE, "192.0.2.7")
     assert verdict("laptop", question) == (Verdict.ALLOW, "")  # dating is open to adults
     assert verdict("tablet", Request(DeviceId("tablet"), RequestKind.TUNNEL, "moved.example", 443)) == (Verdict.ALLOW, "")
+
+
+URL_RULES = (
+    "||whole.example^\n@@||whole.example/open^\n||parts.example/closed^\n||essential.example^$important\n@@||essential.example/open^\n"
+    "/tracked/*\n@@||spared.example/tracked/mine^\n"
+)
+
+
+def test_urls_of_one_host_are_decided_alike_whichever_comes_first(tmp_path: Path) -> None:
+    """What is kept of a host must not hide a list's rule about another of its URLs, nor an exception."""
+    catalogue = compiled(tmp_path, {"dating": ("adblock", URL_RULES)})
+    ruleset = ruleset_of(Rulesets(parse_policy(POLICY, None), (), (), catalogue), "tablet")
+    hosts = ("whole.example", "parts.example", "essential.example", "spared.example", "other.example")
+    paths = ("/", "/open", "/open/a", "/closed", "/closed/a", "/tracked/a", "/tracked/mine", "/a?b=c")
+    for host in hosts:
+        asked = [Request(DeviceId("tablet"), RequestKind.HTTP, host, url=f"https://{host}{path}", method="GET") for path in paths]
+        expected = [decide(ruleset, catalogue, each) for each in asked]
+        assert len({each.verdict for each in expected}) == 2 or host == "essential.example"
+        for first in asked:
+            decisions = UrlDecisions(catalogue)
+            decisions.decide(ruleset, first)
+            assert [decisions.decide(ruleset, each) for each in asked] == expected, first
