@@ -25,7 +25,7 @@ _END = b"\r\n\r\n"
 _CLOSE = (b"connection", b"close")
 _REQUEST_LINE = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([^\r\n]*)\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\r\n]*)\r\n")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"  # RFC 9110, section 5.6.2, in lower case
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,6}")
 _EXCLUDED_FROM_REQUESTS = frozenset(
     {b"content-length", b"transfer-encoding", b"trailer", b"upgrade", b"expect", b"authorization", b"http2-settings"}
@@ -146,11 +146,19 @@ def parse_plain_response(data: bytes) -> http.Response | None:
 
 def _fields_of(data: bytes, start: int, end: int) -> tuple[Fields, dict[bytes, bytes]]:
     """Return the fields from `start` to `end` and their last values by name; no fields if a line is none."""
-    fields = _FIELD.findall(data, start, end)
-    found = [(name, value.strip(b" \t")) for name, value in fields]
-    if sum([len(name) + len(value) + 3 for name, value in fields]) != end - start:
+    lines = data[start : end - 2].split(b"\r\n")
+    fields: Fields = []
+    values: dict[bytes, bytes] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name:
+            return [], {}
+        value = value.strip(b" \t")
+        fields.append((name, value))
+        values[name.lower()] = value
+    if b"".join(values).translate(None, _TOKEN) or not data.count(b"\r", start, end) == data.count(b"\n", start, end) == len(lines):
         return [], {}
-    return found, {name.lower(): value for name, value in found}
+    return fields, values
 
 
 def _are_repeated(fields: Fields, *single: bytes) -> bool:
