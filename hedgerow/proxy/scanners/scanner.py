@@ -44,7 +44,7 @@ _USUAL = 100  # characters of the fields by which kinds of bodies are kept
 
 @dataclass(frozen=True, slots=True)
 class BodyKind:
-    """What follows from a response's type, disposition and destination; see `Head`. `is_media`: no archive comes under such a type."""
+    """Facts that follow from a body's type, disposition and destination; see `Head`. `is_media`: no archive comes under such a type."""
 
     types: tuple[str, ...]
     is_saved: bool

@@ -35,6 +35,7 @@ MAX_NEGATIVE_SCORE = -150
 _LINE = re.compile(r"((?:<[^<>]+>\s*,\s*)*<[^<>]+>)\s*<(-?[0-9]{1,6})>\s*(?:#.*)?")
 _PHRASE = re.compile(r"<([^<>]+)>")
 _TOPIC = re.compile(r"#\s*topic:\s*([a-z-]*)")
+_FREQUENT_FIRST = {ord(letter): rank for rank, letter in enumerate(" etaoinsrhldcumfpgwybvkxjqz0123456789")}
 _NO_SITES = LinkedSites()
 _UNSCORED = frozenset({GAMBLING})  # topics whose phrases say nothing about the age for which a page is suitable
 
@@ -99,8 +100,8 @@ class PhraseMatcher:
         for parts, weights in together.items():
             self._lines.setdefault(max(parts, key=sizes.__getitem__), []).append((parts, dict(weights)))
         self._automaton = ahocorasick.Automaton()
-        for text, number in numbers.items():
-            self._automaton.add_word(text, number)
+        for text in sorted(numbers, key=lambda text: text.translate(_FREQUENT_FIRST)):  # its nodes are searched in this order
+            self._automaton.add_word(text, numbers[text])
         self._automaton.make_automaton()
         self.is_empty = not numbers
 
