@@ -37,6 +37,8 @@ FILES = (
     "/devices/mia-tablet/away?form=firefox",
 )
 STREAMS = ("/events",)
+ELSEWHERE = ("/sign-in/openid", "/sign-in/openid/back")
+"""Ways to an OpenID Connect provider and back; test_openid has one."""
 """Without an end: tests of live parts read them."""
 OWN_FORMS = ("/device/ask", "/device/chore", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
 """Forms of a device's own page."""
@@ -188,7 +190,9 @@ def test_every_page_and_form_is_in_the_tables_here(web):
         return re.sub(r"\{[^}]+\}", "[^/?]+", path)
 
     for method, path in routes(web):
-        known = FORMS if method == "POST" else [page.partition("?")[0] for page in (*PAGES, *FILES)] + [*MACHINE_PATHS, *STREAMS]
+        known = (
+            FORMS if method == "POST" else [page.partition("?")[0] for page in (*PAGES, *FILES)] + [*MACHINE_PATHS, *STREAMS, *ELSEWHERE]
+        )
         assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
 
 
