@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
+from hedgerow.blocklists.recognition.name_model import Recognition
 from hedgerow.blocklists.recognition.recogniser import Recogniser
 from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, apply_allowed, decide
@@ -279,7 +280,7 @@ class _StepSentences:
         looks = f"its name imitates {parts}" if found.imitated else f"its name looks like those of {found.category} sites: {parts}"
         sure = f"{looks} (confidence {found.confidence} %; nobody has checked it)"
         if decision is None:
-            return f"{sure}, which is too little, corrected, or not blocked for this device"
+            return f"{sure}, {_why_not(self.context, found)}"
         return sure if decision.verdict is Verdict.BLOCK else f"{sure}, which is only marked in the log"
 
     def safe_search(self, decision: Decision | None) -> str:
@@ -300,6 +301,18 @@ class _StepSentences:
         if decision is None or decision.reason is Reason.DEFAULT:
             return "nothing blocks it"
         return f"open only because {decision.what} was allowed"
+
+
+def _why_not(context: RequestContext, found: Recognition) -> str:
+    """Return why a host is open although its name looks like something."""
+    content, rule = context.ruleset.content, context.ruleset.rules.categories.get(found.category)
+    if not (content.blocks_name(found.confidence) or content.marks_name(found.confidence)):
+        return "which is too little for this device"
+    if rule is None or rule.allow:
+        return f"but {found.category} is not blocked for this device"
+    if context.catalogue.hosts.lifted(context.request.host) & context.catalogue.mask_of([found.category]):
+        return f"but a list of corrections says that it is not {found.category}"
+    return "but the site is known"
 
 
 def _sentence(sentences: _StepSentences, step: str, decision: Decision | None) -> str:

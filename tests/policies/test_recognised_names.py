@@ -67,6 +67,23 @@ def test_lists_know_more(category: str, text: str, expected: str, tmp_path: Path
     assert words("age: 9", Catalogue.open(tmp_path / "generation")) == expected
 
 
+def why(settings: str, catalogue: Catalogue) -> str:
+    """Return what `explain` says of the name."""
+    rulesets, _ruleset = ruleset_of(settings, catalogue)
+    device = find_device(rulesets, "192.168.1.9")
+    assert device is not None
+    return next(step.why for step in explain(rulesets, catalogue, device, NAME, 0.0).points[0].steps if step.name == "name")
+
+
+def test_explain_says_why_a_name_that_looks_adult_is_open(catalogue: Catalogue, tmp_path: Path) -> None:
+    assert why("age: 9, recognise_names: {block: 100}", catalogue).endswith("which is too little for this device")
+    assert why("age: 9, allow: [adult]", catalogue).endswith("but adult is not blocked for this device")
+    (tmp_path / "list").write_text(f"@@||{NAME}^\n", encoding="utf-8")
+    compile_generation([*starter_sources(), Source("own", "adult", tmp_path / "list", None, "adblock")], tmp_path / "generation")
+    sentence = why("age: 9", Catalogue.open(tmp_path / "generation"))
+    assert sentence.endswith("but a list of corrections says that it is not adult")
+
+
 def test_explain_names_the_strongest_parts_and_the_confidence(catalogue: Catalogue) -> None:
     rulesets, _ruleset = ruleset_of("age: 9", catalogue)
     device = find_device(rulesets, "192.168.1.9")
