@@ -59,6 +59,16 @@ def is_push_address(address: str) -> bool:
     return address.startswith(f"{PUSH_SCHEME}://")
 
 
+def push_endpoint(address: str) -> str:
+    """Return the URL to which an address posts, empty if it is no browser's subscription."""
+    if not is_push_address(address):
+        return ""
+    try:
+        return str(json.loads(_decode(address.removeprefix(f"{PUSH_SCHEME}://")))["endpoint"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def parse_subscription(endpoint: str, p256dh: str, auth: str, mailbox: str = "") -> Subscription:
     """Check what a browser sent. Raises `InvalidInput`.
 

@@ -221,6 +221,11 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(web: We
         page.get_by_text("in a browser", exact=True).wait_for()
         assert json.loads(web.post.sent[-1].body)["title"] == "Hedgerow: A test"
         assert "push.apple.com" not in page.content()
+        page.get_by_role("button", name="Switch on here").click()
+        mailbox.fill("ana@mail.example")
+        page.get_by_role("button", name="Switch on here").click()
+        until(page, lambda: len(web.post.sent) == 2)
+        assert page.get_by_text("in a browser", exact=True).count() == 1, "one browser is one recipient"
 
         devtools = context.new_cdp_session(page)
         registrations: list[str] = []

@@ -17,7 +17,7 @@ from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.notices import ReceiverView, find_receiver
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
 from hedgerow.dashboards.pages.forms import at_field
-from hedgerow.dashboards.push import parse_subscription
+from hedgerow.dashboards.push import parse_subscription, push_endpoint
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.policies.model import Policy
@@ -125,14 +125,20 @@ class NoticePages(PageGroup):
     async def set_browser(
         self, request: Request, name: FormText, endpoint: FormText, p256dh: FormText, auth: FormText, mailbox: FormText = ""
     ) -> Response:  # fmt: skip
-        """Send notices to the browser that asks for it, as a recipient of its own, and test it at once."""
+        """Send notices to the browser that asks for it, as a recipient of its own, and test it at once. One browser is one recipient."""
         with at_field("name"):
             name = parse_receiver_name(name)
         subscription = parse_subscription(endpoint, p256dh, auth, mailbox)
+        name = await run_in_threadpool(self._known_browser, endpoint) or name
         if name not in self._policy().notices:
             edit = put(("notices", name), {"language": language_of(request).code})
             await self._change(request, message("Send notices to %(name)s"), edit, name=name)
         return await self._set_address(request, name, subscription.address)
+
+    def _known_browser(self, endpoint: str) -> str:
+        """Return the recipient that a browser is already, or an empty text."""
+        book = self._context.notices.book
+        return next((name for name in self._policy().notices if push_endpoint(book.address(name)) == endpoint), "")
 
     async def _set_address(self, request: Request, name: str, address: str) -> Response:
         """Store an address and test it at once."""
