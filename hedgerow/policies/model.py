@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import NewType
 from zoneinfo import ZoneInfo
 
@@ -334,7 +335,7 @@ class ListSource:
     refresh: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """The validated configuration. Every name in it is known to exist. `household` holds for everybody."""
 
@@ -353,6 +354,21 @@ class Policy:
     phrase_lists: tuple[str, ...] = ()  # absolute paths of weighted phrases, in addition to the built-in ones
     notices: dict[str, Receiver] = field(default_factory=dict)
     cafe: CafeSettings = field(default_factory=CafeSettings)
+
+    @cached_property
+    def used_profiles(self) -> frozenset[str]:
+        """The names of the profiles of unknown devices, of people and of devices."""
+        people, devices = (each.profile for each in self.people.values()), (each.profile for each in self.devices.values())
+        return frozenset((self.network.unknown_devices, *people, *devices))
+
+    @cached_property
+    def devices_of(self) -> dict[str, tuple[Device, ...]]:
+        """The devices that belong to one person alone, by the person; none of anybody without such a device."""
+        found: dict[str, list[Device]] = {}
+        for device in self.devices.values():
+            if device.person is not None:
+                found.setdefault(device.person, []).append(device)
+        return {person: tuple(devices) for person, devices in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

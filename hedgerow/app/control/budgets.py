@@ -16,7 +16,7 @@ from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sentence, upcoming_ends
 from hedgerow.policies.model import DeviceId, Policy, Reason
 from hedgerow.policies.time_model import ActiveMinute, Bonus, SpentBudget
-from hedgerow.policies.times.budget import BudgetAccount, BudgetBalance, balances, mark, minute_of, spent_budgets
+from hedgerow.policies.times.budget import BudgetAccount, BudgetBalance, BudgetBook, mark, minute_of, spent_budgets
 
 log = logging.getLogger("hedgerow.budgets")
 
@@ -34,6 +34,7 @@ class BudgetTracker:
         self._problem = ""
         self._counted: dict[ActiveMinute, float] = {}
         self.bonuses: tuple[Bonus, ...] = ()
+        self._books: tuple[BudgetBook, ...] = ()
 
     def read_marks(self, seconds: float = DAYS_COUNTED * 86400) -> dict[BudgetAccount, dict[int, int]]:
         """Read the minutes of the last days, or of fewer seconds, from the disk."""
@@ -104,7 +105,15 @@ class BudgetTracker:
 
     def balances(self, policy: Policy, now: float) -> tuple[BudgetBalance, ...]:
         """The balance of every budget of the policy."""
-        return balances(policy, self._marks, self.bonuses, now)
+        return self.book(policy).balances(self._marks, self.bonuses, now)
+
+    def book(self, policy: Policy) -> BudgetBook:
+        """Return the book of a policy. That of a large new one takes a while, so it is opened in the thread that reads the policy."""
+        book = next((each for each in self._books if each.policy is policy), None)
+        if book is None:
+            book = BudgetBook(policy)
+            self._books = (book, *self._books[:1])  # for a moment, the policy before is still in force
+        return book
 
 
 _warnings_log = logging.getLogger("hedgerow.warner")

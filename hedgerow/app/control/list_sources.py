@@ -67,8 +67,7 @@ def wanted_categories(policy: Policy) -> frozenset[str]:
 
 def recommended_for_profiles(policy: Policy) -> list[PublicSource]:
     """The public lists recommended for the profiles in use, even if the policy uses the starter lists only."""
-    people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
-    used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
+    used = {_built_in(policy.profiles[name]) for name in policy.used_profiles}
     return [source for source in public_sources().values() if used.intersection(source.default_for)]
 
 

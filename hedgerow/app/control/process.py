@@ -119,7 +119,7 @@ class ControlProcess:
         self._find_likely = likely_finder(self._publisher.reader, lambda: self._publisher.policy)
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
-        self._reload_wanted = True
+        self._reload_wanted, self._following = True, asyncio.Lock()
         self._events = EventReceiver(settings.event_socket)
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
         self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
@@ -214,12 +214,16 @@ class ControlProcess:
 
     async def _follow_policy(self) -> bool:
         """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
-        if self.editor.is_replacing or not (self._reload_wanted or self._publisher.policy_file.has_changed()):
+        if self.editor.is_replacing:
             return False
+        async with self._following:  # a change is read once, although the editor and the watch both notice it
+            return (self._reload_wanted or self._publisher.policy_file.has_changed()) and await self._load_policy()
+
+    async def _load_policy(self) -> bool:
         self._reload_wanted = False
         before = self._publisher.policy
         good = await self._publisher.policy_file.reload()
-        if good and (names := renamed_devices(before, self._publisher.policy)):
+        if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
             is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
             await _follow_names(self.recorder if not (is_swapped and self.shared.is_taking_over) else None, self._publisher.budgets, names)
         self.shared.request()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import logging
 import socket
@@ -36,6 +37,7 @@ from hedgerow.policies.time_model import ActiveMinute, SpentBudget
 log = logging.getLogger("hedgerow.control")
 
 _RETRY_S = 2.0
+MANY_ENTRIES = 1000
 _FRESH_MARKS_S = 3 * 3600.0  # minutes that another node may have added since the last look
 
 
@@ -56,6 +58,7 @@ class SnapshotPublisher:
         self.sites = RememberedSiteStore(store)
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job, zygote=zygote)
         self.policy_file, self._serial = _load_last_good(settings)
+        self.policy_file.prepare = self.budgets.book
         self.clock = StartClock(_last_publication(settings.state))
         self.sites_seen = SitesSeenFile(settings.published, lambda: self.clock.at_least(time.time()))
         self.view: LoadedSnapshot | None = None
@@ -252,6 +255,7 @@ class PolicyFile:
     """The policy file. `policy` is in force; `problems` are the mistakes of a newer file that was refused.
 
     `texts` holds what was read of the file and of those that it includes, by path; it is empty where that is not known.
+    `prepare` is called with a new policy in the thread that has read it, before it is in force.
     `loaded` is in seconds since the epoch. `calendars` is the directory with copies of calendars from URLs.
     """
 
@@ -262,6 +266,7 @@ class PolicyFile:
         self.texts: dict[str, str] = {}
         self.problems: tuple[Problem, ...] = ()
         self.more_problems: Callable[[], tuple[Problem, ...]] = tuple
+        self.prepare: Callable[[Policy], object] = lambda _policy: None
         self._seen: tuple[object, ...] | None = None
 
     def has_changed(self) -> bool:
@@ -273,7 +278,7 @@ class PolicyFile:
         """Load the file, in a thread. Returns False if it has mistakes, which are logged and kept in `problems`."""
         before = self._identity()
         try:
-            policy = await asyncio.to_thread(load_policy, self.path, self._calendars)
+            policy, texts = await asyncio.to_thread(self._read)
         except PolicyError as error:
             self.problems = error.problems
             self._remember(before)
@@ -281,11 +286,17 @@ class PolicyFile:
                 log.error("%s", problem)
             log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
             return False
-        texts = await asyncio.to_thread(_read_texts, self.path, policy)
         self.policy, self.problems, self.loaded = policy, (), time.time()
         self._remember(before)
         self.texts = texts if self._seen == self._identity() else {}
         return True
+
+    def _read(self) -> tuple[Policy, dict[str, str]]:
+        policy = load_policy(self.path, self._calendars)
+        self.prepare(policy)
+        if len(policy.devices) + len(policy.people) > MANY_ENTRIES:
+            gc.freeze()  # a look at each of its objects would hold up the event loop; it has no cycles
+        return policy, _read_texts(self.path, policy)
 
     def current_problems(self) -> tuple[Problem, ...]:
         """Return the mistakes of the file as it is on the disk; a missing file is one."""

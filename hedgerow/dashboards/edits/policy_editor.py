@@ -140,11 +140,14 @@ class PolicyEditor:
             change = await run_in_threadpool(self.store.add, self._clock(), actor, summary, before, after, undoes)
         except DatabaseError as error:
             raise InvalidInput("The change cannot be recorded: %(why)s. Nothing was changed.", why=error.orig) from None
+        self.is_replacing = True
         try:
             await run_in_threadpool(self._replace, before, after)
         except InvalidInput:
             await run_in_threadpool(self.store.forget, change.id, undoes)
             raise
+        finally:
+            self.is_replacing = False
         await self._apply_policy(self.path)
         return change
 

@@ -10,7 +10,7 @@ import difflib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,57 @@ NEW_FILE_HEADER = "# Written by Hedgerow's pages; yours to edit. `hedgerow check
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     """Return the text after the edits. Raises ValueError, also if the text is not a YAML mapping."""
+    edits = tuple(edits)
+    entry = _find_entry(text, edits)
+    if entry is None:
+        return _edit(text, edits)
+    lines = text.splitlines(keepends=True)
+    changed = _edit(lines[entry.section] + "".join(lines[entry.start : entry.end]), edits)
+    head, _, rest = changed.partition("\n")
+    if not rest.strip() or f"{head}\n" != lines[entry.section]:
+        return _edit(text, edits)
+    return "".join((*lines[: entry.start], rest, *lines[entry.end :]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """The lines of a person, a device or the like, counted from 0, and the line of its section's key."""
+
+    section: int
+    start: int
+    end: int
+
+
+def _find_entry(text: str, edits: Sequence[Edit]) -> _Entry | None:
+    """Return the entry that is all that the edits change, so that ruamel.yaml need not read thousands of others; None if there is none."""
+    paths = {edit.path[:2] for edit in edits}
+    if len(paths) != 1 or any(len(edit.path) < 3 for edit in edits):
+        return None
+    (path,) = paths
+    tree = read_tree(text.encode(), "")
+    at, section = tree.keys.get(path), tree.keys.get(path[:1])
+    if tree.problems or at is None or section is None:
+        return None
+    after = [line for key, (line, _) in tree.keys.items() if len(key) <= 2 and line > at[0]]
+    lines = text.splitlines(keepends=True)
+    start, end = at[0] - 1, min(after, default=len(lines) + 1) - 1
+    while end > start + 1 and _indent(lines[end - 1]) < at[1]:
+        end -= 1  # empty lines, and comments about what follows
+    is_block = section[0] < at[0] and not lines[start][: at[1] - 1].strip() and lines[section[0] - 1].endswith("\n")
+    is_whole = is_block and all(_indent(line) >= at[1] for line in lines[start + 1 : end] if line.strip())
+    return _Entry(section[0] - 1, start, end) if is_whole and not _REFERENCE.search("".join(lines[start:end])) else None
+
+
+_REFERENCE = re.compile(r"(?:^|[\s\[{,])[&*]\w", re.MULTILINE)
+"""An anchor or an alias."""
+
+
+def _indent(line: str) -> int:
+    """Return the number of spaces before the text of a line, 0 for an empty line."""
+    return len(line) - len(line.lstrip()) if line.strip() else 0
+
+
+def _edit(text: str, edits: Iterable[Edit]) -> str:
     try:
         document, yaml = _parse(text)
     except YAMLError as error:

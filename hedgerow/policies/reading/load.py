@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,8 @@ from hedgerow.policies.text.yaml_tree import YamlTree, YamlValue
 MAPPING_SECTIONS = ("people", "devices", "seats", "profiles")
 LISTS_SECTION = "lists"
 MAX_INCLUDED_FILES = 500
+_LONG_SECTIONS = ("people", "devices")
+ENTRIES_AT_A_TIME = 500
 
 
 def included_files(data: bytes, folder: Path) -> list[Path]:
@@ -150,13 +153,7 @@ def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
         data = path.read_bytes()
     except OSError as error:
         raise PolicyError((Problem(str(path), None, None, f"cannot be read: {error.strerror}"),)) from error
-    was_enabled = gc.isenabled()
-    gc.disable()  # none of the objects of a policy is garbage yet: scanning them doubles the time
-    try:
-        return parse_policy(data, path, calendars)
-    finally:
-        if was_enabled:
-            gc.enable()
+    return parse_policy(data, path, calendars)
 
 
 def parse_policy(
@@ -166,12 +163,22 @@ def parse_policy(
 
     `texts` replace the content of included files, by absolute path.
     """
+    was_enabled = gc.isenabled()
+    gc.disable()  # none of the objects of a policy is garbage yet: scanning them doubles the time
+    try:
+        return _parse_policy(data, path, calendars, texts)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts: Mapping[str, bytes]) -> Policy:
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
     included = add_included_files(tree, path.parent if path is not None else Path(), texts)
     included += add_levels(tree, path, RawPolicy.model_fields, texts) if path is not None else []
-    policy = resolve(read_model(tree, RawPolicy), tree, path, included, calendars)
+    policy = resolve(_read_policy(tree), tree, path, included, calendars)
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
         order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))
@@ -185,6 +192,21 @@ def inherited_values(path: Path) -> tuple[Inherited, ...]:
     add_included_files(tree, path.parent, {})
     add_levels(tree, path, RawPolicy.model_fields, {})
     return inherited(tree, path)
+
+
+def _read_policy(tree: YamlTree) -> RawPolicy:
+    """Read a tree as `read_model` does, but a valid one in pieces: validation does not let other threads run."""
+    if not isinstance(tree.value, dict):
+        return read_model(tree, RawPolicy)
+    sections = {key: value for key, value in tree.value.items() if key in _LONG_SECTIONS and isinstance(value, dict)}
+    try:
+        raw = RawPolicy.model_validate({key: {} if key in sections else value for key, value in tree.value.items()})
+        for key, entries in sections.items():
+            for some in itertools.batched(entries.items(), ENTRIES_AT_A_TIME):
+                getattr(raw, key).update(getattr(RawPolicy.model_validate({key: dict(some)}), key))
+    except ValidationError:
+        return read_model(tree, RawPolicy)
+    return raw
 
 
 def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:

@@ -70,6 +70,9 @@ def _tenants(tree: YamlTree, raw: RawTenants | None, path: yaml_tree.KeyPath) ->
     return Tenants(tuple(raw.google), tuple(raw.microsoft), raw.directory or "")
 
 
+_OF_RULES = RawRules.model_fields.keys()
+NO_RULES = Rules()
+
 _OPENING = frozenset({"allow", "always", "only"})
 
 
@@ -87,7 +90,9 @@ class RulesReader:
         return self.tree.origin_of(path, key)
 
     def read(self, raw: RawRules, path: yaml_tree.KeyPath) -> Rules:
-        """Read the rules of the scope at `path`."""
+        """Read the rules of the scope at `path`. Scopes without rules, such as most devices, share one object."""
+        if not _OF_RULES & raw.model_fields_set:
+            return NO_RULES
         allow, block = self._allow_and_block(raw, path)
         return Rules(
             allow,

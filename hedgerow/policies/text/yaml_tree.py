@@ -7,6 +7,7 @@ a file, and everything by which a small file could exhaust memory or the stack.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ YamlValue = dict[str, "YamlValue"] | list["YamlValue"] | str | int | bool | None
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
 MAX_DEPTH = 50
+MAX_KEPT_BYTES = 2 * 1024 * 1024
+"""Text of the parsed files that are kept."""
 
 _ADVICE = (
     ("found character '\\t'", "a tab: indent with spaces"),
@@ -144,8 +147,47 @@ def _forget[Known](known: dict[KeyPath, Known], path: KeyPath) -> None:
     known.update(moved)
 
 
+class _KeptTrees:
+    """The last files without a mistake, so that of many large files only the changed one is parsed again."""
+
+    def __init__(self) -> None:
+        self._trees: dict[bytes, YamlTree] = {}
+        self._lock = threading.Lock()
+
+    def find(self, data: bytes) -> YamlTree | None:
+        with self._lock:
+            if data in self._trees:
+                self._trees[data] = self._trees.pop(data)  # the latest comes last
+            return self._trees.get(data)
+
+    def keep(self, data: bytes, tree: YamlTree) -> None:
+        with self._lock:
+            self._trees[data] = tree
+            while sum(map(len, self._trees)) > MAX_KEPT_BYTES:
+                del self._trees[next(iter(self._trees))]
+
+
+_KEPT = _KeptTrees()
+
+
 def read_tree(data: bytes, source: str) -> YamlTree:
     """Parse the bytes of a YAML file. Mistakes are added to `problems`; nothing is raised."""
+    kept = _KEPT.find(data)
+    if kept is None:
+        kept = _parse(data, source)
+        if kept.problems:
+            return kept
+        _KEPT.keep(data, kept)
+    return YamlTree(source, _copy(kept.value), dict(kept.places), dict(kept.keys), lines=kept.lines)
+
+
+def _copy(value: YamlValue) -> YamlValue:
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return [_copy(each) for each in value] if isinstance(value, list) else value
+
+
+def _parse(data: bytes, source: str) -> YamlTree:
     tree = YamlTree(source)
     if len(data) > MAX_BYTES:
         tree.add_problem_at(1, 1, f"the file has {len(data)} bytes; the limit is {MAX_BYTES}")

@@ -6,13 +6,14 @@ game sends requests only now and then.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from hedgerow.policies.effective_users import EffectiveUsers
+from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers
 from hedgerow.policies.model import Policy
 from hedgerow.policies.time_model import Allowance, Bonus, SpentBudget
 
@@ -89,6 +90,7 @@ def day_of(now: float, zone: ZoneInfo) -> tuple[date, float, float]:
     return today, _midnight(today, zone), _midnight(today + timedelta(days=1), zone)
 
 
+@functools.lru_cache(maxsize=256)
 def _midnight(day: date, zone: ZoneInfo) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
@@ -151,22 +153,55 @@ class BudgetBalance:
     budget_status: BudgetStatus
 
 
+class BudgetBook:
+    """The balances of all budgets of one policy. Each is computed again only after its minutes, its bonuses or the day have changed."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._all_users = EffectiveUsers(policy)
+        self._users: dict[str, EffectiveUser | None] = {}
+        for account in (*(f"person:{name}" for name in policy.people), *(f"device:{id}" for id in policy.devices)):
+            self._add(account)
+        self._known: dict[BudgetAccount, tuple[tuple[object, ...], BudgetBalance]] = {}
+
+    def balances(
+        self, marks: Mapping[BudgetAccount, MarkedMinutes], bonuses: Iterable[Bonus], now: float
+    ) -> tuple[BudgetBalance, ...]:  # fmt: skip
+        """Return the state of every allowance at `now` (seconds since the epoch). Of one book, marks are only ever added."""
+        given: dict[BudgetAccount, list[Bonus]] = {}
+        for bonus in bonuses:
+            given.setdefault((bonus.account, bonus.subject), []).append(bonus)
+        for account, _ in marks:
+            if account not in self._users:
+                self._add(account)
+        dates: dict[ZoneInfo, date] = {}
+        found = []
+        for account, user in self._users.items():
+            if user is None:
+                continue
+            if user.zone not in dates:
+                dates[user.zone] = day_of(now, user.zone)[0]
+            for allowance in user.budget[1]:
+                key = account, allowance.subject
+                own, more = marks.get(key, {}), given.get(key, [])
+                state = dates[user.zone], sum(own.values()), more  # the sum of the bits tells whether any was added
+                known = self._known.get(key)
+                if known is None or known[0] != state:
+                    stands = budget_status(allowance, own, more, user.zone, user.free, now)
+                    known = self._known[key] = state, BudgetBalance(account, allowance.subject, allowance, stands)
+                found.append(known[1])
+        return tuple(found)
+
+    def _add(self, account: str) -> None:
+        user = self._all_users.of_account(account)
+        self._users[account] = user if user is not None and user.budget[1] else None
+
+
 def balances(
     policy: Policy, marks: Mapping[BudgetAccount, MarkedMinutes], bonuses: Iterable[Bonus], now: float
 ) -> tuple[BudgetBalance, ...]:
     """Return the state of every allowance at `now` (seconds since the epoch), from the minutes used and the bonuses."""
-    users, given = EffectiveUsers(policy), tuple(bonuses)
-    named = [f"person:{name}" for name in policy.people] + [f"device:{id}" for id in policy.devices]
-    found = []
-    for account in dict.fromkeys([*named, *(account for account, _ in marks)]):
-        user = users.of_account(account)
-        for allowance in user.budget[1] if user is not None else ():
-            assert user is not None
-            key = account, allowance.subject
-            more = [each for each in given if (each.account, each.subject) == key]
-            stands = budget_status(allowance, marks.get(key, {}), more, user.zone, user.free, now)
-            found.append(BudgetBalance(account, allowance.subject, allowance, stands))
-    return tuple(found)
+    return BudgetBook(policy).balances(marks, bonuses, now)
 
 
 def spent_budgets(balances: Iterable[BudgetBalance]) -> tuple[SpentBudget, ...]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.dashboards.edits.yaml_text import (
     NEW_FILE_HEADER,
+    _edit,
     apply_edits,
     apply_edits_to_files,
     diff,
@@ -199,3 +200,28 @@ def test_no_name_escapes_its_yaml_value(name, note):
     assert set(after.people) == {*before.people, name}
     assert after.network == before.network
     assert set(after.devices) == set(before.devices)
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_entry_is_changed_as_if_the_whole_file_had_been_read(name):
+    assert apply_edits(HAND_WRITTEN, EDITS[name]) == _edit(HAND_WRITTEN, EDITS[name])
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("  mia: &mia\n    age: 9\n  ben: *mia\n", "  mia: &mia\n    age: 9\n    block: [tiktok]\n  ben: *mia\n"),
+        (
+            '  mia: {age: 9,\n    block: [roblox]}\n\n  # a comment\n  "ben": {age: 5}\n',
+            '  mia: {age: 9, block: [roblox, tiktok]}\n\n  # a comment\n  "ben": {age: 5}\n',
+        ),
+        (
+            "  ben: {age: 5}\n  mia:\n    block:\n    - roblox  # why\n# the end\n",
+            "  ben: {age: 5}\n  mia:\n    block:\n    - roblox  # why\n    - tiktok\n# the end\n",
+        ),
+        ("  ben: {age: 5}\n  mia: {age: 9}", "  ben: {age: 5}\n  mia: {age: 9, block: [tiktok]}\n"),
+    ],
+)
+def test_the_neighbours_of_an_entry_stay(before, expected):
+    head = "network: {country: PT}\npeople:  # all of them\n"
+    assert apply_edits(head + before, [include(("people", "mia", "block"), "tiktok")]) == head + expected

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.text.yaml_tree import read_tree
 
 CALENDAR = """BEGIN:VCALENDAR
 VERSION:2.0
@@ -94,3 +95,14 @@ def test_an_invalid_calendar_is_reported(tmp_path: Path, text: str) -> None:
     path = _write(tmp_path, {"hedgerow.yaml": "network: {holidays: [school.ics]}\n", "school.ics": text})
     with pytest.raises(PolicyError, match=r"school\.ics"):
         load_policy(path)
+
+
+def test_a_file_that_is_read_again_is_a_tree_of_its_own() -> None:
+    data = b"people: {mia: {age: 9, block: [roblox]}}"
+    first = read_tree(data, "a.yaml")
+    expected = read_tree(data, "b.yaml")
+    assert (first.source, expected.source) == ("a.yaml", "b.yaml")
+    first.value["people"]["mia"]["block"].append("tiktok")  # type: ignore[index,call-overload,union-attr]
+    first.places.clear()
+    first.add_problem((), "a mistake")
+    assert read_tree(data, "b.yaml") == expected

@@ -14,8 +14,17 @@ from hedgerow.policies.host_facts import is_background
 from hedgerow.policies.model import DeviceId, Request, RequestKind
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.time_model import ActiveMinute
-from hedgerow.policies.times.budget import BRIDGED_MINUTES, balances, count_minutes, mark, minutes_between, parse_minutes
+from hedgerow.policies.time_model import ActiveMinute, Bonus
+from hedgerow.policies.times.budget import (
+    BRIDGED_MINUTES,
+    BudgetBook,
+    balances,
+    count_minutes,
+    mark,
+    minute_of,
+    minutes_between,
+    parse_minutes,
+)
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 POLICY = b"""
@@ -151,3 +160,20 @@ def test_days_follow_the_wall_clock() -> None:
     (balance,) = [each for each in balances(policy, marks, (), moment) if each.account == "person:mia"]
     assert (balance.budget_status.used, balance.budget_status.left) == (60, 0)
     assert balance.budget_status.until == datetime(2026, 11, 25, tzinfo=zone).timestamp()
+
+
+def test_a_book_follows_minutes_bonuses_and_days() -> None:
+    policy = parse_policy(POLICY, None)
+    book, marks = BudgetBook(policy), {("person:mia", ""): dict[int, int]()}
+
+    def check(bonuses: tuple[Bonus, ...], at: float) -> None:
+        assert book.balances(marks, bonuses, at) == balances(policy, marks, bonuses, at)
+        assert book.balances(marks, bonuses, at)[0] is book.balances(marks, bonuses, at)[0]
+
+    check((), NOON)
+    mark(marks["person:mia", ""], minute_of(NOON))
+    check((), NOON)
+    check((Bonus("a", "person:mia", "", 15, "ana", NOON),), NOON)
+    check((Bonus("a", "person:mia", "", 15, "ana", NOON),), NOON + 86400)
+    mark(marks.setdefault(("device:192.168.1.77", ""), {}), minute_of(NOON))
+    check((), NOON)
