@@ -31,7 +31,7 @@ class DataExport:
         """Return a person with their own devices, or a device. A name that is not in the policy may be either."""
         policy = self._policy()
         if name in policy.people:
-            return DataSubject(name, frozenset(device.id for device in policy.devices_of.get(name, ())))
+            return DataSubject(name, frozenset(device.id for device in policy.devices.values() if device.person == name))
         return DataSubject(None if name in policy.devices else name, frozenset({name}))
 
     def data_subject_at(self, view: DeviceView, since: float) -> DataSubject:

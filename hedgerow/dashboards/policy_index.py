@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -29,6 +30,15 @@ class PolicyIndex:
     @cached_property
     def has_seats(self) -> bool:
         return any(device.is_seat for device in self.policy.devices.values())
+
+    @cached_property
+    def devices_of(self) -> Mapping[str, Sequence[Device]]:
+        """Devices that belong to one person alone, by the person."""
+        found: dict[str, list[Device]] = defaultdict(list)
+        for device in self.policy.devices.values():
+            if device.person is not None:
+                found[device.person].append(device)
+        return found
 
     @cached_property
     def by_owner(self) -> Sequence[Device]:

@@ -179,7 +179,7 @@ def _person(
     name: str, policy: Policy, counts: Iterable[HourlyReasonCount], use: Iterable[UsageCount], requests: list[RequestRow], now: float,
     reader: Language,
 ) -> PersonReport:  # fmt: skip
-    devices = {device.id for device in policy.devices_of.get(name, ())}
+    devices = {device.id for device in policy.devices.values() if device.person == name}
     border, midnight = int((now - WEEK_S) // 3600), labels.midnight_before(now, labels.zone(policy.network.timezone))
     this_week: Counter[tuple[Reason, str]] = Counter()
     last_week: Counter[tuple[Reason, str]] = Counter()

@@ -1,7 +1,4 @@
-"""The nouns of a policy: devices, people, profiles, rules, requests and decisions.
-
-Everything here is frozen: a worker swaps one reference and goes on. Deliberately absent: files, clocks and sockets.
-"""
+"""The nouns of a policy: devices, people, profiles, rules, requests and decisions; frozen, without files, clocks and sockets."""
 
 from __future__ import annotations
 
@@ -356,19 +353,9 @@ class Policy:
     cafe: CafeSettings = field(default_factory=CafeSettings)
 
     @cached_property
-    def used_profiles(self) -> frozenset[str]:
-        """The names of the profiles of unknown devices, of people and of devices."""
-        people, devices = (each.profile for each in self.people.values()), (each.profile for each in self.devices.values())
-        return frozenset((self.network.unknown_devices, *people, *devices))
-
-    @cached_property
-    def devices_of(self) -> dict[str, tuple[Device, ...]]:
-        """The devices that belong to one person alone, by the person; none of anybody without such a device."""
-        found: dict[str, list[Device]] = {}
-        for device in self.devices.values():
-            if device.person is not None:
-                found.setdefault(device.person, []).append(device)
-        return {person: tuple(devices) for person, devices in found.items()}
+    def used_profiles(self) -> set[str]:
+        """The profiles of unknown devices, of people and of devices."""
+        return {self.network.unknown_devices} | {p.profile for p in self.people.values()} | {d.profile for d in self.devices.values()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,6 @@ def test_an_index_is_made_once_per_policy() -> None:
     latest, policy = LatestIndex(), parse_policy(policy_text().encode(), None)
     index = latest.of(policy)
     assert latest.of(policy) is index
-    assert [device.id for device in index.policy.devices_of["p7"]] == [f"d{number}" for number in range(7, DEVICES // 2, PEOPLE)]
+    assert [device.id for device in index.devices_of["p7"]] == [f"d{number}" for number in range(7, DEVICES // 2, PEOPLE)]
     assert [device.id for device in index.by_owner][:2] == ["d0", "d120"]
     assert latest.of(parse_policy(b"", None)) is not index

@@ -133,9 +133,9 @@ def grant(
         return print_json(row)
     end = f"until {format_time(row['ends'])}" if row["ends"] else "permanently"
     print(f"Granted: {row['subject']} for {name}, {end} (grant {row['id']}).")
-    reason, until = _closure(state, name)
-    if reason:
-        print(f"It stays closed{f' until {format_time(until)}' if until else ''}: {reason}.")
+    if row["closed"]:
+        until = f" until {format_time(row['closed_until'])}" if row["closed_until"] else ""
+        print(f"It stays closed{until}: {_CLOSURES[row['closed']]}.")
     return None
 
 
@@ -143,17 +143,9 @@ _CLOSURES = {
     "pause": "the internet is paused", "bedtime": "it is bedtime", "schedule": "the internet is closed at this time",
     "budget": "the time is used up", "no-session": "the seat has no session",
     "code-of-conduct": "the guest has not accepted the code of conduct",
+    "unnamed-device": "the device has no name, and a child is paused or in bed",
 }  # fmt: skip
-"""What a grant does not lift, by the reason of the decision."""
-
-
-def _closure(state: Path | None, name: str) -> tuple[str, float | None]:
-    """Return why the internet is closed for a person, a device or an address, and until when; empty if it is open."""
-    if "person" in _target(state, name):
-        times = call_api(state, "GET", f"/people/{quote(name, safe='')}/times")
-        return _CLOSURES.get(times["closed"], ""), times["closed_until"]
-    decision = call_api(state, "GET", "/explain", device=name, target="example.com")[0]["decision"]
-    return _CLOSURES.get(decision["reason"], ""), decision["until"]
+"""What a grant does not lift."""
 
 
 def requests(

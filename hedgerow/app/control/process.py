@@ -214,21 +214,19 @@ class ControlProcess:
 
     async def _follow_policy(self) -> bool:
         """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
-        if self.editor.is_replacing:
-            return False
         async with self._following:  # a change is read once, although the editor and the watch both notice it
-            return (self._reload_wanted or self._publisher.policy_file.has_changed()) and await self._load_policy()
-
-    async def _load_policy(self) -> bool:
-        self._reload_wanted = False
-        before = self._publisher.policy
-        good = await self._publisher.policy_file.reload()
-        if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
-            is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
-            await _follow_names(self.recorder if not (is_swapped and self.shared.is_taking_over) else None, self._publisher.budgets, names)
-        self.shared.request()
-        self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
-        return good
+            if self.editor.is_replacing or not (self._reload_wanted or self._publisher.policy_file.has_changed()):
+                return False
+            self._reload_wanted = False
+            before = self._publisher.policy
+            good = await self._publisher.policy_file.reload()
+            if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
+                is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
+                recorder = None if is_swapped and self.shared.is_taking_over else self.recorder
+                await _follow_names(recorder, self._publisher.budgets, names)
+            self.shared.request()
+            self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
+            return good
 
     async def _apply_policy(self, path: Path) -> None:
         """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""

@@ -94,7 +94,7 @@ def access_of(view: LoadedSnapshot, person: str, now: float) -> PersonAccess:
     known = view.policy.people.get(person)
     if known is None:
         raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
-    devices = [find_device(view.rulesets, device.id) for device in view.policy.devices_of.get(person, ())]
+    devices = [find_device(view.rulesets, device.id) for device in view.policy.devices.values() if device.person == person]
     return person_access(view.rulesets, view.catalogue, known, [device for device in devices if device is not None], now)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -25,12 +25,14 @@ from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.journal.remembered_sites import RememberedRow
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
 from hedgerow.policies.time_model import Bonus, PauseKind
 
 MAX_EVENT_STREAMS = 20
 """Each open stream of events queries the journal once per second."""
 
+_CLOSED = LIFTED_BY_ALWAYS | WELCOME_REASONS | {Reason.PAUSE, Reason.UNNAMED}
 _DAY_S = 86400.0
 _POLL_INTERVAL_S = 1.0
 _POLLS_PER_PING = 15
@@ -148,6 +150,22 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
         return await control.explain(device, target, at)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenGrant(Grant):
+    """A new grant, and what it does not lift: the reason why the internet is closed there, and until when."""
+
+    closed: Reason | None = None
+    closed_until: float | None = None
+
+
+async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:
+    if target.person is not None:
+        closed = control.person_times([target.person])[target.person].closed
+        return {} if closed is None else {"closed": closed.reason, "closed_until": closed.until}
+    decision = (await control.explain(target.device, "example.com"))[0].decision if target.device is not None else None
+    return {"closed": decision.reason, "closed_until": decision.until} if decision is not None and decision.reason in _CLOSED else {}
+
+
 def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]) -> None:
     @api.serve("POST", "/requests/{request_id}/approve", OPERATE)
     async def approve(actor: Actor, request_id: RequestId, approval: Approval) -> Grant | Bonus:
@@ -158,11 +176,15 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
         await control.deny(request_id, actor)
 
     @api.serve("POST", "/grants", OPERATE, status_code=201)
-    async def give(actor: Actor, order: GrantOrder) -> Grant:
-        """Allow a site, service or topic for a while, for a device, a person or everybody."""
+    async def give(actor: Actor, order: GrantOrder) -> GivenGrant:
+        """Allow a site, service or topic for a while, for a device, a person or everybody.
+
+        `closed` tells why the internet is closed there all the same, such as `bedtime`, and `closed_until` until when.
+        """
         _check_target(order)
         ends = order.how_long.end(clock(), ZoneInfo(control.status().timezone))
-        return await control.give(order.subject, actor, device=order.device, person=order.person, ends=ends, note=order.note)
+        grant = await control.give(order.subject, actor, device=order.device, person=order.person, ends=ends, note=order.note)
+        return GivenGrant(**asdict(grant), **await _closure(control, order))
 
     @api.serve("DELETE", "/grants/{grant_id}", OPERATE, status_code=204)
     async def revoke(actor: Actor, grant_id: str) -> None:

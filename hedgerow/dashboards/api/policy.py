@@ -370,7 +370,7 @@ def _person_view(index: PolicyIndex, name: str) -> PersonView:
         name=name,
         age=person.age,
         profile=person.profile,
-        devices=tuple(device.id for device in index.policy.devices_of.get(name, ())),
+        devices=tuple(device.id for device in index.devices_of.get(name, ())),
         allow=tuple(target.name for target in person.rules.allow),
         block=tuple(target.name for target in person.rules.block),
         rules=tuple(

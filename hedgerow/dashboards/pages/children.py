@@ -100,7 +100,7 @@ def children_of(policy: Policy) -> list[Person]:
 
 def devices_of(index: PolicyIndex, person: str) -> list[str]:
     """Return the devices that belong to one person alone."""
-    return [device.id for device in index.policy.devices_of.get(person, ())]
+    return [device.id for device in index.devices_of.get(person, ())]
 
 
 def shown_children(policy: Policy, requests: Iterable[RequestRow], pauses: Iterable[Pause]) -> list[Person]:

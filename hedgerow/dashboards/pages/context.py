@@ -50,7 +50,7 @@ from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
 from hedgerow.proxy.pages.help import page_environment
 
 STATIC = pathlib.Path(__file__).parents[1] / "static"
-SEE_OTHER = 303
+SEE_OTHER, METHOD_NOT_ALLOWED = 303, 405
 _LONG_AGO_S = 400 * 86400.0
 COUNTER_PATH = "/counter"
 LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
@@ -209,7 +209,9 @@ class Renderer:
         return self._render(request, template, status_code, _ANONYMOUS, values)
 
     def error(self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None) -> Response:
-        """Render an error page; `text` and `values` are as in `InvalidInput`."""
+        """Render an error page; `text` and `values` are as in `InvalidInput`. The address of a form leads to the page that has it."""
+        if status == METHOD_NOT_ALLOWED and request.scope["method"] == "GET":
+            return redirect_to(nearest_page(request, request.url.path))
         text = language_of(request).gettext(text, **values or {})
         return self._render(request, "error.html", status, _ANONYMOUS, {"code": status, "message": text, "before": referring_page(request)})
 

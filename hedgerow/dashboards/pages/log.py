@@ -163,7 +163,7 @@ def _devices_of(person: str, device: str, seen: tuple[DeviceRow, ...], policy: P
         return (device,)
     if not person:
         return None
-    owned = (each.id for each in policy.devices_of.get(person, ()))
+    owned = (each.id for each in policy.devices.values() if each.person == person)
     return tuple(dict.fromkeys((*owned, *(row.device for row in seen if row.person == person))))
 
 

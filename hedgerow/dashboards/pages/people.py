@@ -58,7 +58,7 @@ class PeoplePages(PersonPageGroup):
     async def people(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
         """Show the people whose name or device matches."""
         index, words = self._context.index(), q.casefold().split()
-        devices = {name: [device.id for device in index.policy.devices_of.get(name, ())] for name in index.policy.people}
+        devices = {name: [device.id for device in index.devices_of.get(name, ())] for name in index.policy.people}
         found = [
             person for name, person in index.policy.people.items()
             if all(word in " ".join((name, *devices[name])).casefold() for word in words)
@@ -112,7 +112,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
     """Return a person's page."""
     policy, person, reader, now = context.policy(), find_person(context.policy(), name), language_of(request), context.clock()
     pauses = await run_in_threadpool(context.reader.pauses, now)
-    devices = list(context.policy().devices_of.get(name, ()))
+    devices = list(context.index().devices_of.get(name, ()))
     switches = await _switch_values(context, request, person, devices)
     budgets = [row for row in context.budgets() if row.whose == name]
     today = datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date()

@@ -168,6 +168,18 @@ def test_events_arrive_as_they_happen(web, script):
     assert {line for line in told if line.startswith("event")} == {"event: decision", "event: request"}
 
 
+def test_a_grant_says_what_it_does_not_lift(web, script):
+    order = {"subject": "x.example", "how_long": "hour"}
+    assert script.post("/pause", json={"person": "mia", "minutes": 30}).status_code == 201
+    for target in ({"person": "mia"}, {"device": "mia-tablet"}):
+        given = script.post("/grants", json=order | target).json()
+        assert (given["closed"], given["closed_until"] - NOW) == ("pause", pytest.approx(1800, abs=120)), target
+    assert script.post("/resume", json={"person": "mia"}).status_code == 204
+    for target in ({"person": "mia"}, {"device": "mia-tablet"}, {}):
+        given = script.post("/grants", json=order | target).json()
+        assert (given["subject"], given["closed"], given["closed_until"]) == ("x.example", None, None), target
+
+
 def test_accounts_sessions_and_tokens(web, script):
     assert script.post("/accounts", json={"name": "ana", "role": "admin", "password": PASSWORD}).status_code == 201
     with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}) as browser:
