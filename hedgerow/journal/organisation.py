@@ -7,7 +7,7 @@ those of the levels above it, and only the owner of the store writes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy import select
@@ -35,7 +35,8 @@ _CHECKED_AS = Path("/nonexistent/policy.yaml")  # beside which there are no leve
 class SiteState:
     """Report of a node about its site. `versions` are those in force by level, `problems` are plain sentences without names.
 
-    `coverage` is the state of the lists by category, `list_age_hours` the age of the oldest list in force.
+    `coverage` is the state of the lists by category, `list_age_hours` the age of the oldest list in force. `blocked` counts what all nodes
+    of the site have blocked in the last 24 hours, by category.
     """
 
     software: str
@@ -46,6 +47,7 @@ class SiteState:
     seats: int
     seats_in_use: int
     problems: tuple[str, ...]
+    blocked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ class NodeRow:
     node: str
     at: float
     state: SiteState | None
+
+
+def blocked_by_category(nodes: Iterable[NodeRow]) -> dict[str, dict[str, int]]:
+    """Return what each site has blocked by category, the most of all sites first. The newest report of a site counts for all its nodes."""
+    newest = {each.site: each.state for each in sorted(nodes, key=lambda each: each.at) if each.state is not None}
+    found: dict[str, dict[str, int]] = {}
+    for site, state in newest.items():
+        for category, count in state.blocked.items():
+            found.setdefault(category, {})[site] = count
+    return dict(sorted(found.items(), key=lambda pair: (-sum(pair[1].values()), pair[0])))
 
 
 def level_name(group: str | None, site: str | None) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
+from hedgerow.journal.organisation import ORGANISATION, NodeRow, OrganisationStore, SiteState, blocked_by_category
 from hedgerow.journal.policy_history import PolicyVersion
 from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store
@@ -65,6 +65,19 @@ def test_reports_of_sites(journal: Store) -> None:
     expected = [(journal.site, "", "a", NOW + 30), ("silent", "north", "", 0.0)]
     assert [(each.site, each.group, each.node, each.at) for each in found] == expected
     assert [each.state and each.state.problems for each in found] == [("lists are missing",), None]
+
+
+def test_blocks_of_a_site_count_once_for_all_its_nodes() -> None:
+    def row(site: str, node: str, at: float, **blocked: int) -> NodeRow:
+        return NodeRow(site, "", node, at, replace(STATE, blocked=blocked))
+
+    nodes = [
+        row("a", "one", 2, adult=5, social=1),
+        row("a", "two", 1, adult=4),
+        row("b", "one", 1, social=9),
+        NodeRow("c", "", "", 0, None),
+    ]
+    assert blocked_by_category(nodes) == {"social": {"a": 1, "b": 9}, "adult": {"a": 5}}
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import logging
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -21,6 +22,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow import __version__
 from hedgerow.app.bundles import MAX_BUNDLE, OBJECTS, BundleError, Manifest, check_age, check_text, open_bundle, public_key
 from hedgerow.app.files import error_text, write_atomically
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import Status
@@ -28,8 +30,9 @@ from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import readiness_problems
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.journal.policy_history import MAIN_FILE
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import Policy, Verdict
 from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.levels import LEVELS, level_file
 from hedgerow.policies.reading.load import PolicyError, parse_policy
@@ -40,7 +43,7 @@ log = logging.getLogger("hedgerow.policy")
 FILE_NAME = "organisation"
 CHECK_S = 2.0
 """Seconds between two looks at the files."""
-REPORT_S = 30.0
+REPORT_S, DAY_S = 30.0, 86400.0
 UNUSABLE = "a newer policy of the organisation can't be used here"
 """Problem that a site reports while it keeps the last good versions."""
 RETRY_S = 60.0
@@ -119,7 +122,8 @@ class OrganisationFollower:
             await asyncio.to_thread(self.restore)
         if is_shared and time.monotonic() - self._reported > REPORT_S:
             self._reported = time.monotonic()
-            await asyncio.to_thread(self._organisation.report, socket.gethostname(), self._clock(), self.state())
+            state = replace(self.state(), blocked=await asyncio.to_thread(blocked_since, self._store, self._clock() - DAY_S))
+            await asyncio.to_thread(self._organisation.report, socket.gethostname(), self._clock(), state)
 
     def take_over(self) -> None:
         """Take over the newest versions of the store if this site can use them. Waits for the disk. Raises DatabaseError and OSError."""
@@ -212,6 +216,15 @@ class OrganisationFollower:
         if problem and problem != self.problem:
             log.error("%s", problem)
         self.problem = problem
+
+
+def blocked_since(store: Store, since: float) -> dict[str, int]:
+    """Count what the site has blocked by category. Names of rules may be those of visited sites, and are left out. Raises DatabaseError."""
+    known, found = {category.name for category in builtin_categories()}, Counter[str]()
+    for row in JournalReader(store).reasons(since):
+        if row.verdict is Verdict.BLOCK and row.what in known:
+            found[row.what] += row.count
+    return dict(found)
 
 
 def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:

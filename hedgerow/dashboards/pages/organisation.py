@@ -13,7 +13,7 @@ from hedgerow.dashboards.organisation import SITE_NAMES, PolicyDraft
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, level_name
+from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, blocked_by_category, level_name
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, lines_between
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
@@ -42,7 +42,7 @@ class OrganisationPages(PageGroup):
         troubled = sum(_is_troubled(each, now) for each in nodes)
         return self._page(
             request, "organisation.html", nodes=ordered, troubled=troubled, versions=versions, up_since=now - UP_S,
-            is_office=self._context.publishing.is_office,
+            blocked=blocked_by_category(nodes), is_office=self._context.publishing.is_office,
         )  # fmt: skip
 
     def _read(self) -> tuple[tuple[NodeRow, ...], dict[str, tuple[PolicyVersion, ...]]]:

@@ -10,15 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from journal_rows import NOW as JOURNAL_NOW
+from journal_rows import TABLET, fill
 from small_internet.running import hedgerow_command
 from static_server import serving
 
 from hedgerow.app.bundles import BUNDLE, OBJECTS, BundleError, check_age, key_text, open_bundle, write_bundle
-from hedgerow.app.control.organisation import OrganisationFollower
+from hedgerow.app.control.organisation import OrganisationFollower, blocked_since
 from hedgerow.dashboards.control import Status
 from hedgerow.journal.database import open_journal
+from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.statements import StatementKey
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.load import parse_policy
 
@@ -176,6 +179,18 @@ def test_a_pipeline_writes_a_bundle_of_files(tmp_path: Path) -> None:
     key.write_bytes(OTHER.pem)
     status, text = run()
     assert (status, "has a bundle already" in text) == (1, True)
+
+
+def test_blocks_by_category_name_no_site(site: Site) -> None:
+    fill(site.store)
+    rule = Observation(
+        JOURNAL_NOW, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.RULE, "secret.example", "secret.example"
+    )
+    recorder = Recorder(site.store, clock=lambda: JOURNAL_NOW)
+    recorder.add([rule])
+    recorder.flush()
+    assert blocked_since(site.store, JOURNAL_NOW - 86400) == {"adult": 3}
+    assert blocked_since(site.store, JOURNAL_NOW + 2 * 86400) == {}
 
 
 def test_where_a_bundle_is_in_the_policy() -> None:

@@ -28,8 +28,18 @@ def test_sites_in_need_of_attention_come_first(web: Web) -> None:
     fill(web)
     answer = httpx.get(f"{web.url}/organisation", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200
-    for words in ("2 machines report.", "2 need attention.", "some workers are not running", "7 / 20", "never seen", "only at: cafe-1"):
+    for words in (
+        "2 machines report.",
+        "2 need attention.",
+        "some workers are not running",
+        "7 / 20",
+        "never seen",
+        "only at: cafe-1",
+        "Blocked by topic",
+        ">31<",
+    ):
         assert words in answer.text
+    assert all(words in answer.text for words in ("Blocked by topic in the last 24 hours", ">31<"))
     with caller(web.url) as script:
         refused = script.post("/api/v1/organisation/versions", json={"policy": BASE})
     assert (refused.status_code, "this machine keeps its own" in refused.json()["detail"]) == (422, True)

@@ -120,7 +120,9 @@ def fill(web: Web) -> None:
         PolicyVersion(0, NOW, "Ana", "Spring", "office", 0, {MAIN_FILE: BASE}, ("cafe-1",))
     )
     problems = ("some workers are not running",)
-    OrganisationStore(web.engine).report("node", NOW - 20, SiteState("0", "", {"group": 3}, 9, {"adult": "starter"}, 20, 7, problems))
+    OrganisationStore(web.engine).report(
+        "node", NOW - 20, SiteState("0", "", {"group": 3}, 9, {"adult": "starter"}, 20, 7, problems, {"adult": 31, "gambling": 4})
+    )
     OrganisationStore(web.engine).assign("cafe-9", "north")
     web.ledger.give(Grant("g1", "chess.example", "Ana", NOW - 600, NOW + 3000, MIA))
     web.ledger.pause("Ana", device=DeviceId("console"))
