@@ -170,9 +170,9 @@ class PictureClassifier:
         import numpy
 
         side, edge = frame.width, frame.width // 16  # the network does not look at the edge
-        seen = frame.crop((edge, edge, side - edge, side - edge))
-        blue_first = numpy.asarray(seen, dtype=numpy.float32)[:, :, ::-1] - self._mean
-        ((scores,),) = self._first_look.run(None, {"input:0": numpy.ascontiguousarray(blue_first)[None]})
+        blue_first = numpy.asarray(frame)[edge : side - edge, edge : side - edge, ::-1]
+        seen = numpy.subtract(blue_first, self._mean, dtype=numpy.float32, order="C")
+        ((scores,),) = self._first_look.run(None, {"input:0": seen[None]})
         return float(100 * scores[1])
 
     def classify(self, frame: Image) -> float:
