@@ -402,7 +402,7 @@ def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
     page.close()
 
 
-def test_the_week_without_scripts_is_a_form(chromium, web):
+def test_without_scripts_the_week_is_a_form_and_a_browser_cannot_be_notified(chromium, web):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{web.url}/people/mia")
@@ -411,6 +411,9 @@ def test_the_week_without_scripts_is_a_form(chromium, web):
     page.get_by_role("button", name="Save the nights").click()
     page.get_by_role("status").wait_for()
     until_policy_says(page, web, 'bedtime: {fri: "22:00-08:00"}')
+    page.goto(f"{web.url}/settings/notices")
+    expect(page.locator("#push-insecure")).to_be_visible()
+    expect(page.locator("#push")).to_be_hidden()  # without its script it could not work
     context.close()
 
 
