@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from hedgerow.dns import answers, wire
@@ -122,13 +123,19 @@ class Responder:
 
     def miss(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
         """Return what `answer` does, for a query that is not in the cache, or whose answer the gateway has not admitted yet."""
+        return self.miss_of(client, data, transport, lambda: on_answer)
+
+    def miss_of(
+        self, client: ClientEntry, data: bytes, transport: str, make_callback: Callable[[], MessageCallback]
+    ) -> bytes | Deferred | None:
+        """Return what `miss` does. `make_callback` is called only if an answer may come later: most blocked names need no callback."""
         if client.admitted is not None:
             resolver = self.resolver
             found = _find_entry(resolver, client, data, resolver.answers.suffixes[transport], resolver.clocks.steady())
             if found is not None:
                 key, entry, question_end = found
                 self.clients.reports.add(client, key, entry)
-                return self.admission.release(client, entry, entry.message(data, question_end), on_answer)
+                return self.admission.release(client, entry, entry.message(data, question_end), make_callback())
         self.counters[_MISSES_METRIC] = self.counters.get(_MISSES_METRIC, 0.0) + 1
         began = self.resolver.clocks.steady()
         try:
@@ -137,8 +144,11 @@ class Responder:
             return self._internal_error(data)
         if isinstance(answer_or_miss, Answer):
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
-            return self.admission.release(client, answer_or_miss.entry, self._record_answer(client, answer_or_miss), on_answer)
-        bucket = client.bucket
+            message = self._record_answer(client, answer_or_miss)
+            if client.admitted is None:
+                return message
+            return self.admission.release(client, answer_or_miss.entry, message, make_callback())
+        on_answer, bucket = make_callback(), client.bucket
         most = MAX_PENDING_PER_CLIENT if self._waiting < MAX_PENDING // 2 else MAX_PENDING_PER_CLIENT_BUSY
         if self._waiting >= MAX_PENDING or bucket.waiting >= most:
             self.count(DROPPED_METRIC, "overload")

@@ -322,14 +322,16 @@ class BatchUdpListener(UdpListener):
                 waiting.append(miss)
                 continue
             served[key] = count + 1
-            send = partial(self._send_late, memory.sender(at // SLOT_OCTETS))
-            message = responder.miss(client, slots[at : at + 2] + raw, "udp", send)
+            message = responder.miss_of(client, slots[at : at + 2] + raw, "udp", partial(self._late_sender, at // SLOT_OCTETS))
             if isinstance(message, bytes):
                 slots[at : at + len(message)] = message
                 memory.iovecs[2 * (at // SLOT_OCTETS) + 1] = len(message)
             else:
                 unanswered.append(at)
         return unanswered, waiting
+
+    def _late_sender(self, index: int) -> MessageCallback:
+        return partial(self._send_late, self._memory.sender(index))
 
     def _send_late(self, sender: Sender, message: bytes | None) -> None:
         """Send an answer that took longer than its batch, together with others that are ready at the same moment."""
