@@ -1,8 +1,7 @@
 """The zygote: the process from which the supervisor's children are forked. It loads what they use, once, and they share that memory.
 
-The command line forks the first one before there are keys, locks and listening sockets (`fork_zygote`); what it has imported by then is
-not imported again. The supervisor starts others as `python -P -m hedgerow.app.zygote STATE`. It serves while it still imports: a child
-waits only for what its own role needs.
+The command line imports all of it and forks the first one, before there are keys, locks and listening sockets (`fork_zygote`). The
+supervisor starts others as `python -P -m hedgerow.app.zygote STATE`.
 
 The zygote starts no thread and no event loop, keeps no file open, and never sees a secret. Each child closes what it should not have
 inherited, and confines itself as it would alone. Control has it fork the processes that fetch and compile lists, and nothing else.
@@ -36,19 +35,19 @@ from hedgerow.sockets import raise_descriptor_limit
 log = logging.getLogger("hedgerow.zygote")
 
 PRELOADED = (
-    ("hedgerow.app.processes", ("gateway",)),
-    ("hedgerow.app.workers.dns_worker", ()),
-    ("hedgerow.policies.host_facts:HostFactIndex.load", ()),
-    ("hedgerow.blocklists.names:load_public_suffixes", ()),
-    ("hedgerow.dns.tunnel_detector:trusted_domains", ("dns",)),
-    ("hedgerow.app.signer", ("signer",)),
-    ("hedgerow.app.control.list_jobs", ()),
-    ("hedgerow.app.workers.gate_worker", ("gate", "control")),  # control shares libraries with the others
-    ("hedgerow.app.workers.inspector_worker", ("inspector",)),
+    "hedgerow.app.processes",
+    "hedgerow.app.workers.dns_worker",
+    "hedgerow.policies.host_facts:HostFactIndex.load",
+    "hedgerow.blocklists.names:load_public_suffixes",
+    "hedgerow.dns.tunnel_detector:trusted_domains",
+    "hedgerow.app.signer",
+    "hedgerow.app.control.list_jobs",
+    "hedgerow.app.workers.gate_worker",
+    "hedgerow.app.workers.inspector_worker",
 )
-"""Modules in the order of their import, each with the roles that can be forked from then on.
+"""Modules that are imported. Of some, a function is called.
 
-Of some, a function is called. It keeps data that ship with Hedgerow: every worker uses them, and would load them for itself otherwise.
+It keeps data that ship with Hedgerow: every worker uses them, and would load them for itself otherwise.
 """
 
 LIST_JOBS = frozenset({"fetch", "compile"})
@@ -56,6 +55,8 @@ LIST_JOBS = frozenset({"fetch", "compile"})
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
+_CHUNK_SIZES = (*(1 << power for power in range(16, 10, -1)), *range(1024, 16, -16))
+_MALLOC_INFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
 _PR_SET_NAME = 15  # of linux/prctl.h
 _ARG_START, _ARG_END = 45, 46  # fields after the name in proc_pid_stat(5)
 
@@ -67,31 +68,68 @@ def preload(place: str) -> None:
         found()
 
 
-def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socket.socket]:
-    """Fork this process, which has no threads. Returns the zygote's process id and the socket by which the supervisor reaches it.
+def preload_all(after_each: Callable[[], None]) -> None:
+    """Preload all. Leaves the garbage collector off: it would write to memory that is shared."""
+    gc.disable()
+    for place in PRELOADED:
+        try:
+            preload(place)
+        except Exception as error:  # a child tries again, and tells why it can't serve
+            log.warning("can't import %s: %s", place, error)
+        after_each()
 
-    The zygote ends when that socket is closed.
+
+class _MallocInfo(ctypes.Structure):
+    """The result of mallinfo(3)."""
+
+    _fields_ = tuple((name, ctypes.c_int) for name in _MALLOC_INFO)
+
+
+def fill_heap() -> None:
+    """Take the free chunks between those in use, before a fork: a child that writes to one copies its page and those of its neighbours."""
+    libc = ctypes.CDLL(None)
+    libc.mallinfo.restype = _MallocInfo
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_size_t
+    libc.malloc.argtypes = libc.free.argtypes = (ctypes.c_size_t,)
+    info = libc.mallinfo()
+    end, free = libc.sbrk(0) - info.keepcost, info.fordblks - info.keepcost
+    for size in _CHUNK_SIZES:
+        while free > 0:
+            chunk = libc.malloc(size)
+            if not chunk or chunk >= end:  # none of this size is left
+                libc.free(chunk)
+                break
+            free -= size
+
+
+def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socket.socket]:
+    """Import, and fork this process, which has no threads.
+
+    Returns the zygote's process id and the socket by which the supervisor reaches it. The zygote ends when that socket is closed. This
+    process imports too although it uses little: all that the zygote would write meanwhile, they would not share.
     """
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the directory of the command, or the current one
+    preload_all(lambda: None)
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
-    gc.freeze()  # a collection would write to memory that both share
+    gc.freeze()
+    fill_heap()
     pid = os.fork()
     if pid == 0:
         _run_to_the_end(lambda: _run_zygote(theirs, state, log_level, log_json))
     theirs.close()
+    gc.enable()
     return pid, ours
 
 
 def _run_zygote(sock: socket.socket, state: Path, log_level: str, log_json: bool) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches the supervisor alone
-    gc.disable()  # it would write to memory that is shared
     _close_all_but({sock.fileno()})
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):
         os.dup2(null, standard)
     os.close(null)
-    if not sys.flags.safe_path:
-        del sys.path[0]  # the directory of the command, or the current one
     start_logs("zygote", log_level, log_json)
     keep_role_capabilities(SUPERVISOR)
     name_process("zygote", 0, state)
@@ -123,23 +161,12 @@ class ForkServer:
     def __init__(self, sock: socket.socket, state: Path) -> None:
         self._sock, self._state = sock, state
         self._control: socket.socket | None = None  # the end that is ours of the newest control's pair
-        self._loaded: set[str] = set()
-        self._waiting: list[_Request] = []
 
     def run(self) -> None:
-        """Import and serve, until the supervisor is gone."""
-        for place, roles in PRELOADED:
-            try:
-                preload(place)
-            except Exception as error:  # a child tries again, and tells why it can't serve
-                log.warning("can't import %s: %s", place, error)
-            self._loaded.update(roles)
-            self._send(HEARTBEAT)
-            if not self._serve(0):
-                return
-        self._send(READY)
+        """Serve until the supervisor is gone."""
+        _send(self._sock, READY)
         while self._serve(HEARTBEAT_INTERVAL_S):
-            self._send(HEARTBEAT)
+            _send(self._sock, HEARTBEAT)
 
     def _serve(self, seconds: float) -> bool:
         """Fork the processes requested now or within some seconds. Returns False once the supervisor is gone."""
@@ -152,10 +179,7 @@ class ForkServer:
             data, descriptors = _receive(self._sock)
             if not data:
                 return False
-            self._waiting.append(_Request(*parse_request(data), tuple(descriptors)))
-        for request in [each for each in self._waiting if each.role in self._loaded]:
-            self._waiting.remove(request)
-            self._answer(request)
+            self._answer(_Request(*parse_request(data), tuple(descriptors)))
         return True
 
     def _wait(self, seconds: float) -> set[int]:
@@ -185,15 +209,11 @@ class ForkServer:
             else:
                 pid = self._fork(lambda: self._run_child(request, request.descriptors[1:]))
         except OSError as error:
-            self._send(b"%s %d %s\n" % (FAILED, request.number, str(error.strerror).encode()))
+            _send(self._sock, b"%s %d %s\n" % (FAILED, request.number, str(error.strerror).encode()))
         else:
-            self._send(b"%s %d %d\n" % (FORKED, request.number, pid))
+            _send(self._sock, b"%s %d %d\n" % (FORKED, request.number, pid))
         for descriptor in request.descriptors:
             os.close(descriptor)
-
-    def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError):  # never wait for a supervisor that does not read; its end shows when we read
-            self._sock.send(message, socket.MSG_DONTWAIT)
 
     def _fork_control(self, request: _Request) -> int:
         """Fork control, with one end of a pair by which it requests jobs. Raises OSError."""
@@ -208,6 +228,7 @@ class ForkServer:
     def _fork(self, become: Callable[[], None]) -> int:
         """Return the process id of a child of the supervisor, which adopts it from a process between that ends at once. Raises OSError."""
         gc.freeze()
+        fill_heap()
         reading, writing = os.pipe()
         try:
             between = os.fork()
@@ -252,6 +273,11 @@ class ForkServer:
             importlib.import_module("hedgerow.app.processes").run_process(request.role, request.index, self._state, listening)
 
 
+def _send(sock: socket.socket, message: bytes) -> None:
+    with contextlib.suppress(OSError):  # never wait for a supervisor that does not read; its end shows when we read
+        sock.send(message, socket.MSG_DONTWAIT)
+
+
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Return a message and its descriptors; empty once the other side is gone."""
     try:
@@ -289,7 +315,9 @@ def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
 def main() -> None:
     state = Path(sys.argv[1])
     settings = Settings.load(state)
-    _run_zygote(socket.socket(fileno=os.dup(0)), state, settings.log_level, settings.log_json)
+    sock = socket.socket(fileno=os.dup(0))
+    preload_all(lambda: _send(sock, HEARTBEAT))
+    _run_zygote(sock, state, settings.log_level, settings.log_json)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_a_process_is_named_though_its_files_in_proc_belong_to_root() -> None:
 KEPT = """
 from hedgerow.app.zygote import PRELOADED, preload
 from hedgerow.internals import resolve
-for place, _ in PRELOADED:
+for place in PRELOADED:
     if ":" in place:
         before = resolve(place).cache_info().currsize
         preload(place)
@@ -40,3 +40,22 @@ for place, _ in PRELOADED:
 def test_data_are_loaded_once_for_all_that_are_forked() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", KEPT], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:-1] == ["0 1"] * 3
+
+
+FILLED = """
+import ctypes
+from hedgerow.app.zygote import fill_heap
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_size_t
+libc.free.argtypes = (ctypes.c_size_t,)
+chunks = [libc.malloc(3000) for _ in range(200)]
+for chunk in chunks[::2]:
+    libc.free(chunk)
+fill_heap()
+print(*sorted({*chunks[::2]} & {libc.malloc(3000) for _ in range(100)}))
+"""
+
+
+def test_a_child_is_given_no_chunk_between_those_of_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", FILLED], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -138,7 +138,9 @@ def up(
         zygote[1].close()  # the zygote ends when its socket closes
         fail(str(error))
     prepare_process(settings.state)
-    sys.exit(supervise(settings, sockets, zygote))
+    status = supervise(settings, sockets, zygote)
+    sys.stdout.flush()
+    os._exit(status)  # Python would write to all the memory that it frees, and so copy it
 
 
 def _store(option: str | None, state: Path, network: NetworkSettings) -> str:
