@@ -86,7 +86,7 @@ class Responder:
         is_padded = transport in ENCRYPTED_TRANSPORTS and answers.wants_padding(data)
         tells_idle = idle_seconds > 0 and answers.asks_keepalive(data)
         if not (is_padded or tells_idle):
-            return self.cached(client, data, transport) or self.miss(client, data, transport, on_answer)
+            return self.cached(client, data, transport) or self.miss(client, data, transport, lambda: on_answer)
 
         def finish(message: bytes) -> bytes:
             message = answers.with_keepalive(message, idle_seconds) if tells_idle else message
@@ -95,7 +95,7 @@ class Responder:
         def finish_late(late: bytes | None) -> None:
             on_answer(None if late is None else finish(late))
 
-        message = self.cached(client, data, transport) or self.miss(client, data, transport, finish_late)
+        message = self.cached(client, data, transport) or self.miss(client, data, transport, lambda: finish_late)
         return finish(message) if isinstance(message, bytes) else message
 
     def look_up(self, client: ClientEntry, data: bytes, suffixes: dict[bytes, bytes], now: float) -> bytes | None:
@@ -121,14 +121,13 @@ class Responder:
             self.hit_seconds(resolver.clocks.steady() - now, 1)
         return message
 
-    def miss(self, client: ClientEntry, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Deferred | None:
-        """Return what `answer` does, for a query that is not in the cache, or whose answer the gateway has not admitted yet."""
-        return self.miss_of(client, data, transport, lambda: on_answer)
-
-    def miss_of(
+    def miss(
         self, client: ClientEntry, data: bytes, transport: str, make_callback: Callable[[], MessageCallback]
     ) -> bytes | Deferred | None:
-        """Return what `miss` does. `make_callback` is called only if an answer may come later: most blocked names need no callback."""
+        """Return what `answer` does, for a query that is not in the cache, or whose answer the gateway has not admitted yet.
+
+        `make_callback` is called only if an answer may come later, as none does for most blocked names.
+        """
         if client.admitted is not None:
             resolver = self.resolver
             found = _find_entry(resolver, client, data, resolver.answers.suffixes[transport], resolver.clocks.steady())
@@ -176,7 +175,7 @@ class Responder:
         if client is None:
             message: bytes | Deferred | None = self.refuse(data)
         else:
-            message = self.cached(client, data, transport) or self.miss(client, data, transport, on_answer)
+            message = self.cached(client, data, transport) or self.miss(client, data, transport, lambda: on_answer)
         if not isinstance(message, Deferred):
             on_answer(message)
 

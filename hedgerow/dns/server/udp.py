@@ -115,7 +115,7 @@ class UdpListener:
         client = self._responder.clients.find_again(miss.client)  # other rules may have come into force while it was queued
         if client is None:
             return
-        message = self._responder.miss(client, miss.data, "udp", miss.send)
+        message = self._responder.miss(client, miss.data, "udp", lambda: miss.send)
         if message is not DEFERRED:
             miss.send(message)
 
@@ -322,7 +322,7 @@ class BatchUdpListener(UdpListener):
                 waiting.append(miss)
                 continue
             served[key] = count + 1
-            message = responder.miss_of(client, slots[at : at + 2] + raw, "udp", partial(self._late_sender, at // SLOT_OCTETS))
+            message = responder.miss(client, slots[at : at + 2] + raw, "udp", partial(self._late_sender, at // SLOT_OCTETS))
             if isinstance(message, bytes):
                 slots[at : at + len(message)] = message
                 memory.iovecs[2 * (at // SLOT_OCTETS) + 1] = len(message)
