@@ -182,6 +182,10 @@ class ChangeListener:
             time.sleep(seconds)
             return False
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable after a change, for one that waits for many listeners. Call `wait` before."""
+        return int(self._connection.fileno())
+
     def close(self) -> None:
         """Close the connection. The next `wait` opens another one."""
         if self._connection is not None:

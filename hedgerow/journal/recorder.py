@@ -1,7 +1,7 @@
 """Writing decisions and events in batches, without ever blocking their sender.
 
 `Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it in a thread twice a second, or
-earlier when many observations are waiting, since each takes a kilobyte of memory.
+earlier when many observations are waiting, since each takes a kilobyte of memory, and later while the store takes long.
 When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and requests and events wait. While the server
 of the store is away, all batches wait in the spool. `problem` says so until the journal can be written again.
 """
@@ -38,6 +38,8 @@ RESERVED_BYTES = 32 * 1024 * 1024
 
 _MANY = 2000  # observations that do not wait for the end of the interval
 _LOOKS = 10  # per interval
+_MAX_INTERVAL_S = 5.0
+_REST = 4  # a flush is followed by a rest of so many times its own length: a slow store gets fewer and larger batches
 _MAX_REPORT_DELAY_S = 600.0  # longer than any worker holds a report back
 _RENAME_DELAY_S = 10.0  # longer than any worker takes to apply a new policy
 _SPOOL_EVERY_S = 5.0  # while the server is away: fewer files, and no more is lost when control is killed
@@ -288,17 +290,26 @@ class Recorder:
         return prune(self._store, self._retention, self._clock(), self._writing)
 
     async def run(self, interval: float = 0.5) -> None:
-        """Flush at least every `interval` seconds and prune every hour, in threads, until cancelled; then flush once more."""
+        """Flush as `flush_regularly` does and prune every hour, in a thread, until cancelled."""
         pruning = asyncio.create_task(_prune_hourly(self))
+        try:
+            await self.flush_regularly(interval)
+        finally:
+            pruning.cancel()
+
+    async def flush_regularly(self, interval: float) -> None:
+        """Flush every `interval` seconds, and less often while the store is slow, in a thread, until cancelled; then flush once more."""
+        rest = interval
         try:
             while True:
                 for _ in range(_LOOKS):
-                    await asyncio.sleep(interval / _LOOKS)
+                    await asyncio.sleep(rest / _LOOKS)
                     if len(self._buffer) >= _MANY:
                         break
+                began = time.monotonic()
                 await asyncio.to_thread(self.flush)
+                rest = min(max(interval, _REST * (time.monotonic() - began)), _MAX_INTERVAL_S)
         finally:
-            pruning.cancel()
             self.flush()
 
     def _make_room(self, batch: Batch) -> int:
