@@ -243,13 +243,18 @@ class Recorder:
         except DatabaseError as error:
             cause = " ".join(cause_of(error).split())
             if self._store.dialect.may_pass(error):
-                waits = len(self._spool or ())
-                self.problem = f"the store can't be written, so events wait on the disk ({waits} files): {cause}"
+                self.problem = self._waiting(cause)
                 return None
             self.dropped += len(batch.observations)
             self.problem = f"the store refused {batch.size} events: {cause}"
             log.error("%s", self.problem)
             return 0
+
+    def _waiting(self, cause: str = "") -> str:
+        """Say where events wait for the store, which can't be written because of `cause`."""
+        if self._spool is not None and self._spool.problem:
+            return f"neither the store nor the disk can be written: {self._spool.problem}"
+        return f"the store can't be written, so events wait on the disk ({len(self._spool or ())} files): {cause}"
 
     def _put_aside(self, spool: Spool, batch: Batch | None = None) -> None:
         """Put a batch, or else what is buffered, into the spool."""
@@ -259,7 +264,7 @@ class Recorder:
         spool.put(batch)
         self.dropped += spool.dropped - before
         if spool.problem:
-            self.problem = f"neither the store nor the disk can be written: {spool.problem}"
+            self.problem = self._waiting()
 
     @contextlib.contextmanager
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -160,7 +162,9 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-def test_nothing_is_lost_or_written_twice_while_the_server_is_away(server: PostgresServer, tmp_path: Path) -> None:
+def test_nothing_is_lost_or_written_twice_while_the_server_is_away(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
     with closing(open_journal(server.address(server.database()))) as store:
         recorder = Recorder(store, spool=Spool(tmp_path / "spool"))
         recorder.add([seen("before.example")])
@@ -172,16 +176,22 @@ def test_nothing_is_lost_or_written_twice_while_the_server_is_away(server: Postg
             recorder.put_aside()
         recorder.add([ActiveMinute(5, "person:mia", ""), SystemEvent(NOW, "restart", "dns-0")])
         assert "events wait on the disk" in recorder.problem
+        with monkeypatch.context() as full:
+            full.setattr(Spool, "_save", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+            recorder.put_aside()
+            recorder.flush()
+            assert recorder.problem == "neither the store nor the disk can be written: No space left on device"
         # Control is restarted meanwhile.
+        recorder.add([seen("late.example")])
         recorder.put_aside()
         spool = Spool(tmp_path / "spool")
-        assert len(spool) == 4
+        assert len(spool) == 5
         recorder = Recorder(store, spool=spool)
         recorder.add([seen("after.example")])
         server.start()
         flush_until_empty(recorder, spool)
         assert recorder.problem == ""
-        assert hosts(store) == ["before.example", "during-0.example", "during-1.example", "during-2.example", "after.example"]
+        assert hosts(store) == ["before.example", *(f"during-{number}.example" for number in range(3)), "late.example", "after.example"]
         assert len(JournalReader(store).requests()) == 3
         assert "all that waited is written" in JournalReader(store).events("journal")[0].detail
         assert UsageStore(store).marks(0.0) == {("person:mia", ""): {0: 1 << 5}}

@@ -37,12 +37,17 @@ def binaries() -> Path | None:
 class PostgresServer:
     """A server with the role `hedgerow`, which owns the databases that `database` makes."""
 
-    def __init__(self, folder: Path, programs: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, programs: Path, settings: Mapping[str, str] | None = None, *, space: str = ""
+    ) -> None:  # fmt: skip
+        """With `space`, the server runs in this network namespace, which needs root."""
         self.folder, self._programs = folder, programs
         self._settings = _SETTINGS | dict(settings or {})
         self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self.user = _user()
+        entered = ("nsenter", f"--net=/run/netns/{space}", "setpriv", f"--reuid={self.user}", "--clear-groups", "env", f"HOME={folder}")
+        self._entered = entered if space else ()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -80,7 +85,8 @@ class PostgresServer:
             *settings,
         ]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*words, *settings], stdout=log, stderr=log, user=self.user, start_new_session=True)
+            user = None if self._entered else self.user
+            self._process = subprocess.Popen([*self._entered, *words], stdout=log, stderr=log, user=user, start_new_session=True)
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -91,6 +97,10 @@ class PostgresServer:
                 time.sleep(0.05)  # nothing tells that it answers
             else:
                 return
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
 
     def stop(self, number: int = signal.SIGQUIT) -> None:
         """End the server: at once, as a crash does, by default."""
