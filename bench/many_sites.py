@@ -1,12 +1,13 @@
 """Measure many sites that share one PostgreSQL store, through the product's own client of the store.
 
-    .venv/bin/python bench/many_sites.py events [--sites 1000] [--batch 10 100 1000] [--seconds 60]
-    .venv/bin/python bench/many_sites.py killed [--sites 50] [--away 60]
-    .venv/bin/python bench/many_sites.py policy --sites 200
+    .venv/bin/python bench/many_sites.py events [--sites 1000] [--rate 20000] [--seconds 300]
+    .venv/bin/python bench/many_sites.py killed [--sites 1000] [--rate 2000] [--seconds 60] [--away 60]
+    .venv/bin/python bench/many_sites.py policy [--sites 1000]
 
-`events`: sites take turns to record a batch of decisions, as a node does twice per second with what has come meanwhile, as fast as it goes,
-from two processes; then every event is looked for, once. `killed`: the same with pauses, while the server is killed (SIGQUIT) and away.
-`policy`: each site waits for changes over a connection of its own; from the publication of a version until each has read it.
+`events`: decisions come at a steady rate, at each site in turn. Each site has a recorder of its own, which flushes as that of a node; the
+sites are tasks of two processes. Afterwards every event is looked for, once. `killed`: the same, while the server is killed and away.
+`policy`: each site waits for changes over a connection of its own and looks every 1.5 seconds besides, in four processes; from the
+publication of a version until each has read it.
 
 The server syncs each commit to the disk (`fsync` and `synchronous_commit` on). Servers and sites share the machine.
 """
@@ -14,18 +15,24 @@ The server syncs each commit to the disk (`fsync` and `synchronous_commit` on). 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
 import platform
+import queue
+import random
 import resource
+import select
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))  # which Python leaves out where it runs safely
@@ -35,7 +42,8 @@ from postgres_server import PostgresServer, running_server
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
-from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.postgresql_connection import ChangeListener
+from hedgerow.journal.recorder import Recorder, flush_regularly
 from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import StoreAddress
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
@@ -44,34 +52,46 @@ DURABLE = {
     "fsync": "on", "full_page_writes": "on", "autovacuum": "on", "shared_buffers": "512MB", "max_connections": "1200",
     "max_wal_size": "4GB", "wal_recycle": "on",
 }  # fmt: skip
-WRITERS = 2
+WRITERS, FOLLOWERS = 2, 4
 HOSTS = 500
 """Different hosts of a site: most of a day's decisions are about few."""
+LOOK_S = 1.5  # as a node does
 
 
-def write(
-    address: StoreAddress, sites: range, batch: int, seconds: float, pause: float, spools: str, done: multiprocessing.Queue[int]
-) -> None:
-    """Record batches of the sites in turn, and put the number of events into `done` once all are written."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The events of a process, the seconds until all were written, and those that a recorder dropped."""
+
+    sent: int
+    seconds: float
+    dropped: int
+
+
+def write(address: StoreAddress, sites: range, rate: float, seconds: float, spools: str, done: multiprocessing.Queue[Written]) -> None:
+    """Record decisions of the sites at a rate for all of them, and say what became of them once all are written."""
     with closing(open_journal(address)) as store:
-        recorders = [
-            Recorder(replace(store, site=f"site-{site}"), limit=10**7, spool=Spool(Path(spools) / str(site))) for site in sites
-        ]  # fmt: skip
-        sent, end = 0, time.monotonic() + seconds
-        while time.monotonic() < end:
-            for recorder in recorders:
-                recorder.add(_observation(sent + number) for number in range(batch))
-                recorder.flush()
-                sent += batch
-                if time.monotonic() > end:
-                    break
-                time.sleep(pause)
-        deadline = time.monotonic() + 300
-        while any(recorder.problem for recorder in recorders) and time.monotonic() < deadline:
-            for recorder in recorders:
-                recorder.flush()
-            time.sleep(0.5)
-    done.put(sent)
+        recorders = [Recorder(replace(store, site=f"site-{site}"), spool=Spool(Path(spools) / str(site))) for site in sites]
+        done.put(asyncio.run(_serve(recorders, rate, seconds)))
+
+
+async def _serve(recorders: Sequence[Recorder], rate: float, seconds: float) -> Written:
+    flushing = [asyncio.create_task(flush_regularly(recorder, 0.5)) for recorder in recorders]
+    began, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - began) < seconds:
+        while sent < min(elapsed * rate, seconds * rate):
+            recorders[sent % len(recorders)].add([_observation(sent)])
+            sent += 1
+            if sent % 100 == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+    for task in flushing:
+        task.cancel()
+    await asyncio.gather(*flushing, return_exceptions=True)  # each flushes once more
+    while waiting := [recorder for recorder in recorders if recorder.problem]:
+        await asyncio.sleep(1)
+        for recorder in waiting:
+            recorder.flush()
+    return Written(sent, time.monotonic() - began, sum(recorder.dropped for recorder in recorders))
 
 
 def _observation(number: int) -> Observation:
@@ -82,34 +102,34 @@ def _observation(number: int) -> Observation:
     )  # fmt: skip
 
 
-def measure(
-    sites: int, batch: int, seconds: float, pause: float = 0.0, during: Callable[[PostgresServer], None] | None = None
-) -> dict[str, object]:
+def measure(sites: int, rate: float, seconds: float, during: Callable[[PostgresServer], None] | None = None) -> dict[str, object]:
     """Write events of all sites from `WRITERS` processes, and count what has arrived."""
     with running_server(DURABLE) as server, tempfile.TemporaryDirectory() as spools:
         database = server.database()
         open_journal(server.address(database)).dispose()
-        done: multiprocessing.Queue[int] = multiprocessing.Queue()
+        done: multiprocessing.Queue[Written] = multiprocessing.Queue()
         shares = [range(first, sites, WRITERS) for first in range(WRITERS)]
-        arguments = [(server.address(database), share, batch, seconds, pause, spools, done) for share in shares]
+        arguments = [(server.address(database), share, rate / WRITERS, seconds, spools, done) for share in shares]
         writers = [multiprocessing.Process(target=write, args=each) for each in arguments]
-        began, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         for writer in writers:
             writer.start()
         if during is not None:
             during(server)
-        sent = sum(done.get() for _ in writers)
+        written = [done.get() for _ in writers]
         for writer in writers:
             writer.join()
-        took = time.monotonic() - began
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         ((arrived, different, size),) = server.execute(
             "SELECT count(*), count(DISTINCT (site, rule)), pg_database_size(current_database()) FROM decisions", database
         )
+        ((transactions,),) = server.execute("SELECT sum(batch) FROM writers", database)
+    sent, took = sum(each.sent for each in written), max(each.seconds for each in written)
     client = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     return {
-        "sites": sites, "batch": batch, "seconds": round(took, 1), "sent": sent, "per_second": round(sent / took),
-        "lost": sent - different, "twice": arrived - different, "bytes_per_event": round(size / max(arrived, 1)),
+        "sites": sites, "seconds": round(took, 1), "sent": sent, "per_second": round(sent / took),
+        "events_per_transaction": round(sent / int(transactions)), "lost": sent - different, "twice": arrived - different,
+        "dropped": sum(each.dropped for each in written), "bytes_per_event": round(size / max(arrived, 1)),
         "client_cpu_us_per_event": round(client / max(sent, 1) * 1e6), "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
 
@@ -124,42 +144,58 @@ def kill_for(seconds: float) -> Callable[[PostgresServer], None]:
     return kill
 
 
+def follow(address: StoreAddress, sites: range, ready: Synchronized[int], over: Event, read_at: multiprocessing.Queue[float]) -> None:
+    """Wait for changes of the sites as their nodes do, and say when each has read the organisation's policy."""
+    with closing(open_journal(address)) as store, contextlib.ExitStack() as stack:
+        poller, following = select.poll(), {}
+        for number in sites:
+            own = replace(store, site=f"site-{number}")
+            changes = own.dialect.changes(own.site)
+            assert isinstance(changes, ChangeListener)
+            stack.enter_context(closing(changes)).wait(0)
+            poller.register(changes.fileno(), select.POLLIN)
+            following[changes.fileno()] = own, changes
+            with ready.get_lock():
+                ready.value += 1
+        look_at = {place: time.monotonic() + random.uniform(0, LOOK_S) for place in following}
+        while following and not over.is_set():
+            told = {place for place, _ in poller.poll(20)}
+            for place in told | {place for place, at in look_at.items() if at < time.monotonic()}:
+                own, changes = following[place]
+                look_at[place] = time.monotonic() + LOOK_S
+                if changes.wait(0) and "organisation" in OrganisationStore(own).levels():
+                    read_at.put(time.monotonic())
+                    poller.unregister(place)
+                    del following[place], look_at[place]
+
+
 def policy(sites: int) -> dict[str, object]:
     """Publish a version while all sites wait for changes. Returns the seconds until sites have read it."""
     with running_server(DURABLE) as server:
         database = server.database()
         with closing(open_journal(server.address(database))) as store:
-            organisation, reading = OrganisationStore(store), threading.Semaphore(2)
-            read_at: list[float] = []
-            ready, over = threading.Barrier(sites + 1), threading.Event()
-
-            def follow(site: int) -> None:
-                own = replace(store, site=f"site-{site}")
-                changes = own.dialect.changes(own.site)
-                assert changes is not None
-                with closing(changes):
-                    changes.wait(0)
-                    ready.wait()
-                    while not over.is_set():
-                        if changes.wait(1.5):
-                            with reading:  # as many connections as are kept open
-                                is_read = "organisation" in OrganisationStore(own).levels()
-                            if is_read:
-                                read_at.append(time.monotonic())
-                                return
-
-            threads = [threading.Thread(target=follow, args=(site,)) for site in range(sites)]
-            for thread in threads:
-                thread.start()
-            ready.wait()
+            ready, over = multiprocessing.Value("i", 0), multiprocessing.Event()
+            read_at: multiprocessing.Queue[float] = multiprocessing.Queue()
+            shares = [range(first, sites, FOLLOWERS) for first in range(FOLLOWERS)]
+            arguments = [(server.address(database), share, ready, over, read_at) for share in shares]
+            followers = [multiprocessing.Process(target=follow, args=each) for each in arguments]
+            for follower in followers:
+                follower.start()
+            while ready.value < sites:
+                time.sleep(0.1)
             time.sleep(5)
             text = "profiles:\n  child-8-12: {block: [+roblox]}\n"
             began = time.monotonic()
-            organisation.publish(ORGANISATION, PolicyVersion(0, time.time(), "bench", "", "bench", 0, {MAIN_FILE: text}))
-            for thread in threads:
-                thread.join(120)
+            version = PolicyVersion(0, time.time(), "bench", "", "bench", 0, {MAIN_FILE: text})
+            OrganisationStore(store).publish(ORGANISATION, version)
+            found: list[float] = []
+            with contextlib.suppress(queue.Empty):
+                while len(found) < sites:
+                    found.append(read_at.get(timeout=60) - began)
             over.set()
-    found = sorted(at - began for at in read_at)
+            for follower in followers:
+                follower.join()
+    found.sort()
     return {
         "sites": sites, "reached": len(found), "median": round(found[len(found) // 2], 2), "p99": round(found[int(len(found) * 0.99)], 2),
         "last": round(found[-1], 2), "load": round(os.getloadavg()[0], 1),
@@ -170,17 +206,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("events", "killed", "policy"))
     parser.add_argument("--sites", type=int, default=1000)
-    parser.add_argument("--batch", type=int, nargs="+", default=[10, 100, 1000])
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--away", type=float, default=60)
     given = parser.parse_args()
     print(f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     if given.what == "policy":
-        print(json.dumps(policy(given.sites)), flush=True)
-    for batch in given.batch if given.what != "policy" else ():
-        is_killed = given.what == "killed"
-        during, pause = (kill_for(given.away), 0.02) if is_killed else (None, 0.0)
-        print(json.dumps(measure(given.sites, batch, given.seconds + given.away * is_killed, pause, during)), flush=True)
+        found = policy(given.sites)
+    elif given.what == "events":
+        found = measure(given.sites, given.rate or 20_000, given.seconds or 300)
+    else:
+        found = measure(given.sites, given.rate or 2000, (given.seconds or 60) + given.away, kill_for(given.away))
+    print(json.dumps({"what": given.what, **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions, newest_of_levels
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import policy_versions, site_groups, site_status
 from hedgerow.policies.model import Policy
@@ -116,10 +116,9 @@ class OrganisationStore:
 
     def levels(self) -> Mapping[str, PolicyVersion]:
         """Return the versions that are to be in force above this site, by level."""
-        group = self._store.scalar(select(site_groups.c.group_name).where(self._store.own(site_groups)))
-        names = {"organisation": ORGANISATION} | ({"group": ORGANISATION + group} if group else {})
-        newest = {level: self.of_level(name).newest(self._store.site) for level, name in names.items()}
-        return {level: version for level, version in newest.items() if version is not None}
+        group = select(ORGANISATION + site_groups.c.group_name).where(self._store.own(site_groups)).scalar_subquery()
+        newest = newest_of_levels(self._store, ORGANISATION, group)
+        return {"organisation" if name == ORGANISATION else "group": version for name, version in newest.items()}
 
     def publish(self, level: str, version: PolicyVersion) -> int:
         """Put a version in force, whose `id` is ignored. Returns its id.

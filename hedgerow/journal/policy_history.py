@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
@@ -146,8 +146,7 @@ class PolicyVersions:
         """Return the version that is to be in force, at one site of those below this level or at all; None if there is none."""
         if site is None:
             return next(iter(self.latest(1)), None)
-        is_meant = _V.sites.is_(None) | _V.sites.contains(f'"{site}"', autoescape=True)
-        rows = self._store.rows(self._store.select(policy_versions).where(is_meant).order_by(_V.id.desc()).limit(1))
+        rows = self._store.rows(self._store.select(policy_versions).where(_is_meant_for(site)).order_by(_V.id.desc()).limit(1))
         return _policy_version(rows[0]) if rows else None
 
     def version(self, number: int) -> PolicyVersion:
@@ -166,5 +165,19 @@ class PolicyVersions:
         return select(_V.id).where(self._store.own(policy_versions)).order_by(_V.id.desc())
 
 
+def newest_of_levels(store: Store, *levels: str | ColumnElement[str]) -> dict[str, PolicyVersion]:
+    """Return the versions of some levels that are to be in force at the store's site, by the names under which they are kept.
+
+    One query, since all sites ask at the same moment.
+    """
+    ids = select(func.max(_V.id)).where(_V.site.in_(levels), _is_meant_for(store.site)).group_by(_V.site)
+    return {row.site: _policy_version(row) for row in store.rows(select(policy_versions).where(_V.id.in_(ids)))}
+
+
+def _is_meant_for(site: str) -> ColumnElement[bool]:
+    return _V.sites.is_(None) | _V.sites.contains(f'"{site}"', autoescape=True)
+
+
 def _policy_version(row: Row[Any]) -> PolicyVersion:
-    return PolicyVersion(**{**row._mapping, "files": json.loads(row.files), "sites": tuple(json.loads(row.sites or "[]"))})
+    values = {name: value for name, value in row._mapping.items() if name != "site"}
+    return PolicyVersion(**{**values, "files": json.loads(row.files), "sites": tuple(json.loads(row.sites or "[]"))})

@@ -33,6 +33,10 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+_SERVER_TIMEOUTS = (
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000"
+)
+"""The same for the server. By its own defaults, the transaction of a node that vanished keeps its locks for two hours."""
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
 _PASSING_CLASSES = ("08", "25", "28", "40", "42", "53", "55", "57", "58", "XX")
 """Classes of errors (SQLSTATE) that may pass: connection, read-only, sign-in, deadlock, rights, full disk, lock, shutdown, system."""
@@ -62,7 +66,9 @@ class Connector:
             parameters = connection_parameters(self._address)
         except (OSError, psycopg.ProgrammingError) as error:
             raise psycopg.OperationalError(str(error)) from error
-        connection = psycopg.connect("", prepare_threshold=None, **parameters)
+        connection = psycopg.connect("", prepare_threshold=None, autocommit=True, **parameters)
+        connection.execute(_SERVER_TIMEOUTS)
+        connection.autocommit = False
         connection.adapters.register_dumper(str, _TextDumper)
         return connection
 

@@ -243,18 +243,12 @@ class Recorder:
         except DatabaseError as error:
             cause = " ".join(cause_of(error).split())
             if self._store.dialect.may_pass(error):
-                self.problem = self._waiting(cause)
+                self.problem = _waiting(self._spool, cause)
                 return None
             self.dropped += len(batch.observations)
             self.problem = f"the store refused {batch.size} events: {cause}"
             log.error("%s", self.problem)
             return 0
-
-    def _waiting(self, cause: str = "") -> str:
-        """Say where events wait for the store, which can't be written because of `cause`."""
-        if self._spool is not None and self._spool.problem:
-            return f"neither the store nor the disk can be written: {self._spool.problem}"
-        return f"the store can't be written, so events wait on the disk ({len(self._spool or ())} files): {cause}"
 
     def _put_aside(self, spool: Spool, batch: Batch | None = None) -> None:
         """Put a batch, or else what is buffered, into the spool."""
@@ -264,7 +258,7 @@ class Recorder:
         spool.put(batch)
         self.dropped += spool.dropped - before
         if spool.problem:
-            self.problem = self._waiting()
+            self.problem = _waiting(spool)
 
     @contextlib.contextmanager
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:
@@ -298,24 +292,9 @@ class Recorder:
         """Flush as `flush_regularly` does and prune every hour, in a thread, until cancelled."""
         pruning = asyncio.create_task(_prune_hourly(self))
         try:
-            await self.flush_regularly(interval)
+            await flush_regularly(self, interval)
         finally:
             pruning.cancel()
-
-    async def flush_regularly(self, interval: float) -> None:
-        """Flush every `interval` seconds, and less often while the store is slow, in a thread, until cancelled; then flush once more."""
-        rest = interval
-        try:
-            while True:
-                for _ in range(_LOOKS):
-                    await asyncio.sleep(rest / _LOOKS)
-                    if len(self._buffer) >= _MANY:
-                        break
-                began = time.monotonic()
-                await asyncio.to_thread(self.flush)
-                rest = min(max(interval, _REST * (time.monotonic() - began)), _MAX_INTERVAL_S)
-        finally:
-            self.flush()
 
     def _make_room(self, batch: Batch) -> int:
         """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space. Returns their number.
@@ -356,6 +335,29 @@ class Recorder:
         except DatabaseError:
             self._buffer.put_back(replace(batch, observations=[], seen=[], protected=[]))
             return 0
+
+
+async def flush_regularly(recorder: Recorder, interval: float) -> None:
+    """Flush every `interval` seconds, and less often while the store is slow, in a thread, until cancelled; then flush once more."""
+    rest = interval
+    try:
+        while True:
+            for _ in range(_LOOKS):
+                await asyncio.sleep(rest / _LOOKS)
+                if len(recorder._buffer) >= _MANY:
+                    break
+            began = time.monotonic()
+            await asyncio.to_thread(recorder.flush)
+            rest = min(max(interval, _REST * (time.monotonic() - began)), _MAX_INTERVAL_S)
+    finally:
+        recorder.flush()
+
+
+def _waiting(spool: Spool | None, cause: str = "") -> str:
+    """Say where events wait for the store, which can't be written because of `cause`."""
+    if spool is not None and spool.problem:
+        return f"neither the store nor the disk can be written: {spool.problem}"
+    return f"the store can't be written, so events wait on the disk ({len(spool or ())} files): {cause}"
 
 
 async def _prune_hourly(recorder: Recorder) -> None:

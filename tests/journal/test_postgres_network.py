@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +18,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from postgres_server import PostgresServer, running_server
+from lab.spaces import connect, spaces
+from postgres_server import PostgresServer, binaries, running_server
+from small_internet.running import wait_until
 
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.batch import Batch
@@ -117,3 +122,48 @@ def test_everything_works_through_a_pooler(pooled: StoreAddress) -> None:
         mia = DataSubject("mia", frozenset({"tablet"}))
         assert len([row for row in personal.rows(mia) if row["kept"] == "decisions"]) == 1000
         assert personal.erase(mia, NOW, frozenset()).rows["decisions"] == 1000
+
+
+_VANISHING = """
+import sys, time
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.store import StoreAddress
+from hedgerow.journal.tables import pauses
+store = open_journal(StoreAddress(sys.argv[1]))
+with store.begin() as connection:
+    connection.execute(store.insert(pauses).values(id="p", actor="ana", note="", starts=0))
+    print("ready", flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.root
+def test_a_node_that_vanishes_in_a_transaction_keeps_no_locks(tmp_path: Path) -> None:
+    programs = binaries()
+    if programs is None or shutil.which("nft", path="/usr/sbin") is None:
+        pytest.skip("needs PostgreSQL and nft")
+    folder = Path(tempfile.mkdtemp(prefix="hedgerow-pg-"))
+    with spaces("db", "node") as (there, node):
+        connect(there, "eth0", node, "eth0")
+        there.ip("address", "add", "192.168.51.1/24", "dev", "eth0")
+        node.ip("address", "add", "192.168.51.2/24", "dev", "eth0")
+        server = PostgresServer(folder, programs, {"listen_addresses": "*"}, space=there.name)
+        try:
+            server.create()
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all hedgerow 192.168.51.0/24 trust\n")
+            server.start()
+            server.execute("CREATE ROLE hedgerow LOGIN")
+            url = f"postgresql://hedgerow@192.168.51.1:{server.port}/{server.database()}?sslmode=disable"
+            vanishing = node.start(sys.executable, "-P", "-c", _VANISHING, url)
+            assert vanishing.stdout
+            assert vanishing.stdout.readline() == "ready\n"
+            sessions = "SELECT 1 FROM pg_stat_activity WHERE usename = 'hedgerow'"
+            assert server.execute(sessions)
+            drop = "type filter hook {} priority 0; drop;"
+            cut = f"table inet cut {{\nchain in {{ {drop.format('input')} }}\nchain out {{ {drop.format('output')} }}\n}}\n"
+            assert node.run("nft", "-f", "-", text=cut).returncode == 0
+            wait_until(lambda: not server.execute(sessions), 60, "its session ends")
+        finally:
+            server.stop(signal.SIGINT)
+            shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from fastapi import Form, Path, Query, Request
@@ -20,7 +21,7 @@ from hedgerow.policies.text.yaml_tree import MAX_BYTES
 type FormText = Annotated[str, Form(max_length=600)]
 type VersionId = Annotated[int, Path(ge=1, le=2**62)]
 
-_SHOWN_VERSIONS = 10
+_SHOWN_VERSIONS, _SHOWN_MACHINES = 10, 100
 # The sentences that machines report, those of `deferred_app.readiness_problems` among them.
 PROBLEMS = (
     message("some workers are not running"),
@@ -35,13 +36,18 @@ class OrganisationPages(PageGroup):
     """`/organisation` and its forms. A role of one site sees that site only."""
 
     @get("/organisation", READ)
-    async def organisation(self, request: Request) -> Response:
+    async def organisation(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
+        """Show the machines, those that need attention first. `q` is a part of a site's, group's or machine's name."""
         nodes, versions = await run_in_threadpool(self._read)
-        now = self._context.clock()
-        ordered = sorted(nodes, key=lambda each: (not _is_troubled(each, now), each.site, each.node))
-        troubled = sum(_is_troubled(each, now) for each in nodes)
+        now, wanted = self._context.clock(), q.strip().lower()
+        found = [each for each in nodes if wanted in f"{each.site}\n{each.group}\n{each.node}".lower()]
+        found.sort(key=lambda each: (not _is_troubled(each, now), each.site, each.node))
+        pages = max(1, math.ceil(len(found) / _SHOWN_MACHINES))
+        number = min(max(1, page), pages)
         return self._page(
-            request, "organisation.html", nodes=ordered, troubled=troubled, versions=versions, up_since=now - UP_S,
+            request, "organisation.html", nodes=found[(number - 1) * _SHOWN_MACHINES : number * _SHOWN_MACHINES], total=len(nodes),
+            troubled=sum(_is_troubled(each, now) for each in nodes), query=q.strip(), number_of_page=number, pages=pages,
+            sites=sorted({each.site for each in nodes}), versions=versions, up_since=now - UP_S,
             blocked=blocked_by_category(nodes), is_office=self._context.publishing.is_office,
         )  # fmt: skip
 

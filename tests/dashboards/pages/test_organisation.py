@@ -45,6 +45,21 @@ def test_sites_in_need_of_attention_come_first(web: Web) -> None:
     assert (refused.status_code, "this machine keeps its own" in refused.json()["detail"]) == (422, True)
 
 
+def test_many_machines_are_searched_and_turned_over(web: Web) -> None:
+    organisation = OrganisationStore(web.engine)
+    for number in range(103):
+        organisation.report(f"node-{number}", NOW, STATE)
+    with caller(web.url) as person:
+
+        def shown(**query: str | int) -> list[str]:
+            return re.findall(r"<bdi>(node-\d+)</bdi>", person.get("/organisation", params=query).text)
+
+        names = sorted(f"node-{number}" for number in range(103))
+        assert (shown(), shown(page=2), shown(page=99)) == (names[:100], names[100:], names[100:])
+        assert shown(q=" NODE-77 ") == ["node-77"]
+        assert "No machine matches." in person.get("/organisation", params={"q": "atlantis"}).text
+
+
 def caller(url: str, token: str = TOKEN) -> httpx.Client:
     headers = {"Authorization": f"Bearer {token}", "origin": url}
     return httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30)
