@@ -17,6 +17,8 @@ from pathlib import Path
 
 from dnslib import QTYPE, DNSError, DNSLabel, DNSRecord
 
+from hedgerow.policies.text.addresses import parse_mac
+
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _ISC_BLOCK = re.compile(r"^lease\s+(\S+)\s*\{(.*\n(?:(?!lease\s|\}).*\n)*)\}", re.MULTILINE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -189,8 +191,8 @@ class VendorLookup:
         self._divided: frozenset[str] | None = None
 
     def vendor(self, mac: str) -> str:
-        """Return the vendor's name; an empty string for a random address, or if no installed register has it."""
-        if is_randomised_mac(mac):
+        """Return the vendor's name; an empty string for a random address and for no address, or if no installed register has it."""
+        if parse_mac(mac) is None or is_randomised_mac(mac):
             return ""
         digits = mac.replace(":", "").upper()
         if self._divided is None:
