@@ -57,7 +57,7 @@ class PendingSignIn:
 
 @dataclass(frozen=True, slots=True)
 class _Metadata:
-    """The provider's endpoints and keys, as they were at `read_at`."""
+    """The provider's endpoints and keys, as they were at `read_at`, and the authorities that its certificate may be of."""
 
     provider: OpenIdProvider
     authorization: str
@@ -65,6 +65,7 @@ class _Metadata:
     userinfo: str
     keys: KeySet
     sends_issuer: bool
+    trust: ssl.SSLContext
     read_at: float
 
 
@@ -93,7 +94,7 @@ class OpenIdSignIn:
         async with self._asking() as provider:
             metadata = await self._current(provider)
             state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-            async with self._client(provider, origin) as client:
+            async with self._client(provider, metadata.trust, origin) as client:
                 url, _ = client.create_authorization_url(metadata.authorization, state=state, nonce=nonce, code_verifier=verifier)
         return PendingSignIn(url, f"{state}.{nonce}.{verifier}")
 
@@ -110,7 +111,7 @@ class OpenIdSignIn:
             metadata = await self._current(provider)
             if answer.get("iss", "" if metadata.sends_issuer else provider.issuer) != provider.issuer:
                 raise _ProviderError("the answer is another provider's")
-            async with self._client(provider, origin) as client:
+            async with self._client(provider, metadata.trust, origin) as client:
                 token = await client.fetch_token(metadata.token, code=answer["code"], code_verifier=verifier)
                 claims = await self._claims(provider, token, nonce)
                 if provider.groups not in claims and metadata.userinfo:
@@ -167,7 +168,8 @@ class OpenIdSignIn:
         return self._metadata
 
     async def _read_metadata(self, provider: OpenIdProvider) -> _Metadata:
-        async with self._client(provider, "") as client:
+        trust = await asyncio.to_thread(ssl.create_default_context, cafile=provider.ca or None)
+        async with self._client(provider, trust) as client:
             url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
             found = (await client.request("GET", url, withhold_token=True)).raise_for_status().json()
             if found["issuer"] != provider.issuer:
@@ -177,15 +179,14 @@ class OpenIdSignIn:
                 raise _ProviderError("one of its addresses does not begin with https://")
             keys = KeySet.import_key_set((await client.request("GET", places[2], withhold_token=True)).raise_for_status().json())
         sends_issuer = found.get("authorization_response_iss_parameter_supported") is True
-        return _Metadata(provider, places[0], places[1], places[3], keys, sends_issuer, self.clock())
+        return _Metadata(provider, places[0], places[1], places[3], keys, sends_issuer, trust, self.clock())
 
-    def _client(self, provider: OpenIdProvider, origin: str) -> AsyncOAuth2Client:
-        context = ssl.create_default_context(cafile=provider.ca or None)
+    def _client(self, provider: OpenIdProvider, trust: ssl.SSLContext, origin: str = "") -> AsyncOAuth2Client:
         secret = self.secret()
         return AsyncOAuth2Client(
             provider.client, secret or None, token_endpoint_auth_method=None if secret else "none", scope="openid profile email groups",
             redirect_uri=self.redirect_uri(origin), code_challenge_method="S256", timeout=_TIMEOUT_S, trust_env=False,
-            transport=_BoundedTransport(verify=context), headers={"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"},
+            transport=_BoundedTransport(verify=trust), headers={"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"},
         )  # fmt: skip
 
 
