@@ -160,7 +160,8 @@ class GivenGrant(Grant):
 
 async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:
     if target.person is not None:
-        closed = control.person_times([target.person])[target.person].closed
+        times = control.person_times([target.person]).get(target.person)  # None for somebody who was removed a moment ago
+        closed = times.closed if times is not None else None
         return {} if closed is None else {"closed": closed.reason, "closed_until": closed.until}
     decision = (await control.explain(target.device, "example.com"))[0].decision if target.device is not None else None
     return {"closed": decision.reason, "closed_until": decision.until} if decision is not None and decision.reason in _CLOSED else {}

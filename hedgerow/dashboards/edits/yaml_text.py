@@ -73,11 +73,13 @@ def _find_entry(text: str, edits: Sequence[Edit]) -> _Entry | None:
     start, end = at[0] - 1, min(after, default=len(lines) + 1) - 1
     while end > start + 1 and _indent(lines[end - 1]) < at[1]:
         end -= 1  # empty lines, and comments about what follows
-    is_block = section[0] < at[0] and not lines[start][: at[1] - 1].strip() and lines[section[0] - 1].endswith("\n")
+    is_block = section[0] < at[0] and not lines[start][: at[1] - 1].strip() and _SECTION.match(lines[section[0] - 1])
     is_whole = is_block and all(_indent(line) >= at[1] for line in lines[start + 1 : end] if line.strip())
     return _Entry(section[0] - 1, start, end) if is_whole and not _REFERENCE.search("".join(lines[start:end])) else None
 
 
+_SECTION = re.compile(r"[\w-]+:[ \t]*(?:#[^\n]*)?\n")
+"""The line of a section that begins a block; in braces, as in JSON, an entry can't be read alone."""
 _REFERENCE = re.compile(r"(?:^|[\s\[{,])[&*]\w", re.MULTILINE)
 """An anchor or an alias."""
 

@@ -1,8 +1,10 @@
 """Edits preserve comments, order, quotes, and the spaces of unchanged lines."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -225,3 +227,9 @@ def test_an_entry_is_changed_as_if_the_whole_file_had_been_read(name):
 def test_the_neighbours_of_an_entry_stay(before, expected):
     head = "network: {country: PT}\npeople:  # all of them\n"
     assert apply_edits(head + before, [include(("people", "mia", "block"), "tiktok")]) == head + expected
+
+
+def test_an_entry_in_braces_is_changed():
+    before = {"people": {"mia": {"age": 9}, "ben": {"age": 5}}}
+    after = apply_edits(json.dumps(before, indent=1), [include(("people", "mia", "block"), "tiktok")])
+    assert yaml.safe_load(after) == {"people": {"mia": {"age": 9, "block": ["tiktok"]}, "ben": {"age": 5}}}
