@@ -217,6 +217,8 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
 
 async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:
     keep_role_capabilities("control", settings.state)
+    # Threads render long pages and read policies. By default each of the loop's steps would wait 5 ms for the interpreter's lock.
+    sys.setswitchinterval(0.0005)
 
     from sqlalchemy.exc import DatabaseError
 
