@@ -106,9 +106,10 @@ def test_the_block_page_is_accessible(browser: Browser) -> None:
             answer = pages.blocked(decision, "games.example", "https://games.example/", 1.7e9, ResponseForm.PAGE, reader)
             page.set_content(answer.body.decode())
             page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-            for scheme, rules in SCHEMES.items():
+            schemes: list[Scheme] = list(SCHEMES) if reader == PageReader() else ["light"]  # words have no colours
+            for scheme in schemes:
                 page.emulate_media(color_scheme=scheme)
-                found = axe.Axe().run(page, options=rules)
+                found = axe.Axe().run(page, options=SCHEMES[scheme])
                 assert found.violations_count == 0, (decision.reason, reader, scheme, found.generate_report())
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
     finally:
