@@ -57,13 +57,14 @@ class PendingSignIn:
 
 @dataclass(frozen=True, slots=True)
 class _Metadata:
-    """The provider's endpoints and keys, as they were at `read_at`, and the authorities that its certificate may be of."""
+    """The provider's endpoints, keys and scopes, as they were at `read_at`, and the authorities that its certificate may be of."""
 
     provider: OpenIdProvider
     authorization: str
     token: str
     userinfo: str
     keys: KeySet
+    scope: str
     sends_issuer: bool
     trust: ssl.SSLContext
     read_at: float
@@ -95,7 +96,9 @@ class OpenIdSignIn:
             metadata = await self._current(provider)
             state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
             async with self._client(provider, metadata.trust, origin) as client:
-                url, _ = client.create_authorization_url(metadata.authorization, state=state, nonce=nonce, code_verifier=verifier)
+                url, _ = client.create_authorization_url(
+                    metadata.authorization, scope=metadata.scope, state=state, nonce=nonce, code_verifier=verifier
+                )
         return PendingSignIn(url, f"{state}.{nonce}.{verifier}")
 
     async def finish(self, cookie: str, answer: Mapping[str, str], origin: str) -> OpenIdIdentity:
@@ -178,13 +181,15 @@ class OpenIdSignIn:
             if any(place and urlsplit(place).scheme != "https" for place in places):
                 raise _ProviderError("one of its addresses does not begin with https://")
             keys = KeySet.import_key_set((await client.request("GET", places[2], withhold_token=True)).raise_for_status().json())
+        # Some refuse a scope that they do not know, and others send the groups without one.
+        scope = "openid profile email groups" if "groups" in (found.get("scopes_supported") or ()) else "openid profile email"
         sends_issuer = found.get("authorization_response_iss_parameter_supported") is True
-        return _Metadata(provider, places[0], places[1], places[3], keys, sends_issuer, trust, self.clock())
+        return _Metadata(provider, places[0], places[1], places[3], keys, scope, sends_issuer, trust, self.clock())
 
     def _client(self, provider: OpenIdProvider, trust: ssl.SSLContext, origin: str = "") -> AsyncOAuth2Client:
         secret = self.secret()
         return AsyncOAuth2Client(
-            provider.client, secret or None, token_endpoint_auth_method=None if secret else "none", scope="openid profile email groups",
+            provider.client, secret or None, token_endpoint_auth_method=None if secret else "none",
             redirect_uri=self.redirect_uri(origin), code_challenge_method="S256", timeout=_TIMEOUT_S, trust_env=False,
             transport=_BoundedTransport(verify=trust), headers={"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"},
         )  # fmt: skip

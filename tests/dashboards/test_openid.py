@@ -45,6 +45,7 @@ def server(tmp_path_factory):
 def provider(server):
     yield server
     server.person, server.flaw, server.algorithm, server.groups_in_token, server.long_answer = "ana", {}, "RS256", True, False
+    server.scopes = None
     server.groups = {"ana": ["it-staff"], "tom": ["teachers", "all"], "eve": ["pupils"]}
 
 
@@ -131,6 +132,13 @@ def test_a_token_with_the_public_key_as_its_password_opens_nothing(provider, sig
     forged = b".".join((head, body, base64.urlsafe_b64encode(seal).rstrip(b"="))).decode()
     with pytest.raises(JoseError):
         asyncio.run(sign_in._claims(sign_in.provider(), {"id_token": forged}, "n"))
+
+
+@pytest.mark.parametrize(("known", "asks"), [(None, False), (["openid", "email"], False), (["openid", "groups"], True)])
+def test_the_scope_of_groups_is_asked_for_where_the_provider_knows_it(provider, sign_in, known, asks):
+    provider.scopes = known
+    url = asyncio.run(sign_in.begin("http://127.0.0.1")).url
+    assert ("groups" in parse_qs(urlsplit(url).query)["scope"][0].split()) is asks
 
 
 def test_another_browsers_answer_is_refused(provider, sign_in):

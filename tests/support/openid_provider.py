@@ -42,6 +42,7 @@ class Provider:
     algorithm: str = "RS256"
     groups_in_token: bool = True
     long_answer: bool = False
+    scopes: list[str] | None = None
     requests: list[str] = field(default_factory=list)
 
     def change_key(self) -> None:
@@ -183,7 +184,8 @@ def _app(provider: Provider) -> flask.Flask:
     @app.get("/.well-known/openid-configuration")
     def configuration() -> dict[str, Any]:
         places = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys", "userinfo_endpoint": "userinfo"}
-        more = {"x": "y" * 300_000} if provider.long_answer else {}
+        more: dict[str, Any] = {"x": "y" * 300_000} if provider.long_answer else {}
+        more |= {"scopes_supported": provider.scopes} if provider.scopes is not None else {}
         return {"issuer": provider.issuer} | {key: f"{provider.issuer}/{path}" for key, path in places.items()} | more
 
     @app.get("/keys")
