@@ -209,7 +209,7 @@ def dashboard(name: str) -> dict[str, Any]:
         "time": {"from": "now-6h", "to": "now"},
         "templating": {
             "list": [
-                {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}, "hide": 0},
+                {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "hide": 0},
                 _variable("site", "Site", ""),
                 _variable("instance", "Instance", '{site=~"$site"}'),
             ]
@@ -222,7 +222,7 @@ def _variable(label: str, title: str, where: str) -> dict[str, Any]:
     """Return a variable with the values of a label, of which several can be chosen. "All" also means targets without the label."""
     query = f"label_values(hedgerow_build_info{where}, {label})"
     return {
-        "name": label, "label": title, "type": "query", "datasource": _SOURCE, "definition": query,
+        "name": label, "label": title, "type": "query", "datasource": _SOURCE,
         "query": {"query": query, "refId": f"variable-{label}"}, "refresh": 2, "sort": 1, "hide": 0,
         "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]},
     }  # fmt: skip
