@@ -93,11 +93,14 @@ class SnapshotCodec:
         self._policy: Policy | None = None
         self._text = b""
 
+    def encode_policy(self, policy: Policy) -> bytes:
+        if self._policy is not policy:
+            self._policy, self._text = policy, encode(policy)
+        return self._text
+
     def encode(self, snapshot: Snapshot) -> bytes:
-        if self._policy is not snapshot.policy:
-            self._policy, self._text = snapshot.policy, encode(snapshot.policy)
         values = {each.name: getattr(snapshot, each.name) for each in fields(Snapshot)}
-        return encode(_Parts(**values | {"policy": msgspec.Raw(self._text)}))
+        return encode(_Parts(**values | {"policy": msgspec.Raw(self.encode_policy(snapshot.policy))}))
 
     def decode(self, data: bytes) -> Snapshot:
         """Return the snapshot; a policy that is the same as in the last one is the same object. Raises ValueError.
@@ -210,10 +213,10 @@ class SnapshotWatch:
         return view
 
 
-def identity_of(file: Path) -> tuple[int, int, int] | None:
+def identity_of(file: Path | str) -> tuple[int, int, int] | None:
     """Return the identity of a file, which differs from that of any file that takes its place; None without a file."""
     try:
-        status = file.stat()
+        status = os.stat(file)  # noqa: PTH116 (many times per second)
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -24,7 +24,7 @@ from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_priv
 from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accepted, fetch_store_certificate
 from hedgerow.app.settings import STORE_AUTHORITY, STORE_PASSWORD, STORE_URL, Settings
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
 from hedgerow.journal.postgresql_rights import grant_site, make_role, may_make_roles, revoke_site, role_for
@@ -173,7 +173,7 @@ def _first_version(store: Store, policy: Path, state: Path) -> PolicyVersion:
     return newest
 
 
-async def _nothing(_path: Path) -> None:
+async def _nothing(_path: Path, _checked: CheckedPolicy) -> None:
     """Put nothing in force: nothing is changed."""
 
 

@@ -51,7 +51,7 @@ from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.deferred_app import DeferredApp
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.server import listen_locally, web_server
@@ -212,14 +212,14 @@ class ControlProcess:
     def _want_reload(self) -> None:
         self._reload_wanted = True
 
-    async def _follow_policy(self) -> bool:
+    async def _follow_policy(self, checked: CheckedPolicy | None = None) -> bool:
         """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
         async with self._following:  # a change is read once, although the editor and the watch both notice it
             if self.editor.is_replacing or not (self._reload_wanted or self._publisher.policy_file.has_changed()):
                 return False
             self._reload_wanted = False
             before = self._publisher.policy
-            good = await self._publisher.policy_file.reload()
+            good = await self._publisher.policy_file.reload(checked)
             if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
                 is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
                 recorder = None if is_swapped and self.shared.is_taking_over else self.recorder
@@ -228,14 +228,14 @@ class ControlProcess:
             self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
             return good
 
-    async def _apply_policy(self, path: Path) -> None:
+    async def _apply_policy(self, path: Path, checked: CheckedPolicy) -> None:
         """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""
         if self.settings.policy is None:
             self.settings = replace(self.settings, policy=path)
             await asyncio.to_thread(self.settings.save)
             self._publisher.policy_file.path = path
         self._reload_wanted = True
-        await self._follow_policy()
+        await self._follow_policy(checked)
         if self.shared.is_taking_over:  # nobody waits for an answer here, and the next version may be there
             await self._publisher.publish_with_retry()
         else:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import hashlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -23,7 +22,7 @@ from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, identity_of
 from hedgerow.blocklists.rules import Problem
-from hedgerow.codec import encode
+from hedgerow.dashboards.edits.policy_editor import CheckedPolicy
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.remembered_sites import RememberedSiteStore
@@ -37,7 +36,6 @@ from hedgerow.policies.time_model import ActiveMinute, SpentBudget
 log = logging.getLogger("hedgerow.control")
 
 _RETRY_S = 2.0
-MANY_ENTRIES = 1000
 _FRESH_MARKS_S = 3 * 3600.0  # minutes that another node may have added since the last look
 
 
@@ -211,7 +209,7 @@ class SnapshotPublisher:
     def _record_version(self, policy: Policy, generation: Path, now: float) -> int:
         """Describe the rules and lists in the journal. Returns the id of the description, 0 if the journal cannot be written."""
         if policy is not self._hashed:
-            self._hashed, self.policy_hash = policy, hashlib.sha256(encode(policy)).hexdigest()[:16]
+            self._hashed, self.policy_hash = policy, hashlib.sha256(self._files.codec.encode_policy(policy)).hexdigest()[:16]
         texts = self.policy_file.texts if policy is self.policy_file.policy else {}
         try:
             version = self.versions.record(now, self.policy_hash, generation.name, texts, self.lists.versions)
@@ -268,17 +266,21 @@ class PolicyFile:
         self.more_problems: Callable[[], tuple[Problem, ...]] = tuple
         self.prepare: Callable[[Policy], object] = lambda _policy: None
         self._seen: tuple[object, ...] | None = None
+        self._others = _other_files(path, policy, ())
 
     def has_changed(self) -> bool:
         """Return True if the file has changed since the last `reload`. An editor may remove it for a moment, which does not count."""
         identity = self._identity()
         return identity is not None and identity != self._seen
 
-    async def reload(self) -> bool:
-        """Load the file, in a thread. Returns False if it has mistakes, which are logged and kept in `problems`."""
+    async def reload(self, checked: CheckedPolicy | None = None) -> bool:
+        """Load the file, in a thread. Returns False if it has mistakes, which are logged and kept in `problems`.
+
+        The policy that an editor has `checked` is taken instead, if the files are what it was parsed from.
+        """
         before = self._identity()
         try:
-            policy, texts = await asyncio.to_thread(self._read)
+            policy, texts = await asyncio.to_thread(self._read, checked)
         except PolicyError as error:
             self.problems = error.problems
             self._remember(before)
@@ -291,12 +293,15 @@ class PolicyFile:
         self.texts = texts if self._seen == self._identity() else {}
         return True
 
-    def _read(self) -> tuple[Policy, dict[str, str]]:
-        policy = load_policy(self.path, self._calendars)
+    def _read(self, checked: CheckedPolicy | None) -> tuple[Policy, dict[str, str]]:
+        texts = {} if checked is None else _read_texts(self.path, checked.policy)
+        if checked is not None and texts == checked.texts and len(texts) == 1 + len(checked.policy.files):
+            policy = checked.policy
+        else:
+            policy = load_policy(self.path, self._calendars)
+            texts = _read_texts(self.path, policy)
         self.prepare(policy)
-        if len(policy.devices) + len(policy.people) > MANY_ENTRIES:
-            gc.freeze()  # a look at each of its objects would hold up the event loop; it has no cycles
-        return policy, _read_texts(self.path, policy)
+        return policy, texts
 
     def current_problems(self) -> tuple[Problem, ...]:
         """Return the mistakes of the file as it is on the disk; a missing file is one."""
@@ -306,17 +311,21 @@ class PolicyFile:
 
     def _remember(self, before: tuple[object, ...] | None) -> None:
         """Remember the identity of all included files, known only after reading. If the file changed meanwhile, it is read again."""
+        self._others = _other_files(self.path, self.policy, self.problems)
         after = self._identity()
         self._seen = after if before is None or (after is not None and after[0] == before[0]) else before
 
     def _identity(self) -> tuple[object, ...] | None:
-        """The identities of the file, of the files that it includes, and of the directories in which more may appear."""
+        """The identities of the file and of the others, None without the file."""
         own = identity_of(self.path) if self.path is not None else None
-        if own is None:
-            return None
-        others = {Path(file) for file in self.policy.files} | {Path(problem.source) for problem in self.problems}
-        folders = {other.parent for other in others if other.is_absolute()} - {self.path.parent if self.path else Path()}
-        return (own, *((str(other), identity_of(other)) for other in sorted(others | folders)))
+        return None if own is None else (own, *((other, identity_of(other)) for other in self._others))
+
+
+def _other_files(path: Path | None, policy: Policy, problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Return the files that are read beside the policy file, and the directories in which more may appear."""
+    others = {Path(file) for file in policy.files} | {Path(problem.source) for problem in problems}
+    folders = {other.parent for other in others if other.is_absolute()} - {path.parent if path else Path()}
+    return tuple(sorted(map(str, others | folders)))
 
 
 def _read_texts(path: Path | None, policy: Policy) -> dict[str, str]:

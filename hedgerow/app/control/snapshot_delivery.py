@@ -24,7 +24,7 @@ class SnapshotFiles:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._written: tuple[int, int, int] | None = None
-        self._codec = SnapshotCodec()
+        self.codec = SnapshotCodec()
 
     @property
     def is_on_disk(self) -> bool:
@@ -34,7 +34,7 @@ class SnapshotFiles:
     def save(self, snapshot: Snapshot) -> str:
         """Write to memory and to the disk. Returns why the disk failed, empty if it did not. Raises OSError if both failed."""
         try:
-            _write(make_memory_folder(self._state), self._codec.encode(snapshot))
+            _write(make_memory_folder(self._state), self.codec.encode(snapshot))
             is_in_memory = True
         except OSError:
             is_in_memory = False
@@ -48,7 +48,7 @@ class SnapshotFiles:
     def save_on_disk(self, snapshot: Snapshot) -> str:
         """Write to the disk. Returns why that failed, empty if it did not."""
         try:
-            _write(self._state, self._codec.encode(snapshot))
+            _write(self._state, self.codec.encode(snapshot))
         except OSError as error:
             self._written = None
             return error_text(error)

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -25,7 +26,16 @@ from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
 
-type ApplyPolicy = Callable[[Path], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class CheckedPolicy:
+    """A policy that was parsed from `texts`, by the paths of its files. Files of other kinds and levels above are not among them."""
+
+    policy: Policy
+    texts: Mapping[str, str]
+
+
+type ApplyPolicy = Callable[[Path, CheckedPolicy], Awaitable[None]]
 """Put the policy into force, and return when every worker applies it."""
 
 type Texts = dict[str, str]
@@ -70,7 +80,7 @@ class PolicyEditor:
     async def preview(self, rewrite: Rewrite) -> tuple[Texts, Policy]:
         """Return the texts and the policy as `rewrite` would leave them, and change nothing. Raises `InvalidInput` and `PolicyError`."""
         after = await run_in_threadpool(_rewritten, rewrite, await self.texts())
-        return after, await run_in_threadpool(self._check, after)
+        return after, (await run_in_threadpool(self._check, after)).policy
 
     async def rewrite(self, actor: str, summary: str, rewrite: Rewrite) -> PolicyChange | None:
         """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing. Raises `InvalidInput`."""
@@ -81,7 +91,7 @@ class PolicyEditor:
             changed = [name for name in texts if after[name] != texts[name]]
             if not changed:
                 return None
-            return await self._write(actor, summary, {name: before[name] for name in changed}, {name: after[name] for name in changed})
+            return await self._write(actor, summary, before, {name: after[name] for name in changed})
 
     async def undo(self, change_id: int, actor: str, text: str = "Undone: %(summary)s") -> PolicyChange:
         """Restore the files as before a change, if they have not changed since. Raises `InvalidInput` and `NoSuchEntry`."""
@@ -92,7 +102,7 @@ class PolicyEditor:
             if change.before.keys() != change.after.keys() or any(now.get(name) != text for name, text in change.after.items()):
                 raise InvalidInput("The file was changed again after that. Undo the later changes first, the newest before the others.")
             summary = text % {"summary": change.summary}
-            return await self._write(actor, summary, dict(change.after), dict(change.before), undoes=change.id)
+            return await self._write(actor, summary, now, dict(change.before), undoes=change.id)
 
     async def adopt(self, files: Texts, suffix: str) -> None:
         """Replace all files by those of another node. What was here is kept beside each file under `suffix`, unless that is empty.
@@ -103,14 +113,14 @@ class PolicyEditor:
             before = await run_in_threadpool(self._read_all)
             self.is_replacing = True
             try:
-                await run_in_threadpool(self._adopt, before, files, suffix)
+                checked = await run_in_threadpool(self._adopt, before, files, suffix)
             except OSError as error:
                 raise _unwritable(error) from None
             finally:
                 self.is_replacing = False
-            await self._apply_policy(self.path)
+            await self._apply_policy(self.path, checked)
 
-    def _adopt(self, before: Texts, after: Texts, suffix: str) -> None:
+    def _adopt(self, before: Texts, after: Texts, suffix: str) -> CheckedPolicy:
         """Replace all files. Patterns of `include` look at the disk, so files come and go before the new policy is checked."""
         gone = [self._place(name) for name in before if name not in after and ".." not in Path(name).parts]
         hidden = [place.with_name(f".{place.name}.gone") for place in gone]
@@ -122,17 +132,20 @@ class PolicyEditor:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.touch(mode=0o600)
                 undoing.callback(_remove, place)
-            self._check(after)
+            checked = self._check(after)
             for name in (name for name in after if suffix and before.get(name) not in (None, "", after[name])):
                 shutil.copy2(self._place(name), self._place(f"{name}{suffix}"))
             self._replace({name: before.get(name, "") for name in after}, after)
             undoing.pop_all()
         for place, aside in zip(gone, hidden, strict=True):
             aside.replace(place.with_name(f"{place.name}{suffix}")) if suffix else _remove(aside)
+        return checked
 
-    async def _write(self, actor: str, summary: str, before: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
+    async def _write(self, actor: str, summary: str, now: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
+        """Replace the files of `after`. `now` has the texts of all files."""
+        before = {name: now[name] for name in after}
         try:
-            await run_in_threadpool(self._check, after)
+            checked = await run_in_threadpool(self._check, now | after)
         except PolicyError as error:
             raise InvalidPolicy(error.problems) from None
         # Recorded first: a change in the file without a record could not be undone.
@@ -148,12 +161,14 @@ class PolicyEditor:
             raise
         finally:
             self.is_replacing = False
-        await self._apply_policy(self.path)
+        await self._apply_policy(self.path, checked)
         return change
 
-    def _check(self, after: Mapping[str, str]) -> Policy:
-        main = after[self.path.name] if self.path.name in after else self._read(self.path.name)
-        return parse_policy(main.encode(), self.path, texts={str(self._place(name)): text.encode() for name, text in after.items()})
+    def _check(self, after: Texts) -> CheckedPolicy:
+        texts = {str(self._place(name)): text for name, text in after.items() if name != self.path.name}
+        main = after[self.path.name]
+        policy = parse_policy(main.encode(), self.path, texts={place: text.encode() for place, text in texts.items()})
+        return CheckedPolicy(policy, {str(self.path): main} | texts)
 
     def _place(self, name: str) -> Path:
         return (self.path.parent / name).absolute()

@@ -30,6 +30,7 @@ LISTS_SECTION = "lists"
 MAX_INCLUDED_FILES = 500
 _LONG_SECTIONS = ("people", "devices")
 ENTRIES_AT_A_TIME = 500
+MANY_ENTRIES = 1000
 
 
 def included_files(data: bytes, folder: Path) -> list[Path]:
@@ -164,9 +165,13 @@ def parse_policy(
     `texts` replace the content of included files, by absolute path.
     """
     was_enabled = gc.isenabled()
+    gc.collect(1)  # what is garbage now would stay after the freeze
     gc.disable()  # none of the objects of a policy is garbage yet: scanning them doubles the time
     try:
-        return _parse_policy(data, path, calendars, texts)
+        policy = _parse_policy(data, path, calendars, texts)
+        if len(policy.devices) + len(policy.people) > MANY_ENTRIES:
+            gc.freeze()  # a look at each of its objects would hold up all threads; it has no cycles
+        return policy
     finally:
         if was_enabled:
             gc.enable()

@@ -11,6 +11,7 @@ from hedgerow.app.control.health import SnapshotRepair
 from hedgerow.app.control.publisher import PolicyFile, SnapshotPublisher
 from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot
+from hedgerow.dashboards.edits.policy_editor import CheckedPolicy
 from hedgerow.journal.database import open_journal
 from hedgerow.policies.model import Grant
 from hedgerow.policies.reading.load import load_policy
@@ -40,6 +41,30 @@ def test_a_valid_edit_is_loaded_and_an_invalid_one_is_not(tmp_path: Path) -> Non
         assert await file.reload()
         assert list(file.policy.people) == ["tom"]
         assert file.problems == ()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("more", ["", "code_of_conduct: conduct.txt\n"])
+def test_what_an_editor_has_checked_is_not_read_again_unless_it_changed(tmp_path: Path, more: str) -> None:
+    (tmp_path / "conduct.txt").write_text("Be kind.")
+    (tmp_path / "people.yaml").write_text("people: {mia: {age: 9}}\n")
+    path = tmp_path / "hedgerow.yaml"
+    path.write_text(f"include: people.yaml\n{more}")
+    texts = {str(each): each.read_text() for each in (path, tmp_path / "people.yaml")}
+
+    async def main() -> None:
+        checked = CheckedPolicy(load_policy(path), texts)
+        file = PolicyFile(path, load_policy(path), 1.0)
+        assert await file.reload(checked)
+        assert (file.policy is checked.policy) is not bool(more)
+        assert not file.has_changed()
+        assert file.texts == texts
+
+        (tmp_path / "people.yaml").write_text("people: {tom: {age: 15}}\n")
+        assert file.has_changed()
+        assert await file.reload(checked)
+        assert list(file.policy.people) == ["tom"]
 
     asyncio.run(main())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.shared_policy import FILE_NAME, SharedPolicy, SharedVersion
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
 from hedgerow.journal.store import Rights, Store
@@ -35,7 +35,7 @@ class Node:
         if shares:
             SharedVersion(0, {}).save(folder)
 
-    async def _apply(self, path: Path) -> None:
+    async def _apply(self, path: Path, _checked: CheckedPolicy) -> None:
         assert not self.editor.is_replacing
         self.applied.append(await asyncio.to_thread(path.read_text))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import Policy, Privacy, SafeSearch, TargetKind
 from hedgerow.policies.network import LOCAL_NETWORKS, WEB_PORTS
-from hedgerow.policies.reading.load import PolicyError, load_policy, parse_policy
+from hedgerow.policies.reading.load import MANY_ENTRIES, PolicyError, load_policy, parse_policy
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
 from hedgerow.policies.time_model import Span
@@ -75,6 +76,17 @@ def test_rules_of_one_long_line_do_not_each_keep_the_line() -> None:
     rules = policy.people["mia"].rules.block
     assert [rule.name for rule in rules] == hosts
     assert all(rule.name in rule.origin.text and len(rule.origin.text) <= 1000 for rule in rules)
+
+
+def test_the_garbage_collector_never_looks_through_a_large_policy() -> None:
+    names = [f"p{number}" for number in range(MANY_ENTRIES + 1)]
+    try:
+        policy = parse_policy("".join(["people:\n", *(f"  {name}: {{age: 9}}\n" for name in names)]).encode(), None)
+        people = {id(person) for person in policy.people.values()}
+        assert len(people) == len(names)
+        assert not people & {id(each) for each in gc.get_objects()}  # which leaves out those that are exempt
+    finally:
+        gc.unfreeze()
 
 
 def test_yaml_1_1_words_are_text() -> None:

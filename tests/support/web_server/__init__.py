@@ -45,7 +45,7 @@ from hedgerow.dashboards.control import (
     WrongCode,
 )
 from hedgerow.dashboards.data_export import DataExport
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
@@ -499,5 +499,5 @@ def running_web(
             engine.dispose()
 
 
-async def _nothing_to_do(_path: Path) -> None:
+async def _nothing_to_do(_path: Path, _checked: CheckedPolicy) -> None:
     """Do nothing: this control reads the file at each call."""
