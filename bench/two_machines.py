@@ -376,6 +376,8 @@ def split(lab: Laboratory, given: argparse.Namespace) -> dict[str, object]:
     codes = [lab.one.facts("code", "mia", "--open", f"{name}.example")["digits"] for name in ("one", "two")]
     rules = f"table inet split {{ chain out {{ type filter hook output priority 0; ip daddr {{ {ONE}, {FIRST_DB}, {SECOND_DB} }} drop; }}\n"
     rules += f"chain in {{ type filter hook input priority 0; ip saddr {{ {ONE}, {FIRST_DB}, {SECOND_DB} }} drop; }}\n}}\n"
+    playing = f"while :; do for machine in {ONE} {OTHER}; do kdig +short +retry=0 @$machine www.roblox.com; done; sleep 10; done"
+    game = lab.tablet.start("sh", "-c", playing)  # at both machines, so that each minute counts once only if they agree
     with lab.asking(*lab.lease[::-1], report=report):  # the machine that is cut off is asked first
         time.sleep(5)
         assert lab.other.space.run("nft", "-f", "-", text=rules).returncode == 0
@@ -390,6 +392,7 @@ def split(lab: Laboratory, given: argparse.Namespace) -> dict[str, object]:
         lab.other.space.must("nft", "delete", "table", "inet", "split")
         report["a grant given there holds here again, s"] = lab.until(lambda: not lab.blocks(OTHER, "one.example"), "what the code opened")
         report["the other code, once it is back"] = [lab.other.typed(lab.tablet, OTHER, "code", codes[1]) for _ in range(2)]
+    game.terminate()
     spent: list[Any] = []
 
     def are_alike() -> bool:
