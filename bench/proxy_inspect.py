@@ -1,5 +1,5 @@
-"""Measure the inspection lane beside its peers in the same run: a scanned page, a small request, a new TLS connection, a refusal,
-and the growth of the inspector's memory over many requests.
+"""Measure the inspection lane beside its peers in the same run: a scanned page, a small request, a new TLS connection (with a page, and
+with a style sheet, whose words nobody weighs), a refusal, and the growth of the inspector's memory over many requests.
 
     .venv/bin/python bench/proxy_inspect.py [--pairs 5] [--requests 1500] [--out FILE]
 
@@ -110,11 +110,13 @@ def a_page() -> bytes:
 @contextlib.contextmanager
 def nginx(net: SmallInternet, directory: Path, plain: int, secure: int) -> Iterator[None]:
     leaf, address = net.authority.leaf(HOST), net.address_of(HOST)
-    (directory / "1k.html").write_bytes(b"x" * 1024)
+    for name in ("1k.html", "1k.css"):
+        (directory / name).write_bytes(b"x" * 1024)
     (directory / "page.html").write_bytes(a_page())
     (directory / "nginx.conf").write_text(
         f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ worker_connections 4096; }}\n"
-        f"http {{ types {{ text/html html; }} access_log off; keepalive_requests 1000000; server {{ listen {address}:{plain};\n"
+        "http { types { text/html html; text/css css; } access_log off; keepalive_requests 1000000;\n"
+        f"server {{ listen {address}:{plain};\n"
         f"listen {address}:{secure} ssl backlog=2048; root {directory};\n"
         f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key};\n"
         "location = /swelling.html { add_header Content-Encoding br; } } }\n"
@@ -329,6 +331,8 @@ def main() -> None:
         ]
         results += compare("small inspected request, connection kept", both, *runs, kept=True)
         results += compare("inspected, new TLS connection", [(ours, small), (bump, small)], chosen.pairs, chosen.requests // 3, kept=False)
+        style = f"https://{HOST}:{secure}/1k.css"  # Squid weighs the words of no page
+        results += compare("the same, a style sheet", [(ours, style), (bump, style)], chosen.pairs, chosen.requests // 3, kept=False)
         alone = [
             blocked(ours, "blocked page, plain HTTP, new connection", f"http://adult.example:{plain}/", *runs, kept=False),
             blocked(ours, "blocked URL, inspected, connection kept", f"https://{HOST}:{secure}/secret", *runs, kept=True),

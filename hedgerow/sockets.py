@@ -25,6 +25,8 @@ ATTEMPT_DELAY = 0.25
 
 MAX_DESCRIPTORS = 65_536
 
+_OFFER_RETRY_SECONDS, _MAX_OFFERS = 0.003, 300
+
 IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 """From linux/in.h. Python names it since 3.14."""
 
@@ -208,6 +210,18 @@ def offer_connection(path: str) -> socket.socket:
         raise
     ours.setblocking(False)
     return ours
+
+
+async def offer_connection_patiently(path: str) -> socket.socket:
+    """Return what `offer_connection` does, from a process that may be busy for a moment. Raises OSError."""
+    import asyncio
+
+    for _ in range(_MAX_OFFERS):
+        try:
+            return offer_connection(path)
+        except BlockingIOError:
+            await asyncio.sleep(_OFFER_RETRY_SECONDS)
+    return offer_connection(path)
 
 
 def take_connection(listener: socket.socket) -> socket.socket | None:

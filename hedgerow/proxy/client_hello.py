@@ -16,7 +16,8 @@ MAX_HELLO = 64 * 1024
 _MAX_RECORD = 16 * 1024
 _HANDSHAKE = 0x16
 _PORT = re.compile(r":[0-9]{1,5}$")  # some clients add the port to the name; servers ignore it, and so must a filter
-_SERVER_NAME, _ALPN = 0, 16
+_SERVER_NAME, _ALPN, _PSK_MODES = 0, 16, 45
+_PSK_DHE_KE = 1  # RFC 8446, section 4.2.9
 _ENCRYPTED_HELLO = frozenset({0xFE0D, 0xFFCE})  # ECH (RFC 9849) and its forerunner ESNI
 
 _PUBLIC_NAMES = ("cloudflare-ech.com", "tls-ech.dev", "defo.ie")
@@ -32,11 +33,15 @@ class HelloError(Exception):
 
 @value_dataclass(frozen=True, slots=True)
 class ClientHello:
-    """The fields that a filter needs. `sni` is canonical or None. `ech`: another ClientHello may be encrypted inside, or GREASE."""
+    """The fields that a filter needs. `sni` is canonical or None. `ech`: another ClientHello may be encrypted inside, or GREASE.
+
+    `can_resume`: the client can use a ticket of TLS 1.3.
+    """
 
     sni: str | None
     alpn: tuple[str, ...]
     ech: bool
+    can_resume: bool = False
 
 
 def hides_server_name(hello: ClientHello) -> bool:
@@ -121,7 +126,7 @@ def _parse(body: bytes) -> ClientHello:
 
 def _read_extensions(body: bytes, position: int) -> ClientHello:
     """Parse the extensions from `position` to the end. Raises HelloError or IndexError."""
-    sni, ech = None, False
+    sni, ech, can_resume = None, False, False
     alpn: tuple[str, ...] = ()
     seen, end = set[int](), len(body)
     while position < end:
@@ -135,9 +140,11 @@ def _read_extensions(body: bytes, position: int) -> ClientHello:
             sni = _parse_server_name(body[start:position])
         elif kind == _ALPN:
             alpn = _parse_alpn(body[start:position])
+        elif kind == _PSK_MODES:
+            can_resume = _PSK_DHE_KE in body[start + 1 : position]
         elif kind in _ENCRYPTED_HELLO:
             ech = True
-    return ClientHello(sni, alpn, ech)
+    return ClientHello(sni, alpn, ech, can_resume)
 
 
 @lru_cache(4096)

@@ -19,6 +19,10 @@ class DeviceConnectionLimit:
         self._limit = limit
         self._counts: dict[DeviceId, int] = {}
 
+    def has_room(self, device: DeviceId) -> bool:
+        """Return whether the device may have one more connection."""
+        return self._counts.get(device, 0) < self._limit
+
     def enter(self, device: DeviceId) -> bool:
         """True if the device may have one more connection, which is then counted until `leave`."""
         count = self._counts.get(device, 0)

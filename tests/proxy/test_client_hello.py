@@ -66,17 +66,19 @@ def read(data: bytes, sizes: Iterable[int] = ()) -> ClientHello | str | None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (real_hello("www.Example.org", ["h2", "http/1.1"]), ClientHello("www.example.org", ("h2", "http/1.1"), False)),
-        (real_hello("bücher.example"), ClientHello("xn--bcher-kva.example", (), False)),
-        (real_hello(None), ClientHello(None, (), False)),
+        (real_hello("www.Example.org", ["h2", "http/1.1"]), ClientHello("www.example.org", ("h2", "http/1.1"), ech=False, can_resume=True)),
+        (real_hello("bücher.example"), ClientHello("xn--bcher-kva.example", (), ech=False, can_resume=True)),
+        (real_hello(None), ClientHello(None, (), ech=False, can_resume=True)),
         (real_hello("old.example", newest=ssl.TLSVersion.TLSv1_2), ClientHello("old.example", (), False)),
         (records(hello_message([GREASE, server_name(b"a.example"), (0x4A4A, b"")])), ClientHello("a.example", (), False)),
         (records(hello_message([GREASE, server_name(b"a.example"), ECH])), ClientHello("a.example", (), True)),
         (records(hello_message([server_name(b"a.example:8443")])), ClientHello("a.example", (), False)),
         (records(hello_message([])), ClientHello(None, (), False)),
+        (records(hello_message([server_name(b"a.example"), (45, b"\x01\0")])), ClientHello("a.example", (), False)),
+        (records(hello_message([(45, b"\x02\0\x01")])), ClientHello(None, (), ech=False, can_resume=True)),
         (records(hello_message([(21, bytes(60_000)), server_name(b"far.example")])), ClientHello("far.example", (), False)),
     ],
-    ids=["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "host and port", "no extensions", "60 kB"],
+    ids=["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "host and port", "no extensions", "no DHE", "resumes", "60 kB"],
 )
 def test_reads(data: bytes, expected: ClientHello) -> None:
     assert read(data) == expected

@@ -28,15 +28,11 @@ from hedgerow.proxy.handover import HandoverSender, encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
 from hedgerow.proxy.own_pages import pac_response, relay_line
 from hedgerow.proxy.policy import Counters
-from hedgerow.sockets import offer_connection
+from hedgerow.sockets import offer_connection_patiently
 
 log = logging.getLogger(__name__)
 
-_HANDOVER_RETRY_SECONDS = 0.003
-"""Seconds until inspectors, or the pages, that had no room for another connection are tried again."""
-
-_MAX_OFFERS = 300
-
+_HANDOVER_RETRY_SECONDS = 0.003  # until inspectors that had no room for another connection are tried again
 _FIRST_READ = 16 * 1024
 
 
@@ -91,6 +87,9 @@ class GateConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
         address = (self._address or (peer[0] if peer else "")).partition("%")[0]
+        first = self._read_first() if self._address is None else b""  # a load balancer's header is read already, maybe with more
+        if first and self._destination_of is None and self._hand_over_again(address, first):
+            return
         destination = None
         if cause := self._admit(address):
             self._is_gone = True
@@ -103,20 +102,39 @@ class GateConnection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._gate.table.await_client(self)
-            if self._address is None:  # a load balancer's header is read already, maybe with more
-                self._read_first()
+            if first:
+                self._take_first(first)
 
-    def _read_first(self) -> None:
+    def _read_first(self) -> bytes:
         """Read the data that came with the connection, as most requests do. If an inspector gets it, the event loop need not watch it."""
         try:
-            data = os.read(self._transport.get_extra_info("socket").fileno(), _FIRST_READ)
+            return os.read(self._transport.get_extra_info("socket").fileno(), _FIRST_READ)
         except OSError:  # nothing, or a reset that the event loop will see too
-            return
-        if not data:
-            return
+            return b""
+
+    def _hand_over_again(self, address: str, first: bytes) -> bool:
+        """Hand the connection over if it begins with a CONNECT that led to an inspector before. Return False if it must be read."""
+        gate, known = self._gate, self._gate.rules.repeated_handover(address, first)
+        if known is None or not gate.table.has_room(known.client.device.id):
+            return False
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        try:
+            if not gate.sender.hand_over(descriptor, encode_handover_header(gate.rules.key, known.command.header, gate.clock())):
+                return False
+        except OSError:
+            return False
+        self._is_gone = True
+        gate.counters.add("hedgerow_proxy_connections_total", known.command.lane, known.command.verdict.value)
+        self._report_protection(known.client)
+        self._transport.abort()  # ours; the connection lives on at the inspector
+        return True
+
+    def _take_first(self, data: bytes) -> None:
         try:
             emitted = self._protocol.receive_data(data, self._gate.clock())
             if emitted and isinstance(emitted[-1], commands.HandOver):
+                if len(emitted) == 1 and self._destination_of is None and not self._protocol.pending:
+                    self._gate.rules.note_handover(self._protocol.client, data, emitted[-1])
                 self._execute(emitted)
             elif emitted:
                 self._first = emitted  # the transport can't be paused before it has begun to read
@@ -189,7 +207,7 @@ class GateConnection(asyncio.Protocol):
                 gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
                 gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, counted_reason(decision))
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)
-                self._report_protection()
+                self._report_protection(self._protocol.client)
             case commands.AcceptConnect():
                 self._transport.write(CONNECTION_ESTABLISHED)
                 gate.table.await_client(self)
@@ -206,7 +224,7 @@ class GateConnection(asyncio.Protocol):
                 self._join(ruleset)
             case commands.HandOver():
                 gate.counters.add("hedgerow_proxy_connections_total", command.lane, command.verdict.value)
-                self._report_protection()
+                self._report_protection(self._protocol.client)
                 self._begin_handover(command)
             case commands.CheckPassword(credentials):
                 self._check_password(credentials)
@@ -237,8 +255,7 @@ class GateConnection(asyncio.Protocol):
             case _:
                 assert_never(command)
 
-    def _report_protection(self) -> None:
-        client = self._protocol.client
+    def _report_protection(self, client: GateClient | None) -> None:
         if self._protection is not None and client is not None:
             self._gate.rules.policy.report_protection(client.device.id, self._protection)
 
@@ -337,7 +354,7 @@ class GateConnection(asyncio.Protocol):
         assert pages is not None
         tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, (), self._transport)
         try:
-            offered = await _offer_connection(pages.socket)
+            offered = await offer_connection_patiently(pages.socket)
             made = await asyncio.get_running_loop().create_unix_connection(lambda: TunnelEnd.towards_server(tunnel), sock=offered)
         except OSError:
             return self._protocol.not_dialled()
@@ -381,13 +398,3 @@ class GateConnection(asyncio.Protocol):
         except OSError:
             return self._protocol.not_handed_over()
         return ()
-
-
-async def _offer_connection(path: str) -> socket.socket:
-    """Return a connection to the process that takes them at `path`, which may be busy for a moment. Raises OSError."""
-    for _ in range(_MAX_OFFERS):
-        try:
-            return offer_connection(path)
-        except BlockingIOError:
-            await asyncio.sleep(_HANDOVER_RETRY_SECONDS)
-    return offer_connection(path)

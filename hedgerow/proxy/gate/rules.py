@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.commands import GateClient
+from hedgerow.proxy.gate.commands import GateClient, HandOver
 from hedgerow.proxy.policy import ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache
 from hedgerow.proxy.sign_in import ProxyAuthenticator
+from hedgerow.values import value_dataclass
+
+_MAX_HANDOVERS, _MAX_CONNECT = 1024, 512
+"""CONNECTs that are remembered, and the bytes of one."""
+
+
+@value_dataclass(frozen=True, slots=True)
+class KnownHandover:
+    """A CONNECT that led to an inspector: the `client` at that time, the `request` that was judged, and the `command`."""
+
+    client: GateClient
+    request: Request
+    command: HandOver
 
 
 class GateRules:
@@ -22,6 +35,7 @@ class GateRules:
         self.policy = policy
         self._hosts = ResolvedHostCache(policy.resolve)
         self._decisions = TunnelDecisionCache(policy)
+        self._handovers: dict[tuple[str, bytes], KnownHandover] = {}
 
     def find_client(self, address: str) -> GateClient | None:
         """Return the client at an address (or `user:NAME`) with the ruleset in force for it now, or None for outsiders."""
@@ -31,6 +45,34 @@ class GateRules:
     def decide(self, client: GateClient, request: Request) -> Decision:
         """Return the decision on a tunnel."""
         return self._decisions.decide(client.ruleset, request)
+
+    def note_handover(self, client: GateClient | None, data: bytes, command: HandOver) -> None:
+        """Remember that a client's connection that began with `data`, and nothing more, was handed over by this `command`."""
+        target = command.header.target
+        if (
+            client is None
+            or target is None
+            or not command.header.awaits_reply
+            or len(data) > _MAX_CONNECT
+            or b"authorization" in data.lower()
+        ):
+            return  # no CONNECT, or one that depends on who signed in
+        if len(self._handovers) >= _MAX_HANDOVERS:
+            self._handovers.clear()
+        request = Request(client.device.id, RequestKind.TUNNEL, target.host, target.port)
+        self._handovers[client.address, data] = KnownHandover(client, request, command)
+
+    def repeated_handover(self, address: str, data: bytes) -> KnownHandover | None:
+        """Return what was noted of a connection that begins with `data`, if the same would follow from it today.
+
+        A browser repeats its CONNECT for each connection to a host.
+        """
+        known = self._handovers.get((address, data))
+        if known is None or (found := self.policy.find_client(address)) is None:
+            return None
+        client = known.client
+        is_same = found[0] is client.device and found[1] is client.ruleset
+        return known if is_same and self.decide(client, known.request).verdict is known.command.verdict else None
 
     def unlisted(self, client: GateClient, requests: tuple[Request, ...], decision: Decision) -> Request | None:
         """Return the first request for a host of which nothing is known, if its server is to be examined for this client.

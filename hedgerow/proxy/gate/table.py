@@ -65,6 +65,10 @@ class GateTable[C: Hashable]:
     def is_full(self) -> bool:
         return len(self._devices) + len(self.tunnels) >= self.limits.total
 
+    def has_room(self, device: DeviceId) -> bool:
+        """Return whether `add` would count one more connection of the device."""
+        return not self.is_full and self._by_device.has_room(device)
+
     def add(self, connection: C, device: DeviceId) -> bool:
         """Count a connection as the device's. Return False if the device has too many."""
         if not self._by_device.enter(device):

@@ -19,6 +19,9 @@ from hedgerow.proxy.policy import Counters
 
 log = logging.getLogger(__name__)
 
+_NOTED_AGAIN_SECONDS = 1.0
+_MAX_NOTED = 1024
+
 
 class CertificateReactions:
     """The record of clients that accept or refuse our certificates. Without `refusals`, a client that refuses them reaches nothing."""
@@ -30,15 +33,22 @@ class CertificateReactions:
         self._counters = counters
         self._clock = clock
         self._refusals = refusals
+        self._noted: dict[tuple[str, str | None, tuple[str, int] | None], float] = {}  # the last notes that certificates were accepted
 
     def accepted(self, client: Client, target: tuple[str, int] | None) -> None:
-        """Note that the client sends requests under our certificate."""
+        """Note that the client sends requests under our certificate. A page opens many connections to one host."""
+        key, now = (self._clients.address(client), client.sni, target), self._clock()
+        if 0 <= now - self._noted.get(key, 0.0) < _NOTED_AGAIN_SECONDS:
+            return
+        if len(self._noted) >= _MAX_NOTED:
+            self._noted.clear()
+        self._noted[key] = now
         found = self._clients.find(client.id)
         if found is not None:
             self._clients.policy.report_protection(found[0].id, Protection.CERTIFICATE)
         if self._refusals is not None and found is not None and target is not None:
             for host in {target[0], client.sni or target[0]}:
-                self._refusals.accepted(found[0].id, host, self._clock())
+                self._refusals.accepted(found[0].id, host, now)
 
     def refused(self, client: Client, target: tuple[str, int] | None, reason: str | None) -> None:
         """Note that the client refused our certificate: the CA is not installed there, or the app pins its own certificate.
@@ -46,6 +56,7 @@ class CertificateReactions:
         `reason` is OpenSSL's name of the client's alert, None when it left without one.
         """
         self._counters.add("hedgerow_proxy_dropped_total", "certificate")
+        self._noted.clear()
         try:
             with_alert = is_certificate_alert(reason)
             found = self._clients.find(client.id) if with_alert else None

@@ -101,12 +101,18 @@ class ClientPace:
 
     def receive(self, data: bytes) -> None:
         """Process the client's bytes now, or hold them."""
+        shares, is_free = self._inspector.shares, self._layer is None and not self._held and not self._must_hold
+        if is_free and shares.serves(self._share) and http1_portion(data) == len(data):
+            self._is_in_turn = True
+            self._process(data)  # one request, in the turn in which its handshake has ended
+            self._is_in_turn = False
+            return
         self._held += data
         if not self._must_hold:
-            if self._inspector.shares.must_wait(self._share, perf_counter()):
+            if shares.must_wait(self._share, perf_counter()):
                 self._wait_for_turn()
             else:
-                self._inspector.shares.run(self._share, self._take_turn)
+                shares.run(self._share, self._take_turn)
         if self._held:
             self._pressure.note_input(len(self._held))
 

@@ -101,7 +101,7 @@ class InspectedConnection:
 
     def received(self, stream: Stream, data: bytes) -> None:
         if stream is not self.stream:
-            self._dispatch(events.DataReceived(self._streams.connection(stream), data))
+            self._dispatch(self._streams.connection(stream), data)
             return
         if not self._has_spoken:
             self._has_spoken = True
@@ -146,7 +146,7 @@ class InspectedConnection:
     def _dispatch_end(self, stream: Stream, connection: Connection) -> None:
         if self._streams.note_closed(connection):
             self._streams.is_origin_cut = stream is not self.stream and stream.is_cut
-            self._dispatch(events.ConnectionClosed(connection))
+            self._dispatch(connection)
             self._streams.is_origin_cut = False
 
     def _note_early_close(self) -> None:
@@ -156,17 +156,19 @@ class InspectedConnection:
             self._inspector.inspection.certificates.refused(self.client, self._context.server.address, None)
 
     def _process(self, data: bytes) -> None:
-        self._dispatch(events.DataReceived(self.client, data))
+        self._dispatch(self.client, data)
 
-    def _dispatch(self, event: events.ConnectionEvent) -> None:
+    def _dispatch(self, connection: Connection, data: bytes | None = None) -> None:
+        """Have the bytes that a connection has sent handled, or its end (None)."""
+        fast_path = self._fast_path
         try:
-            is_handled = self._fast_path.handle_event(event)
+            is_handled = fast_path.handle_end(connection) if data is None else fast_path.receive(connection, data)
         except Exception:
             log.exception("a connection failed at the inspector")
             self.abort()
             return
         if not is_handled:
-            self._driver.handle(event)
+            self._driver.handle(events.ConnectionClosed(connection) if data is None else events.DataReceived(connection, data))
 
     def _finish(self) -> None:
         """Release everything after the client has left: its origins' answers are of no use."""
@@ -185,7 +187,7 @@ class InspectedConnection:
 
     def close(self, connection: Connection) -> None:
         if self._streams.close(connection):
-            self._dispatch(events.ConnectionClosed(connection))
+            self._dispatch(connection)
 
     def replay(self, server: Connection, pending: PendingStream) -> None:
         """Handle what an origin sent before its stream was ours."""

@@ -127,8 +127,7 @@ class ConnectionStreams:
         """Send at once."""
         stream = self._streams.get(connection)
         if stream is not None:
-            stream.put(data)
-            stream.flush()
+            stream.send(data)
 
     def flush(self) -> None:
         """Send everything that was put."""

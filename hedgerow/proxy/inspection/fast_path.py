@@ -15,7 +15,6 @@ from typing import Any
 
 from mitmproxy import http
 from mitmproxy.connection import Connection
-from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.addon import InspectionAddon
@@ -45,7 +44,7 @@ _numbers = count(1)
 
 
 class FastPath:
-    """The fast path of one connection. `handle_event` gets each event before the layers.
+    """The fast path of one connection. `receive` and `handle_end` get each event before the layers.
 
     `work` runs a coroutine, `replay` hands on what an origin sent before it was ours, `close` closes a connection: all of them the
     connection's own.
@@ -74,22 +73,35 @@ class FastPath:
         self._is_asked = False
         self.server: OriginServer | None = None  # open, or opening
 
-    def handle_event(self, event: events.ConnectionEvent) -> bool:
-        """Handle an event. Return False if the layers must handle it."""
+    def receive(self, connection: Connection, data: bytes) -> bool:
+        """Handle the bytes that a connection has sent. Return False if the layers must handle them."""
+        flow = self._flow
+        if flow is not None:
+            if connection is self.server and (response := parse_plain_response(data)) is not None:
+                self._pass_on(flow, response)
+                return True
+            self._fall_back()
+            return False
+        if connection is self._client:
+            return self._driver.is_at_rest and self._serve(data)
+        return self.handle_end(connection)  # an idle origin must send nothing
+
+    def handle_end(self, connection: Connection) -> bool:
+        """Handle the end of a connection. Return False if the layers must handle it."""
+        is_client = connection is self._client
         if self._flow is not None:
-            return self._handle_pending(self._flow, event)
-        if event.connection is self.server:  # an idle origin sent something, or closed
-            server, self.server = self.server, None
-            assert server is not None
-            self._close(server)
+            if is_client:
+                self._close(connection)
+            else:
+                self._fall_back()
+            return is_client
+        if connection is self.server:
+            self.server = None
+            self._close(connection)
             return True
-        if event.connection is not self._client:
+        if not is_client or self._driver.layer is not None:
             return False
-        if isinstance(event, events.DataReceived):
-            return self._driver.is_at_rest and self._serve(event.data)
-        if self._driver.layer is not None:
-            return False
-        self._streams.close(self._client)
+        self._streams.close(connection)
         return True
 
     def is_idle(self, connection: Connection) -> bool:
@@ -169,18 +181,6 @@ class FastPath:
         self._streams.send_now(server, request_bytes(flow.request))
 
     # The response.
-
-    def _handle_pending(self, flow: http.HTTPFlow, event: events.ConnectionEvent) -> bool:
-        if event.connection is self.server and isinstance(event, events.DataReceived):
-            response = parse_plain_response(event.data)
-            if response is not None:
-                self._pass_on(flow, response)
-                return True
-        if event.connection is self._client and isinstance(event, events.ConnectionClosed):
-            self._close(self._client)
-            return True
-        self._fall_back()
-        return False
 
     def _pass_on(self, flow: http.HTTPFlow, response: http.Response) -> None:
         inspection, body = self._inspection, response.data.content

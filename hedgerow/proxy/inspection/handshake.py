@@ -48,6 +48,7 @@ class ClientHandshake:
         self._first = first
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
+        self._can_resume = False
         self._context = lean_context(self.client, OPTIONS, f"{id}s")
 
     def begin(self) -> None:
@@ -55,8 +56,7 @@ class ClientHandshake:
         self._inspector.register(self)
         self.stream.bytes_received = len(self._first)
         if self._header.awaits_reply:
-            self.stream.put(CONNECTION_ESTABLISHED)
-            self.stream.flush()
+            self.stream.send(CONNECTION_ESTABLISHED)
             if self._header.target is not None:  # the client's ClientHello is still on its way, and will most likely name this host
                 self._inspector.leaf_certificates.prepare(self._header.target.host)
         first, self._first = self._first, b""
@@ -130,7 +130,7 @@ class ClientHandshake:
         assert server.address is not None
         server.tls = client.tls = True
         client.sni = hello.sni
-        self._offers = hello.alpn
+        self._offers, self._can_resume = hello.alpn, hello.can_resume
         host, certificates = hello.sni or server.address[0], self._inspector.leaf_certificates
         if (known := certificates.known(host)) is not None:
             self._secure_with(known)
@@ -155,6 +155,7 @@ class ClientHandshake:
         self.stream.in_turn(self, self._secure_with, context)
 
     def _secure_with(self, context: ssl.SSLContext) -> None:
+        context.num_tickets = 1 if self._can_resume else 0  # OpenSSL would make one for every client
         self.stream.secure(TlsSession(context, is_server=True), self._first)
 
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:

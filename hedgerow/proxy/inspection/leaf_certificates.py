@@ -102,7 +102,6 @@ class LeafCertificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(_ALPN_PROTOCOLS)
-        context.num_tickets = 1
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # each device knows which of the ciphers it computes fastest
         # The standard library loads certificates from files only; this file is in memory and has no name.
         descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)

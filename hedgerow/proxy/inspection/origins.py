@@ -25,7 +25,7 @@ IDLE_SECONDS = 4.0
 """Seconds for which an idle connection is kept: shorter than the five or more of servers, which must not close it while we send."""
 
 _MAX_IDLE = 256
-_MAX_IDLE_PER_ORIGIN = 8
+_MAX_IDLE_PER_ORIGIN = 16
 _MAX_SESSIONS = 512
 
 
@@ -93,7 +93,9 @@ class OriginPool:
         stream.owner = idle = _IdleStream(self, origin, time.monotonic() + IDLE_SECONDS)
         stream.set_read_paused(is_paused=False)
         self._idle[stream] = idle
-        self._by_origin.setdefault(origin, deque()).append(stream)
+        if (streams := self._by_origin.get(origin)) is None:
+            streams = self._by_origin[origin] = deque()
+        streams.append(stream)
         if len(self._idle) > _MAX_IDLE:
             self.drop(next(iter(self._idle)))
 
@@ -128,8 +130,10 @@ class OriginPool:
     def take_idle(self, origin: OriginKey, addresses: Sequence[str]) -> Stream | None:
         """Return an idle stream to the origin at one of `addresses`, if there is one. The caller becomes its owner."""
         while streams := self._by_origin.get(origin):
-            stream = streams[-1]
-            self._forget(stream)
+            stream = streams.pop()
+            del self._idle[stream]
+            if not streams:
+                del self._by_origin[origin]
             peer, _ = stream.addresses
             if stream.is_open and peer is not None and peer[0] in addresses:
                 return stream

@@ -117,15 +117,19 @@ class DeviceShares:
             self._shares[device] = share = DeviceShare()
         return share
 
+    def serves(self, share: DeviceShare) -> bool:
+        """Return whether work for the device is being done."""
+        return self._running is share
+
     def must_wait(self, share: DeviceShare, now: float) -> bool:
         """Return whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
 
         Nothing is gained by waiting while all that devices ahead of their parts do in one round takes no longer than a turn, nor by
-        dividing what follows from work that is being done.
+        dividing what follows from work that is being done. Nobody waits for another connection of the same device alone.
         """
         if self._running is share or not share.is_ahead(now):
             return False
-        if self._waiting:
+        if self._waiting and (len(self._waiting) > 1 or share not in self._waiting):
             return True
         if self._round_ends is None:
             self._round_ends = now + TURN_SECONDS

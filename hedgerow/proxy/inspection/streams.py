@@ -76,6 +76,11 @@ class TlsSession:
         """Encrypt plaintext. Raises ssl.SSLError."""
         self._tls.write(data)
 
+    def encrypt(self, data: bytes) -> bytes:
+        """Encrypt plaintext, and return all bytes to send to the peer. Raises ssl.SSLError."""
+        self._tls.write(data)
+        return self._outgoing.read()
+
     def end(self) -> None:
         """Write close_notify, with which the peer knows that nothing is missing (RFC 8446, section 6.1)."""
         try:
@@ -223,32 +228,30 @@ class Stream(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send everything that was put, in as few TLS records as possible."""
-        if self._pending and self._encrypt() and self.tls is not None and (data := self.tls.take()):
-            self._write(data)
+        if self._pending:
+            self.send(self._pending.pop())
 
-    def _encrypt(self) -> bool:
-        """Send everything that was put, or encrypt it for the next `_push`. Return False if the connection is over."""
-        data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-        self._pending.clear()
-        if not self.is_open:
-            return False
-        if self.tls is None:
-            self._write(data)
-            return True
-        try:
-            self.tls.write(data)
-        except ssl.SSLError:
-            self.transport.abort()
-            return False
-        return True
+    def send(self, data: bytes) -> None:
+        """Send this, after everything that was put."""
+        if self._pending:
+            data = b"".join([*self._pending, data])
+            self._pending.clear()
+        if self.is_lost or self.transport.is_closing():
+            return
+        if self.tls is not None:
+            try:
+                data = self.tls.encrypt(data)
+            except ssl.SSLError:
+                self.transport.abort()
+                return
+        if data:
+            self.bytes_sent += len(data)
+            self.transport.write(data)
 
     def _push(self, tls: TlsSession) -> None:
-        if (data := tls.take()) and self.is_open:
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        self.bytes_sent += len(data)
-        self.transport.write(data)
+        if (data := tls.take()) and not self.is_lost and not self.transport.is_closing():
+            self.bytes_sent += len(data)
+            self.transport.write(data)
 
     def end(self) -> None:
         """Close the sending side. The peer may go on sending."""
@@ -258,15 +261,21 @@ class Stream(asyncio.Protocol):
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close once everything is sent. Under TLS the peer can tell from the end whether what it got `is_whole`."""
-        if not self.is_open:
+        if self.is_lost or self.transport.is_closing():
             return
-        if self.tls is None:
+        tls = self.tls
+        if tls is None:
             self.flush()
-        elif not self._pending or self._encrypt():
-            if is_whole and self.tls.is_established:
-                self.tls.end()
-            if data := self.tls.take():
-                self._write(data)  # data and close_notify together
+        else:
+            try:
+                if self._pending:
+                    tls.write(b"".join(self._pending))
+                if is_whole and tls.is_established:
+                    tls.end()
+                self._push(tls)  # data and close_notify together
+            except ssl.SSLError:
+                self.transport.abort()
+            self._pending.clear()
         self.transport.close()
 
     @property

@@ -469,3 +469,48 @@ def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None
     assert gate.pending == body
     assert gate.receive_data(b"more", NOW) == (PauseReading(),)
     assert gate.pending == body + b"more"
+
+
+def test_a_repeated_connect_is_handed_over_again_only_if_the_same_would_follow() -> None:
+    world, data = World(), connect("inspected.example:443", "User-Agent: a browser")
+    known = {address: (Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=ca)) for address, (name, ca) in world.clients.items()}
+    passed = set[str]()
+
+    def apply_pass_through(_ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
+        return ALLOWED if request.host in passed else decision
+
+    policy = replace(world.policy(), find_client=known.get, apply_pass_through=apply_pass_through)
+    rules = GateRules(policy, b"k" * 32, ProxyAuthenticator(lambda: NOW))
+
+    def note(data: bytes, address: str = TABLET) -> HandOver:
+        protocol = GateProtocol(rules, address)
+        (command,) = protocol.receive_data(data, NOW)
+        assert isinstance(command, HandOver)
+        assert protocol.client is not None
+        rules.note_handover(protocol.client, data, command)
+        return command
+
+    def is_known(data: bytes, address: str = TABLET) -> bool:
+        return rules.repeated_handover(address, data) is not None
+
+    for noted in (data, connect("blocked.example:443")):
+        command = note(noted)
+        again = rules.repeated_handover(TABLET, noted)
+        assert again is not None
+        assert again.command == command
+    assert not is_known(data, LAPTOP)
+    assert not is_known(data + b"\x16")
+    assert not is_known(connect("inspected.example:443"))
+    for never in (connect("inspected.example:443", "Proxy-Authorization: Basic eDp5"), connect("inspected.example:443", "X: " + "x" * 999)):
+        note(never)
+        assert not is_known(never)
+    passed.add("inspected.example")
+    assert not is_known(data), "its host is passed through now"
+    passed.clear()
+    assert is_known(data)
+    known[TABLET] = (known[TABLET][0], replace(known[TABLET][1]))
+    assert not is_known(data), "another ruleset is in force"
+    note(data)
+    assert is_known(data)
+    rules.swap(policy)
+    assert not is_known(data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import signal
 import socket
 import ssl
 import time
@@ -605,6 +607,35 @@ def test_the_end_of_a_ruleset_cuts_without_a_swap(stand: Stand, net: SmallIntern
         assert curl(net.url("adult.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 403
     finally:
         stand.swap(grants=())
+
+
+def test_repeated_connects_that_come_with_their_connections(net: SmallInternet, policy: str) -> None:
+    """The gate hands them over as the first one, as long as there is an inspector."""
+    host, port = "www.school.example", net.origins.https_port
+    counted = ("hedgerow_proxy_connections_total", "inspect", "inspect")
+    with proxy_stand(net, policy) as stand:
+
+        def connect(client: socket.socket) -> bytes:
+            os.kill(stand.gate.pid, signal.SIGSTOP)
+            try:
+                client.connect(stand.proxy)
+                client.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            finally:
+                os.kill(stand.gate.pid, signal.SIGCONT)
+            return read_until(client, b"\r\n\r\n")
+
+        for number in range(1, 4):
+            with socket.socket() as client:
+                client.bind((CHILD_WITH_CA, 0))
+                assert connect(client).startswith(b"HTTP/1.1 200 ")
+                with client_context(stand.ca).wrap_socket(client, server_hostname=host) as tls:
+                    tls.sendall(f"GET /open HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                    assert tls.recv(1000).startswith(b"HTTP/1.1 200 ")
+            assert stand.counters()[counted] == number
+        stand.inspector.end()
+        with socket.socket() as client:
+            client.bind((CHILD_WITH_CA, 0))
+            assert connect(client).startswith(b"HTTP/1.1 503 ")
 
 
 def test_without_an_inspector_nothing_passes_and_tunnels_go_on(net: SmallInternet, policy: str) -> None:
