@@ -1,4 +1,8 @@
-"""Record the commit in what is built, and make the links of the README absolute; everything else stands in pyproject.toml."""
+"""Build the extension, record the commit in what is built, and make the links of the README absolute.
+
+Everything else stands in pyproject.toml. Without a compiler and Python's headers, or with HEDGEROW_PURE=1, there is no extension.
+HEDGEROW_PLATFORM is the platform in the wheel's name, such as `manylinux2014_x86_64`; without it, it is the machine's own.
+"""
 
 import os
 import re
@@ -6,10 +10,20 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+# The limited API of 3.12: one file for all versions of Python. Without symbols and paths, so that the same source gives the same octets.
+PIECES = Extension(
+    "hedgerow.blocklists.recognition._pieces",
+    ["hedgerow/blocklists/recognition/_pieces.c"],
+    define_macros=[("Py_LIMITED_API", "0x030C0000")],
+    extra_compile_args=["-g0"],
+    extra_link_args=["-Wl,--strip-all"],
+    py_limited_api=True,
+    optional=True,
+)
 RELATIVE_LINK = re.compile(r'(!?)(\[[^]]*\]\(|<img src=")(?![a-z]+:|#)([^)"]+)')
 
 
@@ -40,4 +54,13 @@ def absolute_readme() -> str:
     return RELATIVE_LINK.sub(absolute, (ROOT / "README.md").read_text("utf-8"))
 
 
-setup(cmdclass={"build_py": BuildWithCommit}, long_description=absolute_readme(), long_description_content_type="text/markdown")
+extensions = [] if os.environ.get("HEDGEROW_PURE") else [PIECES]
+platform = os.environ.get("HEDGEROW_PLATFORM")
+tags = {"py_limited_api": "cp312"} | ({"plat_name": platform} if platform else {})
+setup(
+    cmdclass={"build_py": BuildWithCommit},
+    ext_modules=extensions,
+    options={"bdist_wheel": tags} if extensions else {},
+    long_description=absolute_readme(),
+    long_description_content_type="text/markdown",
+)

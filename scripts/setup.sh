@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 kind=${1:-all}
 lock=requirements.lock
 stamp=.venv/.installed
-wanted=$(cat "$lock" pyproject.toml | cksum)
+wanted=$(cat "$lock" pyproject.toml setup.py hedgerow/blocklists/recognition/_pieces.c | cksum)
 is_done() { [ "$(cat "$stamp" 2>/dev/null)" = "$1 $wanted" ]; }
 if [ -x .venv/bin/hedgerow ] && { is_done all || is_done "$kind"; } && .venv/bin/python -c '' 2>/dev/null; then
     exit 0

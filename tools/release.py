@@ -1,8 +1,8 @@
 """Make everything that a release consists of from the last commit. Nothing is uploaded.
 
-The files: wheel and sdist, checked by `twine check --strict`; the versions that were tested, as constraints for pip and uv; a Debian
-package per architecture, checked by lintian; a CycloneDX SBOM of what the package contains; SHA256SUMS, signed if a key is given. The same
-commit gives the same files.
+The files: a wheel for every machine, one with the extension in C, and the sdist, checked by `twine check --strict`; the versions that were
+tested, as constraints for pip and uv; a Debian package per architecture, checked by lintian; a CycloneDX SBOM of what the package contains;
+SHA256SUMS, signed if a key is given. The same commit gives the same files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,16 +74,33 @@ def export_source(root: Path, commit: Commit, target: Path, url: str) -> None:
 
 
 def build_distributions(source: Path, commit: Commit, out: Path) -> list[Path]:
-    """Build the sdist, and the wheel from what is in the sdist. Returns both paths."""
+    """Build the sdist, and from what is in it a wheel for every machine, and one with the extension for this kind of machine."""
     variables = {"SOURCE_DATE_EPOCH": str(commit.time), "HEDGEROW_COMMIT": commit.hash}
     run(sys.executable, "-P", "-c", _BUILD, "sdist", out, cwd=source, **variables)
     sdist = out / f"hedgerow-{commit.version}.tar.gz"
     pack_reproducibly(sdist, commit.time)
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(sdist) as packed:
-        packed.extractall(folder, filter="data")
-        run(sys.executable, "-P", "-c", _BUILD, "wheel", out, cwd=Path(folder, f"hedgerow-{commit.version}"), **variables)
-    (wheel,) = out.glob("*.whl")
-    return [wheel, sdist]
+    for choice in ({"HEDGEROW_PURE": "1"}, {"HEDGEROW_PLATFORM": f"manylinux2014_{platform.machine()}"}):
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(sdist) as packed:
+            packed.extractall(folder, filter="data")
+            run(sys.executable, "-P", "-c", _BUILD, "wheel", out, cwd=Path(folder, f"hedgerow-{commit.version}"), **variables, **choice)
+    for wheel in out.glob("*-abi3-*.whl"):
+        if not has_extension(wheel):
+            print("There is no C compiler, or none of Python's headers: only the wheel without the extension is made")
+            wheel.unlink()
+    return [*sorted(out.glob("*.whl")), sdist]
+
+
+def has_extension(wheel: Path) -> bool:
+    """Return whether a wheel has the extension. Raises `ReleaseError` if that does not run on all that manylinux2014 stands for."""
+    with zipfile.ZipFile(wheel) as packed:
+        octets = b"".join(packed.read(name) for name in packed.namelist() if name.endswith(".so"))
+    needed = {each.decode() for each in re.findall(rb"\0(lib[\w+-]+\.so[\d.]*|GLIBC_[\d.]+)(?=\0)", octets)} - {"libc.so.6"}
+    if newer := sorted(each for each in needed if not (found := _GLIBC.fullmatch(each)) or int(found[1]) > 17):
+        raise ReleaseError(f"{wheel.name} needs {', '.join(newer)}, which manylinux2014 (PEP 599) does not have")
+    return bool(octets)
+
+
+_GLIBC = re.compile(r"GLIBC_2\.(\d+)(?:\.\d+)?")
 
 
 def pack_reproducibly(path: Path, time: int) -> None:

@@ -31,25 +31,18 @@ from zlib import crc32
 
 os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")  # sums in one order
 
-import marisa_trie
 import msgspec
 import numpy as np
+from double_array import double_array
 from recogniser_sources import NamedHost, Role, TrainingList, is_taken, load_manifest, read_sources
 from scipy import sparse
 from scipy.optimize import minimize
 
 from hedgerow.blocklists.names import registered_domain
 from hedgerow.blocklists.recognition import name_model
-from hedgerow.blocklists.recognition.name_model import (
-    MAX_PIECE,
-    MAX_WEIGHT,
-    MIN_PIECE,
-    PACK_BITS,
-    Calibration,
-    ModelMeta,
-    TrainingSource,
-)
+from hedgerow.blocklists.recognition.name_model import MAX_WEIGHT, PACK_BITS, Calibration, ModelMeta, TrainingSource
 from hedgerow.blocklists.recognition.name_parts import shape_of, text_of
+from hedgerow.blocklists.recognition.piece_table import MAX_PIECE, MIN_PIECE
 from hedgerow.blocklists.recognition.recogniser import is_institution
 
 type Array = Any
@@ -387,20 +380,18 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
         calibrations.append(calibrate(scores, target, scale, _ASSUMED_SHARES[label[0]]))
     known = well_known_names(names, suspects)
     categories = (Role.ADULT.value, Role.GAMBLING.value)
-    meta = ModelMeta(categories, (calibrations[0], calibrations[1]), len(features.pieces), len(known), sources)
-    write(folder, meta, features, [weights for weights, _scale in quantised], known)
+    packed = (quantised[0][0] + (quantised[1][0] << PACK_BITS)).tolist()
+    table = double_array({piece.encode(): weight for piece, weight in zip(features.pieces, packed, strict=True)})
+    meta = ModelMeta(categories, (calibrations[0], calibrations[1]), len(features.pieces), len(table) // 8, len(known), sources)
+    write(folder, meta, table, known)
     (folder / SUSPECTS_FILE).write_text("".join(f"{each}\n" for each in sorted(suspects)), encoding="ascii")
     return meta
 
 
-def write(folder: Path, meta: ModelMeta, features: Features, weights: Sequence[Array], known: Array) -> None:
-    """Write the files of the model. The trie numbers its keys itself, so weights are put into that order."""
+def write(folder: Path, meta: ModelMeta, table: bytes, known: Array) -> None:
+    """Write the files of the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    trie = marisa_trie.Trie(sorted(features.pieces))
-    trie.save(str(folder / name_model.FEATURES_FILE))
-    packed = np.zeros(len(trie), dtype="<i4")
-    packed[[trie[piece] for piece in features.pieces]] = weights[0] + (weights[1] << PACK_BITS)
-    (folder / name_model.WEIGHTS_FILE).write_bytes(packed.tobytes())
+    (folder / name_model.PIECES_FILE).write_bytes(table)
     (folder / name_model.WELL_KNOWN_FILE).write_bytes(known.astype("<u4").tobytes())
     (folder / name_model.META_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=1) + b"\n")
 

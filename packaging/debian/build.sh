@@ -2,7 +2,7 @@
 # Builds hedgerow_VERSION_ARCH.deb of the last commit in a directory (default: dist). Needs dpkg-deb, python3 with venv, and `make dev`.
 # The package contains a virtual environment, /opt/hedgerow, for the python3 of the Debian release on which it is built. ARCHITECTURE=arm64
 # builds for that one instead, from its wheels; LIBRARIES=no leaves the libraries out, for a quick check. The same commit gives the same
-# package, octet by octet.
+# package, octet by octet. Where there is a C compiler with python3's headers, the package for this architecture has the extension.
 set -eu
 umask 022
 cd "$(dirname "$0")/../.."
@@ -47,8 +47,9 @@ if [ "${LIBRARIES:-yes}" = yes ]; then
     pip_install --require-hashes --only-binary=:all: $platforms --implementation cp --python-version "$minor" \
         --abi "cp$(echo "$minor" | tr -d .)" --abi abi3 --abi none -r "$work/runtime.lock"
 fi
-export HEDGEROW_COMMIT
+export HEDGEROW_COMMIT HEDGEROW_PURE
 HEDGEROW_COMMIT=$(git rev-parse HEAD)
+HEDGEROW_PURE=$([ "$architecture" = "$(dpkg --print-architecture)" ] || echo 1)
 pip_wheel "$work/source"
 pip_install "$work"/*.whl
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -14,7 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from release import ReleaseError, commit_of
+from release import ReleaseError, commit_of, has_extension
+
+from hedgerow import __version__
+from hedgerow.blocklists.recognition import piece_table
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = "https://code.example.org/us/hedgerow"
@@ -76,7 +80,7 @@ def make(checkout: Path, out: Path, *options: str) -> str:
 
 
 def metadata(release: Path) -> email.message.Message:
-    (wheel,) = release.glob("*.whl")
+    wheel = release / f"hedgerow-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as packed:
         (name,) = [name for name in packed.namelist() if name.endswith(".dist-info/METADATA")]
         return email.message_from_bytes(packed.read(name))
@@ -108,6 +112,31 @@ def test_the_sdist_has_the_package_and_no_tests(release: Path, checkout: Path) -
     assert not [name for name in names if name.startswith(("tests", "tools", "bench"))]
     assert set(git(checkout, "ls-files", "hedgerow").split()) <= names
     assert {"hedgerow/commit.txt", "LICENSE", "CHANGELOG.md", "requirements.lock"} <= names
+
+
+def test_one_wheel_fits_every_machine_and_one_has_the_extension(release: Path, tmp_path: Path) -> None:
+    names = {path.name.removeprefix(f"hedgerow-{__version__}-"): path for path in release.glob("*.whl")}
+    assert not has_extension(names.pop("py3-none-any.whl"))
+    if piece_table.add_up is None:
+        pytest.skip("there was no compiler to build the extension")
+    assert list(names) == [f"cp312-abi3-manylinux2014_{platform.machine()}.whl"]
+    (wheel,) = names.values()
+    assert has_extension(wheel)
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "site")
+    ask = "from hedgerow.blocklists.recognition.piece_table import add_up; print(add_up(bytes(8), 'text', 4), add_up.__self__.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", ask], env={"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["0", str(tmp_path / "site/hedgerow/blocklists/recognition/_pieces.abi3.so")]
+
+
+def test_a_wheel_that_needs_newer_libraries_is_refused(tmp_path: Path) -> None:
+    for needed in (b"libstdc++.so.6", b"GLIBC_2.38"):
+        with zipfile.ZipFile(tmp_path / "wheel.whl", "w") as packed:
+            packed.writestr("_pieces.abi3.so", b"\0libc.so.6\0GLIBC_2.2.5\0" + needed + b"\0")
+        with pytest.raises(ReleaseError, match=f"needs {re.escape(needed.decode())}, which"):
+            has_extension(tmp_path / "wheel.whl")
 
 
 def test_the_same_commit_gives_the_same_files(release: Path, checkout: Path, tmp_path: Path) -> None:

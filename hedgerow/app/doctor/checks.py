@@ -28,6 +28,7 @@ from hedgerow.app.files import error_text
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams
+from hedgerow.blocklists.recognition import piece_table
 from hedgerow.codec import decode, encode
 from hedgerow.confinement import LACKING_TEXT, Limit, missing_limits
 from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, coverage_text
@@ -299,6 +300,12 @@ def check_confinement(_installation: Installation) -> Iterator[Finding]:
         yield good_finding("confinement", "workers can't read the CA's key, the tokens and the journal")
 
 
+def check_speed(_installation: Installation) -> Iterator[Finding]:
+    """Say if the optional extension in C is there."""
+    slowly = "by Python code, which takes three times as long: there was no C compiler when Hedgerow was installed"
+    yield good_finding("speed", f"names of new sites are judged {'by compiled code' if piece_table.add_up else slowly}")
+
+
 def check_pictures(installation: Installation) -> Iterator[Finding]:
     """Check that pictures can be judged, if the policy asks for it."""
     return picture_findings(installation.policy)
@@ -343,7 +350,8 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel, check_dynamic_name,
-    check_exposure, check_leases, check_clock, check_files, check_confinement, check_pictures,
+    check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed,
+    check_pictures,
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A linear model over pieces of host names: for each category the sum of the weights of all pieces that a name contains.
 
-`features.trie` holds the pieces, three to nine characters of the name between two dots, such as `.casino` or `sexy-`. `weights.bin` holds
-a number for each of them, in the order of the trie's ids: both weights, packed. Pure, apart from opening these files.
+The pieces are three to nine characters of the name between two dots, such as `.casino` or `sexy-`. `pieces.bin` holds a number for each of
+them: both weights, packed. Pure, apart from opening the files.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import marisa_trie
 import msgspec
 
-from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_inconclusive, shape_of, site_part, text_of, without_ambiguous
+from hedgerow.blocklists.recognition.piece_table import MIN_PIECE, PieceTable
 
-META_FILE, FEATURES_FILE, WEIGHTS_FILE, WELL_KNOWN_FILE = "model.json", "features.trie", "weights.bin", "well-known.bin"
-MIN_PIECE: Final = 3
-MAX_PIECE: Final = 9
+META_FILE, PIECES_FILE, WELL_KNOWN_FILE = "model.json", "pieces.bin", "well-known.bin"
 PACK_BITS: Final = 20
-"""A weight in `weights.bin` is one number for both categories: the second one is shifted by these bits, so that one sum adds up both."""
+"""A weight in `pieces.bin` is one number for both categories: the second one is shifted by these bits, so that one sum adds up both."""
 MAX_WEIGHT: Final = 1000
 """So that neither a weight of the second category nor the sum of all pieces of a text leaves its place in a packed number."""
 _HALF = 1 << (PACK_BITS - 1)
@@ -58,6 +55,7 @@ class ModelMeta(msgspec.Struct, frozen=True):
     categories: tuple[str, str]
     calibrations: tuple[Calibration, Calibration]
     features: int
+    slots: int
     well_known: int
     sources: tuple[TrainingSource, ...]
 
@@ -76,13 +74,11 @@ class NameModel:
 
     def __init__(self, folder: Path) -> None:
         self.meta = msgspec.json.decode((folder / META_FILE).read_bytes(), type=ModelMeta)
-        self._features = marisa_trie.Trie()
-        self._features.mmap(str(folder / FEATURES_FILE))
-        self._weights = map_file(folder / WEIGHTS_FILE).cast("i")
-        if len(self._features) != len(self._weights) or len(self._weights) != self.meta.features:
-            raise ValueError(f"{folder}: {len(self._features)} features, {len(self._weights)} weights")
+        self._pieces = PieceTable(folder / PIECES_FILE)
+        if len(self._pieces) != self.meta.slots:
+            raise ValueError(f"{folder}: {len(self._pieces)} slots in place of {self.meta.slots}")
         self._first, self._second = self.meta.calibrations
-        self._sum_of_end = lru_cache(maxsize=_MAX_ENDS)(self._sum)
+        self._sum_of_end = lru_cache(maxsize=_MAX_ENDS)(self._pieces.add_up)
 
     def judge(self, host: str) -> Recognition | None:
         """Return the category that a canonical host name looks like; None for most names."""
@@ -103,22 +99,16 @@ class NameModel:
 
     def _judge_text(self, text: str) -> Recognition | None:
         if shape := shape_of(text):
-            total = self._sum(text + shape)
+            total = self._pieces.add_up(text + shape)
         else:  # most names: many have the same top-level domain
             end = max(text.rfind(".", 0, -1), 0)
-            total = self._sum(text, end) + self._sum_of_end(text[end:])
+            total = self._pieces.add_up(text, end) + self._sum_of_end(text[end:])
         second = (total + _HALF) >> PACK_BITS
         first = total - (second << PACK_BITS)
         size = _SIZES[len(text)]
         if first < self._first.floor * size and second < self._second.floor * size:
             return None
         return self._best(first / size, second / size)
-
-    def _sum(self, text: str, count: int | None = None) -> int:
-        """Return the sum of the packed weights of all pieces that begin at one of the first characters of a text, or at any."""
-        find, weights = self._features.iter_prefixes_with_ids, self._weights
-        starts = range(len(text) - MIN_PIECE + 1 if count is None else count)
-        return sum([weights[id] for start in starts for _piece, id in find(text[start : start + MAX_PIECE])])
 
     def _best(self, *scores: float) -> Recognition | None:
         odds = [each.slope * score + each.offset for each, score in zip(self.meta.calibrations, scores, strict=True)]
@@ -129,10 +119,9 @@ class NameModel:
         """Return the parts of a name that weigh most for a category, the strongest first."""
         text, index = text_of(host), self.meta.categories.index(category)
         heat = [0.0] * len(text)
-        for start in range(len(text) - MIN_PIECE + 1):
-            for piece, id in self._features.iter_prefixes_with_ids(text[start : start + MAX_PIECE]):
-                for place in range(start, start + len(piece)):
-                    heat[place] += unpack(self._weights[id])[index] / len(piece)
+        for start, end, weight in self._pieces.weights_in(text):
+            for place in range(start, end):
+                heat[place] += unpack(weight)[index] / (end - start)
         runs: list[tuple[float, str]] = []
         threshold = max(heat) / 8
         run, strength = "", 0.0

@@ -64,11 +64,11 @@ def shape_of(text: str) -> str:
     >>> shape_of(".12win7.com."), shape_of(".winter.com.")
     ('##WIN#.', '')
     """
-    shape = text.translate(_DIGITS)
+    shape = _DIGIT.sub("#", text)
     return "" if shape == text else "".join(f"{label}." for label in shape.split(".") if "#" in label).upper()[:MAX_SHAPE]
 
 
-_DIGITS: Final = str.maketrans(dict.fromkeys("0123456789", "#"))
+_DIGIT: Final = re.compile("[0-9]")
 
 
 def own_labels(host: str) -> list[str]:
@@ -99,8 +99,9 @@ def is_inconclusive(host: str) -> bool:
     neutral = _NEUTRAL.sub("-", name)
     if "xn--" in name or _HELP.search(name + "."):
         return True
-    is_sensitive = neutral != name or _FIELDS.search(f".{name}.") or _is_code(labels) or not _has_indicative_word(labels)
-    return bool(is_sensitive) and _EXPLICIT.search(neutral) is None
+    if _EXPLICIT.search(neutral):  # most names that are asked about
+        return False
+    return neutral != name or _FIELDS.search(f".{name}.") is not None or _is_code(labels) or not _has_indicative_word(labels)
 
 
 def _is_code(labels: list[str]) -> bool:
@@ -121,7 +122,10 @@ def without_ambiguous(text: str) -> str:
 
 
 def _any_of(words: str) -> re.Pattern[str]:
-    """Compile alternatives. Those with the same first letter are grouped, since `re` tries each alternative at each character."""
+    """Compile alternatives. Those with the same first letter are grouped, since `re` tries each alternative at each character.
+
+    Where all of them begin with a letter, it skips the characters with which none begins.
+    """
     groups: dict[str, list[str]] = {}
     for word in words.split():
         letter = word[0] if word[0].isalnum() else ""
@@ -129,18 +133,21 @@ def _any_of(words: str) -> re.Pattern[str]:
     return re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in groups.items()))
 
 
-_NEUTRAL: Final = _any_of(r"""
+_NEUTRAL: Final = _any_of(
+    r"""
     gays? lesb(?:i(?:an|enne|ana|ca|sch|jka)s?|en)? lgbt(?:qia?|q|i)? queers? homosex(?:uals?|uell|uel|ual)? bisex(?:uals?)? intersex
     asexual transgender transsex(?:uals?)? schwul sexual(?:ity|idad|idade|itaet|ite)? sexuell?e? se[ksx]+ual(?:nosc|nost|iteit|itet)?
     cinsel(?:lik)? abortion aborto avortement abtreibung condoms? kondome? preservati[fv](?:os?|e|i|es)? prezerwatywy? hiv aids
     chlamydia syphilis herpes breast prostate vagina vulva penis urolog androlog gyna?ecolog ginecolog gynekolog sexolog seksuolog
     sexopedag birth-?control contracepti(?:on|ve)s? contraception anticoncep(?:cao|cion|tivos?) verhuetung antykoncepcj fertility
     menopause menstruat(?:ion|ie)
-    (?:safer?|pre-?marital|talk(?:ing)?about|lets-?talk|hablemos-?de|parlons|falando-?(?:de|sobre)|rozmawiajmyo)-?(?:sex(?:e|o)?|seks)
+    safer?@ pre-?marital@ talk(?:ing)?about@ lets-?talk@ hablemos-?de@ parlons@ falando-?(?:de|sobre)@ rozmawiajmyo@
     sex-?(?:ed(?:ucat(?:ion|or)s?)?|work(?:ers?)?|arbeit|abuse|assault)
     sex-?(?:offend(?:er)?s?|traffick(?:ing)?|addict(?:ion|s)?|therap(?:y|ist)s?|positiv(?:e|ity)) szexmunka szexualis sexarbeid
-    travaildusexe trabajosexual porn-?(?:addict(?:ion|s)?|free|sucht|blocker) (?:anti|(?<!non)(?<!non-)stop|quit)-?porno?
-""")
+    travaildusexe trabajosexual porn-?(?:addict(?:ion|s)?|free|sucht|blocker) anti-?porno? quit-?porno?
+    s(?<!nons)(?<!non-s)top-?porno?
+""".replace("@", "-?(?:sex(?:e|o)?|seks)")
+)
 """Words that must not count, whatever lists hold: names of sites for and about people, and of health, have them too."""
 
 _FIELDS: Final = _any_of(r"""
@@ -192,9 +199,9 @@ _HELP: Final = _any_of(r"""
 """Parts of names of help, beside which even those words say nothing."""
 
 _AMBIGUOUS: Final = _any_of(r"""
-    (?<!call)(?<!call-)(?<!cam)(?<!sex)(?<![a-z]t)(?:girls(?!ex)|girl) (?<!lady)(?<!fem)(?<!play)(?:boys(?!ex)|boy) lady(?!-?boy) ladies
-    wom[ae]n (?<!pre)(?:teens(?!ex)|teen) loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
-    (?:mid|mittel|neigh)sex (?:es|sus|wes|middle|unis)sex sext(?:ant|on|et) angels? vegas
+    g(?<!callg)(?<!call-g)(?<!camg)(?<!sexg)(?<![a-z]tg)irl(?:s(?!ex))? b(?<!ladyb)(?<!femb)(?<!playb)oy(?:s(?!ex))? lady(?!-?boy) ladies
+    wom[ae]n t(?<!pret)een(?:s(?!ex))? loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
+    midsex mittelsex neighsex essex sussex wessex middlesex unissex sext(?:ant|on|et) angels? vegas
 """)
 """Words that ordinary sites use too: alone they do not justify a block."""
 

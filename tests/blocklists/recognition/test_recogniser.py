@@ -1,13 +1,15 @@
-"""The recogniser that ships: its findings, its limits, and that it raises nothing."""
+"""The recogniser that ships, with and without its extension in C: its findings, its limits, and that it raises nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.recognition import piece_table
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
 from hedgerow.blocklists.recognition.name_model import PACK_BITS, unpack
 from hedgerow.blocklists.recognition.name_parts import is_inconclusive
@@ -17,9 +19,14 @@ from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 MAX_OCTETS = 4 << 20
 
 
-@pytest.fixture(scope="module")
-def recogniser() -> Recogniser:
-    return Recogniser()
+@pytest.fixture(scope="module", params=["C", "Python"])
+def recogniser(request: pytest.FixtureRequest) -> Iterator[Recogniser]:
+    if request.param == "C" and piece_table.add_up is None:
+        pytest.skip("there was no compiler to build hedgerow.blocklists.recognition._pieces")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Python":
+            patch.setattr(piece_table, "add_up", None)
+        yield Recogniser()
 
 
 def told(recogniser: Recogniser, host: str) -> str:

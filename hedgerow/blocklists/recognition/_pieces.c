@@ -1,0 +1,92 @@
+/* Sums of the weights of pieces of names: PieceTable.add_up_in_python, in C. piece_table.py describes the table.
+
+   Optional: without this module the Python code is used. It is built for the limited API, so that one file serves all versions of Python. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdint.h>
+#include <string.h>
+
+#define MAX_PIECE 9
+
+/* The table is in this machine's order of octets, as in Python, but need not be aligned. */
+static uint32_t
+number_at(const unsigned char *numbers, size_t slot)
+{
+    uint32_t number;
+    memcpy(&number, numbers + slot * sizeof number, sizeof number);
+    return number;
+}
+
+/* A table of whatever content is read within its bounds: no slot outside of it is looked at, and each piece ends after nine octets. */
+static int64_t
+sum_of(const unsigned char *numbers, size_t slots, const unsigned char *text, Py_ssize_t length, Py_ssize_t starts)
+{
+    const unsigned char *weights = numbers + slots * sizeof(uint32_t);
+    int64_t total = 0;
+    for (Py_ssize_t start = 0; start < starts; start++) {
+        Py_ssize_t end = length - start > MAX_PIECE ? start + MAX_PIECE : length;
+        uint32_t base = number_at(numbers, 0) >> 8;
+        for (Py_ssize_t at = start; at < end; at++) {
+            size_t slot = base ^ text[at];
+            if (slot >= slots)
+                break;
+            uint32_t number = number_at(numbers, slot);
+            if ((number & 0xFF) != text[at])
+                break;
+            total += (int32_t)number_at(weights, slot);
+            base = number >> 8;
+        }
+    }
+    return total;
+}
+
+static PyObject *
+add_up(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t number)
+{
+    if (number != 3) {
+        PyErr_SetString(PyExc_TypeError, "add_up takes a table, a text and a number of starts");
+        return NULL;
+    }
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(arguments[1], &length);
+    if (text == NULL)
+        return NULL;
+    Py_ssize_t starts = PyLong_AsSsize_t(arguments[2]);
+    if (starts == -1 && PyErr_Occurred())
+        return NULL;
+    Py_buffer table;
+    if (PyObject_GetBuffer(arguments[0], &table, PyBUF_SIMPLE) < 0)
+        return NULL;
+    size_t slots = (size_t)table.len / (2 * sizeof(uint32_t));
+    int64_t total = 0;
+    if (slots > 0)
+        total = sum_of(table.buf, slots, (const unsigned char *)text, length, starts < length ? starts : length);
+    PyBuffer_Release(&table);
+    return PyLong_FromLongLong(total);
+}
+
+static PyMethodDef methods[] = {
+    {"add_up", (PyCFunction)(void (*)(void))add_up, METH_FASTCALL, "Return the sum of the weights of pieces that begin at the first octets of a text."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots_of_module[] = {
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_pieces",
+    .m_doc = "Sums of the weights of pieces of names.",
+    .m_methods = methods,
+    .m_slots = slots_of_module,
+};
+
+PyMODINIT_FUNC
+PyInit__pieces(void)
+{
+    return PyModuleDef_Init(&definition);
+}
