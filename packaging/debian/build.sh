@@ -2,7 +2,7 @@
 # Builds hedgerow_VERSION_ARCH.deb of the last commit in a directory (default: dist). Needs dpkg-deb, python3 with venv, and `make dev`.
 # The package contains a virtual environment, /opt/hedgerow, for the python3 of the Debian release on which it is built. ARCHITECTURE=arm64
 # builds for that one instead, from its wheels; LIBRARIES=no leaves the libraries out, for a quick check. The same commit gives the same
-# package, octet by octet. Where there is a C compiler with python3's headers, the package for this architecture has the extension.
+# package, octet by octet. It has the extension in C if there is a compiler for its architecture (gcc; gcc-aarch64-linux-gnu), and python3-dev.
 set -eu
 umask 022
 cd "$(dirname "$0")/../.."
@@ -26,13 +26,15 @@ packages=$home/lib/python$minor/site-packages
 
 # Debian's python3 is linked against a C library of at least this version, so that wheels for all older ones run.
 glibc=$(ldd --version | sed -n '1s/.* 2\.//p')
-platforms="--platform manylinux2014_$machine"
+platforms="--platform linux_$machine --platform manylinux2014_$machine"
 for number in $(seq 5 "$glibc"); do platforms="$platforms --platform manylinux_2_${number}_$machine"; done
 
 pip_wheel() { .venv/bin/python -m pip --disable-pip-version-check --quiet wheel --no-deps --no-build-isolation --wheel-dir "$work" "$@"; }
+# shellcheck disable=SC2086 # a list
 pip_install() {
     .venv/bin/python -m pip --disable-pip-version-check --quiet --python "$home/bin/python" install --root-user-action=ignore --no-compile \
-        --no-deps --target "$packages" "$@"
+        --no-deps --target "$packages" --only-binary=:all: $platforms --implementation cp --python-version "$minor" \
+        --abi "cp$(echo "$minor" | tr -d .)" --abi abi3 --abi none "$@"
 }
 # The last commit, so that no uncommitted change gets in and no build file is left in the checkout.
 git archive --prefix=source/ HEAD | tar -x -C "$work"
@@ -43,13 +45,20 @@ if [ "${LIBRARIES:-yes}" = yes ]; then
     .venv/bin/python -P packaging/runtime_lock.py --without http-ece "$work/source" >"$work/runtime.lock"
     .venv/bin/python -P packaging/runtime_lock.py --only http-ece "$work/source" >"$work/built.lock"
     pip_wheel --require-hashes -r "$work/built.lock"
-    # shellcheck disable=SC2086 # a list
-    pip_install --require-hashes --only-binary=:all: $platforms --implementation cp --python-version "$minor" \
-        --abi "cp$(echo "$minor" | tr -d .)" --abi abi3 --abi none -r "$work/runtime.lock"
+    pip_install --require-hashes -r "$work/runtime.lock"
 fi
-export HEDGEROW_COMMIT HEDGEROW_PURE
+export HEDGEROW_COMMIT
 HEDGEROW_COMMIT=$(git rev-parse HEAD)
-HEDGEROW_PURE=$([ "$architecture" = "$(dpkg --print-architecture)" ] || echo 1)
+if [ "$architecture" != "$(dpkg --print-architecture)" ]; then
+    if command -v "$machine-linux-gnu-gcc" >/dev/null; then
+        # In what the limited API needs of it, pyconfig.h is the same for both architectures.
+        mkdir "$work/headers"
+        ln -s "/usr/include/$(uname -m)-linux-gnu" "$work/headers/$machine-linux-gnu"
+        export CC="$machine-linux-gnu-gcc" LDSHARED="$machine-linux-gnu-gcc -shared" CFLAGS="-I$work/headers" _PYTHON_HOST_PLATFORM="linux-$machine"
+    else
+        export HEDGEROW_PURE=1
+    fi
+fi
 pip_wheel "$work/source"
 pip_install "$work"/*.whl
 
