@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,9 @@ class Recognition:
     imitated: str = ""
 
 
+_recognition = cache(Recognition)  # there are two hundred at most
+
+
 class NameModel:
     """The model, opened from a folder. Raises OSError, or ValueError for files that do not belong together."""
 
@@ -110,10 +113,10 @@ class NameModel:
             return None
         return self._best(first / size, second / size)
 
-    def _best(self, *scores: float) -> Recognition | None:
-        odds = [each.slope * score + each.offset for each, score in zip(self.meta.calibrations, scores, strict=True)]
-        best = max(range(len(odds)), key=odds.__getitem__)
-        return Recognition(self.meta.categories[best], math.floor(100 / (1 + math.exp(-odds[best]))))
+    def _best(self, first: float, second: float) -> Recognition:
+        odds, others = self._first.slope * first + self._first.offset, self._second.slope * second + self._second.offset
+        category, odds = (self.meta.categories[0], odds) if odds >= others else (self.meta.categories[1], others)
+        return _recognition(category, math.floor(100 / (1 + math.exp(-odds))))
 
     def strongest_parts(self, host: str, category: str) -> tuple[str, ...]:
         """Return the parts of a name that weigh most for a category, the strongest first."""

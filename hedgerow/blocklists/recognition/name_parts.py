@@ -171,25 +171,27 @@ _FIELDS: Final = _any_of(r"""
     [.-]st-?(?:john|mary|luke|mark|paul|peter|david|andrew|james|joseph|george|ann|francis|vincent|elizabeth|clare|nicholas|patrick)
     [.-]st-?(?:thomas|michael|martin|louis|anthony|charles|bernard|dominic|benedict|agnes|edward|alban|barnabas|stephen|jude|helen)
     theolog seminary mosque synagog gospel wildlife
-    cdn parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts (?:boy|girl)s?-?love gazet
-    journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
+    cdn parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts boys?-?love girls?-?love
+    gazet journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
     \.(?:org|ngo|ong|foundation|health|hospital|clinic|doctor|care|charity|church)\.(?:[a-z]{2}\.)?$
     \.(?:lgbt|gay|museum|school|university|academy|education|aero|coop)\.(?:[a-z]{2}\.)?$
 """)
 """Words of health, education, government, communities, news and machines, in several languages, and top-level domains for these."""
 
-_EXPLICIT: Final = _any_of(r"""
+_EXPLICIT: Final = _any_of(
+    r"""
     porno? xxx x-?videos? xvid xnxx xham fuck cock(?!pit|tail|burn|er|atoo) dick(?!en|ins) cum(?!b|m|en|ul) nud[ei] naked nackt desnud
     tube(?!rc) anal(?!y|o) blow-?job milf escort call-?girl hentai cams(?![a-z]) cam-?(?:girl|sex|chat) slut whore hooker prostitut bdsm
     fetish bondage domina erot boob tits puss(?:y|ies) hardcore bareback wank jerk strip(?!e) twink shemale lady-?boy trann orgy
     hook-?up hunks hung(?!a|er) jizz squirt creampie gang-?bang dildo orgasm incest bokep ngentot desi-?sex fick hure nutte
     sexe?-?(?:y|cam|chat|film|movie|video|clip|live|shop|toy|dat|pic|photo|foto|phone|tel)
     sexe?-?(?:kontakt|treff|spiel|game|porn|hot|free|girl|story|stories|tv|hd|x)
-    (?:phone|telefon|free|live|hot|hard|web|phim|clip|video|cyber|hd|gratis|69)-?sexo? puta(?!t) culo(?![nr]) tetas baise salope
-    chatte(?!r) porr pelado sikis casino kasino cassino bets?(?![a-z]) (?<![a-z])bet(?!h|a(?![a-z])|t?er|ty|hel|on)
-    [a-z]bet(?=win|giris|tr|app|slot|tv|365) bahis giris slots?(?![a-z]) slot(?=gac|onl|88|777|dem) poker togel judi(?![ct]) gacor
+    phone@ telefon@ free@ live@ hot@ hard@ web@ phim@ clip@ video@ cyber@ hd@ gratis@ 69@ puta(?!t) culo(?![nr]) tetas baise salope
+    chatte(?!r) porr pelado sikis casino kasino cassino bets?(?![a-z]) b(?<![a-z]b)et(?!h|a(?![a-z])|t?er|ty|hel|on)
+    b(?<=[a-z]b)et(?=win|giris|tr|app|slot|tv|365) bahis giris slots?(?![a-z]) slot(?=gac|onl|88|777|dem) poker togel judi(?![ct]) gacor
     jackpot roulette baccarat bingo 777 888 1x-?(?:bet|slot|stav) \.(?:adult|porn|sex|xxx)$
-""")
+""".replace("@", "-?sexo?")
+)
 """Parts of names that leave no doubt, also beside one of those words."""
 
 _HELP: Final = _any_of(r"""
