@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+import ahocorasick
+
 from hedgerow.blocklists.recognition.name_model import Recognition
 from hedgerow.blocklists.recognition.name_parts import SECOND_LEVEL
 
@@ -49,9 +51,10 @@ class LookAlikes:
         self._names = frozenset(names)
         self._alike = {_plain(name): name for name in self._names if len(name) >= _MIN_ALIKE}
         self._misspelt = {variant: name for name in sorted(self._names) for variant in _misspellings(name) if variant not in self._names}
-        self._starts: dict[str, list[str]] = {}
-        for name in sorted(self._names, key=len, reverse=True):
-            self._starts.setdefault(name[:4], []).append(name)
+        self._names_in = ahocorasick.Automaton()
+        for name in self._names:
+            self._names_in.add_word(name, name)
+        self._names_in.make_automaton()
 
     @classmethod
     def load(cls, folder: Path) -> LookAlikes:
@@ -109,12 +112,11 @@ class LookAlikes:
 
     def _with_added_words(self, label: str) -> str | None:
         """Return the name that a label consists of, apart from at least one word of a phisher, digits and hyphens."""
-        for start in range(len(label) - 3):
-            for name in self._starts.get(label[start : start + 4], ()):
-                if label.startswith(name, start):
-                    words = [*_phishing_words(label[:start]), *_phishing_words(label[start + len(name) :])]
-                    if None not in words and not _FILLERS.issuperset(words):
-                        return name
+        found: list[tuple[int, int, str]] = [(end + 1 - len(name), -len(name), name) for end, name in self._names_in.iter(label)]
+        for start, _length, name in sorted(found):  # the first one, and of those that begin there the longest
+            words = [*_phishing_words(label[:start]), *_phishing_words(label[start + len(name) :])]
+            if None not in words and not _FILLERS.issuperset(words):
+                return name
         return None
 
 
