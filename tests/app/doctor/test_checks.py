@@ -1,17 +1,19 @@
-"""Findings of `hedgerow doctor` about lists and pictures."""
+"""Findings of `hedgerow doctor` about lists, pictures and the extension."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hedgerow.app.doctor.checks import list_findings, picture_findings
-from hedgerow.app.doctor.findings import Health
+from hedgerow.app.doctor.checks import check_speed, list_findings, picture_findings
+from hedgerow.app.doctor.findings import Health, Installation
 from hedgerow.app.doctor.line import exposure_findings
 from hedgerow.app.settings import Endpoint
+from hedgerow.blocklists.recognition import piece_table
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.reading.load import parse_policy
@@ -85,3 +87,11 @@ def test_pictures_that_cannot_be_judged_are_a_problem(monkeypatch: pytest.Monkey
         (finding,) = picture_findings(judging)
         assert (finding.health, "make pictures" in finding.mend) == (health, not is_installed)
         assert not list(picture_findings(parse_policy(b"picture_scan: off", None)))
+
+
+def test_a_missing_extension_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for add_up, text in ((None, "no C compiler"), (lambda *_: 0, "by compiled code")):
+        monkeypatch.setattr(piece_table, "add_up", add_up)
+        (finding,) = check_speed(Installation.of(tmp_path))
+        assert finding.health is Health.GOOD
+        assert text in finding.found
