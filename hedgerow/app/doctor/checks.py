@@ -302,7 +302,7 @@ def check_confinement(_installation: Installation) -> Iterator[Finding]:
 
 def check_speed(_installation: Installation) -> Iterator[Finding]:
     """Say if the optional extension in C is there."""
-    slowly = "by Python code, which takes three times as long: there was no C compiler when Hedgerow was installed"
+    slowly = "by Python code, which takes three times as long: this installation lacks the extension in C"
     yield good_finding("speed", f"names of new sites are judged {'by compiled code' if piece_table.add_up else slowly}")
 
 
@@ -350,8 +350,7 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel, check_dynamic_name,
-    check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed,
-    check_pictures,
+    check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed, check_pictures,
 )  # fmt: skip
 
 
