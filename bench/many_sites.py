@@ -39,12 +39,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from postgres_server import PostgresServer, running_server
 
+from hedgerow.journal.batch import Spool
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.journal.postgresql_connection import ChangeListener
 from hedgerow.journal.recorder import Recorder, flush_regularly
-from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import StoreAddress
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 

@@ -14,12 +14,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow import __version__
-from hedgerow.dashboards.api.access import add_access_routes, add_site_routes
+from hedgerow.dashboards.api.access import add_access_routes, add_data_export_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.counter import add_counter_routes
-from hedgerow.dashboards.api.data_export import add_data_export_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.organisation import add_organisation_routes

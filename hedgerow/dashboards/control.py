@@ -12,9 +12,9 @@ from hedgerow.journal.access_store import AccessCode, Voucher
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.network.tunnel import PeerActivity
-from hedgerow.policies.evidence import Grade
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.identity import Grade
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
 from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.person_access import PersonAccess

@@ -13,8 +13,7 @@ from starlette.responses import StreamingResponse
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.personal_data import DataSubject, ErasureResult, PersonalDataStore
 from hedgerow.journal.recorder import Recorder
-from hedgerow.policies.evidence import Use, is_enough
-from hedgerow.policies.identity import networks_of
+from hedgerow.policies.identity import Use, is_enough, networks_of
 from hedgerow.policies.model import Device, Policy
 
 

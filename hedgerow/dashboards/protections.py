@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hedgerow.journal.sightings import ProtectionRow
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Device
 
 IDLE_AFTER_S = 3 * 86400.0

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute

@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from hedgerow.journal.batch import Batch, LoggedEvent, merge_sightings
+from hedgerow.journal.batch import Batch, LoggedEvent, Spool, merge_sightings
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
 from hedgerow.journal.personal_data import rename_devices
 from hedgerow.journal.retention import Retention, prune
-from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.tables import decisions
 from hedgerow.policies.expiry import UpcomingEnd

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, sele
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import devices_seen, hourly, protections_seen
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import DeviceId, Verdict
 
 BRIEF_S = 600.0

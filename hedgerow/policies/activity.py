@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.effective_users import Meter
-from hedgerow.policies.evidence import Grade, Use, is_enough
 from hedgerow.policies.host_facts import is_background
+from hedgerow.policies.identity import Grade, Use, is_enough
 from hedgerow.policies.model import Decision, DeviceId, Privacy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.time_model import ActiveMinute

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_ipv4
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.network import WEB_PORTS
 from hedgerow.policies.remembered import PageRecognised

@@ -8,7 +8,7 @@ from hedgerow.journal.messages import ProtectionSeen
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.sightings import ProtectionRow
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Device, DeviceId
 
 NOW = 1_780_000_000.0

@@ -18,7 +18,7 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.time_model import ActiveMinute, Bonus
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.journal import batch as batch_module
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.accounts import AccountStore, WebSessionRow
-from hedgerow.journal.batch import Batch
+from hedgerow.journal.batch import Batch, Spool
 from hedgerow.journal.copying import CopyError, copy_journal
 from hedgerow.journal.database import _alembic, describe_journal, migrate_journal, open_journal
 from hedgerow.journal.postgresql_connection import connection_parameters
@@ -30,7 +30,6 @@ from hedgerow.journal.postgresql_schema import day_tables, partitioned_decisions
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import Retention
-from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import JournalError, Store, StoreAddress, UnreachableStoreError
 from hedgerow.journal.tables import accounts, decisions, events, metadata, web_sessions, writers
 from hedgerow.journal.usage import UsageStore

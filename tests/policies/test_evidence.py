@@ -12,7 +12,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.policies.activity import ActivityLog
-from hedgerow.policies.evidence import Grade, Use, grade_at, is_enough
+from hedgerow.policies.identity import Grade, Use, grade_at, is_enough
 from hedgerow.policies.model import Device, DeviceId, Request, RequestKind
 from hedgerow.policies.network import TunnelPeer
 from hedgerow.policies.reading.load import parse_policy

@@ -11,7 +11,7 @@ from small_internet.clients import curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 
 CHILD_WITH_CA, CHILD = "127.0.0.11", "127.0.0.12"
 INSPECTED = "www.school.example"

@@ -17,7 +17,7 @@ from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.statements import Statement, StatementKey, StatementStore
 from hedgerow.journal.store import Store
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.time_model import ActiveMinute, Bonus
 

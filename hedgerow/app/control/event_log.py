@@ -26,7 +26,7 @@ from hedgerow.app.files import error_text
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
-from hedgerow.policies.text.log_targets import LogTarget
+from hedgerow.policies.network import LogTarget
 
 log = logging.getLogger("hedgerow.control")
 

@@ -25,10 +25,10 @@ from hedgerow.app.backup import JOURNAL, backups_in
 from hedgerow.app.ipc import StartProblem
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
+from hedgerow.journal.batch import Spool
 from hedgerow.journal.database import Place, dialect_of, make_dialect, migrate_journal, open_journal
 from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
-from hedgerow.journal.spool import Spool
 from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress, UnreachableStoreError
 from hedgerow.journal.tables import grants, pauses, sessions
 

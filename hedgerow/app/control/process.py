@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DatabaseError
 from starlette.types import ASGIApp
 
-from hedgerow.app.control.authority import AuthorityFollower
 from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
@@ -39,7 +38,7 @@ from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.statements import StatementKeeper
-from hedgerow.app.control.store_follower import StoreFollower
+from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
 from hedgerow.app.control.web import WebControl

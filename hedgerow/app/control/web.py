@@ -37,9 +37,9 @@ from hedgerow.journal.recorder import Recorder
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.decide import WELCOME_REASONS
-from hedgerow.policies.evidence import Use, grade_at, is_enough
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
+from hedgerow.policies.identity import Use, grade_at, is_enough
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
 from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, person_access

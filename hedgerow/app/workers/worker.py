@@ -23,7 +23,7 @@ from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, Pr
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Decision, Device, DeviceId, Observation, Request
 from hedgerow.policies.privacy import observe
 from hedgerow.policies.ruleset import Ruleset

@@ -1,4 +1,4 @@
-"""API of decisions, requests, grants and pauses, with the log as a file and as a stream of events."""
+"""API of decisions, requests, grants and pauses, with the log as a file and as a stream of events, and of personal data."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
 from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, PauseExemption, SiteCorrections, Status, pause_exemption
-from hedgerow.dashboards.data_export import csv_cell
+from hedgerow.dashboards.data_export import DataExport, csv_cell, ndjson_download
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
+from hedgerow.journal.personal_data import ErasureResult
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
@@ -322,3 +323,23 @@ async def _event_stream(reader: JournalReader) -> AsyncIterator[bytes]:
 def _newest_ids(reader: JournalReader) -> tuple[int, int]:
     rows, requests = reader.decisions(limit=1).rows, reader.requests(None, limit=1)
     return (rows[0].id if rows else 0), (requests[0].id if requests else 0)
+
+
+class ErasureOrder(StrictModel):
+    """Name of a person or device, which may be gone from the policy."""
+
+    name: str = Field(min_length=1, max_length=253)
+
+
+def add_data_export_routes(api: ScopedRouter, export: DataExport) -> None:
+    """Add the routes."""
+
+    @api.serve("GET", "/kept", READ, response_class=StreamingResponse, responses=_stream_responses("application/x-ndjson"))
+    async def kept(name: Annotated[str, Query(min_length=1, max_length=253)]) -> Response:
+        """Return all data about a person or device."""
+        return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
+
+    @api.serve("POST", "/kept/erase", MANAGE)
+    async def erase(order: ErasureOrder) -> ErasureResult:
+        """Erase the data about a person or device for good."""
+        return await run_in_threadpool(export.erase, order.name)

@@ -23,18 +23,17 @@ from hedgerow.policies.network import (
     ForwardZone,
     ListSelection,
     LocalRecord,
+    LogTarget,
     NetworkSettings,
     ProxySignIn,
     QueryLimit,
     ResolverSettings,
     TunnelSettings,
     UpstreamStrategy,
+    parse_log_target,
 )
-from hedgerow.policies.reading.broker import read_broker
-from hedgerow.policies.reading.bundle import read_bundle
-from hedgerow.policies.reading.dynamic_name import read_dynamic_name
 from hedgerow.policies.reading.flows import read_flows
-from hedgerow.policies.reading.openid import read_openid_provider
+from hedgerow.policies.reading.remote_services import read_broker, read_bundle, read_dynamic_name, read_openid_provider
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import (
     DEFAULT_SITE,
@@ -46,7 +45,6 @@ from hedgerow.policies.text.addresses import (
     store_url_mistake,
 )
 from hedgerow.policies.text.locales import COUNTRIES, guess_country, suggest_timezone
-from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
 from hedgerow.policies.text.suggestions import did_you_mean, guess_network, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 from hedgerow.policies.transports import LISTENERS, UPSTREAM_TRANSPORTS, shared_ports

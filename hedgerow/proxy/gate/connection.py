@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.privacy import counted_reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.unlisted import CertificateFlaw

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.connection import GateConnection, GateResources

@@ -10,7 +10,7 @@ from typing import assert_never
 from mitmproxy.connection import Client
 
 from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Decision, Device, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.inspection.clients import ClientRegistry

@@ -22,7 +22,7 @@ from hedgerow.app.control.event_log import EventLog, LogFile, SyslogServer, line
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
-from hedgerow.policies.text.log_targets import LogTarget, parse_log_target
+from hedgerow.policies.network import LogTarget, parse_log_target
 
 
 def event(number: int) -> SystemEvent:

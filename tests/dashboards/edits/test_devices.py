@@ -12,7 +12,7 @@ from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owner_of,
 from hedgerow.dashboards.edits.yaml_text import apply_edits
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.policies.device_kinds import DeviceKind
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.reading.load import load_policy, parse_policy
 

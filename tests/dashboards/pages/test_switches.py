@@ -16,8 +16,8 @@ from web_server.switches import SUBJECTS, ShownSwitches, decided, worker_view
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import Enforcement
 from hedgerow.journal.messages import ProtectionSeen
-from hedgerow.policies.evidence import Protection
 from hedgerow.policies.explain import find_device
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Device, DeviceId, Grant
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.time_model import SpentBudget

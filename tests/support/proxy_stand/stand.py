@@ -18,7 +18,7 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
-from hedgerow.policies.evidence import Protection
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.remembered import PageRecognised

@@ -22,8 +22,8 @@ from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
-from hedgerow.policies.evidence import Protection
 from hedgerow.policies.host_facts import HostFactIndex
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset, Rulesets
