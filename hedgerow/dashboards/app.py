@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -32,10 +31,10 @@ from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.deferred_app import HEALTH_CHECKS
 from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.pages.context import PageContext, Renderer
+from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
-from hedgerow.dashboards.pages.router import ICON_PATH, make_pages
+from hedgerow.dashboards.pages.router import make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
 from hedgerow.policies.expiry import WARN_MINUTES
 from hedgerow.policies.model import Pause, Policy, Session
@@ -50,12 +49,9 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     # No docs_url: FastAPI's own pages load scripts from other hosts.
     app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     app.state.staff = context.staff
-    routers = (_api(context), make_pages(context), _machine_routes(context))
-    for router in routers:
-        app.include_router(router)
-    app.state.routes = tuple(route for router in routers for route in router.routes)
+    app.state.routes = (*_api(context).routes, *make_pages(context).routes, *_machine_routes(context).routes)
+    app.router.routes += app.state.routes  # include_router would build each route a second time
     app.state.access = AccessTable(app.state.routes)
-    app.state.warm = lambda: _warm(app, renderer)
     install_handlers(app, renderer.error, show_again, problem_of, context.reader.store.dialect.is_full)
 
     def refuse(scope: Scope, admission: Admission) -> Response:
@@ -131,26 +127,6 @@ def _api(context: PageContext) -> ScopedRouter:
     add_away_routes(api, control)
     add_tunnel_routes(api, control, context.tunnel, context.editor)
     return api
-
-
-def _warm(app: FastAPI, renderer: Renderer) -> None:
-    """Prepare everything that would slow down first requests. Takes a second; call it from a thread without an event loop."""
-    renderer.warm()
-    asyncio.run(_send_warmup_request(app))
-
-
-async def _send_warmup_request(app: FastAPI) -> None:
-    """Request an icon: FastAPI prepares its routes at the first request, which takes half a second."""
-    head = {"method": "GET", "path": ICON_PATH, "raw_path": ICON_PATH.encode(), "query_string": b"", "headers": [(b"host", b"localhost")]}
-    place = {"http_version": "1.1", "scheme": "http", "root_path": "", "client": ("127.0.0.1", 0), "server": ("127.0.0.1", 0)}
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    async def send(_message: Message) -> None:
-        pass
-
-    await app({"type": "http", "asgi": {"version": "3.0"}, **head, **place}, receive, send)
 
 
 def _machine_routes(context: PageContext) -> ScopedRouter:

@@ -49,10 +49,7 @@ def _check_response(problems: list[str]) -> PlainTextResponse:
 
 
 class DeferredApp:
-    """An ASGI application that calls `load` for the real one, once, in a thread. Requests wait for it meanwhile.
-
-    FastAPI builds its routes under a lock of threads: a request meanwhile would hold the loop, and with it the heartbeat.
-    """
+    """An ASGI application that calls `load` for the real one, once, in a thread. Requests wait for it meanwhile."""
 
     def __init__(self, load: Callable[[], ASGIApp], status: Callable[[], Status]) -> None:
         self._load, self._status = load, status

@@ -340,7 +340,7 @@ class ControlProcess:
             *(self.sites, self.tunnel, self.statements),
         )
         app = create_app(context, self._token)
-        app.state.warm()
+        context.renderer.warm()
         gc.freeze()  # it stays
         return app
 

@@ -12,7 +12,7 @@ from fastapi import HTTPException, Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.guard import CHECK_ZONE, RESOLVER_CHECK_PATH, local_address
-from hedgerow.dashboards.pages.context import STATIC, PageGroup
+from hedgerow.dashboards.pages.context import PageGroup
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import DEVICES, get
 from hedgerow.dashboards.words.languages import language_of
@@ -152,10 +152,6 @@ class CheckPages(PageGroup):
     async def here(self) -> Response:
         """Return a tick that only devices with our resolver display."""
         return _tick("This device asks Hedgerow.")
-
-    @get("/static/check.js", DEVICES)
-    async def script(self) -> Response:
-        return Response((STATIC / "check.js").read_bytes(), media_type="text/javascript")
 
 
 def _check_url(host: str, port: int | None) -> str | None:

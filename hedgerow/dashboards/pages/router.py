@@ -28,29 +28,25 @@ from hedgerow.dashboards.pages.today import TodayPages
 from hedgerow.dashboards.pages.why import WhyPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
-ICON_PATH = "/static/hedgerow.svg"
-_STATIC = (
-    *(("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript"), ("live.js", "text/javascript"), ("device.js", "text/javascript")),
-    *(("activity.css", "text/css"), ("guide.css", "text/css"), ("guide.js", "text/javascript"), ("icons.svg", "image/svg+xml")),
-    *(("app.js", "text/javascript"), ("icon-192.png", "image/png"), ("icon-512.png", "image/png")),
-)
-_AT_ROOT = (("service-worker.js", "text/javascript"), ("manifest.json", "application/manifest+json"))
+_VERSIONED, _FRESH, _LOGO = "max-age=31536000, immutable", "no-cache", "max-age=86400"
+"""Caching of files: pages address the first kind with a version; the others are asked for by a name that stays."""
+
+_FILES = {
+    **dict.fromkeys(("hedgerow.css", "activity.css", "guide.css"), ("text/css", _VERSIONED)),
+    **dict.fromkeys(("hedgerow.js", "live.js", "device.js", "guide.js", "check.js", "app.js"), ("text/javascript", _VERSIONED)),
+    **dict.fromkeys(("icon-192.png", "icon-512.png"), ("image/png", _VERSIONED)),
+    "icons.svg": ("image/svg+xml", _VERSIONED),
+    "hedgerow.svg": ("image/svg+xml", _LOGO),
+    "service-worker.js": ("text/javascript", _FRESH),
+    "manifest.json": ("application/manifest+json", _FRESH),
+}
+"""Media type and caching of each file."""
+_AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 """Files of the installable app. A service worker controls the pages below its own path only."""
 
 _GROUPS = (
-    *(
-        TodayPages,
-        CounterPages,
-        ShiftPages,
-        StatementPages,
-        PeoplePages,
-        PersonRulePages,
-        SwitchPages,
-        PersonDataPages,
-        OpeningPages,
-        DevicePages,
-    ),
-    *(OrganisationPages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
+    *(TodayPages, CounterPages, ShiftPages, StatementPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
+    *(DevicePages, OrganisationPages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 
@@ -60,34 +56,14 @@ def make_pages(context: PageContext) -> ScopedRouter:
     router = ScopedRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in _GROUPS:
         pages(context).add_to(router)
-    for name, media_type in _STATIC:
-        router.serve("GET", f"/static/{name}", DEVICES)(_static_file(context.renderer.files[name], media_type))
-
-    for name, media_type in _AT_ROOT:
-        router.serve("GET", f"/{name}", DEVICES)(_fresh_file(context.renderer.files[name], media_type))
-
-    logo = context.renderer.files["hedgerow.svg"]
-
-    @router.serve("GET", ICON_PATH, DEVICES)
-    async def icon() -> Response:
-        return Response(logo, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
-
+    for name, (media_type, caching) in _FILES.items():
+        path = f"/{name}" if name in _AT_ROOT else f"/static/{name}"
+        router.serve("GET", path, DEVICES)(_file(context.renderer.files[name], media_type, caching))
     return router
 
 
-def _static_file(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
-    """Return an endpoint for a file. Pages address it with a version, so browsers may keep it."""
+def _file(content: bytes, media_type: str, caching: str) -> Callable[[], Awaitable[Response]]:
+    async def file() -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": caching})
 
-    async def static_file() -> Response:
-        return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=31536000, immutable"})
-
-    return static_file
-
-
-def _fresh_file(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
-    """Return an endpoint for a file that browsers ask for by a name that stays."""
-
-    async def fresh_file() -> Response:
-        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
-
-    return fresh_file
+    return file

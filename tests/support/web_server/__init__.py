@@ -480,7 +480,7 @@ def running_web(
     app = create_app(context, token)
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
-        app.state.warm()
+        context.renderer.warm()
     signed_in: ASGIApp = app
     if has_password:
         begin = accounts.sign_in if accounts.has_any else accounts.create_first
