@@ -47,7 +47,7 @@ class _Policy:
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """The part of a snapshot that matters here."""
+    """The part of a snapshot that the signer reads."""
 
     policy: _Policy
 

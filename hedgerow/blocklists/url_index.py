@@ -26,7 +26,7 @@ _HOST = re.compile(r"\|\|([^/^*|]+)\^")
 
 
 class BadfilterOrder(NamedTuple):
-    """An order of a list to drop a name from the index: the block, or the exception, by which lists of a category name the key."""
+    """A $badfilter that drops a name from the index: the blocks, or the exceptions, of `key` in the lists of a category."""
 
     category: str
     key: str

@@ -324,9 +324,7 @@ class NetworkSettings:
     server_name: str | None = None
     certificate: CertificateFiles | None = None
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
-    new_sites_days: int = (
-        NEW_SITES_DAYS  # for which a site counts as new here (category new-domains); 0: only lists say which sites are new
-    )
+    new_sites_days: int = NEW_SITES_DAYS  # how long a site counts as new (category new-domains); 0: only lists say which are new
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
     log_to: tuple[LogTarget, ...] = ()  # places for JSON lines of what is recorded, beside the journal

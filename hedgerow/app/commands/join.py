@@ -174,7 +174,7 @@ def _first_version(store: Store, policy: Path, state: Path) -> PolicyVersion:
 
 
 async def _nothing(_path: Path, _checked: CheckedPolicy) -> None:
-    """Put nothing in force: nothing is changed."""
+    """Put nothing in force, since only the texts are read."""
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def format_named(name: str) -> ListFormat | None:
 
 
 def detect(lines: Iterable[str]) -> ListFormat | None:
-    """Return the format of which most lines are typical, None if no format explains at least half of them.
+    """Return the format that most lines are written in, None if no format fits at least half of them.
 
     >>> detect(["# comment", "0.0.0.0 example.com"]).name
     'hosts'

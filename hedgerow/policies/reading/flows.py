@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -55,18 +56,21 @@ def _parse_own(text: str) -> Flow | str | None:
     if match is None:
         return None
     protocol, ports, to = match.groups()
-    ranges = tuple(map(_port_range, ports.split(",")))
     wanted = [word for word in re.split(r"[\s,]+", to or "") if word]
-    networks = {word: parse_network(word) for word in wanted}
-    if None in ranges:
+    flow = _flow(protocol, ports.split(","), wanted)
+    if len(flow.ports) <= ports.count(","):
         return f"'{ports.strip()}' are not ports from 1 to 65535, {_EXAMPLE}"
-    wrong = next((word for word, network in networks.items() if network is None), None)
-    if wrong is not None:
-        return f"'{wrong}' is not an IP address or network"
+    wrong = next((word for word in wanted if parse_network(word) is None), None)
+    return flow if wrong is None else f"'{wrong}' is not an IP address or network"
+
+
+def _flow(protocol: str, ports: Iterable[str], networks: Iterable[str], *, begins_with_stun: bool = False) -> Flow:
+    """Return a flow of those ports and networks that are right."""
     return Flow(
         protocol.lower(),
-        tuple(each for each in ranges if each is not None),
-        tuple(network for network in networks.values() if network is not None),
+        tuple(each for text in ports if (each := _port_range(text)) is not None),
+        tuple(network for text in networks if (network := parse_network(text)) is not None),
+        begins_with_stun,
     )
 
 
@@ -79,11 +83,4 @@ def _port_range(text: str) -> tuple[int, int] | None:
 
 
 def _built_in(entry: dict[str, Any]) -> Flow:
-    ranges = [_port_range(str(ports)) for ports in entry["ports"]]
-    networks = [parse_network(text) for text in entry.get("to", ())]
-    return Flow(
-        entry["protocol"],
-        tuple(each for each in ranges if each is not None),
-        tuple(network for network in networks if network is not None),
-        entry.get("stun", False),
-    )
+    return _flow(entry["protocol"], map(str, entry["ports"]), entry.get("to", ()), begins_with_stun=entry.get("stun", False))

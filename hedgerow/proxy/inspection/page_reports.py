@@ -1,9 +1,9 @@
 """Reports of recognised pages to control, which remembers their hosts.
 
 A page counts for its host if the request named that host alone, and if its title, descriptions and headings say more than its address does.
-Unless it has a label, its address has no query. Otherwise a link could put words into a page of another site, as into the results of a
-search, and its guests could with comments. Not reported are hosts most of whose pages are harmless, and what people open of whom no sites
-are stored.
+Unless it has a label, its address has no query. Otherwise a link could put words into a page of another site, such as the results of a
+search, and visitors could do so by their comments. Nothing is reported about hosts most of whose pages are harmless, and about pages of
+people whose sites are not stored.
 """
 
 from __future__ import annotations
