@@ -20,11 +20,13 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 LONGEST = (
-    *("lab/test_ways_round", "e2e/test_family_day", "e2e/test_troubles", "e2e/test_browser_asks", "e2e/test_examples", "lab/test_gateway"),
-    *("e2e/test_list_updates", "e2e/test_silent_processes", "e2e/test_budget_in_fast_time", "e2e/test_starting_without_control"),
-    *("lab/test_bridge", "e2e/test_household", "e2e/test_bad_input", "e2e/test_real_lists", "e2e/test_ten_seats", "e2e/test_mistakes"),
-    *("dashboards/pages/test_browser", "proxy/gate/test_server", "proxy/inspection/test_inspector", "proxy/test_browser"),
-    *("dashboards/pages/test_narrow_phones", "app/control/test_list_jobs", "dashboards/test_attacks", "dashboards/pages/test_live"),
+    *("lab/test_ways_round", "e2e/test_family_day", "packaging/test_debian", "e2e/test_browser_asks", "e2e/test_troubles"),
+    *("e2e/test_examples", "e2e/test_two_machines", "lab/test_gateway", "e2e/test_list_updates", "e2e/test_silent_processes"),
+    *("e2e/test_budget_in_fast_time", "e2e/test_starting_without_control", "e2e/test_many_sites", "e2e/test_cafe_day"),
+    *("e2e/test_encrypted_dns", "e2e/test_random_walk", "lab/test_bridge", "lab/test_away", "e2e/test_household", "e2e/test_bad_input"),
+    *("e2e/test_real_lists", "e2e/test_ten_seats", "e2e/test_mistakes", "dashboards/pages/test_browser", "proxy/gate/test_server"),
+    *("proxy/inspection/test_inspector", "proxy/test_browser", "dashboards/pages/test_narrow_phones", "packaging/test_release"),
+    *("app/control/test_list_jobs", "dashboards/test_attacks", "dashboards/pages/test_live", "proxy/test_recorded_browsing"),
     *("app/control/test_lists", "proxy/inspection/engine/test_http_layer", "dns/server/test_doh", "blocklists/test_real_lists"),
     *("proxy/gate/test_transparent", "dashboards/pages/test_switches", "dashboards/words/test_languages", "dashboards/pages/test_people"),
     *("app/test_supervisor", "app/commands/test_explain", "blocklists/test_archives", "dns/test_against_unbound"),

@@ -7,6 +7,7 @@ import socket
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import httpx
 import pytest
@@ -146,37 +147,37 @@ def test_the_api_changes_with_the_token_alone(web):
         )
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("POST", "/api/v1/requests/99/approve", {"how_long": "hour"}, 404),
-        ("POST", "/api/v1/requests/99/deny", None, 404),
-        ("POST", "/api/v1/requests/99/approve", {"how_long": "ever"}, 422),
-        ("POST", "/api/v1/requests/99/approve", {"how_long": "hour", "more": 1}, 422),
-        ("POST", "/api/v1/requests/99/approve", None, 422),
-        ("POST", "/api/v1/requests/x/approve", {"how_long": "hour"}, 422),
-        ("POST", "/api/v1/requests/99999999999999999999/deny", None, 422),
-        ("POST", "/api/v1/pause", {"person": "a", "device": "b"}, 422),
-        ("POST", "/api/v1/pause", {"minutes": -1}, 422),
-        ("POST", "/api/v1/pause", {"person": "nobody"}, 422),
-        ("POST", "/api/v1/grants", {"subject": "", "how_long": "hour"}, 422),
-        ("DELETE", "/api/v1/grants/..%2f..", None, 404),
-        ("DELETE", "/api/v1/grants/none", None, 404),
-        ("GET", "/api/v1/decisions?limit=0", None, 422),
-        ("GET", "/api/v1/decisions?cursor=-1", None, 422),
-        ("GET", "/api/v1/decisions?verdict=perhaps", None, 422),
-        ("GET", "/api/v1/requests?state=other", None, 422),
-        ("GET", "/api/v1/nothing", None, 404),
-        ("PUT", "/api/v1/pause", None, 405),
-    ],
+API_MISTAKES = (
+    ("POST", "/api/v1/requests/99/approve", {"how_long": "hour"}, 404),
+    ("POST", "/api/v1/requests/99/deny", None, 404),
+    ("POST", "/api/v1/requests/99/approve", {"how_long": "ever"}, 422),
+    ("POST", "/api/v1/requests/99/approve", {"how_long": "hour", "more": 1}, 422),
+    ("POST", "/api/v1/requests/99/approve", None, 422),
+    ("POST", "/api/v1/requests/x/approve", {"how_long": "hour"}, 422),
+    ("POST", "/api/v1/requests/99999999999999999999/deny", None, 422),
+    ("POST", "/api/v1/pause", {"person": "a", "device": "b"}, 422),
+    ("POST", "/api/v1/pause", {"minutes": -1}, 422),
+    ("POST", "/api/v1/pause", {"person": "nobody"}, 422),
+    ("POST", "/api/v1/grants", {"subject": "", "how_long": "hour"}, 422),
+    ("DELETE", "/api/v1/grants/..%2f..", None, 404),
+    ("DELETE", "/api/v1/grants/none", None, 404),
+    ("GET", "/api/v1/decisions?limit=0", None, 422),
+    ("GET", "/api/v1/decisions?cursor=-1", None, 422),
+    ("GET", "/api/v1/decisions?verdict=perhaps", None, 422),
+    ("GET", "/api/v1/requests?state=other", None, 422),
+    ("GET", "/api/v1/nothing", None, 404),
+    ("PUT", "/api/v1/pause", None, 405),
 )
-def test_api_errors_are_problem_details(web, method, path, body, status):
+
+
+def test_api_errors_are_problem_details(web):
     with client(web, headers=BEARER) as script:
-        answer = script.request(method, path, json=body)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    assert answer.json()["detail"]
+        for method, path, body, status in API_MISTAKES:
+            answer = script.request(method, path, json=body)
+            assert answer.status_code == status, (method, path, body)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == status
+            assert answer.json()["detail"]
 
 
 def test_decisions_page_by_cursor(web):
@@ -220,24 +221,26 @@ def test_health(web):
             assert raw(web, head % path + b"\r\n\r\n").startswith(b"HTTP/1.1 503 "), "as HAProxy's `option httpchk` asks"
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({}, "ok"),
-        ({"workers": (WorkerHealth("dns-0", "dns", "restarting", NOW),)}, "some workers are not running"),
-        ({"policy_problems": (Problem(EVIL, 3, None, EVIL),)}, "the newest policy has mistakes, and the last good one is in force"),
-        ({"rules_in_force": False, "publish_problem": EVIL}, "the newest rules are not in force"),
-        ({"lists": (ListHealth("a", "adult", 5), ListHealth(EVIL, "adult", 0, waiting=True))}, "lists are missing"),
-        ({"lists": (ListHealth(EVIL, "adult", 0, problem="HTTP 404"),)}, "lists are missing"),
-        ({"lists": (ListHealth("an older copy", "adult", 5, problem="HTTP 404"), ListHealth("empty", "adult", 0))}, "ok"),
-    ],
+READINESS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({}, "ok"),
+    ({"workers": (WorkerHealth("dns-0", "dns", "restarting", NOW),)}, "some workers are not running"),
+    ({"policy_problems": (Problem(EVIL, 3, None, EVIL),)}, "the newest policy has mistakes, and the last good one is in force"),
+    ({"rules_in_force": False, "publish_problem": EVIL}, "the newest rules are not in force"),
+    ({"lists": (ListHealth("a", "adult", 5), ListHealth(EVIL, "adult", 0, waiting=True))}, "lists are missing"),
+    ({"lists": (ListHealth(EVIL, "adult", 0, problem="HTTP 404"),)}, "lists are missing"),
+    ({"lists": (ListHealth("an older copy", "adult", 5, problem="HTTP 404"), ListHealth("empty", "adult", 0))}, "ok"),
 )
-def test_readiness_gives_plain_reasons_to_anybody(web, change, reason):
-    web.change_status(**change)
+
+
+def test_readiness_gives_plain_reasons_to_anybody(web):
+    at_first = web.control.state
     with client(web, "127.0.0.2") as probe:
-        answer = probe.get("/readyz", headers={"host": "pages.example"})
-    assert (answer.status_code, answer.text) == (200 if reason == "ok" else 503, f"{reason}\n")
-    assert reason in ("ok", *PROBLEMS), "the page of all sites translates what its machines report"
+        for change, reason in READINESS:
+            web.control.state = at_first
+            web.change_status(**change)
+            answer = probe.get("/readyz", headers={"host": "pages.example"})
+            assert (answer.status_code, answer.text) == (200 if reason == "ok" else 503, f"{reason}\n")
+            assert reason in ("ok", *PROBLEMS), "the page of all sites translates what its machines report"
 
 
 def test_every_answer_carries_the_security_headers(web):
@@ -363,23 +366,23 @@ def raw(web, request, source="127.0.0.2"):
     return answer
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        b"/device/../",
-        b"/device%2f..%2f",
-        b"/%2e%2e/metrics",
-        b"/./metrics",
-        b"//metrics",
-        b"/metrics;/device",
-        b"/metrics%00/device",
-        b"/METRICS",
-    ],
+OTHER_SPELLINGS = (
+    b"/device/../",
+    b"/device%2f..%2f",
+    b"/%2e%2e/metrics",
+    b"/./metrics",
+    b"//metrics",
+    b"/metrics;/device",
+    b"/metrics%00/device",
+    b"/METRICS",
 )
-def test_a_filtered_device_finds_no_other_spelling_of_a_path(new_web, target):
-    answer = raw(new_web, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-    assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ", b"HTTP/1.1 303 "))  # 303: to the guide
-    assert b"hedgerow_build_info" not in answer
+
+
+def test_a_filtered_device_finds_no_other_spelling_of_a_path(new_web):
+    for target in OTHER_SPELLINGS:
+        answer = raw(new_web, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ", b"HTTP/1.1 303 ")), target  # 303: to the guide
+        assert b"hedgerow_build_info" not in answer, target
 
 
 def test_absolute_form_and_two_host_headers_are_refused(web):
@@ -428,16 +431,16 @@ def test_the_openapi_description_names_every_route(web):
     json.dumps(description)
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/devices", "/metrics"])
-def test_a_broken_journal_is_reported_and_the_server_continues(web, path):
+def test_a_broken_journal_is_reported_and_the_server_continues(web):
     with web.engine.begin() as connection:
         for table in ("devices_seen", "access_requests"):
             connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away_{table}")
     with client(web) as browser:
-        answer = browser.get(path)
-        assert answer.status_code == 503
-        assert "journal is unavailable" in answer.text
-        assert "devices_seen" not in answer.text
+        for path in ("/", "/api/v1/devices", "/metrics"):
+            answer = browser.get(path)
+            assert answer.status_code == 503, path
+            assert "journal is unavailable" in answer.text, path
+            assert "devices_seen" not in answer.text, path
         assert browser.get("/api/v1/status").status_code == 200
 
 

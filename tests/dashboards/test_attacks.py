@@ -240,14 +240,13 @@ def test_markup_from_outside_is_text_on_every_page(web, signed_in):
         assert str(9973 * 9967) not in page.text, path
 
 
-@pytest.mark.parametrize("path", FORMS)
-def test_no_form_of_another_site_changes_anything(web, signed_in, path):
+def test_no_form_of_another_site_changes_anything(web, signed_in):
     before = web.policy_path.read_text()
     web.recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "scratch.example")])
     web.recorder.flush()
     cookie = {"cookie": f"hedgerow_session={signed_in.cookies['hedgerow_session']}"}
     sessions = web.accounts.sessions()
-    for headers in (
+    forgeries: tuple[dict[str, str], ...] = (
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": web.url.replace("127.0.0.1", "127.0.0.1.evil.example")},
@@ -255,14 +254,16 @@ def test_no_form_of_another_site_changes_anything(web, signed_in, path):
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "none"},
         {},
-    ):
-        with httpx.Client(base_url=web.url, trust_env=False) as forged:
-            assert forged.post(path, data=FORMS[path], headers=cookie | headers).status_code == 403, headers
-            assert forged.get(path, headers=cookie | headers).status_code in {200, 303, 403, 404, 405, 422}
-    assert web.policy_path.read_text() == before
-    assert web.ledger.request(1).state == "open"
-    assert web.accounts.sessions() == sessions
-    assert [row.name for row in web.accounts.accounts()] == ["ana"]
+    )
+    with httpx.Client(base_url=web.url, trust_env=False) as forged:
+        for path, form in FORMS.items():
+            for headers in forgeries:
+                assert forged.post(path, data=form, headers=cookie | headers).status_code == 403, (path, headers)
+                assert forged.get(path, headers=cookie | headers).status_code in {200, 303, 403, 404, 405, 422}, (path, headers)
+            assert web.policy_path.read_text() == before, path
+            assert web.ledger.request(1).state == "open", path
+            assert web.accounts.sessions() == sessions, path
+            assert [row.name for row in web.accounts.accounts()] == ["ana"], path
 
 
 SQL = (
@@ -278,51 +279,56 @@ SQL = (
 )
 
 
-@pytest.mark.parametrize("text", SQL)
-def test_sql_in_filters_and_forms_is_only_text(web, signed_in, text):
+def test_sql_in_filters_and_forms_is_only_text(web, signed_in):
     web.recorder.add(
         [Observation(NOW, DeviceId("mia-tablet"), "mia", "x", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "kept.example")]
     )
     web.recorder.flush()
+    for text in SQL:
+        _try_as_filter_and_form(signed_in, text)
+        web.accounts.delays.forget("127.0.0.1")  # or the next sign-in would not look for its name
+
+
+def _try_as_filter_and_form(signed_in, text):
     for field in ("device", "person", "verdict", "host", "days"):
         page = signed_in.get("/log", params={field: text})
-        assert page.status_code == 200
-        assert "argon2" not in page.text
+        assert page.status_code == 200, text
+        assert "argon2" not in page.text, text
         if field in {"device", "person", "host"}:
-            assert "kept.example" not in page.text
+            assert "kept.example" not in page.text, text
     for field in ("device", "person", "host"):
         answer = signed_in.get("/api/v1/decisions", params={field: text})
-        assert (answer.status_code, answer.json()["rows"]) == (200, [])
+        assert (answer.status_code, answer.json()["rows"]) == (200, []), text
     for path in ("/requests/1/deny", "/changes/1/undo"):
-        assert signed_in.post(path.replace("1", quote(text, safe="")), data={}).status_code in {404, 405, 422}
-    assert signed_in.post(f"/grants/{quote(text, safe='')}/revoke", data={}).status_code in {404, 422}
-    assert signed_in.post("/sign-in", data={"name": text, "password": text}).status_code == 403
-    assert "kept.example" in signed_in.get("/log").text
+        assert signed_in.post(path.replace("1", quote(text, safe="")), data={}).status_code in {404, 405, 422}, text
+    assert signed_in.post(f"/grants/{quote(text, safe='')}/revoke", data={}).status_code in {404, 422}, text
+    assert signed_in.post("/sign-in", data={"name": text, "password": text}).status_code == 403, text
+    assert "kept.example" in signed_in.get("/log").text, text
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/static/../views.py",
-        "/static/..%2f..%2fviews.py",
-        "/static/%2e%2e/%2e%2e/accounts.py",
-        "/static/hedgerow.css/../../site.py",
-        "/static//etc/passwd",
-        "/people/..%2f..%2fetc%2fpasswd",
-        "/people/%2e%2e%2f%2e%2e",
-        "/changes/..%2f1",
-        "/device/..%2f..%2fadmin-token",
-        "/device/ca.key",
-        "/admin-token",
-        "/../admin-token",
-        "/journal.sqlite",
-    ],
+STRAY_PATHS = (
+    "/static/../views.py",
+    "/static/..%2f..%2fviews.py",
+    "/static/%2e%2e/%2e%2e/accounts.py",
+    "/static/hedgerow.css/../../site.py",
+    "/static//etc/passwd",
+    "/people/..%2f..%2fetc%2fpasswd",
+    "/people/%2e%2e%2f%2e%2e",
+    "/changes/..%2f1",
+    "/device/..%2f..%2fadmin-token",
+    "/device/ca.key",
+    "/admin-token",
+    "/../admin-token",
+    "/journal.sqlite",
 )
-def test_no_path_leads_out_of_the_pages(web, signed_in, path):
-    answer = signed_in.get(path)
-    assert answer.status_code in {404, 422}
-    for secret in ("root:", "import ", TOKEN, "PRIVATE KEY", "SQLite format"):
-        assert secret not in answer.text
+
+
+def test_no_path_leads_out_of_the_pages(web, signed_in):
+    for path in STRAY_PATHS:
+        answer = signed_in.get(path)
+        assert answer.status_code in {404, 422}, path
+        for secret in ("root:", "import ", TOKEN, "PRIVATE KEY", "SQLite format"):
+            assert secret not in answer.text, path
 
 
 def test_no_redirect_leaves_the_pages(web, signed_in):
@@ -414,8 +420,8 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
         assert others not in page.lower().replace("automat", "")
 
 
-@pytest.mark.parametrize("ends", ["inf", "nan", "-1", "1e300"])
-def test_no_session_gets_an_end_that_is_no_instant(signed_in, ends):
+def test_no_session_gets_an_end_that_is_no_instant(signed_in):
     """Every counter would fail at such a session from then on."""
-    assert signed_in.post("/counter/reopen", data={"session": "s", "ends": ends}).status_code == 422
-    assert signed_in.get("/counter", params={"ended": "s", "seat": "seat-1", "ends": ends}).status_code == 422
+    for ends in ("inf", "nan", "-1", "1e300"):
+        assert signed_in.post("/counter/reopen", data={"session": "s", "ends": ends}).status_code == 422, ends
+        assert signed_in.get("/counter", params={"ended": "s", "seat": "seat-1", "ends": ends}).status_code == 422, ends

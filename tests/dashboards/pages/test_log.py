@@ -126,21 +126,13 @@ def test_activity_is_grouped_and_background_is_folded_into_one_line(web: Web, pa
     assert "www.youtube.com" in parent.get("/log/raw").text
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("tube", ["YouTube"]),
-        ("YouTube", ["YouTube"]),
-        ("youtube.com", ["YouTube"]),
-        ("ytimg", ["YouTube"]),
-        ("ikiped", ["wikipedia.org"]),
-        ("%", []),
-    ],
-)
-def test_search_finds_parts_of_names_and_services(web: Web, parent: httpx.Client, text: str, found: list[str]) -> None:
+def test_search_finds_parts_of_names_and_services(web: Web, parent: httpx.Client) -> None:
     record(web, seen("i.ytimg.com"), seen("de.wikipedia.org", 90, person="tom"), seen("unrelated.example", 3600))
     record(web, seen("m.youtube.com", 30))
-    assert groups(parent.get("/log", params={"host": text}).text) == found
+    for text in ("tube", "YouTube", "youtube.com", "ytimg"):
+        assert groups(parent.get("/log", params={"host": text}).text) == ["YouTube"], text
+    assert groups(parent.get("/log", params={"host": "ikiped"}).text) == ["wikipedia.org"]
+    assert groups(parent.get("/log", params={"host": "%"}).text) == []
 
 
 def test_a_day_shows_its_own_activity(web: Web, parent: httpx.Client) -> None:
@@ -200,23 +192,20 @@ def test_a_closure_is_named_with_what_would_open(web: Web, parent: httpx.Client)
     assert 'action="/grants/new"' not in paused
 
 
-@pytest.mark.parametrize(
-    ("who", "target", "problem"),
-    [
+def test_a_bad_question_is_shown_again_with_its_problem(web: Web, parent: httpx.Client) -> None:
+    for who, target, problem in (
         ("person:mia", "my game", "No site and no known service is called 'my game'"),
         ("person:mia", "gambling", "is a topic"),
         ("person:mia", "", "No site and no known service"),
         ("person:nobody", "tiktok", "Choose a person or a device"),
         ("nonsense", "tiktok", "Choose a person or a device"),
         ("device:nowhere", "tiktok", "There is no device"),
-    ],
-)
-def test_a_bad_question_is_shown_again_with_its_problem(web: Web, parent: httpx.Client, who: str, target: str, problem: str) -> None:
-    answer = parent.get("/why", params={"who": who, "target": target})
-    assert answer.status_code == 422
-    text = unescape(answer.text)
-    assert problem in text
-    assert f'name="target" value="{target}"' in text
+    ):
+        answer = parent.get("/why", params={"who": who, "target": target})
+        assert answer.status_code == 422, (who, target)
+        text = unescape(answer.text)
+        assert problem in text
+        assert f'name="target" value="{target}"' in text
 
 
 def test_several_services_are_offered(web: Web, parent: httpx.Client) -> None:
