@@ -104,7 +104,7 @@ class Catalogue:
 
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:
         """Return the categories in `mask`, which block the URL's host, that an exception lifts from this URL."""
-        parts = split_url(url)
+        parts = split_url(url) if self._has_urls else None
         if parts is None:
             return 0
         lifted = self._urls.find(UrlRequest.about(*parts, resource, initiator, method), 0, mask).lifted

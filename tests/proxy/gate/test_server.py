@@ -609,43 +609,37 @@ def test_the_end_of_a_ruleset_cuts_without_a_swap(stand: Stand, net: SmallIntern
         stand.swap(grants=())
 
 
-def test_repeated_connects_that_come_with_their_connections(net: SmallInternet, policy: str) -> None:
-    """The gate hands them over as the first one, as long as there is an inspector."""
-    host, port = "www.school.example", net.origins.https_port
-    counted = ("hedgerow_proxy_connections_total", "inspect", "inspect")
+def connect_at_once(stand: Stand, client: socket.socket, host: str, port: int) -> bytes:
+    """Connect with a CONNECT that is there when the gate accepts the connection. Return the head of the answer."""
+    client.bind((CHILD_WITH_CA, 0))
+    os.kill(stand.gate.pid, signal.SIGSTOP)
+    try:
+        client.connect(stand.proxy)
+        client.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    finally:
+        os.kill(stand.gate.pid, signal.SIGCONT)
+    return read_until(client, b"\r\n\r\n")
+
+
+def test_repeated_connects_and_none_without_an_inspector(net: SmallInternet, policy: str) -> None:
+    net.origins.forget_connections()
+    host, port, counted = "www.school.example", net.origins.https_port, ("hedgerow_proxy_connections_total", "inspect", "inspect")
     with proxy_stand(net, policy) as stand:
-
-        def connect(client: socket.socket) -> bytes:
-            os.kill(stand.gate.pid, signal.SIGSTOP)
-            try:
-                client.connect(stand.proxy)
-                client.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-            finally:
-                os.kill(stand.gate.pid, signal.SIGCONT)
-            return read_until(client, b"\r\n\r\n")
-
         for number in range(1, 4):
             with socket.socket() as client:
-                client.bind((CHILD_WITH_CA, 0))
-                assert connect(client).startswith(b"HTTP/1.1 200 ")
+                assert connect_at_once(stand, client, host, port).startswith(b"HTTP/1.1 200 ")
                 with client_context(stand.ca).wrap_socket(client, server_hostname=host) as tls:
-                    tls.sendall(f"GET /open HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                    tls.sendall(f"GET /open/{number} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                     assert tls.recv(1000).startswith(b"HTTP/1.1 200 ")
             assert stand.counters()[counted] == number
-        stand.inspector.end()
-        with socket.socket() as client:
-            client.bind((CHILD_WITH_CA, 0))
-            assert connect(client).startswith(b"HTTP/1.1 503 ")
-
-
-def test_without_an_inspector_nothing_passes_and_tunnels_go_on(net: SmallInternet, policy: str) -> None:
-    net.origins.forget_connections()
-    with proxy_stand(net, policy) as stand:
+        assert len(net.origins.requests(host)) == 3
         stand.inspector.end()
         plain = curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD)
         assert (plain.status, "Try again" in plain.text) == (503, True)
-        assert curl(net.url("www.school.example"), proxy=stand.proxy, source=CHILD_WITH_CA).connect_status == 503
-        assert net.origins.requests("www.school.example") == []
+        assert curl(net.url(host), proxy=stand.proxy, source=CHILD_WITH_CA).connect_status == 503
+        with socket.socket() as client:
+            assert connect_at_once(stand, client, host, port).startswith(b"HTTP/1.1 503 ")
+        assert len(net.origins.requests(host)) == 3, "nothing passed"
         assert curl(net.url("news.example"), proxy=stand.proxy, source=CHILD, ca=net.authority.root).status == 200
 
 
