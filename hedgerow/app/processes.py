@@ -160,7 +160,7 @@ def open_fallback(settings: Settings) -> LoadedSnapshot:
 def prepare_in_child(settings: Settings) -> str:
     """Prepare the journal in a process of its own, as the migration tools would stay in memory for months.
 
-    Returns an empty string, or why the server of the store does not answer. Raises StartProblem for any other problem.
+    Returns an empty string, or why the store can't be opened now. Raises StartProblem for any other problem.
     """
     from hedgerow.app.control.journal_setup import StoreAwayProblem, prepare_journal, prepare_store
 
@@ -193,7 +193,7 @@ def prepare_in_child(settings: Settings) -> str:
 
 
 async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
-    """Keep the events of workers until the store answers, then end this process. Its successor uses the store. Raises StartProblem.
+    """Keep the events of workers until the store can be opened, then end this process. Its successor uses the store. Raises StartProblem.
 
     The first attempts are short, so that the supervisor starts the workers and shows the reason.
     """
@@ -212,7 +212,7 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
         await asyncio.gather(waiting, return_exceptions=True)
         os._exit(0)
     heartbeats.cancel()
-    raise StartProblem("the store answers again" if waiting.result() else text)
+    raise StartProblem("the store can be opened again" if waiting.result() else text)
 
 
 async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:

@@ -59,6 +59,17 @@ def migrate_journal(place: Place) -> bool:
     return has_migrated
 
 
+def may_open(store: Store, site: str) -> bool:
+    """Return True if `open_journal` may succeed now: the tables are of this version, or this role may migrate them.
+
+    Raises DatabaseError if the server does not answer, and `JournalError` if the role has no rights at `site`.
+    """
+    with store.connect() as connection:
+        rights, version = store.dialect.rights(connection, site), _version_of(connection)
+    newest = _newest_version()
+    return version == newest or (rights.site is None and (version is None or version < newest))
+
+
 def _open(place: Place) -> tuple[Store, bool]:
     dialect, site = make_dialect(place), None if isinstance(place, Path) else place.site
     try:

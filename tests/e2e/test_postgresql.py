@@ -79,6 +79,16 @@ def test_filtering_goes_on_without_the_store(internet: SmallInternet, server: Po
         found = hosts(server, database)
         assert len([host for host in found if host == "last.secret.example"]) == 1
         assert len([host for host in found if host == "alone.secret.example"]) == 1
+    # Another node has migrated the tables to a version that this one does not know.
+    ((version,),) = server.execute("SELECT version_num FROM alembic_version", database)
+    server.execute("UPDATE alembic_version SET version_num = '9999'", database)
+    with hedgerow_again(tmp_path, tmp_path / "newer.txt") as running:
+        ask(running, "newer.secret.example")
+        wait_until(lambda: "a newer Hedgerow wrote it" in curl(f"{running.web}/").body.decode(), 30, "the page says why")
+        wait_until(lambda: list((running.state / "spool").glob("*.json")), 30, "what happens waits on the disk")
+    with hedgerow_again(tmp_path, tmp_path / "older.txt") as running:  # and after a restart
+        server.execute(f"UPDATE alembic_version SET version_num = '{version}'", database)
+        wait_until(lambda: hosts(server, database).count("newer.secret.example") == 1, 60, "nothing was lost")
 
 
 def test_a_site_gets_a_role_of_its_own(server: PostgresServer, tmp_path: Path) -> None:

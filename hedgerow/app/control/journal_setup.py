@@ -26,10 +26,10 @@ from hedgerow.app.ipc import StartProblem
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.journal.batch import Spool
-from hedgerow.journal.database import Place, dialect_of, make_dialect, migrate_journal, open_journal
+from hedgerow.journal.database import Place, dialect_of, make_dialect, may_open, migrate_journal, open_journal
 from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
-from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress, UnreachableStoreError
+from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress
 from hedgerow.journal.tables import grants, pauses, sessions
 
 log = logging.getLogger("hedgerow.control")
@@ -51,7 +51,7 @@ FROM_BACKUP = frozenset(
 
 
 class StoreAwayProblem(StartProblem):
-    """The server of the store does not answer: another attempt may succeed."""
+    """The store can't be opened, as its server does not answer or its tables are of another version: another attempt may succeed."""
 
 
 def place_of(settings: Settings) -> Place:
@@ -67,22 +67,20 @@ def make_recorder(store: Store, settings: Settings, copy_to: Callable[[list[Reco
 def prepare_store(settings: Settings) -> bool:
     """Create or migrate the tables on a server, and write the events waiting in the spool. Returns as `prepare_journal`.
 
-    Raises `StoreAwayProblem` and StartProblem.
+    Raises `StoreAwayProblem`.
     """
     try:
         has_changed = migrate_journal(place_of(settings))
         store = open_journal(place_of(settings))
-    except UnreachableStoreError as error:
-        raise StoreAwayProblem(str(error)) from error
     except JournalError as error:
-        raise StartProblem(str(error)) from error
+        raise StoreAwayProblem(str(error)) from error
     make_recorder(store, settings).flush()
     store.dispose()
     return has_changed
 
 
 async def keep_events(settings: Settings, seconds: float) -> bool:
-    """Put the events of workers into the spool as long as the store is away. Returns True once it answers, False after `seconds`."""
+    """Put the events of workers into the spool as long as the store can't be opened. Returns True once it can, False after `seconds`."""
     dialect = make_dialect(place_of(settings))
     store = Store(dialect.open(), dialect)
     recorder = make_recorder(store, settings)
@@ -97,7 +95,7 @@ async def keep_events(settings: Settings, seconds: float) -> bool:
     try:
         for number in range(1, int(seconds / _PROBE_INTERVAL_S) + 1):
             await asyncio.sleep(_PROBE_INTERVAL_S)
-            if await asyncio.to_thread(_answers, store):
+            if await asyncio.to_thread(_can_open, store, settings.site):
                 return True
             if number % _ASIDE_EVERY == 0:
                 await asyncio.to_thread(recorder.put_aside)
@@ -109,12 +107,11 @@ async def keep_events(settings: Settings, seconds: float) -> bool:
         store.dispose()
 
 
-def _answers(store: Store) -> bool:
+def _can_open(store: Store, site: str) -> bool:
     try:
-        store.connect().close()
-    except DatabaseError:
+        return may_open(store, site)
+    except (DatabaseError, JournalError):
         return False
-    return True
 
 
 def prepare_journal(path: Path) -> bool:
