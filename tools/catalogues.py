@@ -45,6 +45,7 @@ _ENGLISH_ONLY = (
     "api/rules.py",
     "api/document.py",
     "api/organisation.py",
+    "api/leases.py",
 )
 _TEMPLATES = "**/templates/**.*"
 _METHODS = [

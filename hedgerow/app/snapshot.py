@@ -43,7 +43,7 @@ class Snapshot:
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
     which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
     last request for a host was denied, for some time. `remembered` are sites that were recognised by their pages. `sites` is the file of
-    those that this network has seen, if the policy closes new ones.
+    those that this network has seen, if the policy closes new ones. `leases` maps IP to MAC addresses, as DHCP servers report them.
     """
 
     serial: int
@@ -59,6 +59,7 @@ class Snapshot:
     denied: dict[str, float] = field(default_factory=dict)
     remembered: dict[str, tuple[RememberedSite, ...]] = field(default_factory=dict)
     sites: Path | None = None
+    leases: dict[str, str] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
         make_private_folder((state / FILE_NAME).parent)
@@ -170,7 +171,7 @@ class LoadedSnapshot:
         trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
         self.rulesets: Rulesets = Rulesets(
             snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites),
-            before.rulesets if before is not None else None,
+            before.rulesets if before is not None else None, snapshot.leases,
         )  # fmt: skip
 
 

@@ -23,11 +23,11 @@ MAX_CACHED_DEVICES = 65_536
 
 
 class DeviceLookup:
-    """Cached look-up of devices. `names` maps MAC and IP addresses to host names."""
+    """Cached look-up of devices. `names` maps MAC and IP addresses to host names, `leases` IP addresses to MAC addresses."""
 
-    def __init__(self, policy: Policy, names: Mapping[str, str] | None = None) -> None:
+    def __init__(self, policy: Policy, names: Mapping[str, str] | None = None, leases: Mapping[str, str] | None = None) -> None:
         devices = policy.devices.values()
-        self._network = policy.network
+        self._network, self._leases = policy.network, dict(leases or {})
         self._macs = {mac: device for device in devices for mac in device.macs}
         self._clients = {device.client_id: device for device in devices if device.client_id is not None}
         self._users = {user: device for device in devices for user in device.proxy_users}
@@ -39,7 +39,7 @@ class DeviceLookup:
     def find(self, address: str, mac: str | None = None) -> Device | None:
         """Return the device at an address, named by the policy or not; None outside `network.lan` unless the policy names its MAC.
 
-        A MAC outranks addresses, and a longer network a shorter one.
+        A MAC outranks addresses, and a longer network a shorter one. Without one, the MAC of the address's lease counts.
         """
         key = address if mac is None else (address, mac)
         try:
@@ -72,6 +72,9 @@ class DeviceLookup:
         parsed = parse_client_address(address)
         if parsed is None:
             return None
+        leased = self._leases.get(str(parsed)) if mac is None else None
+        if leased is not None:
+            return self._find(address, leased)
         single = self._addresses.get(parsed)
         if single is not None:
             return single

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -248,6 +249,15 @@ class BundleSource:
 
 
 @dataclass(frozen=True, slots=True)
+class RadiusSettings:
+    """RADIUS accounting from the access points and switches `clients`, at a UDP address of this machine."""
+
+    clients: tuple[IpNetwork, ...]
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenIdProvider:
     """An OpenID Connect provider at which people sign in to the pages.
 
@@ -271,22 +281,26 @@ SYSLOG_PORTS = {"syslog+tls": 6514, "syslog+tcp": 601}
 
 @dataclass(frozen=True, slots=True)
 class LogTarget:
-    """A file, or the host and port of a syslog server that takes lines over TCP, through TLS if `is_encrypted`."""
+    """A file, or the host and port of a syslog server that takes lines over TCP, through TLS if `is_encrypted`.
+
+    With `path`, the server is one that takes them by POST over HTTPS. A path may hold a secret.
+    """
 
     file: str = ""
     host: str = ""
     port: int = 0
     is_encrypted: bool = False
+    path: str = ""
 
     def __str__(self) -> str:
         return self.file or f"{self.host}:{self.port}"
 
 
 def parse_log_target(text: str) -> LogTarget:
-    """Parse a file's absolute path, or `syslog+tls://HOST[:PORT]`. Raises ValueError with the end of a sentence.
+    """Parse a file's absolute path, `syslog+tls://HOST[:PORT]`, or an HTTPS URL. Raises ValueError with the end of a sentence.
 
     >>> parse_log_target("syslog+tls://logs.example")
-    LogTarget(file='', host='logs.example', port=6514, is_encrypted=True)
+    LogTarget(file='', host='logs.example', port=6514, is_encrypted=True, path='')
     """
     if text.startswith("/"):
         if text.endswith("/") or not text.isprintable():
@@ -297,9 +311,14 @@ def parse_log_target(text: str) -> LogTarget:
         port = url.port
     except ValueError:
         raise ValueError("is not a URL") from None
+    if url.scheme == "https" and url.hostname and not (url.fragment or url.username or url.password) and re.fullmatch(r"[!-~]+", text):
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        return LogTarget(host=url.hostname, port=port or 443, is_encrypted=True, path=path)
     extra = url.path.strip("/") or url.query or url.fragment or url.username or url.password
     if url.scheme not in SYSLOG_PORTS or not url.hostname or extra or not text.isprintable():
-        raise ValueError("is neither the absolute path of a file nor an address such as syslog+tls://logs.example:6514")
+        raise ValueError(
+            "is neither the absolute path of a file nor an address such as syslog+tls://logs.example:6514 or https://logs.example/hedgerow"
+        )
     return LogTarget(host=url.hostname, port=port or SYSLOG_PORTS[url.scheme], is_encrypted=url.scheme == "syslog+tls")
 
 
@@ -335,6 +354,7 @@ class NetworkSettings:
     ddns: DynamicName | None = None
     bundle: BundleSource | None = None
     oidc: OpenIdProvider | None = None
+    radius: RadiusSettings | None = None
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""

@@ -85,6 +85,7 @@ class Rulesets:
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
         sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0, trusted_from: float = 0.0,
         remembered: RememberedSites = NO_SITES, sites: SitesSeen | None = None, before: Rulesets | None = None,
+        leases: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
@@ -97,8 +98,8 @@ class Rulesets:
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
         last = before if before is not None and before.policy is policy else None
-        self._names = dict(names or {})
-        self.devices: DeviceLookup = last.devices if last is not None and last._names == self._names else DeviceLookup(policy, names)
+        self._known = (dict(names or {}), dict(leases or {}))
+        self.devices: DeviceLookup = last.devices if last is not None and last._known == self._known else DeviceLookup(policy, *self._known)
         self._effective_users: EffectiveUsers = EffectiveUsers(policy) if last is None else last._effective_users
         self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants, trusted_from)
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}

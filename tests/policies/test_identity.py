@@ -8,6 +8,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
+from hedgerow.policies.identity import DeviceLookup
 from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -61,6 +62,14 @@ def test_host_names_count_only_without_better_evidence(
     assert (found.id, found.claims) == (expected, claimed)
     if mac is not None and expected == mac:
         assert rulesets.devices.find_mac(mac) == found, "the same for a forwarder that tells the MAC"
+
+
+def test_the_mac_of_a_lease_counts_where_none_is_seen() -> None:
+    leases = {"192.168.1.70": "02:00:00:00:00:01", "192.168.1.71": "02:00:00:00:00:77"}
+    devices = DeviceLookup(parse_policy(POLICY, None), {}, leases)
+    seen = "02:00:00:00:00:78"
+    found = [devices.find(*pair) for pair in (("192.168.1.70",), ("192.168.1.70", seen), ("192.168.1.71",), ("192.168.1.72",))]
+    assert [each and each.id for each in found] == ["by-mac", "room", "room", "room"]
 
 
 def test_a_randomised_mac_is_a_new_device(rulesets: Rulesets) -> None:

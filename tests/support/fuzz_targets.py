@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import struct
 import tarfile
@@ -33,7 +34,7 @@ from hedgerow.dns.server.http2_codec import Http2Codec
 from hedgerow.dns.server.http_codec import Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.upstreams import responses
 from hedgerow.frame_budget import FrameBudget
-from hedgerow.network import discovery
+from hedgerow.network import discovery, radius
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
 from hedgerow.policies.reading.holidays import days_of_calendar
@@ -225,6 +226,11 @@ def leases(data: bytes) -> None:
         parse(text)
 
 
+def radius_report(data: bytes) -> None:
+    head = b"\x04\x01" + (20 + len(data)).to_bytes(2)
+    radius.parse_accounting(head + hashlib.md5(head + bytes(16) + data + b"secret").digest() + data, b"secret")
+
+
 def block_page_forms(data: bytes) -> None:
     url, note = page_forms.parse_ask_form(data, "a.example", "https://a.example/")
     assert parse_host(urlsplit(url).hostname or "") == "a.example"
@@ -370,6 +376,7 @@ TARGETS: dict[str, FuzzTarget] = {
         (http_head.HeadError,),
     ),
     "client-hello": FuzzTarget(client_hello, (_STREAM + _hello("www.a.example"),), (HelloError,)),
+    "radius": FuzzTarget(radius_report, (b"\x28\6\0\0\0\1\1\5mia\x08\6\x0a\0\0\1\x1f\x1302-00-5E-00-53-01",), (ValueError,)),
     "frame-budget": FuzzTarget(frame_budget, (_STREAM + _http2(),)),
     "doh-http1": FuzzTarget(
         lambda data: doh(Http1Codec, data),

@@ -1,4 +1,4 @@
-"""Decisions, requests and events as lines of JSON for collectors of logs, in files or on syslog servers.
+"""Decisions, requests and events as lines of JSON for collectors of logs: in files, on syslog servers, or posted to a URL.
 
 What the journal stores is what leaves: each person's privacy was applied before, and visits to lifelines are not among it. Filtering and
 the journal never wait for a collector. While it is away, lines wait within bounds; the oldest of them are lost then, and counted.
@@ -7,9 +7,13 @@ the journal never wait for a collector. While it is away, lines wait within boun
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hmac
+import http.client
 import logging
 import os
+import secrets
 import socket
 import ssl
 import stat
@@ -18,11 +22,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import islice
+from pathlib import Path
 
 import msgspec
 
-from hedgerow.app.files import error_text
+from hedgerow.app.files import error_text, write_atomically
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
@@ -37,6 +43,7 @@ _INTERVAL_S = 1.0
 _RETRY_S = 10.0
 _TIMEOUT_S, _LAST_FLUSH_S = 5.0, 0.5
 _BATCH = 2000  # lines
+_KEY_PREFIX = "whsec_"  # as Standard Webhooks writes keys, in Base64
 _PRIORITY = 16 * 8 + 6  # facility local0, severity informational (RFC 5424, section 6.2.1)
 
 
@@ -121,15 +128,64 @@ def _is_open(connected: socket.socket) -> bool:
         connected.settimeout(_TIMEOUT_S)
 
 
+class Webhook:
+    """A server that takes lines by POST, each request signed as in the specification of Standard Webhooks (HMAC-SHA256).
+
+    A request that is repeated has the same identifier, by which the receiver knows it.
+    """
+
+    def __init__(self, target: LogTarget, key_file: Path) -> None:
+        self._target, self._key_file = target, key_file
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        body = b"".join(line + b"\n" for line in lines)
+        identifier, stamp = f"msg_{sha256(body).hexdigest()[:32]}", str(int(time.time()))
+        signature = hmac.digest(_webhook_key(self._key_file), f"{identifier}.{stamp}.".encode() + body, "sha256")
+        headers = {
+            "Content-Type": "application/x-ndjson", "User-Agent": "Hedgerow", "Webhook-Id": identifier, "Webhook-Timestamp": stamp,
+            "Webhook-Signature": f"v1,{base64.b64encode(signature).decode()}",
+        }  # fmt: skip
+        context = ssl.create_default_context()
+        connection = http.client.HTTPSConnection(self._target.host, self._target.port, timeout=_TIMEOUT_S, context=context)
+        try:
+            connection.request("POST", self._target.path, body, headers)
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"{self._target} answers with no HTTP: {error!r}") from error
+        finally:
+            connection.close()
+        if not 200 <= status < 300:
+            raise OSError(f"{self._target} answers {status}")
+
+    def close(self) -> None:
+        pass
+
+
+def _webhook_key(file: Path) -> bytes:
+    """Read the key of signatures, or make it. Raises OSError."""
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        text = _KEY_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+        write_atomically(file, f"{text}\n".encode())
+    try:
+        return base64.b64decode(text.removeprefix(_KEY_PREFIX), validate=True)
+    except ValueError:
+        raise OSError(f"{file} holds no key, such as {_KEY_PREFIX}C2FVsBQIhrscChlQIMV+b5sSYspob7oD") from None
+
+
 class _Collector:
     """The lines that wait for one target, and the state of its output."""
 
-    def __init__(self, target: LogTarget) -> None:
+    def __init__(self, target: LogTarget, webhook_key: Path) -> None:
         self.target = target
         self.lines = deque[bytes]()
-        self.output: LogFile | SyslogServer = LogFile(target.file) if target.file else SyslogServer(target)
+        self.output: LogFile | SyslogServer | Webhook
+        self.output = LogFile(target.file) if target.file else Webhook(target, webhook_key) if target.path else SyslogServer(target)
         self.problem = ""
         self.retry_at = 0.0
+        self.failed = 0
+        """Lines in the batch that was refused last: it is sent again as it was."""
 
     def add(self, lines: Iterable[bytes]) -> int:
         """Add lines and return the number of older ones that were dropped."""
@@ -143,14 +199,15 @@ class _Collector:
         """Write the waiting lines in batches. Blocks within the timeout of a connection."""
         now = time.monotonic()
         while self.lines and now >= self.retry_at:
-            batch = list(islice(self.lines, _BATCH))
+            batch = list(islice(self.lines, self.failed or _BATCH))
             try:
                 self.output.write(batch)
             except OSError as error:
                 if not self.problem:
                     log.warning("Can't write the log of events to %s: %s", self.target, error_text(error))
-                self.problem, self.retry_at = error_text(error), now + _RETRY_S
+                self.problem, self.retry_at, self.failed = error_text(error), now + _RETRY_S, len(batch)
                 return
+            self.failed = 0
             for _ in batch:
                 self.lines.popleft()
             if self.problem:
@@ -161,8 +218,9 @@ class _Collector:
 class EventLog:
     """Copies of recorded messages for the targets of the policy in force. `add` may be called from any thread."""
 
-    def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics) -> None:
-        self._targets, self._metrics = targets, metrics
+    def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics, webhook_key: Path) -> None:
+        """`webhook_key` is the file of the key that signs requests to webhooks; it is made when it is needed."""
+        self._targets, self._metrics, self._webhook_key = targets, metrics, webhook_key
         self._added = deque[RecordedMessage](maxlen=LINES_LIMIT)
         self._collectors: dict[LogTarget, _Collector] = {}
         self._writing = threading.Lock()
@@ -200,7 +258,7 @@ class EventLog:
             self._collectors.pop(target).output.close()
         lines = [line_of(self._added.popleft()) for _ in range(len(self._added))]
         for target in targets:
-            collector = self._collectors.get(target) or self._collectors.setdefault(target, _Collector(target))
+            collector = self._collectors.get(target) or self._collectors.setdefault(target, _Collector(target, self._webhook_key))
             lost = collector.add(lines)
             if lost:
                 self._metrics.add("hedgerow_event_log_lost_total", (), lost)

@@ -34,6 +34,7 @@ from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, plac
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.radius import RadiusAccounting
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.shared_policy import SharedPolicy
@@ -101,7 +102,7 @@ class ControlProcess:
         self._publisher = SnapshotPublisher(settings, store, sockets.take_local())
         self._repair = SnapshotRepair(self._publisher)
         self.metrics = Metrics()
-        self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics)
+        self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics, settings.webhook_key)
         self.recorder = make_recorder(store, settings, self._event_log.add)
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.
@@ -127,7 +128,7 @@ class ControlProcess:
         self.tunnel = TunnelService(settings, lambda: self._publisher.policy)
         self.levels = OrganisationFollower(
             settings.state, store, lambda: self._publisher.policy_file.path, self.web.status, lambda: self._publisher.policy,
-            lambda: len(self.time.sessions()), self._want_reload,
+            lambda: sum(each.person is None for each in self.time.sessions()), self._want_reload,
         )  # fmt: skip
         self._publisher.policy_file.more_problems = lambda: self.shared.current_problems() + self.levels.current_problems()
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
@@ -166,6 +167,7 @@ class ControlProcess:
             tasks.create_task(self._watch_policy())
             tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
+            tasks.create_task(publisher.leases.run())
             tasks.create_task(publisher.sites_seen.run(lambda: publisher.policy, publisher.request))
             tasks.create_task(self._repair.run())
             tasks.create_task(self._delete_expired())
@@ -184,15 +186,13 @@ class ControlProcess:
             tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(self.statements.run())
+            tasks.create_task(RadiusAccounting(publisher, self.settings.state).run())
             tasks.create_task(TunnelWatch(self.tunnel, lambda: publisher.view, self.notices.enqueue).run())
             tasks.create_task(_serve_broker(self, publisher.reader))
             tasks.create_task(DynamicNameKeeper(lambda: publisher.policy.network.ddns, self.settings.state, self.notices.enqueue).run())
             tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
-            tasks.create_task(
-                DeviceDiscovery(
-                    publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.update_host_names
-                ).run()
-            )
+            found = (publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.update_host_names)
+            tasks.create_task(DeviceDiscovery(*found).run())
 
     async def close(self) -> None:
         await self._events.close()
@@ -337,7 +337,7 @@ class ControlProcess:
         context = PageContext(
             *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, self.metrics),
             *(self.time, self.codes, self.vouchers, self.notices, lambda asked: self._remember([asked])),
-            *(self.sites, self.tunnel, self.statements),
+            *(self.sites, self.tunnel, self.statements, self._publisher.leases),
         )
         app = create_app(context, self._token)
         context.renderer.warm()

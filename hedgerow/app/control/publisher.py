@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.budgets import BudgetTracker
+from hedgerow.app.control.leases import LeaseTable
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.control.live_state import LiveStateReader
 from hedgerow.app.control.sites_seen import SitesSeenFile
@@ -73,6 +74,7 @@ class SnapshotPublisher:
         self._files = SnapshotFiles(settings.state)
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
+        self.leases = LeaseTable(settings.leases, self._wanted.set)
         self.request = self._wanted.set
         """Publish soon."""
 
@@ -194,7 +196,7 @@ class SnapshotPublisher:
         self._serial += 1
         state = (live.grants, live.pauses, self._spent, live.sessions, _policy_host_names(policy, self._names))
         seen = await asyncio.to_thread(self.sites_seen.prepare, policy)
-        found = (version, live.denied, live.remembered, seen)
+        found = (version, live.denied, live.remembered, seen, self.leases.macs())
         snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, *found)
         view = await asyncio.to_thread(lambda: LoadedSnapshot(snapshot, before=self.view))
         problem = await asyncio.to_thread(self._files.save, snapshot)

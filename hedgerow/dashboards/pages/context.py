@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
+from hedgerow.dashboards.api.leases import LeaseControl
 from hedgerow.dashboards.api.time import TimeControl
 from hedgerow.dashboards.audit import StatementControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
@@ -100,6 +101,7 @@ class PageContext:
     sites: SiteCorrections
     tunnel: TunnelControl
     statements: StatementControl
+    leases: LeaseControl
     clock: Callable[[], float] = system_time
     renderer: Renderer = field(init=False)
     staff: Staff = field(init=False)

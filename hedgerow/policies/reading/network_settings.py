@@ -33,7 +33,7 @@ from hedgerow.policies.network import (
     parse_log_target,
 )
 from hedgerow.policies.reading.flows import read_flows
-from hedgerow.policies.reading.remote_services import read_broker, read_bundle, read_dynamic_name, read_openid_provider
+from hedgerow.policies.reading.remote_services import read_broker, read_bundle, read_dynamic_name, read_openid_provider, read_radius
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import (
     DEFAULT_SITE,
@@ -212,6 +212,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         ddns=read_dynamic_name(raw.ddns, tunnel, tree),
         bundle=read_bundle(raw.bundle, tree),
         oidc=read_openid_provider(raw.oidc, tree),
+        radius=read_radius(raw.radius, tree),
     )
 
 
@@ -281,7 +282,6 @@ def _log_targets(tree: YamlTree, texts: list[str]) -> tuple[LogTarget, ...]:
 def _store(tree: YamlTree, url: str | None) -> str:
     if url and (mistake := store_url_mistake(url)):
         tree.add_problem(("network", "store"), f"the URL of the store {mistake}")
-        return ""
     return url or ""
 
 
@@ -322,7 +322,6 @@ def _public_endpoint(text: str, port: int) -> tuple[str | None, int]:
 def _site(tree: YamlTree, name: str | None) -> str:
     if name is not None and (mistake := site_name_mistake(name)):
         tree.add_problem(("network", "site"), mistake)
-        return DEFAULT_SITE
     return name or DEFAULT_SITE
 
 

@@ -218,6 +218,11 @@ class RawOpenId(RawModel):
     ca: str = Field("", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's.")
 
 
+class RawRadius(RawModel):
+    clients: Texts = Field(description="Addresses and networks of the access points, switches and servers that report users.")
+    listen: str = Field("0.0.0.0:1813", description="Address and UDP port at which they are heard.")
+
+
 class RawNetwork(RawModel):
     timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
     country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
@@ -256,16 +261,13 @@ class RawNetwork(RawModel):
         None, description="URL of the PostgreSQL database for what is recorded, without a password (default: a file). Read at the start."
     )
     site: str | None = Field(None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default.")
-    log_to: Texts = Field(
-        [],
-        description="Where what is recorded is also written as lines of JSON: absolute paths of files, and syslog servers such as "
-        "`syslog+tls://logs.example`.",
-    )
+    log_to: Texts = Field([], description="Files, syslog servers and HTTPS URLs to which what is recorded is also written as JSON.")
     tunnel: RawTunnel | None = Field(None, description="The WireGuard tunnel home, for devices that are away.")
     ddns: RawDynamicName | None = Field(None, description="A name that follows this line's changing address (dynamic DNS).")
     mqtt: RawBroker | None = Field(None, description="MQTT broker through which Home Assistant shows and controls this home.")
     bundle: RawBundle | None = Field(None, description="Signed bundle with the policies above this site, for sites without a shared store.")
     oidc: RawOpenId | None = Field(None, description="OpenID Connect provider at which people sign in to the pages.")
+    radius: RawRadius | None = Field(None, description="Users of the network by RADIUS accounting.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
         None,
         description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hmac
 import json
 import select
 import socket
@@ -11,6 +13,8 @@ import ssl
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,12 +41,12 @@ type Start = Callable[..., EventLog]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Return a function that makes a log to a target, which is closed at the end."""
     logs: list[EventLog] = []
 
     def make(target: LogTarget, metrics: Metrics | None = None) -> EventLog:
-        logs.append(EventLog(lambda: (target,), metrics or Metrics()))
+        logs.append(EventLog(lambda: (target,), metrics or Metrics(), tmp_path / "webhook-key"))
         return logs[-1]
 
     yield make
@@ -244,8 +248,60 @@ def test_the_certificate_of_a_syslog_server_is_verified(
         collector.close()
 
 
+def test_a_webhook_gets_signed_lines_and_a_refused_request_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    authority, metrics = Authority(tmp_path), Metrics()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
+    answers, got = [503, 302, 204, 200], list[tuple[str, Message, bytes]]()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((self.path, self.headers, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(answers[len(got) - 1])
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    server.socket = server_context(authority.leaf("localhost")).wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        log = start(parse_log_target(f"https://localhost:{server.server_port}/hook?from=home"), metrics)
+        for number in (1, 2, 3):  # refused, sent elsewhere, taken with what came since
+            log.add([event(number)])
+            log.flush()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "hedgerow_event_log_waiting 0.0" in text_of(metrics)
+    assert [path for path, _headers, _body in got] == ["/hook?from=home"] * 4
+    sent = [[json.loads(line)["subject"] for line in body.splitlines()] for _path, _headers, body in got]
+    assert sent == [["dns-1"], ["dns-1"], ["dns-1"], ["dns-2", "dns-3"]]
+    identifiers = [headers["webhook-id"] for _path, headers, _body in got]
+    assert len(set(identifiers[:3])) == 1 != len(set(identifiers))
+    key = base64.b64decode((tmp_path / "webhook-key").read_text().strip().removeprefix("whsec_"))
+    for _path, headers, body in got:
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        assert headers["webhook-signature"] == "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    assert stat.S_IMODE((tmp_path / "webhook-key").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize(
-    "text", ["events.jsonl", "/", "/var/log/", "udp://logs.example", "syslog+tls://", "syslog+tls://a:b@c", "syslog+tcp://h:99999"]
+    "text",
+    [
+        "events.jsonl",
+        "/",
+        "/var/log/",
+        "udp://logs.example",
+        "syslog+tls://",
+        "syslog+tls://a:b@c",
+        "syslog+tcp://h:99999",
+        "http://h/",
+        "https://a:b@h/",
+        "https://h/ü",
+    ],
 )
 def test_other_texts_are_no_targets(text: str) -> None:
     with pytest.raises(ValueError, match="is n"):

@@ -19,6 +19,7 @@ from journal_rows import KEY
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hedgerow.app.control.leases import LeaseTable
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
@@ -475,7 +476,7 @@ def running_web(
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     context = PageContext(
         *(reader, control, accounts, editor, kept, metrics, counted, FixedCodes(), Printed(), notices, lambda asked: recorder.add([asked])),
-        *(sites, FixedTunnel(control), FixedStatements(), clock),
+        *(sites, FixedTunnel(control), FixedStatements(), LeaseTable(state / "leases.json", lambda: None, clock), clock),
     )
     app = create_app(context, token)
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)

@@ -1,0 +1,187 @@
+"""The server for RADIUS accounting: it lets the person who signed in to the network be the user of the device.
+
+The user of a device is kept as its session, so that it holds on all nodes of a site, and after a restart. Devices that the policy gives to
+somebody stay theirs. An access point repeats what is not answered, and an answer means that the session is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.files import error_text
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import cause_of
+from hedgerow.network.radius import Accounting, AccountingStatus, accounting_response, parse_accounting
+from hedgerow.policies.model import DeviceId, Session
+from hedgerow.policies.network import RadiusSettings
+
+log = logging.getLogger("hedgerow.radius")
+
+SECRET_NAME = "radius-secret"  # noqa: S105  (a file in the state directory)
+ACTOR = "RADIUS"
+KEPT_S = 24 * 3600.0
+"""Seconds for which a report holds. Access points repeat it during that time (Acct-Interim-Interval), or the user has gone."""
+_RENEWED_S = KEPT_S / 2
+_LOOK_EVERY_S = 1.0
+_QUEUE, _TOLD = 1000, 1000
+_SHORTEST_SECRET = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Datagram:
+    data: bytes
+    source: tuple[str, int]
+
+
+class RadiusAccounting:
+    """`run` serves as long as the policy says so."""
+
+    def __init__(self, publisher: SnapshotPublisher, state: Path) -> None:
+        self._publisher, self._secret_file = publisher, state / SECRET_NAME
+        self._queue = asyncio.Queue[_Datagram](_QUEUE)
+        self._told: set[str] = set()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._work())
+                tasks.create_task(self._follow_policy())
+        finally:
+            self._close()
+
+    async def _follow_policy(self) -> None:
+        served: RadiusSettings | None = None
+        problem = ""
+        while True:
+            wanted = self._publisher.policy.network.radius
+            if wanted != served or problem:
+                self._close()
+                served, before = wanted, problem
+                problem = await self._listen(wanted)
+                if problem and problem != before:
+                    log.error("RADIUS accounting isn't taken: %s", problem)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self._transport = None
+
+    async def _listen(self, settings: RadiusSettings | None) -> str:
+        """Open the socket if the policy wants one. Returns a problem in one sentence, else an empty text."""
+        if settings is None:
+            return ""
+        try:
+            self._secret()
+            loop, address = asyncio.get_running_loop(), (settings.host, settings.port)
+            self._transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self._queue, settings), local_addr=address)
+        except (OSError, ValueError) as error:
+            return error_text(error)
+        log.info("RADIUS accounting is taken at %s, port %d", *address)
+        return ""
+
+    def _secret(self) -> bytes:
+        """Read the secret shared with the access points. Raises OSError and ValueError."""
+        secret = self._secret_file.read_bytes().strip(b"\r\n")
+        if len(secret) < _SHORTEST_SECRET:
+            raise ValueError(f"the secret in {self._secret_file} has fewer than {_SHORTEST_SECRET} characters")
+        return secret
+
+    async def _work(self) -> None:
+        while True:
+            datagram = await self._queue.get()
+            try:
+                secret = self._secret()
+                report = parse_accounting(datagram.data, secret)
+                await self._apply(report)
+            except DatabaseError as error:
+                log.warning("RADIUS accounting has to wait for the journal: %s", cause_of(error))
+            except (OSError, ValueError) as error:
+                self._tell_once(f"a request of {datagram.source[0]} isn't taken: {error_text(error)}")
+            else:
+                if self._transport is not None:
+                    self._transport.sendto(accounting_response(datagram.data, secret), datagram.source)
+
+    async def _apply(self, report: Accounting) -> None:
+        """Begin, renew or end the sessions of a device. Raises DatabaseError."""
+        person = person_named(report.user, self._publisher.policy.people)
+        if report.status is None:
+            return
+        if person is None:
+            self._tell_once(f"the policy has no person for the user {report.user[:80]!r}")
+            return
+        has_changed = False
+        for device in self._devices(report, person):
+            has_changed |= await asyncio.to_thread(self._set_user, device, person, report.status)
+        if has_changed:
+            self._publisher.request()
+
+    def _devices(self, report: Accounting, person: str) -> set[DeviceId]:
+        """Return the ids by which the device may be seen: by its MAC address, or by its IP address beyond a router."""
+        view = self._publisher.view
+        if view is None:
+            return set()
+        lookup = view.rulesets.devices
+        found = [lookup.find(report.address), lookup.find(report.address, report.mac)] if report.address else []
+        found += [lookup.find_mac(report.mac)] if report.mac else []
+        return {each.id for each in found if each is not None and (not each.known or person in each.sharers)}
+
+    def _set_user(self, device: DeviceId, person: str, status: AccountingStatus) -> bool:
+        """Return True if the user of a device is another one than before. Raises DatabaseError."""
+        usage, now = self._publisher.usage, time.time()
+        here = next((each for each in reversed(usage.sessions(now)) if each.device == device), None)
+        is_theirs = here is not None and here.person == person
+        if status is AccountingStatus.STOP:
+            if not is_theirs:
+                return False
+            try:
+                usage.end_session(device)
+            except NoSuchEntry:
+                return False
+            return True
+        if is_theirs and here is not None and (here.ends is None or here.ends > now + KEPT_S - _RENEWED_S):
+            return False
+        usage.start_session(Session(secrets.token_hex(6), device, ACTOR, now, now + KEPT_S, person))
+        return True
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told and len(self._told) < _TOLD:
+            self._told.add(text)
+            log.warning("RADIUS accounting: %s", text)
+
+
+class _Receiver(asyncio.DatagramProtocol):
+    """Queues datagrams of the named servers. What does not fit is sent again by them."""
+
+    def __init__(self, queue: asyncio.Queue[_Datagram], settings: RadiusSettings) -> None:
+        self._queue, self._settings = queue, settings
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        source = ip_address(addr[0].partition("%")[0])
+        source = getattr(source, "ipv4_mapped", None) or source
+        if any(source in network for network in self._settings.clients) and not self._queue.full():
+            self._queue.put_nowait(_Datagram(data, addr))
+
+
+def person_named(user: str, people: Iterable[str]) -> str | None:
+    """Return the person whose name is a user's, in any case, with or without a realm or a domain; None if nobody's is.
+
+    >>> [person_named(user, ["mia", "tom"]) for user in ("Mia", "mia@school.example", "SCHOOL\\\\tom", "eve")]
+    ['mia', 'mia', 'tom', None]
+    """
+    lowered = user.lower()
+    names = (lowered, lowered.partition("@")[0], lowered.rpartition("\\")[2])
+    by_name = {name.lower(): name for name in people}
+    return next((by_name[name] for name in names if name in by_name), None)

@@ -1,0 +1,79 @@
+"""RADIUS accounting: what access points and switches tell about who has signed in at them (RFC 2866), without sockets or a clock."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+
+from hedgerow.policies.text.addresses import parse_mac
+
+_HEAD = Struct("!BBH16s")  # code, identifier, length, authenticator
+_REQUEST, _RESPONSE, _MAX_OCTETS = 4, 5, 4095
+_USER_NAME, _FRAMED_IP, _CALLING_STATION, _STATUS, _FRAMED_IPV6 = 1, 8, 31, 40, 168  # the last by RFC 6911
+
+
+class AccountingStatus(IntEnum):
+    """Acct-Status-Type (RFC 2866, section 5.1). Others are answered and say nothing about a user."""
+
+    START = 1
+    STOP = 2
+    INTERIM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """A report about a user. `address` is empty if the request has none, `mac` None."""
+
+    status: AccountingStatus | None
+    user: str
+    address: str
+    mac: str | None
+
+
+def parse_accounting(data: bytes, secret: bytes) -> Accounting:
+    """Return the report in an Accounting-Request. Raises ValueError if it is none, or was made with another secret."""
+    if len(data) < _HEAD.size:
+        raise ValueError("it is too short")
+    code, _identifier, length, authenticator = _HEAD.unpack_from(data)
+    if code != _REQUEST or not _HEAD.size <= length <= min(len(data), _MAX_OCTETS):
+        raise ValueError("it is no Accounting-Request")
+    expected = hashlib.md5(data[:4] + bytes(16) + data[_HEAD.size : length] + secret, usedforsecurity=False).digest()
+    if not hmac.compare_digest(expected, authenticator):
+        raise ValueError("it was made with another secret")
+    found = dict(_attributes(data[_HEAD.size : length]))
+    status = int.from_bytes(found.get(_STATUS, b""))
+    return Accounting(
+        AccountingStatus(status) if status in set(AccountingStatus) else None,
+        found.get(_USER_NAME, b"").decode("utf-8", "replace"),
+        _address(found),
+        parse_mac(found.get(_CALLING_STATION, b"").decode("ascii", "replace")),
+    )
+
+
+def accounting_response(request: bytes, secret: bytes) -> bytes:
+    """Return the Accounting-Response to a request that `parse_accounting` takes."""
+    head = bytes((_RESPONSE, request[1])) + _HEAD.size.to_bytes(2)
+    return head + hashlib.md5(head + request[4 : _HEAD.size] + secret, usedforsecurity=False).digest()
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        length = data[at + 1] if at + 1 < len(data) else 0
+        if length < 2 or at + length > len(data):
+            raise ValueError("an attribute has a wrong length")
+        yield data[at], data[at + 2 : at + length]
+        at += length
+
+
+def _address(found: dict[int, bytes]) -> str:
+    for kind, make, size in ((_FRAMED_IP, IPv4Address, 4), (_FRAMED_IPV6, IPv6Address, 16)):
+        value = found.get(kind, b"")
+        if len(value) == size and any(value) and value != b"\xff" * size:  # all ones: the user chooses (RFC 2865, section 5.8)
+            return str(make(value))
+    return ""
