@@ -13,6 +13,7 @@ from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict
+from hedgerow.journal.site_search import SearchResult, SiteSearch
 from hedgerow.journal.store import Store
 from hedgerow.policies.reading.load import PolicyError
 from hedgerow.policies.text.addresses import site_name_mistake
@@ -37,11 +38,17 @@ class Publishing:
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self._store, self.clock = store, clock
         self.organisation = OrganisationStore(store)
+        self._search = SiteSearch(store)
 
     @property
     def is_office(self) -> bool:
         """Return True if this machine's role may change the policies of all sites, which share the store with it."""
         return self._store.dialect.is_partitioned and self._store.rights.site is None
+
+    def may_publish(self, level: str) -> bool:
+        """Return True if this machine's role may change the policy of a level."""
+        rights = self._store.rights
+        return self.is_office or (self._store.dialect.is_partitioned and level == rights.site and rights.may_manage)
 
     def publish(self, level: str, draft: PolicyDraft, author: Principal) -> PolicyVersion:
         """Put a version in force. Raises `InvalidInput`, `NoSuchEntry` and DatabaseError."""
@@ -53,7 +60,7 @@ class Publishing:
         versions = self.organisation.of_level(level)
         newest = versions.newest()
         before: Mapping[str, str] = newest.files if newest is not None else {}
-        files = {MAIN_FILE: draft.text} if draft.text is not None else dict(versions.version(draft.again or 0).files)
+        files = {**before, MAIN_FILE: draft.text} if draft.text is not None else dict(versions.version(draft.again or 0).files)
         if AccessScope.ADMIN not in author.scopes:
             _check_files(before, files)
         follows = draft.follows if draft.follows is not None else newest.id if newest is not None else 0
@@ -83,14 +90,20 @@ class Publishing:
                 raise InvalidInput(SITE_NAMES).at(field)
         self.organisation.assign(site, group)
 
-    def _check_right(self, level: str) -> None:
+    def search(self, wanted: str) -> SearchResult:
+        """Return the newest decisions for a host, device or person at all sites that this machine's role sees. Raises `InvalidInput`."""
+        self._check_store()
+        return self._search.find(wanted)
+
+    def _check_store(self) -> None:
         if not self._store.dialect.is_partitioned:
             raise InvalidInput("Sites share a PostgreSQL store, and this machine keeps its own.")
-        rights = self._store.rights
-        if rights.site is not None and (level != rights.site or not rights.may_manage):
-            raise InvalidInput(
-                "This machine belongs to the site %(site)s, and only the organisation's office changes that.", site=rights.site
-            )
+
+    def _check_right(self, level: str) -> None:
+        self._check_store()
+        if not self.may_publish(level):
+            site = self._store.rights.site
+            raise InvalidInput("This machine belongs to the site %(site)s, and only the organisation's office changes that.", site=site)
 
 
 def _check_files(before: Mapping[str, str], after: Mapping[str, str]) -> None:

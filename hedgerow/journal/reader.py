@@ -373,6 +373,7 @@ def is_running_pause(now: float) -> ColumnElement[bool]:
 
 def decision_row(row: Row[Any]) -> DecisionRow:
     fields = dict(row._mapping)
+    fields.pop("site", None)  # of a query over all sites
     fields["host"] = reversed_labels(fields.pop("host_key"))
     return DecisionRow(
         **fields | {"kind": RequestKind(fields["kind"]), "verdict": Verdict(fields["verdict"]), "reason": Reason(fields["reason"])}

@@ -15,6 +15,7 @@ from hedgerow.dashboards.organisation import SITE_NAMES, PolicyDraft, Publishing
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.journal.organisation import UP_S, SiteState, level_name
 from hedgerow.journal.policy_history import PolicyVersion, lines_between
+from hedgerow.journal.site_search import SearchResult
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
 
@@ -94,6 +95,14 @@ def _add_sites(api: ScopedRouter, publishing: Publishing) -> None:
             SiteNode(each.site, each.group, each.node, now - each.at < UP_S, each.at or None, each.state)
             for each in await run_in_threadpool(publishing.organisation.nodes)
         )
+
+    @api.serve("GET", "/organisation/search", MANAGE)
+    async def search(q: Annotated[str, Query(min_length=2, max_length=253)]) -> SearchResult:
+        """Return the newest decisions at all sites whose host, device or person has `q` in its name.
+
+        Only what the person's privacy lets be recorded is found. With a site's role, it is that site's.
+        """
+        return await run_in_threadpool(publishing.search, q.strip())
 
     @api.serve("PUT", "/organisation/sites/{site}", MANAGE, status_code=204)
     async def assign(site: Annotated[str, Path(max_length=31)], change: SiteGroup) -> None:

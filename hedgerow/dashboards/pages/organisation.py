@@ -59,28 +59,40 @@ class OrganisationPages(PageGroup):
         found = {name: organisation.history(ORGANISATION + name, _SHOWN_VERSIONS) for name in names}
         return organisation.nodes(), {name: some for name, some in found.items() if some or publishing.is_office}
 
+    @get("/organisation/search", MANAGE)
+    async def search(self, request: Request, q: Annotated[str, Query(max_length=253)] = "") -> Response:
+        """Show the newest decisions of all sites for a host, a device or a person."""
+        wanted = q.strip()
+        found = await run_in_threadpool(self._context.publishing.search, wanted) if len(wanted) > 1 else None
+        return self._page(request, "organisation_search.html", query=wanted, found=found, is_office=self._context.publishing.is_office)
+
     @post("/organisation/sites", MANAGE)
     async def assign(self, site: FormText, group: FormText = "") -> Response:
         await run_in_threadpool(self._context.publishing.assign, site.strip(), group.strip())
         return redirect_to("/organisation")
 
     @get("/organisation/edit", MANAGE)
-    async def edit(self, request: Request, group: Annotated[str, Query(max_length=31)] = "") -> Response:
-        organisation = self._context.publishing.organisation
-        newest = await run_in_threadpool(organisation.of_level(_level(group)).newest)
+    async def edit(
+        self, request: Request, group: Annotated[str, Query(max_length=31)] = "", site: Annotated[str, Query(max_length=31)] = ""
+    ) -> Response:
+        organisation, level = self._context.publishing.organisation, _level(group, site)
+        versions = await run_in_threadpool(organisation.history, level, _SHOWN_VERSIONS)
+        newest = await run_in_threadpool(organisation.of_level(level).newest)
         sites = sorted({each.site for each in await run_in_threadpool(organisation.nodes)})
         text = newest.files.get(MAIN_FILE, "") if newest is not None else ""
         follows = newest.id if newest is not None else 0
-        heading = _heading(request, ORGANISATION + group)
-        return self._page(request, "organisation_edit.html", heading=heading, group=group, text=text, follows=follows, sites=sites)
+        return self._page(
+            request, "organisation_edit.html", heading=_heading(request, level), group=group, site=site, text=text, follows=follows,
+            sites=sites, versions=versions,
+        )  # fmt: skip
 
     @post("/organisation/edit", MANAGE)
     async def publish(
         self, request: Request, policy: Annotated[str, Form(max_length=MAX_BYTES)], follows: Annotated[int, Form(ge=0, le=2**62)] = 0,
-        group: FormText = "", only: FormText = "", note: FormText = "",
+        group: FormText = "", site: FormText = "", only: FormText = "", note: FormText = "",
     ) -> Response:  # fmt: skip
         draft = PolicyDraft(policy.replace("\r\n", "\n"), None, _sites(only), note[:200], follows)
-        version = await run_in_threadpool(self._context.publishing.publish, _level(group), draft, principal_of(request))
+        version = await run_in_threadpool(self._context.publishing.publish, _level(group, site), draft, principal_of(request))
         return redirect_to(f"/organisation/versions/{version.id}")
 
     @get("/organisation/versions/{number}", READ)
@@ -90,7 +102,7 @@ class OrganisationPages(PageGroup):
         lines = lines_between(await run_in_threadpool(publishing.before, version), version.files)
         return self._page(
             request, "organisation_version.html", heading=_heading(request, level), version=version, lines=lines[2:],
-            is_office=publishing.is_office, is_level=level.startswith(ORGANISATION),
+            may_publish=publishing.may_publish(level), is_level=level.startswith(ORGANISATION),
         )  # fmt: skip
 
     @post("/organisation/versions/{number}", MANAGE)
@@ -106,9 +118,9 @@ def _sites(typed: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(typed.replace(",", " ").split()))
 
 
-def _level(group: str) -> str:
+def _level(group: str, site: str) -> str:
     try:
-        return level_name(group or None, None)
+        return level_name(group or None, site or None)
     except ValueError:
         raise InvalidInput(SITE_NAMES) from None
 

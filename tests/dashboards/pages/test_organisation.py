@@ -14,10 +14,13 @@ from postgres_server import running_server
 from web_server import NOW, TOKEN, Web, running_web
 from web_server.household import fill
 
+from hedgerow.journal.batch import Batch
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.organisation import OrganisationStore, SiteState
+from hedgerow.journal.policy_history import PolicyVersion
 from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store, StoreAddress
+from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 BASE = "locked: [profiles.child-8-12.block]\nprofiles:\n  child-8-12: {block: [+roblox]}\n"
 NEXT = BASE.replace("+roblox", "+roblox, +tiktok")
@@ -66,12 +69,13 @@ def caller(url: str, token: str = TOKEN) -> httpx.Client:
 
 
 class Chain(NamedTuple):
-    """Clients of the pages of an office and of a site, the office's URL, and the store as the site sees it."""
+    """Clients of the pages of an office and of a site, the office's URL, and the store as the site and as its owner see it."""
 
     office: httpx.Client
     site: httpx.Client
     url: str
     store: Store
+    owner: Store
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +97,13 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         office, site = served("hedgerow", None), served("cafe", "cafe-1")
         for web in (office, site):
             OrganisationStore(web.engine).report("node", NOW, STATE)
-        yield Chain(running.enter_context(caller(office.url)), running.enter_context(caller(site.url)), office.url, site.engine)
+        yield Chain(
+            running.enter_context(caller(office.url)), running.enter_context(caller(site.url)), office.url, site.engine, office.engine
+        )
 
 
 def test_an_office_publishes_by_api(chain: Chain) -> None:
-    office, site, _url, store = chain
+    office, site, _url, store, _owner = chain
     made = office.post("/api/v1/organisation/versions", json={"policy": BASE, "note": "the first"}).json()
     assert (made["note"], made["only"], made["actor"]) == ("the first", [], "the command line")
     tried = office.post("/api/v1/organisation/versions", json={"policy": NEXT, "only": ["cafe-7"]}).json()
@@ -117,6 +123,41 @@ def test_an_office_publishes_by_api(chain: Chain) -> None:
     again = office.post("/api/v1/organisation/versions", json={"version": made["id"]}).json()
     assert again["note"] == f"version {made['id']} again"
     assert OrganisationStore(store).levels()["organisation"].id == again["id"]
+
+
+def test_one_search_finds_what_all_sites_recorded_and_no_more(chain: Chain) -> None:
+    office, site = chain.office, chain.site
+
+    def seen(device: str, person: str | None, host: str, at: float = NOW) -> Observation:
+        rule = (RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult")
+        return Observation(at, DeviceId(device), person, "child-8-12", *rule, host)
+
+    # What a person's privacy leaves of a decision is what workers send: at `category` no host, at `none` nothing.
+    here = [seen("Tablet-1", "Élodie", "www.naughty.example", NOW + 1), seen("Tablet-1", "Élodie", "")]
+    Batch([*here, *(seen("pc", None, f"n{number}.many.example") for number in range(120))]).write(chain.store)
+    Batch([seen("laptop", "tom", "naughty.example"), seen("laptop", "tom", "img.100%.example", NOW - 1)]).write(chain.owner)
+
+    def found(text: str, by: httpx.Client = office) -> list[tuple[str, str]]:
+        answer = by.get("/api/v1/organisation/search", params={"q": text}).json()
+        assert answer["is_complete"] is (text != "many.example"), answer
+        return [(each["site"], each["decision"]["host"]) for each in answer["decisions"]]
+
+    both = [("cafe-1", "www.naughty.example"), ("home", "naughty.example")]
+    assert found("naughty.example") == found(" AUGHTY") == both
+    assert found("www.naughty.example") == found("naughty", site) == both[:1]
+    assert found("élodie") == found("tablet") == found("LODIE", site) == [both[0], ("cafe-1", "")]
+    assert found("0%.ex") == [("home", "img.100%.example")]
+    assert found("laptop", site) == found("example.org") == found("_%") == []
+    assert len(found("many.example")) == 100  # at most
+    assert office.get("/api/v1/organisation/search", params={"q": "x"}).status_code == 422
+
+    page = office.get("/organisation/search", params={"q": "naughty"}).text
+    assert all(f"<bdi>{name}</bdi>" in page for name in ("cafe-1", "home", "Élodie", "tom"))
+    assert "Search this site" in site.get("/organisation/search", params={"q": "naughty"}).text
+    assert "There may be more." in office.get("/organisation/search", params={"q": "many.example"}).text
+    reader = office.post("/api/v1/tokens", json={"name": "reader", "scopes": ["read"]}).json()["token"]
+    with caller(chain.url, reader) as stranger:
+        assert stranger.get("/api/v1/organisation/search", params={"q": "naughty"}).status_code == 403
 
 
 def test_what_can_not_be_published(chain: Chain) -> None:
@@ -150,7 +191,7 @@ def test_what_can_not_be_published(chain: Chain) -> None:
 
 
 def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
-    office, site, _url, store = chain
+    office, site, _url, store, _owner = chain
     assert office.post("/organisation/sites", data={"site": "cafe-1", "group": "north"}).status_code == 303
     page = office.get("/organisation")
     assert "Policy of the group north" in page.text
@@ -181,3 +222,30 @@ def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
     assert 'action="/organisation' not in site.get(again.headers["location"]).text
     assert site.post("/organisation/sites", data={"site": "cafe-1", "group": "south"}).status_code == 422
     assert site.post("/organisation/edit", data=sent | {"policy": "network: {}"}).status_code == 422
+
+
+def test_an_office_changes_the_policy_of_one_site_and_goes_back(chain: Chain) -> None:
+    office, site = chain.office, chain.site
+    assert 'href="/organisation/edit?site=cafe-1"' in office.get("/organisation").text
+    assert "keeps its policy file for itself" in office.get("/organisation/edit", params={"site": "cafe-9"}).text
+    old, new = "people: {mia: {age: 9}}\n", "people: {mia: {age: 10}}\n"
+    versions = OrganisationStore(chain.store).of_level("cafe-1")
+    before, beside = versions.newest(), {"more.yaml": "people: {}\n"}
+    first = versions.add(PolicyVersion(0, NOW, "node", "", "node", before.id if before else 0, {"hedgerow.yaml": old, **beside}))
+
+    def in_force() -> dict[str, str]:
+        newest = versions.newest()
+        assert newest is not None
+        return dict(newest.files)
+
+    form = office.get("/organisation/edit", params={"site": "cafe-1"}).text
+    assert old in form
+    assert 'name="only"' not in form
+    assert f'href="/organisation/versions/{first}"' in form
+    done = office.post("/organisation/edit", data={"site": "cafe-1", "follows": first, "policy": new})
+    assert done.status_code == 303, done.text
+    assert "Policy of the site cafe-1" in office.get(done.headers["location"]).text
+    assert in_force() == {"hedgerow.yaml": new, **beside}
+    assert site.post(f"/organisation/versions/{first}", data={}).status_code == 303, "the site's own manager may go back, too"
+    assert in_force() == {"hedgerow.yaml": old, **beside}
+    assert office.post("/organisation/edit", data={"site": "cafe-1", "group": "north", "policy": new}).status_code == 422
