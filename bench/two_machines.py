@@ -48,6 +48,7 @@ network:
   lan: [{LAN}.0/24]
   upstream: [9.9.9.9]
   store: "{STORE}%s"
+  query_limit: {{exempt: [{LAN}.0/24]}}
 unopened_seats: closed
 people:
   mia:
@@ -69,8 +70,8 @@ global_defs {
     vrrp_version 3
 }
 vrrp_script answers {
-    script "/usr/bin/kdig +timeout=1 +retry=0 +short @127.0.0.1 localhost"
-    interval 0.3
+    script "/usr/bin/kdig +tcp +timeout=1 +retry=0 +short @127.0.0.1 localhost"
+    interval 0.2
     timeout 1
     fall 2
     weight -100
@@ -80,7 +81,7 @@ vrrp_instance hedgerow {
     interface eth0
     virtual_router_id 53
     priority %d
-    advert_int 0.2
+    advert_int 0.1
     virtual_ipaddress {
         192.168.50.4/24
     }
@@ -342,7 +343,7 @@ def virtual_address(lab: Laboratory, _given: argparse.Namespace) -> dict[str, ob
     lab.until(lambda: holds(lab.one), "the first machine has the address")
     for name, end in (("Hedgerow killed", lab.one.kill), ("machine gone", lambda: lab.one.space.ip("link", "set", "eth0", "down"))):
         report: dict[str, object] = {}
-        with lab.asking(VIRTUAL, report=report):
+        with lab.asking(VIRTUAL, report=report, patience=20):
             time.sleep(6)
             end()
             time.sleep(10)

@@ -97,9 +97,9 @@ class OrganisationFollower:
         while True:
             try:
                 await self._follow()
-            except DatabaseError as error:  # asked again when the store answers
+            except DatabaseError as error:
                 log.debug("The organisation's policy can't be read: %s", cause_of(error))
-                self._wanted.set()
+                asyncio.get_running_loop().call_later(CHECK_S, self.request)
             except OSError as error:
                 self._report(f"The files of the organisation's policy can't be written: {error_text(error)}")
             with contextlib.suppress(TimeoutError):

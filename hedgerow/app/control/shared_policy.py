@@ -32,6 +32,7 @@ log = logging.getLogger("hedgerow.policy")
 FILE_NAME = "policy-version"
 RETRY_S = 60.0
 """Seconds until a version that this node can't use is tried again: what it needs may have come meanwhile."""
+STORE_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,16 @@ class SharedPolicy:
 
     async def run(self) -> None:
         """Compare at the start and on request, until cancelled."""
+        is_unread = False
         while True:
             try:
                 await self.compare()
-            except DatabaseError as error:  # tried again once the store answers
-                log.warning("The versions of the policy can't be read or written: %s", cause_of(error))
+                is_unread = False
+            except DatabaseError as error:
+                if not is_unread:
+                    log.warning("The versions of the policy can't be read or written yet: %s", cause_of(error))
+                is_unread = True
+                asyncio.get_running_loop().call_later(STORE_RETRY_S, self.request)
             except (InvalidInput, OSError) as error:
                 self._report(f"The policy file can't be brought in step with the other nodes: {error}")
             await self._wanted.wait()

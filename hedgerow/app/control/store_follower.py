@@ -45,20 +45,26 @@ class StoreFollower:
         if self._changes is None:
             return
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "changes")  # it waits for most of the time
+        is_due = False
         while True:
-            if await loop.run_in_executor(thread, self._changes.wait, WAIT_S):
+            is_changed = await loop.run_in_executor(thread, self._changes.wait, WAIT_S)
+            if not is_changed and not is_due:
+                continue
+            try:
                 await self.refresh()
+                is_due = False
+            except DatabaseError as error:
+                if not is_due:
+                    log.warning("What other nodes changed can't be read yet: %s", cause_of(error))
+                is_due = True
 
     async def refresh(self) -> None:
-        """Read the tables that other nodes may have changed, and publish the changes."""
+        """Read the tables that other nodes may have changed, and publish the changes. Raises DatabaseError."""
         self._policy.request()
         self._levels.request()
-        try:
-            rows = await asyncio.to_thread(self._accounts.read)
-            self._accounts.adopt(rows)
-            await self._publisher.refresh()
-        except DatabaseError as error:
-            log.warning("What other nodes changed can't be read: %s", cause_of(error))
+        rows = await asyncio.to_thread(self._accounts.read)
+        self._accounts.adopt(rows)
+        await self._publisher.refresh()
 
 
 class AuthorityFollower:
