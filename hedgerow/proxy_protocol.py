@@ -98,6 +98,24 @@ class LoadBalancers:
         return header.client or address, data[header.size :]
 
 
+class ProxyHeaderReader:
+    """Reader of the header at the beginning of a connection, which may come in pieces."""
+
+    def __init__(self) -> None:
+        self._received = b""
+
+    def feed(self, data: bytes) -> tuple[str | None, bytes] | None:
+        """Return the client's address, None if the sender speaks for itself, and what follows the header. Raises ProxyProtocolError.
+
+        Returns None while octets are missing.
+        """
+        self._received += data
+        if len(self._received) < PREFIX_OCTETS or len(self._received) < header_octets(self._received[:PREFIX_OCTETS]):
+            return None
+        header = parse_header(self._received)
+        return header.client, self._received[header.size :]
+
+
 class ProxyHeaderProtocol(asyncio.Protocol):
     """First protocol of a connection: reads the header if a load balancer sends one, and hands over to `make` with the client's address.
 
@@ -106,6 +124,7 @@ class ProxyHeaderProtocol(asyncio.Protocol):
 
     def __init__(self, balancers: LoadBalancers, make: Callable[[str], asyncio.Protocol]) -> None:
         self._balancers, self._make = balancers, make
+        self._reader = ProxyHeaderReader()
         self._received = b""
         self._peer = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -121,16 +140,14 @@ class ProxyHeaderProtocol(asyncio.Protocol):
             self._hand_over(self._peer)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
         try:
-            if len(self._received) < PREFIX_OCTETS or len(self._received) < header_octets(self._received[:PREFIX_OCTETS]):
-                return
-            header = parse_header(self._received)
+            found = self._reader.feed(data)
         except ProxyProtocolError:
             self._reject()
             return
-        self._received = self._received[header.size :]
-        self._hand_over(header.client or self._peer)
+        if found is not None:
+            client, self._received = found
+            self._hand_over(client or self._peer)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._timer is not None:

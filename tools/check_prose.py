@@ -25,7 +25,7 @@ LARGE_CLASSES: dict[str, str] = {
     "PostgresDialect": "implements Dialect",
     "SqliteDialect": "implements Dialect, and what a file needs: backup, repair",
     "Control": "the interface to the running Hedgerow, one method per question or change",
-    "GateConnection": "asyncio's protocol, and one method for each command that waits for something",
+    "GateConnection": "events of a socket, and one method for each command that waits for something",
     "GateProtocol": "one method for each event of the state machine",
     "InspectedConnection": "one method for each event of its streams, and the times by which the inspector ends it",
     "HttpLayer": "one method for each kind of event of mitmproxy's layers",

@@ -167,18 +167,13 @@ class RecordDecision:
 
 
 @value_dataclass(frozen=True, slots=True)
-class PauseReading:
-    """Stop reading from the client until its connection is joined, refused or goes on."""
-
-
-@value_dataclass(frozen=True, slots=True)
 class ExtendDeadline:
     """Give the client the time of another request head."""
 
 
 type Command = (
     AwaitHello | AwaitRequest | AcceptConnect | CheckPassword | Resolve | Dial | Join | HandOver | Release
-    | Refuse | ServePac | OpenPages | Deny | Close | SwitchClient | RecordDecision | PauseReading | ExtendDeadline
+    | Refuse | ServePac | OpenPages | Deny | Close | SwitchClient | RecordDecision | ExtendDeadline
 )  # fmt: skip
 
 type Commands = tuple[Command, ...]
@@ -230,4 +225,4 @@ TRANSITIONS: Mapping[State, _Row] = {
 }
 
 WAITING = frozenset({State.SIGNING_IN, State.RESOLVING, State.DIALLING, State.HANDING_OVER})
-"""States in which the client waits for us; what it sends meanwhile is kept."""
+"""States in which the client waits for us; what it sends meanwhile is not read."""

@@ -1,181 +1,192 @@
-"""The asyncio side of a client connection at the gate: feeds events to its `GateProtocol` and carries out the commands."""
+"""The side of a client connection at the gate that has a socket: feeds events to its `GateProtocol` and carries out the commands."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import select
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.privacy import counted_reason
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.unlisted import CertificateFlaw
-from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
-from hedgerow.proxy.connections import dial
 from hedgerow.proxy.gate import commands
-from hedgerow.proxy.gate.commands import Command, Commands, GateClient
+from hedgerow.proxy.gate.commands import WAITING, Command, Commands, GateClient
+from hedgerow.proxy.gate.dialling import Opened, dial, examine, open_pages
 from hedgerow.proxy.gate.explicit import proxy_authority
+from hedgerow.proxy.gate.poller import HUNG_UP, READABLE
 from hedgerow.proxy.gate.protocol import GateProtocol
-from hedgerow.proxy.gate.rules import GateRules
-from hedgerow.proxy.gate.table import GateTable
-from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
-from hedgerow.proxy.handover import HandoverSender, encode_handover_header
+from hedgerow.proxy.gate.resources import GateResources
+from hedgerow.proxy.gate.tunnel import Tunnel
+from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
-from hedgerow.proxy.own_pages import pac_response, relay_line
-from hedgerow.proxy.policy import Counters
-from hedgerow.sockets import offer_connection_patiently
+from hedgerow.proxy.own_pages import pac_response
 
 log = logging.getLogger(__name__)
 
 _HANDOVER_RETRY_SECONDS = 0.003  # until inspectors that had no room for another connection are tried again
-_FIRST_READ = 16 * 1024
+_READ_OCTETS = 16 * 1024
+_MAX_READS = 64
+"""Reads from one client in its turn, before the other connections have theirs."""
 
 
-@dataclass(frozen=True, slots=True)
-class GateResources:
-    """Parts of a gate that its connections share."""
-
-    rules: GateRules
-    table: GateTable[GateConnection]
-    sender: HandoverSender
-    examiner: CertificateExaminer | None
-    counters: Counters
-    clock: Callable[[], float]
-
-    def drop(self, cause: str) -> None:
-        """Count a connection that was dropped or refused."""
-        self.counters.add("hedgerow_proxy_dropped_total", cause)
-
-
-class GateConnection(asyncio.Protocol):
+class GateConnection:
     """A client connection.
 
-    `destination_of` gives the address to which a redirected client connected, and is None on explicit ports. `protection` is what a
-    client shows to use that is served here, if anything. `address` is the client's behind a load balancer, None for the peer's.
+    `address` is the client's, maybe behind a load balancer. `destination_of` gives the address to which a redirected client connected,
+    and is None on explicit ports. `protection` is what a client shows to use that is served here, if anything.
     """
 
     __slots__ = (
-        "_address", "_destination_of", "_first", "_gate", "_is_gone", "_opened", "_protection", "_protocol", "_task", "_transport",
+        "_address", "_destination_of", "_gate", "_has_ended", "_is_gone", "_is_last", "_is_readable", "_opened", "_protection",
+        "_protocol", "_sock", "_task", "_unsent",
     )  # fmt: skip
 
     def __init__(
         self,
-        gate: GateResources,
+        gate: GateResources[GateConnection],
+        sock: socket.socket,
+        address: str,
         destination_of: Callable[[socket.socket], Authority | None] | None,
         protection: Protection | None,
-        address: str | None = None,
     ) -> None:
         self._gate = gate
-        self._address = address
-        self._protection = protection
+        self._sock = sock
+        self._address = address.partition("%")[0]
         self._destination_of = destination_of
-        self._is_gone = False  # for the gate's table: closed, a tunnel's now, or an inspector's
+        self._protection = protection
         self._task: asyncio.Task[None] | None = None
-        self._opened: tuple[Tunnel, TunnelEnd] | None = None
-        self._first: Commands = ()  # that follow from what had come with the connection
-        self._transport: asyncio.Transport
+        self._opened: Opened | None = None
+        self._is_gone = False  # for the gate's table: closed, a tunnel's now, or an inspector's
+        self._is_readable = False  # there may be more to read than was read
+        self._has_ended = False
+        self._unsent = b""
+        self._is_last = False  # nothing is sent after `_unsent`
         self._protocol: GateProtocol
 
-    # Events of the transport.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        peer = transport.get_extra_info("peername")
-        address = (self._address or (peer[0] if peer else "")).partition("%")[0]
-        first = self._read_first() if self._address is None else b""  # a load balancer's header is read already, maybe with more
-        if first and self._destination_of is None and self._hand_over_again(address, first):
+    def begin(self, first: bytes | None) -> None:
+        """Read from the client, of which `first` has been read already unless it is None."""
+        # Most requests have come with the connection. If an inspector gets it, it need not be watched at all.
+        data = self._read_first() if first is None else first
+        self._is_readable = first is not None or len(data) == _READ_OCTETS
+        if data and first is None and self._destination_of is None and self._hand_over_again(data):
             return
-        destination = None
-        if cause := self._admit(address):
-            self._is_gone = True
-        elif self._destination_of is not None:
-            destination = self._destination_of(transport.get_extra_info("socket"))
-            cause = "" if destination is not None else "direct"
-        self._protocol = GateProtocol(self._gate.rules, address, destination)
-        if cause:
-            self._gate.drop(cause)
-            self._transport.abort()
-        else:
-            self._gate.table.await_client(self)
-            if first:
-                self._take_first(first)
+        if not self._admit():
+            return
+        if data:
+            self._take(data, is_first=True)
+        if not self._is_gone and self._is_readable:
+            self._receive()
+        if not self._is_gone:
+            self._gate.poller.watch(self._sock, self._handle)
 
     def _read_first(self) -> bytes:
-        """Read the data that came with the connection, as most requests do. If an inspector gets it, the event loop need not watch it."""
         try:
-            return os.read(self._transport.get_extra_info("socket").fileno(), _FIRST_READ)
-        except OSError:  # nothing, or a reset that the event loop will see too
+            return self._sock.recv(_READ_OCTETS)
+        except OSError:  # nothing, or a reset that is seen once the socket is watched
             return b""
 
-    def _hand_over_again(self, address: str, first: bytes) -> bool:
+    def _hand_over_again(self, first: bytes) -> bool:
         """Hand the connection over if it begins with a CONNECT that led to an inspector before. Return False if it must be read."""
-        gate, known = self._gate, self._gate.rules.repeated_handover(address, first)
-        if known is None or not gate.table.has_room(known.client.device.id):
-            return False
-        descriptor = self._transport.get_extra_info("socket").fileno()
-        try:
-            if not gate.sender.hand_over(descriptor, encode_handover_header(gate.rules.key, known.command.header, gate.clock())):
-                return False
-        except OSError:
+        client = self._gate.hand_over_again(self._sock, self._address, first)
+        if client is None:
             return False
         self._is_gone = True
-        gate.counters.add("hedgerow_proxy_connections_total", known.command.lane, known.command.verdict.value)
-        self._report_protection(known.client)
-        self._transport.abort()  # ours; the connection lives on at the inspector
+        self._report_protection(client)
         return True
 
-    def _take_first(self, data: bytes) -> None:
-        try:
-            emitted = self._protocol.receive_data(data, self._gate.clock())
-            if emitted and isinstance(emitted[-1], commands.HandOver):
-                if len(emitted) == 1 and self._destination_of is None and not self._protocol.pending:
-                    self._gate.rules.note_handover(self._protocol.client, data, emitted[-1])
-                self._execute(emitted)
-            elif emitted:
-                self._first = emitted  # the transport can't be paused before it has begun to read
-                asyncio.get_running_loop().call_soon(self._execute_first)
-        except Exception:
-            self._fail()
+    def _admit(self) -> bool:
+        """Count the connection, or turn it away."""
+        cause, destination = self._gate.admit(self, self._address), None
+        if cause:
+            self._is_gone = True
+            self._gate.poller.close(self._sock)
+        elif self._destination_of is not None:
+            destination = self._destination_of(self._sock)
+            cause = "" if destination is not None else "direct"
+        if cause:
+            self._close(cause)
+            return False
+        self._protocol = GateProtocol(self._gate.rules, self._address, destination)
+        self._gate.table.await_client(self)
+        return True
 
-    def _execute_first(self) -> None:
-        emitted, self._first = self._first, ()
+    # Events of the socket.
+
+    def _handle(self, events: int) -> None:
+        if self._unsent:
+            self._send_rest()
+        if self._is_gone:
+            return
+        if events & select.EPOLLERR:
+            self.abort()
+        elif events & READABLE:
+            self._receive(is_hung_up=bool(events & HUNG_UP))
+
+    def _receive(self, *, is_hung_up: bool = True) -> None:
+        """Read what has come. `is_hung_up`: the end may be next, so that reading stops only where nothing is left."""
+        for _ in range(_MAX_READS):
+            if self._is_gone or self._has_ended:
+                return
+            if self._protocol.state in WAITING:
+                self._is_readable = True
+                return
+            try:
+                data = self._sock.recv(_READ_OCTETS)
+            except BlockingIOError:
+                self._is_readable = False
+                return
+            except OSError:
+                self.abort()
+                return
+            if not data:
+                self._has_ended = True
+                if not self._unsent:
+                    self.abort()
+                return
+            self._is_readable = is_hung_up or len(data) == _READ_OCTETS
+            self._take(data)
+            if not self._is_readable:
+                return
+        self._gate.poller.call_soon(self._receive)
+
+    def _take(self, data: bytes, *, is_first: bool = False) -> None:
+        protocol = self._protocol
         try:
+            emitted = protocol.receive_data(data, self._gate.clock())
+            match emitted:
+                case (commands.HandOver() as command,) if is_first and self._destination_of is None and not protocol.pending:
+                    self._gate.rules.note_handover(protocol.client, data, command)
             self._execute(emitted)
         except Exception:
             self._fail()
 
-    def _admit(self, address: str) -> str:
-        """Count the connection; returns the cause if it is turned away."""
-        if self._gate.table.is_full:
-            return "full"
-        client = self._gate.rules.find_client(address)
-        if client is None:
-            return "outsider"
-        return "" if self._gate.table.add(self, client.device.id) else "device"
+    def _send(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send bytes, and keep those that the client does not take yet."""
+        self._is_last = is_last
+        is_waiting, self._unsent = bool(self._unsent), self._unsent + data
+        if not is_waiting:
+            self._send_rest()
+            if self._unsent and not self._is_gone:
+                self._gate.poller.watch(self._sock, self._handle)
+                self._gate.poller.watch_writing(self._sock)
 
-    def data_received(self, data: bytes) -> None:
-        if self._first:
-            self._execute_first()
+    def _send_rest(self) -> None:
         try:
-            self._execute(self._protocol.receive_data(data, self._gate.clock()))
-        except Exception:
-            self._fail()
-
-    def eof_received(self) -> bool:
-        if self._first:
-            self._execute_first()
-        return self._protocol.receive_eof()
-
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        if not self._is_gone:
-            self._leave()
-            if self._task is not None:
-                self._task.cancel()
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
+            if self._unsent:
+                return
+            if self._has_ended:
+                self.abort()
+            elif self._is_last:
+                self._sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
 
     # Events of the gate.
 
@@ -185,7 +196,13 @@ class GateConnection(asyncio.Protocol):
         return self._task
 
     def abort(self) -> None:
-        self._transport.abort()
+        """Close the connection at once, if it is still the gate's."""
+        if self._is_gone:
+            return
+        self._leave()
+        self._gate.poller.close(self._sock)
+        if self._task is not None:
+            self._task.cancel()
 
     def time_out(self) -> None:
         if self._task is not None:
@@ -196,7 +213,7 @@ class GateConnection(asyncio.Protocol):
 
     def _execute(self, emitted: Commands) -> None:
         for command in emitted:
-            if self._transport.is_closing():
+            if self._is_gone:
                 return
             self._carry_out(command)
 
@@ -209,7 +226,7 @@ class GateConnection(asyncio.Protocol):
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)
                 self._report_protection(self._protocol.client)
             case commands.AcceptConnect():
-                self._transport.write(CONNECTION_ESTABLISHED)
+                self._send(CONNECTION_ESTABLISHED)
                 gate.table.await_client(self)
             case commands.Resolve(target):
                 assert self._protocol.client is not None
@@ -234,7 +251,7 @@ class GateConnection(asyncio.Protocol):
             case commands.Refuse(response, head_only, cause):
                 self._refuse(response.to_bytes(head_only=head_only), cause)
             case commands.ServePac(host, head_only):
-                own = self._transport.get_extra_info("sockname")
+                own = self._sock.getsockname()
                 proxy = proxy_authority(host, Authority(own[0].partition("%")[0], own[1]))
                 self._refuse(pac_response(proxy).to_bytes(head_only=head_only))
             case commands.OpenPages(head):
@@ -245,9 +262,7 @@ class GateConnection(asyncio.Protocol):
                 self._close(cause)
             case commands.Release():
                 self._leave()
-                self._transport.abort()  # ours; the connection lives on at the inspector
-            case commands.PauseReading():
-                self._transport.pause_reading()
+                gate.poller.release(self._sock)
             case commands.ExtendDeadline():
                 gate.table.await_client(self)
             case commands.AwaitHello() | commands.AwaitRequest():
@@ -264,22 +279,22 @@ class GateConnection(asyncio.Protocol):
         if cause:
             self._gate.drop(cause)
         self._gate.table.await_client(self)
-        self._transport.write(data)
-        self._transport.write_eof()
-        self._transport.resume_reading()
+        self._send(data, is_last=True)
 
     def _close(self, cause: str = "") -> None:
         if cause:
             self._gate.drop(cause)
-        self._transport.abort()
+        self.abort()
 
     def _fail(self) -> None:
         log.exception("a connection failed at the gate")
-        self._transport.abort()
+        self.abort()
 
     def _leave(self) -> None:
         self._is_gone = True
         self._gate.table.remove(self)
+        if self._opened is not None:
+            self._gate.poller.close(self._opened.server)
 
     # Work that takes time.
 
@@ -289,10 +304,15 @@ class GateConnection(asyncio.Protocol):
         self._task = asyncio.Task(self._work(work), loop=asyncio.get_running_loop(), eager_start=True)
 
     async def _work(self, work: Coroutine[Any, Any, Commands]) -> None:
+        emitted: Commands = ()
         try:
-            self._execute(await work)
+            emitted = await work
+            self._execute(emitted)
         except Exception:
             self._fail()
+        if self._is_readable and not self._is_gone:
+            self._is_readable = False
+            self._receive()
 
     def _check_password(self, credentials: str) -> None:
         rules = self._gate.rules
@@ -306,9 +326,6 @@ class GateConnection(asyncio.Protocol):
     async def _await_password(self, credentials: str) -> Commands:
         rules = self._gate.rules
         user = await rules.authenticator.check(rules.policy.sign_in, credentials)
-        if self._transport.is_closing():
-            return ()
-        self._transport.resume_reading()
         return self._protocol.password_checked(user, self._gate.clock())
 
     async def _resolve(self, command: commands.Resolve) -> Commands:
@@ -324,56 +341,38 @@ class GateConnection(asyncio.Protocol):
     async def _dial(self, command: commands.Dial) -> Commands:
         client = self._protocol.client
         assert client is not None
-        look = self._examine(client, command)
-        tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, command.requests, self._transport)
+        look = examine(self._gate.examiner, client.device.id, command)
         try:
-            transport, server = await dial(lambda: TunnelEnd.towards_server(tunnel), command.addresses, command.port)
+            server = await dial(self._gate.poller, command.addresses, command.port)
         except OSError:
             return self._protocol.not_dialled()
-        flaw = "" if look is None else await look
-        if self._is_gone or self._transport.is_closing() or server.closed:
-            transport.abort()
-            return self._protocol.not_dialled()
-        self._opened = (tunnel, server)
-        emitted = self._protocol.dialled(flaw)
+        self._opened = Opened(server, command.requests)
+        emitted = self._protocol.dialled("" if look is None else await look)
         if not isinstance(emitted[-1], commands.Join):
-            transport.abort()
+            self._gate.poller.close(server)
         return emitted
-
-    def _examine(self, client: GateClient, command: commands.Dial) -> asyncio.Task[CertificateFlaw] | None:
-        """Look at an unlisted host's server while the tunnel is dialled. The SNI that the client sends is the last name that was judged."""
-        examiner = self._gate.examiner
-        if command.unlisted is None or examiner is None:
-            return None
-        look = examiner.examine(client.device.id, command.requests[-1].host, command.addresses, command.port)
-        return asyncio.get_running_loop().create_task(look)
 
     async def _open_pages(self, head: bytes) -> Commands:
         client, pages = self._protocol.client, self._gate.rules.policy.pages
         assert client is not None
         assert pages is not None
-        tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, (), self._transport)
         try:
-            offered = await offer_connection_patiently(pages.socket)
-            made = await asyncio.get_running_loop().create_unix_connection(lambda: TunnelEnd.towards_server(tunnel), sock=offered)
+            self._opened = await open_pages(pages, client.address, self._sock, head)
         except OSError:
             return self._protocol.not_dialled()
-        transport, server = made
-        if self._is_gone or self._transport.is_closing() or server.closed:
-            transport.abort()
-            return self._protocol.not_dialled()
-        own = str(self._transport.get_extra_info("sockname")[0]).partition("%")[0]
-        transport.write(relay_line(client.address, own, pages.port) + head)
-        self._opened = (tunnel, server)
         return self._protocol.pages_opened()
 
     def _join(self, ruleset: Ruleset) -> None:
-        assert self._opened is not None
-        tunnel, server = self._opened
+        gate, client, opened = self._gate, self._protocol.client, self._opened
+        assert client is not None
+        assert opened is not None
+        self._opened = None
+        tunnel = Tunnel(gate.poller, gate.pipes, gate.table.finish, client.address, ruleset, opened.requests, self._sock, opened.server)
         self._is_gone = True
-        tunnel.ruleset = ruleset
-        self._gate.table.promote(self, tunnel)
-        tunnel.join(server, self._protocol.pending)
+        gate.table.promote(self, tunnel)
+        tunnel.start(self._protocol.pending, opened.preface, to_client=self._unsent)
+        if self._is_readable:
+            tunnel.client.go_on()
 
     def _begin_handover(self, command: commands.HandOver) -> None:
         message = encode_handover_header(self._gate.rules.key, command.header, self._gate.clock()) + command.head
@@ -385,13 +384,13 @@ class GateConnection(asyncio.Protocol):
 
     def _hand_over(self, message: bytes) -> bool:
         """Send the client's socket to an inspector. False if none has room or our own bytes are not sent yet; OSError if none runs."""
-        if self._transport.get_write_buffer_size():
+        if self._unsent:
             return False
-        return self._gate.sender.hand_over(self._transport.get_extra_info("socket").fileno(), message + self._protocol.pending)
+        return self._gate.sender.hand_over(self._sock.fileno(), message + self._protocol.pending)
 
     async def _wait_for_inspector(self, message: bytes) -> Commands:
         try:
-            while not self._transport.is_closing():
+            while not self._is_gone:
                 if self._hand_over(message):
                     return self._protocol.handed_over()
                 await asyncio.sleep(_HANDOVER_RETRY_SECONDS)

@@ -56,7 +56,8 @@ class GateProtocol:
     # Events.
 
     def receive_data(self, data: bytes, now: float) -> Commands:
-        """Take in bytes from the client."""
+        """Take in bytes from the client, which must not be read from in the states of `WAITING`."""
+        assert self.state not in WAITING
         try:
             match self.state:
                 case State.PROXY_REQUEST | State.ORIGIN_REQUEST:
@@ -71,15 +72,7 @@ class GateProtocol:
             return self._emit(commands.Refuse(self._rules.policy.page.error(error.status, str(error)), cause="head"))
         except HelloError:
             return self._emit(commands.Close("hello"))
-        if self.state not in WAITING:
-            return ()
-        # Few clients go on before they are answered, so reading stops only then: stopping and starting is expensive.
-        self.pending += data
-        return (commands.PauseReading(),)
-
-    def receive_eof(self) -> bool:
-        """Note that the client will send no more. True if the connection stays open, for a client that waits for its server."""
-        return self.state in WAITING
+        return ()
 
     def time_out(self) -> Commands:
         """Refuse or close the connection, because the state's deadline has passed."""

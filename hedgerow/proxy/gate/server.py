@@ -17,24 +17,30 @@ from pathlib import Path
 from hedgerow.policies.identity import Protection
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
-from hedgerow.proxy.gate.connection import GateConnection, GateResources
+from hedgerow.proxy.gate.balanced import BalancedConnection
+from hedgerow.proxy.gate.connection import GateConnection
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
+from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.table import GateLimits, GateTable
-from hedgerow.proxy.gate.tunnel import Tunnel
+from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
 from hedgerow.proxy.handover import HandoverSender
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.sign_in import ProxyAuthenticator
-from hedgerow.proxy_protocol import LoadBalancers, ProxyHeaderProtocol
+from hedgerow.proxy_protocol import LoadBalancers
 from hedgerow.sockets import new_socket
 
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 0.5
+_BACKLOG = 1024
+_MAX_ACCEPTS = 32
+_ACCEPT_RETRY_SECONDS = 0.5
 
 
 class Gate:
-    """The gate of one worker. Runs in the event loop in which `listen` is called, and is made for uvloop."""
+    """The gate of one worker. Runs in the event loop in which it is made."""
 
     def __init__(
         self,
@@ -53,9 +59,12 @@ class Gate:
         self._balancers = LoadBalancers(
             lambda: self._rules.policy.proxy_protocol_from, partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
         )
-        self._resources = GateResources(self._rules, self._table, self._sender, examiner, self.counters, clock)
+        self._poller, self._pipes = Poller(), PipePool()
+        self._resources = GateResources[GateConnection](
+            self._rules, self._table, self._sender, examiner, self.counters, clock, self._poller, self._pipes
+        )
         self._busy = BusyTracker[Tunnel]()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[socket.socket] = []
         self._sweep: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
@@ -78,32 +87,69 @@ class Gate:
         """Accept connections on a bound socket, as `listen` does. The gate closes it."""
         destination_of = own_address if page else original_destination if transparent else None
         protection = None if page else Protection.GATEWAY if transparent else Protection.PROXY
-        loop = asyncio.get_running_loop()
         try:
-            make = partial(GateConnection, self._resources, destination_of, protection)
-            server = await loop.create_server(
-                make if destination_of is not None else lambda: self._behind_load_balancer(make), sock=listener, backlog=1024
-            )
+            listener.setblocking(False)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of the connections too, which inherit it
+            listener.listen(_BACKLOG)
         except BaseException:
             listener.close()
             raise
-        self._servers.append(server)
+
+        def greet(client: socket.socket, address: str, first: bytes | None = None) -> None:
+            GateConnection(self._resources, client, address, destination_of, protection).begin(first)
+
+        self._listeners.append(listener)
+        if destination_of is None:
+            self._accept_on(listener, lambda client, address: self._greet_maybe_balanced(client, address, greet))
+        else:
+            self._accept_on(listener, greet)
         if self._sweep is None:
-            self._sweep = loop.call_later(_SWEEP_SECONDS, self._tick)
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._tick)
         return int(listener.getsockname()[1])
 
-    def _behind_load_balancer(self, make: Callable[[str | None], asyncio.Protocol]) -> asyncio.Protocol:
-        """Return the first protocol of a connection to the explicit proxy, which a load balancer may have passed on."""
-        return ProxyHeaderProtocol(self._balancers, make) if self._rules.policy.proxy_protocol_from else make(None)
+    def _accept_on(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener, greet)
+
+    def _accept(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
+        """Accept the connections that wait, up to a number, and `greet` each."""
+        for _ in range(_MAX_ACCEPTS):
+            try:
+                client, peer = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                log.exception("the gate can accept no connection for a moment")
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                loop.call_later(_ACCEPT_RETRY_SECONDS, self._accept_again, listener, greet)
+                return
+            client.setblocking(False)
+            try:
+                greet(client, peer[0])
+            except Exception:
+                log.exception("a connection failed at the gate")
+                self._poller.close(client)
+
+    def _accept_again(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
+        if listener in self._listeners:
+            self._accept_on(listener, greet)
+
+    def _greet_maybe_balanced(self, client: socket.socket, address: str, greet: Callable[[socket.socket, str, bytes | None], None]) -> None:
+        """Read the header with the client's address first, on a connection to the explicit proxy that a load balancer has passed on."""
+        if self._balancers.sends_header(address):
+            BalancedConnection(self._poller, self._balancers, client, address, greet)
+        else:
+            greet(client, address, None)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
         connections = self._table.connections
         tasks = [connection.task for connection in connections if connection.task is not None]
         for task in tasks:
@@ -113,7 +159,8 @@ class Gate:
         self._table.cut(lambda _: True)
         self._sender.close()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # lets the transports tell their protocols
+        self._poller.end()
+        self._pipes.close()
 
     def swap(self, policy: ProxyPolicy) -> None:
         """Put a new snapshot's policy in force, and cut the tunnels that it does not allow."""

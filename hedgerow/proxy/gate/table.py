@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.gate.tunnel import Tunnel
+from hedgerow.proxy.gate.tunnel import MAX_PIPES, Tunnel
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.policy import Counters
 
-_OTHER_DESCRIPTORS = 128  # of a worker: listeners, upstreams, lists, log
+_OTHER_DESCRIPTORS = 128 + 2 * MAX_PIPES  # of a worker: listeners, upstreams, lists, log, and pipes of tunnels
 _DESCRIPTORS_PER_CONNECTION = 2  # to the client and to the server
 
 
@@ -38,7 +38,7 @@ class GateLimits:
         """Return limits that this many file descriptors are enough for, of which one device gets at most a quarter.
 
         >>> GateLimits().within(1024).device, GateLimits().within(1024).total
-        (112, 448)
+        (104, 416)
         """
         total = max(8, min(self.total, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION))
         return replace(self, device=max(2, min(self.device, total // 4)), total=total)
@@ -119,8 +119,6 @@ class GateTable[C: Hashable]:
 
     def finish(self, tunnel: Tunnel) -> None:
         """Forget a tunnel that is over, and count its bytes."""
-        if tunnel not in self.tunnels:
-            return  # its server hung up before the client was joined to it
         self.tunnels.remove(tunnel)
         self._by_device.leave(tunnel.device)
         self._counters.add("hedgerow_proxy_bytes_total", "tunnel", "in", count=tunnel.client.count)
@@ -130,5 +128,5 @@ class GateTable[C: Hashable]:
         """Cut the tunnels for which `predicate` holds; returns their number."""
         doomed = [tunnel for tunnel in self.tunnels if predicate(tunnel)]
         for tunnel in doomed:
-            tunnel.cut()
+            tunnel.close()
         return len(doomed)

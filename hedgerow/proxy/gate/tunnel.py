@@ -1,141 +1,290 @@
 """Tunnels: relay bytes between a client and a server without reading them.
 
-Memory is bounded by the transports' buffers: while one side takes no bytes, the other is not read from. Each side may close its half alone.
+Memory is bounded: while one side takes no bytes, the other is not read from. Each side may close its half alone. Bytes of a tunnel that
+transfers much go from socket to socket within the kernel, through a pipe (splice(2)).
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import fcntl
+import os
+import socket
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple
 
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.gate.poller import HUNG_UP, READABLE, Poller
+
+_READ_OCTETS = 64 * 1024
+_MAX_READS = 16
+"""Reads from one side in its turn, before the other connections have theirs."""
+
+_MIN_SPLICED = 16 * 1024
+"""Bytes at a time below which copying is as cheap."""
+
+_PIPE_OCTETS = 256 * 1024
+MAX_PIPES = 32
+"""Pipes of a gate. The tunnels beyond that are copied, as are those that transfer little at a time."""
+
+_buffer = bytearray(_READ_OCTETS)  # every read is passed on, or copied, before the next
+_view = memoryview(_buffer)
 
 
-class TunnelEnd(asyncio.Protocol):
-    """One side of a tunnel. What its transport reads is written to the peer's transport."""
+class Pipe(NamedTuple):
+    """File descriptors of a pipe's ends."""
 
-    __slots__ = ("closed", "count", "ended", "peer", "transport", "tunnel")
+    reading: int
+    writing: int
 
-    def __init__(self, tunnel: Tunnel) -> None:
+
+class PipePool:
+    """Empty pipes for tunnels. A tunnel has one only while bytes are in it."""
+
+    def __init__(self) -> None:
+        self._free: list[Pipe] = []
+        self._count = 0
+
+    def take(self) -> Pipe | None:
+        """Return an empty pipe; None if there are too many in use."""
+        if self._free:
+            return self._free.pop()
+        if self._count >= MAX_PIPES:
+            return None
+        try:
+            pipe = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:
+            return None
+        self._count += 1
+        with contextlib.suppress(OSError):  # the user's pipes have many pages already: it stays at its 64 kB
+            fcntl.fcntl(pipe.writing, fcntl.F_SETPIPE_SZ, _PIPE_OCTETS)
+        return pipe
+
+    def give_back(self, pipe: Pipe) -> None:
+        """Take back a pipe that is empty."""
+        self._free.append(pipe)
+
+    def discard(self, pipe: Pipe) -> None:
+        """Close a pipe with what is in it."""
+        self._count -= 1
+        os.close(pipe.reading)
+        os.close(pipe.writing)
+
+    def close(self) -> None:
+        while self._free:
+            self.discard(self._free.pop())
+
+
+class TunnelEnd:
+    """One side of a tunnel. What is read from its socket is sent to the peer's.
+
+    `count` is the bytes read from it. Of what the peer has read, `unsent` and then `piped` bytes in `pipe` are still to be sent to it.
+    """
+
+    __slots__ = ("count", "ended", "is_bulk", "is_over", "is_writing_watched", "peer", "pipe", "piped", "sock", "tunnel", "unsent")
+
+    def __init__(self, tunnel: Tunnel, sock: socket.socket) -> None:
         self.tunnel = tunnel
+        self.sock = sock
         self.count = 0
         self.ended = False
-        self.closed = False
-        self.transport: asyncio.Transport
+        self.unsent = b""
+        self.pipe: Pipe | None = None
+        self.piped = 0
+        self.is_bulk = False
+        self.is_over = False
+        self.is_writing_watched = False
         self.peer: TunnelEnd
 
-    @classmethod
-    def towards_server(cls, tunnel: Tunnel) -> Self:
-        """A new end for an attempt to reach the server; `Tunnel.join` takes the one that succeeds."""
-        end = cls(tunnel)
-        end.peer = tunnel.client
-        return end
+    @property
+    def is_blocked(self) -> bool:
+        """True while bytes wait to be sent to this side."""
+        return self.pipe is not None or bool(self.unsent)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+    def handle(self, events: int) -> None:
+        """Handle events of the socket."""
+        if self.is_blocked and self._send_rest():
+            if self.peer.ended:
+                self.peer.pass_on_end()
+            else:
+                self.peer.relay(is_hung_up=True)  # it may have been told of its end meanwhile
+        if events & READABLE:
+            self.relay(is_hung_up=bool(events & HUNG_UP))
 
-    def data_received(self, data: bytes) -> None:
-        self.count += len(data)
-        self.peer.transport.write(data)
+    def go_on(self) -> None:
+        """Relay what was left when the others had their turn."""
+        self.relay(is_hung_up=True)
 
-    def pause_writing(self) -> None:
-        if not self.peer.transport.is_closing():
-            self.peer.transport.pause_reading()
+    def relay(self, *, is_hung_up: bool) -> None:
+        """Send the peer what can be read. `is_hung_up`: its end may be next, so that reading stops only where nothing is left."""
+        for _ in range(_MAX_READS):
+            if self.is_over or self.ended or self.peer.is_blocked:
+                return  # in the last case, until the peer has taken all
+            pipe = self.tunnel.pipes.take() if self.is_bulk else None
+            try:
+                octets = self.sock.recv_into(_buffer) if pipe is None else self._splice(pipe)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.tunnel.close()
+                return
+            if octets == 0:
+                self.ended = True
+                self.pass_on_end()
+                return
+            self.count += octets
+            if pipe is not None:
+                self.is_bulk = octets >= _MIN_SPLICED
+                continue
+            if not self.peer.send(_view[:octets]):
+                return
+            if octets == _READ_OCTETS:
+                self.is_bulk = True
+            elif not is_hung_up:
+                return
+        self.tunnel.poller.call_soon(self.go_on)
 
-    def resume_writing(self) -> None:
-        if not self.peer.transport.is_closing():
-            self.peer.transport.resume_reading()
-
-    def eof_received(self) -> bool:
-        """Close the other side's half; the connection itself is closed once both halves are."""
-        self.ended = True
-        if self.peer.ended or self.peer.transport.is_closing():
-            self.peer.transport.close()
+    def send(self, data: bytes | memoryview) -> bool:
+        """Send this side bytes, and keep those that it does not take yet. Return False if there are any, or if the tunnel is over."""
+        if self.is_over:
             return False
-        self.peer.transport.write_eof()
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.tunnel.close()
+            return False
+        if sent == len(data):
+            return True
+        self.unsent = bytes(data[sent:])
+        self._watch_writing()
+        return False
+
+    def pass_on_end(self) -> None:
+        """Close the peer's half, once all is sent to it. When both have ended, the tunnel is over."""
+        peer = self.peer
+        if peer.is_blocked:
+            return
+        if peer.ended:
+            if not self.is_blocked:
+                self.tunnel.close()
+            return
+        try:
+            peer.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.tunnel.close()
+
+    def drop_rest(self) -> None:
+        """Drop what is still to be sent to this side."""
+        self.unsent = b""
+        if self.pipe is not None:
+            self.tunnel.pipes.discard(self.pipe)
+            self.pipe = None
+
+    def _send_rest(self) -> bool:
+        """Send what this side did not take before. Return True if nothing is left."""
+        if self.unsent:
+            rest, self.unsent = self.unsent, b""
+            if not self.send(rest):
+                return False
+        return self.pipe is None or self._drain()
+
+    def _splice(self, pipe: Pipe) -> int:
+        """Move bytes to the peer through an empty pipe. Return their number. Raises OSError, as BlockingIOError if there are none."""
+        octets = 0
+        try:
+            octets = os.splice(self.sock.fileno(), pipe.writing, _PIPE_OCTETS, flags=os.SPLICE_F_NONBLOCK)
+        finally:
+            if octets == 0:
+                self.tunnel.pipes.give_back(pipe)
+        if octets:
+            self.peer.pipe, self.peer.piped = pipe, octets
+            self.peer._drain()
+        return octets
+
+    def _drain(self) -> bool:
+        """Send this side the bytes in its pipe. Return False if some are left, or if the tunnel is over."""
+        assert self.pipe is not None
+        try:
+            while self.piped:
+                self.piped -= os.splice(self.pipe.reading, self.sock.fileno(), self.piped, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            self._watch_writing()
+            return False
+        except OSError:
+            self.tunnel.close()
+            return False
+        self.tunnel.pipes.give_back(self.pipe)
+        self.pipe = None
         return True
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
-        if not self.tunnel.is_joined or (self is not self.tunnel.client and self is not self.tunnel.server):
-            return  # one of several attempts to reach the server, which `dial` cleans up
-        if error is None and (self.ended or self.peer.ended):
-            self.peer.transport.close()
-        else:
-            self.peer.transport.abort()
-        self.tunnel.finish()
-        if self.peer.closed:
-            self.tunnel.unlink()
+    def _watch_writing(self) -> None:
+        if not self.is_writing_watched:
+            self.is_writing_watched = True
+            self.tunnel.poller.watch_writing(self.sock)
 
 
 class Tunnel:
-    """Two joined connections, with the facts needed to judge them again.
+    """A client and a server that are joined, with the facts needed to judge the tunnel again.
 
     `requests` has one for each host that the client named (CONNECT, SNI), all allowed under `ruleset`. `began` is in seconds by the
     gate's clock. `on_finished` is called once, when the tunnel is over.
     """
 
     __slots__ = (
-        "_on_finished",
-        "_seen",
-        "address",
-        "began",
-        "client",
-        "device",
-        "idle_since",
-        "is_joined",
-        "requests",
-        "ruleset",
-        "server",
-    )
+        "_on_finished", "_seen", "address", "began", "client", "device", "idle_since", "pipes", "poller", "requests",
+        "ruleset", "server",
+    )  # fmt: skip
 
     def __init__(
         self,
+        poller: Poller,
+        pipes: PipePool,
         on_finished: Callable[[Tunnel], None],
         address: str,
         ruleset: Ruleset,
         requests: tuple[Request, ...],
-        client: asyncio.Transport,
+        client: socket.socket,
+        server: socket.socket,
     ) -> None:
-        self._on_finished: Callable[[Tunnel], None] | None = on_finished
+        self.poller = poller
+        self.pipes = pipes
+        self._on_finished = on_finished
         self._seen = -1
         self.idle_since = 0.0
         self.began = 0.0
         self.address = address
         self.ruleset = ruleset
         self.requests = requests
-        self.is_joined = False
         self.device = DeviceId("")
-        self.client = TunnelEnd(self)
-        self.client.transport = client
-        self.server: TunnelEnd
+        self.client = TunnelEnd(self, client)
+        self.server = TunnelEnd(self, server)
+        self.client.peer, self.server.peer = self.server, self.client
 
-    def join(self, server: TunnelEnd, first: bytes) -> None:
-        """Take over the client's transport now that the server is connected; `first` is what was read from the client before."""
-        self.server = self.client.peer = server
-        self.is_joined = True
+    def start(self, first: bytes, preface: bytes = b"", *, to_client: bytes = b"") -> None:
+        """Begin to relay. `first` is what was read from the client before, `to_client` what it has still to be sent.
+
+        The server gets our own `preface` before it, which is not counted.
+        """
         self.client.count += len(first)
-        self.client.transport.set_protocol(self.client)
-        self.client.transport.resume_reading()
-        server.transport.write(first)  # last, for it may stop the client
+        self.poller.watch(self.client.sock, self.client.handle)
+        self.poller.watch(self.server.sock, self.server.handle)
+        if to_client:
+            self.client.send(to_client)
+        self.server.send(preface + first)
 
-    def cut(self) -> None:
-        """End both connections at once. Buffered data is dropped."""
-        self.client.transport.abort()
-        self.server.transport.abort()
-
-    def finish(self) -> None:
-        """Report, once, that the tunnel is over."""
-        on_finished, self._on_finished = self._on_finished, None
-        if on_finished is not None:
-            on_finished(self)
-
-    def unlink(self) -> None:
-        """Break the reference cycles of a tunnel whose ends are closed, so that it is freed at once and not by the cycle collector."""
+    def close(self) -> None:
+        """End both connections at once. What is still to be sent is dropped."""
+        if self.client.is_over:
+            return
         for end in (self.client, self.server):
-            del end.peer, end.tunnel
+            end.is_over = True
+            end.drop_rest()
+            self.poller.close(end.sock)
+            del end.peer, end.tunnel  # no cycle is left, so that all is freed at once and not by the cycle collector
+        self._on_finished(self)
 
     def idle_for(self, now: float) -> float:
         """Seconds without a byte in either direction, as seen by calls of this method."""

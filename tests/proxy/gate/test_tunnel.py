@@ -1,52 +1,149 @@
-"""Tunnels: joining a client and a server."""
+"""Tunnels: what is read from one side is sent to the other, whole and bounded."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import random
 import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import cast
 
+import pytest
+
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
+from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.gate.tunnel import MAX_PIPES, PipePool, Tunnel
+
+ALL = random.Random(7).randbytes(9_000_000)
 
 
-def test_a_losing_attempt_does_not_end_the_tunnel() -> None:
-    """Its connection may stand already, and its end is told only after the tunnel was joined."""
+@dataclass(frozen=True)
+class Joined:
+    """A running tunnel, with the sockets of a client and a server at its outer ends."""
+
+    tunnel: Tunnel
+    pipes: PipePool
+    client: socket.socket
+    server: socket.socket
+    finished: list[Tunnel]
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a TCP connection, neither of which blocks."""
+    with socket.create_server(("127.0.0.9", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+@contextlib.asynccontextmanager
+async def joined(first: bytes = b"", *, pipes_in_use: int = 0) -> AsyncIterator[Joined]:
+    before = os.listdir("/proc/self/fd")
+    poller, pipes = Poller(), PipePool()
+    taken = [pipes.take() for _ in range(pipes_in_use)]
+    (client, inner_client), (server, inner_server) = pair(), pair()
     finished: list[Tunnel] = []
+    tunnel = Tunnel(poller, pipes, finished.append, "192.0.2.9", cast(Ruleset, None), (), inner_client, inner_server)
+    tunnel.start(first)
+    with client, server:
+        yield Joined(tunnel, pipes, client, server, finished)
+    await until(lambda: finished == [tunnel])
+    poller.end()
+    for pipe in taken:
+        assert pipe is not None
+        pipes.give_back(pipe)
+    pipes.close()
+    assert os.listdir("/proc/self/fd") == before
 
-    async def join(port: int) -> None:
-        loop = asyncio.get_running_loop()
-        client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
-        tunnel = Tunnel(finished.append, "192.0.2.9", cast(Ruleset, None), (), client)
-        (winner, won), (loser, _) = [
-            await loop.create_connection(lambda: TunnelEnd.towards_server(tunnel), "127.0.0.9", port) for _ in range(2)
-        ]  # fmt: skip
-        loser.abort()
-        tunnel.join(won, b"hello")
-        await asyncio.sleep(0.05)
-        assert not finished
-        assert not client.is_closing()
-        assert not winner.is_closing()
-        winner.abort()
-        await asyncio.sleep(0.05)
-        assert finished == [tunnel]
-        assert client.is_closing()
 
-    with socket.create_server(("127.0.0.9", 0)) as server:
-        asyncio.run(join(server.getsockname()[1]))
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def read_all(sock: socket.socket) -> bytes:
+    loop, pieces = asyncio.get_running_loop(), []
+    while piece := await loop.sock_recv(sock, 1 << 20):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("pipes_in_use", [0, MAX_PIPES - 1, MAX_PIPES])
+def test_both_halves_are_whole_and_end_alone(pipes_in_use: int) -> None:
+    """At the same time, larger than all buffers, with and without a pipe to spare."""
+
+    async def main() -> None:
+        async with joined(b"hello ", pipes_in_use=pipes_in_use) as both:
+            loop = asyncio.get_running_loop()
+
+            async def send(sock: socket.socket, data: bytes) -> None:
+                await loop.sock_sendall(sock, data)
+                sock.shutdown(socket.SHUT_WR)
+
+            _, _, there, back = await asyncio.gather(
+                send(both.client, ALL), send(both.server, ALL[::-1]), read_all(both.server), read_all(both.client)
+            )
+            assert there == b"hello " + ALL
+            assert back == ALL[::-1]
+            assert both.tunnel.bytes_moved == 2 * len(ALL) + 6
+            assert both.tunnel.half_closed
+
+    asyncio.run(main())
 
 
 def test_a_slow_server_pauses_its_client() -> None:
-    async def join(port: int) -> None:
-        loop = asyncio.get_running_loop()
-        client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
-        tunnel = Tunnel(lambda _: None, "192.0.2.9", cast(Ruleset, None), (), client)
-        server, end = await loop.create_connection(lambda: TunnelEnd.towards_server(tunnel), "127.0.0.9", port)
-        client.pause_reading()  # as while it is waited for the server
-        tunnel.join(end, bytes(64 * 1024 * 1024))
-        assert not client.is_reading()
-        server.abort()
-        await asyncio.sleep(0.05)
+    async def main() -> None:
+        async with joined() as both:
+            sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(both.client, 9 * ALL))
+            await until(lambda: both.tunnel.server.is_blocked)
+            before = both.tunnel.bytes_moved
+            await asyncio.sleep(0.05)
+            assert both.tunnel.bytes_moved == before
+            assert not sending.done()
+            reading = asyncio.ensure_future(read_all(both.server))
+            await sending
+            both.client.close()
+            assert await reading == 9 * ALL
 
-    with socket.create_server(("127.0.0.9", 0)) as server:
-        asyncio.run(join(server.getsockname()[1]))
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("by", ["client", "server", "policy"])
+def test_the_end_of_a_stalled_tunnel_frees_everything(by: str) -> None:
+    """Its bytes in memory and in a pipe are dropped; `joined` counts the file descriptors."""
+
+    async def main() -> None:
+        async with joined() as both:
+            sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(both.client, 9 * ALL))
+            await until(lambda: both.tunnel.server.is_blocked)
+            sending.cancel()
+            if by == "policy":
+                both.tunnel.close()
+            else:
+                cast(socket.socket, getattr(both, by)).close()
+
+    asyncio.run(main())
+
+
+def test_an_answer_arrives_whole_after_both_have_ended() -> None:
+    """The client has said all that it had to say, and the server hangs up while the client is slow to read."""
+
+    async def main() -> None:
+        async with joined(b"question") as both:
+            loop = asyncio.get_running_loop()
+            both.client.shutdown(socket.SHUT_WR)
+            assert await read_all(both.server) == b"question"
+            sending = asyncio.ensure_future(loop.sock_sendall(both.server, ALL))
+            await until(lambda: both.tunnel.client.is_blocked)
+            reading = asyncio.ensure_future(read_all(both.client))
+            await sending
+            both.server.close()
+            assert await reading == ALL
+
+    asyncio.run(main())

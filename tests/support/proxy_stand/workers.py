@@ -145,10 +145,11 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
     key = load_handover_key(world.state / "pass.key")
     examiner = CertificateExaminer(world.upstream_ca, also_private=True) if world.examines else None
-    gate = Gate(builder.gate_policy(world), [world.inspector_socket], key, world.limits, examiner=examiner)
+    policy = builder.gate_policy(world)
     builder.proxy_policy = builder.gate_policy  # type: ignore[method-assign]
     port = 0
     while not port:
+        gate = Gate(policy, [world.inspector_socket], key, world.limits, examiner=examiner)
         port = await gate.listen("127.0.0.1", 0)
         try:
             await gate.listen("::1", port)
