@@ -79,16 +79,20 @@ class PipePool:
 class TunnelEnd:
     """One side of a tunnel. What is read from its socket is sent to the peer's.
 
-    `count` is the bytes read from it. Of what the peer has read, `unsent` and then `piped` bytes in `pipe` are still to be sent to it.
+    `count` is the bytes read from it, and it has `ended` when there are no more. While it `is_blocked`, it has yet to take what the peer
+    has read: `unsent`, or `piped` bytes in `pipe`.
     """
 
-    __slots__ = ("count", "ended", "is_bulk", "is_over", "is_writing_watched", "peer", "pipe", "piped", "sock", "tunnel", "unsent")
+    __slots__ = (
+        "count", "ended", "is_blocked", "is_bulk", "is_over", "is_writing_watched", "peer", "pipe", "piped", "sock", "tunnel", "unsent",
+    )  # fmt: skip
 
     def __init__(self, tunnel: Tunnel, sock: socket.socket) -> None:
         self.tunnel = tunnel
         self.sock = sock
         self.count = 0
         self.ended = False
+        self.is_blocked = False
         self.unsent = b""
         self.pipe: Pipe | None = None
         self.piped = 0
@@ -96,11 +100,6 @@ class TunnelEnd:
         self.is_over = False
         self.is_writing_watched = False
         self.peer: TunnelEnd
-
-    @property
-    def is_blocked(self) -> bool:
-        """True while bytes wait to be sent to this side."""
-        return self.pipe is not None or bool(self.unsent)
 
     def handle(self, events: int) -> None:
         """Handle events of the socket."""
@@ -119,8 +118,8 @@ class TunnelEnd:
     def relay(self, *, is_hung_up: bool) -> None:
         """Send the peer what can be read. `is_hung_up`: its end may be next, so that reading stops only where nothing is left."""
         for _ in range(_MAX_READS):
-            if self.is_over or self.ended or self.peer.is_blocked:
-                return  # in the last case, until the peer has taken all
+            if self.ended or self.peer.is_blocked:
+                return  # in the second case, until the peer has taken all
             pipe = self.tunnel.pipes.take() if self.is_bulk else None
             try:
                 octets = self.sock.recv_into(_buffer) if pipe is None else self._splice(pipe)
@@ -159,7 +158,7 @@ class TunnelEnd:
         if sent == len(data):
             return True
         self.unsent = bytes(data[sent:])
-        self._watch_writing()
+        self._wait_for_room()
         return False
 
     def pass_on_end(self) -> None:
@@ -185,6 +184,7 @@ class TunnelEnd:
 
     def _send_rest(self) -> bool:
         """Send what this side did not take before. Return True if nothing is left."""
+        self.is_blocked = False
         if self.unsent:
             rest, self.unsent = self.unsent, b""
             if not self.send(rest):
@@ -211,7 +211,7 @@ class TunnelEnd:
             while self.piped:
                 self.piped -= os.splice(self.pipe.reading, self.sock.fileno(), self.piped, flags=os.SPLICE_F_NONBLOCK)
         except BlockingIOError:
-            self._watch_writing()
+            self._wait_for_room()
             return False
         except OSError:
             self.tunnel.close()
@@ -220,7 +220,8 @@ class TunnelEnd:
         self.pipe = None
         return True
 
-    def _watch_writing(self) -> None:
+    def _wait_for_room(self) -> None:
+        self.is_blocked = True
         if not self.is_writing_watched:
             self.is_writing_watched = True
             self.tunnel.poller.watch_writing(self.sock)
@@ -280,7 +281,7 @@ class Tunnel:
         if self.client.is_over:
             return
         for end in (self.client, self.server):
-            end.is_over = True
+            end.is_over = end.ended = True
             end.drop_rest()
             self.poller.close(end.sock)
             del end.peer, end.tunnel  # no cycle is left, so that all is freed at once and not by the cycle collector
