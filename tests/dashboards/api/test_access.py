@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import threading
+from typing import Any
 
 import httpx
 import pytest
@@ -78,61 +79,58 @@ def test_settings_devices_lists_and_receivers_are_changed(web, script):
     assert not load_policy(web.policy_path).notices
 
 
-@pytest.mark.parametrize(
-    ("days", "status"),
-    [
+def test_an_audit_of_no_days_is_refused(script):
+    for days, status in (
         ({"first": "2026-11-30", "last": "2026-11-01"}, 422),
         ({"first": "9999-12-31"}, 422),  # after today
         ({"first": "2026-11-01", "last": "2026-11-01"}, 200),
         ({"last": "2001-01-01"}, 200),  # the month before it
         ({"last": "0001-01-01"}, 200),
         ({}, 200),
-    ],
-)
-def test_an_audit_of_no_days_is_refused(script, days, status):
-    answer = script.get("/audit", params=days)
-    assert answer.status_code == status
-    if status == 422:
-        assert "the first comes after the last" in answer.json()["detail"]
+    ):
+        answer = script.get("/audit", params=days)
+        assert answer.status_code == status, days
+        if status == 422:
+            assert "the first comes after the last" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("PUT", "/settings", {"timezone": "Mars/Olympus"}),
-        ("PUT", "/settings", {"unknown_devices": "no-such"}),
-        ("POST", "/devices", {"seen_as": "the telly", "name": "telly"}),
-        ("POST", "/devices", {"seen_as": "192.168.1.9", "name": "mia-tablet"}),
-        ("PUT", "/devices/nobody", {"person": "mia"}),
-        ("PUT", "/devices/mia-tablet", {"person": "nobody"}),
-        ("DELETE", "/devices/nobody", None),
-        ("POST", "/lists", {"url": "https://lists.example/a.txt"}),
-        ("POST", "/lists", {"source": "x", "url": "https://lists.example/a.txt", "category": "adult"}),
-        ("DELETE", "/lists?name=nothing", None),
-        ("PUT", "/notices/Ana", {}),
-        ("PUT", "/notices/ana", {"quiet": "whenever"}),
-        ("DELETE", "/notices/nobody", None),
-        ("POST", "/people", {"name": "zoe"}),
-        ("POST", "/people", {"name": "zoe", "age": 3, "profile": "adult"}),
-        ("POST", "/people", {"name": "zoe", "profile": "no-such"}),
-        ("POST", "/people", {"name": "mia", "age": 3}),
-        ("PUT", "/people/nobody/rules", {"subject": "minecraft", "stance": "block"}),
-        ("PUT", "/people/mia/rules", {"subject": "no such thing", "stance": "block"}),
-        ("DELETE", "/people/nobody", None),
-        ("GET", "/services?person=nobody", None),
-        ("POST", "/tokens", {"name": "x", "scopes": ["admin"]}),
-        ("POST", "/accounts", {"name": "x", "role": "admin", "password": "short"}),
-        ("PUT", "/accounts/nobody/password", {"password": PASSWORD}),
-        ("GET", "/decisions/export?format=xml", None),
-        ("GET", "/decisions/export?verdict=maybe", None),
-    ],
+INVALID_CALLS: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
+    ("PUT", "/settings", {"timezone": "Mars/Olympus"}),
+    ("PUT", "/settings", {"unknown_devices": "no-such"}),
+    ("POST", "/devices", {"seen_as": "the telly", "name": "telly"}),
+    ("POST", "/devices", {"seen_as": "192.168.1.9", "name": "mia-tablet"}),
+    ("PUT", "/devices/nobody", {"person": "mia"}),
+    ("PUT", "/devices/mia-tablet", {"person": "nobody"}),
+    ("DELETE", "/devices/nobody", None),
+    ("POST", "/lists", {"url": "https://lists.example/a.txt"}),
+    ("POST", "/lists", {"source": "x", "url": "https://lists.example/a.txt", "category": "adult"}),
+    ("DELETE", "/lists?name=nothing", None),
+    ("PUT", "/notices/Ana", {}),
+    ("PUT", "/notices/ana", {"quiet": "whenever"}),
+    ("DELETE", "/notices/nobody", None),
+    ("POST", "/people", {"name": "zoe"}),
+    ("POST", "/people", {"name": "zoe", "age": 3, "profile": "adult"}),
+    ("POST", "/people", {"name": "zoe", "profile": "no-such"}),
+    ("POST", "/people", {"name": "mia", "age": 3}),
+    ("PUT", "/people/nobody/rules", {"subject": "minecraft", "stance": "block"}),
+    ("PUT", "/people/mia/rules", {"subject": "no such thing", "stance": "block"}),
+    ("DELETE", "/people/nobody", None),
+    ("GET", "/services?person=nobody", None),
+    ("POST", "/tokens", {"name": "x", "scopes": ["admin"]}),
+    ("POST", "/accounts", {"name": "x", "role": "admin", "password": "short"}),
+    ("PUT", "/accounts/nobody/password", {"password": PASSWORD}),
+    ("GET", "/decisions/export?format=xml", None),
+    ("GET", "/decisions/export?verdict=maybe", None),
 )
-def test_invalid_calls_are_refused_with_a_sentence(web, script, method, path, body):
+
+
+def test_invalid_calls_are_refused_with_a_sentence(web, script):
     before = web.policy_path.read_text()
-    answer = script.request(method, path, json=body)
-    assert answer.status_code == 422
-    assert answer.json()["detail"]
-    assert web.policy_path.read_text() == before
+    for method, path, body in INVALID_CALLS:
+        answer = script.request(method, path, json=body)
+        assert answer.status_code == 422, (method, path, body)
+        assert answer.json()["detail"]
+        assert web.policy_path.read_text() == before
 
 
 def test_the_whole_journal_is_exported_across_pages(web, script):

@@ -141,18 +141,18 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("form", "typed", "field"), MISTAKES)
-def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, browser, form, typed, field):
-    answer = browser.post(f"/people/mia/{form}", data=typed)
-    assert answer.status_code == 422
-    page = unescape(answer.text)
-    (invalid,) = [tag for tag in re.findall(r"<input[^>]*>", page) if 'aria-invalid="true"' in tag]
-    assert f'name="{field}"' in invalid
-    assert page.count('role="alert"') == 1
-    for name, value in typed.items():
-        kept = (rf'<input[^>]* name="{name}"[^>]* value="{re.escape(value)}"', f'<option value="{value}" selected')
-        assert any(re.search(each, page) for each in kept), (name, value)
-    assert web.policy_path.read_text() == HOUSE
+def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, browser):
+    for form, typed, field in MISTAKES:
+        answer = browser.post(f"/people/mia/{form}", data=typed)
+        assert answer.status_code == 422, (form, typed)
+        page = unescape(answer.text)
+        (invalid,) = [tag for tag in re.findall(r"<input[^>]*>", page) if 'aria-invalid="true"' in tag]
+        assert f'name="{field}"' in invalid
+        assert page.count('role="alert"') == 1
+        for name, value in typed.items():
+            kept = (rf'<input[^>]* name="{name}"[^>]* value="{re.escape(value)}"', f'<option value="{value}" selected')
+            assert any(re.search(each, page) for each in kept), (name, value)
+        assert web.policy_path.read_text() == HOUSE
 
 
 def test_a_schedule_about_nothing_is_refused(web, browser):

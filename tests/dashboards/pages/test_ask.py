@@ -50,14 +50,14 @@ def test_a_device_without_a_name_may_ask(home):
     assert [row["device"] for row in requests(home)] == [STRANGE]
 
 
-@pytest.mark.parametrize("site", ["", "the game with the blocks", "http://", "a" * 300, "javascript:alert(1)", "<b>x</b>", "localhost"])
-def test_what_is_no_site_stays_in_the_form_beside_a_sentence(home, site):
+def test_what_is_no_site_stays_in_the_form_beside_a_sentence(home):
     with browser(home, TABLET) as tablet:
-        answer = tablet.post("/device/ask", data={"site": site, "note": "kept words"})
-    assert answer.status_code == 422
-    assert 'aria-invalid="true"' in answer.text
-    assert 'value="kept words"' in answer.text
-    assert "<b>x" not in answer.text
+        for site in ("", "the game with the blocks", "http://", "a" * 300, "javascript:alert(1)", "<b>x</b>", "localhost"):
+            answer = tablet.post("/device/ask", data={"site": site, "note": "kept words"})
+            assert answer.status_code == 422, site
+            assert 'aria-invalid="true"' in answer.text
+            assert 'value="kept words"' in answer.text
+            assert "<b>x" not in answer.text
     assert requests(home) == []
 
 
