@@ -1,6 +1,6 @@
 """Following what other nodes write into the same store, so that it is in force here within two seconds.
 
-Grants, pauses, sessions, minutes of use, minutes on top, answers to requests, remembered sites, and accounts with their sign-ins are kept
+Grants, pauses, sessions, minutes of use, bonus minutes, answers to requests, remembered sites, and accounts with their sign-ins are kept
 in memory, and read again. Everything else is read from the store whenever it is needed. The certificate authority follows that of the
 site's other machines, so that `hedgerow ca rotate` on one of them holds on all.
 """
