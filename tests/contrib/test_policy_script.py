@@ -59,3 +59,11 @@ def test_mistakes_are_shown_with_their_place(tmp_path: Path) -> None:
             assert done.returncode == 1
             assert "people.mia.age" in done.stderr
         assert not web.policy_path.exists()
+
+
+def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
+    for words in (["--token-file", str(tmp_path / "none")], ["--socket", str(tmp_path / "none.sock")]):
+        done = subprocess.run([sys.executable, SCRIPT, "show", *words], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr.startswith("hedgerow-policy: ")
+        assert done.stderr.count("\n") == 1
