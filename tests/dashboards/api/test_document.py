@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import httpx
@@ -161,9 +162,9 @@ def test_what_is_no_document_is_refused(web: Web, script: httpx.Client) -> None:
         assert web.policy_path.read_text() == before
 
 
-@pytest.mark.parametrize(
-    "patch",
-    [
+def test_only_admins_name_files_of_the_machine(web: Web, manager: httpx.Client) -> None:
+    before = web.policy_path.read_text()
+    patches: tuple[dict[str, Any], ...] = (
         {"code_of_conduct": "/etc/hostname"},
         {"include": "/etc/*"},
         {"phrase_lists": ["/etc/passwd"]},
@@ -172,16 +173,13 @@ def test_what_is_no_document_is_refused(web: Web, script: httpx.Client) -> None:
         {"people": {"mia": {"holidays": ["../x"]}}},
         {"network": {"store": "postgresql://hedgerow@db.attacker.example/all"}},
         {"network": {"certificate": {"chain": "/etc/ssl/a.pem", "key": "/etc/ssl/a.key"}}},
-    ],
-)
-def test_only_admins_name_files_of_the_machine(web: Web, manager: httpx.Client, patch: dict[str, Any]) -> None:
-    before = web.policy_path.read_text()
-    for dry_run in (True, False):
+    )
+    for patch, dry_run in product(patches, (True, False)):
         answer = manager.patch("/policy", json=patch, params={"dry_run": dry_run})
-        assert answer.status_code == 422
+        assert answer.status_code == 422, patch
         assert answer.json()["detail"].startswith("Only an admin may name files or the store")
         assert "problems" not in answer.json()
-    assert web.policy_path.read_text() == before
+        assert web.policy_path.read_text() == before
 
 
 def test_a_manager_changes_the_rest_of_a_policy_with_files(web: Web, script: httpx.Client, manager: httpx.Client) -> None:
