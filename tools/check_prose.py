@@ -30,6 +30,7 @@ LARGE_CLASSES: dict[str, str] = {
     "InspectedConnection": "one method for each event of its streams, and the times by which the inspector ends it",
     "HttpLayer": "one method for each kind of event of mitmproxy's layers",
     "HeldStream": "one method for each event of an HTTP stream in both directions",
+    "SocketTransport": "asyncio's interface of transports, and one method for each thing that befalls a socket",
     "ClientHandshake": "asyncio's protocol, and one method for each step of the handshake",
     "ConnectionStreams": "the table of a connection's streams, and one method for each thing that is done with one",
     "Inspector": "composition root of the inspection lane, and its limits",

@@ -31,7 +31,7 @@ from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.shares import DeviceShares
-from hedgerow.proxy.inspection.socket_transport import SocketTransport
+from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
 from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
@@ -94,6 +94,7 @@ class Inspector:
         self.leaf_certificates = LeafCertificates(signer)
         self.inspection = InspectionAddon(policy, key, self.counters, clock, self._close, refusals)
         self.origins: OriginPool
+        self._poller: TransportPoller
         self._upstream_ca = upstream_ca
         self._sessions: set[InspectorSession] = set()
         self._by_client: dict[str, InspectedConnection] = {}
@@ -116,7 +117,7 @@ class Inspector:
         """
         http_layer.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
-            self.origins = OriginPool(trust)
+            self.origins, self._poller = OriginPool(trust), TransportPoller()
             self._listen(place)
             sweeping = asyncio.create_task(self._sweep())
             try:
@@ -126,6 +127,7 @@ class Inspector:
                 sweeping.cancel()
                 self._stop_listening()
                 await self._end()
+                self._poller.close()
 
     def stop(self) -> None:
         """End `run`. Call it from its loop."""
@@ -202,7 +204,7 @@ class Inspector:
     def _begin(self, handshake: ClientHandshake, client: socket.socket) -> None:
         try:
             client.setblocking(False)
-            SocketTransport(client, handshake.stream)
+            SocketTransport(client, handshake.stream, self._poller)
         except Exception:
             log.exception("cannot take a connection over")
             client.close()

@@ -7,11 +7,48 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 from typing import Any
 
 _READ = 64 * 1024
+_MOST_EVENTS = 64  # that are handled before the event loop serves others
 _HIGH, _LOW = 64 * 1024, 16 * 1024  # bytes at which the protocol is asked to pause and to resume writing
+
+
+class TransportPoller:
+    """The transports' sockets, which the running event loop watches as one: to begin and to end costs it as much as to send."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._transports: dict[int, SocketTransport] = {}
+        self.loop.add_reader(self._epoll.fileno(), self._handle)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self.loop.remove_reader(self._epoll.fileno())
+        self._transports.clear()
+        self._epoll.close()
+
+    def watch(self, descriptor: int, transport: SocketTransport, before: int, events: int) -> None:
+        """Watch a transport's socket for `events` instead of those `before`; 0 for none."""
+        if self._epoll.closed:
+            return
+        if not before:
+            self._epoll.register(descriptor, events)
+            self._transports[descriptor] = transport
+        elif events:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.unregister(descriptor)
+            del self._transports[descriptor]
+
+    def _handle(self) -> None:
+        for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
+            transport = self._transports.get(descriptor)
+            if transport is not None:
+                transport.handle_events(events)
 
 
 class SocketTransport(asyncio.Transport):
@@ -19,11 +56,11 @@ class SocketTransport(asyncio.Transport):
 
     __slots__ = (
         "_buffer", "_descriptor", "_has_eof", "_is_closing", "_is_read", "_is_read_paused", "_is_reading", "_is_write_paused", "_loop",
-        "_protocol", "_sock",
+        "_poller", "_protocol", "_sock", "_watched",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, protocol: asyncio.Protocol) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, sock: socket.socket, protocol: asyncio.Protocol, poller: TransportPoller) -> None:
+        self._loop, self._poller, self._watched = poller.loop, poller, 0
         self._sock, self._protocol = sock, protocol
         self._descriptor = sock.fileno()
         self._buffer = bytearray()
@@ -32,10 +69,23 @@ class SocketTransport(asyncio.Transport):
         protocol.connection_made(self)
         self._update_reading(wants=True)
 
+    def handle_events(self, events: int) -> None:
+        """Write and read what is possible. An error or the end of the connection shows by either."""
+        if self._buffer and events & ~select.EPOLLIN:
+            self._write_rest()
+        if self._is_reading and events & ~select.EPOLLOUT:
+            self._read()
+
+    def _watch(self) -> None:
+        events = (select.EPOLLIN if self._is_reading else 0) | (select.EPOLLOUT if self._buffer else 0)
+        if events != self._watched:
+            self._poller.watch(self._descriptor, self, self._watched, events)
+            self._watched = events
+
     # Reading.
 
     def _read(self) -> None:
-        if self._is_read_paused or not self._is_reading:
+        if self._is_read_paused:
             self._update_reading(wants=False)
             return
         protocol = self._protocol
@@ -64,10 +114,7 @@ class SocketTransport(asyncio.Transport):
         if wants == self._is_reading or (wants and (self._is_closing or self._is_read)):
             return
         self._is_reading = wants
-        if wants:
-            self._loop.add_reader(self._descriptor, self._read)
-        else:
-            self._loop.remove_reader(self._descriptor)
+        self._watch()
 
     def pause_reading(self) -> None:
         self._is_read_paused = True  # the event loop is told when more comes: most clients wait for us anyway
@@ -92,15 +139,13 @@ class SocketTransport(asyncio.Transport):
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]
-            self._loop.add_writer(self._descriptor, self._write_rest)
         self._buffer += data
+        self._watch()
         if len(self._buffer) > _HIGH and not self._is_write_paused:
             self._is_write_paused = True
             self._protocol.pause_writing()
 
     def _write_rest(self) -> None:
-        if not self._buffer:
-            return
         try:
             del self._buffer[: self._sock.send(self._buffer)]
         except (BlockingIOError, InterruptedError):
@@ -109,7 +154,7 @@ class SocketTransport(asyncio.Transport):
             self._finish(error)
             return
         if not self._buffer:
-            self._loop.remove_writer(self._descriptor)
+            self._watch()
             if self._is_closing:
                 self._end(None)
                 return
@@ -149,7 +194,7 @@ class SocketTransport(asyncio.Transport):
         self._update_reading(wants=False)
         if self._buffer:
             self._buffer.clear()
-            self._loop.remove_writer(self._descriptor)
+            self._watch()
         elif self._is_closing:
             return  # it has ended already
         self._is_closing = True

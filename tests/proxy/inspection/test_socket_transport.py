@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from hedgerow.proxy.inspection.socket_transport import SocketTransport
+from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
 
 LONG = bytes(range(256)) * 20_000
 RESET = struct.pack("ii", 1, 0)  # linger for no second
@@ -138,14 +138,15 @@ def test_a_connection(case: Case, is_ours: bool, new_loop: Callable[[], asyncio.
             reader, writer = await asyncio.open_connection(*server.getsockname())
             sock, peer = server.accept()
         sock.setblocking(False)
-        ours = Recorder()
+        ours, poller = Recorder(), TransportPoller()
         if is_ours:
-            SocketTransport(sock, ours)
+            SocketTransport(sock, ours, poller)
         else:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: ours, sock)
         assert ours.transport.get_extra_info("peername") == peer
         await case(ours, reader, writer)
         writer.close()
+        poller.close()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
@@ -161,12 +162,13 @@ def test_a_protocol_that_fails_ends_its_connection() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
         one, other = socket.socketpair()
         one.setblocking(False)
-        failing = Failing()
-        SocketTransport(one, failing)
+        failing, poller = Failing(), TransportPoller()
+        SocketTransport(one, failing, poller)
         with other:
             other.send(b"x")
             await failing.until(lambda: failing.events == ["ValueError"])
         assert [each["protocol"] for each in reported] == [failing]
+        poller.close()
 
     asyncio.run(run())
 
@@ -177,12 +179,13 @@ def test_a_connection_that_is_over_is_freed_at_once() -> None:
     async def use() -> weakref.ref[Recorder]:
         sock, peer = socket.socketpair()
         sock.setblocking(False)
-        ours = Recorder()
-        SocketTransport(sock, ours)
+        ours, poller = Recorder(), TransportPoller()
+        SocketTransport(sock, ours, poller)
         peer.close()
         await ours.until(lambda: "eof" in ours.events)
         ours.transport.abort()
         await ours.until(lambda: "lost" in ours.events)
+        poller.close()
         return weakref.ref(ours)
 
     async def run() -> None:
