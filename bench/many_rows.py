@@ -40,7 +40,8 @@ SETTINGS = {
     "shared_buffers": "1GB", "max_wal_size": "4GB", "wal_recycle": "on", "autovacuum": "off", "maintenance_work_mem": "512MB",
     "max_parallel_maintenance_workers": "0", "max_parallel_workers_per_gather": "0",
 }  # fmt: skip
-OFFICE = ("/organisation", "/organisation/edit", "/healthz")
+SEARCHES = ("host-7.example", "ost-49", "tablet", "nothing-like-it")
+OFFICE = ("/organisation", "/organisation/edit", *(f"/organisation/search?q={text}" for text in SEARCHES), "/healthz")
 SITE = ("/", "/people/mia", "/devices", "/log", "/log?day=30", "/log?verdict=block", "/log?host=host-7", "/log/raw", "/organisation")
 
 DEVICES = "ARRAY['tablet', 'phone', 'laptop', 'console', 'television', 'desktop', 'watch', 'speaker']"
