@@ -55,9 +55,10 @@ def site_key(file: Path) -> StatementKey:
         return StatementKey.parse(file.read_bytes())
     except FileNotFoundError:
         made = StatementKey.make()
-        make_private_folder(file.parent)
+        if not file.parent.exists():  # a folder that somebody names stays as it is
+            make_private_folder(file.parent)
+            chown_to_owner(file.parent.parent, [file.parent])
         write_atomically(file, made.pem)
-        chown_to_owner(file.parent.parent, [file.parent])
         return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.statements import StatementKeeper
+from hedgerow.app.control.statements import StatementKeeper, site_key
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.dashboards.control import Status, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
@@ -199,3 +200,11 @@ def test_a_clock_that_is_behind_counts_and_states_nothing(cafe: Cafe) -> None:
     cafe.status = replace(cafe.status, clock_is_behind=True)
     cafe.pass_time(3)
     assert cafe.minutes_on() == 0
+
+
+def test_a_folder_that_somebody_names_for_a_key_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    made = site_key(tmp_path / "named.pem")
+    assert site_key(tmp_path / "named.pem").pem == made.pem
+    site_key(tmp_path / "new" / "key.pem")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, tmp_path / "new", tmp_path / "named.pem")] == [0o755, 0o700, 0o600]
