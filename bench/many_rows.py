@@ -3,7 +3,7 @@
     .venv/bin/python bench/many_rows.py [--rows 100000000] [--sites 1000] [--days 30] [--rounds 20]
         [--folder FOLDER]
 
-The rows are made by the server itself, in unlogged tables: 100 million take about 40 GB and half an hour. In `--folder` they are kept, and
+The rows are made by the server itself, in unlogged tables: 100 million take 40 GB and under an hour. In `--folder` they are kept, and
 found again by the next run. Each site has 8 devices, and 500 hosts of which few have most decisions. All sums, sightings and hosts are
 there as recorders leave them. A whole Hedgerow then serves the pages of the office, with the role that owns the tables, and another one
 those of a site. Each page is fetched in turn; the first time counts by itself, as nothing of it is in memory then.
