@@ -1,7 +1,8 @@
 """Levels above a policy file: the base policy of an organisation and that of a group of sites, which the site's own file refines.
 
-They lie beside the main file, in the folder `organisation`. A lower level's value replaces a higher one's, key by key, and `lists` add up.
-A higher level keeps keys to itself with `locked`, such as `locked: [network.upstream, "profiles.*.allow"]`.
+They lie beside the main file, in the folder `organisation`. A lower level's value replaces a higher one's, key by key. `lists`, `allow` and
+`block` add up; what a lower level allows or blocks is left out of what higher ones do. A higher level keeps keys to itself with `locked`,
+such as `locked: [network.upstream, "profiles.*.allow"]`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LEVELS = ("organisation", "group")
 SITE = "site"
 MAX_LOCKS = 200
 _OF_ONE_LEVEL = ("locked", "include")
+_SCOPES = (1, 3)
+"""Lengths of the paths of `allow` and `block` that add up: `block`, and `profiles.NAME.block`. Those of schedules do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +149,29 @@ def _add_level(tree: YamlTree, part: YamlTree) -> None:
 
 
 def _merge(into: dict[str, YamlValue], given: Mapping[str, YamlValue], path: KeyPath) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Add missing keys. Yields the place of each added value in its own tree and in the other one."""
+    """Add missing keys, and items of lists that add up. Yields the place of each added value in its own tree and in the other one."""
+    named = {_name_of(item) for key in ("allow", "block") for item in _as_list(into.get(key)) or ()} - {None}
     for key, value in given.items():
         at, own = (*path, key), into.get(key)
-        if own is None:
+        listed, added = _as_list([] if own is None else own), _as_list(value)
+        if listed is not None and added is not None and (at == ("lists",) or (key in {"allow", "block"} and len(at) in _SCOPES)):
+            into[key] = listed
+            for index, item in enumerate(added):
+                if _name_of(item) not in named:
+                    yield (*at, index) if added is value else at, (*at, len(listed))
+                    listed.append(item)
+        elif own is None:
             into[key] = value
             yield at, at
         elif isinstance(own, dict) and isinstance(value, dict):
             yield from _merge(own, value, at)
-        elif at == ("lists",) and isinstance(own, list) and isinstance(value, list):
-            for index, item in enumerate(value):
-                yield (*at, index), (*at, len(own))
-                own.append(item)
+
+
+def _as_list(value: YamlValue) -> list[YamlValue] | None:
+    return value if isinstance(value, list) else [value] if isinstance(value, str) else None
+
+
+def _name_of(item: YamlValue) -> str | None:
+    """Return what an item of `allow` or `block` names, without its sign."""
+    what = item.get("what") if isinstance(item, dict) else item
+    return what.lstrip("+-") if isinstance(what, str) else None

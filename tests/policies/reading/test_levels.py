@@ -60,6 +60,23 @@ def test_the_lowest_level_that_gives_a_key_decides(tmp_path: Path) -> None:
     assert [Path(file).name for file in policy.files] == ["organisation.yaml", "group.yaml"]
 
 
+def test_what_levels_allow_and_block_adds_up(tmp_path: Path) -> None:
+    organisation = (
+        "block: [one.example, two.example]\nprofiles:\n  seat-child:\n    block: [+roblox, +steam, +discord]\n    allow: [three.example]\n"
+    )
+    group = "block: four.example\nprofiles:\n  seat-child: {block: [+telegram]}\n"
+    site = SITE + "allow: [{what: two.example, note: ours}]\nprofiles:\n  seat-child: {allow: [steam, discord]}\n"
+    policy = policy_of(tmp_path, site=site, organisation=organisation, group=group)
+    assert [target.name for target in policy.household.block] == ["four.example", "one.example"]
+    assert [Path(target.origin.source).name for target in policy.household.block] == ["group.yaml", "organisation.yaml"]
+    assert [target.origin.line for target in policy.household.block] == [1, 1]
+    rules = policy.profiles["seat-child"].rules
+    blocked, allowed = ({target.name for target in targets} for targets in (rules.block, rules.allow))
+    assert {"roblox", "telegram"} <= blocked
+    assert not {"steam", "discord"} & blocked
+    assert {"steam", "discord", "three.example"} <= allowed
+
+
 def test_every_value_says_where_it_comes_from(tmp_path: Path) -> None:
     policy = policy_of(tmp_path)
     seat = policy.profiles["seat-child"]
