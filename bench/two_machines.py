@@ -333,7 +333,7 @@ def virtual_address(lab: Laboratory, _given: argparse.Namespace) -> dict[str, ob
         file = machine.folder / "keepalived.conf"
         file.write_text(KEEPALIVED % priority)
         file.chmod(0o644)
-        pids = [f"--{name}={machine.folder / name}.pid" for name in ("pid", "vrrp_pid", "checkers_pid")]
+        pids = [f"--{name}={machine.folder / name}.pid" for name in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
         words = ("keepalived", "-n", "-P", "-f", str(file), *pids, "--log-console")
         keepers.append(machine.space.start(*words, stderr=machine.folder / "keepalived.log"))
 
@@ -410,7 +410,7 @@ def promoted(lab: Laboratory, _given: argparse.Namespace) -> dict[str, object]:
     report: dict[str, object] = {}
     digits = lab.one.facts("code", "mia", "--open", "before.example")["digits"]
     first = lab.other.typed(lab.tablet, OTHER, "code", digits)
-    with lab.asking(*lab.lease, report=report):
+    with lab.asking(*lab.lease, report=report, patience=40):
         time.sleep(5)
         lab.servers[0].stop()
         time.sleep(10)

@@ -4,7 +4,9 @@
 program=/opt/hedgerow/bin/hedgerow
 if [ "$(id -u)" = 0 ] && getent passwd hedgerow >/dev/null; then
     rights=+net_admin,+net_bind_service
-    [ -d /etc/hedgerow ] && [ ! -e hedgerow.yaml ] && cd /etc/hedgerow
+    named=hedgerow.yaml  # files that are named are those of the folder in which the command was given
+    for word in "$@"; do [ ! -f "${word#*=}" ] || named=${word#*=}; done
+    [ -d /etc/hedgerow ] && [ ! -e "$named" ] && cd /etc/hedgerow
     exec env HOME=/var/lib/hedgerow XDG_STATE_HOME=/var/lib \
         setpriv --reuid=hedgerow --regid=hedgerow --init-groups --inh-caps="$rights" --ambient-caps="$rights" -- "$program" "$@"
 fi

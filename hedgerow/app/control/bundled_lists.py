@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -42,6 +43,8 @@ from hedgerow.policies.network import BundleSource, ListSelection
 
 if TYPE_CHECKING:
     import httpx
+
+log = logging.getLogger("hedgerow.lists")
 
 TOO_OLD_S = 3 * 86400.0
 """Age of compiled lists from which on a site fetches lists by itself."""
@@ -160,7 +163,9 @@ class BundledListTaker:
             self._failures, self._failed = (self._failures + 1 if lists.digest == self._failed else 1), lists.digest
             self._retry_at = time.monotonic() + min(RETRY_S * 2 ** min(self._failures - 1, 16), RETRY_AT_MOST_S)
             why = error_text(error) if isinstance(error, OSError) else str(error)
-            self.problem = f"the compiled lists of the bundle are not taken over: {why}"
+            before, self.problem = self.problem, f"the compiled lists of the bundle are not taken over: {why}"
+            if self.problem != before:
+                log.warning("%s", self.problem)
         else:
             self.problem, self._failures, self._failed = "", 0, ""
 

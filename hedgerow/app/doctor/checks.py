@@ -155,7 +155,10 @@ def list_findings(status: dict[str, list[dict[str, object]]]) -> Iterator[Findin
         yield Finding("lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update)
     if old:
         yield Finding("lists", Health.UNSURE, f"not updated for three days: {', '.join(old)}", update)
-    if not waiting and not dead and not failing and not old:
+    bundled = [str(each["message"]) for each in status.get("list_problems", ()) if each["source"] == "bundle"]
+    for message in bundled:
+        yield Finding("lists", Health.UNSURE, message, "see the bundle's server and the room on this disk; the last good lists stay")
+    if not waiting and not dead and not failing and not old and not bundled:
         yield good_finding("lists", f"{len(lists)} in force")
 
 

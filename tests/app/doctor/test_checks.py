@@ -69,6 +69,12 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
     ]
 
 
+def test_lists_of_a_bundle_that_are_not_taken_over_are_told() -> None:
+    problem = {"source": "bundle", "line": 0, "message": "the compiled lists of the bundle are not taken over: the server answers 404"}
+    found = list(list_findings(status_of([STARTER, FETCHED]) | {"list_problems": [problem]}))
+    assert [(each.health, each.found) for each in found[1:]] == [(Health.UNSURE, problem["message"])]
+
+
 def test_what_strangers_reach_is_said() -> None:
     """Behind a router, and with encrypted DNS alone on the internet, there is nothing to say."""
     ports = {"dns": Endpoint("0.0.0.0", 53), "web": Endpoint("192.168.1.2", 8053), "doh": Endpoint("0.0.0.0", 443)}
