@@ -136,6 +136,7 @@ class Webhook:
 
     def __init__(self, target: LogTarget, key_file: Path) -> None:
         self._target, self._key_file = target, key_file
+        self._context: ssl.SSLContext | None = None  # made once: reading the authorities takes many times as long as a request
 
     def write(self, lines: Sequence[bytes]) -> None:
         body = b"".join(line + b"\n" for line in lines)
@@ -145,8 +146,8 @@ class Webhook:
             "Content-Type": "application/x-ndjson", "User-Agent": "Hedgerow", "Webhook-Id": identifier, "Webhook-Timestamp": stamp,
             "Webhook-Signature": f"v1,{base64.b64encode(signature).decode()}",
         }  # fmt: skip
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(self._target.host, self._target.port, timeout=_TIMEOUT_S, context=context)
+        self._context = self._context or ssl.create_default_context()
+        connection = http.client.HTTPSConnection(self._target.host, self._target.port, timeout=_TIMEOUT_S, context=self._context)
         try:
             connection.request("POST", self._target.path, body, headers)
             status = connection.getresponse().status
@@ -171,7 +172,7 @@ def _webhook_key(file: Path) -> bytes:
     try:
         return base64.b64decode(text.removeprefix(_KEY_PREFIX), validate=True)
     except ValueError:
-        raise OSError(f"{file} holds no key, such as {_KEY_PREFIX}C2FVsBQIhrscChlQIMV+b5sSYspob7oD") from None
+        raise OSError(f"{file} holds no key: {_KEY_PREFIX} and its octets in Base64") from None
 
 
 class _Collector:
