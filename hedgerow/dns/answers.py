@@ -135,12 +135,6 @@ def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
     return Draft(wire.NOERROR, len(records), 0, b"".join(records), ttls, BLOCKED_LIFETIME, ceiling)
 
 
-def pointer(target: bytes, ttl: int) -> Draft:
-    """Draft the PTR record of an address."""
-    body = wire.record_bytes(wire.QUESTION_POINTER, wire.PTR, ttl, target)
-    return Draft(wire.NOERROR, 1, 0, body, ((6, ttl),), float(ttl))
-
-
 def minimal_any() -> Draft:
     """Draft the answer to ANY (RFC 8482, section 4.2)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.HINFO, 3600, _RFC8482)
