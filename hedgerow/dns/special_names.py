@@ -19,6 +19,7 @@ from hedgerow.dns.upstreams.responses import parse_response
 from hedgerow.dns.wire import Query
 from hedgerow.policies.network import LocalRecord
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.policies.unlisted import is_local_name
 from hedgerow.sockets import is_own_address
 
 CHECK_ZONE: Final = "check.hedgerow.internal"
@@ -100,8 +101,6 @@ def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
 
 _LOCAL_TTL: Final = 300
 OWN_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to other networks
-# Suffixes that no public zone has: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and those that routers make up.
-_LOCAL_SUFFIXES: Final = frozenset(("local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"))
 
 
 class LocalNames:
@@ -140,13 +139,10 @@ class LocalNames:
     def is_local(self, host: str) -> bool:
         """Return whether a name may have an address of this network.
 
-        >>> [LocalNames().is_local(host) for host in ("nas", "nas.lan", "nas.home.arpa", "nas.example")]
-        [True, True, True, False]
+        >>> [LocalNames().is_local(host) for host in ("nas", "nas.lan", "nas.home.arpa", "fritz.box", "nas.example")]
+        [True, True, True, True, False]
         """
-        if "." not in host or host in self._texts or self.zone_of(host) is not None:
-            return True
-        last_two = ".".join(host.split(".")[-2:])
-        return last_two in _LOCAL_SUFFIXES or host.rpartition(".")[2] in _LOCAL_SUFFIXES
+        return "." not in host or host in self._texts or is_local_name(host) or self.zone_of(host) is not None
 
 
 def _zone_text(record: LocalRecord, ttl: int) -> str:

@@ -52,8 +52,7 @@ def file_request(store: Store, connection: Connection, request: AccessRequest) -
         return None
     row = {name: getattr(request, name) for name in ("device", "person", "host", "url", "reason", "note", "chore")}
     row |= {"at": request.when, "last_at": request.when, "asked": 1, "state": "open"}
-    key = connection.execute(store.insert(access_requests).values(row)).inserted_primary_key
-    return int(key[0]) if key else None
+    return store.add(connection, access_requests, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
             assert_never(other)
 
 
-LOCAL_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
+LOCAL_SUFFIXES = frozenset({"corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
 LOCAL_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
 """Suffixes of names in the local network (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
 

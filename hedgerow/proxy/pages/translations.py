@@ -21,6 +21,7 @@ import yaml
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.remembered import is_by_page
+from hedgerow.policies.text.data_files import YamlLoader
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
 
 PAGES = Path(__file__).parent
@@ -183,7 +184,6 @@ def _translated(words: Any, translations: gettext.NullTranslations) -> Any:
 
 @cache
 def _english_words() -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    words = yaml.load((PAGES / "en.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506  one of the safe loaders
+    words = yaml.load((PAGES / "en.yaml").read_text(encoding="utf-8"), YamlLoader)  # noqa: S506  one of the safe loaders
     assert isinstance(words, dict)
     return words
