@@ -52,7 +52,8 @@ def file_request(store: Store, connection: Connection, request: AccessRequest) -
         return None
     row = {name: getattr(request, name) for name in ("device", "person", "host", "url", "reason", "note", "chore")}
     row |= {"at": request.when, "last_at": request.when, "asked": 1, "state": "open"}
-    return store.add(connection, access_requests, row)
+    key = connection.execute(store.insert(access_requests).values(row)).inserted_primary_key
+    return int(key[0]) if key else None
 
 
 @dataclass(frozen=True, slots=True)

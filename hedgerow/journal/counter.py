@@ -70,7 +70,8 @@ class StaffRow:
 def write_entry(store: Store, connection: Connection, entry: CounterEntry) -> int:
     """Write an entry in the transaction of a connection. Returns its id."""
     row = {name: value for name, value in asdict(entry).items() if name != "id"}
-    return store.add(connection, counter_entries, row)
+    key = connection.execute(store.insert(counter_entries).values(row)).inserted_primary_key
+    return int(key[0]) if key else 0
 
 
 def balance(entries: Iterable[CounterEntry]) -> int:

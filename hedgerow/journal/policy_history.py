@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
@@ -52,11 +52,12 @@ class PolicyHistory:
         """Record a change. `undoes` is the id of the earlier change that it undoes."""
         row = {"at": at, "actor": actor, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
         with self._store.begin() as connection:
-            number = self._store.add(connection, policy_changes, row)
+            key = connection.execute(self._store.insert(policy_changes).values(row)).inserted_primary_key
+            assert key is not None
             if undoes is not None:
                 connection.execute(self._store.update(policy_changes).where(_C.id == undoes).values(undone_at=at))
-            self._store.keep_newest(connection, policy_changes, MAX_CHANGES)
-        return PolicyChange(number, at, actor, summary, before, after)
+            self._delete_old(connection)
+        return PolicyChange(int(key[0]), at, actor, summary, before, after)
 
     def forget(self, change_id: int, undoes: int | None = None) -> None:
         """Revert an `add` whose files could not be written."""
@@ -75,6 +76,12 @@ class PolicyHistory:
     def latest(self, limit: int = 50) -> tuple[PolicyChange, ...]:
         """Return the latest changes, the newest first."""
         return tuple(_change(row) for row in self._store.rows(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit)))
+
+    def _delete_old(self, connection: Connection) -> None:
+        own = self._store.own(policy_changes)
+        oldest = connection.scalar(select(_C.id).where(own).order_by(_C.id.desc()).offset(MAX_CHANGES).limit(1))
+        if oldest is not None:
+            connection.execute(self._store.delete(policy_changes).where(_C.id <= oldest))
 
 
 def _change(row: Row[Any]) -> PolicyChange:
@@ -127,11 +134,13 @@ class PolicyVersions:
         del row["id"]
         try:
             with self._store.begin() as connection:
-                number = self._store.add(connection, policy_versions, row)
-                self._store.keep_newest(connection, policy_versions, MAX_CHANGES)
+                key = connection.execute(self._store.insert(policy_versions).values(row)).inserted_primary_key
+                assert key is not None
+                old = self._store.delete(policy_versions).where(_V.id.in_(self._numbers().offset(MAX_CHANGES)))
+                connection.execute(old)
         except IntegrityError:
             raise VersionConflict from None
-        return number
+        return int(key[0])
 
     def newest(self, site: str | None = None) -> PolicyVersion | None:
         """Return the version that is to be in force, at one site of those below this level or at all; None if there is none."""
@@ -151,6 +160,9 @@ class PolicyVersions:
         """Return the latest versions, the newest first."""
         rows = self._store.rows(self._store.select(policy_versions).order_by(_V.id.desc()).limit(limit))
         return tuple(_policy_version(row) for row in rows)
+
+    def _numbers(self) -> Select[Any]:
+        return select(_V.id).where(self._store.own(policy_versions)).order_by(_V.id.desc())
 
 
 def newest_of_levels(store: Store, *levels: str | ColumnElement[str]) -> dict[str, PolicyVersion]:

@@ -87,10 +87,13 @@ class RuleVersions:
                     connection.execute(self._store.update(rule_versions).where(_C.id == newest.id).values(files=texts))
                 return int(newest.id)
             row = {"at": at, "policy": policy, "lists": lists, "files": texts, "sources": json.dumps([asdict(each) for each in sources])}
-            number = self._store.add(connection, rule_versions, row)
-            if self._store.rights.may_manage:
-                self._store.keep_newest(connection, rule_versions, MAX_VERSIONS)
-        return number
+            key = connection.execute(self._store.insert(rule_versions).values(row)).inserted_primary_key
+            assert key is not None
+            own = self._store.own(rule_versions)
+            oldest = connection.scalar(select(_C.id).where(own).order_by(_C.id.desc()).offset(MAX_VERSIONS).limit(1))
+            if oldest is not None and self._store.rights.may_manage:
+                connection.execute(self._store.delete(rule_versions).where(_C.id <= oldest))
+        return int(key[0])
 
     def version(self, version_id: int) -> RuleVersion | None:
         """Return a version, or None if it is not kept any more."""

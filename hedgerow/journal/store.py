@@ -246,19 +246,6 @@ class Store:
     def insert(self, table: Table) -> Insert:
         return table.insert().values(site=self.site)
 
-    def add(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
-        """Insert a row of this site, and return its id."""
-        key = connection.execute(self.insert(table).values(row)).inserted_primary_key
-        assert key is not None
-        return int(key[0])
-
-    def keep_newest(self, connection: Connection, table: Table, count: int) -> None:
-        """Delete this site's rows but the newest, by their ids."""
-        newest = select(table.c.id).where(self.own(table)).order_by(table.c.id.desc())
-        oldest = connection.scalar(newest.offset(count).limit(1))
-        if oldest is not None:
-            connection.execute(self.delete(table).where(table.c.id <= oldest))
-
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
         """Insert rows of this site, or change those with the same primary key. `changes` receives the new row's columns."""
         return self.dialect.upsert(table, changes).values(site=self.site)

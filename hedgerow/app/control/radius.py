@@ -163,7 +163,7 @@ class RadiusAccounting:
 
 
 class _Receiver(asyncio.DatagramProtocol):
-    """Queues datagrams of the named servers. What does not fit is sent again by them."""
+    """Receiver of datagrams from the named clients, which send again what the queue has no room for."""
 
     def __init__(self, queue: asyncio.Queue[_Datagram], settings: RadiusSettings) -> None:
         self._queue, self._settings = queue, settings

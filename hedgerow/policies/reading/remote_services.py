@@ -1,4 +1,4 @@
-"""Reading of other servers that the `network` section names: broker, bundle, dynamic name and OpenID Connect provider.
+"""Reading of other servers that the `network` section names: broker, bundle, dynamic name, OpenID Connect provider and RADIUS.
 
 Mistakes become problems of the tree.
 """
