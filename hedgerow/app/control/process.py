@@ -169,6 +169,7 @@ class ControlProcess:
             tasks.create_task(publisher.publish_on_request())
             tasks.create_task(publisher.leases.run())
             tasks.create_task(publisher.sites_seen.run(lambda: publisher.policy, publisher.request))
+            tasks.create_task(publisher.registrations.run(self.metrics))
             tasks.create_task(self._repair.run())
             tasks.create_task(self._delete_expired())
             tasks.create_task(self._fetch_lists())
@@ -304,8 +305,9 @@ class ControlProcess:
                         await self.sites.take(message)
                     case ProtectionSeen():
                         records.append(message)
-                    case SiteSeen(site):
+                    case SiteSeen(site, name):
                         self._publisher.sites_seen.note(site)
+                        self._publisher.registrations.want(name)
                     case _:
                         records.append(message)
                         self._ending_notifier.seen(message.person, message.when)

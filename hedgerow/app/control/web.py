@@ -145,6 +145,7 @@ class WebControl(EnforcedRules):
             has_gateway=config_file(self._settings.state).exists(),
             block_page=next(iter(self._settings.page_addresses), ""),
             policy_hash=self._publisher.policy_hash,
+            registration_problem=self._publisher.registrations.lasting_problem,
         )
 
     def names(self) -> WebNames:

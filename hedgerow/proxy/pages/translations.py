@@ -21,6 +21,7 @@ import yaml
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.remembered import is_by_page
+from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.text.data_files import YamlLoader
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
 
@@ -97,7 +98,7 @@ class PageTranslation:
         return words["heading"].format(title=title), words["why"].format(title=title)
 
     def detail(self, decision: Decision) -> str:
-        """The score of a page's words or the kind of a file, or ''."""
+        """The score of a page's words, the kind of a file, the date of a new site, or ''."""
         details: Mapping[str, str] = self.words["details"]
         match decision.reason:
             case Reason.FILE:
@@ -108,6 +109,9 @@ class PageTranslation:
             case Reason.PICTURE:
                 score = _PAGE_SCORE.fullmatch(decision.what)
                 return details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
+            case Reason.RECOGNISED:
+                date = registration_of(decision)
+                return details["registered"].format(date=date) if date else ""
             case _:
                 return ""
 
