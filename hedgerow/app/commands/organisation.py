@@ -89,7 +89,8 @@ def publish(
             files = dict(versions.version(version).files) if version is not None else {MAIN_FILE: _text(file)}
             newest = versions.newest()
             if site and newest is None:
-                fail(f"{site} keeps its policy file for itself, so that nothing was published.", 1)
+                why = "a site shares it once it runs with a role of `hedgerow store grant --manage`"
+                fail(f"{site} keeps its policy file for itself, so that nothing was published: {why}.", 1)
             summary = note or (f"version {version} again" if version is not None else "")
             made = PolicyVersion(
                 0, time.time(), getpass.getuser(), summary, socket.gethostname(), newest.id if newest else 0, files, tuple(only or ())

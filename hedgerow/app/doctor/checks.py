@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -139,7 +140,7 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     yield from list_findings(status)
 
 
-def list_findings(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+def list_findings(status: dict[str, Any]) -> Iterator[Finding]:
     """Report the coverage of each category, and lists that are waited for, dead, failing or old."""
     lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
     waiting = [str(row["source"]) for row in lists if row["waiting"]]
@@ -158,10 +159,10 @@ def list_findings(status: dict[str, list[dict[str, object]]]) -> Iterator[Findin
         yield Finding("lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update)
     if old:
         yield Finding("lists", Health.UNSURE, f"not updated for three days: {', '.join(old)}", update)
-    bundled = [str(each["message"]) for each in status.get("list_problems", ()) if each["source"] == "bundle"]
-    for message in bundled:
-        yield Finding("lists", Health.UNSURE, message, "see the bundle's server and the room on this disk; the last good lists stay")
-    if not waiting and not dead and not failing and not old and not bundled:
+    if newest := status.get("lists_problem"):
+        mend = "see the room on this disk, and the server of a bundle; Hedgerow tries again by itself"
+        yield Finding("lists", Health.UNSURE, f"those from before stay in force: {newest}", mend)
+    if not waiting and not dead and not failing and not old and not newest:
         yield good_finding("lists", f"{len(lists)} in force")
 
 
