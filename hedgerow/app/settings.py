@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow import port_binder
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.codec import decode, encode
+from hedgerow.files import error_text, write_atomically
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104

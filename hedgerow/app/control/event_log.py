@@ -28,8 +28,8 @@ from pathlib import Path
 
 import msgspec
 
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.policies.network import LogTarget

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.files import error_text
+from hedgerow.files import error_text
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import cause_of
 from hedgerow.network.radius import Accounting, AccountingStatus, accounting_response, parse_accounting

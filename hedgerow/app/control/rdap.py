@@ -28,10 +28,10 @@ import msgspec
 
 from hedgerow import __version__
 from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources, run_job
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.address_ranges import is_public
 from hedgerow.codec import decode, encode
+from hedgerow.files import error_text, write_atomically
 from hedgerow.policies.network import REGISTRIES
 
 BOOTSTRAP_URL = "https://data.iana.org/rdap/dns.json"

@@ -18,9 +18,9 @@ from pathlib import Path
 from hedgerow.app.control.jobs import JobError
 from hedgerow.app.control.rdap import Question, Registration, look_up_in_subprocess
 from hedgerow.app.control.sites_seen import SitesSeenFile
-from hedgerow.app.files import error_text
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.files import error_text
 from hedgerow.policies.network import REGISTRIES, NetworkSettings
 from hedgerow.policies.sites_seen import can_be_new
 

@@ -18,12 +18,12 @@ from pathlib import Path, PurePosixPath
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.settings import STORE_URL, Settings
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor, Texts
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.store import cause_of
 from hedgerow.policies.reading.load import PolicyError

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from hedgerow.app.files import error_text, make_private_folder, write_atomically
+from hedgerow.files import error_text, make_private_folder, write_atomically
 from hedgerow.policies.model import Policy
 from hedgerow.policies.sites_seen import DAY_S, MAX_SITES_PER_DAY, SitesSeen, closes_new_sites
 

@@ -25,7 +25,6 @@ from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.doctor.line import check_dynamic_name, check_exposure, check_tunnel
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
-from hedgerow.app.files import error_text
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams
@@ -34,6 +33,7 @@ from hedgerow.codec import decode, encode
 from hedgerow.confinement import LACKING_TEXT, Limit, missing_limits
 from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, coverage_text
 from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.files import error_text
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.policies.effective_users import judges_pictures
