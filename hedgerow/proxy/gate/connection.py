@@ -372,7 +372,7 @@ class GateConnection:
         gate.table.promote(self, tunnel)
         tunnel.start(self._protocol.pending, opened.preface, to_client=self._unsent)
         if self._is_readable:
-            tunnel.client.go_on()
+            tunnel.client.relay()
 
     def _begin_handover(self, command: commands.HandOver) -> None:
         message = encode_handover_header(self._gate.rules.key, command.header, self._gate.clock()) + command.head

@@ -107,16 +107,13 @@ class TunnelEnd:
             if self.peer.ended:
                 self.peer.pass_on_end()
             else:
-                self.peer.relay(is_hung_up=True)  # it may have been told of its end meanwhile
+                self.peer.relay()
         if events & READABLE:
-            self.relay(is_hung_up=bool(events & HUNG_UP))
+            self.relay(events)
 
-    def go_on(self) -> None:
-        """Relay what was left when the others had their turn."""
-        self.relay(is_hung_up=True)
-
-    def relay(self, *, is_hung_up: bool) -> None:
-        """Send the peer what can be read. `is_hung_up`: its end may be next, so that reading stops only where nothing is left."""
+    def relay(self, events: int = 0) -> None:
+        """Send the peer what can be read, after `events` of the socket; without any known, read until nothing is left."""
+        is_ending = events & HUNG_UP
         for _ in range(_MAX_READS):
             if self.ended or self.peer.is_blocked:
                 return  # in the second case, until the peer has taken all
@@ -136,20 +133,21 @@ class TunnelEnd:
             if pipe is not None:
                 self.is_bulk = octets >= _MIN_SPLICED
                 continue
-            if not self.peer.send(_view[:octets]):
+            # The end is passed on next, so one segment can hold both, unless this side has yet to take what its peer said last.
+            if not self.peer.send(_view[:octets], socket.MSG_MORE if is_ending and not self.is_blocked else 0):
                 return
             if octets == _READ_OCTETS:
                 self.is_bulk = True
-            elif not is_hung_up:
+            elif events and not is_ending:
                 return
-        self.tunnel.poller.call_soon(self.go_on)
+        self.tunnel.poller.call_soon(self.relay)
 
-    def send(self, data: bytes | memoryview) -> bool:
+    def send(self, data: bytes | memoryview, flags: int = 0) -> bool:
         """Send this side bytes, and keep those that it does not take yet. Return False if there are any, or if the tunnel is over."""
         if self.is_over:
             return False
         try:
-            sent = self.sock.send(data)
+            sent = self.sock.send(data, flags)
         except BlockingIOError:
             sent = 0
         except OSError:
