@@ -76,7 +76,7 @@ class CountedDecisions:
                 self._known.clear()
                 self._decisions.clear()
             shared, tag = self._shared(key[:5], decision)
-            verdict, reason = str(decision.verdict), counted_reason(decision)
+            verdict, reason = str(decision.verdict), counted_reason(decision.reason)
             series = (
                 ("hedgerow_dns_queries_total", verdict, reason, transport),
                 ("hedgerow_dns_queries_by_type_total", kind, verdict),

@@ -40,12 +40,12 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
     )
 
 
-def counted_reason(decision: Decision) -> str:
-    """Return the reason under which metrics count a decision: visits to lifelines count as ordinary ones.
+def counted_reason(reason: Reason) -> str:
+    """Return the reason under which metrics count a decision with this reason: visits to lifelines count as ordinary ones.
 
     A counter of their own would tell whoever reads the metrics when somebody at home looked for help, for as long as metrics are kept.
     """
-    return Reason.DEFAULT.value if decision.reason is Reason.LIFELINE else decision.reason.value
+    return Reason.DEFAULT.value if reason is Reason.LIFELINE else reason.value
 
 
 def is_private_search(request: Request) -> bool:

@@ -7,6 +7,7 @@ values (RFC 8701) are skipped.
 from __future__ import annotations
 
 import re
+import struct
 from functools import lru_cache
 
 from hedgerow.blocklists.names import parse_host
@@ -19,6 +20,8 @@ _PORT = re.compile(r":[0-9]{1,5}$")  # some clients add the port to the name; se
 _SERVER_NAME, _ALPN, _PSK_MODES = 0, 16, 45
 _PSK_DHE_KE = 1  # RFC 8446, section 4.2.9
 _ENCRYPTED_HELLO = frozenset({0xFE0D, 0xFFCE})  # ECH (RFC 9849) and its forerunner ESNI
+_CONTENTS = _ENCRYPTED_HELLO | {_SERVER_NAME, _ALPN, _PSK_MODES}
+_read_header = struct.Struct("!HH").unpack_from  # an extension's type and length
 
 _PUBLIC_NAMES = ("cloudflare-ech.com", "tls-ech.dev", "defo.ie")
 """Public names of ECH providers: Cloudflare's, and those of two public tests. The list is not complete."""
@@ -120,31 +123,27 @@ def _parse(body: bytes) -> ClientHello:
         if position + 2 + (body[position] << 8 | body[position + 1]) != len(body):
             raise HelloError("the extensions do not end with the message")
         return _read_extensions(body, position + 2)
-    except IndexError:
+    except (IndexError, struct.error):
         raise HelloError("a field of the ClientHello runs past its end") from None
 
 
 def _read_extensions(body: bytes, position: int) -> ClientHello:
-    """Parse the extensions from `position` to the end. Raises HelloError or IndexError."""
-    sni, ech, can_resume = None, False, False
-    alpn: tuple[str, ...] = ()
-    seen, end = set[int](), len(body)
+    """Parse the extensions from `position` to the end. Raises HelloError or struct.error."""
+    kinds, contents, end = list[int](), dict[int, bytes](), len(body)
     while position < end:
-        kind = body[position] << 8 | body[position + 1]
-        start = position + 4
-        position = start + (body[position + 2] << 8 | body[position + 3])
-        if position > end or kind in seen:
-            raise HelloError("an extension runs past the end or occurs twice")
-        seen.add(kind)
-        if kind == _SERVER_NAME:
-            sni = _parse_server_name(body[start:position])
-        elif kind == _ALPN:
-            alpn = _parse_alpn(body[start:position])
-        elif kind == _PSK_MODES:
-            can_resume = _PSK_DHE_KE in body[start + 1 : position]
-        elif kind in _ENCRYPTED_HELLO:
-            ech = True
-    return ClientHello(sni, alpn, ech, can_resume)
+        kind, length = _read_header(body, position)
+        position += 4 + length
+        kinds.append(kind)
+        if kind in _CONTENTS:
+            contents[kind] = body[position - length : position]
+    if position > end or len(set(kinds)) < len(kinds):
+        raise HelloError("an extension runs past the end or occurs twice")
+    return ClientHello(
+        _parse_server_name(contents[_SERVER_NAME]) if _SERVER_NAME in contents else None,
+        _parse_alpn(contents[_ALPN]) if _ALPN in contents else (),
+        not _ENCRYPTED_HELLO.isdisjoint(contents),
+        _PSK_DHE_KE in contents.get(_PSK_MODES, b"")[1:],
+    )
 
 
 @lru_cache(4096)

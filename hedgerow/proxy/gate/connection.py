@@ -10,16 +10,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any, assert_never
 
 from hedgerow.policies.identity import Protection
-from hedgerow.policies.privacy import counted_reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
 from hedgerow.proxy.gate import commands
 from hedgerow.proxy.gate.commands import WAITING, Command, Commands, GateClient
-from hedgerow.proxy.gate.dialling import Opened, dial, examine, open_pages
+from hedgerow.proxy.gate.dialling import BegunConnection, Opened, dial, examine, open_pages
 from hedgerow.proxy.gate.explicit import proxy_authority
 from hedgerow.proxy.gate.poller import HUNG_UP, READABLE
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.resources import GateResources
+from hedgerow.proxy.gate.rules import KnownConnect
 from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
@@ -42,7 +42,7 @@ class GateConnection:
 
     __slots__ = (
         "_address", "_destination_of", "_gate", "_has_ended", "_is_gone", "_is_last", "_is_readable", "_opened", "_protection",
-        "_protocol", "_sock", "_task", "_unsent",
+        "_protocol", "_sock", "_unsent", "task",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +58,7 @@ class GateConnection:
         self._address = address.partition("%")[0]
         self._destination_of = destination_of
         self._protection = protection
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # for which the client waits
         self._opened: Opened | None = None
         self._is_gone = False  # for the gate's table: closed, a tunnel's now, or an inspector's
         self._is_readable = False  # there may be more to read than was read
@@ -70,14 +70,18 @@ class GateConnection:
     def begin(self, first: bytes | None) -> None:
         """Read from the client, of which `first` has been read already unless it is None."""
         # Most requests have come with the connection. If an inspector gets it, it need not be watched at all.
-        data = self._read_first() if first is None else first
+        data, known = self._read_first() if first is None else first, None
         self._is_readable = first is not None or len(data) == _READ_OCTETS
-        if data and first is None and self._destination_of is None and self._hand_over_again(data):
-            return
-        if not self._admit():
+        if first is None and self._destination_of is None:
+            known = self._gate.rules.repeated_connect(self._address, data)
+            if known is not None and self._gate.hand_over_again(self._sock, known):
+                self._is_gone = True
+                self._report_protection(known.client)
+                return
+        if not self._admit(known):
             return
         if data:
-            self._take(data, is_first=True)
+            self._take(data, known)
         if not self._is_gone and self._is_readable:
             self._receive()
         if not self._is_gone:
@@ -89,18 +93,9 @@ class GateConnection:
         except OSError:  # nothing, or a reset that is seen once the socket is watched
             return b""
 
-    def _hand_over_again(self, first: bytes) -> bool:
-        """Hand the connection over if it begins with a CONNECT that led to an inspector before. Return False if it must be read."""
-        client = self._gate.hand_over_again(self._sock, self._address, first)
-        if client is None:
-            return False
-        self._is_gone = True
-        self._report_protection(client)
-        return True
-
-    def _admit(self) -> bool:
+    def _admit(self, known: KnownConnect | None) -> bool:
         """Count the connection, or turn it away."""
-        cause, destination = self._gate.admit(self, self._address), None
+        cause, destination = self._gate.admit(self, self._address, None if known is None else known.client), None
         if cause:
             self._is_gone = True
             self._gate.poller.close(self._sock)
@@ -111,7 +106,8 @@ class GateConnection:
             self._close(cause)
             return False
         self._protocol = GateProtocol(self._gate.rules, self._address, destination)
-        self._gate.table.await_client(self)
+        if known is None:
+            self._gate.table.await_client(self)
         return True
 
     # Events of the socket.
@@ -119,8 +115,6 @@ class GateConnection:
     def _handle(self, events: int) -> None:
         if self._unsent:
             self._send_rest()
-        if self._is_gone:
-            return
         if events & select.EPOLLERR:
             self.abort()
         elif events & READABLE:
@@ -153,14 +147,10 @@ class GateConnection:
                 return
         self._gate.poller.call_soon(self._receive)
 
-    def _take(self, data: bytes, *, is_first: bool = False) -> None:
+    def _take(self, data: bytes, known: KnownConnect | None = None) -> None:
         protocol = self._protocol
         try:
-            emitted = protocol.receive_data(data, self._gate.clock())
-            match emitted:
-                case (commands.HandOver() as command,) if is_first and self._destination_of is None and not protocol.pending:
-                    self._gate.rules.note_handover(protocol.client, data, command)
-            self._execute(emitted)
+            self._execute(protocol.receive_data(data, self._gate.clock()) if known is None else protocol.repeat_connect(known))
         except Exception:
             self._fail()
 
@@ -190,23 +180,18 @@ class GateConnection:
 
     # Events of the gate.
 
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task for which the client waits."""
-        return self._task
-
     def abort(self) -> None:
         """Close the connection at once, if it is still the gate's."""
         if self._is_gone:
             return
         self._leave()
         self._gate.poller.close(self._sock)
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def time_out(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
         self._execute(self._protocol.time_out())
 
     # Commands.
@@ -221,8 +206,7 @@ class GateConnection:
         gate = self._gate
         match command:
             case commands.RecordDecision(lane, client, request, decision):
-                gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
-                gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, counted_reason(decision))
+                gate.count_decision(lane, decision)
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)
                 self._report_protection(self._protocol.client)
             case commands.AcceptConnect():
@@ -236,7 +220,7 @@ class GateConnection:
                 else:
                     self._start(self._resolve(command))
             case commands.Dial():
-                self._start(self._dial(command))
+                self._dial(command)
             case commands.Join(ruleset):
                 self._join(ruleset)
             case commands.HandOver():
@@ -276,14 +260,12 @@ class GateConnection:
 
     def _refuse(self, data: bytes, cause: str = "") -> None:
         """Send a last message. Further bytes of the client are read and discarded, so that no reset overtakes the message."""
-        if cause:
-            self._gate.drop(cause)
+        self._gate.drop(cause)
         self._gate.table.await_client(self)
         self._send(data, is_last=True)
 
     def _close(self, cause: str = "") -> None:
-        if cause:
-            self._gate.drop(cause)
+        self._gate.drop(cause)
         self.abort()
 
     def _fail(self) -> None:
@@ -301,7 +283,7 @@ class GateConnection:
     def _start(self, work: Coroutine[Any, Any, Commands]) -> None:
         self._gate.table.await_server(self)
         # It begins at once, not in the loop's next round: most names are in the cache and most servers are near.
-        self._task = asyncio.Task(self._work(work), loop=asyncio.get_running_loop(), eager_start=True)
+        self.task = asyncio.Task(self._work(work), loop=asyncio.get_running_loop(), eager_start=True)
 
     async def _work(self, work: Coroutine[Any, Any, Commands]) -> None:
         emitted: Commands = ()
@@ -338,18 +320,35 @@ class GateConnection:
             return self._protocol.not_resolved()
         return self._protocol.resolved(host)
 
-    async def _dial(self, command: commands.Dial) -> Commands:
-        client = self._protocol.client
+    def _dial(self, command: commands.Dial) -> None:
+        begun = None
+        if len(command.addresses) == 1 and command.unlisted is None:
+            try:
+                begun = BegunConnection(command.addresses[0], command.port)
+            except OSError:
+                self._execute(self._protocol.not_dialled())
+                return
+            if begun.is_connected:
+                self._opened = Opened(begun.sock, command.requests)
+                self._execute(self._dialled())
+                return
+        self._start(self._await_server(command, begun))
+
+    async def _await_server(self, command: commands.Dial, begun: BegunConnection | None) -> Commands:
+        poller, client = self._gate.poller, self._protocol.client
         assert client is not None
         look = examine(self._gate.examiner, client.device.id, command)
         try:
-            server = await dial(self._gate.poller, command.addresses, command.port)
+            server = await (dial(poller, command.addresses, command.port) if begun is None else begun.wait(poller))
         except OSError:
             return self._protocol.not_dialled()
         self._opened = Opened(server, command.requests)
-        emitted = self._protocol.dialled("" if look is None else await look)
-        if not isinstance(emitted[-1], commands.Join):
-            self._gate.poller.close(server)
+        return self._dialled("" if look is None else await look)
+
+    def _dialled(self, flaw: str = "") -> Commands:
+        emitted = self._protocol.dialled(flaw)
+        if self._opened is not None and not isinstance(emitted[-1], commands.Join):
+            self._gate.poller.close(self._opened.server)
         return emitted
 
     async def _open_pages(self, head: bytes) -> Commands:

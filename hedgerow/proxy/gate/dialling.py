@@ -26,18 +26,76 @@ class Opened:
     preface: bytes = b""
 
 
+class BegunConnection:
+    """A connection to an IP address that has begun. It `is_connected` if the server is so near that it has answered already.
+
+    Raises OSError if it has failed already.
+    """
+
+    __slots__ = ("_peer", "is_connected", "sock")
+
+    def __init__(self, address: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._peer = (address, port)
+        try:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)  # the handshake is acknowledged with the client's first bytes
+            # Asked a second time, the kernel tells what has become of the first.
+            self.is_connected = self._ask() or self._ask()
+        except BaseException:
+            self.sock.close()
+            raise
+
+    async def wait(self, poller: Poller) -> socket.socket:
+        """Wait until the connection is complete. Raises OSError if it fails; the socket is closed then, and if nobody waits any more."""
+        connected = asyncio.get_running_loop().create_future()
+
+        def check(_events: int) -> None:
+            if connected.done():
+                return
+            try:
+                if self._ask():
+                    connected.set_result(None)
+            except OSError as error:
+                connected.set_exception(error)
+
+        try:
+            poller.watch(self.sock, check)
+            poller.watch_writing(self.sock)
+            await connected
+        except BaseException:
+            poller.close(self.sock)
+            raise
+        return self.sock
+
+    def _ask(self) -> bool:
+        """Return whether the connection is complete. Raises OSError if it has failed."""
+        code = self.sock.connect_ex(self._peer)
+        if code in (0, errno.EISCONN):
+            return True
+        if code in (errno.EALREADY, errno.EINPROGRESS):
+            return False
+        raise OSError(code, errno.errorcode.get(code, "the connection failed"))
+
+
 async def dial(poller: Poller, addresses: Sequence[str], port: int) -> socket.socket:
     """Connect to the first IP address that answers (RFC 8305; the resolver has sorted them).
 
     The caller limits the time. Raises OSError with the last failure if no address answers.
     """
+
+    async def connect(address: str) -> socket.socket:
+        begun = BegunConnection(address, port)
+        return begun.sock if begun.is_connected else await begun.wait(poller)
+
     if len(addresses) == 1:
-        return await _connect(poller, addresses[0], port)
+        return await connect(addresses[0])
 
     async def discard(late: socket.socket) -> None:
         poller.close(late)
 
-    return await connect_first(interleave_families(addresses), lambda address: _connect(poller, address, port), discard)
+    return await connect_first(interleave_families(addresses), connect, discard)
 
 
 def examine(examiner: CertificateExaminer | None, device: DeviceId, command: Dial) -> asyncio.Task[CertificateFlaw] | None:
@@ -53,44 +111,3 @@ async def open_pages(pages: OwnPages, address: str, client: socket.socket, head:
     server = await offer_connection_patiently(pages.socket)
     own = str(client.getsockname()[0]).partition("%")[0]
     return Opened(server, (), relay_line(address, own, pages.port) + head)
-
-
-async def _connect(poller: Poller, address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Asked a second time, the kernel tells what has become of the first: servers nearby have answered already.
-        if sock.connect_ex((address, port)) and not _is_connected(sock, address, port):
-            await _wait_until_connected(poller, sock, address, port)
-    except BaseException:
-        poller.close(sock)
-        raise
-    return sock
-
-
-async def _wait_until_connected(poller: Poller, sock: socket.socket, address: str, port: int) -> None:
-    connected = asyncio.get_running_loop().create_future()
-
-    def check(_events: int) -> None:
-        if connected.done():
-            return
-        try:
-            if _is_connected(sock, address, port):
-                connected.set_result(None)
-        except OSError as error:
-            connected.set_exception(error)
-
-    poller.watch(sock, check)
-    poller.watch_writing(sock)
-    await connected
-
-
-def _is_connected(sock: socket.socket, address: str, port: int) -> bool:
-    """Return whether a connection that has begun is complete. Raises OSError if it has failed."""
-    code = sock.connect_ex((address, port))
-    if code in (0, errno.EISCONN):
-        return True
-    if code in (errno.EALREADY, errno.EINPROGRESS):
-        return False
-    raise OSError(code, errno.errorcode.get(code, "the connection failed"))

@@ -14,7 +14,7 @@ from hedgerow.proxy.client_hello import HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate import commands, explicit, transparent
 from hedgerow.proxy.gate.commands import TRANSITIONS, WAITING, Command, Commands, GateClient, State
 from hedgerow.proxy.gate.lanes import refuse
-from hedgerow.proxy.gate.rules import GateRules
+from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.http_head import Authority, HeadError, HeadReader, RequestHead
 from hedgerow.proxy.policy import ResolvedHost
 
@@ -33,7 +33,7 @@ class GateProtocol:
     """
 
     __slots__ = (
-        "_accepted", "_destination", "_discarded", "_handover", "_head", "_hello", "_opening", "_policy", "_reader",
+        "_destination", "_discarded", "_head", "_hello", "_last", "_policy", "_reader",
         "_rules", "address", "client", "pending", "state",
     )  # fmt: skip
 
@@ -44,13 +44,11 @@ class GateProtocol:
         self.pending = b""
         self._rules = rules
         self._destination = destination
-        self._reader = HeadReader()
+        self._reader: HeadReader | None = None
         self._hello = HelloReader()
         self._head: RequestHead | None = None
-        self._accepted: commands.AcceptConnect | None = None
-        self._opening: commands.Resolve | commands.Dial | None = None
+        self._last: Command | None = None  # the command that led to the state
         self._policy = rules.policy  # the policy that allowed the tunnel
-        self._handover: commands.HandOver | None = None
         self._discarded = 0
 
     # Events.
@@ -73,6 +71,11 @@ class GateProtocol:
         except HelloError:
             return self._emit(commands.Close("hello"))
         return ()
+
+    def repeat_connect(self, known: KnownConnect) -> Commands:
+        """Take in a CONNECT from which the same follows as before, in place of its bytes."""
+        self._head, self.client = known.head, known.client
+        return self._emit(known.command)
 
     def time_out(self) -> Commands:
         """Refuse or close the connection, because the state's deadline has passed."""
@@ -99,9 +102,9 @@ class GateProtocol:
 
     def resolved(self, host: ResolvedHost) -> Commands:
         """Dial the addresses that the resolver returned, or refuse the tunnel."""
-        assert isinstance(self._opening, commands.Resolve)
+        opening, decision = self._last, host.decision
+        assert isinstance(opening, commands.Resolve)
         assert self.client is not None
-        opening, decision = self._opening, host.decision
         if decision.verdict is Verdict.BLOCK:
             return self._emit(commands.RecordDecision("refuse", self.client, opening.requests[0], decision), commands.Deny())
         addresses = self._rules.policy.guard.allowed(host.addresses)
@@ -118,16 +121,17 @@ class GateProtocol:
 
         It is judged again if another policy came into force meanwhile.
         """
-        assert self._opening is not None
+        dial = self._last
+        assert isinstance(dial, commands.Dial)
         assert self.client is not None
-        if flaw and self._opening.unlisted is not None:
-            request = replace(self._opening.unlisted, flaw=flaw)
+        if flaw and dial.unlisted is not None:
+            request = replace(dial.unlisted, flaw=flaw)
             decision = self._rules.decide(self.client, request)
             if decision.verdict is Verdict.BLOCK:
                 return self._emit(commands.RecordDecision("refuse", self.client, request, decision), commands.Deny())
         ruleset = self.client.ruleset
         if self._rules.policy is not self._policy:
-            found = self._rules.ruleset_allowing(self.client.address, self._opening.requests)
+            found = self._rules.ruleset_allowing(self.client.address, dial.requests)
             if found is None:
                 return self._emit(commands.Close("swap"))
             ruleset = found
@@ -148,8 +152,8 @@ class GateProtocol:
 
     def not_handed_over(self) -> Commands:
         """Refuse or close the connection, because no inspector is running, as just after the start."""
-        handover = self._handover
-        assert handover is not None
+        handover = self._last
+        assert isinstance(handover, commands.HandOver)
         if not handover.awaits_http_response:
             return self._emit(commands.Close("dial"))
         head, client = self._request()
@@ -161,21 +165,14 @@ class GateProtocol:
     def _emit(self, *emitted: Command) -> Commands:
         """Make the transitions of these commands. KeyError means a command that the state does not allow: a mistake of ours."""
         for command in emitted:
-            match command:
-                case commands.RecordDecision():
-                    continue
-                case commands.AcceptConnect():
-                    self._accepted = command
-                case commands.Resolve() | commands.Dial():
-                    self._opening = command
-                    if self.state is not State.RESOLVING:
-                        self._policy = self._rules.policy
-                case commands.HandOver():
-                    self._handover = command
-                case commands.SwitchClient(client):
-                    self.client, self.address = client, client.address
-                    continue
-            self.state = TRANSITIONS[self.state][type(command)]
+            kind = type(command)
+            if kind is commands.RecordDecision:
+                continue
+            if isinstance(command, commands.SwitchClient):
+                self.client, self.address = command.client, command.client.address
+                continue
+            self.state = TRANSITIONS[self.state][kind]
+            self._last = command
         return emitted
 
     def _answer(self, emitted: Commands, now: float) -> Commands:
@@ -188,7 +185,7 @@ class GateProtocol:
 
     def _look_up(self) -> GateClient | None:
         """The client as it is now; a device or its rules may have changed since the connection began."""
-        self.client = self._rules.find_client(self.address)
+        self.client = self._rules.find_client(self.address, self.client)
         return self.client
 
     def _request(self) -> tuple[RequestHead, GateClient]:
@@ -207,7 +204,9 @@ class GateProtocol:
     def _read_request(self, data: bytes, now: float) -> Commands:
         if self.state is State.ORIGIN_REQUEST:
             self.pending += data  # the inspector reads it as it was sent
-        head = self._reader.feed(data)
+        reader, is_first = self._reader or HeadReader(), self._reader is None
+        self._reader = reader
+        head = reader.feed(data)
         if head is None:
             return ()
         self._head = head
@@ -217,19 +216,22 @@ class GateProtocol:
         if self._destination is not None:
             emitted = transparent.answer_request(self._rules, client, self._destination, head, now)
             if isinstance(emitted[-1], commands.OpenPages):
-                self.pending = self._reader.rest  # the head is relayed in another form
+                self.pending = reader.rest  # the head is relayed in another form
             return self._emit(*emitted)
-        self.pending = self._reader.rest
-        return self._answer(explicit.answer_request(self._rules, client, head, now), now)
+        self.pending = reader.rest
+        emitted = explicit.answer_request(self._rules, client, head, now)
+        if is_first and not reader.rest:
+            self._rules.note_connect(client, data, head, emitted)
+        return self._answer(emitted, now)
 
     def _read_hello(self, data: bytes) -> Commands:
         self.pending += data
-        accepted = self._accepted
+        accepted = self._last if isinstance(self._last, commands.AcceptConnect) else None
         is_http = accepted is not None and looks_like_tls(self.pending) is False
         hello = None if is_http else self._hello.feed(data)
         if hello is None and not is_http:
             return ()
-        client = self._look_up()
+        client, self._policy = self._look_up(), self._rules.policy
         if client is None:
             return self._emit(commands.Close())
         if accepted is not None:

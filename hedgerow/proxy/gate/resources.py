@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.privacy import counted_reason
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
-from hedgerow.proxy.gate.commands import GateClient
+from hedgerow.proxy.gate.commands import GateClient, HandOver
 from hedgerow.proxy.gate.poller import Poller
-from hedgerow.proxy.gate.rules import GateRules
+from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
 from hedgerow.proxy.gate.tunnel import PipePool
 from hedgerow.proxy.handover import HandoverSender, encode_handover_header
@@ -30,31 +33,46 @@ class GateResources[C: Hashable]:
     pipes: PipePool
 
     def drop(self, cause: str) -> None:
-        """Count a connection that was dropped or refused."""
-        self.counters.add("hedgerow_proxy_dropped_total", cause)
+        """Count a connection that was dropped or refused for a `cause`, if there is one."""
+        if cause:
+            self.counters.add("hedgerow_proxy_dropped_total", cause)
 
-    def admit(self, connection: C, address: str) -> str:
-        """Count a connection as that of the device at `address`. Returns the cause if it is turned away."""
+    def count_decision(self, lane: str, decision: Decision) -> None:
+        """Count a connection with the decision on it."""
+        for key in _counted(lane, decision.verdict, decision.reason):
+            self.counters[key] = self.counters.get(key, 0) + 1
+
+    def admit(self, connection: C, address: str, client: GateClient | None) -> str:
+        """Count a connection as that of the device at `address`, whose `client` may be known. Returns the cause if it is turned away."""
         if self.table.is_full:
             return "full"
-        client = self.rules.find_client(address)
+        client = client or self.rules.find_client(address)
         if client is None:
             return "outsider"
         return "" if self.table.add(connection, client.device.id) else "device"
 
-    def hand_over_again(self, sock: socket.socket, address: str, first: bytes) -> GateClient | None:
-        """Hand a connection over if it begins with a CONNECT that led to an inspector before, and close our end of it.
+    def hand_over_again(self, sock: socket.socket, known: KnownConnect) -> bool:
+        """Hand over a connection that begins with a CONNECT which led to an inspector before, and close our end of it.
 
-        Returns the client, or None if the connection must be read.
+        Returns False if that must go another way.
         """
-        known = self.rules.repeated_handover(address, first)
-        if known is None or not self.table.has_room(known.client.device.id):
-            return None
+        command = known.command
+        if not isinstance(command, HandOver) or not self.table.has_room(known.client.device.id):
+            return False
         try:
-            if not self.sender.hand_over(sock.fileno(), encode_handover_header(self.rules.key, known.command.header, self.clock())):
-                return None
+            if not self.sender.hand_over(sock.fileno(), encode_handover_header(self.rules.key, command.header, self.clock())):
+                return False
         except OSError:
-            return None
-        self.counters.add("hedgerow_proxy_connections_total", known.command.lane, known.command.verdict.value)
+            return False
+        self.counters.add("hedgerow_proxy_connections_total", command.lane, command.verdict.value)
         sock.close()
-        return known.client
+        return True
+
+
+@lru_cache
+def _counted(lane: str, verdict: Verdict, reason: Reason) -> tuple[tuple[str, ...], ...]:
+    """Return the keys of the counters to which a connection adds."""
+    return (
+        ("hedgerow_proxy_connections_total", lane, verdict.value),
+        ("hedgerow_proxy_requests_total", lane, verdict.value, counted_reason(reason)),
+    )

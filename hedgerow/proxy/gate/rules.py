@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.commands import GateClient, HandOver
+from hedgerow.proxy.gate.commands import AcceptConnect, Command, GateClient, HandOver
+from hedgerow.proxy.handover import HandoverHeader
+from hedgerow.proxy.http_head import Authority, RequestHead
 from hedgerow.proxy.policy import ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 from hedgerow.values import value_dataclass
 
-_MAX_HANDOVERS, _MAX_CONNECT = 1024, 512
+_MAX_CONNECTS, _MAX_CONNECT = 1024, 512
 """CONNECTs that are remembered, and the bytes of one."""
 
 
 @value_dataclass(frozen=True, slots=True)
-class KnownHandover:
-    """A CONNECT that led to an inspector: the `client` at that time, the `request` that was judged, and the `command`."""
+class KnownConnect:
+    """A CONNECT that was allowed: the `client` at that time, the `request` judged with its `verdict`, and the `command` that followed."""
 
     client: GateClient
+    head: RequestHead
     request: Request
-    command: HandOver
+    verdict: Verdict
+    command: AcceptConnect | HandOver
 
 
 class GateRules:
@@ -35,44 +39,47 @@ class GateRules:
         self.policy = policy
         self._hosts = ResolvedHostCache(policy.resolve)
         self._decisions = TunnelDecisionCache(policy)
-        self._handovers: dict[tuple[str, bytes], KnownHandover] = {}
+        self._connects: dict[tuple[str, bytes], KnownConnect] = {}
 
-    def find_client(self, address: str) -> GateClient | None:
-        """Return the client at an address (or `user:NAME`) with the ruleset in force for it now, or None for outsiders."""
+    def find_client(self, address: str, before: GateClient | None = None) -> GateClient | None:
+        """Return the client at an address (or `user:NAME`) with the ruleset in force for it now, or None for outsiders.
+
+        `before` is the client that was found there before.
+        """
         found = self.policy.find_client(address)
-        return None if found is None else GateClient(address, *found)
+        if found is None:
+            return None
+        if before is not None and found[0] is before.device and found[1] is before.ruleset and address == before.address:
+            return before
+        return GateClient(address, *found)
 
     def decide(self, client: GateClient, request: Request) -> Decision:
         """Return the decision on a tunnel."""
         return self._decisions.decide(client.ruleset, request)
 
-    def note_handover(self, client: GateClient | None, data: bytes, command: HandOver) -> None:
-        """Remember that a client's connection that began with `data`, and nothing more, was handed over by this `command`."""
-        target = command.header.target
-        if (
-            client is None
-            or target is None
-            or not command.header.awaits_reply
-            or len(data) > _MAX_CONNECT
-            or b"authorization" in data.lower()
-        ):
-            return  # no CONNECT, or one that depends on who signed in
-        if len(self._handovers) >= _MAX_HANDOVERS:
-            self._handovers.clear()
+    def note_connect(self, client: GateClient, data: bytes, head: RequestHead, emitted: tuple[Command, ...]) -> None:
+        """Remember the command that followed from a CONNECT, if it was allowed. `data` is all that its client had sent."""
+        match emitted:
+            case (AcceptConnect(target, _, False) as command,) | (HandOver(HandoverHeader(_, Authority() as target, True)) as command,):
+                pass
+            case _:
+                return
+        if len(data) > _MAX_CONNECT or head.get("proxy-authorization"):
+            return  # the second depends on who signed in
+        if len(self._connects) >= _MAX_CONNECTS:
+            self._connects.clear()
         request = Request(client.device.id, RequestKind.TUNNEL, target.host, target.port)
-        self._handovers[client.address, data] = KnownHandover(client, request, command)
+        self._connects[client.address, data] = KnownConnect(client, head, request, self.decide(client, request).verdict, command)
 
-    def repeated_handover(self, address: str, data: bytes) -> KnownHandover | None:
+    def repeated_connect(self, address: str, data: bytes) -> KnownConnect | None:
         """Return what was noted of a connection that begins with `data`, if the same would follow from it today.
 
         A browser repeats its CONNECT for each connection to a host.
         """
-        known = self._handovers.get((address, data))
-        if known is None or (found := self.policy.find_client(address)) is None:
+        known = self._connects.get((address, data))
+        if known is None or self.find_client(address, known.client) is not known.client:
             return None
-        client = known.client
-        is_same = found[0] is client.device and found[1] is client.ruleset
-        return known if is_same and self.decide(client, known.request).verdict is known.command.verdict else None
+        return known if self.decide(known.client, known.request).verdict is known.verdict else None
 
     def unlisted(self, client: GateClient, requests: tuple[Request, ...], decision: Decision) -> Request | None:
         """Return the first request for a host of which nothing is known, if its server is to be examined for this client.

@@ -37,6 +37,8 @@ _SWEEP_SECONDS = 0.5
 _BACKLOG = 1024
 _MAX_ACCEPTS = 32
 _ACCEPT_RETRY_SECONDS = 0.5
+_DEFER_SECONDS = 1
+"""Time for which the kernel keeps a connection whose client has not sent anything. Most are accepted with their request, in one turn."""
 
 
 class Gate:
@@ -90,6 +92,7 @@ class Gate:
         try:
             listener.setblocking(False)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of the connections too, which inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
             listener.listen(_BACKLOG)
         except BaseException:
             listener.close()
@@ -98,23 +101,31 @@ class Gate:
         def greet(client: socket.socket, address: str, first: bytes | None = None) -> None:
             GateConnection(self._resources, client, address, destination_of, protection).begin(first)
 
+        def greet_maybe_balanced(client: socket.socket, address: str) -> None:
+            """Read the header with the client's address first, on a connection that a load balancer has passed on."""
+            if self._rules.policy.proxy_protocol_from and self._balancers.sends_header(address):
+                BalancedConnection(self._poller, self._balancers, client, address, greet)
+            else:
+                greet(client, address)
+
         self._listeners.append(listener)
-        if destination_of is None:
-            self._accept_on(listener, lambda client, address: self._greet_maybe_balanced(client, address, greet))
-        else:
-            self._accept_on(listener, greet)
+        self._accept_on(listener, greet if destination_of is not None else greet_maybe_balanced)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._tick)
         return int(listener.getsockname()[1])
 
     def _accept_on(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener, greet)
+        # Each time that a socket is asked for its family and type, it looks for their names.
+        wrap = partial(socket.socket, listener.family, listener.type, listener.proto)
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener, wrap, greet)
 
-    def _accept(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
+    def _accept(
+        self, listener: socket.socket, wrap: Callable[..., socket.socket], greet: Callable[[socket.socket, str], None]
+    ) -> None:  # fmt: skip
         """Accept the connections that wait, up to a number, and `greet` each."""
         for _ in range(_MAX_ACCEPTS):
             try:
-                client, peer = listener.accept()
+                descriptor, peer = listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
@@ -123,6 +134,7 @@ class Gate:
                 loop.remove_reader(listener)
                 loop.call_later(_ACCEPT_RETRY_SECONDS, self._accept_again, listener, greet)
                 return
+            client = wrap(fileno=descriptor)
             client.setblocking(False)
             try:
                 greet(client, peer[0])
@@ -133,13 +145,6 @@ class Gate:
     def _accept_again(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
         if listener in self._listeners:
             self._accept_on(listener, greet)
-
-    def _greet_maybe_balanced(self, client: socket.socket, address: str, greet: Callable[[socket.socket, str, bytes | None], None]) -> None:
-        """Read the header with the client's address first, on a connection to the explicit proxy that a load balancer has passed on."""
-        if self._balancers.sends_header(address):
-            BalancedConnection(self._poller, self._balancers, client, address, greet)
-        else:
-            greet(client, address, None)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""

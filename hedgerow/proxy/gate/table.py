@@ -114,6 +114,7 @@ class GateTable[C: Hashable]:
     def promote(self, connection: C, tunnel: Tunnel) -> None:
         """Replace a connection by the tunnel that it has become."""
         tunnel.device, tunnel.began = self._devices.pop(connection), self._clock()
+        self._client_deadlines.pop(connection, None)
         self._server_deadlines.pop(connection, None)
         self.tunnels.add(tunnel)
 

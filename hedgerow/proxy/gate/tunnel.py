@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.poller import HUNG_UP, READABLE, Poller
+from hedgerow.proxy.gate.poller import HUNG_UP, Poller
 
 _READ_OCTETS = 64 * 1024
 _MAX_READS = 16
@@ -102,14 +102,13 @@ class TunnelEnd:
         self.peer: TunnelEnd
 
     def handle(self, events: int) -> None:
-        """Handle events of the socket."""
+        """Handle events of a socket that is watched for room too."""
         if self.is_blocked and self._send_rest():
             if self.peer.ended:
                 self.peer.pass_on_end()
             else:
                 self.peer.relay()
-        if events & READABLE:
-            self.relay(events)
+        self.relay(events)
 
     def relay(self, events: int = 0) -> None:
         """Send the peer what can be read, after `events` of the socket; without any known, read until nothing is left."""
@@ -134,7 +133,16 @@ class TunnelEnd:
                 self.is_bulk = octets >= _MIN_SPLICED
                 continue
             # The end is passed on next, so one segment can hold both, unless this side has yet to take what its peer said last.
-            if not self.peer.send(_view[:octets], socket.MSG_MORE if is_ending and not self.is_blocked else 0):
+            flags = socket.MSG_MORE if is_ending and not self.is_blocked else 0
+            try:
+                sent = self.peer.sock.send(_view[:octets], flags)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.tunnel.close()
+                return
+            if sent != octets:
+                self.peer.keep(_view[sent:octets])
                 return
             if octets == _READ_OCTETS:
                 self.is_bulk = True
@@ -142,12 +150,12 @@ class TunnelEnd:
                 return
         self.tunnel.poller.call_soon(self.relay)
 
-    def send(self, data: bytes | memoryview, flags: int = 0) -> bool:
+    def send(self, data: bytes) -> bool:
         """Send this side bytes, and keep those that it does not take yet. Return False if there are any, or if the tunnel is over."""
         if self.is_over:
             return False
         try:
-            sent = self.sock.send(data, flags)
+            sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -155,9 +163,13 @@ class TunnelEnd:
             return False
         if sent == len(data):
             return True
-        self.unsent = bytes(data[sent:])
-        self._wait_for_room()
+        self.keep(data[sent:])
         return False
+
+    def keep(self, data: bytes | memoryview) -> None:
+        """Keep bytes until this side takes them."""
+        self.unsent = bytes(data)
+        self._wait_for_room()
 
     def pass_on_end(self) -> None:
         """Close the peer's half, once all is sent to it. When both have ended, the tunnel is over."""
@@ -222,6 +234,7 @@ class TunnelEnd:
         self.is_blocked = True
         if not self.is_writing_watched:
             self.is_writing_watched = True
+            self.tunnel.poller.watch(self.sock, self.handle)
             self.tunnel.poller.watch_writing(self.sock)
 
 
@@ -268,8 +281,8 @@ class Tunnel:
         The server gets our own `preface` before it, which is not counted.
         """
         self.client.count += len(first)
-        self.poller.watch(self.client.sock, self.client.handle)
-        self.poller.watch(self.server.sock, self.server.handle)
+        self.poller.watch(self.client.sock, self.client.relay)
+        self.poller.watch(self.server.sock, self.server.relay)
         if to_client:
             self.client.send(to_client)
         self.server.send(preface + first)

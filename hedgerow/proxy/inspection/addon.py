@@ -165,7 +165,7 @@ class InspectionAddon:
             found = self.clients.policy.find_client(active.address)
             if found is not None:
                 self.clients.policy.observe(found[0], active.ruleset, active.requests[0], decision)
-            self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision))
+            self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision.reason))
             return self.judge.blocked(flow, active.ruleset, active.requests[0], decision)
 
         try:

@@ -95,7 +95,7 @@ class RequestHandler:
         is_private = any(is_private_search(each) for each in requests)
         if not is_private:
             self._clients.policy.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision))
+        self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision.reason))
         is_visible = form is not None or flow.request.method == "GET"
         if is_private and is_visible and not has_seen_help and self._offer_help(flow, ruleset, request, decision):
             return
@@ -145,7 +145,7 @@ class RequestHandler:
         if decision.verdict is not Verdict.ALLOW:
             return False
         clients.policy.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, counted_reason(decision))
+        self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, counted_reason(decision.reason))
         is_explicit, address = decision.reason in EXPLICITLY_ALLOWED, clients.address(flow.client_conn)
         clients.active[flow.id] = ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted)
         flow.request.stream = True

@@ -468,7 +468,7 @@ def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None
     assert gate.pending == body
 
 
-def test_a_repeated_connect_is_handed_over_again_only_if_the_same_would_follow() -> None:
+def test_a_repeated_connect_is_known_only_if_the_same_would_follow() -> None:
     world, data = World(), connect("inspected.example:443", "User-Agent: a browser")
     known = {address: (Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=ca)) for address, (name, ca) in world.clients.items()}
     passed = set[str]()
@@ -479,28 +479,29 @@ def test_a_repeated_connect_is_handed_over_again_only_if_the_same_would_follow()
     policy = replace(world.policy(), find_client=known.get, apply_pass_through=apply_pass_through)
     rules = GateRules(policy, b"k" * 32, ProxyAuthenticator(lambda: NOW))
 
-    def note(data: bytes, address: str = TABLET) -> HandOver:
-        protocol = GateProtocol(rules, address)
-        (command,) = protocol.receive_data(data, NOW)
-        assert isinstance(command, HandOver)
-        assert protocol.client is not None
-        rules.note_handover(protocol.client, data, command)
-        return command
+    def note(data: bytes, address: str = TABLET) -> Commands:
+        return GateProtocol(rules, address).receive_data(data, NOW)
 
     def is_known(data: bytes, address: str = TABLET) -> bool:
-        return rules.repeated_handover(address, data) is not None
+        return rules.repeated_connect(address, data) is not None
 
-    for noted in (data, connect("blocked.example:443")):
-        command = note(noted)
-        again = rules.repeated_handover(TABLET, noted)
+    for noted in (data, connect("blocked.example:443"), connect("news.example:443")):
+        emitted = note(noted)
+        again = rules.repeated_connect(TABLET, noted)
         assert again is not None
-        assert again.command == command
+        assert GateProtocol(rules, TABLET).repeat_connect(again) == emitted
     assert not is_known(data, LAPTOP)
     assert not is_known(data + b"\x16")
     assert not is_known(connect("inspected.example:443"))
-    for never in (connect("inspected.example:443", "Proxy-Authorization: Basic eDp5"), connect("inspected.example:443", "X: " + "x" * 999)):
-        note(never)
-        assert not is_known(never)
+    for never, address in (
+        (connect("inspected.example:443", "Proxy-Authorization: Basic eDp5"), TABLET),
+        (connect("inspected.example:443", "X: " + "x" * 999), TABLET),
+        (connect("news.example:443") + hello("news.example"), TABLET),
+        (connect("blocked.example:443"), LAPTOP),
+        (get("http://news.example/", "news.example"), TABLET),
+    ):
+        note(never, address)
+        assert not is_known(never, address)
     passed.add("inspected.example")
     assert not is_known(data), "its host is passed through now"
     passed.clear()
@@ -511,3 +512,23 @@ def test_a_repeated_connect_is_handed_over_again_only_if_the_same_would_follow()
     assert is_known(data)
     rules.swap(policy)
     assert not is_known(data)
+
+
+def test_a_helpline_that_is_open_without_sign_in_is_not_remembered() -> None:
+    world = World(sign_in=ALWAYS)
+    rules, data = world.rules(), connect("help.example:443")
+    assert types(GateProtocol(rules, LAPTOP).receive_data(data, NOW)) == [AcceptConnect]
+    assert rules.repeated_connect(LAPTOP, data) is None
+
+
+def test_the_clienthello_after_a_repeated_connect_is_judged() -> None:
+    known = (Device(DeviceId("tablet"), "adult"), BASE)
+    policy = replace(World().policy(), find_client=lambda _address: known)
+    rules, data = GateRules(policy, b"k" * 32, ProxyAuthenticator(lambda: NOW)), connect("news.example:443")
+    GateProtocol(rules, TABLET).receive_data(data, NOW)
+    again = rules.repeated_connect(TABLET, data)
+    assert again is not None
+    for name, expected in (("news.example", [RecordDecision, Resolve]), ("blocked.example", [RecordDecision, Deny])):
+        gate = GateProtocol(rules, TABLET)
+        assert types(gate.repeat_connect(again)) == [AcceptConnect]
+        assert types(gate.receive_data(hello(name), NOW)) == expected
