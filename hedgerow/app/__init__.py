@@ -5,11 +5,14 @@ worker). The other packages get their dependencies from here. Deliberately absen
 """
 
 import sys
+from types import SimpleNamespace
 
 # httpx tries to import its own command line, and with it click, rich and pygments: 14 MB in each process. It works without.
 sys.modules["httpx._main"] = None  # type: ignore[assignment]
 # FastAPI imports pydantic v1 to recognise its models, which takes a megabyte. We have none, and FastAPI works without it.
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
+# uvicorn imports its command line, and with it click and multiprocessing, which take two megabytes. It has its server elsewhere.
+sys.modules.setdefault("uvicorn.main", SimpleNamespace(Server=None, main=None, run=None))  # type: ignore[arg-type]
 # msgspec prefers typing_extensions, half a megabyte in each process, to typing, which has all that it asks for.
 if "typing_extensions" not in sys.modules:
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]

@@ -22,7 +22,9 @@ import sys
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
+from types import CodeType
 from typing import NoReturn
 
 from hedgerow.app.ipc import FAILED, FORKED, HEARTBEAT, HEARTBEAT_INTERVAL_S, READY, REQUEST_OCTETS, parse_request
@@ -57,6 +59,7 @@ _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
 _CHUNK_SIZES = (*(1 << power for power in range(16, 10, -1)), *range(1024, 16, -16))
 _MALLOC_INFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+_IMMORTAL = 0xFFFFFFFF  # a count that CPython never changes; any from 2 ** 31 on counts as such
 _PR_SET_NAME = 15  # of linux/prctl.h
 _ARG_START, _ARG_END = 45, 46  # fields after the name in proc_pid_stat(5)
 
@@ -79,6 +82,30 @@ def preload_all(after_each: Callable[[], None]) -> None:
         after_each()
 
 
+def make_immortal() -> None:
+    """Freeze the reference counts of all objects (PEP 683), before a fork: a child that uses an object would copy the page with its count.
+
+    This does nothing if the counts are not where CPython keeps them, as in its builds without a global lock.
+    """
+    if sys.byteorder != "little" or sys.maxsize < 1 << 32:
+        return
+    counts = memoryview((ctypes.c_uint32 * (1 << 46)).from_address(0)).cast("B").cast("I")  # all memory
+    probe = object()
+    before, holders = counts[id(probe) >> 2], [probe] * 1000
+    if counts[id(probe) >> 2] - before != len(holders):
+        return
+    unseen: list[object] = [gc.get_objects()]
+    while unseen:
+        found = []
+        for some in batched(unseen, 1000):
+            for each in gc.get_referents(*some):
+                if sys.getrefcount(each) < 1 << 31:
+                    counts[id(each) >> 2] = _IMMORTAL
+                    found.append(each)
+        unseen = found
+        unseen += [(code.co_consts, code.co_names, code.co_name, code.co_qualname) for code in found if isinstance(code, CodeType)]
+
+
 class _MallocInfo(ctypes.Structure):
     """The result of mallinfo(3)."""
 
@@ -86,11 +113,12 @@ class _MallocInfo(ctypes.Structure):
 
 
 def fill_heap() -> None:
-    """Take the free chunks between those in use, before a fork: a child that writes to one copies its page and those of its neighbours."""
+    """Return free pages, and take the free chunks between those in use, before a fork: a child that writes to one copies its page."""
     libc = ctypes.CDLL(None)
     libc.mallinfo.restype = _MallocInfo
     libc.malloc.restype = libc.sbrk.restype = ctypes.c_size_t
     libc.malloc.argtypes = libc.free.argtypes = (ctypes.c_size_t,)
+    libc.malloc_trim(0)
     info = libc.mallinfo()
     end, free = libc.sbrk(0) - info.keepcost, info.fordblks - info.keepcost
     for size in _CHUNK_SIZES:
@@ -106,11 +134,12 @@ def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socke
     """Import, and fork this process, which has no threads.
 
     Returns the zygote's process id and the socket by which the supervisor reaches it. The zygote ends when that socket is closed. This
-    process imports too, although it uses little: what the zygote wrote after the fork would not be shared.
+    process imports too although it uses little: all that the zygote would write meanwhile, they would not share.
     """
     if not sys.flags.safe_path:
         del sys.path[0]  # the directory of the command, or the current one
     preload_all(lambda: None)
+    make_immortal()
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     gc.freeze()
@@ -317,6 +346,7 @@ def main() -> None:
     settings = Settings.load(state)
     sock = socket.socket(fileno=os.dup(0))
     preload_all(lambda: _send(sock, HEARTBEAT))
+    make_immortal()
     _run_zygote(sock, state, settings.log_level, settings.log_json)
 
 

@@ -27,7 +27,7 @@ import uvicorn
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
+from uvicorn.server import Server, ServerState
 
 from hedgerow.dashboards.accounts import LOCAL
 from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
@@ -56,7 +56,7 @@ type ProtocolFactory = Callable[[], asyncio.Protocol]
 type TlsContextProvider = Callable[[], ssl.SSLContext | None]
 
 _UVICORN_NAMES: dict[type, tuple[str, ...]] = {
-    uvicorn.Server: ("serve", "startup", "capture_signals"),
+    Server: ("serve", "startup", "capture_signals"),
     ServerState: ("__init__",),
     H11Protocol: ("connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing", "shutdown"),
 }
@@ -291,7 +291,7 @@ def mark_local(app: ASGIApp) -> ASGIApp:
     return marked
 
 
-class WebServer(uvicorn.Server):
+class WebServer(Server):
     """uvicorn's server as part of a process that handles its own signals. `local` configures the app on the Unix socket `unix_socket`."""
 
     def __init__(

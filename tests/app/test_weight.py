@@ -14,6 +14,7 @@ HEAVY = (
     *("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise", "psycopg"),
     *("importlib.metadata", "plistlib", "typing_extensions"),
 )
+NOT_IN_INSPECTOR = (*HEAVY, "aioquic", "OpenSSL", "attr", "ruamel.yaml", "mitmproxy_rs", "mitmproxy.proxy.layers.quic")
 NOT_IN_CONTROL = (
     "fastapi",
     "segno",
@@ -25,6 +26,8 @@ NOT_IN_CONTROL = (
     "psycopg",
     "mitmproxy",
     "typer",
+    "click",
+    "multiprocessing",
     "httpx",
 )
 WITHOUT_OLD_PYDANTIC = """
@@ -53,7 +56,7 @@ LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if n
     [
         ("workers.dns_worker", HEAVY),
         ("workers.gate_worker", HEAVY),
-        ("workers.inspector_worker", HEAVY),
+        ("workers.inspector_worker", NOT_IN_INSPECTOR),
         ("control.process", NOT_IN_CONTROL),
         ("control.list_jobs", NOT_IN_COMPILER),
         ("signer", (*HEAVY, "asyncio", "ssl", "idna", "uvloop", "mitmproxy")),

@@ -1,4 +1,4 @@
-"""Names of forked processes, and the data that they share."""
+"""Names of forked processes, and the memory that they share."""
 
 from __future__ import annotations
 
@@ -59,3 +59,24 @@ print(*sorted({*chunks[::2]} & {libc.malloc(3000) for _ in range(100)}))
 def test_a_child_is_given_no_chunk_between_those_of_its_parent() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", FILLED], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+USED = """
+import gc, os
+from pathlib import Path
+from hedgerow.app.zygote import make_immortal, preload
+preload("hedgerow.app.processes")
+make_immortal()
+objects = gc.get_objects()
+if not os.fork():
+    holders = [*objects]
+    fields = dict(line.split(":") for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    print(len(objects) > 20_000, int(fields["Private_Dirty"].split()[0]) < 4096, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_child_that_uses_objects_of_its_parent_copies_no_memory() -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", USED], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"

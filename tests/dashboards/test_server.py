@@ -17,9 +17,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import Server
 from web_server import TOKEN, Web
 
 from hedgerow.dashboards.accounts import LOCAL, Role
@@ -198,7 +198,7 @@ def test_the_unix_socket_works_when_tcp_connections_are_exhausted(web: Web) -> N
             connection.close()
 
 
-@pytest.mark.parametrize(("owner", "name"), [(uvicorn.Server, "capture_signals"), (H11Protocol, "resume_writing")])
+@pytest.mark.parametrize(("owner", "name"), [(Server, "capture_signals"), (H11Protocol, "resume_writing")])
 def test_a_uvicorn_without_a_name_that_we_use_is_refused(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
     monkeypatch.delattr(owner, name)
     with pytest.raises(RuntimeError, match=f"{owner.__name__}.{name}"):
