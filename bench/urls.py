@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import generated
-from ad_blocker import first_match
+from ad_blocker import AdBlocker
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
@@ -133,7 +133,7 @@ def measure(folder: Path, data: Data) -> list[str]:
     paths, requests = data.filters, data.requests
     report = compile_generation([Source(path.stem, "ads-trackers", path) for path in paths], folder / "ads")
     opened, private = opened_alone(folder / "ads")
-    catalogue = Catalogue.open(folder / "ads")
+    blocker = AdBlocker(Catalogue.open(folder / "ads"))
     filters = adblock.FilterSet()
     for path in paths:
         filters.add_filter_list(path.read_text(encoding="utf-8", errors="replace"))
@@ -141,13 +141,13 @@ def measure(folder: Path, data: Data) -> list[str]:
     page_host = lru_cache(maxsize=4096)(lambda page: host_of_url(page) or "null")
 
     def ask(url: str, page: str, kind: str) -> object:
-        return first_match(catalogue, url, kind, page_host(page))
+        return blocker.first_match(url, kind, page_host(page))
 
     def ask_theirs(url: str, page: str, kind: str) -> object:
         return engine.check_network_urls(url, page, kind).matched
 
     agree = sum((ask(*request) is not None) == ask_theirs(*request) for request in requests) / len(requests)
-    catalogue = Catalogue.open(folder / "ads")  # cold again
+    blocker = AdBlocker(Catalogue.open(folder / "ads"))  # cold again
     gc.collect()
     gc.freeze()
     rows = []

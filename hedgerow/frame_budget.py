@@ -47,7 +47,7 @@ _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
 class FrameTokens:
     """Tokens for `connections` that use up theirs. `now` is in seconds of any steady clock, the same in all calls.
 
-    Those of one connection may be part of its device's: what is taken from or added to them is so for the `device` too.
+    The tokens of a connection may be part of its `device`'s: whatever changes them changes the device's too.
     """
 
     __slots__ = ("_at", "_connections", "_device", "left")
@@ -92,8 +92,8 @@ class FrameTokens:
 class FrameBudget:
     """The frames of one connection, charged to its client's `tokens`. A connection that has overspent stays so.
 
-    `free_settings` SETTINGS frames cost nothing: where clients connect for each request, and new connections are limited otherwise,
-    2 spare them those that every connection begins with.
+    `free_settings` SETTINGS frames cost nothing. Every connection begins with two, which clients that connect for each request should not
+    pay for where new connections are limited in another way.
 
     >>> budget = FrameBudget()
     >>> pings = bytes(24) + b"\\0\\0\\x08\\x06\\0\\0\\0\\0\\0pingpong" * 500
@@ -114,9 +114,8 @@ class FrameBudget:
     def take(self, data: bytes | bytearray, now: float, most: int = TURN_TOKENS) -> int:
         """Charge for the frames in `data`. Return the number of octets to process in this turn of the event loop.
 
-        The turn ends with the frame that costs the last of `most` tokens.
-
-        The caller passes the rest again in a later turn, with octets received since. `now` is in seconds of any steady clock.
+        The turn ends with the frame that costs the last of `most` tokens. The caller passes the rest again in a later turn, with octets
+        received since. `now` is in seconds of any steady clock.
         """
         if not self.is_spent:
             self._tokens.refill(now)

@@ -78,6 +78,7 @@ _BYPASSES = "round({} + {})".format(
     *(f"(sum(increase({metric}{_BYPASS}[1d])) or vector(0))" for metric in ("hedgerow_dns_queries_total", "hedgerow_proxy_requests_total"))
 )
 _NOT_COVERED = 'max by (category, state) (hedgerow_coverage_state{state!="full"}) == 1'
+_AGES_ASKED = "sum by (outcome) (increase(hedgerow_registration_questions_total[1d]))"
 _REFUSED_LOADS = 'round(sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])))'
 _GATEWAY_OFF = "sum(hedgerow_gateway_configured) - sum(hedgerow_gateway_in_place)"
 _SILENCE = "time() - min by (role) (hedgerow_worker_heartbeat_timestamp_seconds)"
@@ -157,6 +158,7 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("A certificate expires in", (("min(hedgerow_certificate_expires_timestamp_seconds) - time()", ""),), 4, "s", "stat"),
             Panel("Gateway not in place", ((_GATEWAY_OFF, "{{instance}}"),), 4, kind="stat"),
             Panel("Hash of the policy", (("hedgerow_policy_info", "{{hash}}"),), 4, kind="stat", shows_legend=True),
+            Panel("Ages of new sites asked for (1 d)", ((_AGES_ASKED, "{{outcome}}"),), 4, kind="stat", shows_legend=True),
             Panel("Longest silence of a process", ((_SILENCE, "{{role}}"),), 8, "s"),
             Panel("Memory by role", (("sum by (role) (hedgerow_process_memory_bytes)", "{{role}}"),), 8, "bytes"),
             Panel(

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder
 from hedgerow.app.settings import JOURNAL_NAME
+from hedgerow.files import FolderLock, chown_to_owner, error_text, make_private_folder
 from hedgerow.journal.copying import CopyError, copy_journal
 from hedgerow.journal.database import dialect_of, open_journal
 from hedgerow.journal.store import JournalError, StoreAddress, cause_of

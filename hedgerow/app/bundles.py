@@ -19,9 +19,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from hedgerow.app.files import write_atomically
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.codec import decode, encode
+from hedgerow.files import write_atomically
 from hedgerow.journal.statements import StatementKey, canonical
 
 BUNDLE, OBJECTS = "bundle.json", "objects"

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hedgerow.app.files import error_text
+from hedgerow.files import error_text
 from hedgerow.version import full_version
 
 COMMANDS = {

@@ -23,7 +23,6 @@ from typing import NoReturn
 
 import uvloop
 
-from hedgerow.app.files import error_text
 from hedgerow.app.ipc import (
     HEARTBEAT,
     HEARTBEAT_INTERVAL_S,
@@ -41,6 +40,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch, snapshot_folders
 from hedgerow.app.workers.worker import Worker
 from hedgerow.confinement import end_with_parent
+from hedgerow.files import error_text
 from hedgerow.internals import IncompatibleLibraryError
 
 log = logging.getLogger("hedgerow.processes")

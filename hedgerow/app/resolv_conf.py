@@ -7,7 +7,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from hedgerow.app.files import error_text, write_atomically
+from hedgerow.files import error_text, write_atomically
 
 # The second has the servers behind systemd-resolved's stub, in case the stub points to us.
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))

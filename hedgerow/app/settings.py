@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow import port_binder
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.codec import decode, encode
+from hedgerow.files import error_text, write_atomically
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -237,6 +237,8 @@ class Settings:
     authority = _Place("ca")
     calendars = _Place("calendars")
     """Copies of the holiday calendars that the policy gives by URL."""
+    registrations = _Place("registrations")
+    """A copy of the list that tells which server to ask when a site was registered."""
     admin_token = _Place("admin-token")
     """The token of scripts on this machine, replaced at each start."""
     notices = _Place("notices")

@@ -17,13 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.files import error_text
 from hedgerow.app.ipc import HEARTBEAT, HEARTBEAT_INTERVAL_S, PROBLEM, READY
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import confine_signer
 from hedgerow.app.settings import Settings
 from hedgerow.codec import decode
 from hedgerow.confinement import forbid_inspection
+from hedgerow.files import error_text
 from hedgerow.network.own_addresses import OwnAddresses
 from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, load_ca
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer

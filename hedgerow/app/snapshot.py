@@ -19,10 +19,10 @@ from typing import Any, get_type_hints
 import msgspec
 
 import hedgerow
-from hedgerow.app.files import make_private_folder, write_atomically
 from hedgerow.app.settings import memory_folder
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.codec import decode, encode
+from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
 from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.ruleset import Rulesets

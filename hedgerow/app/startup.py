@@ -13,12 +13,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from hedgerow.app.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
 from hedgerow.app.listening import NOTHING_KEPT, KeptSockets, open_listeners
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME
 from hedgerow.confinement import LACKING_TEXT, adopt_orphans, missing_limits
+from hedgerow.files import FolderLock, chown_to_owner, error_text, is_disk_error, make_private_folder, write_atomically
 from hedgerow.policies.transports import LISTENERS, shared_ports
 from hedgerow.sockets import raise_descriptor_limit
 

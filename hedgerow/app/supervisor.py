@@ -23,10 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.children import ChildProcess, Children, ManagedProcess, Zygote, ZygoteError
-from hedgerow.app.files import write_atomically
 from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, WorkersFile, format_descriptors
 from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
 from hedgerow.codec import encode
+from hedgerow.files import write_atomically
 from hedgerow.network.own_addresses import own_addresses
 
 log = logging.getLogger("hedgerow.supervisor")

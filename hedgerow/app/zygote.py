@@ -134,7 +134,7 @@ def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socke
     """Import, and fork this process, which has no threads.
 
     Returns the zygote's process id and the socket by which the supervisor reaches it. The zygote ends when that socket is closed. This
-    process imports too although it uses little: all that the zygote would write meanwhile, they would not share.
+    process imports too, although it uses little: what the zygote wrote after the fork would not be shared.
     """
     if not sys.flags.safe_path:
         del sys.path[0]  # the directory of the command, or the current one

@@ -12,11 +12,10 @@ from typing import NamedTuple
 from hedgerow.blocklists.formats.sealed import url_expressions
 from hedgerow.blocklists.generation import DNS_RULES, URL_RULES, GenerationMeta, SourceMeta, matches_checksums, read_meta
 from hedgerow.blocklists.host_matcher import HostMatcher
-from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.url_matcher import CompiledUrlRule, UrlMatcher
-from hedgerow.blocklists.url_tests import UrlRequest
+from hedgerow.blocklists.url_tests import UrlRequest, describe
 
 ADS_CATEGORY = "ads-trackers"
 
@@ -88,11 +87,10 @@ class Catalogue:
     def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> tuple[UrlMatch, ...]:
         """Return one matching rule per category in `mask` that has one. Arguments as for `match_url`."""
         has_sealed = bool(self.hosts.sealed & mask)
-        parts = split_url(url) if has_sealed or self._has_urls else None
-        if parts is None:
+        request = describe(url, resource, initiator, method) if has_sealed or self._has_urls else None
+        if request is None:
             return ()
-        canonical, host = parts
-        found = self._urls.find(UrlRequest.about(canonical, host, resource, initiator, method), mask)
+        found, host = self._urls.find(request, mask), request.host
         sealed = self.hosts.sealed_mask(url_expressions(url)) & mask if has_sealed else 0
         if not found.blocks and not sealed:
             return ()
@@ -104,11 +102,11 @@ class Catalogue:
 
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:
         """Return the categories in `mask`, which block the URL's host, that an exception lifts from this URL."""
-        parts = split_url(url) if self._has_urls else None
-        if parts is None:
+        request = describe(url, resource, initiator, method) if self._has_urls else None
+        if request is None:
             return 0
-        lifted = self._urls.find(UrlRequest.about(*parts, resource, initiator, method), 0, mask).lifted
-        return lifted & ~self.hosts.important(parts[1]) if lifted else 0
+        lifted = self._urls.find(request, 0, mask).lifted
+        return lifted & ~self.hosts.important(request.host) if lifted else 0
 
     def match_dns_rule(self, host: str, dns_type: str, mask: int = -1) -> DnsRuleMatch:
         """Match the rules with $dnstype and $dnsrewrite, of the categories in `mask`, against a question for a name."""
@@ -116,19 +114,19 @@ class Catalogue:
         lifted = found.lifted & ~self.hosts.important(host) if found.lifted else 0
         for rule in found.blocks:
             if self._stands(rule, host, self._lifted(host)):
-                return DnsRuleMatch(self._match_of(rule), lifted, parse_modifiers(rule.rule.options).rewrite)
+                return DnsRuleMatch(self._match_of(rule), lifted, parse_modifiers(rule.row.options).rewrite)
         return DnsRuleMatch(None, lifted)
 
     def _stands(self, rule: CompiledUrlRule, host: str, lifted: int) -> bool:
         """Return whether a rule holds for a host from which exceptions lift `lifted`. Only essential names lift an important rule."""
-        return not rule.mask & (self.hosts.essential(host) if rule.important else lifted)
+        return not rule.mask & (self.hosts.essential(host) if rule.row.important else lifted)
 
     def _match_of(self, rule: CompiledUrlRule) -> UrlMatch:
         # The matcher decodes a rule once and keeps it, so its id stays its own.
         match = self._matches_by_rule.get(id(rule))
         if match is None:
-            source = self.sources[rule.source]
-            match = self._matches_by_rule[id(rule)] = UrlMatch(source.category, rule.rule.origin(source.name))
+            source = self.sources[rule.row.source]
+            match = self._matches_by_rule[id(rule)] = UrlMatch(source.category, rule.row.rule.origin(source.name))
         return match
 
 

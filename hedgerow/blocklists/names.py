@@ -210,7 +210,8 @@ def parse_url(text: str) -> str | None:
     """Return the canonical form of an absolute URL, None if `text` is not one.
 
     The host is canonical; default port, user, password and fragment are removed; dot segments are resolved; escapes of unreserved
-    characters are undone (RFC 3986, 6.2.2); everything outside ASCII is escaped. So nobody evades a rule by writing a URL another way.
+    characters are undone (RFC 3986, 6.2.2); spaces and everything outside ASCII are escaped. So nobody evades a rule by writing a URL in
+    another way.
 
     >>> parse_url("HTTP://Example.COM:80/a/../%62?q=%7e#top")
     'http://example.com/b?q=~'
@@ -221,7 +222,7 @@ def parse_url(text: str) -> str | None:
             return unescaped
     try:
         # Browsers take a backslash for a slash. Without that, http://a.example\@b.example/ has another host here than there.
-        parts = urlsplit(text.strip().replace("\\", "/"))
+        parts = urlsplit(text.strip().replace("\\", "/").replace(" ", "%20"))
         host = parse_host(parts.hostname or "")
         port = parts.port
     except ValueError:

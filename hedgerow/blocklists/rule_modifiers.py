@@ -154,15 +154,19 @@ class PartyRelation(IntFlag):
 NO_RESOURCE, NO_PARTY = ResourceType(0), PartyRelation(0)
 
 
+_SAME_HOST = int(PartyRelation.FIRST | PartyRelation.STRICT_FIRST)
+_SAME_SITE = int(PartyRelation.FIRST | PartyRelation.STRICT_THIRD)
+_OTHER_SITE = int(PartyRelation.THIRD | PartyRelation.STRICT_THIRD)
+
+
 @functools.lru_cache(maxsize=4096)
-def party_relations(host: str, initiator: str) -> PartyRelation:
-    """Return the relations between a request's host and its initiator; none if the initiator is unknown."""
+def party_relations(host: str, initiator: str) -> int:
+    """Return the `PartyRelation` between a request's host and its initiator as a number; 0 if the initiator is unknown."""
     if not initiator:
-        return PartyRelation(0)
-    first = host == initiator or registered_domain(host) == registered_domain(initiator)
-    return (PartyRelation.FIRST if first else PartyRelation.THIRD) | (
-        PartyRelation.STRICT_FIRST if host == initiator else PartyRelation.STRICT_THIRD
-    )
+        return 0
+    if host == initiator:
+        return _SAME_HOST
+    return _SAME_SITE if registered_domain(host) == registered_domain(initiator) else _OTHER_SITE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import msgspec
 
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import literal_fragments
-from hedgerow.blocklists.rule_modifiers import parse_modifiers
+from hedgerow.blocklists.rule_modifiers import ALL_RESOURCES, parse_modifiers
 from hedgerow.blocklists.rules import PatternKind, UrlRule
 
 SourceRule = tuple[int, UrlRule]
@@ -104,12 +104,45 @@ _COMMON = frozenset(
 )
 
 
+class RuleRow(msgspec.Struct, array_like=True, frozen=True):
+    """A rule in the index: what was written, and what a look-up needs of its modifiers.
+
+    `types` are the resources that it is about; if `is_untyped`, those of them that the rules of its source are about by default. `party` is
+    a `PartyRelation`. With `names_hosts`, modifiers limit its initiators or targets; with `has_details`, methods or DNS questions. With
+    `is_whole`, every candidate matches.
+    """
+
+    source: int
+    types: int
+    is_untyped: bool
+    party: int
+    names_hosts: bool
+    important: bool
+    match_case: bool
+    has_details: bool
+    is_whole: bool
+    exception: bool
+    kind: PatternKind
+    pattern: str
+    host: str
+    options: str
+    line: int
+    text: str
+    file: str
+
+    @property
+    def rule(self) -> UrlRule:
+        """The rule as it was parsed."""
+        return UrlRule(self.pattern, self.host, self.line, self.text, self.exception, self.options, self.kind, self.file)
+
+
 @dataclass(frozen=True, slots=True)
 class UrlIndexMeta:
-    """The numbers of places, and of fragments in each of FRAGMENT_FILES."""
+    """The numbers of places, and of fragments in each of FRAGMENT_FILES. `has_paths`: some places are paths of crowded hosts."""
 
     places: int
     fragments: tuple[int, ...]
+    has_paths: bool
 
 
 @dataclass(slots=True)
@@ -119,6 +152,7 @@ class _Buckets:
     places: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     fragments: tuple[dict[str, list[int]], ...] = field(default_factory=lambda: tuple(defaultdict(list) for _ in FRAGMENT_FILES))
     anywhere: list[int] = field(default_factory=list)
+    has_paths: bool = False
 
 
 def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
@@ -130,18 +164,42 @@ def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
     with (folder / ROWS_FILE).open("wb") as file:
         for number, (source, rule) in enumerate(rules):
             fragment = _place(number, rule, crowds, weights, buckets, by_path=len(rules) > MANY_RULES)
-            whole = (
-                rule.kind is PatternKind.PATTERN
-                and fragment != ""
-                and [fragment] == literal_fragments(rule)
-                and not {"*", "^", "|"}.intersection(rule.pattern)
-            )
-            row = [source, rule.line, rule.exception, rule.kind, rule.pattern, rule.host, rule.options, rule.text, rule.file, whole]
-            offsets.append(offsets[-1] + file.write(msgspec.json.encode(row) + b"\n"))
+            offsets.append(offsets[-1] + file.write(msgspec.json.encode(_row(source, rule, fragment)) + b"\n"))
     _write_array(folder / OFFSETS_FILE, offsets)
     _write_buckets(buckets, folder)
-    meta = UrlIndexMeta(len(buckets.places), tuple(map(len, buckets.fragments)))
+    meta = UrlIndexMeta(len(buckets.places), tuple(map(len, buckets.fragments)), buckets.has_paths)
     (folder / URL_META_FILE).write_bytes(msgspec.json.encode(meta))
+
+
+def _row(source: int, rule: UrlRule, fragment: str) -> RuleRow:
+    """Return the row of a rule that is found by a fragment, or by places if that is empty."""
+    conditions = parse_modifiers(rule.options)
+    has_details = conditions.is_dns_rule or bool(conditions.methods)
+    is_fragment = (
+        rule.kind is PatternKind.PATTERN
+        and fragment != ""
+        and [fragment] == literal_fragments(rule)
+        and not {"*", "^", "|"}.intersection(rule.pattern)
+    )
+    return RuleRow(
+        source=source,
+        types=int(conditions.types_in(ALL_RESOURCES)),
+        is_untyped=conditions.types is None and not conditions.is_all,
+        party=int(conditions.party),
+        names_hosts=bool(conditions.initiators or conditions.targets),
+        important=conditions.important,
+        match_case=conditions.match_case,
+        has_details=has_details,
+        is_whole=is_fragment and not conditions.match_case and not has_details,
+        exception=rule.exception,
+        kind=rule.kind,
+        pattern=rule.pattern,
+        host=rule.host,
+        options=rule.options,
+        line=rule.line,
+        text=rule.text,
+        file=rule.file,
+    )
 
 
 def _usable(rule: UrlRule) -> set[str]:
@@ -195,6 +253,7 @@ def _place(
     elif by_path and crowds[rule.host] > CROWDED_RULES and (path := _path_of(rule)):
         places = [rule_key(rule.host) + path]
         buckets.places[rule_key(rule.host)]  # the host is a place even without rules: it leads to its paths
+        buckets.has_paths = True
     elif rule.host and (crowds[rule.host] <= CROWDED_RULES or not is_selective):
         places = [rule_key(rule.host)]
     elif not is_selective:

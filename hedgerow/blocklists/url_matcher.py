@@ -21,11 +21,11 @@ from hedgerow.blocklists.names import rule_key
 from hedgerow.blocklists.rule_modifiers import (
     ALL_RESOURCES,
     SUBRESOURCES,
+    NameCondition,
     RuleModifiers,
     parse_modifiers,
     party_relations,
 )
-from hedgerow.blocklists.rules import PatternKind, UrlRule
 from hedgerow.blocklists.url_index import (
     BUCKETS_FILE,
     FRAGMENT_FILES,
@@ -36,9 +36,13 @@ from hedgerow.blocklists.url_index import (
     PLACES_FILE,
     ROWS_FILE,
     URL_META_FILE,
+    RuleRow,
     UrlIndexMeta,
 )
 from hedgerow.blocklists.url_tests import Test, UrlRequest, make_test
+from hedgerow.values import value_dataclass
+
+_ROWS = msgspec.json.Decoder(RuleRow)
 
 MAX_CACHED_HOST_PAIRS = 8192
 """Pairs of hosts whose rules are cached: pages ask the same few hosts again and again."""
@@ -49,35 +53,36 @@ UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
 
 @dataclass(slots=True)
 class CompiledUrlRule:
-    """A rule, decoded. `mask` is the bit of its category; `conditions` are None if none depends on hosts; `test` checks the rest, None if
-    every candidate matches. `types` is a plain number, since enum's operators cost more than the rest of a look-up."""
+    """A rule, decoded. `mask` is the bit of its category; `types` are the resources that it is about; `is_limited`: its modifiers limit the
+    hosts or initiators; `test` checks the rest, None if nothing is left to check."""
 
-    rule: UrlRule
-    source: int
+    row: RuleRow
     mask: int
     types: int
-    conditions: RuleModifiers | None
-    important: bool
+    is_limited: bool
     test: Test | None = None
 
 
-def _hosts_match(rule: CompiledUrlRule, conditions: RuleModifiers, host: str, initiator: str) -> bool:
-    party = int(conditions.party)
-    return (
-        (not party or int(party_relations(host, initiator)) & party == party)
-        and (not conditions.initiators or conditions.initiators.admit_host(initiator) or _is_in_doubt(rule, initiator))
-        and (not conditions.targets or conditions.targets.admit_host(host))
+def _hosts_match(row: RuleRow, host: str, initiator: str) -> bool:
+    party = row.party
+    if party and party_relations(host, initiator) & party != party:
+        return False
+    if not row.names_hosts:
+        return True
+    conditions = parse_modifiers(row.options)
+    wanted, targets = conditions.initiators, conditions.targets
+    return (not wanted or wanted.admit_host(initiator) or _is_in_doubt(row, wanted, initiator)) and (
+        not targets or targets.admit_host(host)
     )
 
 
-def _is_in_doubt(rule: CompiledUrlRule, initiator: str) -> bool:
+def _is_in_doubt(row: RuleRow, initiators: NameCondition, initiator: str) -> bool:
     """Return whether an exception holds because the initiator is unknown.
 
     A block must be known to hold. An exception for several sites also holds if it may, or the block would be wider than intended. An
     exception for one site does not: that it is just this site is unlikely.
     """
-    is_unknown = rule.rule.exception and initiator in UNKNOWN_SITES
-    return is_unknown and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
+    return row.exception and initiator in UNKNOWN_SITES and len(initiators.wanted) != 1
 
 
 def _details_match(conditions: RuleModifiers, request: UrlRequest) -> bool:
@@ -93,9 +98,10 @@ def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
     """Give a rule a test that is compiled when first needed: most rules are rarely or never candidates."""
 
     def first(request: UrlRequest) -> bool:
-        conditions = parse_modifiers(rule.rule.options)
-        test = make_test(rule.rule, by_host)
-        if conditions.is_dns_rule or conditions.methods:
+        row = rule.row
+        test = make_test(row.kind, row.pattern, row.host if by_host else "", row.match_case)
+        if row.has_details:
+            conditions = parse_modifiers(row.options)
             rule.test = lambda request: _details_match(conditions, request) and (test is None or test(request))
         else:
             rule.test = test
@@ -104,14 +110,10 @@ def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
     rule.test = first
 
 
-def _is_of(host: str, domain: str) -> bool:
-    return host.endswith(domain) and (len(host) == len(domain) or host[-len(domain) - 1] == ".")
-
-
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class RuleBucket:
-    """Rules found at one place. `types` are the resources that its blocks are about; `crowded` are the places of hosts with so many rules
-    that these are found by their paths."""
+    """Rules found at one place. `types` are the resources that they are about; `crowded` are the places of hosts with so many rules that
+    these are found by their paths."""
 
     types: int
     blocks: tuple[CompiledUrlRule, ...]
@@ -122,9 +124,12 @@ class RuleBucket:
 EMPTY_BUCKET = RuleBucket(0, (), ())
 
 
-def _bucket(blocks: Iterable[CompiledUrlRule], exceptions: Iterable[CompiledUrlRule], crowded: tuple[str, ...]) -> RuleBucket:
-    found = tuple(blocks)
-    return RuleBucket(functools.reduce(operator.or_, (rule.types for rule in found), 0), found, tuple(exceptions), crowded)
+def _make_bucket(rules: Iterable[CompiledUrlRule], crowded: tuple[str, ...] = ()) -> RuleBucket:
+    types, blocks, exceptions = 0, list[CompiledUrlRule](), list[CompiledUrlRule]()
+    for rule in rules:
+        types |= rule.types
+        (exceptions if rule.row.exception else blocks).append(rule)
+    return RuleBucket(types, tuple(blocks), tuple(exceptions), crowded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +151,9 @@ class UrlMatcher:
     """
 
     def __init__(self, folder: Path, masks: Sequence[int], loaded_only: Iterable[bool]) -> None:
-        self._masks, self._default_types = masks, [SUBRESOURCES if only else ALL_RESOURCES for only in loaded_only]
+        self._masks, self._default_types = masks, [int(SUBRESOURCES if only else ALL_RESOURCES) for only in loaded_only]
         meta = msgspec.json.decode((folder / URL_META_FILE).read_bytes(), type=UrlIndexMeta)
-        self._places = meta.places
+        self._has_paths = meta.has_paths
         count = meta.places + sum(meta.fragments) + 1
         buckets = map_file(folder / BUCKETS_FILE).cast("I")
         self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
@@ -161,10 +166,11 @@ class UrlMatcher:
             for file, found in zip(FRAGMENT_FILES, meta.fragments, strict=True)
         )
         self._every = functools.reduce(operator.or_, self._masks, 0)
-        self._opened = _LazyBuckets(_weak_method(self._open_bucket))
-        always = self._open_bucket(count - 1)
+        self._opened: dict[int, RuleBucket] = {}
+        always = self._bucket_at(count - 1)
         self._always = (always,) if always != EMPTY_BUCKET else ()
-        self._found_by = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by))
+        self._of_host = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by_host))
+        self._of_initiator = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by_initiator))
         self._by_hosts: dict[tuple[str, str, int], RuleBucket] = {}
 
     def __len__(self) -> int:
@@ -197,26 +203,27 @@ class UrlMatcher:
 
     def _pass(self, automaton: ahocorasick.Automaton | None, request: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
         """Return the buckets found by paths or fragments, each once: in long URLs some fragments recur."""
-        opened = self._opened
         numbers = {number for _end, number in automaton.iter(request.text)} if automaton else set()
+        buckets = [self._bucket_at(number) for number in numbers]
         for place in crowded:
             path = request.text[request.host_end : request.host_end + MAX_PATH_KEY]
-            numbers.update(number for _key, number in self._trie.iter_prefixes_with_ids(place + path))
-        return [opened[number] for number in numbers]
+            buckets += [self._bucket_at(number, by_host=True) for _key, number in self._trie.iter_prefixes_with_ids(place + path)]
+        return buckets
 
     def _apply_exceptions(self, request: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, host_bucket: RuleBucket) -> UrlMatches:
         """Weigh exceptions against blocks. Only an important exception lifts an important block."""
         lifting = [rule for rule in host_bucket.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(request))]
         for bucket in self._pass(self._exceptions, request, host_bucket.crowded):
-            lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, request)]
+            if bucket.types & request.resource:
+                lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, request)]
         if not lifting:
             return UrlMatches(tuple(blocks)) if blocks else NO_MATCHES
         lifted, standing = 0, {}
         for rule in lifting:
             lifted |= rule.mask
-        forced = {rule.mask for rule in lifting if rule.important}
+        forced = {rule.mask for rule in lifting if rule.row.important}
         buckets = (host_bucket, *self._pass(self._blocks, request, host_bucket.crowded))
-        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
+        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.row.important and rule.mask & lifted):
             if rule.mask not in forced and _applies(rule, request):
                 standing[rule.mask] = rule
         standing |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
@@ -226,45 +233,60 @@ class UrlMatcher:
         """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be tested."""
         if len(self._by_hosts) >= MAX_CACHED_HOST_PAIRS:
             self._by_hosts.clear()
-        blocks, exceptions, crowded = list[CompiledUrlRule](), list[CompiledUrlRule](), list[str]()
-        for bucket in (*self._found_by("", host), *self._found_by(INITIATOR_MARK, initiator or OPAQUE_ORIGIN), *self._always):
+        blocks: list[CompiledUrlRule] = []
+        exceptions: list[CompiledUrlRule] = []
+        crowded: tuple[str, ...] = ()
+        for bucket in self._candidates(host, initiator):
             crowded += bucket.crowded
-            for rules, narrowed in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
-                for rule in rules:
-                    if rule.rule.host and not _is_of(host, rule.rule.host):
-                        continue  # found by the initiator, and about another host
-                    if rule.types & resource and (rule.conditions is None or _hosts_match(rule, rule.conditions, host, initiator)):
-                        narrowed.append(rule)
+            for rules, found in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)) if bucket.types & resource else ():
+                found += [
+                    rule for rule in rules if rule.types & resource and (not rule.is_limited or _hosts_match(rule.row, host, initiator))
+                ]
         host_bucket = EMPTY_BUCKET
         if blocks or exceptions or crowded:
-            host_bucket = RuleBucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded))
+            host_bucket = RuleBucket(resource, tuple(blocks), tuple(exceptions), crowded)
         self._by_hosts[host, initiator, resource] = host_bucket
         return host_bucket
 
-    def _find_by(self, mark: str, host: str) -> tuple[RuleBucket, ...]:
-        prefixes = self._trie.iter_prefixes_with_ids(mark + rule_key(host, exact=True)) if host else ()
-        return tuple(self._opened[number] for _key, number in prefixes)
+    def _candidates(self, host: str, initiator: str) -> list[RuleBucket]:
+        """Return the buckets that the hosts alone find."""
+        found = [*self._of_host(host), *self._always]
+        by_target, domain = self._of_initiator(initiator or OPAQUE_ORIGIN), host
+        while by_target:
+            if (bucket := by_target.get(domain)) is not None:
+                found.append(bucket)
+            if not domain:
+                break
+            domain = domain.partition(".")[2]
+        return found
 
-    def _open_bucket(self, number: int) -> RuleBucket:
-        place = self._trie.restore_key(number) if number < self._places else INITIATOR_MARK
-        by_host = not place.startswith(INITIATOR_MARK)
-        is_crowded = by_host and any(True for _key in self._trie.iterkeys(f"{place}/"))
-        rules = [self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]]]
-        return _bucket(
-            (rule for rule in rules if not rule.rule.exception),
-            (rule for rule in rules if rule.rule.exception),
-            (place,) if is_crowded else (),
-        )
+    def _find_by_host(self, host: str) -> tuple[RuleBucket, ...]:
+        prefixes = self._trie.iter_prefixes_with_ids(rule_key(host, exact=True)) if host else ()
+        return tuple(self._bucket_at(number, by_host=True, place=place) for place, number in prefixes)
+
+    def _find_by_initiator(self, initiator: str) -> dict[str, RuleBucket]:
+        """Return the rules that an initiator finds, by the host that they are about; that is empty if they name none."""
+        by_target: dict[str, list[CompiledUrlRule]] = {}
+        for _place, number in self._trie.iter_prefixes_with_ids(INITIATOR_MARK + rule_key(initiator, exact=True)):
+            bucket = self._bucket_at(number)
+            for rule in bucket.blocks + bucket.exceptions:
+                by_target.setdefault(rule.row.host, []).append(rule)
+        return {target: _make_bucket(rules) for target, rules in by_target.items()}
+
+    def _bucket_at(self, number: int, by_host: bool = False, place: str = "") -> RuleBucket:
+        """Return a bucket, opened on first use. `by_host`: its rules are found by their host, at `place`, or by a path of it."""
+        bucket = self._opened.get(number)
+        if bucket is None:
+            is_crowded = self._has_paths and place != "" and any(True for _key in self._trie.iterkeys(f"{place}/"))
+            rules = (self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]])
+            bucket = self._opened[number] = _make_bucket(rules, (place,) if is_crowded else ())
+        return bucket
 
     def _decode(self, number: int, by_host: bool) -> CompiledUrlRule:
-        row = msgspec.json.decode(self._rows[self._offsets[number] : self._offsets[number + 1]])
-        source, line, exception, kind, pattern, host, options, text, file, whole = row
-        conditions = parse_modifiers(options)
-        types = int(conditions.types_in(self._default_types[source]))
-        static = conditions if conditions.party or conditions.initiators or conditions.targets else None
-        written = UrlRule(pattern, host, line, text, exception, options, PatternKind(kind), file)
-        rule = CompiledUrlRule(written, source, self._masks[source], types, static, conditions.important)
-        if not whole or conditions.match_case or conditions.is_dns_rule or conditions.methods:
+        row = _ROWS.decode(self._rows[self._offsets[number] : self._offsets[number + 1]])
+        types = row.types & self._default_types[row.source] if row.is_untyped else row.types
+        rule = CompiledUrlRule(row, self._masks[row.source], types, row.party != 0 or row.names_hosts)
+        if not row.is_whole:
             _add_test(rule, by_host)
         return rule
 
@@ -272,21 +294,9 @@ class UrlMatcher:
 def _applies(rule: CompiledUrlRule, request: UrlRequest) -> bool:
     return (
         rule.types & request.resource != 0
-        and (rule.conditions is None or _hosts_match(rule, rule.conditions, request.host, request.initiator))
+        and (not rule.is_limited or _hosts_match(rule.row, request.host, request.initiator))
         and ((test := rule.test) is None or bool(test(request)))
     )
-
-
-class _LazyBuckets(dict[int, RuleBucket]):
-    """Buckets by number, opened on first use."""
-
-    def __init__(self, open_bucket: Callable[[int], RuleBucket]) -> None:
-        super().__init__()
-        self._open_bucket = open_bucket
-
-    def __missing__(self, number: int) -> RuleBucket:
-        bucket = self[number] = self._open_bucket(number)
-        return bucket
 
 
 def _refuse_pickled_values(data: bytes) -> object:

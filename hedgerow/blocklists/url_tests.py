@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hedgerow.blocklists.names import unescape
+from hedgerow.blocklists.names import split_url, unescape
 from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
-from hedgerow.blocklists.rule_modifiers import parse_modifiers, resource_number
-from hedgerow.blocklists.rules import PatternKind, UrlRule
+from hedgerow.blocklists.rule_modifiers import resource_number
+from hedgerow.blocklists.rules import PatternKind
 
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
 _PLAIN = re.compile(r"[^*^|]+")
@@ -37,27 +38,32 @@ class UrlRequest:
         return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, method, dns_type)
 
 
+@functools.lru_cache(maxsize=1)
+def describe(url: str, resource: str, initiator: str, method: str) -> UrlRequest | None:
+    """Describe a request for a URL; None if it is none. The latest one is kept, since each step of a decision asks about it."""
+    parts = split_url(url)
+    return None if parts is None else UrlRequest.about(*parts, resource, initiator, method)
+
+
 Test = Callable[[UrlRequest], object]
 
 
-def make_test(rule: UrlRule, by_host: bool) -> Test | None:
-    """Return a test of a rule's pattern; None if every candidate matches. `by_host`: the rule was found by its host, which matches."""
-    match_case = bool(rule.options) and parse_modifiers(rule.options).match_case
-    match rule.kind:
+def make_test(kind: PatternKind, pattern: str, host: str = "", match_case: bool = False) -> Test | None:
+    """Return a test of a pattern; None if every candidate matches. `host` is the one that the pattern names, if it is known to match."""
+    match kind:
         case PatternKind.REGEX:
-            test = compile_set([rule.pattern], match_case)
+            test = compile_set([pattern], match_case)
             return lambda request: test(request.url)
         case PatternKind.EXPRESSION:
-            test = compile_set([rule.pattern])
+            test = compile_set([pattern])
             return lambda request: test(request.text.partition("://")[2])
         case _:
-            return _make_pattern_test(rule, by_host, match_case)
+            return _make_pattern_test(pattern if match_case else pattern.lower(), host, match_case)
 
 
-def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test | None:
-    pattern = rule.pattern if match_case else rule.pattern.lower()
-    if by_host and rule.host and pattern.startswith("||"):
-        return _test_rest(pattern[2 + len(rule.host) :], match_case)
+def _make_pattern_test(pattern: str, host: str, match_case: bool) -> Test | None:
+    if host and pattern.startswith("||"):
+        return _test_rest(pattern[2 + len(host) :], match_case)
     steps = None if match_case or pattern.startswith("|") else _plain_steps(unescape(pattern).lower())
     if steps is not None:
         return lambda request: _find_steps(request.text, 0, steps)

@@ -6,12 +6,12 @@ Addresses contain passwords. Neither the policy file nor snapshots, the journal,
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.policies.notices import RECEIVER_NAME
 
 MAX_ADDRESS_LENGTH = 2000
@@ -48,23 +48,14 @@ class AddressBook:
         if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > MAX_ADDRESS_LENGTH or not address.isprintable():
             raise InvalidInput("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         try:
-            write_private(self._path(name), address + "\n")
+            make_private_folder(self.folder)
+            write_atomically(self._path(name), f"{address}\n".encode())
         except OSError as error:
             raise InvalidInput("The address can't be saved: %(why)s.", why=error.strerror) from None
 
     def _path(self, name: str) -> Path:
         check_receiver_name(name)
         return self.folder / name
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a whole file that only its owner can read, in a folder of the same kind. Raises OSError, and then leaves the old one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
 
 
 def check_receiver_name(name: str) -> None:

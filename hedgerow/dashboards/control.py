@@ -101,7 +101,7 @@ class Status:
     be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `clock_is_behind`:
     the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
     network's traffic and redirects it. `block_page` is the address at which this run can show the block page, empty without one.
-    `policy_hash` is equal for equal policies.
+    `policy_hash` is equal for equal policies. `registration_problem` says why the age of new sites has not been learnt for hours.
     """
 
     version: str
@@ -129,6 +129,7 @@ class Status:
     has_gateway: bool = False
     block_page: str = ""
     policy_hash: str = ""
+    registration_problem: str = ""
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
         """Return the workers that do not run, without those in their first minute."""

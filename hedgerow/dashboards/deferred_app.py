@@ -25,7 +25,7 @@ def readiness_response(status: Status) -> PlainTextResponse:
 
 
 def readiness_problems(status: Status) -> list[str]:
-    """Return why not all that the policy asks for is applied, without names."""
+    """Return the reasons why the policy is not wholly applied. None of them names anybody."""
     problems = _worker_problems(status)
     if status.policy_problems:
         problems.append("the newest policy has mistakes, and the last good one is in force")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import LOCAL, AccessScope, Principal
 from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
+from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
 SESSION_COOKIE = "hedgerow_session"
@@ -128,7 +128,7 @@ class RouteGuard:
         return Admission(None, 303 if is_page else 401, "Sign in first.")
 
     def _is_own_name(self, host: str) -> bool:
-        return host == "localhost" or host in self.hosts() or parse_address(host) is not None
+        return host == "localhost" or host in self.hosts() or parse_client_address(host) is not None
 
     def _principal_of_bearer(self, headers: Headers, is_local: bool) -> Principal | None:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
@@ -229,14 +229,14 @@ def secure_url(scope: Scope, headers: Headers, secure_name: str | None, required
 def peer_address(scope: Scope) -> str:
     """Return the client's IP address, or an empty text. IPv4 clients of an IPv6 socket have an IPv4 address."""
     client = scope.get("client")
-    address = parse_address(client[0]) if client else None
+    address = parse_client_address(client[0]) if client else None
     return "" if address is None else str(address)
 
 
 def local_address(scope: Scope) -> str:
     """Return the IP address that the client connected to, or an empty text."""
     server = scope.get("server")
-    address = parse_address(server[0]) if server else None
+    address = parse_client_address(server[0]) if server else None
     return "" if address is None else str(address)
 
 
@@ -251,14 +251,5 @@ def _is_local_request(peer: str, host: str, headers: Headers) -> bool:
     """Return whether a request is from this machine itself, and not forwarded by a proxy."""
     if peer not in LOCAL_PEERS or any(name in headers for name in _FORWARDED):
         return False
-    address = parse_address(host)
+    address = parse_client_address(host)
     return host == "localhost" or (address is not None and address.is_loopback)
-
-
-def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an IP address, or None. IPv4-mapped addresses become IPv4 addresses."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from hedgerow.dashboards.address_book import MAILBOX, write_private
+from hedgerow.dashboards.address_book import MAILBOX
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.journal.outbox import NoticeRow
 from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import GrantDuration
@@ -104,7 +105,8 @@ class PushKey:
             return self._path.read_text(encoding="ascii")
         except FileNotFoundError:
             key = ec.generate_private_key(ec.SECP256R1())
-            write_private(self._path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"))
+            make_private_folder(self._path.parent)
+            write_atomically(self._path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             return self._path.read_text(encoding="ascii")
 
     def public(self) -> str:

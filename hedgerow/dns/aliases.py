@@ -12,7 +12,7 @@ from struct import pack
 from typing import Final
 
 from hedgerow.dns import wire
-from hedgerow.dns.answers import cname_chain
+from hedgerow.dns.answers import cname_chain, is_ancestor
 from hedgerow.dns.private_networks import private_zone
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.pool import OutcomeCallback, UpstreamOutcome, UpstreamPool
@@ -86,7 +86,7 @@ def unanswered_target(response: Response, name: bytes, qtype: int) -> bytes | No
     target = chain[-1]
     if any(record.rtype == qtype and record.owner == target for record in response.answers):
         return None
-    is_negative = any(record.rtype == wire.SOA and _is_beneath(target, record.owner) for record in response.authority)
+    is_negative = any(record.rtype == wire.SOA and is_ancestor(record.owner, (target,)) for record in response.authority)
     return None if is_negative else target
 
 
@@ -141,9 +141,5 @@ def _compose(question: bytes, last: Response, answers: Sequence[tuple[bytes, int
     return responses.parse_response(head + question + body, question)._replace(options=last.options)
 
 
-def _is_beneath(name: bytes, zone: bytes) -> bool:
-    return zone == b"\0" or any(name[at:] == zone for at in wire.label_starts(name))
-
-
 def _is_strictly_beneath(name: bytes, zone: bytes) -> bool:
-    return name != zone and _is_beneath(name, zone)
+    return name != zone and is_ancestor(zone, (name,))

@@ -135,12 +135,6 @@ def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
     return Draft(wire.NOERROR, len(records), 0, b"".join(records), ttls, BLOCKED_LIFETIME, ceiling)
 
 
-def pointer(target: bytes, ttl: int) -> Draft:
-    """Draft the PTR record of an address."""
-    body = wire.record_bytes(wire.QUESTION_POINTER, wire.PTR, ttl, target)
-    return Draft(wire.NOERROR, 1, 0, body, ((6, ttl),), float(ttl))
-
-
 def minimal_any() -> Draft:
     """Draft the answer to ANY (RFC 8482, section 4.2)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.HINFO, 3600, _RFC8482)
@@ -202,7 +196,7 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
             return Draft(response.rcode, len(ttls), 0, body, ttls, float(lifetime), authentic=response.authentic)
     belongs = {query.name, *targets}
     if wire.DNAME in response.rtypes:
-        belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and _is_ancestor(record.owner, belongs)])
+        belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and is_ancestor(record.owner, belongs)])
     answers = [record for record in response.answers if record.owner in belongs]
     if targets:
         answers.sort(key=partial(_alias_rank, (query.name, *targets)))
@@ -228,7 +222,7 @@ def _alias_rank(chain: tuple[bytes, ...], record: Record) -> tuple[int, bool]:
     """Return the sort key of a record: the place of its name in a chain of aliases. A DNAME precedes the CNAME that follows from it."""
     if record.owner in chain:
         return chain.index(record.owner), True
-    return next(index for index, name in enumerate(chain) if _is_ancestor(record.owner, (name,))), False
+    return next(index for index, name in enumerate(chain) if is_ancestor(record.owner, (name,))), False
 
 
 def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
@@ -281,14 +275,14 @@ def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool 
     return bytes((first, 0x80 | data[3] & 0x10 | (0x20 if authentic else 0) | rcode & 15))
 
 
-def _is_ancestor(owner: bytes, names: Iterable[bytes]) -> bool:
+def is_ancestor(owner: bytes, names: Iterable[bytes]) -> bool:
     """Return whether one of the names is `owner` or beneath it, so that a DNAME or SOA there concerns it."""
     return owner == b"\0" or any(name[at:] == owner for name in names for at in wire.label_starts(name))
 
 
 def _in_bailiwick(authority: tuple[Record, ...], names: Collection[bytes]) -> tuple[Record, ...]:
     """Drop the SOA and NS records of zones that none of the names is in."""
-    return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or _is_ancestor(record.owner, names)])
+    return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or is_ancestor(record.owner, names)])
 
 
 def _negative_ttl(response: Response) -> int:

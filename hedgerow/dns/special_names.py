@@ -3,18 +3,23 @@ our encrypted transports (RFC 9462, RFC 9461)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from struct import pack
 from typing import Final, assert_never
 
+from dnslib import RR, DNSQuestion, DNSRecord
+
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answers import Draft
+from hedgerow.dns.upstreams.responses import parse_response
 from hedgerow.dns.wire import Query
 from hedgerow.policies.network import LocalRecord
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.policies.unlisted import is_local_name
 from hedgerow.sockets import is_own_address
 
 CHECK_ZONE: Final = "check.hedgerow.internal"
@@ -96,33 +101,30 @@ def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
 
 _LOCAL_TTL: Final = 300
 OWN_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to other networks
-# Suffixes that no public zone has: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and those that routers make up.
-_LOCAL_SUFFIXES: Final = frozenset(("local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"))
 
 
 class LocalNames:
     """Local records and forwarded `zones`. `own` is the record of our server name, before which a client id may stand as a label."""
 
-    def __init__(self, records: Iterable[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None) -> None:
+    def __init__(self, records: Collection[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None) -> None:
         self._own = own
-        self._records = {record.host: record.addresses for record in records}
-        self._owners: dict[str, str] = {}
-        for host, addresses in self._records.items():
-            for address in addresses:
-                self._owners.setdefault(ip_address(address).reverse_pointer, host)
+        self._texts = {record.host: _zone_text(record, _LOCAL_TTL) for record in records}
+        for record in records:
+            for address in record.addresses:
+                name = ip_address(address).reverse_pointer
+                self._texts.setdefault(name, f"{name}. {_LOCAL_TTL} PTR {record.host}.")
         self._zones = frozenset(zones)
 
     def answer(self, host: str, query: Query) -> Draft | None:
         """Draft the answer from the records, or return None for a name that they do not know. A known name has only addresses."""
-        if host in self._records:
-            return answers.addresses(query, self._records[host], _LOCAL_TTL)
-        if host in self._owners:
-            if query.qtype != wire.PTR:
-                return answers.minimal_any() if query.qtype == wire.ANY else answers.negative()
-            return answers.pointer(wire.name_of(self._owners[host]), _LOCAL_TTL)
-        if self._own is not None and self._own.host in (host, host.partition(".")[2]):
-            return answers.addresses(query, self._own.addresses, OWN_NAME_TTL)
-        return None
+        text = self._texts.get(host)
+        if text is None and self._own is not None and self._own.host in (host, host.partition(".")[2]):
+            text = _zone_text(self._own, OWN_NAME_TTL)
+        if text is None:
+            return None
+        if query.qtype in (wire.A, wire.AAAA, wire.PTR):
+            return _local_answer(text, query.qtype)
+        return answers.minimal_any() if query.qtype == wire.ANY else answers.negative()
 
     def zone_of(self, host: str) -> str | None:
         """Return the smallest forwarded zone that `host` is in."""
@@ -137,13 +139,27 @@ class LocalNames:
     def is_local(self, host: str) -> bool:
         """Return whether a name may have an address of this network.
 
-        >>> [LocalNames().is_local(host) for host in ("nas", "nas.lan", "nas.home.arpa", "nas.example")]
-        [True, True, True, False]
+        >>> [LocalNames().is_local(host) for host in ("nas", "nas.lan", "nas.home.arpa", "fritz.box", "nas.example")]
+        [True, True, True, True, False]
         """
-        if "." not in host or host in self._records or self.zone_of(host) is not None:
-            return True
-        last_two = ".".join(host.split(".")[-2:])
-        return last_two in _LOCAL_SUFFIXES or host.rpartition(".")[2] in _LOCAL_SUFFIXES
+        return "." not in host or host in self._texts or is_local_name(host) or self.zone_of(host) is not None
+
+
+def _zone_text(record: LocalRecord, ttl: int) -> str:
+    return "\n".join(f"{record.host}. {ttl} {'AAAA' if ':' in address else 'A'} {address}" for address in record.addresses)
+
+
+@lru_cache(maxsize=1024)
+def _local_answer(text: str, qtype: int) -> Draft:
+    """Draft the answer from the zone text of a name (RFC 1035, section 5.1). dnslib writes it, and it is read as an upstream's."""
+    records = [record for record in RR.fromZone(text) if record.rtype == qtype]
+    if not records:
+        return answers.negative()
+    question = DNSRecord(q=DNSQuestion(records[0].rname, qtype))
+    reply = question.reply()
+    reply.add_answer(*records)
+    query = wire.parse_query(bytes(question.pack()))
+    return answers.forwarded(query, parse_response(bytes(reply.pack()), query.name + query.suffix[:4]), ())
 
 
 DDR_NAME: Final = "_dns.resolver.arpa"

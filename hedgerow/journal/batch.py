@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, case, func, not_, or_
 
 from hedgerow.codec import decode, encode
+from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.sightings import is_stranger, limit_strangers
@@ -261,19 +261,10 @@ class Spool:
 
     def _save(self, batch: Batch) -> None:
         data = encode(batch)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         last = next((int(path.stem.partition("-")[0]) for path in reversed(self._files)), 0)
         path = self._folder / f"{max(time.time_ns(), last + 1):020}-{len(batch.observations)}.json"
-        partial = path.with_suffix(".partial")
-        try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        write_atomically(path, data)
         self._files[path] = len(data)
 
     def _make_room_in_memory(self) -> None:

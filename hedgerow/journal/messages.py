@@ -88,9 +88,13 @@ class ProtectionSeen:
 
 @dataclass(frozen=True, slots=True)
 class SiteSeen:
-    """An unknown site that a device asked for. `site` is a keyed hash of 64 bits; the device is not named."""
+    """An unknown site that a device asked for. `site` is a keyed hash of 64 bits; the device is not named.
+
+    `name` is its registered domain where it was closed as new, and the policy names whom to ask when it was registered.
+    """
 
     site: int
+    name: str = ""
 
 
 type WorkerMessage = (

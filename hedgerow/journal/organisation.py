@@ -132,7 +132,10 @@ class OrganisationStore:
             raise ValueError("a site's own policy is in force there only")
         if version.files.keys() == {MAIN_FILE}:  # versions with several files come from a site that had them in force
             base = self.of_level(ORGANISATION).newest("") if level != ORGANISATION else None
-            check_level(level, version.files[MAIN_FILE], base.files[MAIN_FILE] if base is not None else None)
+            policy = check_level(level, version.files[MAIN_FILE], base.files[MAIN_FILE] if base is not None else None)
+            if not level.startswith(ORGANISATION) and policy.network.site != level:
+                lost = f"network.site is not {level}, so the site would not find its store again: keep network.site and network.store"
+                raise PolicyError((Problem(MAIN_FILE, None, None, lost),))
         return self.of_level(level).add(version)
 
     def history(self, level: str, limit: int = 50) -> tuple[PolicyVersion, ...]:

@@ -125,8 +125,17 @@ class PolicyVersions:
         self._store = store
 
     @property
+    def site(self) -> str:
+        return self._store.site
+
+    @property
     def may_add(self) -> bool:
         return self._store.rights.may_manage
+
+    @property
+    def is_of_manager(self) -> bool:
+        """Return True if the store's role is that of a manager of this site, and not of the organisation."""
+        return self._store.rights.site is not None and self._store.rights.may_manage
 
     def add(self, version: PolicyVersion) -> int:
         """Add a version, whose `id` is ignored. Returns its id. Raises `VersionConflict` if another one follows the same version."""

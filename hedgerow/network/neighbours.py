@@ -1,6 +1,6 @@
 """The kernel's neighbour table, read through rtnetlink (rtnetlink(7), linux/neighbour.h).
 
-pyroute2 could read it too, but takes ten megabytes in every worker. Reading does not block: the kernel answers before `recv` is called.
+Reading does not block: the kernel answers before `recv` is called.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-_HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+from hedgerow.network import netlink
+
 _NEIGHBOUR: Final = Struct("=BxxxiHBB")  # struct ndmsg: family, interface, state, flags, type
-_ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
-_DONE, _ERROR, _NEW, _GET = 3, 2, 28, 30  # NLMSG_DONE, NLMSG_ERROR, RTM_NEWNEIGH, RTM_GETNEIGH
+_DONE, _NEW, _GET = 3, 28, 30  # NLMSG_DONE, RTM_NEWNEIGH, RTM_GETNEIGH
 _NEIGHBOUR_GROUP: Final = 1 << 2  # RTNLGRP_NEIGH is 3
-_DUMP_REQUEST: Final = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
+_DUMP: Final = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 _ADDRESS, _LINK_ADDRESS = 1, 2  # NDA_DST, NDA_LLADDR
-_BUFFER: Final = 1 << 16  # the kernel fills at most 32 kB
 _REACHABLE, _BEING_ASKED = 0x02, 0x01 | 0x08 | 0x10  # linux/neighbour.h: incomplete, delay, probe
 _DISCARD_PORT: Final = 9
 _FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 16}
@@ -42,10 +39,10 @@ def dump_table() -> list[Neighbour]:
     """Return all IPv4 and IPv6 entries with a link-layer address of six bytes. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(1.0)
-        sock.sendto(_HEADER.pack(_HEADER.size + _NEIGHBOUR.size, _GET, _DUMP_REQUEST, 1, 0) + _NEIGHBOUR.pack(0, 0, 0, 0, 0), (0, 0))
+        sock.sendto(netlink.message(_GET, _DUMP, 1, _NEIGHBOUR.pack(0, 0, 0, 0, 0)), (0, 0))
         table: list[Neighbour] = []
         while True:
-            neighbours, is_last = parse_dump(sock.recv(_BUFFER))
+            neighbours, is_last = parse_dump(sock.recv(netlink.BUFFER))
             table += neighbours
             if is_last:
                 return table
@@ -88,7 +85,7 @@ def read_events(sock: socket.socket) -> list[Neighbour] | None:
     found: list[Neighbour] = []
     while True:
         try:
-            found += parse_dump(sock.recv(_BUFFER))[0]
+            found += parse_dump(sock.recv(netlink.BUFFER))[0]
         except BlockingIOError:
             return found
         except OSError:  # ENOBUFS: some of it is lost
@@ -98,20 +95,13 @@ def read_events(sock: socket.socket) -> list[Neighbour] | None:
 def parse_dump(datagram: bytes) -> tuple[list[Neighbour], bool]:
     """Return the entries in one datagram, and True if it is the last one. Raises OSError for the kernel's errors and malformed data."""
     found: list[Neighbour] = []
-    at = 0
-    while at + _HEADER.size <= len(datagram):
-        length, kind, *_ = _HEADER.unpack_from(datagram, at)
-        if not _HEADER.size <= length <= len(datagram) - at:
-            raise OSError("netlink message of a wrong length")
-        body = datagram[at + _HEADER.size : at + length]
+    for kind, _, body in netlink.messages(datagram):
         if kind == _DONE:
             return found, True
-        if kind == _ERROR:
-            code = -int.from_bytes(body[:4], sys.byteorder, signed=True)
-            raise OSError(code, os.strerror(code))
+        if kind == netlink.ERROR and (problem := netlink.error_in(body)) is not None:
+            raise problem
         if kind == _NEW:
             found += _parse_neighbour(body)
-        at += length + 3 & ~3
     return found, False
 
 
@@ -119,20 +109,10 @@ def _parse_neighbour(body: bytes) -> Iterator[Neighbour]:
     if len(body) < _NEIGHBOUR.size:
         return
     family, _, state, *_ = _NEIGHBOUR.unpack_from(body)
-    values = dict(_attributes(body[_NEIGHBOUR.size :]))
+    values = netlink.attributes(body[_NEIGHBOUR.size :])
     address, link = values.get(_ADDRESS, b""), values.get(_LINK_ADDRESS, b"")
     if len(link) == 6 and len(address) == _FAMILIES.get(family):
         yield Neighbour(socket.inet_ntop(family, address), link.hex(":"), state)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + length]
-        at += length + 3 & ~3
 
 
 log = logging.getLogger("hedgerow.neighbours")

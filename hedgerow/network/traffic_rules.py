@@ -17,6 +17,7 @@ from hedgerow.network.nft_expressions import (
     add_base_chain,
     add_rule,
     add_set,
+    connection_direction,
     match,
     meta,
     payload,
@@ -60,9 +61,11 @@ def render_accounting(lan: Sequence[str], page_ports: Sequence[int], *, one_arme
     if not one_armed:
         skipped.append([meta("iifname", lan), meta("oifname", lan)])
     commands += [add_rule(ACCOUNT_CHAIN, *condition, ACCEPT) for condition in skipped]
-    commands.append(add_rule(ACCOUNT_CHAIN, meta("iifname", lan), _direction("original"), _count(SENT_SET, payload("ether", "saddr"))))
+    commands.append(
+        add_rule(ACCOUNT_CHAIN, meta("iifname", lan), connection_direction("original"), _count(SENT_SET, payload("ether", "saddr")))
+    )
     for name, ip in zip(RECEIVED_SETS, ("ip", "ip6"), strict=True):
-        commands.append(add_rule(ACCOUNT_CHAIN, meta("oifname", lan), _direction("reply"), _count(name, payload(ip, "daddr"))))
+        commands.append(add_rule(ACCOUNT_CHAIN, meta("oifname", lan), connection_direction("reply"), _count(name, payload(ip, "daddr"))))
     return commands
 
 
@@ -75,10 +78,6 @@ def parse_counters(listing: Iterable[NftCommand]) -> dict[str, int]:
 def _original(key: str, values: list[Any]) -> NftExpression:
     """Return the condition on the connection's first packet, which also holds for the packets in reply."""
     return match({"ct": {"key": key, "dir": "original"}}, {"set": values})
-
-
-def _direction(direction: str) -> NftExpression:
-    return match({"ct": {"key": "direction"}}, direction)
 
 
 def _prefix(address: str, length: int) -> NftExpression:

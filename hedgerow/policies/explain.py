@@ -24,7 +24,7 @@ from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.request_context import AI_CHAT, RequestContext, build_context
 from hedgerow.policies.rule_index import BYPASS, Rule
 from hedgerow.policies.ruleset import Ruleset, Rulesets
-from hedgerow.policies.sites_seen import DAY_S, NEW_DOMAINS
+from hedgerow.policies.sites_seen import DAY_S, NEW_DOMAINS, registration_of
 from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.times.closing import bedtime_of
 from hedgerow.policies.times.schedule import state_at
@@ -259,12 +259,18 @@ class _StepSentences:
                 return "in no list, and its certificate does not prove who it is"
             if is_by_page(decision) and decision.rule is not None and decision.rule.text:
                 return f"in no list, but a page of this site looked like {decision.what} on {decision.rule.text}"
+            if registration_of(decision):
+                return "nobody lists it or knows it well, it is new here, and its registration is too recent"
             if decision.what == NEW_DOMAINS and self.context.ruleset.sites is not None:
                 return f"nobody lists it or knows it well, and this network has not known it for {self.context.ruleset.sites.days} days yet"
             return f"in no list, but it looks like a site of {decision.what}"
         sites, new = self.context.ruleset.sites, self.context.ruleset.rules.categories.get(NEW_DOMAINS)
-        if sites is not None and sites.is_learning and new is not None and not new.allow:
+        if sites is None or new is None or new.allow:
+            return "not recognised as something that is blocked"
+        if sites.is_learning:
             return f"not recognised as something that is blocked; no site counts as new{self.time('before', sites.begins * DAY_S)}"
+        if (registered := sites.registered_on(self.context.request.host)) is not None:
+            return f"not recognised as something that is blocked; it is new here, but was registered on {registered}"
         return "not recognised as something that is blocked"
 
     def name(self, decision: Decision | None) -> str:

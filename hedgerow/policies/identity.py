@@ -39,7 +39,7 @@ class DeviceLookup:
     def find(self, address: str, mac: str | None = None) -> Device | None:
         """Return the device at an address, named by the policy or not; None outside `network.lan` unless the policy names its MAC.
 
-        A MAC outranks addresses, and a longer network a shorter one. Without one, the MAC of the address's lease counts.
+        A MAC outranks addresses, and a longer network a shorter one. Without `mac`, that of the address's lease counts.
         """
         key = address if mac is None else (address, mac)
         try:

@@ -20,15 +20,16 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.names import is_address, is_beneath, is_public_suffix
 from hedgerow.blocklists.recognition.name_model import Recognition
+from hedgerow.blocklists.recognition.name_parts import is_sensitive
 from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution, is_judged
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
-from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.model import Decision, Privacy, Reason, Verdict
 from hedgerow.policies.remembered import BY_PAGE, remembered_as
 from hedgerow.policies.rule_index import BYPASS
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new
+from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new, origin_of_registration, site_of
 
 DYNAMIC_DNS = "dynamic-dns"
 UNTRUSTED_CERTIFICATE = "certificate"
@@ -61,7 +62,7 @@ def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
             assert_never(other)
 
 
-LOCAL_SUFFIXES = frozenset({"home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
+LOCAL_SUFFIXES = frozenset({"corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
 LOCAL_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
 """Suffixes of names in the local network (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
 
@@ -115,7 +116,24 @@ def blocked_as_new(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decisio
     rule, sites = ruleset.rules.categories.get(NEW_DOMAINS), ruleset.sites
     if rule is None or rule.allow or sites is None or not sites.is_new(host) or not is_worth_noting(ruleset, catalogue, host):
         return None
-    return Decision(Verdict.BLOCK, Reason.RECOGNISED, NEW_DOMAINS, rule.target.origin, rule.until, note=rule.target.note)
+    registered = sites.registered_on(host)
+    origin = rule.target.origin if registered is None else origin_of_registration(registered)
+    return Decision(Verdict.BLOCK, Reason.RECOGNISED, NEW_DOMAINS, origin, rule.until, note=rule.target.note)
+
+
+def site_to_ask_about(ruleset: Ruleset, catalogue: Catalogue, host: str, decision: Decision) -> str:
+    """Return the site of a host that is closed as new, for the question when it was registered; empty if nobody may learn of it.
+
+    Nobody is asked about what is open, listed, a hoster's or known already, about names that tell something of people or their health, or
+    for somebody whose sites are not even recorded here.
+    """
+    sites = ruleset.sites
+    if decision.what != NEW_DOMAINS or decision.reason is not Reason.RECOGNISED or sites is None:
+        return ""
+    site = site_of(host)
+    if ruleset.privacy not in (Privacy.FULL, Privacy.DOMAIN) or catalogue.host_mask(host) or is_public_suffix(site):
+        return ""
+    return "" if is_sensitive(site) or sites.registered_on(site) is not None else site
 
 
 def recognised_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Recognition | None:

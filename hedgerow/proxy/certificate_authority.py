@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import ipaddress
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from hedgerow.files import write_atomically
 
 _MAX_COMMON_NAME = 64  # RFC 5280, appendix A
 CA_VALIDITY = datetime.timedelta(days=5 * 365)
@@ -96,8 +98,7 @@ def replace_ca(directory: Path, new: CertificateAuthority) -> None:
     old = load_ca(directory)
     retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
     retired.write_bytes(old.pem)
-    with _temporary_file(directory / CA_FILE, new) as temporary:
-        temporary.replace(directory / CA_FILE)
+    write_atomically(directory / CA_FILE, key_pem(new.key) + new.pem)
 
 
 def load_ca(directory: Path) -> CertificateAuthority:
@@ -179,22 +180,13 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write_once(path: Path, authority: CertificateAuthority) -> None:
-    with _temporary_file(path, authority) as temporary, contextlib.suppress(FileExistsError):  # another process was first
-        path.hardlink_to(temporary)
-
-
-@contextlib.contextmanager
-def _temporary_file(path: Path, authority: CertificateAuthority) -> Iterator[Path]:
-    """A temporary file beside `path` with key and certificate, deleted afterwards unless it was renamed."""
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    write_atomically(temporary, key_pem(authority.key) + authority.pem)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key_pem(authority.key) + authority.pem)
-            os.fsync(file.fileno())
-        yield temporary
+        with contextlib.suppress(FileExistsError):  # another process was first
+            path.hardlink_to(temporary)
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink()
 
 
 def _create_ca() -> CertificateAuthority:

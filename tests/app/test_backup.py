@@ -12,7 +12,7 @@ import pytest
 from small_internet.running import hedgerow_command
 
 from hedgerow.app.backup import BackupError, back_up, restore
-from hedgerow.app.files import FolderLock
+from hedgerow.files import FolderLock
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.reader import JournalReader

@@ -82,6 +82,7 @@ def test_rule_keys_are_prefixes_of_covered_keys(host: str, below: str) -> None:
         ("http://example.com/a/..", "http://example.com/"),
         ("http://example.com/a//b", "http://example.com/a//b"),
         ("http://example.com/é", "http://example.com/%C3%A9"),
+        ("http://example.com/a b/ #c", "http://example.com/a%20b/%20"),
         ("http://good.example\\@evil.example/", "http://good.example/@evil.example/"),
         ("http://[::1]:80/", "http://[::1]/"),
         ("ws://example.com/s", "ws://example.com/s"),

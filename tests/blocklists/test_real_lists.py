@@ -10,7 +10,7 @@ from pathlib import Path
 import adblock
 import marisa_trie
 import pytest
-from ad_blocker import first_match
+from ad_blocker import AdBlocker
 
 from hedgerow.blocklists.catalogue import Catalogue, UrlMatch
 from hedgerow.blocklists.compiler import compile_generation
@@ -175,7 +175,7 @@ def test_verdicts_agree_with_braves_engine(shared_data: Path, tmp_path: Path) ->
         filters.add_filter_list(path.read_text(encoding="utf-8", errors="replace"))
     engine = adblock.Engine(filters)
     compile_generation([Source(path.stem, "ads-trackers", path) for path in paths], tmp_path / "generation")
-    catalogue = Catalogue.open(tmp_path / "generation")
+    blocker = AdBlocker(Catalogue.open(tmp_path / "generation"))
     requests = read_requests(shared_data)
     assert len(requests) == 30_524
     reasons = Counter[str]()
@@ -183,7 +183,7 @@ def test_verdicts_agree_with_braves_engine(shared_data: Path, tmp_path: Path) ->
         # A fetch is one to browsers; their engine knows it under the older name only.
         kind = "xhr" if request["cpt"] == "fetch" else request["cpt"]
         theirs = engine.check_network_urls(request["url"], request["frameUrl"], kind).matched
-        ours = first_match(catalogue, request["url"], kind, host_of_url(request["frameUrl"]) or "null")
+        ours = blocker.first_match(request["url"], kind, host_of_url(request["frameUrl"]) or "null")
         if (ours is not None) != theirs:
             reason = explain_difference(request, ours)
             assert reason, (request, ours)
@@ -234,7 +234,7 @@ def test_files_that_are_no_lists(shared_data: Path, tmp_path: Path) -> None:
         Source(known.name, "adult", path, format=known.name) for known, path in zip(FORMATS, paths[:: len(paths) // 12], strict=False)
     ]
     report = compile_generation([*sources, Source("all", "adult", shared_data / "dns")], tmp_path / "generation")
-    first_match(Catalogue.open(tmp_path / "generation"), "https://www.example.com/", "script")
+    AdBlocker(Catalogue.open(tmp_path / "generation")).first_match("https://www.example.com/", "script")
     for reported in report.sources[: len(paths)]:
         explained = reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
         assert reported.lines <= explained, reported

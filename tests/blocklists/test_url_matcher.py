@@ -43,7 +43,7 @@ def find(matcher: UrlMatcher, url: str, resource: str = "image", initiator: str 
 
 
 def texts(found: UrlMatches) -> list[str]:
-    return [rule.rule.text for rule in found.blocks]
+    return [rule.row.text for rule in found.blocks]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from hedgerow.blocklists.patterns import compile_after_host, compile_pattern
-from hedgerow.blocklists.rules import UrlRule
+from hedgerow.blocklists.rules import PatternKind
 from hedgerow.blocklists.url_tests import UrlRequest, make_test
 
 HOST = "h.example"
@@ -29,7 +29,7 @@ def request(path: str) -> UrlRequest:
 @example("", "%2F*a", "%2Fa")
 def test_pattern_means_what_its_expression_does(anchor: str, body: str, path: str) -> None:
     pattern, asked = anchor + body, request(path)
-    test = make_test(UrlRule(pattern, "", 1, pattern), by_host=False)
+    test = make_test(PatternKind.PATTERN, pattern)
     assert test is not None
     for _ in range(2):  # the first may compile
         assert bool(test(asked)) == bool(compile_pattern(pattern).search(asked.text))
@@ -43,7 +43,7 @@ def test_pattern_means_what_its_expression_does(anchor: str, body: str, path: st
 @example("/*a^", "a")
 def test_rest_of_a_pattern_means_what_its_expression_does(rest: str, path: str) -> None:
     asked, expression = request(path), compile_after_host(rest)
-    test = make_test(UrlRule(f"||{HOST}{rest}", HOST, 1, rest), by_host=True)
+    test = make_test(PatternKind.PATTERN, f"||{HOST}{rest}", HOST)
     for _ in range(2):
         found = test is None or bool(test(asked))
         assert found == (expression is None or bool(expression.match(asked.text, asked.host_end)))
@@ -59,7 +59,7 @@ def test_expression_is_compiled_when_its_text_is_met(monkeypatch) -> None:
         return compile_pattern(pattern)
 
     monkeypatch.setattr(url_tests, "compile_pattern", compile_noted)
-    test = make_test(UrlRule("^banner^x", "", 1, ""), by_host=False)
+    test = make_test(PatternKind.PATTERN, "^banner^x")
     assert test is not None
     assert not test(request("a"))
     assert compiled == []

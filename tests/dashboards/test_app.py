@@ -593,6 +593,16 @@ def test_a_guest_sees_how_long_the_session_goes_on(web):
         assert ("min left" in page, left in page) == (bool(left), True)
 
 
+def test_what_keeps_all_lists_from_being_updated_is_no_line_of_a_list(web):
+    why = "the compiled lists of the bundle are not taken over: the server answers 404"
+    web.change_status(lists_problem=why, list_problems=(Problem("ads", None, None, "is binary data, not a list"),))
+    with client(web) as browser:
+        for page in (browser.get("/").text, browser.get("/lists").text):
+            assert "The lists could not be updated" in page
+            assert why in page
+            assert "could not be read" not in page
+
+
 @pytest.mark.parametrize(("setting", "is_closed"), [("", False), ("unopened_seats: closed\n", True)])
 def test_the_state_of_an_unopened_seat_follows_the_policy(web, setting, is_closed):
     web.policy_path.write_text(f"{setting}seats: {{seat-1: {{ip: 127.0.0.6}}}}\n")

@@ -28,15 +28,19 @@ class Office:
         self.folder = folder
         self.url = server.address(server.database()).url
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, status: int = 0) -> str:
+        """Run a command. Returns its output, or its error with another `status` than 0."""
         done = hedgerow_command(*words, "--store", self.url, "--state", str(self.folder / "office"), timeout=180)
-        assert done.returncode == 0, (words, done.stderr)
-        return done.stdout
+        assert done.returncode == status, (words, done.stderr)
+        return done.stdout if status == 0 else done.stderr
 
-    def publish(self, text: str, *words: str) -> None:
+    def publish(self, text: str, *words: str, status: int = 0) -> str:
         file = self.folder / "base.yaml"
         file.write_text(text)
-        self.run("organisation", "publish", str(file), *words)
+        return self.run("organisation", "publish", str(file), *words, status=status)
+
+    def versions(self, *words: str) -> list[dict[str, object]]:
+        return list(json.loads(self.run("organisation", "versions", "--json", *words)))
 
     def sites(self) -> dict[str, dict[str, object]]:
         return {each["site"]: each for each in json.loads(self.run("organisation", "sites", "--json"))}
@@ -60,8 +64,8 @@ def explained(node: Hedgerow, host: str) -> str:
 def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: Office) -> None:
     with ExitStack() as running:
         nodes = {}
-        for site in ("cafe-1", "cafe-2"):
-            granted = json.loads(office.run("store", "grant", site, "--manage", "--json"))
+        for site, rights in (("cafe-1", ["--manage"]), ("cafe-2", [])):
+            granted = json.loads(office.run("store", "grant", site, *rights, "--json"))
             network = network_section(whole_internet) + f'  store: "{granted["store"]}"\n  site: {site}\n'
             nodes[site] = running.enter_context(running_hedgerow(network + SITE))
         one, two = nodes["cafe-1"], nodes["cafe-2"]
@@ -88,12 +92,27 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         office.publish(CANARY, "--only", "cafe-2", "--note", "news, on trial")
         wait_until(lambda: is_blocked(two, "news.example"), 30, "the version on trial")
         assert not is_blocked(one, "news.example")
-        known = json.loads(office.run("organisation", "versions", "--json"))
+        known = office.versions()
         assert [(each["sites"], each["summary"]) for each in known] == [(["cafe-2"], "news, on trial"), ([], "")]
         first = str(known[-1]["id"])
         assert "+  child-8-12: {block: [+secret.example, +news.example]}" in office.run("organisation", "diff", first)
         office.run("organisation", "publish", "--version", first)
         wait_until(lambda: not is_blocked(two, "news.example"), 30, "the earlier version again")
+
+        # A site whose role manages it shares its own file, and no other site does.
+        wait_until(lambda: office.versions("--site", "cafe-1"), 30, "the site's file in the store")
+        assert [each["actor"] for each in office.versions("--site", "cafe-1")] == ["cafe-1"]
+        changed = good.replace("age: 9", "age: 9, block: [own.example]")
+        office.publish(changed, "--site", "cafe-1")
+        wait_until(lambda: is_blocked(one, "own.example"), 30, "the site's policy from the office")
+        assert one.policy_path.read_text() == changed
+        one.edit_policy(good)
+        wait_until(lambda: len(office.versions("--site", "cafe-1")) == 3, 30, "a change at the site")
+        for site in ("cafe-2", "cafe-9"):
+            refusal = office.publish(good, "--site", site, status=1)
+            assert f"{site} keeps its policy file for itself, so that nothing was published" in refusal
+            assert office.versions("--site", site) == []
+        assert "base.yaml:1:1: peopel: unknown key" in office.publish("peopel: {}\n", "--site", "cafe-1", status=1)
 
         # A version that a site cannot use stays away from it alone.
         office.publish("locked: [people]\n" + BASE.partition("\n")[2])
@@ -118,15 +137,31 @@ def test_a_site_without_the_store_follows_a_signed_bundle(whole_internet: SmallI
     served.mkdir()
     (served / "list.txt").write_text("compiled.example\n")
     with serving(served) as url:
-        key = publish(BASE + f"network: {{lists: starter}}\nlists: [{{category: adult, url: '{url}/list.txt', name: ours}}]\n")
+        policy = BASE + f"network: {{lists: starter}}\nlists: [{{category: adult, url: '{url}/list.txt', name: ours}}]\n"
+        key = publish(policy)
         (served / "list.txt").unlink()  # the site can have it from the bundle only
         network = network_section(whole_internet) + f'  bundle: {{url: "{url}/bundle.json", key: "{key}"}}\n'
         with running_hedgerow(network + SITE) as node:
             wait_until(lambda: is_blocked(node, "secret.example"), 30, "the organisation's rule")
             assert "from the organisation's policy" in explained(node, "secret.example")
             wait_until(lambda: is_blocked(node, "compiled.example"), 60, "the compiled lists of the bundle")
+
+            def look(name: str) -> None:
+                node.edit_policy(node.policy_path.read_text().replace("/bundle.json", f"/bundle.json?{name}"))
+
+            objects = set((served / "objects").iterdir())
+            (served / "list.txt").write_text("compiled.example\nnewer.example\n")
+            publish(policy)
+            for each in set((served / "objects").iterdir()) - objects:
+                each.unlink()
+            look("newer")
+            shown = ("lists", "status", "--state", str(node.state))
+            wait_until(lambda: "the server answers 404" in hedgerow_command(*shown).stdout, 60, "the missing object")
+            assert "those from before stay in force: the compiled lists of the bundle" in node.run("doctor").stdout
+            assert is_blocked(node, "compiled.example")
+            assert not is_blocked(node, "newer.example")
             bundle = json.loads((served / "bundle.json").read_text())
             (served / "bundle.json").write_text(json.dumps(bundle | {"signature": ""}))
-            node.edit_policy(node.policy_path.read_text().replace("/bundle.json", "/bundle.json?again"))  # it looks at once
+            look("again")
             wait_until(lambda: "its signature is broken" in node.stderr, 60, "the broken signature")
             assert is_blocked(node, "secret.example")

@@ -25,6 +25,7 @@ import hpack
 import hyperframe.frame
 from dnslib import EDNS0, PTR, QTYPE, RR, DNSLabel, DNSRecord, EDNSOption
 
+from hedgerow.app.control.rdap import parse_bootstrap, parse_registration
 from hedgerow.blocklists import archives, formats
 from hedgerow.blocklists.decompression import UnpackError
 from hedgerow.blocklists.names import parse_host
@@ -207,6 +208,11 @@ def list_archive(data: bytes) -> None:
         assert text.stat().st_size <= archives.MIN_CHECKED_BYTES + archives.MAX_RATIO * len(data)
 
 
+def registration(data: bytes) -> None:
+    day = parse_registration(data, "example.net", 20_000)
+    assert day is None or 0 < day <= 20_001
+
+
 def calendar(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
@@ -333,6 +339,10 @@ _LISTS = (
     b"1.2.3.4\n10.0.0.0/8\n2001:db8::/32\n1.1.1.1-1.1.1.9\n",
     b"*.a.example\nb.example\n(^|\\.)c\\.example$\n",
 )
+_REGISTRATION = (
+    b'{"objectClassName":"domain","ldhName":"EXAMPLE.net",'
+    b'"events":[{"eventAction":"registration","eventDate":"2015-05-03T10:20:30.5+02:00"}]}'
+)
 _CALENDAR = (
     b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20261224\r\nDTEND;VALUE=DATE:20261227\r\n"
     b"RRULE:FREQ=YEARLY;COUNT=3\r\nSUMMARY:Holidays\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
@@ -410,6 +420,8 @@ TARGETS: dict[str, FuzzTarget] = {
     "list-lines": FuzzTarget(list_lines, _LISTS),
     "list-archive": FuzzTarget(list_archive, (_zip(), _tar(), gzip.compress(_LISTS[0])), (UnpackError,)),
     "calendar": FuzzTarget(calendar, (_CALENDAR,), (ValueError,)),
+    "registration": FuzzTarget(registration, (_REGISTRATION,), (ValueError,)),
+    "rdap-servers": FuzzTarget(parse_bootstrap, (b'{"services": [[["net"], ["https://rdap.example/"]]]}',), (ValueError,)),
     "mdns-answer": FuzzTarget(mdns_answer, (_mdns_answer(),)),
     "leases": FuzzTarget(
         leases,

@@ -13,10 +13,10 @@ import typer
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, state_directory
-from hedgerow.app.files import chown_to_owner
 from hedgerow.app.ipc import restart_inspectors
 from hedgerow.app.joining import seal_authority
 from hedgerow.app.settings import STORE_PASSWORD, Settings
+from hedgerow.files import chown_to_owner
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.store import JournalError, StoreAddress

@@ -20,11 +20,11 @@ from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_r
 from hedgerow.app.commands.store import owned_store, store_of_last_run
 from hedgerow.app.control.shared_policy import SharedVersion, check_names, local_names, shared_names
 from hedgerow.app.control.statements import site_key
-from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder, write_atomically
 from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accepted, fetch_store_certificate
 from hedgerow.app.settings import STORE_AUTHORITY, STORE_PASSWORD, STORE_URL, Settings
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
+from hedgerow.files import FolderLock, chown_to_owner, error_text, make_private_folder, write_atomically
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
 from hedgerow.journal.postgresql_rights import grant_site, make_role, may_make_roles, revoke_site, role_for

@@ -67,8 +67,10 @@ def status(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the coverage of each category, the lists in force, how many names only each of them has, and their problems."""
     current = call_api(state, "GET", "/status")
     if as_json:
-        print_json({"coverage": current["coverage"], "lists": current["lists"], "problems": current["list_problems"]})
+        print_json({name: current[name] for name in ("coverage", "lists", "lists_problem")} | {"problems": current["list_problems"]})
         return
+    if problem := current["lists_problem"]:
+        print(printable(f"The lists could not be updated, and those from before stay in force: {problem}"), end="\n\n")
     _print_coverage(decode(tuple[CategoryCoverage, ...], encode(current["coverage"])))
     _print_status(current["lists"])
 
@@ -105,11 +107,8 @@ def _print_status(rows: list[dict[str, Any]]) -> None:
 def _remarks(row: dict[str, Any]) -> Iterator[str]:
     if row["failed"] or row["held"]:
         yield row["problem"]
-    for kind, count in row["problems"].items():
-        yield f"{count:,} × {kind}"
-    for kind, count in row["ignored"].items():
-        if kind != "comments":
-            yield f"{count:,} × ignored: {kind}"
+    yield from (f"{count:,} × {kind}" for kind, count in row["problems"].items())
+    yield from (f"{count:,} × ignored: {kind}" for kind, count in row["ignored"].items() if kind != "comments")
 
 
 _NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}

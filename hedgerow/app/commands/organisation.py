@@ -35,9 +35,9 @@ from hedgerow.app.control.list_jobs import CompileError, ListFolders
 from hedgerow.app.control.list_sources import CopyStatuses, sources_of
 from hedgerow.app.control.lists import ListProgress, ListUpdater, prepare_generation
 from hedgerow.app.control.statements import site_key
-from hedgerow.app.files import error_text, make_private_folder
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.sources import public_sources
+from hedgerow.files import error_text, make_private_folder
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.organisation import ORGANISATION, UP_S, OrganisationStore, check_level, level_name
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict, lines_between
@@ -89,7 +89,8 @@ def publish(
             files = dict(versions.version(version).files) if version is not None else {MAIN_FILE: _text(file)}
             newest = versions.newest()
             if site and newest is None:
-                fail(f"{site} keeps its policy file for itself, so that nothing was published.", 1)
+                why = "a site shares it once it runs with a role of `hedgerow store grant --manage`"
+                fail(f"{site} keeps its policy file for itself, so that nothing was published: {why}.", 1)
             summary = note or (f"version {version} again" if version is not None else "")
             made = PolicyVersion(
                 0, time.time(), getpass.getuser(), summary, socket.gethostname(), newest.id if newest else 0, files, tuple(only or ())

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, print_result, state_directory
-from hedgerow.app.files import FolderLock, chown_to_owner, make_private_folder
 from hedgerow.app.settings import JOURNAL_NAME, STORE_PASSWORD, Settings
+from hedgerow.files import FolderLock, chown_to_owner, make_private_folder
 from hedgerow.journal.copying import CopyError, CopyProgress, copy_journal
 from hedgerow.journal.database import Place, describe_journal, open_journal
 from hedgerow.journal.policy_history import PolicyVersions

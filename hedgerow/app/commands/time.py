@@ -221,7 +221,7 @@ def audit(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show to an inspection what was blocked at the seats by day, without names (CSV); or write and check the signed statements."""
+    """Show an inspector what was blocked at the seats each day, without names (CSV); or write and check the signed statements."""
     if verify is not None:
         _verify_statements(verify, key or [], store_key or [], earlier, as_json=as_json)
         return

@@ -31,13 +31,13 @@ from hedgerow.app.bundles import (
 )
 from hedgerow.app.control.list_jobs import ListFolders
 from hedgerow.app.control.list_sources import CopyStatuses, all_recommended, sources_of
-from hedgerow.app.files import error_text
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.download_store import CopyStatus
 from hedgerow.blocklists.generation import FORMAT_VERSION, read_meta
 from hedgerow.blocklists.list_parser import flush_folder, link_or_copy
 from hedgerow.blocklists.sources import Source
 from hedgerow.codec import decode, encode
+from hedgerow.files import error_text
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BundleSource, ListSelection
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from hedgerow.app.files import write_atomically
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.files import write_atomically
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.network import CertificateFiles, NetworkSettings
 from hedgerow.proxy.certificate_authority import SERVER_VALIDITY, CertificateAuthorityError, issue_server_certificate, load_ca, sign_message

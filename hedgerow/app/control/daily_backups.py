@@ -16,8 +16,8 @@ from pathlib import Path
 
 from hedgerow.app.backup import DAMAGED, BackupError, back_up, backup_folder, backups_in
 from hedgerow.app.control.jobs import LIST_MEMORY, JobError, limit_resources, run_job
-from hedgerow.app.files import error_text, make_private_folder
 from hedgerow.app.settings import STORE_PASSWORD, Settings
+from hedgerow.files import error_text, make_private_folder
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.journal.store import StoreAddress
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from hedgerow import __version__
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message
+from hedgerow.files import error_text, write_atomically
 from hedgerow.network.own_addresses import outgoing_addresses
 from hedgerow.policies.network import DynamicName
 from hedgerow.policies.notices import NoticeTopic

@@ -1,7 +1,7 @@
 """Decisions, requests and events as lines of JSON for collectors of logs: in files, on syslog servers, or posted to a URL.
 
-What the journal stores is what leaves: each person's privacy was applied before, and visits to lifelines are not among it. Filtering and
-the journal never wait for a collector. While it is away, lines wait within bounds; the oldest of them are lost then, and counted.
+Only what the journal stores is sent: each person's privacy has been applied, and visits to lifelines are left out. Filtering and the
+journal never wait for a collector. While it is away, a bounded number of lines waits. The oldest beyond that are lost, and counted.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pathlib import Path
 
 import msgspec
 
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.policies.network import LogTarget

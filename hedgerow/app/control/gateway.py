@@ -18,9 +18,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hedgerow.app.files import write_atomically
 from hedgerow.app.settings import WILDCARD_HOSTS, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.files import write_atomically
 from hedgerow.network import gateway as nftables
 from hedgerow.network.access_state import DeviceStates, compute_device_states
 from hedgerow.network.gateway_rules import Gateway, RedirectPorts

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.codec import decode, encode
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.network.discovery import Lease
 

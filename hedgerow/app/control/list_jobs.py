@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hedgerow.app.control.jobs import LIST_MEMORY, ForkError, JobError, answer_job, fork_job, limit_resources, run_job
-from hedgerow.app.files import chown_to_owner
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.archives import files_of
 from hedgerow.blocklists.catalogue import is_usable
@@ -31,6 +30,7 @@ from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.plausibility import refusal_of_copy
 from hedgerow.blocklists.sources import Source
 from hedgerow.codec import decode, encode
+from hedgerow.files import chown_to_owner
 
 if TYPE_CHECKING:
     import socket

@@ -262,8 +262,6 @@ class ListUpdater:
         """The current problems of the lists."""
         current = [Problem(each.name, None, None, text, each.place) for each in sources_of(policy) if (text := self._problem(each))]
         missing = {source.name for source in self._compiled if source.url and source.path is None}  # reported by the fetcher
-        if self.bundled.problem and policy.network.bundle is not None:
-            current.append(Problem("bundle", None, None, self.bundled.problem, policy.network.bundle.url))
         return (*current, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
 
     def _problem(self, source: Source) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from aiomqtt import Client, Message, MqttError, Will
 
-from hedgerow.app.files import error_text
 from hedgerow.dashboards.api.time import TimeControl
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -35,6 +34,7 @@ from hedgerow.dashboards.home_assistant import (
 )
 from hedgerow.dashboards.words.labels import midnight_before, title_of, zone
 from hedgerow.dashboards.words.languages import language, message
+from hedgerow.files import error_text
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import DeviceId, GrantDuration, Person, Policy
 from hedgerow.policies.network import Broker, BrokerRights

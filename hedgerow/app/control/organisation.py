@@ -21,13 +21,13 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow import __version__
 from hedgerow.app.bundles import MAX_BUNDLE, OBJECTS, BundleError, Manifest, check_age, check_text, open_bundle, public_key
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import readiness_problems
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.journal.policy_history import MAIN_FILE
 from hedgerow.journal.reader import JournalReader

@@ -43,7 +43,6 @@ from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
 from hedgerow.app.control.web import WebControl
-from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.resolv_conf import ResolvConfCopy
 from hedgerow.app.settings import Settings
@@ -56,6 +55,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.dashboards.words.languages import Language
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.counter import CounterStore
@@ -169,6 +169,7 @@ class ControlProcess:
             tasks.create_task(publisher.publish_on_request())
             tasks.create_task(publisher.leases.run())
             tasks.create_task(publisher.sites_seen.run(lambda: publisher.policy, publisher.request))
+            tasks.create_task(publisher.registrations.run(self.metrics))
             tasks.create_task(self._repair.run())
             tasks.create_task(self._delete_expired())
             tasks.create_task(self._fetch_lists())
@@ -304,8 +305,9 @@ class ControlProcess:
                         await self.sites.take(message)
                     case ProtectionSeen():
                         records.append(message)
-                    case SiteSeen(site):
+                    case SiteSeen(site, name):
                         self._publisher.sites_seen.note(site)
+                        self._publisher.registrations.want(name)
                     case _:
                         records.append(message)
                         self._ending_notifier.seen(message.person, message.when)

@@ -17,13 +17,14 @@ from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.leases import LeaseTable
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.control.live_state import LiveStateReader
+from hedgerow.app.control.registrations import RegistrationAges
 from hedgerow.app.control.sites_seen import SitesSeenFile
 from hedgerow.app.control.snapshot_delivery import AppliedSnapshots, SnapshotFiles
-from hedgerow.app.files import error_text
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, identity_of
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy
+from hedgerow.files import error_text
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.remembered_sites import RememberedSiteStore
@@ -76,6 +77,7 @@ class SnapshotPublisher:
         self._wanted = asyncio.Event()
         self.leases = LeaseTable(settings.leases, self._wanted.set)
         self.request = self._wanted.set
+        self.registrations = RegistrationAges(settings.registrations, lambda: self.policy.network, self.sites_seen, self.request)
         """Publish soon."""
 
     @property

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.files import error_text
+from hedgerow.files import error_text
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import cause_of
 from hedgerow.network.radius import Accounting, AccountingStatus, accounting_response, parse_accounting
@@ -163,7 +163,7 @@ class RadiusAccounting:
 
 
 class _Receiver(asyncio.DatagramProtocol):
-    """Queues datagrams of the named servers. What does not fit is sent again by them."""
+    """Receiver of datagrams from the named clients, which send again what the queue has no room for."""
 
     def __init__(self, queue: asyncio.Queue[_Datagram], settings: RadiusSettings) -> None:
         self._queue, self._settings = queue, settings

@@ -1,9 +1,9 @@
 """One policy for the nodes of a site: the store holds its versions, and each node brings its files in step with the newest one.
 
-A node shares the policy once `hedgerow join` or `hedgerow invite` has written `policy-version` into its state directory, which names the
-version that its files were last in step with. A change of the files on one node becomes the next version. A version that this node can't
-use is refused: the files stay, and so does what is in force. Where two nodes changed the policy at once, or one of them without the store,
-the version that came first stays, and the other text is kept beside the file.
+A node shares the policy once `policy-version` is in its state directory, which names the version that its files were last in step with.
+`hedgerow join` and `hedgerow invite` write it, and so does a node whose role manages its site. A change of the files on one node becomes
+the next version. A version that this node can't use is refused: the files stay, and so does what is in force. Where two nodes changed the
+policy at once, or one of them without the store, the version that came first stays, and the other text is kept beside the file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path, PurePosixPath
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.files import error_text, write_atomically
+from hedgerow.app.settings import STORE_URL, Settings
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor, Texts
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.store import cause_of
 from hedgerow.policies.reading.load import PolicyError
@@ -92,7 +93,9 @@ class SharedPolicy:
         """Share a change of the files, or take over the newest version. Raises DatabaseError, OSError and `InvalidInput`."""
         base = await asyncio.to_thread(SharedVersion.load, self._state)
         if base is None:
-            return
+            if not self._versions.is_of_manager or (self._state / FILE_NAME).exists():
+                return
+            base = SharedVersion(0, {})
         newest = await asyncio.to_thread(self._versions.newest)
         files = shared_names(await self._editor.texts(), self._editor.path.name)
         if newest is not None and files == newest.files:
@@ -113,7 +116,7 @@ class SharedPolicy:
         except ValueError as error:
             self._report(f"The policy can't be shared with the other nodes: {error}")
             return
-        actor, summary = await asyncio.to_thread(self._author, files)
+        actor, summary = await asyncio.to_thread(self._author, files) if follows else (self._versions.site, "")
         version = PolicyVersion(0, self._clock(), actor, summary, socket.gethostname(), follows, files)
         try:
             number = await asyncio.to_thread(self._versions.add, version)
@@ -131,7 +134,7 @@ class SharedPolicy:
             check_names(newest.files)
             suffix = f".not-shared-{time.strftime('%Y%m%d-%H%M%S', time.localtime(self._clock()))}" if kept else ""
             self.is_taking_over = True
-            await self._editor.adopt(local_names(newest.files, self._editor.path.name), suffix)
+            policy = await self._editor.adopt(local_names(newest.files, self._editor.path.name), suffix)
         except InvalidInput:  # the disk, or a file that was changed at this moment
             raise
         except (PolicyError, ValueError) as error:
@@ -142,9 +145,15 @@ class SharedPolicy:
         finally:
             self.is_taking_over = False
         if kept:
-            log.error("The policy was changed here and on %s: %s holds; the text from here is kept beside the file", newest.node, name)
+            log.error("%s holds; the other text from here is kept beside the file", name)
         log.info("%s is that of this node", name)
+        await asyncio.to_thread(self._keep_store, policy.network.store)
         await self._note(newest.id, dict(newest.files))
+
+    def _keep_store(self, named: str) -> None:
+        """Keep this machine's own role in the store if the first version that it takes over names another store. Waits for the disk."""
+        if SharedVersion.load(self._state) is None and (own := Settings.load(self._state).store) not in ("", named):
+            write_atomically(self._state / STORE_URL, own.encode())
 
     async def _note(self, number: int, files: Texts) -> None:
         self.problem = ""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from hedgerow.app.files import error_text, make_private_folder, write_atomically
+from hedgerow.files import error_text, make_private_folder, write_atomically
 from hedgerow.policies.model import Policy
 from hedgerow.policies.sites_seen import DAY_S, MAX_SITES_PER_DAY, SitesSeen, closes_new_sites
 
@@ -33,6 +33,7 @@ class SitesSeenFile:
         self._clock = clock
         self._sites: SitesSeen | None = None
         self._found: dict[int, int] = {}
+        self._dated: dict[int, int] = {}
         self._of_today = 0
         self._saved = 0.0
         self._preparing = threading.Lock()
@@ -44,6 +45,18 @@ class SitesSeenFile:
         self._found[site] = self._day()
         self._of_today += 1
 
+    def lacks_date(self, site: str) -> bool:
+        """Return whether it matters when a site was registered, and is not known. False while no site is new for anybody."""
+        if self._sites is None:
+            return False
+        hashed = self._sites.hash_of(site)
+        return hashed not in self._dated and hashed not in self._sites.registered
+
+    def date(self, site: str, registered: int) -> None:
+        """Keep the day, counted from the epoch, on which a site was registered."""
+        if self._sites is not None:
+            self._dated[self._sites.hash_of(site)] = registered
+
     def prepare(self, policy: Policy) -> Path | None:
         """Bring the file up to date and return its path; None if the policy closes no new sites. Waits for the disk.
 
@@ -52,21 +65,23 @@ class SitesSeenFile:
         """
         with self._preparing:
             if closes_new_sites(policy):
-                return self._update(policy.network.new_sites_days)
+                return self._update(policy.network.new_sites_days, keeps_dates=bool(policy.network.registration_age))
             with contextlib.suppress(OSError):
                 self._file.unlink()
-            self._sites, self._found, self._of_today = None, {}, 0
+            self._sites, self._found, self._dated, self._of_today = None, {}, {}, 0
             return None
 
-    def _update(self, days: int) -> Path | None:
+    def _update(self, days: int, *, keeps_dates: bool) -> Path | None:
         today = self._day()
         is_first = self._sites is None
         before = self._sites if self._sites is not None else self._read(days, today)
         if before.today != today:
             self._of_today = 0
         found, self._found = self._found, {}
-        self._sites = replace(before.with_sites(found, today), days=days)
-        if is_first or found or before.today != today or before.days != days:
+        dated, self._dated = self._dated, {}
+        sites = replace(before, days=days).with_sites(found, today, dated)
+        self._sites = sites if keeps_dates else replace(sites, registered={})
+        if is_first or found or before.today != today or before.days != days or self._sites.registered != before.registered:
             self._write(self._sites)
         return self._file if self._file.exists() else None
 

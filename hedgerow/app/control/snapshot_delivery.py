@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from hedgerow.app.files import error_text, make_private_folder, write_atomically
 from hedgerow.app.ipc import WorkersFile
 from hedgerow.app.settings import make_memory_folder, memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, identity_of
+from hedgerow.files import error_text, make_private_folder, write_atomically
 
 PATIENCE_S = 2.0
 """Seconds to wait for the workers after a change. They look for a new snapshot ten times per second."""

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from hedgerow.app.files import chown_to_owner, error_text, make_private_folder, write_atomically
 from hedgerow.app.settings import Settings
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.audit import audit
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
+from hedgerow.files import chown_to_owner, error_text, make_private_folder, write_atomically
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.statements import (

@@ -16,11 +16,11 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.shared_policy import SharedPolicy
-from hedgerow.app.files import error_text
 from hedgerow.app.ipc import restart_inspectors
 from hedgerow.app.joining import open_authority
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.files import error_text
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca, replace_ca

@@ -8,12 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
-from hedgerow.app.files import error_text, make_private_folder, write_atomically
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import InvalidInput, TunnelHome
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message
+from hedgerow.files import error_text, make_private_folder, write_atomically
 from hedgerow.network.neighbours import answering
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of

@@ -138,13 +138,14 @@ class WebControl(EnforcedRules):
             free_bytes=shutil.disk_usage(self._settings.state).free,
             certificates=_expiry(self._settings.authority) | self._tls.expires,
             state=str(self._settings.state),
-            lists_problem=lists.problem,
+            lists_problem=lists.problem or (lists.bundled.problem if policy.policy.network.bundle is not None else ""),
             publish_problem=self._publisher.problem,
             rules_in_force=self._publisher.is_enforced,
             clock_is_behind=self._publisher.clock.is_behind,
             has_gateway=config_file(self._settings.state).exists(),
             block_page=next(iter(self._settings.page_addresses), ""),
             policy_hash=self._publisher.policy_hash,
+            registration_problem=self._publisher.registrations.lasting_problem,
         )
 
     def names(self) -> WebNames:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -24,7 +25,6 @@ from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.doctor.line import check_dynamic_name, check_exposure, check_tunnel
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
-from hedgerow.app.files import error_text
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams
@@ -33,6 +33,7 @@ from hedgerow.codec import decode, encode
 from hedgerow.confinement import LACKING_TEXT, Limit, missing_limits
 from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, coverage_text
 from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.files import error_text
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.policies.effective_users import judges_pictures
@@ -133,10 +134,13 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     if status["policy_problems"]:
         path = status["policy"]
         yield Finding("policy", Health.BAD, f"{path} has mistakes; the last good policy stays in force", f"hedgerow check {path}")
+    if status["registration_problem"]:
+        found = f"not learnt for hours, so new sites count by when they were first seen here: {status['registration_problem']}"
+        yield Finding("age of new sites", Health.UNSURE, found, "see network.registration_age in the policy, and the internet connection")
     yield from list_findings(status)
 
 
-def list_findings(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+def list_findings(status: dict[str, Any]) -> Iterator[Finding]:
     """Report the coverage of each category, and lists that are waited for, dead, failing or old."""
     lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
     waiting = [str(row["source"]) for row in lists if row["waiting"]]
@@ -155,10 +159,10 @@ def list_findings(status: dict[str, list[dict[str, object]]]) -> Iterator[Findin
         yield Finding("lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update)
     if old:
         yield Finding("lists", Health.UNSURE, f"not updated for three days: {', '.join(old)}", update)
-    bundled = [str(each["message"]) for each in status.get("list_problems", ()) if each["source"] == "bundle"]
-    for message in bundled:
-        yield Finding("lists", Health.UNSURE, message, "see the bundle's server and the room on this disk; the last good lists stay")
-    if not waiting and not dead and not failing and not old and not bundled:
+    if newest := status.get("lists_problem"):
+        mend = "see the room on this disk, and the server of a bundle; Hedgerow tries again by itself"
+        yield Finding("lists", Health.UNSURE, f"those from before stay in force: {newest}", mend)
+    if not waiting and not dead and not failing and not old and not newest:
         yield good_finding("lists", f"{len(lists)} in force")
 
 

@@ -27,7 +27,7 @@ from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Decision, Device, DeviceId, Observation, Request
 from hedgerow.policies.privacy import observe
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.unlisted import is_worth_noting
+from hedgerow.policies.unlisted import is_worth_noting, site_to_ask_about
 
 INTERVAL_S = 300.0
 MAX_DEVICES = 65536
@@ -79,11 +79,15 @@ class SightingReporter:
 
 
 class SiteReporter:
-    """Reports of unknown sites that anybody asks for, each once per snapshot, without the device."""
+    """Reports of unknown sites that anybody asks for, each once per snapshot, without the device.
+
+    They have no names, except those of sites that were closed as new, where the policy names whom to ask for their age.
+    """
 
     def __init__(self, send: Callable[[SiteSeen], None]) -> None:
         self._send = send
         self._noted: set[str] = set()
+        self._named: set[str] = set()
 
     def note(self, ruleset: Ruleset, catalogue: Catalogue, host: str) -> None:
         """Report the site of a canonical host, if nobody knows it and it is not in the table of those seen."""
@@ -99,8 +103,19 @@ class SiteReporter:
         if sites.first_day(site) is None:
             self._send(SiteSeen(site))
 
+    def note_block(self, ruleset: Ruleset, catalogue: Catalogue, host: str, decision: Decision) -> None:
+        """Report the name of a site that was closed as new, if others may be asked about it."""
+        name = site_to_ask_about(ruleset, catalogue, host, decision)
+        if not name or name in self._named or ruleset.sites is None:
+            return
+        if len(self._named) >= MAX_NOTED_HOSTS:
+            self._named.clear()
+        self._named.add(name)
+        self._send(SiteSeen(ruleset.sites.hash_of(name), name))
+
     def forget(self) -> None:
         self._noted.clear()
+        self._named.clear()
 
 
 log = logging.getLogger("hedgerow.worker")
@@ -196,6 +211,8 @@ class Worker:
         decision = decide(ruleset, self.view.catalogue, request)
         if ruleset.sites is not None:
             self._sites.note(ruleset, self.view.catalogue, request.host)
+            if self.view.policy.network.registration_age:
+                self._sites.note_block(ruleset, self.view.catalogue, request.host, decision)
         return decision
 
     def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:

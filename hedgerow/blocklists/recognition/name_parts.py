@@ -104,6 +104,17 @@ def is_inconclusive(host: str) -> bool:
     return neutral != name or _FIELDS.search(f".{name}.") is not None or _is_code(labels) or not _has_indicative_word(labels)
 
 
+def is_sensitive(host: str) -> bool:
+    """Return whether a name may tell something about whoever opens the site: words of health, help, people, schools and communities.
+
+    International names are sensitive too, since the words in them can't be read here.
+
+    >>> is_sensitive("essstoerung-hilfe.de"), is_sensitive("bunny-club.org"), is_sensitive("kleine-eisenbahn.net")
+    (True, True, False)
+    """
+    return "xn--" in host or any(words.search(f".{host}.") for words in (_HELP, _NEUTRAL, _FIELDS))
+
+
 def _is_code(labels: list[str]) -> bool:
     """Return whether the site itself has a short name that may mean anything."""
     is_short = _CODE.fullmatch(labels[0].replace("-", "")) is not None

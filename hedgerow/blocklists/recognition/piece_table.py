@@ -42,7 +42,7 @@ class PieceTable:
         return len(self._numbers)
 
     def add_up(self, text: str, count: int | None = None) -> int:
-        """Return the sum of the weights of all pieces that begin at one of the first octets of a text, or at any."""
+        """Return the sum of the weights of all pieces in a text, or of those that begin at one of its first `count` octets."""
         starts = max(len(text) - MIN_PIECE + 1, 0) if count is None else count
         return add_up(self._table, text, starts) if add_up is not None else self.add_up_in_python(text, starts)
 

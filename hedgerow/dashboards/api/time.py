@@ -69,7 +69,7 @@ class TimeControl(Protocol):
         """Record the payment for a session. Raises `InvalidInput` if nothing is owed."""
 
     async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
-        """Undo the end of a session within some minutes: it ends at `ends` again, and at a seat when it was to end before."""
+        """Undo the end of a session, within some minutes. It ends at `ends` then; at a seat, when it was to end before."""
 
 
 class BonusOrder(StrictModel):

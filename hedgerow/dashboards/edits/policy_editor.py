@@ -104,10 +104,10 @@ class PolicyEditor:
             summary = text % {"summary": change.summary}
             return await self._write(actor, summary, now, dict(change.before), undoes=change.id)
 
-    async def adopt(self, files: Texts, suffix: str) -> None:
+    async def adopt(self, files: Texts, suffix: str) -> Policy:
         """Replace all files by those of another node. What was here is kept beside each file under `suffix`, unless that is empty.
 
-        Raises `InvalidInput` and PolicyError, and changes nothing then.
+        Returns the new policy. Raises `InvalidInput` and PolicyError, and changes nothing then.
         """
         async with self._lock:
             before = await run_in_threadpool(self._read_all)
@@ -119,6 +119,7 @@ class PolicyEditor:
             finally:
                 self.is_replacing = False
             await self._apply_policy(self.path, checked)
+            return checked.policy
 
     def _adopt(self, before: Texts, after: Texts, suffix: str) -> CheckedPolicy:
         """Replace all files. Patterns of `include` look at the disk, so files come and go before the new policy is checked."""

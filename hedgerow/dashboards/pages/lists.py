@@ -37,8 +37,9 @@ class ListPages(PageGroup):
         remembered = await self._context.sites.sites()
         here = zone(policy.network.timezone)  # the date is enough: the hour could tell who it was
         sites = [(site, datetime.fromtimestamp(site.at, here).date()) for site in remembered]
+        lines = [each for each in status.list_problems if each.line is not None]
         return self._page(
-            request, "lists.html", status=status, own=own, titles=titles, public=public, problems=status.list_problems, sites=sites
+            request, "lists.html", status=status, own=own, titles=titles, public=public, problems=lines, sites=sites
         )  # fmt: skip
 
     @get("/lists/guide", READ)

@@ -23,12 +23,12 @@ from hedgerow.dns.upstreams.upstream import (
     UpstreamQuestion,
     UpstreamSpec,
     client_subnet,
-    is_address,
     is_own,
     parse_upstream,
     system_upstreams,
 )
 from hedgerow.policies.network import ForwardZone, LocalRecord, UpstreamStrategy
+from hedgerow.policies.text.addresses import parse_ip
 from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 from hedgerow.sockets import is_own_address
 
@@ -53,7 +53,7 @@ class BootstrapResolver:
 
     async def __call__(self, host: str) -> tuple[str, ...]:
         """Return the addresses of `host`, IPv4 first. Raises UpstreamError if it has none. An old answer is better than none."""
-        if is_address(host):
+        if parse_ip(host) is not None:
             return (host,)
         if host in self._written:
             return self._written[host]

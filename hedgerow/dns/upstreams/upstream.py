@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from hedgerow.dns import wire
 from hedgerow.dns.wire import Query
+from hedgerow.policies.text.addresses import parse_ip
 from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
 _CLIENT_SUBNET: Final = 8  # the EDNS option
@@ -52,7 +53,7 @@ class UpstreamSpec:
 
     @property
     def is_address(self) -> bool:
-        return is_address(self.host)
+        return parse_ip(self.host) is not None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -164,7 +165,7 @@ def parse_upstream(text: str) -> UpstreamSpec:
         raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in UPSTREAM_TRANSPORTS)}")
     if not parts.hostname:
         raise ValueError(f"{text!r}: no host")
-    if not UPSTREAM_TRANSPORTS[parts.scheme].is_encrypted and not is_address(parts.hostname):
+    if not UPSTREAM_TRANSPORTS[parts.scheme].is_encrypted and parse_ip(parts.hostname) is None:
         raise ValueError(f"{text!r}: {parts.scheme} upstreams are given by address")
     try:
         port = parts.port or UPSTREAM_TRANSPORTS[parts.scheme].port
@@ -183,7 +184,7 @@ def system_upstreams(resolv_conf: str, own: Collection[tuple[str, int]] = ()) ->
     specs: dict[UpstreamSpec, None] = {}
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and is_address(words[1]):
+        if len(words) >= 2 and words[0] == "nameserver" and parse_ip(words[1]):
             spec = UpstreamSpec("udp", words[1], 53)
             if not is_own(spec, own):
                 specs[spec] = None
@@ -204,11 +205,3 @@ def is_own(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
         if port == spec.port and (address == listening or (listening.is_unspecified and (address.is_loopback or address.is_unspecified))):
             return True
     return False
-
-
-def is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -32,8 +32,8 @@ from hedgerow.policies.network import (
     UpstreamStrategy,
     parse_log_target,
 )
+from hedgerow.policies.reading import remote_services
 from hedgerow.policies.reading.flows import read_flows
-from hedgerow.policies.reading.remote_services import read_broker, read_bundle, read_dynamic_name, read_openid_provider, read_radius
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit, RawTunnel
 from hedgerow.policies.text.addresses import (
     DEFAULT_SITE,
@@ -202,17 +202,18 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         certificate=_certificate(tree, raw),
         proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
         new_sites_days=NEW_SITES_DAYS if raw.new_sites_days is None else raw.new_sites_days,
+        registration_age=remote_services.read_registration_age(raw.registration_age, tree),
         flows=read_flows(tree, ("network", "flows"), raw.flows),
         wpad=_wpad_names(tree, raw.wpad),
         log_to=_log_targets(tree, raw.log_to),
-        mqtt=read_broker(raw.mqtt, tree),
+        mqtt=remote_services.read_broker(raw.mqtt, tree),
         store=_store(tree, raw.store),
         site=_site(tree, raw.site),
         tunnel=(tunnel := _tunnel(tree, raw.tunnel)),
-        ddns=read_dynamic_name(raw.ddns, tunnel, tree),
-        bundle=read_bundle(raw.bundle, tree),
-        oidc=read_openid_provider(raw.oidc, tree),
-        radius=read_radius(raw.radius, tree),
+        ddns=remote_services.read_dynamic_name(raw.ddns, tunnel, tree),
+        bundle=remote_services.read_bundle(raw.bundle, tree),
+        oidc=remote_services.read_openid_provider(raw.oidc, tree),
+        radius=remote_services.read_radius(raw.radius, tree),
     )
 
 

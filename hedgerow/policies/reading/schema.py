@@ -269,9 +269,10 @@ class RawNetwork(RawModel):
     oidc: RawOpenId | None = Field(None, description="OpenID Connect provider at which people sign in to the pages.")
     radius: RawRadius | None = Field(None, description="Users of the network by RADIUS accounting.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
-        None,
-        description="Days for which a site that this network has not seen before belongs to the category `new-domains`; 7 by default, "
-        "0 for never.",
+        None, description="Days for which a site that this network has not seen before belongs to `new-domains`; 7 by default, 0 for never."
+    )
+    registration_age: str | None = Field(
+        None, description="Who is asked by RDAP when a site that is closed as new was registered: `registries`, or one server's URL."
     )
 
 

@@ -32,7 +32,7 @@ def parse_client_address(text: str) -> IpAddress | None:
 
 
 def https_mistake(text: str) -> str:
-    """Return what keeps `text` from being a URL of HTTPS without a user name, as a sentence; empty if nothing does."""
+    """Return a sentence about the mistake in an HTTPS URL, empty if there is none. A user name is a mistake."""
     try:
         url = urlsplit(text)
         if url.username or url.password:

@@ -130,7 +130,7 @@ class RequestHandler:
         return JudgedHead(self._clients.policy, *found, first, site, active.is_granted)
 
     def judge_path(self, flow: http.HTTPFlow, head: JudgedHead, device: Device, ruleset: Ruleset) -> bool:
-        """Register a request as active whose head was judged and prepared before.
+        """Register a request whose head was judged and prepared before.
 
         Return False, and change nothing, unless the same would follow from its head today and its URL is allowed.
         """

@@ -124,8 +124,8 @@ class DeviceShares:
     def must_wait(self, share: DeviceShare, now: float) -> bool:
         """Return whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
 
-        Nothing is gained by waiting while all that devices ahead of their parts do in one round takes no longer than a turn, nor by
-        dividing what follows from work that is being done. Nobody waits for another connection of the same device alone.
+        Waiting gains nothing while all devices that are ahead of their parts do no more in a round than fits into one turn. It gains
+        nothing either if the work follows from what the same device is doing now. No connection waits only for others of its own device.
         """
         if self._running is share or not share.is_ahead(now):
             return False

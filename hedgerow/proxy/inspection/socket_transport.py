@@ -17,7 +17,10 @@ _HIGH, _LOW = 64 * 1024, 16 * 1024  # bytes at which the protocol is asked to pa
 
 
 class TransportPoller:
-    """The transports' sockets, which the running event loop watches as one: to begin and to end costs it as much as to send."""
+    """The transports' sockets, which the running event loop watches as one.
+
+    To begin and to end watching a socket would cost the loop as much as sending.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -26,7 +29,7 @@ class TransportPoller:
         self.loop.add_reader(self._epoll.fileno(), self._handle)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         self.loop.remove_reader(self._epoll.fileno())
         self._transports.clear()
         self._epoll.close()

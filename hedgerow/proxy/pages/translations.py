@@ -21,6 +21,8 @@ import yaml
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.remembered import is_by_page
+from hedgerow.policies.sites_seen import registration_of
+from hedgerow.policies.text.data_files import YamlLoader
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
 
 PAGES = Path(__file__).parent
@@ -96,7 +98,7 @@ class PageTranslation:
         return words["heading"].format(title=title), words["why"].format(title=title)
 
     def detail(self, decision: Decision) -> str:
-        """The score of a page's words or the kind of a file, or ''."""
+        """The score of a page's words, the kind of a file, the date of a new site, or ''."""
         details: Mapping[str, str] = self.words["details"]
         match decision.reason:
             case Reason.FILE:
@@ -107,6 +109,9 @@ class PageTranslation:
             case Reason.PICTURE:
                 score = _PAGE_SCORE.fullmatch(decision.what)
                 return details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
+            case Reason.RECOGNISED:
+                date = registration_of(decision)
+                return details["registered"].format(date=date) if date else ""
             case _:
                 return ""
 
@@ -183,7 +188,6 @@ def _translated(words: Any, translations: gettext.NullTranslations) -> Any:
 
 @cache
 def _english_words() -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    words = yaml.load((PAGES / "en.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506  one of the safe loaders
+    words = yaml.load((PAGES / "en.yaml").read_text(encoding="utf-8"), YamlLoader)  # noqa: S506  one of the safe loaders
     assert isinstance(words, dict)
     return words

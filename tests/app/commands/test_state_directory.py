@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.files import write_atomically
+from hedgerow.files import write_atomically
 from hedgerow.journal.database import open_journal
 from hedgerow.proxy.certificate_authority import ensure_ca
 

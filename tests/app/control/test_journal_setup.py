@@ -12,9 +12,9 @@ import pytest
 
 from hedgerow.app.backup import back_up, backup_folder
 from hedgerow.app.control.journal_setup import mark_damaged, prepare_journal
-from hedgerow.app.files import make_private_folder
 from hedgerow.app.ipc import StartProblem
 from hedgerow.app.snapshot import Snapshot
+from hedgerow.files import make_private_folder
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.database import open_journal

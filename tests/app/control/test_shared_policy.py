@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.shared_policy import FILE_NAME, SharedPolicy, SharedVersion
+from hedgerow.app.settings import STORE_URL, Endpoint, Settings
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
@@ -93,6 +94,61 @@ def test_nothing_is_shared_before_a_node_has_joined(tmp_path: Path, store: Store
     node = Node(tmp_path / "one", store, shares=False)
     node.compare()
     assert node.versions.newest() is None
+
+
+def of_role(node: Node, store: Store, *, may_manage: bool = True) -> None:
+    """Give a node the role of the site `home`, with which it may manage it or not."""
+    node.versions = PolicyVersions(replace(store, rights=Rights("home", may_manage)))
+    node.shared = SharedPolicy(node.folder, node.versions, node.editor)
+
+
+def test_a_manager_of_a_site_begins_to_share_its_policy(tmp_path: Path, store: Store) -> None:
+    node = Node(tmp_path / "one", store, "cafe.yaml", shares=False)
+    of_role(node, store, may_manage=False)
+    node.compare()
+    assert node.versions.newest() is None
+    of_role(node, store)
+    node.main.write_text(BROKEN)
+    node.compare()
+    assert node.versions.newest() is None
+    node.main.write_text(MIA)
+    node.compare()
+    first = node.newest()
+    assert (first.actor, first.follows, dict(first.files)) == ("home", 0, {"hedgerow.yaml": MIA})
+    office = PolicyVersions(store)
+    office.add(replace(first, actor="ana", follows=first.id, files={"hedgerow.yaml": TOM}))
+    node.compare()
+    assert (node.main.read_text(), node.applied, node.beside()) == (TOM, [TOM], [])
+    node.main.write_text(ANA)
+    node.compare()
+    assert (node.newest().actor, dict(node.newest().files)) == ("file", {"hedgerow.yaml": ANA})
+    (node.folder / FILE_NAME).write_text("{")
+    node.main.write_text(MIA)
+    node.compare()
+    assert dict(node.newest().files) == {"hedgerow.yaml": ANA}, "what can't be read changes nothing"
+
+
+def test_a_machine_in_another_ones_place_gets_the_policy_of_its_site(tmp_path: Path, store: Store) -> None:
+    url = "postgresql://{}@db.example/hedgerow"
+    old, new = (f"network: {{store: '{url.format(role)}'}}\n" for role in ("old", "new"))
+    before, after = (Node(tmp_path / name, store, shares=False) for name in ("before", "after"))
+    before.main.write_text(old + MIA)
+    after.main.write_text(new)
+    here = Endpoint("127.0.0.1", 1)
+    (after.folder / "run").mkdir()
+    Settings(after.folder, after.main, here, here, here, store=url.format("new")).save()
+    for node in (before, after):
+        of_role(node, store)
+        node.compare()
+    broken = Node(tmp_path / "broken", store, shares=False)
+    of_role(broken, store)
+    broken.main.write_text(BROKEN)
+    broken.versions.add(replace(after.newest(), follows=1, files={"hedgerow.yaml": BROKEN + "network: {}\n"}))
+    broken.compare()
+    assert "can't be used here" in broken.shared.problem
+    assert (broken.main.read_text(), broken.beside()) == (BROKEN, [])
+    assert (after.main.read_text(), after.beside()) == (old + MIA, [new])
+    assert (after.folder / STORE_URL).read_text() == url.format("new"), "its own role in the store"
 
 
 def test_a_file_with_mistakes_goes_nowhere(nodes: tuple[Node, Node]) -> None:

@@ -91,6 +91,22 @@ def test_a_clock_that_was_ahead_closes_nothing_for_long(tmp_path: Path) -> None:
     assert (right.since, right.is_new("example.net")) == (20_781, False)
 
 
+def test_days_of_registration_outlast_a_restart_while_the_policy_asks_for_them(tmp_path: Path) -> None:
+    asks = policy("people: {mia: {age: 6}}\nnetwork: {registration_age: registries}")
+    before = SitesSeenFile(tmp_path, Clock())
+    assert not before.lacks_date("example.net")  # no table yet
+    before.prepare(asks)
+    assert before.lacks_date("example.net")
+    before.date("example.net", 16_558)
+    assert not before.lacks_date("example.net")
+    before.prepare(asks)
+    after = SitesSeenFile(tmp_path, Clock())
+    assert str(read(after.prepare(asks)).registered_on("www.example.net")) == "2015-05-03"
+    assert (after.lacks_date("example.net"), after.lacks_date("example.org")) == (False, True)
+    assert read(after.prepare(policy())).registered == {}
+    assert read(SitesSeenFile(tmp_path, Clock()).prepare(asks)).registered == {}
+
+
 def test_a_new_number_of_days_holds_at_once(tmp_path: Path) -> None:
     keeper = SitesSeenFile(tmp_path, Clock())
     keeper.prepare(policy())

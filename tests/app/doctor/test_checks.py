@@ -70,9 +70,9 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
 
 
 def test_lists_of_a_bundle_that_are_not_taken_over_are_told() -> None:
-    problem = {"source": "bundle", "line": 0, "message": "the compiled lists of the bundle are not taken over: the server answers 404"}
-    found = list(list_findings(status_of([STARTER, FETCHED]) | {"list_problems": [problem]}))
-    assert [(each.health, each.found) for each in found[1:]] == [(Health.UNSURE, problem["message"])]
+    problem = "the compiled lists of the bundle are not taken over: the server answers 404"
+    found = list(list_findings(status_of([STARTER, FETCHED]) | {"lists_problem": problem}))
+    assert [(each.health, each.found) for each in found[1:]] == [(Health.UNSURE, f"those from before stay in force: {problem}")]
 
 
 def test_what_strangers_reach_is_said() -> None:

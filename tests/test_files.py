@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
+from hedgerow.files import FolderLock, make_private_folder, write_atomically
 
 
 def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
