@@ -49,6 +49,7 @@ def make_environment(reader: Language) -> Environment:
         "number": reader.number,
         "counted": lambda counts: labels.count_by_reason(counts, reader),
         "reason_text": lambda reason, what: labels.reason_text(reason, what, reader),
+        "rule_text": lambda rule: labels.rule_text(rule, reader),
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
         "public_list": lambda name: public_sources()[name],
         "title_of": lambda name: labels.title_of(name, reader),

@@ -259,7 +259,7 @@ class _StepSentences:
                 return "in no list, and its certificate does not prove who it is"
             if is_by_page(decision) and decision.rule is not None and decision.rule.text:
                 return f"in no list, but a page of this site looked like {decision.what} on {decision.rule.text}"
-            if registration_of(decision):
+            if registration_of(str(decision.rule)) is not None:
                 return "nobody lists it or knows it well, it is new here, and its registration is too recent"
             if decision.what == NEW_DOMAINS and self.context.ruleset.sites is not None:
                 return f"nobody lists it or knows it well, and this network has not known it for {self.context.ruleset.sites.days} days yet"

@@ -22,7 +22,7 @@ from hashlib import blake2b
 
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.model import Decision, Policy
+from hedgerow.policies.model import Policy
 
 DAY_S = 86400
 MAX_SITES = 200_000
@@ -184,11 +184,16 @@ def origin_of_registration(day: date) -> Origin:
     return Origin(f"{_REGISTERED}{day}")
 
 
-def registration_of(decision: Decision) -> str:
-    """Return the date (ISO 8601) on which the site of a block was registered; empty if the block does not rest on that."""
-    if decision.what != NEW_DOMAINS or decision.rule is None or not decision.rule.source.startswith(_REGISTERED):
-        return ""
-    return decision.rule.source.removeprefix(_REGISTERED)
+def registration_of(rule: str) -> date | None:
+    """Return the date in the text of an origin, if it is that of a registration.
+
+    >>> registration_of("registered 2026-11-26"), registration_of("registered users.txt:7")
+    (datetime.date(2026, 11, 26), None)
+    """
+    try:
+        return date.fromisoformat(rule.removeprefix(_REGISTERED)) if rule.startswith(_REGISTERED) else None
+    except ValueError:
+        return None
 
 
 def can_be_new(host: str) -> bool:

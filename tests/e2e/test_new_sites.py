@@ -1,9 +1,10 @@
-"""A site that is new here: closed to a small child, open to everybody else, and known after some days, also after a restart."""
+"""Sites that are new here: closed to a small child, open to others, and known after some days, or by a registry that the policy asks."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,22 +17,43 @@ from small_internet.running import Hedgerow, network_section, running_hedgerow, 
 
 from hedgerow.policies.sites_seen import DAY_S, SitesSeen
 
+YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
 CHILD, PARENT = "127.0.0.6", "127.0.0.41"
-SITE = "kleine-eisenbahn-freunde.net"
+SITE, OLD_SITE = "kleine-eisenbahn-freunde.net", "alte-eisenbahn-freunde.net"
 
 
-def policy(net: SmallInternet) -> str:
+def policy(net: SmallInternet, asked: str = "") -> str:
+    asked = f"  registration_age: {asked}\n" if asked else ""
     people = "people: {mia: {age: 6, devices: [tablet]}, ana: {age: 41, devices: [phone]}}\n"
-    return f"{network_section(net)}  new_sites_days: 7\n{people}devices: {{tablet: {{ip: {CHILD}}}, phone: {{ip: {PARENT}}}}}\n"
+    devices = f"devices: {{tablet: {{ip: {CHILD}}}, phone: {{ip: {PARENT}}}}}\n"
+    return f"{network_section(net)}  new_sites_days: 7\n{asked}{people}{devices}"
 
 
-def is_blocked(running: Hedgerow, source: str = CHILD, site: str = SITE) -> bool:
+def is_blocked(running: Hedgerow, site: str = SITE, source: str = CHILD) -> bool:
     answer = kdig(running.dns, f"www.{site}", source=source)
     assert answer is not None, running.stderr
     return answer.data("A") == ["0.0.0.0"]
 
 
-def test_a_new_site_is_closed_to_the_youngest_for_some_days(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def explained(running: Hedgerow, site: str) -> str:
+    return running.run("explain", "tablet", site).stdout
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ListServer]:
+    """An RDAP server: one site was registered in 2015, the other yesterday."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    with ListServer(server_context(authority.leaf("127.0.0.1"))).serving() as server:
+        for site, day in ((OLD_SITE, "2015-05-03"), (SITE, str(YESTERDAY))):
+            events = [{"eventAction": "registration", "eventDate": f"{day}T09:00:00Z"}]
+            server.paths[f"/domain/{site}"] = text(json.dumps({"objectClassName": "domain", "ldhName": site, "events": events}).encode())
+        yield server
+
+
+def test_a_new_site_is_closed_to_the_youngest_for_some_days(
+    whole_internet: SmallInternet, tmp_path: Path, registry: ListServer
+) -> None:  # fmt: skip
     file, today = tmp_path / "state" / "published" / "sites_seen", int(time.time() // DAY_S)
 
     def prepare(_directory: Path) -> None:
@@ -39,57 +61,26 @@ def test_a_new_site_is_closed_to_the_youngest_for_some_days(whole_internet: Smal
         file.write_bytes(SitesSeen(7, today, today - 30).pack())
 
     with running_hedgerow(policy(whole_internet), directory=tmp_path, prepare=prepare) as running:
-        assert is_blocked(running, CHILD)
-        assert not is_blocked(running, PARENT)
+        assert (is_blocked(running), is_blocked(running, OLD_SITE), is_blocked(running, source=PARENT)) == (True, True, False)
         told = json.loads(running.run("explain", "--json", "tablet", SITE).stdout)["decision"]
         assert (told["verdict"], told["reason"], told["what"]) == ("block", "recognised", "new-domains")
         page = curl(f"http://{SITE}/", proxy=running.proxy, source=CHILD)
-        assert (page.status, "This site is new here" in page.text) == (403, True)
+        assert (page.status, "This site is new here" in page.text, registry.asked) == (403, True, [])
+
+        running.edit_policy(policy(whole_internet, registry.root))
+        wait_until(lambda: not is_blocked(running, OLD_SITE), 30.0, "the old site opens")
+        assert [path for path, _ in registry.asked] == [f"/domain/{OLD_SITE}"]
+        assert "it is new here, but was registered on 2015-05-03" in explained(running, OLD_SITE)
+        assert is_blocked(running)
+        wait_until(lambda: f"(registered {YESTERDAY})" in explained(running, SITE), 30.0, "the new site has a date")
+        assert is_blocked(running)
+        assert f"It was registered on {YESTERDAY}" in curl(f"http://{SITE}/", proxy=running.proxy, source=CHILD).text
+        assert 'hedgerow_registration_questions_total{outcome="answered"} 2.0' in curl(f"{running.web}/metrics").text
     seen = SitesSeen.unpack(file.read_bytes())
     assert seen.first_day(seen.hash_of(SITE)) == today
-    file.write_bytes(SitesSeen(7, today, today - 30, seen.key).with_sites({seen.hash_of(SITE): today - 7}, today).pack())
-    with running_hedgerow(policy(whole_internet), directory=tmp_path) as running:
-        assert not is_blocked(running, CHILD)
-
-
-OLD_SITE = "alte-eisenbahn-freunde.net"
-
-
-def test_a_registry_opens_what_was_registered_long_ago_and_dates_what_was_not(
-    whole_internet: SmallInternet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    file, today = tmp_path / "state" / "published" / "sites_seen", int(time.time() // DAY_S)
-    authority = Authority(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
-    yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
-
-    def prepare(_directory: Path) -> None:
-        file.parent.mkdir(parents=True, mode=0o700)
-        file.write_bytes(SitesSeen(7, today, today - 30).pack())
-
-    def why(running: Hedgerow, site: str) -> str:
-        return running.run("explain", "tablet", site).stdout
-
-    with ListServer(server_context(authority.leaf("127.0.0.1"))).serving() as registry:
-        for site, date in ((OLD_SITE, "2015-05-03"), (SITE, yesterday)):
-            events = [{"eventAction": "registration", "eventDate": f"{date}T09:00:00Z"}]
-            registry.paths[f"/domain/{site}"] = text(json.dumps({"objectClassName": "domain", "ldhName": site, "events": events}).encode())
-        asks = f"network:\n  registration_age: {registry.root}\n"
-        asking = policy(whole_internet).replace("network:\n", asks)
-        with running_hedgerow(asking, directory=tmp_path, prepare=prepare) as running:
-            assert not is_blocked(running, PARENT)  # what is open is nobody's business
-            assert is_blocked(running, site=OLD_SITE)
-            wait_until(lambda: not is_blocked(running, site=OLD_SITE), 30.0, "the old site opens")
-            assert [path for path, _ in registry.asked] == [f"/domain/{OLD_SITE}"]
-            assert "it is new here, but was registered on 2015-05-03" in why(running, OLD_SITE)
-            assert is_blocked(running)
-            wait_until(lambda: f"(registered {yesterday})" in why(running, SITE), 30.0, "the new site has a date")
-            assert is_blocked(running)
-            assert f"It was registered on {yesterday}" in curl(f"http://{SITE}/", proxy=running.proxy, source=CHILD).text
-            assert 'hedgerow_registration_questions_total{outcome="answered"} 2.0' in curl(f"{running.web}/metrics").text
-        with running_hedgerow(asking, directory=tmp_path) as running:
-            assert (is_blocked(running, site=OLD_SITE), is_blocked(running)) == (False, True)
-            assert f"(registered {yesterday})" in why(running, SITE)
-        assert len(registry.asked) == 2
-        with running_hedgerow(policy(whole_internet), directory=tmp_path) as running:  # nobody is asked any more
-            assert is_blocked(running, site=OLD_SITE)
+    later = {seen.hash_of(SITE): today - 7, seen.hash_of(OLD_SITE): today}
+    file.write_bytes(SitesSeen(7, today, today - 30, seen.key).with_sites(later, today, seen.registered).pack())
+    with running_hedgerow(policy(whole_internet, registry.root), directory=tmp_path) as running:
+        assert (is_blocked(running), is_blocked(running, OLD_SITE), len(registry.asked)) == (False, False, 2)
+        running.edit_policy(policy(whole_internet))
+        wait_until(lambda: is_blocked(running, OLD_SITE), 30.0, "nobody is asked any more")

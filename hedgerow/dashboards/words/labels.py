@@ -18,6 +18,7 @@ from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Reason, Verdict
+from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 
@@ -26,6 +27,7 @@ _REFUSED = message("not opened: an app does not accept the network's certificate
 _ASKED = message("the site asks for a certificate of the device's own, which the filter cannot show")
 
 _UNTRUSTED = message("the site cannot prove who it is: its certificate is not trusted")
+_REGISTERED = message("registered on %(date)s")
 _NOT_CHOSEN = message("not one of the chosen YouTube channels")
 
 # Each reason alone, and with the deciding rule, topic or service.
@@ -83,6 +85,16 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
         return reader.gettext(_NOT_CHOSEN)
     alone, with_what = _REASONS[reason]
     return reader.gettext(alone) if what in ("", reason) else reader.gettext(with_what, what=title_of(what, reader))
+
+
+def rule_text(rule: str, reader: Language) -> str:
+    """Return the place of a rule, or when a site was registered that is new.
+
+    >>> rule_text("profiles/adult.yaml:7", language("en")), rule_text("registered 2026-11-26", language("en"))
+    ('profiles/adult.yaml:7', 'registered on 26 Nov 2026')
+    """
+    registered = registration_of(rule)
+    return rule if registered is None else reader.gettext(_REGISTERED, date=reader.date(registered))
 
 
 def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tuple[str, int]]:

@@ -110,8 +110,8 @@ class PageTranslation:
                 score = _PAGE_SCORE.fullmatch(decision.what)
                 return details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
             case Reason.RECOGNISED:
-                date = registration_of(decision)
-                return details["registered"].format(date=date) if date else ""
+                date = registration_of(str(decision.rule))
+                return "" if date is None else details["registered"].format(date=date)
             case _:
                 return ""
 

@@ -225,13 +225,14 @@ def test_an_old_row_is_explained_by_the_rules_of_then(web: Web, parent: httpx.Cl
         seen("c.example", 3400, Verdict.BLOCK, Reason.PAUSE, "", "", old),
         seen("d.example", 3300, Verdict.ALLOW, Reason.GRANT, "d.example", "", old),
         seen("e.example", 9000, Verdict.BLOCK, Reason.RULE, "e.example", f"{place}:9"),
+        seen("f.example", 3200, Verdict.BLOCK, Reason.RECOGNISED, "new-domains", "registered 2026-11-26", old),
     )  # fmt: skip
     web.ledger.give(Grant("g", "d.example", "Ana", NOW - 3700, NOW - 10, MIA))
     versions.record(NOW - 60, "p2", "l1", {place: "people: {}"}, lists)
     with web.engine.begin() as connection:
         pause = "INSERT INTO pauses (id, site, actor, note, starts, ends, person) VALUES ('p', 'home', 'Bea', '', ?, ?, 'mia')"
         connection.exec_driver_sql(pause, (NOW - 3450, NOW - 3350))
-    bedtime, listed, paused, granted, older = (text_of(parent.get("/why", params={"row": row}).text) for row in range(1, 6))
+    bedtime, listed, paused, granted, older, new = (text_of(parent.get("/why", params={"row": row}).text) for row in range(1, 7))
     assert "bedtime: 19:00-07:00" in bedtime
     assert "version 1, in force since" in bedtime
     assert "changed since then" in bedtime
@@ -240,6 +241,7 @@ def test_an_old_row_is_explained_by_the_rules_of_then(web: Web, parent: httpx.Cl
     assert "by Bea" in paused
     assert "by Ana" in granted
     assert "older than the record of versions" in older
+    assert "registered on 26 Nov 2026" in new
     assert parent.get("/why?row=99").status_code == 422
 
 
