@@ -38,6 +38,9 @@ MAX_MEMORY = 512 * 1024 * 1024
 PORTION_CPU_SECONDS = 5
 """CPU seconds of one portion, of which an ordinary one takes three milliseconds."""
 
+_STEP_SECONDS = 0.002
+"""CPU seconds within which a portion takes further bytes. Those of a picture are only collected, and need no report each."""
+
 PICTURE_MEMORY = 1024 * 1024 * 1024
 """The same for pictures: libraries and network take a third, and the largest picture the rest."""
 
@@ -118,6 +121,8 @@ class _Job:
                 self.scan.feed(data)
             else:
                 self.scan.go_on()
+            while self.scan.is_busy and time.process_time() - begun < _STEP_SECONDS:
+                self.scan.go_on()
             if self.is_last and not self.scan.is_busy:
                 self.scan.end()
         except Exception:
@@ -148,8 +153,11 @@ def serve(socket: int) -> None:
     """Work on the jobs that come over `socket` until its other end closes."""
     jobs: dict[int, _Job] = {}
     queue: deque[tuple[int, bytes | None]] = deque()
-    received = bytearray()
+    received, result = bytearray(), b""
     while True:
+        if not queue:
+            _write(socket, result)
+            result = b""
         if not queue or select.select([socket], [], [], 0)[0]:
             piece = os.read(socket, 256 * 1024)
             if not piece:
@@ -159,7 +167,10 @@ def serve(socket: int) -> None:
         if queue:
             number, data = queue.popleft()
             if (job := jobs.get(number)) is not None:
-                _run_job(socket, number, job, data, queue)
+                _write(socket, result + FRAME.pack(FrameKind.RUNNING, number, 0))
+                result = _run_job(number, job, data, queue)
+                if job.scan.is_done:
+                    del jobs[number]
 
 
 def _take_frames(received: bytearray, jobs: dict[int, _Job], queue: deque[tuple[int, bytes | None]]) -> None:
@@ -178,14 +189,14 @@ def _take_frames(received: bytearray, jobs: dict[int, _Job], queue: deque[tuple[
             queue.append((number, payload))
 
 
-def _run_job(socket: int, number: int, job: _Job, data: bytes | None, queue: deque[tuple[int, bytes | None]]) -> None:
-    _write(socket, FRAME.pack(FrameKind.RUNNING, number, 0))
+def _run_job(number: int, job: _Job, data: bytes | None, queue: deque[tuple[int, bytes | None]]) -> bytes:
+    """Scan a portion of a body. Return the frame with the result, nothing if the scan goes on."""
     job.run(data)
     if job.scan.is_busy:
         queue.append((number, None))
-        return
+        return b""
     payload = encode(job.result())
-    _write(socket, FRAME.pack(FrameKind.RESULT, number, len(payload)) + payload)
+    return FRAME.pack(FrameKind.RESULT, number, len(payload)) + payload
 
 
 def _write(socket: int, data: bytes) -> None:

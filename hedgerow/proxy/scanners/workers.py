@@ -50,20 +50,22 @@ class ScanJob:
         self.finding: PageFinding | None = None
         self.is_done = self.is_busy = False
         self.order = order
+        self.has_begun = False
         self.starts = 0
         self.kept: bytes | None = b""
         self.is_last = False
+        self.number = number
         self._pool = pool
-        self._number = number
         self._unchecked = unchecked
         self._on_release: Decision | None = None
         self._on_ready: Callable[[], None] | None = None
+        self.when_gone: weakref.finalize[..., ScanJob] | None = None
 
     def feed(self, data: bytes, *, is_last: bool = False) -> None:
         """Send the next bytes, or the last. The job is busy until their result is there."""
         self.is_busy, self.is_last = True, is_last
         self.kept = self.kept + data if self.kept is not None and len(self.kept) + len(data) <= MAX_REPLAYED else None
-        self._pool.send(self._number, FrameKind.LAST if is_last else FrameKind.DATA, data)
+        self._pool.send(self, data)
 
     def release(self) -> None:
         """Decide on the bytes so far, because the rest cannot be held back for longer."""
@@ -86,7 +88,7 @@ class ScanJob:
     def _finish(self, *, is_done: bool) -> None:
         self.is_done, self.is_busy = is_done, False
         if is_done:
-            self._pool.drop(self._number)
+            self._pool.end(self)
         callback, self._on_ready = self._on_ready, None
         if callback is not None:
             callback()
@@ -109,6 +111,7 @@ class ScanPool:
         self._numbers = count(1)
         self._worker: _Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -125,23 +128,27 @@ class ScanPool:
         order = encode(ScanOrder.of(head, rules))
         number = next(self._numbers)
         self._jobs[number] = job = ScanJob(self, number, order, unchecked)
-        weakref.finalize(job, self._forget, number).atexit = False
-        self.send(number, FrameKind.BEGIN, order)
+        job.when_gone = weakref.finalize(job, self._drop, number)
+        job.when_gone.atexit = False
         return job
 
-    def send(self, number: int, kind: FrameKind, payload: bytes = b"") -> None:
-        """Send a frame to the process, which starts if there is none."""
+    def send(self, job: ScanJob, data: bytes) -> None:
+        """Send a job's next bytes to the process, with its order if they are the first. The process starts if there is none."""
         if self._worker is None:
             self._worker = _Worker(self, self._command)
-        self._worker.write(FRAME.pack(kind, number, len(payload)) + payload)
+        begin = b"" if job.has_begun else FRAME.pack(FrameKind.BEGIN, job.number, len(job.order)) + job.order
+        job.has_begun = True
+        kind = FrameKind.LAST if job.is_last else FrameKind.DATA
+        self._worker.write(b"".join((begin, FRAME.pack(kind, job.number, len(data)), data)))
         self._set_timer()
 
-    def drop(self, number: int) -> None:
-        """Forget a job that is over."""
-        self._jobs.pop(number, None)
-        self._forget(number)
+    def end(self, job: ScanJob) -> None:
+        """Forget a job that is over. The process has forgotten it already."""
+        self._jobs.pop(job.number, None)
+        if job.when_gone is not None:
+            job.when_gone.detach()
 
-    def _forget(self, number: int) -> None:
+    def _drop(self, number: int) -> None:
         if self._worker is not None and not self._worker.is_lost:
             self._worker.write(FRAME.pack(FrameKind.DROP, number, 0))
             self._set_timer()
@@ -157,10 +164,10 @@ class ScanPool:
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
         """Handle a frame from the process."""
-        self._set_timer()
         job = self._jobs.get(number)
         if kind == FrameKind.RESULT and job is not None:
             job.take(decode(ScanResult, payload))
+        self._set_timer()
 
     def lost(self, worker: _Worker) -> None:
         """Handle the end of the process: the body it was working on cannot be checked, and the others are scanned again."""
@@ -173,17 +180,27 @@ class ScanPool:
             if number == worker.running or job.kept is None or job.starts >= _MAX_STARTS:
                 job.fail()
                 continue
-            self.send(number, FrameKind.BEGIN, job.order)
+            job.has_begun = False
             if job.kept or job.is_busy:
-                self.send(number, FrameKind.LAST if job.is_last else FrameKind.DATA, job.kept)
+                self.send(job, job.kept)
 
     def _set_timer(self) -> None:
+        """Put the end of the process's time off. The timer itself moves only when it is too late, or early."""
+        loop, has_work = asyncio.get_running_loop(), any(job.is_busy for job in self._jobs.values())
+        self._due = loop.time() + (self._patience if has_work else self._idle)
+        if self._timer is None or self._timer.when() > self._due:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        has_work = any(job.is_busy for job in self._jobs.values())
-        self._timer = asyncio.get_running_loop().call_later(self._patience if has_work else self._idle, self._time_is_up)
+        self._timer = asyncio.get_running_loop().call_at(self._due, self._time_is_up)
 
     def _time_is_up(self) -> None:
+        self._timer = None
+        if asyncio.get_running_loop().time() < self._due:
+            self._start_timer()
+            return
         worker = self._worker
         if worker is None:
             return
