@@ -50,6 +50,7 @@ def prepare_run(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> tuple[S
     except OSError as error:
         settings = _in_memory(settings, error)
         lock = _lock(settings, settings.run)
+    settings = replace(settings, page=tuple(place for place in settings.page if not _is_listened_on(place, settings)))
     kept.drop_others(settings)
     claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name], kept) for name, endpoint in settings.listeners.items()}
     settings = replace(
@@ -59,7 +60,7 @@ def prepare_run(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> tuple[S
         web=claimed["web"],
         encrypted={name: claimed[name] for name in settings.encrypted},
         transparent=claimed.get("transparent"),
-        page=tuple(place for place in settings.page if _is_free_for_page(place, settings, kept)),
+        page=tuple(place for place in settings.page if _is_free_for_page(place, kept)),
     )
     return _write_run_files(settings), lock
 
@@ -187,12 +188,17 @@ def _refuse_shared_ports(endpoints: dict[str, Endpoint]) -> None:
         raise StartError(f"Port {port} is configured for both {one} and {other}: choose another with --{other} ADDRESS:PORT.")
 
 
-def _is_free_for_page(place: Endpoint, settings: Settings, kept: KeptSockets) -> bool:
-    """Return True if the block page can be served at `place`. Filtering works without it."""
+def _is_listened_on(place: Endpoint, settings: Settings) -> bool:
+    """Return whether another part of Hedgerow listens where the block page would be served. Filtering works without that."""
     others = [other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]]
     if any(other.port == place.port and other.host in (place.host, *WILDCARD_HOSTS) for other in others):
         log.info("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
-        return False
+        return True
+    return False
+
+
+def _is_free_for_page(place: Endpoint, kept: KeptSockets) -> bool:
+    """Return whether no other program listens where the block page would be served."""
     try:
         _claim_port(place, (socket.SOCK_STREAM,), kept)
     except OSError as error:

@@ -132,6 +132,19 @@ def test_kept_sockets_that_a_run_does_not_want_are_closed_at_systemd_too(setting
     wait_until(lambda: slots_of(systemd) == {"control-0": 1, "dns-0": 4, "gate-0": 1}, 20, "the new ones are stored")
 
 
+def test_the_kept_block_page_gives_way_to_a_listener_on_all_addresses(settings: Settings, systemd: ServiceManager) -> None:
+    with ANY.bind(STREAMS) as free:
+        port = free.getsockname()[1]
+    before = replace(settings, page=(Endpoint("127.0.0.1", port),))
+    close(open_listeners(before))
+    wait_until(lambda: slots_of(systemd)["gate-1"] == 2, 20, "the sockets of the block page are stored")
+    kept = KeptSockets(systemd.sockets())
+    again, lock = prepare_run(replace(before, encrypted={"doh": Endpoint("0.0.0.0", port)}), kept)
+    lock.release()
+    kept.close()
+    assert again.page == ()
+
+
 def test_nothing_stays_open_if_one_port_is_taken(settings: Settings) -> None:
     with settings.web.bind(STREAMS) as other:
         other.listen()
