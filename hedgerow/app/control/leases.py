@@ -9,64 +9,93 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from hedgerow.codec import decode, encode
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.network.discovery import Lease
 
 log = logging.getLogger("hedgerow.leases")
 
-_LOOK_EVERY_S = 10.0
+LEASES_LIMIT = 65_536
+WRITE_EVERY_S = 1.0
+_ROUNDS_PER_LOOK = 10
 
 
 class LeaseTable:
-    """Reported leases by IP address. `on_change` is called after each change, on the event loop."""
+    """Reported leases by IP address. They count at once, and are kept within a second.
+
+    `on_change` is called after each change of the device at an address, on the event loop.
+    """
 
     def __init__(self, path: Path, on_change: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
         self._path, self._on_change, self._clock = path, on_change, clock
         self._leases = _load(path)
-        self._writing = asyncio.Lock()
+        self._is_written, self._problem = True, ""
 
     def leases(self) -> tuple[Lease, ...]:
         """Return the leases that have not ended."""
         now = self._clock()
-        return tuple(each for each in self._leases.values() if each.until is None or each.until > now)
+        return tuple(each for each in self._leases.values() if _holds(each, now))
 
     def macs(self) -> dict[str, str]:
         """Return the MAC addresses by IP address."""
         return {each.address: each.mac for each in self.leases()}
 
-    async def report(self, lease: Lease) -> None:
-        """Put a lease in place of an earlier one of its address. Raises OSError if it can't be kept."""
+    def report(self, lease: Lease) -> None:
+        """Put a lease in place of an earlier one of its address. Raises `InvalidInput` if there are too many."""
         before = self._leases.get(lease.address)
+        if before is None and len(self._leases) >= LEASES_LIMIT:
+            raise InvalidInput("There are too many leases.")
         self._leases[lease.address] = lease
-        await self._keep(is_other=before is None or before.mac != lease.mac)
+        self._is_written = self._is_written and lease == before
+        if before is None or before.mac != lease.mac or not _holds(before, self._clock()):
+            self._on_change()
 
-    async def remove(self, address: str) -> None:
-        """Remove the lease of an address. Raises `NoSuchEntry`, and OSError if that can't be kept."""
+    def remove(self, address: str) -> None:
+        """Remove the lease of an address. Raises `NoSuchEntry`."""
         if self._leases.pop(address, None) is None:
             raise NoSuchEntry(f"there is no lease of {address}")
-        await self._keep(is_other=True)
+        self._is_written = False
+        self._on_change()
 
     async def run(self) -> None:
-        """Remove leases that have ended, until cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            current = {each.address: each for each in self.leases()}
-            if len(current) < len(self._leases):
-                self._leases = current
-                try:
-                    await self._keep(is_other=True)
-                except OSError as error:
-                    log.warning("Can't write %s: %s", self._path, error_text(error))
+        """Write changes once a second, and remove leases that have ended, until cancelled; then write once more."""
+        try:
+            for rounds in count(1):
+                await asyncio.sleep(WRITE_EVERY_S)
+                if rounds % _ROUNDS_PER_LOOK == 0:
+                    self._remove_ended()
+                await self.save()
+        finally:
+            await self.save()
 
-    async def _keep(self, *, is_other: bool) -> None:
-        if is_other:
+    async def save(self) -> None:
+        """Write what has changed. If that fails, it is logged once and tried again by the next call."""
+        if self._is_written:
+            return
+        leases, self._is_written = tuple(self._leases.values()), True
+        try:
+            await asyncio.to_thread(lambda: write_atomically(self._path, encode(leases)))
+        except OSError as error:
+            if self._problem != error_text(error):
+                log.warning("Can't write %s: %s", self._path, error_text(error))
+            self._problem, self._is_written = error_text(error), False
+        else:
+            self._problem = ""
+
+    def _remove_ended(self) -> None:
+        current = {each.address: each for each in self.leases()}
+        if len(current) < len(self._leases):
+            self._leases, self._is_written = current, False
             self._on_change()
-        async with self._writing:
-            await asyncio.to_thread(write_atomically, self._path, encode(tuple(self._leases.values())))
+
+
+def _holds(lease: Lease, now: float) -> bool:
+    return lease.until is None or lease.until > now
 
 
 def _load(path: Path) -> dict[str, Lease]:

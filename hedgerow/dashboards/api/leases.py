@@ -13,7 +13,6 @@ from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.network.discovery import Lease
 from hedgerow.policies.text.addresses import parse_ip, parse_mac
 
-LEASES_LIMIT = 65_536
 _LATEST = 4e9  # in the year 2096
 
 
@@ -23,11 +22,11 @@ class LeaseControl(Protocol):
     def leases(self) -> tuple[Lease, ...]:
         """Return the leases that have not ended."""
 
-    async def report(self, lease: Lease) -> None:
-        """Put a lease in place of an earlier one of its address. Raises OSError."""
+    def report(self, lease: Lease) -> None:
+        """Put a lease in place of an earlier one of its address. Raises `InvalidInput` if there are too many."""
 
-    async def remove(self, address: str) -> None:
-        """Remove the lease of an address. Raises `NoSuchEntry` and OSError."""
+    def remove(self, address: str) -> None:
+        """Remove the lease of an address. Raises `NoSuchEntry`."""
 
 
 class NewLease(StrictModel):
@@ -54,15 +53,12 @@ def add_lease_routes(api: ScopedRouter, control: LeaseControl) -> None:
         mac = parse_mac(lease.mac)
         if mac is None:
             raise InvalidInput("Use a MAC address, such as aa:bb:cc:dd:ee:ff.").at("mac")
-        reported, known = Lease(mac, _parse(address), until=lease.until), control.leases()
-        if len(known) >= LEASES_LIMIT and all(each.address != reported.address for each in known):
-            raise InvalidInput("There are too many leases.")
-        await control.report(reported)
+        control.report(Lease(mac, _parse(address), until=lease.until))
 
     @api.serve("DELETE", "/leases/{address}", MANAGE, status_code=204)
     async def remove(address: Address) -> None:
         """Report that an address is free."""
-        await control.remove(_parse(address))
+        control.remove(_parse(address))
 
 
 def _parse(address: str) -> str:
