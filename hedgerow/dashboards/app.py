@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -27,9 +27,8 @@ from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handler
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import add_time_routes
-from hedgerow.dashboards.control import BudgetRow, Control, Status
+from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.coverage import CoverageState
-from hedgerow.dashboards.deferred_app import HEALTH_CHECKS
 from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
@@ -132,7 +131,7 @@ def _api(context: PageContext) -> ScopedRouter:
 
 
 def _machine_routes(context: PageContext) -> ScopedRouter:
-    """Return the routes for browsers that look for a proxy, for health checks and for Prometheus."""
+    """Return the routes for browsers that look for a proxy and for Prometheus."""
     router = ScopedRouter(include_in_schema=False)
     reader, control, metrics = context.reader, context.control, context.metrics
 
@@ -146,11 +145,6 @@ def _machine_routes(context: PageContext) -> ScopedRouter:
             return PlainTextResponse("This device is not part of this network.\n", 403)
         media_type, script = control.proxy_config(local_address(request.scope))
         return Response(script, headers={"Content-Type": media_type, "Cache-Control": "max-age=300"})
-
-    # Load balancers send any Host field or none, and no credentials.
-    for path, check in HEALTH_CHECKS.items():
-        for method in ("HEAD", "GET"):
-            router.serve(method, path, NETWORK)(_health_check(control, check))
 
     @router.serve("GET", "/metrics", METRICS)
     async def scrape(request: Request) -> Response:
@@ -166,13 +160,6 @@ def _machine_routes(context: PageContext) -> ScopedRouter:
         return Response(body, headers={"Content-Type": content_type})
 
     return router
-
-
-def _health_check(control: Control, check: Callable[[Status], Response]) -> Callable[[], Awaitable[Response]]:
-    async def answer() -> Response:
-        return check(control.status())
-
-    return answer
 
 
 def count_budget_states(rows: Iterable[BudgetRow]) -> dict[tuple[str, ...], float]:

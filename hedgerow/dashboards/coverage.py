@@ -42,6 +42,11 @@ class ListHealth:
     def is_in_force(self) -> bool:
         return bool(self.domains or self.url_rules)
 
+    @property
+    def is_missing(self) -> bool:
+        """True unless the list is in force, or empty as its publisher wants it."""
+        return not self.is_in_force and (self.waiting or bool(self.problem))
+
 
 class CoverageState(StrEnum):
     """State of a category. The starter lists alone leave most sites of a category open."""

@@ -33,7 +33,7 @@ MANAGE, ADMIN = AccessScope.MANAGE, AccessScope.ADMIN
 NETWORK, DEVICES, SIGN_IN, SETUP = Audience.NETWORK, Audience.DEVICES, Audience.SIGN_IN, Audience.SETUP
 
 _ACCESS_KEY = "x-hedgerow-access"
-_SCRIPT_PATHS = ("/api/", "/metrics", "/healthz", "/readyz", "/device/time", "/device/state", "/captive-portal")
+_SCRIPT_PATHS = ("/api/", "/metrics", "/device/time", "/device/state", "/captive-portal")
 
 
 class ScopedRouter(APIRouter):

@@ -180,9 +180,7 @@ def signed_in(web):
 
 def routes(web):
     """Return all routes of the application, so that the tables here stay complete."""
-    return {
-        (method, route) for method, route in web.routes if not route.startswith(("/api/", "/static/", "/metrics", "/healthz", "/readyz"))
-    }
+    return {(method, route) for method, route in web.routes if not route.startswith(("/api/", "/static/", "/metrics"))}
 
 
 def test_every_page_and_form_is_in_the_tables_here(web):

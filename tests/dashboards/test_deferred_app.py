@@ -10,12 +10,13 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
-from hedgerow.dashboards.control import Status, WorkerHealth
-from hedgerow.dashboards.deferred_app import DeferredApp
+from hedgerow.dashboards.control import WorkerHealth
+from hedgerow.dashboards.deferred_app import DeferredApp, RunHealth
 
 
-def health(*states: str) -> Status:
-    return Status("0", 0.0, "UTC", workers=tuple(WorkerHealth(f"dns-{number}", "dns", state, 0.0) for number, state in enumerate(states)))
+def health(*states: str) -> RunHealth:
+    workers = tuple(WorkerHealth(f"dns-{number}", "dns", state, 0.0) for number, state in enumerate(states))
+    return RunHealth(workers, (), rules_in_force=True, lists_are_missing=False)
 
 
 def client_of(app: ASGIApp) -> httpx.AsyncClient:
@@ -74,5 +75,6 @@ def test_a_failed_load_is_tried_again() -> None:
             with pytest.raises(OSError, match="no memory"):
                 await client.get("/")
             assert (await client.get("/")).text == "loaded"
+            assert (await client.get("/healthz")).text == "ok\n", "a check does without it, loaded or not"
 
     asyncio.run(ask())

@@ -127,12 +127,12 @@ CASES = [
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": f"http://{LAN}"}, 200, MANAGER),
     # a filtered device: its own page and nothing else
     *(("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE) for path in ("/metrics", "/api/v1/status", "/api/v1/openapi.json")),
-    # a load balancer asks without a name and without credentials
+    # a browser that looks for a proxy asks any name, without credentials
     *(
         ("192.168.1.31", host, method, path, {}, 200, DEVICE)
         for host in (LAN, "pages.example")
         for method in ("GET", "HEAD")
-        for path in ("/healthz", "/readyz")
+        for path in ("/wpad.dat", "/proxy.pac")
     ),
     # until the first password is set, its other pages are the guide, which needs the setup code
     ("192.168.1.31", LAN, "GET", "/start", {}, 200, DEVICE),
@@ -193,7 +193,6 @@ def test_an_adults_device_must_sign_in_first():
         ("POST", "/pause", OURS, 401),
         ("GET", "/api/v1/status", {}, 401),
         ("GET", "/metrics", {}, 200),
-        ("GET", "/healthz", {}, 200),
         ("GET", "/", COOKIE, 200),
         ("GET", "/", BEARER, 200),
     ],
@@ -237,7 +236,7 @@ def test_admission_on_this_machine_with_a_password(method, path, headers, status
             ["GET /api/v1/decisions", "GET /api/v1/status", "GET /log"],
             ["POST /api/v1/pause", "GET /metrics", "POST /people", "GET /api/v1/tokens"],
         ),
-        (SCRAPER, ["GET /metrics", "GET /healthz"], ["GET /", "GET /api/v1/status", "GET /api/v1/decisions", "POST /api/v1/pause"]),
+        (SCRAPER, ["GET /metrics"], ["GET /", "GET /api/v1/status", "GET /api/v1/decisions", "POST /api/v1/pause"]),
     ],
 )
 def test_scopes_of_roles_and_tokens(headers, allowed, refused):

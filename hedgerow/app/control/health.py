@@ -1,4 +1,4 @@
-"""Health of a run: the workers, for the pages and the metrics, and repair of the snapshot and the lists that they read."""
+"""Health of a run: the workers, for the pages, the metrics and health checks, and repair of the snapshot and the lists that they read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from itertools import count
 from pathlib import Path
 
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.ipc import WorkerRow, WorkersFile
+from hedgerow.app.ipc import WorkerRow, WorkersFile, is_alive
 from hedgerow.blocklists.catalogue import is_usable
+from hedgerow.dashboards.control import WorkerHealth
+from hedgerow.dashboards.deferred_app import RunHealth
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import Recorder, SystemEvent
 
@@ -41,6 +43,11 @@ class WorkerMonitor:
             self._rows = WorkersFile.load(self._file).workers
         return self._rows
 
+    @property
+    def health(self) -> tuple[WorkerHealth, ...]:
+        """The workers as the pages and health checks show them."""
+        return tuple(map(_health_of, self.rows))
+
     async def run(self) -> None:
         """Count restarts once a second, and measure memory and the event loop's delay, until cancelled."""
         loop, delays = asyncio.get_running_loop(), deque[float](maxlen=_DELAYS)
@@ -64,6 +71,20 @@ class WorkerMonitor:
             self._metrics.add("hedgerow_worker_restarts_total", (role,), number)
             self._recorder.add([SystemEvent(time.time(), "restart", role, f"{number} restarts")])
         self._restarts, self._renewals = restarts, renewals
+
+
+def _health_of(row: WorkerRow) -> WorkerHealth:
+    state = "running" if row.ready else "starting"
+    if row.ready and row.pid is not None and not is_alive(row.pid):
+        state = "stopped"
+    return WorkerHealth(f"{row.role}-{row.index}", row.role, state, row.since, row.pid, row.restarts)
+
+
+def health_of_run(workers: WorkerMonitor, publisher: SnapshotPublisher) -> RunHealth:
+    """Return what health checks go by, without a look at lists that are in force: load balancers ask each second."""
+    policy, lists = publisher.policy_file, publisher.lists
+    are_missing = any(each.is_missing for each in lists.health(policy.policy, with_those_in_force=False))
+    return RunHealth(workers.health, policy.current_problems(), publisher.is_enforced, are_missing)
 
 
 def _memory_by_role(rows: Iterable[WorkerRow]) -> dict[tuple[str, ...], float]:

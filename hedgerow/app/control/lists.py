@@ -11,7 +11,7 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import starmap
@@ -277,19 +277,17 @@ class ListUpdater:
             return f"not refreshed for {age / 3600:,.0f} hours, while its limit is {source.refresh / 3600:,.0f}"
         return failed
 
-    def health(self, policy: Policy) -> tuple[ListHealth, ...]:
-        """The health of each list, without the corrections, which block nothing.
+    def health(self, policy: Policy, *, with_those_in_force: bool = True) -> Iterator[ListHealth]:
+        """Yield the health of each list, without the corrections, which block nothing.
 
         While a newer copy waits for the compiler, the figures are those of the copy in force.
         """
         rows = zip(self._compiled, self.report.sources, strict=False) if self.report else ()
         reports = {replace(each, path=None) if each.url else each: report for each, report in rows if each.path is not None}
-        pending = {source for source in sources_of(policy) if self._copies.with_paths((source,))[0] not in self._compiled}
-        return tuple(
-            _health_of(source, self._copies, self._problem(source), source in pending, reports.get(source))
-            for source in sources_of(policy)
-            if source not in correction_sources()
-        )
+        known = [(source, reports.get(source)) for source in sources_of(policy) if source not in correction_sources()]
+        for source, report in known:
+            if with_those_in_force or not _is_in_force(report):
+                yield _health_of(source, self._copies, self._problem(source), report, self._compiled)
 
     def prune(self, keep: Collection[Path | None]) -> None:
         """Delete all other generations and their parse caches, unless a compiler is running.
@@ -319,16 +317,20 @@ def _list_version(source: Source, report: SourceReport) -> ListVersion:
     return ListVersion(source.name, source.category, modified_at(source), report.names)
 
 
-def coverage_of(report: CompileReport | None, policy: Policy, lists: Sequence[ListHealth]) -> tuple[CategoryCoverage, ...]:
+def coverage_of(report: CompileReport | None, policy: Policy, lists: Iterable[ListHealth]) -> tuple[CategoryCoverage, ...]:
     """The coverage of each category by `lists`, the health of each list; `report` is of the generation in force."""
-    return coverage_by_category(lists, report.categories if report else {}, wanted_categories(policy))
+    return coverage_by_category(tuple(lists), report.categories if report else {}, wanted_categories(policy))
+
+
+def _is_in_force(report: SourceReport | None) -> bool:
+    return report is not None and bool(report.names or report.url_rules)
 
 
 def _health_of(
-    source: Source, copies: CopyStatuses, problem: str, is_pending: bool, report: SourceReport | None
+    source: Source, copies: CopyStatuses, problem: str, report: SourceReport | None, compiled: Collection[Source]
 ) -> ListHealth:  # fmt: skip
     """The health of one list. `problem` is that of the list as a whole; problems of its lines come from the compiler's report."""
-    is_in_force = report is not None and bool(report.names or report.url_rules)
+    stored = copies.with_paths((source,))[0]
     is_held = bool(copies.status(source).held)
     problems = report.problems if report else {}
     lines = ""
@@ -350,7 +352,7 @@ def _health_of(
         failed=bool(problem) and not is_held,
         starter=source in starter_sources(),
         is_remote=source.url is not None,
-        waiting=not is_in_force and not problem and (is_pending or (source.url is not None and copies.status(source).path is None)),
+        waiting=not _is_in_force(report) and not problem and (stored.path is None or stored not in compiled),
         dead=copies.failing_for(source) > DEAD_AFTER_S,
     )
 

@@ -26,7 +26,7 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
-from hedgerow.dashboards.deferred_app import readiness_problems
+from hedgerow.dashboards.deferred_app import health_of, readiness_problems
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.journal.policy_history import MAIN_FILE
@@ -197,7 +197,7 @@ class OrganisationFollower:
     def state(self) -> SiteState:
         """Return the report of this node. Problems are told without the names in a policy."""
         status, policy = self._status(), self._policy()
-        problems = readiness_problems(status) + ([UNUSABLE] if self._retry_at is not None else [])
+        problems = readiness_problems(health_of(status)) + ([UNUSABLE] if self._retry_at is not None else [])
         return SiteState(
             __version__, status.policy_hash, self._known().versions,
             oldest_age_hours(status.lists, self._clock()), wanted_states(status.coverage),

@@ -29,7 +29,7 @@ from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.dynamic_name import DynamicNameKeeper
 from hedgerow.app.control.event_log import EventLog
-from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
+from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor, health_of_run
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.organisation import OrganisationFollower
@@ -317,7 +317,7 @@ class ControlProcess:
                 self.metrics.worker_left(delivery.worker)
 
     async def _serve_web(self) -> None:
-        app = DeferredApp(self._load_app, self.web.status)
+        app = DeferredApp(self._load_app, lambda: health_of_run(self.workers, self._publisher))
         server = web_server(
             app, tls=self.tls, unix_socket=listen_locally(self.settings.control_socket),
             relay_socket=bind_datagrams(self.settings.pages_socket), on_listening=self.serving.set,

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hedgerow.app.ipc import WorkersFile
+from hedgerow.app.ipc import WorkerRow, WorkersFile
 from hedgerow.app.settings import make_memory_folder, memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, identity_of
 from hedgerow.files import error_text, make_private_folder, write_atomically
 
 PATIENCE_S = 2.0
 """Seconds to wait for the workers after a change. They look for a new snapshot ten times per second."""
+
+START_PATIENCE_S = 15.0
+"""The same while one is starting, or has not been heard from since control started."""
+
+_LOOK_EVERY_S = 0.2  # for workers that begin to serve
 
 _POINTS = {"dns": "dns", "gate": "proxy", "inspector": "proxy"}
 """The enforcement point of each role of a worker."""
@@ -64,12 +70,13 @@ def _write(folder: Path, data: bytes) -> None:
 class AppliedSnapshots:
     """Serial numbers of the snapshots that the workers apply, so that a change can be confirmed once it is in force.
 
-    `workers_file` lists the workers.
+    `workers_file` lists the workers. `newest` returns the serial number of the newest snapshot: a higher one is of an earlier run.
     """
 
-    def __init__(self, workers_file: Path) -> None:
-        self._workers_file = workers_file
+    def __init__(self, workers_file: Path, newest: Callable[[], int]) -> None:
+        self._workers_file, self._newest = workers_file, newest
         self._serials: dict[str, int] = {}
+        self._change = 0
         self._news = asyncio.Event()
 
     def note(self, worker: str, serial: int) -> None:
@@ -77,23 +84,39 @@ class AppliedSnapshots:
         self._serials[worker] = serial
         self._news.set()
 
-    def points_behind(self, serial: int) -> tuple[str, ...]:
-        """Return the enforcement points, `dns` and `proxy`, with a worker that does not apply the snapshot."""
-        try:
-            rows = WorkersFile.load(self._workers_file).workers
-        except (OSError, ValueError):
-            rows = ()
-        applying = {row.role for row in rows} & _POINTS.keys()
-        late = {row.role for row in rows if not row.ready or self._serials.get(f"{row.role}-{row.index}") != serial} & _POINTS.keys()
-        missing = {point for point in _POINTS.values() if point not in {_POINTS[role] for role in applying}}
-        return tuple(sorted(missing | {_POINTS[role] for role in late}))
+    def points_behind(self) -> tuple[str, ...]:
+        """Return the enforcement points, `dns` and `proxy`, with a worker that does not apply the last change for which somebody waited."""
+        return self._points_behind(self._rows(), self._change)
 
     async def wait(self, serial: int) -> None:
-        """Wait until every worker applies the snapshot, at most `PATIENCE_S`."""
+        """Wait until every worker applies this snapshot or a newer one, at most `PATIENCE_S` or, while one starts, `START_PATIENCE_S`."""
+        self._change = max(self._change, serial)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            self._news.clear()
+            rows = await asyncio.to_thread(self._rows)
+            patience = START_PATIENCE_S if any(map(self._is_starting, rows)) else PATIENCE_S
+            if not self._points_behind(rows, serial) or loop.time() - began >= patience:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK_EVERY_S)
+
+    def _rows(self) -> tuple[WorkerRow, ...]:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                while await asyncio.to_thread(self.points_behind, serial):
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            pass
+            return WorkersFile.load(self._workers_file).workers
+        except (OSError, ValueError):
+            return ()
+
+    def _points_behind(self, rows: Sequence[WorkerRow], serial: int) -> tuple[str, ...]:
+        workers = [row for row in rows if row.role in _POINTS]
+        missing = set(_POINTS.values()) - {_POINTS[row.role] for row in workers}
+        late = {_POINTS[row.role] for row in workers if not row.ready or not serial <= self._serial_of(row) <= self._newest()}
+        return tuple(sorted(missing | late))
+
+    def _is_starting(self, row: WorkerRow) -> bool:
+        """Return whether a worker starts for the first time, or serves and has not yet been heard from since control started."""
+        return row.role in _POINTS and (self._serial_of(row) < 0 if row.ready else not row.restarts)
+
+    def _serial_of(self, row: WorkerRow) -> int:
+        return self._serials.get(f"{row.role}-{row.index}", -1)

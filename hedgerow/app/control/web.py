@@ -18,7 +18,6 @@ from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.list_sources import recommended_for_profiles
 from hedgerow.app.control.lists import coverage_of
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.catalogue import Catalogue
@@ -31,7 +30,6 @@ from hedgerow.dashboards.control import (
     InvalidInput,
     Status,
     WebNames,
-    WorkerHealth,
 )
 from hedgerow.journal.recorder import Recorder
 from hedgerow.network.neighbours import Neighbours
@@ -69,9 +67,8 @@ class EnforcedRules(AccessControl):
         return dangers_for(self._view(), subject, person, device)
 
     def enforcement(self) -> Enforcement:
-        view, publisher = self._view(), self._publisher
-        behind = publisher.applied.points_behind(view.snapshot.serial)
-        return Enforcement(behind, publisher.problem, is_written=publisher.is_enforced)
+        publisher = self._publisher
+        return Enforcement(publisher.applied.points_behind(), publisher.problem, is_written=publisher.is_enforced)
 
 
 def default_of(policy: Policy, catalogue: Catalogue, person: str, subject: str, now: float) -> bool:
@@ -118,7 +115,7 @@ class WebControl(EnforcedRules):
 
     def status(self) -> Status:
         policy, lists = self._publisher.policy_file, self._publisher.lists
-        health = lists.health(policy.policy)
+        health = tuple(lists.health(policy.policy))
         return Status(
             version=__version__,
             started=self._started,
@@ -132,7 +129,7 @@ class WebControl(EnforcedRules):
             coverage=coverage_of(lists.report, policy.policy, health),
             recommended=tuple(source.name for source in recommended_for_profiles(policy.policy)),
             starter_only=policy.policy.network.lists is ListSelection.STARTER,
-            workers=tuple(_worker_health(row) for row in self._workers.rows),
+            workers=self._workers.health,
             journal_problem=self._recorder.problem,
             dropped=self._recorder.dropped,
             free_bytes=shutil.disk_usage(self._settings.state).free,
@@ -266,10 +263,3 @@ def explain_views(
         )
         for point in explanation.points
     )
-
-
-def _worker_health(row: WorkerRow) -> WorkerHealth:
-    state = "running" if row.ready else "starting"
-    if row.ready and row.pid is not None and not is_alive(row.pid):
-        state = "stopped"
-    return WorkerHealth(f"{row.role}-{row.index}", row.role, state, row.since, row.pid, row.restarts)

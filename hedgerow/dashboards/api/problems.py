@@ -141,10 +141,7 @@ class EnforcementHeaders:
         await self._app(scope, receive, send_with_headers)
 
     def _add(self, headers: MutableHeaders) -> None:
-        try:
-            state = self._enforcement()
-        except InvalidInput:  # Hedgerow is still starting
-            return
+        state = self._enforcement()
         headers[IN_FORCE] = "?1" if state.is_complete else "?0"
         if not state.is_complete or state.problem:
             headers[PROBLEM] = quote(enforcement_text(state, language("en")), safe=" ():,'/")

@@ -46,6 +46,7 @@ from hedgerow.dashboards.control import (
     WrongCode,
 )
 from hedgerow.dashboards.data_export import DataExport
+from hedgerow.dashboards.deferred_app import DeferredApp, health_of
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.metrics import Metrics
@@ -482,12 +483,12 @@ def running_web(
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
         context.renderer.warm()
-    signed_in: ASGIApp = app
+    signed_in: ASGIApp = DeferredApp(lambda: app, lambda: health_of(control.state))
     if has_password:
         begin = accounts.sign_in if accounts.has_any else accounts.create_first
         with ThreadPoolExecutor(1) as thread:  # a test with a browser has a running event loop in its own
             cookie = thread.submit(asyncio.run, begin(OWNER, OWNER_PASSWORD, SETUP_CODE, "127.0.0.1", "")).result()
-        signed_in = _SignedInBrowser(app, cookie)
+        signed_in = _SignedInBrowser(signed_in, cookie)
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
         server = web_server(signed_in, unix_socket=unix_socket)
         serving = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
