@@ -26,6 +26,11 @@ class _KnownHost(NamedTuple):
     blocked: int
 
 
+_MAX_NAMED = 256
+_MAX_NAMED_LENGTH = 2048
+"""Decisions on single URLs that are kept, and the characters of such a URL. A page may ask for a blocked one again and again."""
+
+
 class UrlDecisions:
     """Decisions with one catalogue: the same as those of `decide`. Not thread-safe."""
 
@@ -33,16 +38,20 @@ class UrlDecisions:
         self._catalogue = catalogue
         self._limit = limit
         self._known: dict[tuple[Ruleset, str], _KnownHost] = {}
+        self._named: dict[tuple[Ruleset, Request], Decision] = {}
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
         """Return the decision on a request of any kind."""
-        known = self._known.get((ruleset, request.host)) if request.url is not None else None
+        if request.url is None:
+            return decide_in(build_context(ruleset, self._catalogue, request))
+        known = self._known.get((ruleset, request.host))
         if known is not None and not self._is_named(known, request):
             return known.decision
+        if (decision := self._named.get((ruleset, request))) is not None:
+            return decision
         context = build_context(ruleset, self._catalogue, request)
         decision = decide_in(context)
-        if request.url is not None and known is None:
-            self._keep(context, decision)
+        self._keep(context, decision, known)
         return decision
 
     def _is_named(self, known: _KnownHost, request: Request) -> bool:
@@ -58,16 +67,21 @@ class UrlDecisions:
             return True
         return bool(self._catalogue.match_urls(url, resource, initiator, known.mask, method))
 
-    def _keep(self, context: RequestContext, decision: Decision) -> None:
-        """Keep a decision, unless other URLs of the host differ by more than rules about URLs: those of search engines and YouTube do."""
+    def _keep(self, context: RequestContext, decision: Decision, known: _KnownHost | None) -> None:
+        """Keep a decision for its URL if a rule is about that, else for the host. Nothing is kept where other URLs of the host differ by
+        more than such rules: those of search engines and YouTube do."""
         ruleset, request = context.ruleset, context.request
         rules, host = ruleset.rules, request.host
         is_search = context.engine is not None or context.pictures is not None or context.closed_ai is not None
         if is_search or (ruleset.content.youtube_only and is_youtube(host)):
             return
         mask = rules.illegal | rules.blocked | rules.bypass
-        known = _KnownHost(decision, context.urls, mask, context.mask & mask)
-        if not self._is_named(known, request):
+        found = known or _KnownHost(decision, context.urls, mask, context.mask & mask)
+        if known is None and not self._is_named(found, request):
             if len(self._known) >= self._limit:
                 self._known.clear()
-            self._known[ruleset, host] = known
+            self._known[ruleset, host] = found
+        elif len(request.url or "") <= _MAX_NAMED_LENGTH:
+            if len(self._named) >= _MAX_NAMED:
+                self._named.clear()
+            self._named[ruleset, request] = decision
