@@ -31,6 +31,8 @@ MAX_SITES_PER_DAY = 5_000
 """New sites of one day. A device that asks for random names can't push out the others."""
 MAX_REGISTERED = 5_000
 """Days of registration that are kept; beyond that, the oldest answers are forgotten."""
+MAX_DAY = 0xFFFF
+"""The last day that the table can hold, in the year 2149."""
 NEW_DOMAINS = "new-domains"
 
 _MAGIC = b"HGSEEN1\n"

@@ -22,7 +22,7 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.files import error_text
 from hedgerow.policies.network import REGISTRIES, NetworkSettings
-from hedgerow.policies.sites_seen import can_be_new
+from hedgerow.policies.sites_seen import MAX_DAY, can_be_new
 
 log = logging.getLogger("hedgerow.control")
 
@@ -113,7 +113,7 @@ class RegistrationAges:
                 self._waiting[site] = tries
             return "failed"
         self._pauses.pop(zone, None)
-        if answer.day is None:
+        if answer.day is None or not 0 <= answer.day <= MAX_DAY:
             self._silent[site] = now
             if len(self._silent) > _MAX_SILENT:
                 self._silent.popitem(last=False)

@@ -235,6 +235,14 @@ def test_a_site_without_a_date_is_asked_about_again_the_next_day(tmp_path: Path)
     assert (home.step(), home.published) == ("unknown", 0)
 
 
+@pytest.mark.parametrize("day", [-1, 70_000, 10**12])
+def test_a_day_that_the_table_cannot_hold_is_none(tmp_path: Path, day: int) -> None:
+    home = Home(tmp_path)
+    home.answer = Registration(day)
+    home.ages.want(SITE)
+    assert (home.step(), home.published, home.sites.prepare(home.policy)) == ("unknown", 0, tmp_path / "sites_seen")
+
+
 def test_a_busy_registry_is_left_alone_for_longer_each_time_and_others_are_not(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.answer = Registration(problem="the server answers 429", wait_s=100.0)
