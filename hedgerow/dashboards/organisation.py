@@ -20,6 +20,8 @@ from hedgerow.policies.text.addresses import site_name_mistake
 
 SITE_NAMES = message("Use up to 31 lower-case letters, digits and hyphens for the name of a site or group, such as cafe-3.")
 
+_CONFLICT = message("Somebody else has just published a version. Look at it and try again.")
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyDraft:
@@ -63,7 +65,9 @@ class Publishing:
         files = {**before, MAIN_FILE: draft.text} if draft.text is not None else dict(versions.version(draft.again or 0).files)
         if AccessScope.ADMIN not in author.scopes:
             _check_files(before, files)
-        follows = draft.follows if draft.follows is not None else newest.id if newest is not None else 0
+        follows = newest.id if newest is not None else 0
+        if draft.follows not in (None, follows):
+            raise InvalidInput(_CONFLICT)
         note = " ".join(draft.note.split()) or (f"version {draft.again} again" if draft.again is not None else "")
         made = PolicyVersion(0, self.clock(), author.name, note, socket.gethostname(), follows, files, draft.only)
         try:
@@ -73,7 +77,7 @@ class Publishing:
         except ValueError:
             raise InvalidInput(SITE_NAMES).at("only") from None
         except VersionConflict:
-            raise InvalidInput("Somebody else has just published a version. Look at it and try again.") from None
+            raise InvalidInput(_CONFLICT) from None
 
     def before(self, version: PolicyVersion) -> Mapping[str, str]:
         """Return the files of the version before, none if it is not kept or not for this machine's site."""

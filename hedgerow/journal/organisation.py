@@ -7,6 +7,7 @@ those of the levels above it, and only the owner of the store writes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,12 +132,21 @@ class OrganisationStore:
         if version.sites and not level.startswith(ORGANISATION):
             raise ValueError("a site's own policy is in force there only")
         if version.files.keys() == {MAIN_FILE}:  # versions with several files come from a site that had them in force
-            base = self.of_level(ORGANISATION).newest("") if level != ORGANISATION else None
-            policy = check_level(level, version.files[MAIN_FILE], base.files[MAIN_FILE] if base is not None else None)
-            if not level.startswith(ORGANISATION) and policy.network.site != level:
-                lost = f"network.site is not {level}, so the site would not find its store again: keep network.site and network.store"
-                raise PolicyError((Problem(MAIN_FILE, None, None, lost),))
+            newest = self.of_level(ORGANISATION).newest("") if level != ORGANISATION else None
+            base = newest.files[MAIN_FILE] if newest is not None else None
+            policy = check_level(level, version.files[MAIN_FILE], base)
+            if not level.startswith(ORGANISATION):
+                self._check_store(level, policy, base)
         return self.of_level(level).add(version)
+
+    def _check_store(self, site: str, policy: Policy, base: str | None) -> None:
+        """Raise PolicyError if a site with this policy would not find the store at its next start."""
+        newest, needed = self.of_level(site).newest(), ""
+        with suppress(PolicyError):  # it may be of another version of Hedgerow, or of another policy above it
+            needed = check_level(site, newest.files[MAIN_FILE], base).network.store if newest is not None else ""
+        missing = f"network.site: {site}" if policy.network.site != site else f"network.store: {needed}"
+        if policy.network.site != site or (needed and not policy.network.store):
+            raise PolicyError((Problem(MAIN_FILE, None, None, f"the site would not find its store again without {missing}"),))
 
     def history(self, level: str, limit: int = 50) -> tuple[PolicyVersion, ...]:
         """Return the latest versions of a level that this role may see, the newest first."""

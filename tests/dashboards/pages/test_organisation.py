@@ -178,7 +178,8 @@ def test_what_can_not_be_published(chain: Chain) -> None:
     check({"policy": NEXT, "version": newest}, "or the `version`")
     check({"version": newest + 1000}, "there is no version", status=404)
     check({"policy": NEXT, "site": "cafe-1", "only": ["cafe-1"]}, "in force there only")
-    check({"policy": "network: {site: cafe-2}\n", "site": "cafe-1"}, "network.site is not cafe-1")
+    check({"policy": "network: {site: cafe-2}\n", "site": "cafe-1"}, "without network.site: cafe-1")
+    check({"policy": NEXT, "group": "north", "follows": newest}, "Somebody else has just published")
     check({"policy": NEXT}, "belongs to the site cafe-1", site)
     check({"policy": NEXT, "group": "north"}, "belongs to the site cafe-1", site)
     check({"policy": NEXT, "site": "cafe-2"}, "belongs to the site cafe-1", site)
@@ -188,7 +189,9 @@ def test_what_can_not_be_published(chain: Chain) -> None:
     with caller(chain.url, token) as ci:
         check({"policy": "code_of_conduct: /etc/passwd\n"}, "Only an admin may name files", ci)
         assert ci.post("/api/v1/organisation/versions", json={"policy": NEXT}).status_code == 201
-    assert site.post("/api/v1/organisation/versions", json={"policy": "network: {site: cafe-1}\n", "site": "cafe-1"}).status_code == 201
+    kept = "network: {site: cafe-1, store: 'postgresql://cafe@db.example/h'}\n"
+    assert site.post("/api/v1/organisation/versions", json={"policy": kept, "site": "cafe-1"}).status_code == 201
+    check({"policy": "network: {site: cafe-1}\n", "site": "cafe-1"}, "without network.store: postgresql://cafe@db.example/h", site)
 
 
 def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
