@@ -3,9 +3,10 @@
     .venv/bin/python bench/memory.py [--write], or make bench-memory
 
 Memory is the sum of the proportional set sizes of all processes. Ten lists are fetched from a server and compiled; 40,000 names are asked,
-half of them listed, and 100 pages are fetched through the proxy; the inspector gets a successor, as it does every day; then ten other
-lists of a million domains replace the first, as on a day on which every publisher has changed everything. The report gives the moments
-between, and the highest sum of each phase, sampled twenty times per second, including the processes that fetch and compile.
+half of them listed, and 100 pages are fetched through the proxy; somebody opens the web pages; the inspector gets a successor, as it does
+every day; then ten other lists of a million domains replace the first, as on a day on which every publisher has changed everything. The
+report gives the moments between, and the highest sum of each phase, sampled twenty times per second, including the processes that fetch and
+compile.
 
 Needs dnsperf and curl, and no other Hedgerow beside it to share pages with. This program shares Python and some libraries with what it
 measures; that part is in the sum. `--write` keeps the figures in bench/results/memory.md.
@@ -144,6 +145,8 @@ def measure() -> dict[str, Sizes]:
             ask_and_read(running, internet, folder)
             found[f"at most, during {QUESTIONS:,} questions and {PAGES} pages"] = watch.take()
             found["after them"] = sizes(running)
+            subprocess.run(["curl", "-s", "--fail", "-o", "/dev/null", f"{running.web}/start"], check=True)
+            found["once somebody has opened the web pages"] = sizes(running)
             elder = running.pids("inspector")
             os.kill(elder[0], signal.SIGUSR1)
             wait_until(lambda: has_one_inspector(running, elder), 60, "the inspector got no successor")
