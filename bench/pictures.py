@@ -164,7 +164,7 @@ def alarms(folder: Path) -> str:
     (folder / "scores.json").write_text(json.dumps({str(path): round(score, 2) for path, score in judged.scores.items()}))
     return (
         "Hidden are the harmless pictures that score more than a limit, and those that can't be read. The limits of the profiles and the "
-        "second look at suspicious\npictures were chosen on the first set; the second was judged six times (before and after changes to "
+        "second look at suspicious\npictures were chosen on the first set; the second was judged seven times (before and after changes to "
         "the first look).\n\n"
         + judged.table({"first set": first, "second set": second})
         + judged.photographs()
