@@ -45,6 +45,13 @@ OPEN = "198.51.100.7"
 SAMPLE = 1000
 SECONDS_AFTER_THE_GUIDE = 60.0
 
+NO_ADULT_SITES = {
+    "101domain.com": "a registrar", "51.la": "statistics of visits", "cosmopolitan.com": "a magazine", "fasthosts.co.uk": "a registrar",
+    "postimage.org": "a host of pictures", "super.cz": "a magazine", "torrid.com": "a shop for clothes", "yes24.com": "a shop for books",
+    "yourtango.com": "a magazine",
+}  # fmt: skip
+"""Popular names of bannedbook's list that stay open, and are no adult sites, as was read: the list errs."""
+
 
 class AnyName:
     """An upstream that knows every name."""
@@ -67,9 +74,10 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Shares of blocked names, and what the machine says about itself after the guide."""
+    """Shares of blocked names, popular names that stay open, and what the machine says about itself after the guide."""
 
     popular: float
+    open: tuple[str, ...]
     random: float
     good: tuple[str, ...]
     seconds: float
@@ -175,10 +183,12 @@ def measure(names: Names, lists: dict[str, bytes], selection: str) -> Shares:
                     break
                 time.sleep(0.5)
             seconds = time.monotonic() - since
-            shares = [len(blocked(each, resolver)) / len(each) for each in (names.popular, names.random)]
+            stopped = set(blocked(names.popular, resolver))
+            still_open = tuple(name for name in names.popular if name not in stopped)
+            share = len(blocked(names.random, resolver)) / len(names.random)
             adult = next(row for row in status["coverage"] if row["category"] == "adult")
             told = f"{adult['names']:,} names from {adult['lists']} lists, state {adult['state']}"
-            return Shares(shares[0], shares[1], tuple(blocked(names.good, resolver)), seconds, told)
+            return Shares(len(stopped) / len(names.popular), still_open, share, tuple(blocked(names.good, resolver)), seconds, told)
 
 
 def report(names: Names, results: dict[str, Shares], unused: Path) -> str:
@@ -192,7 +202,22 @@ def report(names: Names, results: dict[str, Shares], unused: Path) -> str:
     )
     wrong = sorted({name for each in results.values() for name in each.good})
     table = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}", *(row(selection, each) for selection, each in results.items())]
-    return "\n".join([*table, *(["", f"Blocked by mistake: {', '.join(wrong)}."] if wrong else [])])
+    mistakes = ["", f"Blocked by mistake: {', '.join(wrong)}."] if wrong else []
+    return "\n".join([*table, *mistakes, "", by_reading(names.popular, results["recommended"].open)])
+
+
+def by_reading(popular: Sequence[str], still_open: Sequence[str]) -> str:
+    """Return the popular names that stay open, and the share that is blocked without those that are no adult sites."""
+    harmless = [name for name in still_open if name in NO_ADULT_SITES]
+    others = [name for name in still_open if name not in NO_ADULT_SITES]
+    count = len(popular) - len(harmless)
+    return (
+        f"**{len(still_open)} popular names stay open with the recommended lists.** {len(harmless)} were read, and are no adult sites: "
+        f"{', '.join(f'`{name}` ({NO_ADULT_SITES[name]})' for name in harmless)}. The others are, or may be: "
+        f"{', '.join(f'`{name}`' for name in others) or 'none'}. Of the {count} names without these {len(harmless)}, "
+        f"{count - len(others)} are blocked: **{(count - len(others)) / count:.1%}**. The blocked ones were not read; a few of them may be "
+        "no adult sites either."
+    )
 
 
 def served_adult_lists(lists: dict[str, bytes]) -> list[str]:
