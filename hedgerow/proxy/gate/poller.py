@@ -18,7 +18,13 @@ HUNG_UP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 READABLE = select.EPOLLIN | HUNG_UP
 
-_READING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+END, END_MASK = select.EPOLLRDHUP, select.EPOLLRDHUP | select.EPOLLERR | select.EPOLLPRI
+"""If events are `END` within this mask, the end of the data has come: a read that is not filled has all the rest.
+
+An error has to be read, and a read stops before urgent data.
+"""
+
+_READING = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _WRITING = _READING | select.EPOLLOUT
 _MAX_EVENTS = 128
 

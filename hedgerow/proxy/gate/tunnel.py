@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.poller import HUNG_UP, Poller
+from hedgerow.proxy.gate.poller import END, END_MASK, HUNG_UP, Poller
 
 _READ_OCTETS = 64 * 1024
 _MAX_READS = 16
@@ -112,7 +112,7 @@ class TunnelEnd:
 
     def relay(self, events: int = 0) -> None:
         """Send the peer what can be read, after `events` of the socket; without any known, read until nothing is left."""
-        is_ending = events & HUNG_UP
+        is_last = events & END_MASK == END
         for _ in range(_MAX_READS):
             if self.ended or self.peer.is_blocked:
                 return  # in the second case, until the peer has taken all
@@ -132,10 +132,10 @@ class TunnelEnd:
             if pipe is not None:
                 self.is_bulk = octets >= _MIN_SPLICED
                 continue
-            # The end is passed on next, so one segment can hold both, unless this side has yet to take what its peer said last.
-            flags = socket.MSG_MORE if is_ending and not self.is_blocked else 0
+            self.ended = is_last and octets < _READ_OCTETS
             try:
-                sent = self.peer.sock.send(_view[:octets], flags)
+                # The end can go in the same segment, unless it has to wait until this side has taken what its peer said last.
+                sent = self.peer.sock.send(_view[:octets], socket.MSG_MORE if self.ended and not self.is_blocked else 0)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -144,9 +144,12 @@ class TunnelEnd:
             if sent != octets:
                 self.peer.keep(_view[sent:octets])
                 return
+            if self.ended:
+                self.pass_on_end()
+                return
             if octets == _READ_OCTETS:
                 self.is_bulk = True
-            elif events and not is_ending:
+            elif events and not events & HUNG_UP:
                 return
         self.tunnel.poller.call_soon(self.relay)
 

@@ -97,6 +97,24 @@ def test_both_halves_are_whole_and_end_alone(pipes_in_use: int) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("urgent", [b"", b"!"])
+def test_the_end_comes_with_the_last_bytes(urgent: bytes) -> None:
+    """A read stops before urgent data, which is no part of the stream."""
+
+    async def main() -> None:
+        async with joined() as both:
+            both.client.send(b"first ")
+            both.client.send(urgent, socket.MSG_OOB if urgent else 0)
+            both.client.send(b"last")
+            both.client.shutdown(socket.SHUT_WR)
+            assert await read_all(both.server) == b"first last"
+            both.server.send(b"answer")
+            both.server.close()
+            assert await read_all(both.client) == b"answer"
+
+    asyncio.run(main())
+
+
 def test_a_slow_server_pauses_its_client() -> None:
     async def main() -> None:
         async with joined() as both:
