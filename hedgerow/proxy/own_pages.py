@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.network import NetworkSettings
+from hedgerow.policies.unlisted import LOCAL_DOMAINS, LOCAL_SUFFIXES
 from hedgerow.proxy.http_head import Authority, RequestHead, RequestTarget
 from hedgerow.proxy.pages.response import ProxyResponse
 
@@ -23,12 +24,13 @@ PAC_PATHS = frozenset({"/proxy.pac", "/wpad.dat"})
 
 _PAC_SCRIPT = """function FindProxyForURL(url, host) {
   // Machines of the local network are reached directly.
-  if (isPlainHostName(host) || /\\.(local|lan|localhost|home\\.arpa|internal)$/i.test(host)) return "DIRECT";
+  if (isPlainHostName(host) || /(^|\\.)(%s)$/i.test(host)) return "DIRECT";
   if (/^(127|10|192\\.168|172\\.(1[6-9]|2\\d|3[01])|169\\.254)(\\.\\d+)+$/.test(host)) return "DIRECT";
   if (/^\\[?(::1|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:)/i.test(host)) return "DIRECT";
   return "PROXY %s";
 }
 """
+_LOCAL_NAMES = "|".join(sorted(name.replace(".", "\\.") for name in LOCAL_SUFFIXES | LOCAL_DOMAINS))
 
 
 def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
@@ -84,4 +86,4 @@ def pac_response(proxy: Authority) -> ProxyResponse:
     True
     """
     headers = (("Content-Type", "application/x-ns-proxy-autoconfig"), ("Cache-Control", "max-age=300"))
-    return ProxyResponse(200, headers, (_PAC_SCRIPT % proxy).encode("ascii"))
+    return ProxyResponse(200, headers, (_PAC_SCRIPT % (_LOCAL_NAMES, proxy)).encode("ascii"))

@@ -70,5 +70,10 @@ def test_chromium_configures_itself_by_it(stand: Stand, net: SmallInternet) -> N
             assert page.goto(net.url("adult.example", "/", "http")).status == 403
             assert page.get_by_role("heading", level=1).inner_text() == "Diese Seite ist hier gesperrt"
             assert page.goto(net.url("news.example", "/", "http")).status == 200
+            script = pac_response(Authority("192.0.2.1", 3128)).body.decode()
+            hosts = ["printer", "nas.home.arpa", "fritz.box", "www.fritz.box", "news.example", "notfritz.box"]
+            stub = "const isPlainHostName = host => !host.includes('.');"
+            ask = f"hosts => {{ {stub} {script} return hosts.map(host => FindProxyForURL('', host)) }}"
+            assert page.evaluate(ask, hosts) == ["DIRECT"] * 4 + ["PROXY 192.0.2.1:3128"] * 2
         finally:
             browser.close()
