@@ -125,7 +125,9 @@ EMPTY_BUCKET = RuleBucket(0, (), ())
 
 
 def _make_bucket(rules: Iterable[CompiledUrlRule], crowded: tuple[str, ...] = ()) -> RuleBucket:
-    types, blocks, exceptions = 0, list[CompiledUrlRule](), list[CompiledUrlRule]()
+    types = 0
+    blocks: list[CompiledUrlRule] = []
+    exceptions: list[CompiledUrlRule] = []
     for rule in rules:
         types |= rule.types
         (exceptions if rule.row.exception else blocks).append(rule)
