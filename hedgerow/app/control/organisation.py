@@ -172,7 +172,7 @@ class OrganisationFollower:
         self.restore()
         self._report("")
         if numbers != known.versions:
-            log.info("%s is in force above this site's own", _named(numbers))
+            log.info("in force above this site's own policy: %s", _named(numbers))
 
     def restore(self) -> None:
         """Write the files of the levels again where they differ from those taken over. Waits for the disk. Raises OSError."""
