@@ -17,7 +17,7 @@ _MAX_CONNECTS, _MAX_CONNECT = 1024, 512
 
 @value_dataclass(frozen=True, slots=True)
 class KnownConnect:
-    """A CONNECT that was allowed: the `client` at that time, the `request` judged with its `verdict`, and the `command` that followed."""
+    """A CONNECT that was accepted or handed over by `command`: the `client` at that time, and the `request` judged with its `verdict`."""
 
     client: GateClient
     head: RequestHead
@@ -58,7 +58,7 @@ class GateRules:
         return self._decisions.decide(client.ruleset, request)
 
     def note_connect(self, client: GateClient, data: bytes, head: RequestHead, emitted: tuple[Command, ...]) -> None:
-        """Remember the command that followed from a CONNECT, if it was allowed. `data` is all that its client had sent."""
+        """Remember the command that followed from a CONNECT, if it was accepted or handed over. `data` is all that its client had sent."""
         match emitted:
             case (AcceptConnect(target, _, False) as command,) | (HandOver(HandoverHeader(_, Authority() as target, True)) as command,):
                 pass

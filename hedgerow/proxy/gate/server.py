@@ -38,7 +38,7 @@ _BACKLOG = 1024
 _MAX_ACCEPTS = 32
 _ACCEPT_RETRY_SECONDS = 0.5
 _DEFER_SECONDS = 1
-"""Time for which the kernel keeps a connection whose client has not sent anything. Most are accepted with their request, in one turn."""
+"""Seconds for which the kernel keeps a connection while its client sends nothing, so that most are accepted with their request."""
 
 
 class Gate:
@@ -115,7 +115,7 @@ class Gate:
         return int(listener.getsockname()[1])
 
     def _accept_on(self, listener: socket.socket, greet: Callable[[socket.socket, str], None]) -> None:
-        # Each time that a socket is asked for its family and type, it looks for their names.
+        # socket.accept looks for the names of family and type each time.
         wrap = partial(socket.socket, listener.family, listener.type, listener.proto)
         asyncio.get_running_loop().add_reader(listener, self._accept, listener, wrap, greet)
 
