@@ -185,7 +185,7 @@ class ScanPool:
                 self.send(job, job.kept)
 
     def _set_timer(self) -> None:
-        """Put the end of the process's time off. The timer itself moves only when it is too late, or early."""
+        """Postpone the end of the process. A timer that goes off before it starts again, which costs less than moving it for each frame."""
         loop, has_work = asyncio.get_running_loop(), any(job.is_busy for job in self._jobs.values())
         self._due = loop.time() + (self._patience if has_work else self._idle)
         if self._timer is None or self._timer.when() > self._due:
