@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -26,7 +26,7 @@ from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
 from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.sites_seen import SitesSeen
+from hedgerow.policies.sites_seen import SitesSeen, own_sites
 from hedgerow.policies.time_model import SpentBudget
 
 log = logging.getLogger("hedgerow.snapshot")
@@ -170,15 +170,15 @@ class LoadedSnapshot:
         state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
         trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
         self.rulesets: Rulesets = Rulesets(
-            snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites),
+            snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites, snapshot.policy),
             before.rulesets if before is not None else None, snapshot.leases,
         )  # fmt: skip
 
 
-def _sites_seen(file: Path | None) -> SitesSeen | None:
+def _sites_seen(file: Path | None, policy: Policy) -> SitesSeen | None:
     """Read the sites that this network has seen. If that fails, no site counts as new."""
     try:
-        return None if file is None else SitesSeen.unpack(file.read_bytes())
+        return None if file is None else replace(SitesSeen.unpack(file.read_bytes()), own=own_sites(policy.network))
     except (OSError, ValueError) as error:
         log.error("No site counts as new, because %s can't be read: %s", file, error)
         return None

@@ -23,6 +23,7 @@ from hashlib import blake2b
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Policy
+from hedgerow.policies.network import NetworkSettings
 
 DAY_S = 86400
 MAX_SITES = 200_000
@@ -50,7 +51,7 @@ class SitesSeen:
     """The sites as of `today`, for sites that count as new for `days` days. Days are counted from the epoch, UTC.
 
     `since` is the first day of learning. `hashes` are sorted, and `first` has the day of each. `registered` has days of registration by
-    hash, the newest answer last.
+    hash, the newest answer last. `own` are sites of names that the policy serves or forwards, which are never new.
     """
 
     days: int
@@ -60,6 +61,7 @@ class SitesSeen:
     hashes: array[int] = field(default_factory=lambda: array("Q"), repr=False)
     first: array[int] = field(default_factory=lambda: array("H"), repr=False)
     registered: Mapping[int, int] = field(default_factory=dict, repr=False)
+    own: frozenset[str] = frozenset()
 
     @property
     def begins(self) -> int:
@@ -86,7 +88,7 @@ class SitesSeen:
         >>> seen.is_new("www.example.org"), seen.with_sites({seen.hash_of("example.org"): 22}, 30).is_new("www.example.org")
         (True, False)
         """
-        if self.is_learning:
+        if self.is_learning or site_of(host) in self.own:
             return False
         site = self.hash_of(host)
         first, registered = self.first_day(site), self.registered.get(site)
@@ -164,6 +166,12 @@ def site_of(host: str) -> str:
     registries = load_public_suffixes().registries
     start = next((n for n in range(1, len(labels)) if ".".join(labels[n:]) in registries), len(labels) - 1)
     return ".".join(labels[start - 1 :]) if start else host
+
+
+def own_sites(network: NetworkSettings) -> frozenset[str]:
+    """Return the sites of the names that a policy serves or forwards."""
+    own = [record.host for record in network.resolver.records] + [zone.zone for zone in network.resolver.forward]
+    return frozenset(site_of(name) for name in (*own, network.server_name) if name)
 
 
 def closes_new_sites(policy: Policy) -> bool:

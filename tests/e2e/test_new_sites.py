@@ -19,6 +19,7 @@ from hedgerow.policies.sites_seen import DAY_S, SitesSeen
 
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
 CHILD, PARENT = "127.0.0.6", "127.0.0.41"
+OWN_NAME = "nas.familie-kleinstadt.net"
 SITE, OLD_SITE = "kleine-eisenbahn-freunde.net", "alte-eisenbahn-freunde.net"
 
 
@@ -26,7 +27,7 @@ def policy(net: SmallInternet, asked: str = "") -> str:
     asked = f"  registration_age: {asked}\n" if asked else ""
     people = "people: {mia: {age: 6, devices: [tablet]}, ana: {age: 41, devices: [phone]}}\n"
     devices = f"devices: {{tablet: {{ip: {CHILD}}}, phone: {{ip: {PARENT}}}}}\n"
-    return f"{network_section(net)}  new_sites_days: 7\n{asked}{people}{devices}"
+    return f"{network_section(net)}  new_sites_days: 7\n  records: {{{OWN_NAME}: 127.0.0.9}}\n{asked}{people}{devices}"
 
 
 def is_blocked(running: Hedgerow, site: str = SITE, source: str = CHILD) -> bool:
@@ -62,6 +63,9 @@ def test_a_new_site_is_closed_to_the_youngest_for_some_days(
 
     with running_hedgerow(policy(whole_internet), directory=tmp_path, prepare=prepare) as running:
         assert (is_blocked(running), is_blocked(running, OLD_SITE), is_blocked(running, source=PARENT)) == (True, True, False)
+        own = kdig(running.dns, OWN_NAME, source=CHILD)
+        assert own is not None
+        assert own.data("A") == ["127.0.0.9"]
         told = json.loads(running.run("explain", "--json", "tablet", SITE).stdout)["decision"]
         assert (told["verdict"], told["reason"], told["what"]) == ("block", "recognised", "new-domains")
         page = curl(f"http://{SITE}/", proxy=running.proxy, source=CHILD)

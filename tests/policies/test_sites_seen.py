@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from hedgerow.policies.model import Decision, DeviceId, Grant, Reason, Request, 
 from hedgerow.policies.person_access import SubjectAccess, person_access
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.sites_seen import DAY_S, MAX_REGISTERED, MAX_SITES, NEW_DOMAINS, SitesSeen, closes_new_sites, registration_of
+from hedgerow.policies.sites_seen import (
+    DAY_S,
+    MAX_REGISTERED,
+    MAX_SITES,
+    NEW_DOMAINS,
+    SitesSeen,
+    closes_new_sites,
+    own_sites,
+    registration_of,
+)
 from hedgerow.policies.unlisted import site_to_ask_about
 
 TODAY = 20_781  # 2026-11-24
@@ -85,6 +95,19 @@ def test_a_site_that_was_registered_long_ago_is_not_new(catalogue: Catalogue, re
     assert (sites.is_new(SITE), found.verdict is Verdict.BLOCK) == (is_new, is_new)
     if is_new:
         assert registration_of(str(found.rule)) == date(1970, 1, 1) + timedelta(days=registered)
+
+
+def test_the_policys_own_names_are_never_new() -> None:
+    names = "records: {nas.example.net: 192.168.1.5}, forward: {intern.example.com: 192.168.1.1}, server_name: dns.example.de"
+    own = own_sites(parse_policy(f"network: {{{names}}}".encode(), None).network)
+    sites = replace(seen({}), own=own)
+    assert own == {"example.net", "example.com", "example.de"}
+    assert [sites.is_new(host) for host in ("nas.example.net", "a.intern.example.com", "dns.example.de", SITE)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_new_registration_closes_nothing_that_is_known_here(catalogue: Catalogue) -> None:

@@ -22,7 +22,7 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.files import error_text
 from hedgerow.policies.network import REGISTRIES, NetworkSettings
-from hedgerow.policies.sites_seen import MAX_DAY, can_be_new, site_of
+from hedgerow.policies.sites_seen import MAX_DAY, can_be_new
 
 log = logging.getLogger("hedgerow.control")
 
@@ -68,8 +68,6 @@ class RegistrationAges:
     def want(self, site: str) -> None:
         """Put a site into the queue, if it is one of the internet, its age is not known, and there is room."""
         if site in self._waiting or len(self._waiting) >= MAX_WAITING or parse_host(site) != site or not can_be_new(site):
-            return
-        if site in _own_sites(self._network()):
             return
         if self._sites.lacks_date(site) and self._clock() - self._silent.get(site, -SILENT_S) >= SILENT_S:
             self._waiting[site] = 0
@@ -123,12 +121,6 @@ class RegistrationAges:
         self._sites.date(site, answer.day)
         self._publish()
         return "answered"
-
-
-def _own_sites(network: NetworkSettings) -> set[str]:
-    """Return the sites of names that the policy itself serves or forwards: they are local, or not everybody's business."""
-    own = [record.host for record in network.resolver.records] + [zone.zone for zone in network.resolver.forward]
-    return {site_of(name) for name in (*own, network.server_name) if name}
 
 
 def _zone(site: str, whom: str) -> str:

@@ -284,15 +284,6 @@ def test_questions_per_hour_and_in_the_queue_are_limited(tmp_path: Path) -> None
     assert len(home.ages._waiting) == MAX_WAITING - 2 * QUESTIONS_PER_HOUR
 
 
-def test_the_policys_own_names_are_not_asked_about(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    names = "records: {nas.example.net: 192.168.1.5}, forward: {intern.example.com: 192.168.1.1}, server_name: dns.example.de"
-    home.network = parse_policy(f"network: {{registration_age: registries, {names}}}".encode(), None).network
-    for site in ("example.net", "example.com", "example.de", SITE):
-        home.ages.want(site)
-    assert ([home.step(), home.step()], home.asked) == (["answered", ""], [SITE])
-
-
 def test_nobody_is_asked_without_the_policys_word(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.ages.want(SITE)
