@@ -15,9 +15,9 @@ WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095
 """Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation, “Network ports”)."""
 
 NEW_SITES_DAYS = 7
-REGISTRIES = "registries"
-"""`registration_age` for the registry of each site."""
 """Days for which a site counts as new: long enough for lists to find out about most of those that were made to harm."""
+REGISTRIES = "registries"
+"""The value of `registration_age` by which each site's registry is asked."""
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 

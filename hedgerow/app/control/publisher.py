@@ -77,8 +77,8 @@ class SnapshotPublisher:
         self._wanted = asyncio.Event()
         self.leases = LeaseTable(settings.leases, self._wanted.set)
         self.request = self._wanted.set
-        self.registrations = RegistrationAges(settings.registrations, lambda: self.policy.network, self.sites_seen, self.request)
         """Publish soon."""
+        self.registrations = RegistrationAges(settings.registrations, lambda: self.policy.network, self.sites_seen, self.request)
 
     @property
     def policy(self) -> Policy:
