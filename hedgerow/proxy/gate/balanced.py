@@ -20,9 +20,9 @@ class BalancedConnection:
         self,
         poller: Poller,
         balancers: LoadBalancers,
-        sock: socket.socket,
+        sock: socket.SocketType,
         peer: str,
-        greet: Callable[[socket.socket, str, bytes], None],
+        greet: Callable[[socket.SocketType, str, bytes], None],
     ) -> None:
         self._poller = poller
         self._balancers = balancers

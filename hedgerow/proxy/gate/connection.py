@@ -48,9 +48,9 @@ class GateConnection:
     def __init__(
         self,
         gate: GateResources[GateConnection],
-        sock: socket.socket,
+        sock: socket.SocketType,
         address: str,
-        destination_of: Callable[[socket.socket], Authority | None] | None,
+        destination_of: Callable[[socket.SocketType], Authority | None] | None,
         protection: Protection | None,
     ) -> None:
         self._gate = gate

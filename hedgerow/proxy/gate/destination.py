@@ -14,13 +14,13 @@ _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, and the same number in linux/ne
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, linux/in6.h
 
 
-def own_address(sock: socket.socket) -> Authority:
+def own_address(sock: socket.SocketType) -> Authority:
     """Our end of a connection. On the block page's address it is the client's destination: blocked names resolve to it."""
     host, port = sock.getsockname()[:2]
     return Authority(host.partition("%")[0], port)
 
 
-def original_destination(sock: socket.socket) -> Authority | None:
+def original_destination(sock: socket.SocketType) -> Authority | None:
     """The address to which a redirected client connected; None for a client that connected to us, since serving it would loop."""
     own = own_address(sock)
     with contextlib.suppress(OSError):  # without NAT there is no record: TPROXY leaves the destination as it was

@@ -21,7 +21,7 @@ from hedgerow.sockets import connect_first, interleave_families, offer_connectio
 class Opened:
     """A connection to the server of a tunnel for `requests`. `preface` is what we say to it before the client's bytes."""
 
-    server: socket.socket
+    server: socket.SocketType
     requests: tuple[Request, ...]
     preface: bytes = b""
 
@@ -36,7 +36,7 @@ class BegunConnection:
 
     def __init__(self, address: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.sock = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._peer = (address, port)
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,7 +47,7 @@ class BegunConnection:
             self.sock.close()
             raise
 
-    async def wait(self, poller: Poller) -> socket.socket:
+    async def wait(self, poller: Poller) -> socket.SocketType:
         """Wait until the connection is complete. Raises OSError if it fails; the socket is closed then, and if nobody waits any more."""
         connected = asyncio.get_running_loop().create_future()
 
@@ -79,20 +79,20 @@ class BegunConnection:
         raise OSError(code, errno.errorcode.get(code, "the connection failed"))
 
 
-async def dial(poller: Poller, addresses: Sequence[str], port: int) -> socket.socket:
+async def dial(poller: Poller, addresses: Sequence[str], port: int) -> socket.SocketType:
     """Connect to the first IP address that answers (RFC 8305; the resolver has sorted them).
 
     The caller limits the time. Raises OSError with the last failure if no address answers.
     """
 
-    async def connect(address: str) -> socket.socket:
+    async def connect(address: str) -> socket.SocketType:
         begun = BegunConnection(address, port)
         return begun.sock if begun.is_connected else await begun.wait(poller)
 
     if len(addresses) == 1:
         return await connect(addresses[0])
 
-    async def discard(late: socket.socket) -> None:
+    async def discard(late: socket.SocketType) -> None:
         poller.close(late)
 
     return await connect_first(interleave_families(addresses), connect, discard)
@@ -106,7 +106,7 @@ def examine(examiner: CertificateExaminer | None, device: DeviceId, command: Dia
     return asyncio.get_running_loop().create_task(look)
 
 
-async def open_pages(pages: OwnPages, address: str, client: socket.socket, head: bytes) -> Opened:
+async def open_pages(pages: OwnPages, address: str, client: socket.SocketType, head: bytes) -> Opened:
     """Connect to the process that serves our own pages, for a request that begins with `head` by a client at `address`. Raises OSError."""
     server = await offer_connection_patiently(pages.socket)
     own = str(client.getsockname()[0]).partition("%")[0]

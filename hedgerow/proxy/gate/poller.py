@@ -41,23 +41,23 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._loop.add_reader(self._epoll.fileno(), self._poll)
 
-    def watch(self, sock: socket.socket, handler: Handler) -> None:
+    def watch(self, sock: socket.SocketType, handler: Handler) -> None:
         """Call `handler` when `sock` can be read from, from now on and if it can be already. It replaces the socket's last handler."""
         descriptor = sock.fileno()
         if descriptor not in self._handlers:
             self._epoll.register(descriptor, _READING)
         self._handlers[descriptor] = handler
 
-    def watch_writing(self, sock: socket.socket) -> None:
+    def watch_writing(self, sock: socket.SocketType) -> None:
         """Call a watched socket's handler also when it can be written to, from now on."""
         self._epoll.modify(sock.fileno(), _WRITING)
 
-    def close(self, sock: socket.socket) -> None:
+    def close(self, sock: socket.SocketType) -> None:
         """Close a socket, watched or not."""
         self._handlers.pop(sock.fileno(), None)
         sock.close()
 
-    def release(self, sock: socket.socket) -> None:
+    def release(self, sock: socket.SocketType) -> None:
         """Close a socket of which another process has a copy: it would be watched as long as that one lives."""
         if self._handlers.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())

@@ -51,7 +51,7 @@ class GateResources[C: Hashable]:
             return "outsider"
         return "" if self.table.add(connection, client.device.id) else "device"
 
-    def hand_over_again(self, sock: socket.socket, known: KnownConnect) -> bool:
+    def hand_over_again(self, sock: socket.SocketType, known: KnownConnect) -> bool:
         """Hand over a connection that begins with a CONNECT which led to an inspector before, and close our end of it.
 
         Returns False if that must go another way.

@@ -87,7 +87,7 @@ class TunnelEnd:
         "count", "ended", "is_blocked", "is_bulk", "is_over", "is_writing_watched", "peer", "pipe", "piped", "sock", "tunnel", "unsent",
     )  # fmt: skip
 
-    def __init__(self, tunnel: Tunnel, sock: socket.socket) -> None:
+    def __init__(self, tunnel: Tunnel, sock: socket.SocketType) -> None:
         self.tunnel = tunnel
         self.sock = sock
         self.count = 0
@@ -261,8 +261,8 @@ class Tunnel:
         address: str,
         ruleset: Ruleset,
         requests: tuple[Request, ...],
-        client: socket.socket,
-        server: socket.socket,
+        client: socket.SocketType,
+        server: socket.SocketType,
     ) -> None:
         self.poller = poller
         self.pipes = pipes
