@@ -52,6 +52,12 @@ class Poller:
         """Call a watched socket's handler also when it can be written to, from now on."""
         self._epoll.modify(sock.fileno(), _WRITING)
 
+    def pause(self, sock: socket.SocketType, seconds: float) -> None:
+        """Do not call a watched socket's handler for what comes within `seconds`, unless the connection fails or ends both ways."""
+        descriptor = sock.fileno()
+        self._epoll.modify(descriptor, select.EPOLLET)
+        self._loop.call_later(seconds, self._resume, descriptor, self._handlers[descriptor])
+
     def close(self, sock: socket.SocketType) -> None:
         """Close a socket, watched or not."""
         self._handlers.pop(sock.fileno(), None)
@@ -72,6 +78,10 @@ class Poller:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         self._handlers.clear()
+
+    def _resume(self, descriptor: int, handler: Handler) -> None:
+        if self._handlers.get(descriptor) == handler:  # else it was closed, or is watched in another way since then
+            self._epoll.modify(descriptor, _READING)
 
     def _poll(self) -> None:
         for descriptor, events in self._epoll.poll(0, _MAX_EVENTS):

@@ -24,6 +24,9 @@ _MAX_READS = 16
 _MIN_SPLICED = 16 * 1024
 """Bytes at a time below which copying is as cheap."""
 
+_BULK_PAUSE_S = 0.001
+"""Seconds for which more is left to gather where much is transferred: a server sends it piece by piece, and each would wake the gate."""
+
 _PIPE_OCTETS = 256 * 1024
 MAX_PIPES = 32
 """Pipes of a gate. The tunnels beyond that are copied, as are those that transfer little at a time."""
@@ -120,6 +123,8 @@ class TunnelEnd:
             try:
                 octets = self.sock.recv_into(_buffer) if pipe is None else self._splice(pipe)
             except BlockingIOError:
+                if self.is_bulk and not self.is_writing_watched:
+                    self.tunnel.poller.pause(self.sock, _BULK_PAUSE_S)
                 return
             except OSError:
                 self.tunnel.close()
