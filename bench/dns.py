@@ -1,7 +1,7 @@
 """Measure one DNS worker beside its peers in the same run: CPU per query, queries per second, latency, memory.
 
     .venv/bin/python bench/dns.py [--pairs 5] [--seconds 2] [--kinds blocked cached …] [--domains 1000000] [--list FILE] [--benign FILE]
-                                  [--tree FOLDER] [--plain] [--out FILE]
+                                  [--plain] [--out FILE]
 
 The server is pinned to one core and dnsperf to the other. The sides alternate; medians and the spread of the ratios are printed. All
 sides block the same names: 219,000 generated ones that look like real ones, or those of `--list`, filled up to `--domains` with others
@@ -358,7 +358,6 @@ def main() -> None:
     parser.add_argument("--domains", type=int, default=1_000_000)
     parser.add_argument("--list", type=Path, help="a list to block in place of generated names, one domain per line")
     parser.add_argument("--benign", type=Path, help="names for `allowed-N` in place of generated ones, one per line")
-    parser.add_argument("--tree", default="", help="the folder of another version of Hedgerow, to measure that")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -368,7 +367,7 @@ def main() -> None:
         compile_lists(folder, real, bulk)
         queries = QueryFiles(folder, real, dns_names.read_names(options.benign) if options.benign else ())
         stand = Stand(folder, [*real, *bulk], stack.enter_context(dns_sides.upstream()))
-        ours = stack.enter_context(dns_sides.hedgerow(stand, plain=options.plain, tree=options.tree))
+        ours = stack.enter_context(dns_sides.hedgerow(stand, plain=options.plain))
         bench = Bench(stand, ours, stack.enter_context(dns_sides.unbound(stand)), queries, options.pairs, options.seconds)
         results = []
         for number, kind in enumerate(options.kinds, 1):

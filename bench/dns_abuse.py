@@ -200,9 +200,9 @@ def measure(side: dns_sides.Side, kind: str, connections: int, seconds: float) -
 
 
 @contextlib.contextmanager
-def sides(stand: dns_sides.Stand, tree: str) -> Iterator[list[dns_sides.Side]]:
+def sides(stand: dns_sides.Stand) -> Iterator[list[dns_sides.Side]]:
     with (
-        dns_sides.hedgerow(stand, encrypted=True, limited=True, tree=tree) as ours,
+        dns_sides.hedgerow(stand, encrypted=True, limited=True) as ours,
         dns_sides.unbound(stand) as theirs,
     ):
         yield [ours, theirs]
@@ -213,7 +213,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--only", action="append")
-    parser.add_argument("--tree", default="", help="folder of another version of Hedgerow")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     kinds = options.only or ["none", *FRAMES, "DoT queries", "TLS handshakes", "QUIC handshakes", "QUIC pings"]
@@ -230,7 +229,7 @@ def main() -> None:
         folder = Path(place)
         compile_generation(starter_sources(), folder / "generation")
         stand = dns_sides.Stand(folder, (), stack.enter_context(dns_sides.upstream()))
-        for side in stack.enter_context(sides(stand, options.tree)):
+        for side in stack.enter_context(sides(stand)):
             for kind in kinds:
                 if kind.startswith("QUIC") and not side.doq:
                     continue

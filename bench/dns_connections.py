@@ -128,7 +128,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--thousands", type=float, default=100.0)
     parser.add_argument("--only", action="append")
-    parser.add_argument("--tree", default="", help="folder of another version of Hedgerow")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     lines = [
@@ -145,7 +144,7 @@ def main() -> None:
         folder = Path(place)
         compile_generation(starter_sources(), folder / "generation")
         stand = dns_sides.Stand(folder, (), stack.enter_context(dns_sides.upstream()))
-        side = stack.enter_context(dns_sides.hedgerow(stand, encrypted=True, tree=options.tree))
+        side = stack.enter_context(dns_sides.hedgerow(stand, encrypted=True))
         for transport in options.only or ["tcp", "dot", "doh", "doq"]:
             row, is_good = soak(transport, side, int(options.thousands * 1000))
             lines.append(row)

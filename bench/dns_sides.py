@@ -119,15 +119,13 @@ def hedgerow(
     plain: bool = False,
     encrypted: bool = False,
     limited: bool = False,
-    tree: str = "",
     who: str = "",
     workers: int = 1,
     cores: str = "0",
 ) -> Iterator[Side]:
     """Run workers as the program would start them, on one of `cores` each, with a sink in control's place that reads their events.
 
-    `limited`: limits of queries hold for loopback too. `tree` is the folder of another version of Hedgerow. `who`: people and
-    devices of the policy in place of a family's.
+    `limited`: limits of queries hold for loopback too. `who`: people and devices of the policy in place of a family's.
     """
     ports = (free_port(), free_port(), free_port(), free_port()) if encrypted else (free_port(), 0, 0, 0)
     with tempfile.TemporaryDirectory(dir=stand.folder) as place, contextlib.ExitStack() as running:
@@ -138,8 +136,6 @@ def hedgerow(
         # As installed: compiled once.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         program = [sys.executable, *(("-c", PLAIN) if plain else ("-m", "hedgerow.app.processes"))]
-        if tree:
-            program = [sys.executable, "-c", f"import sys; sys.path.insert(0, {tree!r}); from hedgerow.app.processes import main; main()"]
         commands = [[*program, "dns", str(index), str(state)] for index in range(workers)]
         places = cores.split(",") * workers
         processes = tuple(running.enter_context(started(*each, environment)) for each in zip(commands, places, strict=False))
