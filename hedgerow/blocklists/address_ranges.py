@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from ipaddress import ip_network
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 as IPv6 (RFC 4291)
@@ -105,3 +106,13 @@ def is_public(packed: bytes) -> bool:
     """
     outer = unwrap_ipv4(packed) if not packed.startswith(_NAT64_LOCAL) else packed
     return not any(_is_within(each, _NOT_PUBLIC[len(each)]) for each in (outer, *embedded_ipv4(packed)))
+
+
+@lru_cache(4096)
+def is_public_address(text: str) -> bool:
+    """Do the same as `is_public` for an address as text, with or without a zone.
+
+    >>> is_public_address("93.184.215.14"), is_public_address("fe80::1%eth0")
+    (True, False)
+    """
+    return is_public(ip_address(text.partition("%")[0]).packed)

@@ -20,14 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
 
 import httpx
 
 from hedgerow import __version__
-from hedgerow.blocklists.address_ranges import is_public
+from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.blocklists.download_store import (
     FetchOutcome,
     FetchResult,
@@ -171,7 +170,7 @@ def _are_inside(host: str) -> list[bool]:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         return []
-    return [not is_public(ip_address(address.partition("%")[0]).packed) for address in addresses]
+    return [not is_public_address(address) for address in addresses]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,9 @@ the request it reads, so that caches can derive their keys (`fields_read`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import NamedTuple
 
-from hedgerow.blocklists.address_ranges import is_public
+from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.blocklists.catalogue import Catalogue, DnsRuleMatch
 from hedgerow.blocklists.names import is_address, is_beneath
 from hedgerow.blocklists.rules import Origin
@@ -121,12 +119,7 @@ def _bypass(context: RequestContext) -> Decision | None:
 
 def _is_bare_address(request: Request) -> bool:
     """Return whether the host is a public address, which no list of names can judge. The proxy guards private ones itself."""
-    return request.kind is not RequestKind.DNS and is_address(request.host) and _is_public(request.host)
-
-
-@lru_cache(4096)
-def _is_public(address: str) -> bool:
-    return is_public(ip_address(address).packed)
+    return request.kind is not RequestKind.DNS and is_address(request.host) and is_public_address(request.host)
 
 
 def _service(context: RequestContext) -> Decision | None:

@@ -11,10 +11,9 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
-from hedgerow.blocklists.address_ranges import is_public
+from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.unlisted import CertificateFlaw
 
@@ -50,7 +49,7 @@ class CertificateExaminer:
 
     async def examine(self, device: DeviceId, host: str, addresses: Sequence[str], port: int) -> CertificateFlaw:
         """Connect to the first of `addresses` with the SNI `host`, as a client would, and return the finding."""
-        if not self._also_private and not is_public(ip_address(addresses[0]).packed):
+        if not self._also_private and not is_public_address(addresses[0]):
             return CertificateFlaw.NONE
         key = (host, port)
         expires, known = self._found.get(key, (0.0, CertificateFlaw.NONE))

@@ -20,7 +20,6 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -29,7 +28,7 @@ import msgspec
 from hedgerow import __version__
 from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources, run_job
 from hedgerow.app.privileges import confine_job
-from hedgerow.blocklists.address_ranges import is_public
+from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.codec import decode, encode
 from hedgerow.files import error_text, write_atomically
 from hedgerow.policies.network import REGISTRIES
@@ -185,7 +184,7 @@ class _Connection(http.client.HTTPSConnection):
     def connect(self) -> None:
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         addresses = dict.fromkeys(str(each[4][0]) for each in found)
-        if not self._may_be_inside and not all(is_public(ip_address(each.partition("%")[0]).packed) for each in addresses):
+        if not self._may_be_inside and not all(map(is_public_address, addresses)):
             raise _UnusableError(f"{self.host} is an address inside a network")
         failure = OSError("no address")
         for address in addresses:
