@@ -55,11 +55,13 @@ def _browsers(running: Hedgerow, folder: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _status(page: Any, url: str) -> int:
-    """0 where the browser finds no server."""
-    try:
-        return int(page.goto(url).status)
-    except sync_api.Error:
-        return 0
+    """0 where the browser finds no server. The page after a request reloads itself, and may do so just before it is left."""
+    while True:
+        try:
+            return int(page.goto(url).status)
+        except sync_api.Error as error:
+            if "interrupted by another navigation" not in str(error) and "ERR_ABORTED" not in str(error):
+                return 0
 
 
 def _ask(running: Hedgerow, page: Any, url: str) -> int:
