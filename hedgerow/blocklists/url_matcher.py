@@ -99,7 +99,7 @@ def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
 
     def first(request: UrlRequest) -> bool:
         row = rule.row
-        test = make_test(row.kind, row.pattern, row.host if by_host else "", row.match_case)
+        test = make_test(row.kind, row.pattern, row.host, row.match_case, by_host)
         if row.has_details:
             conditions = parse_modifiers(row.options)
             rule.test = lambda request: _details_match(conditions, request) and (test is None or test(request))
@@ -270,7 +270,7 @@ class UrlMatcher:
         """Return the rules that an initiator finds, by the host that they are about; that is empty if they name none."""
         by_target: dict[str, list[CompiledUrlRule]] = {}
         for _place, number in self._trie.iter_prefixes_with_ids(INITIATOR_MARK + rule_key(initiator, exact=True)):
-            bucket = self._bucket_at(number)
+            bucket = self._bucket_at(number, by_host=True)
             for rule in bucket.blocks + bucket.exceptions:
                 by_target.setdefault(rule.row.host, []).append(rule)
         return {target: _make_bucket(rules) for target, rules in by_target.items()}

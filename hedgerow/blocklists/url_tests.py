@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hedgerow.blocklists.names import split_url, unescape
-from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
+from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set, regex_fragments
 from hedgerow.blocklists.rule_modifiers import resource_number
 from hedgerow.blocklists.rules import PatternKind
 
@@ -48,36 +48,43 @@ def describe(url: str, resource: str, initiator: str, method: str) -> UrlRequest
 Test = Callable[[UrlRequest], object]
 
 
-def make_test(kind: PatternKind, pattern: str, host: str = "", match_case: bool = False) -> Test | None:
-    """Return a test of a pattern; None if every candidate matches. `host` is the one that the pattern names, if it is known to match."""
-    match kind:
-        case PatternKind.REGEX:
-            test = compile_set([pattern], match_case)
-            return lambda request: test(request.url)
-        case PatternKind.EXPRESSION:
-            test = compile_set([pattern])
-            return lambda request: test(request.text.partition("://")[2])
-        case _:
-            return _make_pattern_test(pattern if match_case else pattern.lower(), host, match_case)
+def make_test(kind: PatternKind, pattern: str, host: str = "", match_case: bool = False, by_host: bool = False) -> Test | None:
+    """Return a test of a pattern; None if every candidate matches.
 
-
-def _make_pattern_test(pattern: str, host: str, match_case: bool) -> Test | None:
+    `host` is the one that the pattern names. With `by_host`, it is known to match.
+    """
+    if kind is not PatternKind.PATTERN:
+        return _compile_later(regex_fragments(pattern), lambda: _search_regex(kind, pattern, match_case))
+    if not match_case:
+        pattern = pattern.lower()
     if host and pattern.startswith("||"):
-        return _test_rest(pattern[2 + len(host) :], match_case)
+        test = _test_rest(pattern[2 + len(host) :], match_case)
+        return test if by_host else _test_host(host, test)
     steps = None if match_case or pattern.startswith("|") else _plain_steps(unescape(pattern).lower())
     if steps is not None:
         return lambda request: _find_steps(request.text, 0, steps)
+    return _compile_later(_pieces(pattern), lambda: _search_pattern(pattern, match_case))
+
+
+def _search_regex(kind: PatternKind, pattern: str, match_case: bool) -> Test:
+    if kind is PatternKind.EXPRESSION:
+        search = compile_set([pattern])
+        return lambda request: search(request.text.partition("://")[2])
+    search = compile_set([pattern], match_case)
+    return lambda request: search(request.url)
+
+
+def _search_pattern(pattern: str, match_case: bool) -> Test:
+    search = compile_pattern(pattern, match_case).search
     if match_case:
-        return _compile_later(_longest_piece(pattern), lambda: _search_url(compile_pattern(pattern, match_case=True)))
-    return _compile_later(_longest_piece(pattern), lambda: _search_text(compile_pattern(pattern)))
+        return lambda request: search(request.url)
+    return lambda request: search(request.text)
 
 
-def _search_url(expression: re.Pattern[str]) -> Test:
-    return lambda request: expression.search(request.url)
-
-
-def _search_text(expression: re.Pattern[str]) -> Test:
-    return lambda request: expression.search(request.text)
+def _test_host(host: str, test: Test | None) -> Test:
+    """Return a test that a request's host is `host` or beneath it, and of the rest."""
+    beneath = f".{host}"
+    return lambda request: (request.host == host or request.host.endswith(beneath)) and (test is None or test(request))
 
 
 def _test_rest(rest: str, match_case: bool) -> Test | None:
@@ -92,7 +99,7 @@ def _test_rest(rest: str, match_case: bool) -> Test | None:
         return None
     if not match_case and (test := _test_plain_rest(plain)) is not None:
         return test
-    return _compile_later(_longest_piece(rest), lambda: _match_rest(rest, match_case))
+    return _compile_later(_pieces(rest), lambda: _match_rest(rest, match_case))
 
 
 def _match_rest(rest: str, match_case: bool) -> Test:
@@ -148,14 +155,20 @@ def _find_steps(text: str, at: int, steps: _Steps) -> bool:
     return True
 
 
-def _compile_later(piece: str, compile_test: Callable[[], Test]) -> Test:
-    """Return a test that is compiled when a URL first contains `piece`, as few ever do: an expression takes as long as ten look-ups."""
+def _compile_later(pieces: Iterable[str], compile_test: Callable[[], Test]) -> Test:
+    """Return a test that is compiled when a URL first contains all `pieces`, in lower case, as few ever do.
+
+    Expressions reject slowly, and compiling one takes as long as ten look-ups.
+    """
+    wanted = sorted(set(pieces), key=len, reverse=True)
     compiled: Test | None = None
 
     def test(request: UrlRequest) -> object:
         nonlocal compiled
-        if piece not in request.text:
-            return False
+        text = request.text
+        for piece in wanted:
+            if piece not in text:
+                return False
         if compiled is None:
             compiled = compile_test()
         return compiled(request)
@@ -163,9 +176,9 @@ def _compile_later(piece: str, compile_test: Callable[[], Test]) -> Test:
     return test
 
 
-def _longest_piece(pattern: str) -> str:
-    """Return a text that occurs in every URL that a pattern matches, in lower case. Tested first, since expressions reject slowly."""
-    return max(_PLAIN.findall(unescape(pattern).lower()), key=len, default="")
+def _pieces(pattern: str) -> list[str]:
+    """Return texts each of which occurs in every URL that a pattern matches, in lower case."""
+    return _PLAIN.findall(unescape(pattern).lower())
 
 
 def _is_border(text: str, place: int) -> bool:

@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from hedgerow.blocklists.patterns import compile_after_host, compile_pattern
+from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_regex
 from hedgerow.blocklists.rules import PatternKind
 from hedgerow.blocklists.url_tests import UrlRequest, make_test
 
@@ -43,7 +43,7 @@ def test_pattern_means_what_its_expression_does(anchor: str, body: str, path: st
 @example("/*a^", "a")
 def test_rest_of_a_pattern_means_what_its_expression_does(rest: str, path: str) -> None:
     asked, expression = request(path), compile_after_host(rest)
-    test = make_test(PatternKind.PATTERN, f"||{HOST}{rest}", HOST)
+    test = make_test(PatternKind.PATTERN, f"||{HOST}{rest}", HOST, by_host=True)
     for _ in range(2):
         found = test is None or bool(test(asked))
         assert found == (expression is None or bool(expression.match(asked.text, asked.host_end)))
@@ -54,9 +54,9 @@ def test_expression_is_compiled_when_its_text_is_met(monkeypatch) -> None:
 
     compiled: list[str] = []
 
-    def compile_noted(pattern: str) -> re.Pattern[str]:
+    def compile_noted(pattern: str, match_case: bool) -> re.Pattern[str]:
         compiled.append(pattern)
-        return compile_pattern(pattern)
+        return compile_pattern(pattern, match_case)
 
     monkeypatch.setattr(url_tests, "compile_pattern", compile_noted)
     test = make_test(PatternKind.PATTERN, "^banner^x")
@@ -66,3 +66,20 @@ def test_expression_is_compiled_when_its_text_is_met(monkeypatch) -> None:
     assert test(request("banner/x"))
     assert test(request("banner?x"))
     assert compiled == ["^banner^x"]
+
+
+@settings(max_examples=600)
+@given(some.sampled_from(["h.example", "a.h.example", "ah.example", "h.example.a", "example"]), BODIES, PATHS)
+def test_host_of_a_pattern_is_compared_with_that_of_the_request(host: str, body: str, path: str) -> None:
+    pattern, asked = f"||{HOST}/{body}", UrlRequest.about(f"https://{host}:81/{path}", host)
+    test = make_test(PatternKind.PATTERN, pattern, HOST)
+    assert test is not None
+    assert bool(test(asked)) == bool(compile_pattern(pattern).search(asked.text))
+
+
+@settings(max_examples=300)
+@given(some.sampled_from([r"^https://h\.[a-z]+/ab?/", r"/(?:a|ab)\?x{0,2}=", "a{2}b", r"\.example/\Ab+$"]), PATHS)
+def test_expression_means_what_it_does_alone(pattern: str, path: str) -> None:
+    asked, test = request(path), make_test(PatternKind.REGEX, pattern)
+    assert test is not None
+    assert bool(test(asked)) == bool(compile_regex(pattern).search(asked.url))
