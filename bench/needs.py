@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 _PLACES = "/usr/sbin:/usr/local/sbin:/sbin"
-_PACKAGES = {"squid": "squid-openssl", "brctl": "bridge-utils"}
+_PACKAGES = {"squid": "squid-openssl", "brctl": "bridge-utils", "certutil": "libnss3-tools"}
 
 
 def programs(*names: str) -> None:

@@ -3,8 +3,8 @@
     .venv/bin/python bench/page_trace.py [--loads 10] [--picture docs/images/page-load.svg]
 
 Each way loads the page as often as the others, in turn. The table has the mean milliseconds per load, summed over connections or requests
-that run side by side, so the sums exceed the time of the load. The picture shows the load of each way whose time is the median. Needs nginx
-and Chromium.
+that run side by side, so the sums exceed the time of the load. The picture shows the load of each way whose time is the median. Needs
+nginx, Chromium and certutil.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Load:
 
 def load(browser: Any, url: str, processes: dict[str, Sequence[int]]) -> Load:
     before = {name: cpu_of(*pids) for name, pids in processes.items()}
-    context = browser.new_context(ignore_https_errors=True)
+    context = browser.new_context()
     try:
         tab = context.new_page()
         tab.goto(url, wait_until="load", timeout=60_000)
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="file for an SVG")
     parser.add_argument("--net-log", type=Path, help="folder for Chromium's own log of each way")
     chosen = parser.parse_args()
-    needs.programs("nginx", "/usr/bin/chromium")
+    needs.programs("nginx", "/usr/bin/chromium", "certutil")
     names, port = proxy_page.hosts(), free_port()
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
@@ -154,9 +154,9 @@ def main() -> None:
         for way, stand in stands.items():
             processes[way] = {"gate": [stand.gate.pid], "inspector": [stand.inspector.pid], "nginx": origin}
         url, loads = f"https://{names[0]}:{port}/index.html", dict[str, list[Load]]()
+        homes = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with sync_playwright() as playwright:
-            ports = {way: stand.gate.port for way, stand in stands.items()}
-            browsers = proxy_page.launch(playwright, net, names, ports, chosen.net_log)
+            browsers = proxy_page.launch(playwright, net, names, stands, homes, chosen.net_log)
             for browser in browsers.values():
                 proxy_page.load(browser, url)
             before = {way: proxy_page.lanes(stand) for way, stand in stands.items()}

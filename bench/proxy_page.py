@@ -4,8 +4,10 @@ With the proxy, 2 of the hosts are inspected, or all of them as by default for a
 
     .venv/bin/python bench/proxy_page.py [--loads 20] [--write]
 
-The ways alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. Everything runs on one
-machine, so no time is spent in the network and the proxy's share is larger than on a real line. Needs nginx and Chromium.
+The ways alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. The browsers trust the
+CAs that they meet, as children's devices do: a browser that is told to ignore their errors makes half of its connections twice. Everything
+runs on one machine, so no time is spent in the network and the proxy's share is larger than on a real line. Needs nginx, Chromium and
+certutil.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import needs
 from playwright.sync_api import sync_playwright
 from proxy_inspect import child, free_port
 from proxy_stand import Stand, proxy_stand
+from small_internet.browser import trusting
 from small_internet.running import network_section
 from small_internet.whole import SmallInternet, small_internet
 from small_internet.zones import HOSTS
@@ -82,7 +85,7 @@ def served(net: SmallInternet, directory: Path, names: list[str], port: int, typ
 
 def load(browser: Any, url: str) -> float:
     """Return the milliseconds until the page and all of its pictures are loaded."""
-    context = browser.new_context(ignore_https_errors=True)
+    context = browser.new_context()
     try:
         tab = context.new_page()
         tab.goto(url, wait_until="load", timeout=60_000)
@@ -105,23 +108,27 @@ def stands(net: SmallInternet, names: list[str], port: int) -> dict[str, Abstrac
     return {way: proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False) for way, text in policies.items()}
 
 
-def launch(playwright: Any, net: SmallInternet, names: list[str], proxies: dict[str, int], logs: Path | None = None) -> dict[str, Any]:
-    """Start a browser for each way; `proxies` are ports of gates. `logs` is a folder for the browsers' own logs of the network."""
+def launch(
+    playwright: Any, net: SmallInternet, names: list[str], stands: dict[str, Stand], homes: Path, logs: Path | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Start a browser for each way, at home in a folder of `homes`. `logs` is a folder for the browsers' own logs of the network."""
     rules = ", ".join(f"MAP {name} {net.address_of(name)}" for name in names)
     browsers = {}
-    for number, way in enumerate((DIRECT, *proxies)):
+    for number, way in enumerate((DIRECT, *stands)):
         arguments = ["--no-sandbox", "--disable-gpu", *([f"--log-net-log={logs}/{number}.json"] if logs else [])]
-        proxy = {"server": f"http://127.0.0.1:{proxies[way]}"} if way in proxies else None
-        arguments += [] if proxy else [f"--host-resolver-rules={rules}"]
-        browsers[way] = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments, proxy=proxy)
+        stand = stands.get(way)
+        proxy = {"server": f"http://127.0.0.1:{stand.gate.port}"} if stand else None
+        arguments += [] if stand else [f"--host-resolver-rules={rules}"]
+        trusted = trusting(homes / str(number), net.authority.root, *([stand.ca] if stand else []))
+        browsers[way] = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments, proxy=proxy, env=trusted)
     return browsers
 
 
-def measure(net: SmallInternet, proxies: dict[str, int], names: list[str], url: str, loads: int) -> dict[str, list[float]]:
+def measure(net: SmallInternet, stands: dict[str, Stand], names: list[str], url: str, loads: int) -> dict[str, list[float]]:
     """Return the times of each way."""
-    found: dict[str, list[float]] = {way: [] for way in (DIRECT, *proxies)}
-    with sync_playwright() as playwright:
-        browsers = launch(playwright, net, names, proxies)
+    found: dict[str, list[float]] = {way: [] for way in (DIRECT, *stands)}
+    with tempfile.TemporaryDirectory() as homes, sync_playwright() as playwright:
+        browsers = launch(playwright, net, names, stands, Path(homes))
         for browser in browsers.values():
             load(browser, url)
         for number in range(loads):
@@ -158,14 +165,13 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=20)
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
-    needs.programs("nginx", "/usr/bin/chromium")
+    needs.programs("nginx", "/usr/bin/chromium", "certutil")
     names, port = hosts(), free_port()
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
         stack.enter_context(nginx(net, Path(stack.enter_context(tempfile.TemporaryDirectory())), names, port))
         running = {way: stack.enter_context(stand) for way, stand in stands(net, names, port).items()}
-        proxies = {way: stand.gate.port for way, stand in running.items()}
-        found = measure(net, proxies, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
+        found = measure(net, running, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
         counts = {way: lanes(stand) for way, stand in running.items()}
         assert {way: count["tunnel"] > count["inspect"] for way, count in counts.items()} == {PARTLY: True, ENTIRELY: False}, counts
     text = report(found, chosen.loads)

@@ -85,7 +85,7 @@ def test_a_browser_that_trusts_the_ca_shows_the_block_page(home: Hedgerow, tmp_p
             str(profile),
             executable_path=str(CHROMIUM),
             args=["--no-sandbox", "--disable-gpu"],
-            env=trusting(home.authority, tmp_path / "home"),
+            env=trusting(tmp_path / "home", home.authority),
         )
         try:
             page = context.new_page()

@@ -39,7 +39,7 @@ def browse(net: SmallInternet, host: str, home: Path, authority: Path) -> dict[s
     """Return Chromium's results on a host and on a blocked one."""
     options = ["--no-sandbox", "--disable-gpu", "--disable-quic", f"--host-resolver-rules=MAP * {NOWHERE}"]
     with sync_playwright() as playwright:
-        environment: Any = trusting(authority, home)
+        environment: Any = trusting(home, authority)
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options, env=environment)
         page = browser.new_page()
         opened = page.goto(net.url(host, "/page"))

@@ -47,10 +47,11 @@ EVERY_KIND = """async () => {
 CAN_TRUST = CHROMIUM.exists() and shutil.which("certutil") is not None
 
 
-def trusting(authority: Path, home: Path) -> dict[str, str]:
-    """The environment of a browser whose user, at home in `home`, has installed this authority; for where `CAN_TRUST`."""
+def trusting(home: Path, *authorities: Path) -> dict[str, str]:
+    """The environment of a browser whose user, at home in `home`, has installed these authorities; for where `CAN_TRUST`."""
     keys = home / ".pki" / "nssdb"
     keys.mkdir(parents=True)
     subprocess.run(["certutil", "-d", f"sql:{keys}", "-N", "--empty-password"], check=True)
-    subprocess.run(["certutil", "-d", f"sql:{keys}", "-A", "-t", "C,,", "-n", "authority", "-i", str(authority)], check=True)
+    for number, authority in enumerate(authorities):
+        subprocess.run(["certutil", "-d", f"sql:{keys}", "-A", "-t", "C,,", "-n", f"authority {number}", "-i", str(authority)], check=True)
     return {**os.environ, "HOME": str(home)}
