@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -45,7 +46,7 @@ class PasswordHashes:
         self._hasher = hasher or PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1)
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
-        self.dummy = self._hasher.hash(secrets.token_hex(8))
+        self.dummy = _hash_of_nothing(self._hasher)
         """A hash that nothing matches. Passwords for unknown names are compared with it, so that they take as long as others."""
 
     async def hash(self, secret: str) -> str:
@@ -65,6 +66,12 @@ class PasswordHashes:
             return False
         finally:
             self._waiting -= 1
+
+
+def _hash_of_nothing(hasher: PasswordHasher) -> str:
+    """Return a hash with the parameters of `hasher` and a random digest. Making one of a password would take its memory and time."""
+    salt, digest = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len))
+    return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${digest}"
 
 
 @dataclass(slots=True)
