@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import yaml
+from hedgerow.blocklists.yaml_files import read_yaml
 
 DATA = Path(__file__).parent / "data"
 
@@ -40,7 +40,7 @@ class Category:
 
 def load_categories(path: Path) -> tuple[Category, ...]:
     """Read a taxonomy, in the order of the file. Raises ValueError for an invalid entry."""
-    entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    entries = read_yaml(path) or []
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected a list of categories")
     try:

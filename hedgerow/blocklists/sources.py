@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import yaml
-
 from hedgerow.blocklists.categories import DATA
 from hedgerow.blocklists.generation import ALL_CATEGORIES
 from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.yaml_files import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +95,14 @@ def public_sources() -> dict[str, PublicSource]:
 
 def load_publishers(path: Path) -> dict[str, str | None]:
     """Read a map from each publisher's categories (`ut1/adult`) to ours; None for one that has no counterpart."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = read_yaml(path)
     return {f"{publisher}/{theirs}": ours for publisher, table in data.items() for theirs, ours in table.items()}
 
 
 def load_public_sources(path: Path, publishers: Mapping[str, str | None]) -> dict[str, PublicSource]:
     """Read a file like `data/sources.yaml`. Raises ValueError for an invalid entry."""
     sources: dict[str, PublicSource] = {}
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]:
+    for entry in read_yaml(path)["sources"]:
         source = _parse_public_source(entry, publishers)
         if source.name in sources:
             raise ValueError(f"{path}: two sources have the name {source.name}")

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from ipaddress import ip_network
+from pathlib import Path
 
-import yaml
-
+from hedgerow.blocklists.yaml_files import read_yaml
 from hedgerow.network.admissions import SET_SIZE
 from hedgerow.network.nft_expressions import (
     ACCEPT,
@@ -215,7 +214,7 @@ def admitted_destinations() -> list[list[NftExpression]]:
 @cache
 def encrypted_dns_addresses() -> tuple[IpNetwork, ...]:
     """Return the addresses of public resolvers that serve encrypted DNS."""
-    providers = yaml.safe_load(files("hedgerow.network").joinpath("encrypted_dns.yaml").read_bytes())
+    providers = read_yaml(Path(__file__).with_name("encrypted_dns.yaml"))
     return tuple(ip_network(address) for provider in providers for address in provider["addresses"])
 
 

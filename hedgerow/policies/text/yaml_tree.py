@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from hedgerow.blocklists.rules import Origin, Problem
-from hedgerow.policies.text.data_files import YamlLoader
+from hedgerow.blocklists.yaml_files import YamlLoader
 
 KeyPath = tuple[str | int, ...]
 YamlValue = dict[str, "YamlValue"] | list["YamlValue"] | str | int | bool | None

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import yaml
-
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.yaml_files import read_yaml
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.sites_seen import registration_of
-from hedgerow.policies.text.data_files import YamlLoader
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
 
 PAGES = Path(__file__).parent
@@ -188,6 +186,6 @@ def _translated(words: Any, translations: gettext.NullTranslations) -> Any:
 
 @cache
 def _english_words() -> dict[str, Any]:
-    words = yaml.load((PAGES / "en.yaml").read_text(encoding="utf-8"), YamlLoader)  # noqa: S506  one of the safe loaders
+    words = read_yaml(PAGES / "en.yaml")
     assert isinstance(words, dict)
     return words
