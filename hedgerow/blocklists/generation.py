@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 """Part of every version. Raise it when the files change, or when the same lists would compile to something else."""
 
 META_FILE, SETS_FILE, REPORT, TEXTS = "meta.json", "sets.bin", "report.json", "texts"

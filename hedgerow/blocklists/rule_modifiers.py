@@ -112,12 +112,16 @@ class NameCondition:
         """Return whether a host is wanted. Of it, its parents and its entity forms (`google.*`), the longest listed name decides."""
         if not host:
             return False
+        if not self.wanted:
+            return self.unwanted.isdisjoint(host_forms(host))
+        if not self.unwanted:
+            return not self.wanted.isdisjoint(host_forms(host))
         for name in host_forms(host):
             if name in self.unwanted:
                 return False
             if name in self.wanted:
                 return True
-        return not self.wanted
+        return False
 
 
 ANY_NAME = NameCondition()

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import ahocorasick
 import marisa_trie
 import msgspec
 
+from hedgerow.blocklists.fragment_table import MAX_FRAGMENT, write_fragments
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import literal_fragments
-from hedgerow.blocklists.rule_modifiers import ALL_RESOURCES, parse_modifiers
+from hedgerow.blocklists.rule_modifiers import ALL_RESOURCES, NameCondition, parse_modifiers
 from hedgerow.blocklists.rules import PatternKind, UrlRule
 
 SourceRule = tuple[int, UrlRule]
@@ -81,7 +81,7 @@ def _badfilter_order(category: str, _kind: str, pattern: str, exception: bool, o
 
 
 ROWS_FILE, OFFSETS_FILE, PLACES_FILE, BUCKETS_FILE, URL_META_FILE = "rules.jsonl", "rules.bin", "places.trie", "buckets.bin", "meta.json"
-FRAGMENT_FILES = ("blocks.ac", "exceptions.ac")
+FRAGMENTS_FILE = "fragments.bin"
 
 _LABEL = "\n"
 _LITERAL = re.compile(r"[^*^|]+")
@@ -130,15 +130,16 @@ class RuleRow(msgspec.Struct, array_like=True, frozen=True):
     """A rule in the index: what was written, and what a look-up needs of its modifiers.
 
     `types` are the resources that it is about; if `is_untyped`, those of them that the rules of its source are about by default. `party` is
-    a `PartyRelation`. With `names_hosts`, modifiers limit its initiators or targets; with `has_details`, methods or DNS questions. With
-    `is_whole`, every candidate matches.
+    a `PartyRelation`. `initiators` and `targets` are None if the modifiers limit none; with `has_details`, they limit methods or DNS
+    questions. With `is_whole`, every candidate matches.
     """
 
     source: int
     types: int
     is_untyped: bool
     party: int
-    names_hosts: bool
+    initiators: NameCondition | None
+    targets: NameCondition | None
     important: bool
     match_case: bool
     has_details: bool
@@ -160,10 +161,10 @@ class RuleRow(msgspec.Struct, array_like=True, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class UrlIndexMeta:
-    """The numbers of places, and of fragments in each of FRAGMENT_FILES. `has_paths`: some places are paths of crowded hosts."""
+    """The numbers of places and of fragments. `has_paths`: some places are paths of crowded hosts."""
 
     places: int
-    fragments: tuple[int, ...]
+    fragments: int
     has_paths: bool
 
 
@@ -172,7 +173,7 @@ class _Buckets:
     """Numbers of rules, by the place or fragment that finds them."""
 
     places: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    fragments: tuple[dict[str, list[int]], ...] = field(default_factory=lambda: tuple(defaultdict(list) for _ in FRAGMENT_FILES))
+    fragments: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     anywhere: list[int] = field(default_factory=list)
     has_paths: bool = False
 
@@ -183,13 +184,14 @@ def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
     weights = Counter(text for _source, rule in rules for text in _usable(rule))
     crowds = Counter(rule.host for _source, rule in rules if rule.host)
     buckets, offsets = _Buckets(), array("Q", [0])
+    encode = msgspec.json.Encoder(order="deterministic").encode  # sets of names
     with (folder / ROWS_FILE).open("wb") as file:
         for number, (source, rule) in enumerate(rules):
             fragment = _place(number, rule, crowds, weights, buckets, by_path=len(rules) > MANY_RULES)
-            offsets.append(offsets[-1] + file.write(msgspec.json.encode(_row(source, rule, fragment)) + b"\n"))
+            offsets.append(offsets[-1] + file.write(encode(_row(source, rule, fragment)) + b"\n"))
     _write_array(folder / OFFSETS_FILE, offsets)
     _write_buckets(buckets, folder)
-    meta = UrlIndexMeta(len(buckets.places), tuple(map(len, buckets.fragments)), buckets.has_paths)
+    meta = UrlIndexMeta(len(buckets.places), len(buckets.fragments), buckets.has_paths)
     (folder / URL_META_FILE).write_bytes(msgspec.json.encode(meta))
 
 
@@ -208,7 +210,8 @@ def _row(source: int, rule: UrlRule, fragment: str) -> RuleRow:
         types=int(conditions.types_in(ALL_RESOURCES)),
         is_untyped=conditions.types is None and not conditions.is_all,
         party=int(conditions.party),
-        names_hosts=bool(conditions.initiators or conditions.targets),
+        initiators=conditions.initiators or None,
+        targets=conditions.targets or None,
         important=conditions.important,
         match_case=conditions.match_case,
         has_details=has_details,
@@ -230,7 +233,8 @@ def _usable(rule: UrlRule) -> set[str]:
     if found and rule.kind is PatternKind.PATTERN and rule.pattern.startswith("||"):
         # The first label of a pattern `||text` follows one of two characters: `_texts` writes the fragment with both.
         found = [found[0][found[0].find(rule.host) + len(rule.host) :] if rule.host else _LABEL + found[0], *found[1:]]
-    return {better for text in found for better in (_from_start(text), text) if len(better) > 2 and better not in _COMMON}
+    better = {each[:MAX_FRAGMENT] for text in found for each in (_from_start(text), text)}
+    return {text for text in better if len(text) > 2 and text not in _COMMON}
 
 
 def _texts(fragment: str) -> list[str]:
@@ -285,7 +289,7 @@ def _place(
         buckets.places[place].append(number)
     if not places:
         for text in _texts(fragment):
-            (buckets.fragments[rule.exception][text] if text else buckets.anywhere).append(number)
+            (buckets.fragments[text] if text else buckets.anywhere).append(number)
     return "" if places else fragment
 
 
@@ -306,17 +310,9 @@ def _write_buckets(buckets: _Buckets, folder: Path) -> None:
     by_id: list[list[int]] = [[]] * len(buckets.places)
     for key, numbers in buckets.places.items():
         by_id[trie.key_id(key)] = numbers
-    by_fragment: list[list[int]] = []
-    for file, found in zip(FRAGMENT_FILES, buckets.fragments, strict=True):
-        automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
-        for bucket, text in enumerate(found, len(by_id) + len(by_fragment)):
-            automaton.add_word(text, bucket)
-        if found:
-            automaton.make_automaton()
-            automaton.save(str(folder / file))
-        by_fragment += found.values()
+    write_fragments(folder / FRAGMENTS_FILE, {text: bucket for bucket, text in enumerate(buckets.fragments, len(by_id))})
     starts, flat = array("I", [0]), array("I")
-    for numbers in (*by_id, *by_fragment, buckets.anywhere):
+    for numbers in (*by_id, *buckets.fragments.values(), buckets.anywhere):
         flat.extend(numbers)
         starts.append(len(flat))
     _write_array(folder / BUCKETS_FILE, starts + flat)

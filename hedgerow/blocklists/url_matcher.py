@@ -1,21 +1,20 @@
-"""Matching of URL rules: one Aho-Corasick pass over the URL and two look-ups find the candidates; exact conditions decide on each.
+"""Matching of URL rules: one pass over the URL and two look-ups find the candidates; exact conditions decide on each.
 
-The files are those of `url_index`. A worker reads the automaton and maps the rest. A rule is decoded when it first is a candidate.
+The files are those of `url_index`, and mapped. A rule is decoded when it first is a candidate.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakMethod
 
-import ahocorasick
 import marisa_trie
 import msgspec
 
+from hedgerow.blocklists.fragment_table import FragmentTable
 from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import rule_key
 from hedgerow.blocklists.rule_modifiers import (
@@ -28,7 +27,7 @@ from hedgerow.blocklists.rule_modifiers import (
 )
 from hedgerow.blocklists.url_index import (
     BUCKETS_FILE,
-    FRAGMENT_FILES,
+    FRAGMENTS_FILE,
     INITIATOR_MARK,
     MAX_PATH_KEY,
     OFFSETS_FILE,
@@ -45,7 +44,7 @@ from hedgerow.values import value_dataclass
 _ROWS = msgspec.json.Decoder(RuleRow)
 
 MAX_CACHED_HOST_PAIRS = 8192
-"""Pairs of hosts whose rules are cached: pages ask the same few hosts again and again."""
+"""Pairs of hosts, with a resource, whose rules are cached: pages ask the same few hosts again and again."""
 
 UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
 """Unknown initiators: none, or an opaque origin, which is a third party to every host."""
@@ -67,12 +66,9 @@ def _hosts_match(row: RuleRow, host: str, initiator: str) -> bool:
     party = row.party
     if party and party_relations(host, initiator) & party != party:
         return False
-    if not row.names_hosts:
-        return True
-    conditions = parse_modifiers(row.options)
-    wanted, targets = conditions.initiators, conditions.targets
-    return (not wanted or wanted.admit_host(initiator) or _is_in_doubt(row, wanted, initiator)) and (
-        not targets or targets.admit_host(host)
+    initiators, targets = row.initiators, row.targets
+    return (initiators is None or initiators.admit_host(initiator) or _is_in_doubt(row, initiators, initiator)) and (
+        targets is None or targets.admit_host(host)
     )
 
 
@@ -156,23 +152,21 @@ class UrlMatcher:
         self._masks, self._default_types = masks, [int(SUBRESOURCES if only else ALL_RESOURCES) for only in loaded_only]
         meta = msgspec.json.decode((folder / URL_META_FILE).read_bytes(), type=UrlIndexMeta)
         self._has_paths = meta.has_paths
-        count = meta.places + sum(meta.fragments) + 1
+        count = meta.places + meta.fragments + 1
         buckets = map_file(folder / BUCKETS_FILE).cast("I")
         self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
         self._offsets, self._rows = map_file(folder / OFFSETS_FILE).cast("Q"), map_file(folder / ROWS_FILE)
         if self._starts[count] != len(self._flat) or self._offsets[-1] != len(self._rows):
             raise ValueError(f"{folder}: its files do not belong together")
         self._trie = marisa_trie.Trie().mmap(str(folder / PLACES_FILE))
-        self._blocks, self._exceptions = (
-            ahocorasick.load(str(folder / file), _refuse_pickled_values) if found else None
-            for file, found in zip(FRAGMENT_FILES, meta.fragments, strict=True)
-        )
+        self._fragments = FragmentTable(folder / FRAGMENTS_FILE)
         self._every = functools.reduce(operator.or_, self._masks, 0)
         self._opened: dict[int, RuleBucket] = {}
         always = self._bucket_at(count - 1)
         self._always = (always,) if always != EMPTY_BUCKET else ()
-        self._of_host = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by_host))
-        self._of_initiator = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by_initiator))
+        # Three caches, emptied together.
+        self._of_host: dict[str, tuple[RuleBucket, ...]] = {}
+        self._of_initiator: dict[str, dict[str, RuleBucket]] = {}
         self._by_hosts: dict[tuple[str, str, int], RuleBucket] = {}
 
     def __len__(self) -> int:
@@ -194,38 +188,37 @@ class UrlMatcher:
             if rule.mask & remaining and ((test := rule.test) is None or test(request)):
                 blocks.append(rule)
                 remaining &= ~rule.mask
-        for bucket in self._pass(self._blocks, request, host_bucket.crowded) if remaining else ():
-            if bucket.types & resource:
-                for rule in bucket.blocks:
-                    if rule.mask & remaining and _applies(rule, request):
-                        blocks.append(rule)
-                        remaining &= ~rule.mask
+        buckets = self._find_by_text(request, host_bucket.crowded)
+        for bucket in buckets if remaining else ():
+            for rule in bucket.blocks:
+                if rule.mask & remaining and _applies(rule, request):
+                    blocks.append(rule)
+                    remaining &= ~rule.mask
         blocked |= wanted & ~remaining
-        return self._apply_exceptions(request, blocks, blocked, host_bucket) if blocked else NO_MATCHES
+        return self._apply_exceptions(request, blocks, blocked, host_bucket, buckets) if blocked else NO_MATCHES
 
-    def _pass(self, automaton: ahocorasick.Automaton | None, request: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
-        """Return the buckets found by paths or fragments, each once: in long URLs some fragments recur."""
-        numbers = {number for _end, number in automaton.iter(request.text)} if automaton else set()
-        buckets = [self._bucket_at(number) for number in numbers]
+    def _find_by_text(self, request: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
+        """Return the buckets found by fragments or paths that are about the request's resource."""
+        found = [self._bucket_at(number) for number in self._fragments.find(request.text)]
         for place in crowded:
             path = request.text[request.host_end : request.host_end + MAX_PATH_KEY]
-            buckets += [self._bucket_at(number, by_host=True) for _key, number in self._trie.iter_prefixes_with_ids(place + path)]
-        return buckets
+            found += [self._bucket_at(number, by_host=True) for _key, number in self._trie.iter_prefixes_with_ids(place + path)]
+        return [bucket for bucket in found if bucket.types & request.resource] if found else found
 
-    def _apply_exceptions(self, request: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, host_bucket: RuleBucket) -> UrlMatches:
+    def _apply_exceptions(
+        self, request: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, host_bucket: RuleBucket, buckets: list[RuleBucket]
+    ) -> UrlMatches:
         """Weigh exceptions against blocks. Only an important exception lifts an important block."""
         lifting = [rule for rule in host_bucket.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(request))]
-        for bucket in self._pass(self._exceptions, request, host_bucket.crowded):
-            if bucket.types & request.resource:
-                lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, request)]
+        for bucket in buckets:
+            lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, request)]
         if not lifting:
             return UrlMatches(tuple(blocks)) if blocks else NO_MATCHES
         lifted, standing = 0, {}
         for rule in lifting:
             lifted |= rule.mask
         forced = {rule.mask for rule in lifting if rule.row.important}
-        buckets = (host_bucket, *self._pass(self._blocks, request, host_bucket.crowded))
-        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.row.important and rule.mask & lifted):
+        for rule in (rule for bucket in (host_bucket, *buckets) for rule in bucket.blocks if rule.row.important and rule.mask & lifted):
             if rule.mask not in forced and _applies(rule, request):
                 standing[rule.mask] = rule
         standing |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
@@ -234,7 +227,8 @@ class UrlMatcher:
     def _find_by_hosts(self, host: str, initiator: str, resource: int) -> RuleBucket:
         """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be tested."""
         if len(self._by_hosts) >= MAX_CACHED_HOST_PAIRS:
-            self._by_hosts.clear()
+            for cache in (self._of_host, self._of_initiator, self._by_hosts):
+                cache.clear()
         blocks: list[CompiledUrlRule] = []
         exceptions: list[CompiledUrlRule] = []
         crowded: tuple[str, ...] = ()
@@ -250,21 +244,29 @@ class UrlMatcher:
         self._by_hosts[host, initiator, resource] = host_bucket
         return host_bucket
 
-    def _candidates(self, host: str, initiator: str) -> list[RuleBucket]:
+    def _candidates(self, host: str, initiator: str) -> Sequence[RuleBucket]:
         """Return the buckets that the hosts alone find."""
-        found = [*self._of_host(host), *self._always]
-        by_target, domain = self._of_initiator(initiator or OPAQUE_ORIGIN), host
-        while by_target:
+        found = self._of_host.get(host)
+        if found is None:
+            found = self._of_host[host] = self._find_by_host(host)
+        initiator = initiator or OPAQUE_ORIGIN
+        by_target = self._of_initiator.get(initiator)
+        if by_target is None:
+            by_target = self._of_initiator[initiator] = self._find_by_initiator(initiator)
+        if not by_target:
+            return found
+        more, domain = [*found], host
+        while domain:
             if (bucket := by_target.get(domain)) is not None:
-                found.append(bucket)
-            if not domain:
-                break
+                more.append(bucket)
             domain = domain.partition(".")[2]
-        return found
+        if (bucket := by_target.get("")) is not None:
+            more.append(bucket)
+        return more
 
     def _find_by_host(self, host: str) -> tuple[RuleBucket, ...]:
         prefixes = self._trie.iter_prefixes_with_ids(rule_key(host, exact=True)) if host else ()
-        return tuple(self._bucket_at(number, by_host=True, place=place) for place, number in prefixes)
+        return (*(self._bucket_at(number, by_host=True, place=place) for place, number in prefixes), *self._always)
 
     def _find_by_initiator(self, initiator: str) -> dict[str, RuleBucket]:
         """Return the rules that an initiator finds, by the host that they are about; that is empty if they name none."""
@@ -287,7 +289,8 @@ class UrlMatcher:
     def _decode(self, number: int, by_host: bool) -> CompiledUrlRule:
         row = _ROWS.decode(self._rows[self._offsets[number] : self._offsets[number + 1]])
         types = row.types & self._default_types[row.source] if row.is_untyped else row.types
-        rule = CompiledUrlRule(row, self._masks[row.source], types, row.party != 0 or row.names_hosts)
+        is_limited = row.party != 0 or row.initiators is not None or row.targets is not None
+        rule = CompiledUrlRule(row, self._masks[row.source], types, is_limited)
         if not row.is_whole:
             _add_test(rule, by_host)
         return rule
@@ -299,23 +302,3 @@ def _applies(rule: CompiledUrlRule, request: UrlRequest) -> bool:
         and (not rule.is_limited or _hosts_match(rule.row, request.host, request.initiator))
         and ((test := rule.test) is None or bool(test(request)))
     )
-
-
-def _refuse_pickled_values(data: bytes) -> object:
-    """Replace the automaton's unpickler: an automaton of numbers has no objects, and nothing is ever unpickled."""
-    raise ValueError(f"an automaton with {len(data)} bytes of foreign values")
-
-
-def _weak_method[*Arguments, Result](method: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
-    """Return the method without a reference to its object.
-
-    An object that caches its own method is in a cycle. Unused, it would stay with its mapped files until a full garbage collection.
-    """
-    reference = WeakMethod(method)
-
-    def call(*arguments: *Arguments) -> Result:
-        bound = reference()
-        assert bound is not None, "only its object keeps the cache"
-        return bound(*arguments)
-
-    return call

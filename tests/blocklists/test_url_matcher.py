@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists import url_index
 from hedgerow.blocklists.formats import format_named
+from hedgerow.blocklists.fragment_table import FragmentTable
 from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.patterns import compile_pattern, regex_fragments
 from hedgerow.blocklists.rules import UrlRule
@@ -243,10 +244,10 @@ CROWDED = {
 
 @pytest.mark.parametrize("many", [0, 1000])
 def test_all_rules_of_a_crowded_host_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
-    """This holds for the host and its subdomains. Rules found by paths need no automaton, which every worker would load."""
+    """This holds for the host and its subdomains. Rules found by paths need no fragments."""
     monkeypatch.setattr(url_index, "MANY_RULES", many)
     matcher = open_matcher(tmp_path, "\n".join(f"||crowd.example{path}" for path in CROWDED))
-    assert bool(list((tmp_path / "urls").glob("*.ac"))) == bool(many)
+    assert bool(list(FragmentTable(tmp_path / "urls" / url_index.FRAGMENTS_FILE).items())) == bool(many)
     for host in ("crowd.example", "www.crowd.example"):
         for rule, path in CROWDED.items():
             assert texts(find(matcher, f"http://{host}{path}")) == [f"||crowd.example{rule}"]

@@ -1,4 +1,5 @@
-/* Sums of the weights of pieces of names: PieceTable.add_up_in_python, in C. piece_table.py describes the table.
+/* Sums of the weights of pieces of names: PieceTable.add_up_in_python, in C. piece_table.py describes the table. And the fragments of rules
+   in a URL: FragmentTable.find. fragment_table.py describes that table.
 
    Optional: without this module the Python code is used. It is built for the limited API, so that one file serves all versions of Python. */
 
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #define MAX_PIECE 9
+#define MAX_FRAGMENT 32
 
 /* The table is in this machine's order of octets, as in Python, but need not be aligned. */
 static uint32_t
@@ -67,8 +69,80 @@ add_up(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t numbe
     return PyLong_FromLongLong(total);
 }
 
+/* A trie in the order of its levels: the number of nodes, the first child of each node and one more, values, and letters. */
+struct trie {
+    size_t nodes;
+    const unsigned char *firsts, *values, *letters;
+};
+
+/* Add the values of all texts that begin at the first of `length` octets. As above, whatever the table contains. */
+static int
+add_values(const struct trie *trie, const unsigned char *text, Py_ssize_t length, PyObject **found)
+{
+    size_t node = 0;
+    for (Py_ssize_t at = 0; at < length && at < MAX_FRAGMENT; at++) {
+        size_t child = number_at(trie->firsts, node), end = number_at(trie->firsts, node + 1);
+        if (end > trie->nodes)
+            return 0;
+        while (child < end && trie->letters[child] != text[at])
+            child++;
+        if (child >= end)
+            return 0;
+        node = child;
+        uint32_t value = number_at(trie->values, node);
+        if (value > 0) {
+            if (*found == NULL && (*found = PySet_New(NULL)) == NULL)
+                return -1;
+            PyObject *number = PyLong_FromUnsignedLong(value - 1);
+            int failed = number == NULL || PySet_Add(*found, number) < 0;
+            Py_XDECREF(number);
+            if (failed)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+find_fragments(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t number)
+{
+    if (number != 2) {
+        PyErr_SetString(PyExc_TypeError, "find_fragments takes a table and a text");
+        return NULL;
+    }
+    Py_ssize_t length;
+    const unsigned char *text = (const unsigned char *)PyUnicode_AsUTF8AndSize(arguments[1], &length);
+    if (text == NULL)
+        return NULL;
+    Py_buffer table;
+    if (PyObject_GetBuffer(arguments[0], &table, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *found = NULL;
+    int failed = 0;
+    const unsigned char *octets = table.buf;
+    struct trie trie = {table.len < 8 ? 0 : number_at(octets, 0), octets + 4, NULL, NULL};
+    if (trie.nodes > 0 && (size_t)table.len == 8 + 9 * trie.nodes) {
+        trie.values = trie.firsts + 4 * (trie.nodes + 1);
+        trie.letters = trie.values + 4 * trie.nodes;
+        unsigned char begins[256] = {0};
+        size_t end = number_at(trie.firsts, 1);
+        for (size_t child = number_at(trie.firsts, 0); child < end && end <= trie.nodes; child++)
+            begins[trie.letters[child]] = 1;
+        for (Py_ssize_t start = 0; start < length && !failed; start++)
+            if (begins[text[start]])
+                failed = add_values(&trie, text + start, length - start, &found);
+    }
+    PyBuffer_Release(&table);
+    if (failed)
+        Py_CLEAR(found);
+    else if (found == NULL)
+        found = PyTuple_New(0);
+    return found;
+}
+
 static PyMethodDef methods[] = {
     {"add_up", (PyCFunction)(void (*)(void))add_up, METH_FASTCALL, "Return the sum of the weights of pieces that begin at the first octets of a text."},
+    {"find_fragments", (PyCFunction)(void (*)(void))find_fragments, METH_FASTCALL, "Return the numbers of all fragments in a text."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -80,7 +154,7 @@ static PyModuleDef_Slot slots_of_module[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_pieces",
-    .m_doc = "Sums of the weights of pieces of names.",
+    .m_doc = "Sums of the weights of pieces of names, and fragments of URLs.",
     .m_methods = methods,
     .m_slots = slots_of_module,
 };

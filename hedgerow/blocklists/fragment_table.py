@@ -1,0 +1,88 @@
+"""The texts by which rules are found in URLs, in a file that is mapped into memory: a trie in the order of its levels.
+
+Numbers of 32 bits, little-endian, come first: the number of nodes; for each node its first child, and after the last one the number of
+nodes again; for each node its value. A letter per node follows. The children of a node follow each other, and those of the next node follow
+them. A value is the number of the text that ends in the node plus one, or 0. Node 0 is the beginning of all texts.
+
+`_pieces.c` searches the file itself. Where it could not be built, an automaton of the texts is made, which each process keeps in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from array import array
+from collections import deque
+from collections.abc import Buffer, Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import ahocorasick
+
+from hedgerow.blocklists.generation import map_file
+
+find_fragments: Callable[[Buffer, str], Collection[int]] | None = None
+with contextlib.suppress(ImportError):  # there was no compiler, and no wheel for this machine
+    from hedgerow.blocklists.recognition._pieces import find_fragments as find_compiled
+
+    find_fragments = find_compiled
+
+MAX_FRAGMENT: Final = 32
+"""The octets of the longest text."""
+
+
+def write_fragments(path: Path, numbers: Mapping[str, int]) -> None:
+    """Write the file for texts in ASCII with their numbers. Raises OSError."""
+    texts = sorted(text.encode("ascii") for text in numbers)
+    firsts, values, letters = array("I"), array("I", [0]), bytearray(1)
+    nodes = deque([(0, texts)])  # the length of a node's text, and all texts that begin with it
+    while nodes:
+        length, beneath = nodes.popleft()
+        firsts.append(len(letters))
+        longer = (text for text in beneath if len(text) > length)
+        for letter, group in itertools.groupby(longer, key=lambda text: text[length]):
+            found = list(group)
+            letters.append(letter)
+            values.append(numbers[found[0].decode()] + 1 if len(found[0]) == length + 1 else 0)
+            nodes.append((length + 1, found))
+    firsts.append(len(letters))
+    tables = array("I", [len(letters)]) + firsts + values
+    if sys.byteorder == "big":
+        tables.byteswap()
+    path.write_bytes(tables.tobytes() + letters)
+
+
+class FragmentTable:
+    """The texts of a file. Raises OSError, or ValueError for a file that is not whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._table = map_file(path)
+        self._nodes = self._table[:4].cast("I")[0] if len(self._table) >= 4 else 0
+        if not self._nodes or len(self._table) != 8 + 9 * self._nodes:
+            raise ValueError(f"{path}: {len(self._table)} octets for {self._nodes} nodes")
+        self._automaton = self._make_automaton() if find_fragments is None else None
+
+    def find(self, text: str) -> Collection[int]:
+        """Return the numbers of all texts that occur in an ASCII text, each once."""
+        if find_fragments is not None:
+            return find_fragments(self._table, text)
+        return {number for _end, number in self._automaton.iter(text)} if self._automaton else ()
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Yield the texts with their numbers, the shortest first."""
+        numbers, letters = self._table[4 : -self._nodes].cast("I"), self._table[-self._nodes :]
+        texts = [""]
+        for node in range(self._nodes):
+            if value := numbers[self._nodes + 1 + node]:
+                yield texts[node], value - 1
+            texts += [texts[node] + chr(letters[child]) for child in range(numbers[node], numbers[node + 1])]
+
+    def _make_automaton(self) -> ahocorasick.Automaton | None:
+        automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
+        for text, number in self.items():
+            automaton.add_word(text, number)
+        if not len(automaton):
+            return None
+        automaton.make_automaton()
+        return automaton
