@@ -24,13 +24,11 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.unlisted import blocked_as_new, blocked_by_name, blocked_by_pages, is_local_name, suspicion_of
-from hedgerow.policies.youtube import YouTubeAccess, access_to, is_youtube
+from hedgerow.policies.youtube import YOUTUBE_CHOSEN, YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
 HIDDEN_HOST = "ech"
 """`what` of a BYPASS decision without a list: the host is a bare address, or the client hides it."""
-YOUTUBE_CHOSEN = "youtube_only"
-"""`what` of a RULE decision about films of YouTube that are not of chosen channels."""
 WELCOME_REASONS = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
 """Reasons why a café's seat is closed before a guest can begin."""
 _NO_DNS_RULE = DnsRuleMatch(None, 0)

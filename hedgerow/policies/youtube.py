@@ -14,6 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from hedgerow.blocklists.names import is_beneath
 
+YOUTUBE_CHOSEN = "youtube_only"
+"""`what` of a RULE decision about films of YouTube that are not of chosen channels."""
+
 _HOSTS = frozenset({
     "youtube.com", "youtu.be", "youtube-nocookie.com", "yt.be", "youtubei.googleapis.com", "youtube.googleapis.com",
     "youtubeembeddedplayer.googleapis.com",

@@ -14,13 +14,13 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
 from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
-from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
+from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 
 _PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
 _REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")

@@ -18,11 +18,12 @@ from markupsafe import Markup, escape
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.content import UNCHECKED
-from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS, YOUTUBE_CHOSEN
+from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS
 from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks, help_choices
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 from hedgerow.proxy.pages.help import page_environment, render_help
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language, is_young

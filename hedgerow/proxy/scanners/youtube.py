@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
-from hedgerow.policies.decide import YOUTUBE_CHOSEN
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.policies.youtube import YouTubeAccess, access_to, is_chosen, is_youtube
+from hedgerow.policies.youtube import YOUTUBE_CHOSEN, YouTubeAccess, access_to, is_chosen, is_youtube
 from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
 
