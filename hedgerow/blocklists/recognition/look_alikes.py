@@ -1,20 +1,19 @@
-"""Names that imitate well-known ones: other characters, swapped, doubled and missing letters, added words, and a name in front. Pure.
+"""Names that imitate well-known ones: other characters, swapped, doubled, missing and wrong letters, added words, a name in front. Pure.
 
-The kinds are those of `dnstwist`, without those that ordinary names have too, such as one letter replaced by any other.
+The kinds are those of `dnstwist`, without those that ordinary names have too, such as a short name with another letter.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-import ahocorasick
-
 from hedgerow.blocklists.recognition.name_model import Recognition
-from hedgerow.blocklists.recognition.name_parts import SECOND_LEVEL
+from hedgerow.blocklists.recognition.name_parts import SECOND_LEVEL, any_of
 
 PHISHING: Final = "phishing"
 IMITATED_FILE: Final = "imitated.txt"
@@ -22,7 +21,7 @@ IMITATED_FILE: Final = "imitated.txt"
 _FOREIGN, _ALIKE, _IN_FRONT, _ADDED, _MISSPELT = 99, 96, 95, 93, 90
 """Confidence in percent by kind; not calibrated, but in the order of how rarely an honest name has that form."""
 
-_MIN_ALIKE, _MIN_MISSPELT, _MIN_OMITTED = 6, 7, 9
+_MIN_ALIKE, _MIN_MISSPELT, _MIN_OMITTED, _MIN_WRONG = 6, 7, 9, 10
 """Fewest characters of a name of which a look-alike of that kind counts."""
 
 _PLAIN = str.maketrans("013457i", "oleastl")
@@ -30,17 +29,36 @@ _CONFUSABLE = str.maketrans("аасԁеғһіјкӏорԛѕսѵѡхуүαβει�
 """Letters that look like one of ASCII (Unicode, “Confusables”), beside those that only have an accent."""
 
 _REAL_SUFFIXES: Final = frozenset({"com", "net", "org", "de", "fr", "es", "it", "uk", "br", "pt"})
-_FILLERS: Final = frozenset(("my", "the", "get", "for", "your", "now", "online", "center", "id", "web", "www"))
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FILLERS: Final = _words("""
+    my the get for your now online center centre id web app service services customer kunden kunde clientes cliente clienti clients client
+    pelanggan musteri klient de fr es uk us br
+""")
 """Words that phishers add to a name, and that count only beside one of `_LURES`."""
-_LURES: Final = frozenset(
-    (
-        "login", "logon", "signin", "verify", "verification", "verified", "secure", "security", "account", "accounts", "support", "unlock",
-        "confirm", "recovery", "recover", "reset", "auth", "password", "billing", "payment", "update", "wallet", "free", "gift", "gifts",
-        "giftcard", "giftcards", "giveaway", "reward", "rewards", "bonus", "prize", "promo", "claim", "generator", "robux",
-        "vbucks", "nitro",
-    )
-)  # fmt: skip
-_ADDED_WORDS: Final = tuple(sorted(_LURES | _FILLERS, key=lambda word: (-len(word), word)))
+_LURES: Final = _words("""
+    www com login logon signin verify verification verified secure security account accounts support unlock confirm recovery recover reset
+    auth password billing payment update wallet free gift gifts giftcard giftcards giveaway reward rewards bonus prize promo claim generator
+    robux vbucks nitro refund invoice hack
+    anmelden anmeldung einloggen konto kundenkonto kundenservice kundenportal sicherheit verifizieren verifizierung bestaetigen bestaetigung
+    freischalten entsperren aktualisieren aktualisierung geschenk zoll rechnung zahlung pushtan gratis kostenlos
+    connexion compte securite verifier confirmer paiement facture cadeau remboursement gratuit gratuits
+    cuenta acceso seguridad verificar verificacion confirmar pago factura regalo regalos desbloquear actualizar
+    conta acesso seguranca verificacao pagamento fatura presente atualizar
+    accesso accedi sicurezza verifica conferma fattura regali sbloccare aggiorna
+    inloggen rekening veilig verifieren bevestigen betaling
+    logowanie bezpieczenstwo weryfikacja platnosc darmowe nagroda
+    giris hesap guvenlik dogrulama odeme bedava hediye ucretsiz
+    vhod akkaunt bezopasnost podarok podarki besplatno oplata
+    hadiah klaim masuk akun
+""")
+"""Words of phishers, in the languages in which most of them write, and what is typed to a name by mistake."""
+_LURES_BEHIND: Final = re.compile("|".join(rf"(?<![a-z]){word}(?![a-z])" if len(word) < 6 else word for word in _LURES - {"www", "com"}))
+"""The same behind a name that stands in front, as the domain does there; short ones as whole words only, since `contact` has `conta`."""
 _MAX_LABEL = 40
 
 
@@ -51,10 +69,11 @@ class LookAlikes:
         self._names = frozenset(names)
         self._alike = {_plain(name): name for name in self._names if len(name) >= _MIN_ALIKE}
         self._misspelt = {variant: name for name in sorted(self._names) for variant in _misspellings(name) if variant not in self._names}
-        self._names_in = ahocorasick.Automaton()
-        for name in self._names:
-            self._names_in.add_word(name, name)
-        self._names_in.make_automaton()
+        self._by_plain = {_plain(name): name for name in self._names}
+        self._long: dict[tuple[int, str], list[str]] = {}
+        for name in sorted(self._names):
+            if len(name) >= _MIN_WRONG:
+                self._long.setdefault((len(name), name[0]), []).append(name)
 
     @classmethod
     def load(cls, folder: Path) -> LookAlikes:
@@ -74,15 +93,17 @@ class LookAlikes:
         label = labels[_place_of_site(labels)]
         if label in self._names or len(label) > _MAX_LABEL:
             return None
-        if label.startswith("xn--"):
-            return self._foreign(label)
-        if (name := self._alike.get(_plain(label))) is not None:
+        is_foreign = label.startswith("xn--")
+        if is_foreign:
+            label = _in_ascii(label)
+            if label in self._names:
+                return _found(_FOREIGN, label)
+        elif (name := self._alike.get(_plain(label))) is not None:
             return _found(_ALIKE, name)
-        if labels[-1] not in _PUBLIC_INTEREST and (name := self._misspelt.get(label)) is not None:
+        elif labels[-1] not in _PUBLIC_INTEREST and (name := self._misspelt.get(label) or self._with_wrong_letter(label)) is not None:
             return _found(_MISSPELT, name)
-        if (name := self._with_added_words(label)) is not None:
-            return _found(_ADDED, name)
-        return None
+        name = self._with_added_words(label)
+        return None if name is None else _found(_FOREIGN if is_foreign else _ADDED, name)
 
     def judge_front(self, host: str) -> Recognition | None:
         """Return the finding about a name whose domain stands in front of another one, as in `paypal.com.login-site.example`.
@@ -90,34 +111,32 @@ class LookAlikes:
         Delivery networks put the names of their customers in front of their own, too, but without a word of phishers.
         """
         labels = host.split(".")
-        if len(labels) < 4:
+        if len(labels) < 3:
             return None
-        site = _place_of_site(labels)
-        for place, (name, suffix) in enumerate(pairwise(labels[:site])):
-            if name in self._names and suffix in _REAL_SUFFIXES:
-                label, rest = labels[site], ".".join(labels[place + 2 : site + 1])
+        site = len(labels) + _place_of_site(labels)
+        for place, (name, suffix) in enumerate(pairwise(labels[: site + 1])):
+            if name in self._names and suffix.partition("-")[0] in _REAL_SUFFIXES and (place + 1 < site or "-" in suffix):
+                label, rest = labels[site], ".".join(labels[place + 1 : site + 1])
                 if label in self._names or len(label) > _MAX_LABEL or label.startswith("xn--"):
                     return None
-                return _found(_IN_FRONT, name) if any(lure in rest for lure in _LURES) else None
+                return _found(_IN_FRONT, name) if _LURES_BEHIND.search(rest) else None
         return None
-
-    def _foreign(self, label: str) -> Recognition | None:
-        try:
-            shown = label.removeprefix("xn--").encode("ascii").decode("punycode")
-        except UnicodeError:
-            return None
-        letters = "".join(each for each in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(each))
-        name = letters.translate(_CONFUSABLE)
-        return _found(_FOREIGN, name) if name in self._names else None
 
     def _with_added_words(self, label: str) -> str | None:
-        """Return the name that a label consists of, apart from at least one word of a phisher, digits and hyphens."""
-        found: list[tuple[int, int, str]] = [(end + 1 - len(name), -len(name), name) for end, name in self._names_in.iter(label)]
-        for start, _length, name in sorted(found):  # the first one, and of those that begin there the longest
-            words = [*_phishing_words(label[:start]), *_phishing_words(label[start + len(name) :])]
-            if None not in words and not _FILLERS.issuperset(words):
-                return name
+        """Return the name that a label consists of, or a form of it, apart from at least one word of a phisher, digits and hyphens."""
+        fronts, ends = (_added_words(label, step) for step in _STEPS)
+        if len(fronts) == len(ends) == 1:
+            return None  # most labels
+        for start, has_lure in fronts.items():
+            for length, has_other in ends.items():
+                rest = label[start : len(label) - length]
+                if (has_lure or has_other) and (name := self._by_plain.get(_plain(rest)) or self._misspelt.get(rest)) is not None:
+                    return name
         return None
+
+    def _with_wrong_letter(self, label: str) -> str | None:
+        """Return the long name that differs from a label of the same length by one letter, which is not the first."""
+        return next((name for name in self._long.get((len(label), label[0]), ()) if sum(map(str.__ne__, name, label)) == 1), None)
 
 
 _PUBLIC_INTEREST = frozenset({"org", "ngo", "ong", "health", "hospital", "care", "charity", "church", "foundation"})
@@ -135,7 +154,7 @@ def _found(confidence: int, name: str) -> Recognition:
 
 def _plain(label: str) -> str:
     """Return a label with one letter for all characters that look alike."""
-    return label.translate(_PLAIN).replace("rn", "m").replace("vv", "w")
+    return label.translate(_PLAIN).replace("rn", "m").replace("vv", "w").replace("cl", "d")
 
 
 def _misspellings(name: str) -> Iterator[str]:
@@ -149,17 +168,29 @@ def _misspellings(name: str) -> Iterator[str]:
             yield name[:n] + name[n + 1 :]
 
 
-def _phishing_words(text: str) -> list[str | None]:
-    """Return the words of a text that consists of words of phishers, digits and hyphens; None among them for anything else."""
-    words: list[str | None] = []
-    rest = text
-    while rest:
-        if rest[0] == "-" or rest[0].isdigit():
-            rest = rest[1:]
-            continue
-        word = next((lure for lure in _ADDED_WORDS if rest.startswith(lure)), None)
-        words.append(word)
-        if word is None:
-            break
-        rest = rest[len(word) :]
-    return words
+def _in_ascii(label: str) -> str:
+    """Return an international label with the letters of ASCII that its own look like; the label itself if it can't be decoded."""
+    try:
+        shown = label.removeprefix("xn--").encode("ascii").decode("punycode")
+    except UnicodeError:
+        return label
+    return "".join(each for each in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(each)).translate(_CONFUSABLE)
+
+
+_STEPS: Final = (1, -1)
+_WORD: Final = {
+    step: re.compile(f"-+|[0-9]+|{any_of(*sorted((word[::step] for word in _LURES | _FILLERS), key=lambda word: (-len(word), word)))}")
+    for step in _STEPS
+}
+"""An added word by the direction in which it is read."""
+_MAX_WORDS: Final = 8
+
+
+def _added_words(label: str, step: int) -> dict[int, bool]:
+    """Return the lengths of what may be added words at one end of a label, each with whether a lure is among them."""
+    text, found, length, has_lure = label[::step], {0: False}, 0, False
+    while len(found) <= _MAX_WORDS and (match := _WORD[step].match(text, length)):
+        has_lure = has_lure or match[0][::step] in _LURES
+        length = match.end()
+        found[length] = has_lure
+    return found

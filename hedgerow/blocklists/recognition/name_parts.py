@@ -132,16 +132,20 @@ def without_ambiguous(text: str) -> str:
     return text if plain == text or _EXPLICIT.search(plain) else plain
 
 
-def _any_of(words: str) -> re.Pattern[str]:
-    """Compile alternatives. Those with the same first letter are grouped, since `re` tries each alternative at each character.
+def any_of(*words: str) -> str:
+    """Return a regular expression of alternatives. Those with the same first letter are grouped, since `re` tries each at each character.
 
     Where all of them begin with a letter, it skips the characters with which none begins.
     """
     groups: dict[str, list[str]] = {}
-    for word in words.split():
+    for word in words:
         letter = word[0] if word[0].isalnum() else ""
         groups.setdefault(letter, []).append(word[len(letter) :])
-    return re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in groups.items()))
+    return "|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in groups.items())
+
+
+def _any_of(words: str) -> re.Pattern[str]:
+    return re.compile(any_of(*words.split()))
 
 
 _NEUTRAL: Final = _any_of(
