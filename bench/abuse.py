@@ -29,8 +29,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench")]
 
-import brotli  # noqa: E402
 import needs  # noqa: E402
+import brotli  # noqa: E402
 from hpack import Encoder  # noqa: E402
 from hyperframe import frame  # noqa: E402
 from proxy_inspect import free_port, nginx  # noqa: E402

@@ -35,12 +35,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import needs
 import dns_names
 import dns_sides
 from dns_sides import Side, Stand
 
 LISTED = 219_000
 PEERS = {"dnsmasq": dns_sides.dnsmasq, "recursor": dns_sides.recursor, "knot": dns_sides.knot}
+PEER_PROGRAMS = {"recursor": "pdns_recursor", "knot": "kresd"}
 PEER_DOMAINS = 200_000
 WORKER_RATE = 15_000  # queries per second for each worker, which leaves room for what sends them
 KINDS = [
@@ -361,6 +363,8 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    peers = {PEER_PROGRAMS[peer] for kind in options.kinds if (peer := kind.partition("-")[0]) in PEER_PROGRAMS}
+    needs.programs("unbound", "dnsmasq", "dnsperf", "openssl", *sorted(peers))
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder, real = Path(place), blocked_names(options.list)
         bulk = bulk_names(max(0, options.domains - len(real)))

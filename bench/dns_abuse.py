@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import needs
 import dns_sides
 from aioquic.asyncio.client import connect as connect_quic
 from aioquic.quic.configuration import QuicConfiguration
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--only", action="append")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    needs.programs("unbound", "dnsmasq", "openssl")
     kinds = options.only or ["none", *FRAMES, "DoT queries", "TLS handshakes", "QUIC handshakes", "QUIC pings"]
     lines = [
         "# Plain DNS of one device while another abuses encrypted DNS",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import needs
 import dns_abuse
 import dns_sides
 from aioquic.asyncio.client import connect as connect_quic
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--only", action="append")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    needs.programs("dnsmasq", "openssl")
     lines = [
         "# Short connections to one DNS worker",
         "",

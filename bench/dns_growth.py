@@ -28,6 +28,7 @@ from math import log10
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import needs
 import dns_names
 import dns_sides
 from dns_sides import Side, Stand
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
+    needs.programs("unbound", "dnsmasq", "dnsperf", "openssl")
     curves: dict[str, list[Point]] = {}
     with tempfile.TemporaryDirectory() as place, dns_sides.upstream() as upstream:
         growth = Growth(Path(place), upstream, options.pairs, options.seconds)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import needs
 import dns_sides
 
 import dns
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--millions", type=float, default=10.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    needs.programs("dnsmasq", "dnsperf", "openssl")
     each = int(options.millions * 1e6 / PARTS)
     lines = [
         "# Ten million queries at one DNS worker"

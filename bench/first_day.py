@@ -33,8 +33,9 @@ from dnslib.server import DNSHandler, DNSLogger, DNSServer
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "bench" / "results" / "first_day.md"
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "support")]
 
+import needs  # noqa: E402
 from list_mirror import ListMirror, stored_lists  # noqa: E402
 
 from hedgerow.blocklists.names import parse_host  # noqa: E402
@@ -228,11 +229,13 @@ def served_adult_lists(lists: dict[str, bytes]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of stored copies")
-    parser.add_argument("--unused", type=Path, nargs="+", required=True, help="lists of adult names, neither used nor trained on")
+    parser.add_argument("--unused", type=Path, nargs="+", default=[], help="lists of adult names, neither used nor trained on")
     parser.add_argument("--write", action="store_true", help="write bench/results/first_day.md")
     options = parser.parse_args()
-    if not options.data.is_dir():
-        sys.exit(f"first_day.py needs stored copies of public lists, which are not in {options.data}: name their folder with --data")
+    if not options.data.is_dir() or not options.unused:
+        needs.stop(
+            f"the folder of stored copies of public lists (--data, now {options.data}) and lists of adult names that are unused (--unused)"
+        )
     unused = options.unused
     names, lists = read_names(options.data, unused), stored_lists(options.data)
     results = {selection: measure(names, lists, selection) for selection in ("starter", "recommended")}

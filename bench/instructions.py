@@ -16,7 +16,10 @@ import sys
 from pathlib import Path
 from struct import pack
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+import needs
 
 FEW, MANY = 500, 4500
 KINDS = {
@@ -60,6 +63,7 @@ def main() -> None:
     if len(sys.argv) == 3:
         work(int(sys.argv[1]), int(sys.argv[2]))
         return
+    needs.programs("valgrind")
     print("| what | instructions |\n|---|---:|")
     for kind, (what, (few, many)) in enumerate(KINDS.items()):
         print(f"| {what} | {(count(kind, many) - count(kind, few)) // (many - few):,} |")

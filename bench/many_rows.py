@@ -26,8 +26,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))  # which Python leaves out where it runs safely
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import needs
 import httpx
 from postgres_server import PostgresServer, binaries
 from small_internet import SmallInternet, small_internet
@@ -118,7 +120,7 @@ def serving(folder: Path | None) -> Iterator[PostgresServer]:
     """Run a server with its files in a directory, or in one that is removed at the end."""
     programs = binaries()
     if programs is None:
-        sys.exit("needs PostgreSQL")
+        needs.stop("PostgreSQL (package postgresql)")
     place = folder or Path(tempfile.mkdtemp(prefix="hedgerow-rows-"))
     server = PostgresServer(place, programs, SETTINGS)
     try:

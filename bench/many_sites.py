@@ -35,9 +35,11 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))  # which Python leaves out where it runs safely
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from postgres_server import PostgresServer, running_server
+import needs
+from postgres_server import PostgresServer, binaries, running_server
 
 from hedgerow.journal.batch import Spool
 from hedgerow.journal.database import open_journal
@@ -210,6 +212,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--away", type=float, default=60)
     given = parser.parse_args()
+    if binaries() is None:
+        needs.stop("PostgreSQL (package postgresql)")
     print(f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     if given.what == "policy":
         found = policy(given.sites)

@@ -29,6 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # which Python leaves out where it runs safely
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import needs
 from list_server import ListServer, text
 from lists import base_names, varied_sources
 from small_internet import SmallInternet, small_internet
@@ -176,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    needs.programs("dnsperf", "curl")
     told = table(measure())
     print(told)
     if given.write:

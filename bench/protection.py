@@ -29,6 +29,7 @@ RESULT = ROOT / "bench" / "results" / "protection.md"
 SAMPLE = ROOT / "bench" / "protection_sample.yaml"
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "bench"), str(ROOT / "tools")]
 
+import needs  # noqa: E402
 from list_mirror import stored_lists  # noqa: E402
 from protection_pages import blocked_by_e2guardian, read_pages  # noqa: E402
 from protection_peers import Peer, peers  # noqa: E402
@@ -365,7 +366,7 @@ def main() -> None:
         wrong = failures(yaml.safe_load(SAMPLE.read_text(encoding="utf-8")))
         sys.exit("\n".join(wrong) if wrong else 0)
     if not options.data.is_dir():
-        sys.exit(f"{options.data} is absent: stored copies of public lists are needed (--data FOLDER)")
+        needs.stop(f"stored copies of public lists, which are not in {options.data}: name their folder with --data")
     page = measure(options)
     print(page)
     if options.write:

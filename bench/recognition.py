@@ -17,8 +17,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import needs
 from recogniser_sources import is_taken
 
 from hedgerow.blocklists.names import HOST, is_address, registered_domain
@@ -60,6 +62,8 @@ def main() -> int:
         parser.add_argument(f"--{option}", type=Path, nargs="*", default=[], metavar="FILE")
     parser.add_argument("--alarms", action="store_true", help="print the false alarms, the surest first")
     options = parser.parse_args()
+    if not (options.adult or options.gambling or options.harmless):
+        needs.stop("lists of names: --adult, --gambling or --harmless")
     recogniser = Recogniser()
     sampled = {registered_domain(host) for host in read_names(options.sampled)}
     known = {registered_domain(host) for host in read_names(options.known)} | {domain for domain in sampled if is_taken(domain)}

@@ -29,6 +29,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent))  # which Python leaves out where it runs safely
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import needs  # noqa: F401
 from small_internet import running as starting
 from small_internet import small_internet
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until

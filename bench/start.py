@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # which Python leaves out where it runs safely
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import needs  # noqa: F401
 from small_internet import small_internet
 from small_internet.running import ROLES, Hedgerow, command_of, network_section, running_hedgerow
 

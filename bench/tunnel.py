@@ -32,6 +32,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import needs
 from gateway import SITE, TICK, children_of
 from lab import House, Space, house
 from lab.away import join_mobile_network, roaming, tunnelled
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--phones", type=int, default=20)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    needs.laboratory("wireguard-go", "wg")
     with tempfile.TemporaryDirectory() as name, spaces(*(f"phone{number}" for number in range(1, given.phones + 1))) as phones:
         folder = Path(name)
         folder.chmod(0o755)

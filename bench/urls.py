@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import adblock
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import needs  # noqa: F401
+import adblock
 import generated
 from ad_blocker import AdBlocker
 
