@@ -29,6 +29,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
 import needs
 import dns_sides
+import results_file
 from aioquic.asyncio.client import connect as connect_quic
 from aioquic.quic.configuration import QuicConfiguration
 from hpack import Encoder
@@ -238,7 +239,7 @@ def main() -> None:
                 lines.append(measure(side, kind, options.connections, options.seconds))
                 print(lines[-1], flush=True)
     if options.out:
-        options.out.write_text("\n".join([*lines, ""]))
+        results_file.write(options.out, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it 
 import needs
 import dns_abuse
 import dns_sides
+import results_file
 from aioquic.asyncio.client import connect as connect_quic
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
@@ -153,7 +154,7 @@ def main() -> None:
             print(row, flush=True)
             is_bounded = is_bounded and is_good
     if options.out:
-        options.out.write_text("\n".join([*lines, ""]))
+        results_file.write(options.out, "\n".join(lines))
     if not is_bounded:
         sys.exit(f"memory has grown by more than {ALLOWED_MB:g} MB after the first tenth")
 

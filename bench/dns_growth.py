@@ -31,6 +31,7 @@ sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it 
 import needs
 import dns_names
 import dns_sides
+import results_file
 from dns_sides import Side, Stand
 
 import dns
@@ -178,7 +179,7 @@ class Growth:
         return round(statistics.median(ours), 2), round(statistics.median(theirs), 2)
 
 
-STYLE = """text { font: 13px system-ui, sans-serif; fill: #1d2b20 } .middle { text-anchor: middle } .end { text-anchor: end }
+STYLE = """text { font: 14px system-ui, sans-serif; fill: #1d2b20 } .middle { text-anchor: middle } .end { text-anchor: end }
 .bg { fill: #f6f8f5 } .axis { stroke: #7d8f80; fill: none } .grid { stroke: #d8e0d9 } .line { fill: none; stroke-width: 2 }
 .ours { stroke: #2a6b3c } .ours-point, .ours-name { fill: #2a6b3c }
 .theirs { stroke: #1c5fae } .theirs-point, .theirs-name { fill: #1c5fae }
@@ -188,11 +189,17 @@ STYLE = """text { font: 13px system-ui, sans-serif; fill: #1d2b20 } .middle { te
 """Colours for light and dark pages."""
 
 
+def _short(size: int) -> str:
+    return next((f"{size // unit} {name}" for unit, name in ((1_000_000, "M"), (1000, "k")) if size >= unit), str(size))
+
+
 def picture(kind: str, points: Sequence[Point]) -> str:
     """Draw both curves over a logarithmic axis as SVG."""
-    width, height, left, low, high = 640, 320, 60, 265, 34
+    width, height, left, low, high = 480, 300, 56, 245, 34  # so that the text can be read on a phone
     first, last = log10(points[0][0]), log10(points[-1][0])
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if 5 * step >= max(max(point[1:]) for point in points))
+    step = next(
+        step for step in (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000) if 5 * step >= max(max(point[1:]) for point in points)
+    )
     ticks = range(0, 6 * step, step)
 
     def place(size: int, value: float) -> tuple[float, float]:
@@ -206,14 +213,14 @@ def picture(kind: str, points: Sequence[Point]) -> str:
         _, y = place(points[0][0], tick)
         parts.append(f'<path class="grid" d="M{left} {y}H{width - 20}"/><text class="end" x="{left - 6}" y="{y + 4}">{tick}</text>')
     parts.append(f'<path class="axis" d="M{left} {high}V{low}H{width - 20}"/>')
-    parts += [f'<text class="middle" x="{place(size, 0)[0]}" y="{low + 18}">{size:,}</text>' for size, _, _ in points]
+    parts += [f'<text class="middle" x="{place(size, 0)[0]}" y="{low + 18}">{_short(size)}</text>' for size, _, _ in points]
     parts.append(f'<text class="middle" x="{width / 2}" y="{height - 12}">{TITLES[kind]}</text>')
     parts.append(f'<text x="{left}" y="20">µs of CPU per query:</text>')
     for name, style, column in (("Hedgerow", "ours", 1), ("Unbound", "theirs", 2)):
         places = [place(point[0], point[column]) for point in points]
         parts.append(f'<path class="line {style}" d="M{" L".join(f"{x} {y}" for x, y in places)}"/>')
         parts += [f'<circle class="{style}-point" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
-        parts.append(f'<text class="{style}-name" x="{left + 50 + 90 * column}" y="20">{name}</text>')
+        parts.append(f'<text class="{style}-name" x="{left + 62 + 90 * column}" y="20">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -254,7 +261,7 @@ def main() -> None:
                 options.pictures.mkdir(parents=True, exist_ok=True)
                 (options.pictures / f"dns-growth-{kind}.svg").write_text(picture(kind, curves[kind]))
     if options.out:
-        options.out.write_text(report(curves))
+        results_file.write(options.out, report(curves))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ RESULT = ROOT / "bench" / "results" / "first_day.md"
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "support")]
 
 import needs  # noqa: E402
+import results_file  # noqa: E402
 from list_mirror import ListMirror, stored_lists  # noqa: E402
 
 from hedgerow.blocklists.names import parse_host  # noqa: E402
@@ -242,12 +243,11 @@ def main() -> None:
     text = report(names, results, unused[0])
     print(text)
     if options.write:
-        head = (
-            f"`bench/first_day.py` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}. Shares blocked for a child of nine. "
-        )
-        head += f"Popular names: in half of Tranco's first 20,000 and known to {' and '.join(path.name for path in unused)}, which are not "
-        head += f"used. Of the lists of adult sites, stored copies stood for {', '.join(served_adult_lists(lists))}.\n"
-        RESULT.write_text(f"# The first day\n\n{head}\n{text}\n", encoding="utf-8")
+        files = " ".join(path.name for path in unused)
+        head = f"`bench/first_day.py --unused {files}` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}. "
+        head += "Shares blocked for a child of nine. Popular\nnames: those in half of Tranco's first 20,000 that each of these lists has. "
+        head += f"Of the recommended lists of adult sites, stored copies stood for\n{', '.join(served_adult_lists(lists))}.\n"
+        results_file.write(RESULT, f"# The first day\n\n{head}\n{text}\n")
 
 
 if __name__ == "__main__":

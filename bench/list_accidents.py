@@ -3,7 +3,7 @@
     .venv/bin/python bench/list_accidents.py [--rounds 50] [--write]
 
 After every accident each generation in place must open and be whole, and so must the download; after every round the next fetch and
-compilation must succeed. The tests in `tests/app/test_list_accidents.py` run a few rounds each time. A full disk needs root rights.
+compilation must succeed. The tests in `tests/app/control/test_list_jobs.py` run a few rounds each time. A full disk needs root rights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run(rounds: int) -> list[str]:
         "-p",
         "no:cacheprovider",
         "--timeout=7200",
-        "tests/app/test_list_accidents.py",
+        "tests/app/control/test_list_jobs.py",
     ]
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HEDGEROW_ACCIDENTS": str(rounds)}, capture_output=True, text=True)

@@ -1,16 +1,15 @@
 """Measure memory and DNS service of a running Hedgerow while five million domains are recompiled and swapped.
 
-    .venv/bin/python bench/list_swap.py [domains]
+    .venv/bin/python bench/list_swap.py [domains] [--write]
 
-Writes bench/results/list_swap.md. Ten lists are compiled at the start. Then, under the load of dnsperf, every twentieth name in each of
+Ten lists are compiled at the start. Then, under the load of dnsperf, every twentieth name in each of
 them changes, so that everything is compiled anew. Memory is the sum of the proportional set sizes of all of Hedgerow's processes, sampled
 every 0.3 s; the compiler's share is also given alone. Lost queries are those that dnsperf got no answer for.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import argparse
 import re
 import sys
 import tempfile
@@ -23,21 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
 import needs  # noqa: E402
+from lists import origin_of_names, varied_sources  # noqa: E402
 from small_internet import running  # noqa: E402
 from small_internet.clients import start_dnsperf  # noqa: E402
 from small_internet.whole import small_internet  # noqa: E402
 
 SECONDS, RATE = 75, 2000
-
-
-def varied_sources(count: int, folder: Path) -> list[Path]:
-    """Write the lists of `bench/lists.py` as files."""
-    spec = importlib.util.spec_from_file_location("bench_lists", Path(__file__).with_name("lists.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [source.path for source in module.varied_sources(count, folder)]
 
 
 def memory_kb(pid: int) -> int:
@@ -104,7 +94,7 @@ def are_in_force(log: str, count: int) -> bool:
 def measure(count: int) -> dict[str, float]:
     running.START_SECONDS = 300.0
     with tempfile.TemporaryDirectory() as name, small_internet() as internet:
-        paths = varied_sources(count, Path(name))
+        paths = [source.path for source in varied_sources(count, Path(name)) if source.path]
         lists = "".join(f'  - {{category: adult, path: "{path}"}}\n' for path in paths)
         policy = running.network_section(internet) + "lists:\n" + lists
         with running.running_hedgerow(policy) as hedgerow:
@@ -131,13 +121,19 @@ def measure(count: int) -> dict[str, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("domains", type=int, nargs="?", default=5_000_000)
+    parser.add_argument("--write", action="store_true", help="write bench/results/list_swap.md")
+    given = parser.parse_args()
     needs.programs("dnsperf")
-    result = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000)
-    print(json.dumps(result))
+    result = measure(given.domains)
     rows = "".join(f"| {name} | {value:,.1f} |\n" for name, value in result.items())
     text = "# A running Hedgerow while its lists are recompiled and swapped\n\nWhat each figure is stands in `bench/list_swap.py`.\n\n"
-    text += f"dnsperf asked {RATE} queries per second for {SECONDS} s; one worker per role.\n\n| figure | value |\n|---|---:|\n{rows}"
-    (ROOT / "bench" / "results" / "list_swap.md").write_text(text)
+    text += f"dnsperf asked {RATE} queries per second for {SECONDS} s; one worker per role;\n{origin_of_names()} names, varied.\n\n"
+    text += f"| figure | value |\n|---|---:|\n{rows}"
+    print(text)
+    if given.write:
+        (ROOT / "bench" / "results" / "list_swap.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,13 @@ def names_of(plain: Path) -> list[str]:
 
 def base_names(lists: Path = generated.SHARED / "lists") -> list[str]:
     """Return real names if there are lists, else generated ones."""
-    real = lists / "plain" / "hagezi-nsfw.txt"
-    return names_of(real) if real.exists() else generated.host_names(GENERATED_NAMES, seed=5)
+    if origin_of_names(lists) == "real":
+        return names_of(lists / "plain" / "hagezi-nsfw.txt")
+    return generated.host_names(GENERATED_NAMES, seed=5)
+
+
+def origin_of_names(lists: Path = generated.SHARED / "lists") -> str:
+    return "real" if (lists / "plain" / "hagezi-nsfw.txt").exists() else "generated"
 
 
 def varied_sources(count: int, folder: Path, lists: Path = generated.SHARED / "lists") -> list[Source]:
@@ -192,7 +197,7 @@ def main() -> None:
     if options.write:
         head = f"# The list engine, measured by `make bench-lists`\n\n{platform.machine()}, {os.cpu_count()} cores, Python "
         head += f"{platform.python_version()}. One thread compiles. `1m` and `5m` vary "
-        head += f"{'real' if lists.is_dir() else 'generated'} names. What each figure is stands in `bench/lists.py`.\n\n"
+        head += f"{origin_of_names(lists)} names. What each figure is stands in `bench/lists.py`.\n\n"
         (Path(__file__).parent / "results" / "lists.md").write_text(head + table_of(results))
 
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 import needs
 from list_server import ListServer, text
-from lists import base_names, varied_sources
+from lists import base_names, origin_of_names, varied_sources
 from small_internet import SmallInternet, small_internet
 from small_internet.running import ROLES, Hedgerow, command_of, network_section, running_hedgerow, wait_until
 
@@ -166,8 +166,8 @@ def table(found: dict[str, Sizes]) -> str:
 
     head = (
         "# The memory of a small machine, measured by `make bench-memory`\n\n"
-        f"{platform.machine()}, Python {platform.python_version()}; `--profile small`, lists of {DOMAINS:,} domains; "
-        "proportional set sizes in MB. What is measured stands in `bench/memory.py`.\n\n"
+        f"{platform.machine()}, Python {platform.python_version()}; `--profile small`, lists of {DOMAINS:,} domains, varied from "
+        f"{origin_of_names()} names; proportional set sizes in MB. What is measured stands in `bench/memory.py`.\n\n"
     )
     names = f"| | all | {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) + 1)}\n"
     return head + names + "".join(row(what, octets) for what, octets in found.items())

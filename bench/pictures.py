@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import needs
+import results_file
 from pictures_sets import Source, chosen, fetch, sources
 
 from hedgerow.proxy.scanners import pictures
@@ -341,7 +342,7 @@ def main() -> None:
     text = f"{title}\n\n{machine} {text}"
     print(text)
     if given.write:
-        (RESULTS / f"pictures_{given.what}.md").write_text(text, encoding="utf-8")
+        results_file.write(RESULTS / f"pictures_{given.what}.md", text)
 
 
 if __name__ == "__main__":
