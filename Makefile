@@ -88,6 +88,7 @@ bench-proxy: dev  ## Measure tunnels, inspection, bodies and pages beside the pe
 	$(BIN)/python bench/proxy_inspect.py --write
 	$(BIN)/python bench/proxy_bodies.py --write
 	$(BIN)/python bench/proxy_page.py --write
+	$(BIN)/python bench/budgets.py --write
 
 # The extra `pictures` of pyproject.toml, beside the other dependencies.
 pictures: setup  ## Install what judges pictures (picture_scan)
@@ -127,6 +128,7 @@ docs: dev  ## Build the documentation site into build/site
 # Needs unbound, dnsmasq, dnsperf, pdns-recursor, knot-resolver and openssl.
 bench-dns: dev  ## Measure the resolver beside the peers
 	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
+	$(BIN)/python bench/budgets.py --write
 
 # Needs unbound, dnsmasq and dnsperf, and three gigabytes of memory for the longest list.
 bench-dns-growth: dev  ## Measure how the resolver's CPU per query grows beside Unbound's, and draw it
@@ -172,6 +174,8 @@ bench-abuse: dev  ## Attack the inspector and measure another device's requests
 # Needs dnsperf and curl.
 bench-memory: dev  ## Measure the memory of all processes
 	$(BIN)/python bench/memory.py --write
+	$(BIN)/python bench/budgets.py --write
 
 bench-start: dev  ## Measure the processor time of a start
 	$(BIN)/python bench/start.py --write
+	$(BIN)/python bench/budgets.py --write

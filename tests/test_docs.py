@@ -105,6 +105,23 @@ def test_every_test_that_a_document_names_exists() -> None:
         assert f"def {test}" in (ROOT / path).read_text(encoding="utf-8"), (path, test)
 
 
+def test_every_benchmark_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for path in [*DOCUMENTS, *(ROOT / "bench").glob("results/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert [name for name in re.findall(r"\bbench/(?:results/)?\w+\.(?:py|md)\b", text) if not (ROOT / name).exists()] == [], path
+        assert set(re.findall(r"`make ([\w-]+)", text)) <= targets, path
+
+
+def test_the_budgets_are_those_of_the_results() -> None:
+    """`.venv/bin/python bench/budgets.py --write` gathers them."""
+    done = subprocess.run(
+        [sys.executable, "-P", ROOT / "bench" / "budgets.py"], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    assert done.stdout.strip() == (ROOT / "bench" / "results" / "budgets.md").read_text(encoding="utf-8").strip()
+    assert "not measured" not in done.stdout
+
+
 def test_every_command_is_documented(tmp_path: Path) -> None:
     documented = {line.split()[0] for line in commands()}
     helped = run(["--help"], tmp_path).stdout
