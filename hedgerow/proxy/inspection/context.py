@@ -10,6 +10,7 @@ from mitmproxy.connection import Client
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
+from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 from hedgerow.proxy.inspection.shares import DeviceShares
 from hedgerow.proxy.inspection.streams import Stream
 from hedgerow.proxy.policy import Counters
@@ -38,6 +39,8 @@ class InspectorContext(Protocol):
     def inspection(self) -> InspectionAddon: ...
     @property
     def origins(self) -> OriginPool: ...
+    @property
+    def parallel_handshakes(self) -> ParallelHandshakes: ...
     @property
     def shares(self) -> DeviceShares: ...
     def register(self, session: InspectorSession) -> None: ...

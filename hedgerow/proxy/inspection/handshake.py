@@ -26,6 +26,8 @@ from hedgerow.proxy.inspection.engine.lean_messages import lean, lean_context
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
+HTTP2 = "h2"  # in ALPN; clients that offer it get it
+
 _numbers = count(1)
 _MAX_EARLY = 64 * 1024
 """Bytes kept of a client until there is a certificate."""
@@ -49,6 +51,7 @@ class ClientHandshake:
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
         self._can_resume = False
+        self._first_of: tuple[str, str] | None = None  # others of this client to this host wait for this handshake
         self._context = lean_context(self.client, OPTIONS, f"{id}s")
 
     def begin(self) -> None:
@@ -84,6 +87,7 @@ class ClientHandshake:
         alpn = stream.tls.alpn
         self.client.alpn = alpn.encode() if alpn else None
         self.client.timestamp_tls_setup = self._inspector.clock()
+        self._let_others_go_on(has_failed=False)
         self._hand_over(HTTPMode.transparent)
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
@@ -94,6 +98,7 @@ class ClientHandshake:
         stream.abort()
 
     def lost(self, stream: Stream) -> None:  # noqa: ARG002
+        self._let_others_go_on(has_failed=True)
         self._inspector.unregister(self, self.client)
 
     def write_paused(self, stream: Stream) -> None: ...
@@ -131,7 +136,22 @@ class ClientHandshake:
         server.tls = client.tls = True
         client.sni = hello.sni
         self._offers, self._can_resume = hello.alpn, hello.can_resume
-        host, certificates = hello.sni or server.address[0], self._inspector.leaf_certificates
+        host = hello.sni or server.address[0]
+        if HTTP2 in hello.alpn:
+            key = (self._header.address, host)
+            if not self._inspector.parallel_handshakes.begin(key, lambda: self._go_on(self._certify, host)):
+                self._receive = ClientHandshake._keep
+                return
+            self._first_of = key
+        self._certify(host)
+
+    def _let_others_go_on(self, *, has_failed: bool) -> None:
+        key, self._first_of = self._first_of, None
+        if key is not None:
+            self._inspector.parallel_handshakes.end(key, has_failed=has_failed)
+
+    def _certify(self, host: str) -> None:
+        certificates = self._inspector.leaf_certificates
         if (known := certificates.known(host)) is not None:
             self._secure_with(known)
         else:
@@ -146,13 +166,15 @@ class ClientHandshake:
 
     def _proceed(self, context: ssl.SSLContext | None) -> None:
         """Begin the handshake with the certificate that the signer has issued."""
-        if not self.stream.is_open:
-            return
-        if context is None:
+        if context is not None:
+            self._go_on(self._secure_with, context)
+        elif self.stream.is_open:
             self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
             self.abort()
-            return
-        self.stream.in_turn(self, self._secure_with, context)
+
+    def _go_on[A](self, work: Callable[[A], None], argument: A) -> None:
+        if self.stream.is_open:
+            self.stream.in_turn(self, work, argument)
 
     def _secure_with(self, context: ssl.SSLContext) -> None:
         context.num_tickets = 1 if self._can_resume else 0  # OpenSSL would make one for every client

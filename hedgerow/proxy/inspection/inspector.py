@@ -30,6 +30,7 @@ from hedgerow.proxy.inspection.engine import http_layer
 from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
+from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 from hedgerow.proxy.inspection.shares import DeviceShares
 from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
 from hedgerow.proxy.limits import DeviceConnectionLimit
@@ -101,6 +102,7 @@ class Inspector:
         self._hello_limit = hello_limit
         self._idle_limit = idle_limit
         self._life_limit = life_limit
+        self.parallel_handshakes = ParallelHandshakes()
         self.shares = DeviceShares()
         self._by_device = DeviceConnectionLimit(device_limit)
         self._device_of: dict[str, DeviceId] = {}
