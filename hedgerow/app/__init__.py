@@ -13,6 +13,8 @@ sys.modules["httpx._main"] = None  # type: ignore[assignment]
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 # uvicorn imports its command line, and with it click and multiprocessing, which take two megabytes. It has its server elsewhere.
 sys.modules.setdefault("uvicorn.main", SimpleNamespace(Server=None, main=None, run=None))  # type: ignore[arg-type]
+# pydantic looks through the metadata of all installed packages for plugins of its own. It gets none.
+sys.modules["pydantic.plugin._loader"] = SimpleNamespace(get_plugins=tuple)  # type: ignore[assignment]
 # msgspec prefers typing_extensions, half a megabyte in each process, to typing, which has all that it asks for.
 if "typing_extensions" not in sys.modules:
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]

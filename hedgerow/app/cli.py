@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -71,7 +72,11 @@ def main() -> NoReturn:
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     known = {*GROUPS, *(name for names in COMMANDS.values() for name in names)}
     try:
-        make_cli(first if first in known else None)()
+        gc.disable()  # what is imported stays
+        command_line = make_cli(first if first in known else None)
+        gc.freeze()
+        gc.enable()
+        command_line()
     except OSError as error:  # such as a state directory without permission
         if error.filename is None:
             raise

@@ -29,6 +29,7 @@ NOT_IN_CONTROL = (
     "click",
     "multiprocessing",
     "httpx",
+    "ruamel.yaml",
 )
 WITHOUT_OLD_PYDANTIC = """
 import hedgerow.app

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from msgspec import Meta
 
 from hedgerow.app.settings import WILDCARD_HOSTS, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.codec import decode, encode
 from hedgerow.files import write_atomically
 from hedgerow.network import gateway as nftables
 from hedgerow.network.access_state import DeviceStates, compute_device_states
@@ -39,27 +40,24 @@ VERIFY_INTERVAL_S = 2.0  # a reload of the machine's firewall may flush our tabl
 class GatewayConfig:
     """The options of `hedgerow gateway apply`. `lan` are names of interfaces."""
 
-    lan: Annotated[tuple[str, ...], Field(min_length=1)]
+    lan: Annotated[tuple[str, ...], Meta(min_length=1)]
     strict: bool = False
     allow_ipsec: bool = False
     allow_ssh: bool = False
     any_destination: bool = False
 
     def save(self, state: Path) -> None:
-        write_atomically(config_file(state), _ADAPTER.dump_json(self, indent=1), 0o644)  # written by root, read by the service
+        write_atomically(config_file(state), encode(self), 0o644)  # written by root, read by the service
 
     @staticmethod
     def load(state: Path) -> GatewayConfig | None:
         """Return None if no gateway is configured. Raises OSError or ValueError if the file can't be read."""
         try:
-            return _ADAPTER.validate_json(config_file(state).read_bytes())
+            return decode(GatewayConfig, config_file(state).read_bytes())
         except FileNotFoundError:
             return None
-        except ValidationError as error:
+        except ValueError as error:
             raise ValueError(f"{config_file(state)} can't be read: configure it again with hedgerow gateway apply --lan") from error
-
-
-_ADAPTER = TypeAdapter(GatewayConfig)
 
 
 def config_file(state: Path) -> Path:

@@ -14,17 +14,22 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DatabaseError
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.yaml_text import NEW_FILE_HEADER, Edit, apply_edits_to_files
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.edits.yaml_text import Edit
+
+NEW_FILE_HEADER = "# Written by Hedgerow's pages; yours to edit. `hedgerow check` explains every mistake.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class PolicyEditor:
 
     async def change(self, actor: str, summary: str, *edits: Edit) -> PolicyChange | None:
         """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
+        from hedgerow.dashboards.edits.yaml_text import apply_edits_to_files  # with its library, which most runs never need
+
         return await self.rewrite(actor, summary, lambda texts: apply_edits_to_files(texts, edits))
 
     async def texts(self) -> Texts:

@@ -32,9 +32,6 @@ class Edit:
     adds: bool = False
 
 
-NEW_FILE_HEADER = "# Written by Hedgerow's pages; yours to edit. `hedgerow check` explains every mistake.\n"
-
-
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     """Return the text after the edits. Raises ValueError, also if the text is not a YAML mapping."""
     edits = tuple(edits)

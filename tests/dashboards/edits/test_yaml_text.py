@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.dashboards.edits.policy_editor import NEW_FILE_HEADER
 from hedgerow.dashboards.edits.yaml_text import (
-    NEW_FILE_HEADER,
     _edit,
     apply_edits,
     apply_edits_to_files,
