@@ -9,6 +9,7 @@ Protocol code: no sockets, no clock, no files.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from hpack import Decoder, Encoder
@@ -20,6 +21,11 @@ from hpack.struct import HeaderTuple
 from hpack.table import HeaderTable
 
 type Field = tuple[bytes, bytes]
+
+USUAL_OCTETS: Final = 128
+"""Octets of the strings whose Huffman codes are kept: a client repeats most of them with each connection, such as its name."""
+
+_KEPT: Final = 512
 
 _STATIC: Final = HeaderTable.STATIC_TABLE
 _DYNAMIC: Final = len(_STATIC) + 1  # the index of the newest entry of the dynamic table
@@ -120,7 +126,9 @@ def _string(data: bytes, at: int) -> tuple[bytes, int]:
     text = data[at:end]
     if len(text) != length:
         raise IndexError
-    return decode_huffman(text) if first & 0x80 else text, end
+    if first & 0x80:
+        text = _decode_usual(text) if length <= USUAL_OCTETS else decode_huffman(text)
+    return text, end
 
 
 def decode_huffman(data: bytes) -> bytes:
@@ -136,6 +144,9 @@ def decode_huffman(data: bytes) -> bytes:
     if not is_complete:
         raise HPACKDecodingError("Incomplete Huffman string")
     return bytes(text)
+
+
+_decode_usual = lru_cache(_KEPT)(decode_huffman)
 
 
 class _Steps(dict[int, tuple[bytes, int, bool]]):
@@ -240,7 +251,8 @@ def _prefixed(number: int, start: int, bits: int) -> bytearray:
 
 
 def _encode_string(text: bytes, *, is_huffman: bool) -> bytearray:
-    text = encode_huffman(text) if is_huffman else text
+    if is_huffman:
+        text = _encode_usual(text) if len(text) <= USUAL_OCTETS else encode_huffman(text)
     return _prefixed(len(text), 0x80 if is_huffman else 0, 7) + text
 
 
@@ -253,3 +265,6 @@ def encode_huffman(text: bytes) -> bytes:
     bits = "".join([_CODES[octet] for octet in text])
     bits += "1" * (-len(bits) % 8)
     return int(bits or "0", 2).to_bytes(len(bits) // 8)
+
+
+_encode_usual = lru_cache(_KEPT)(encode_huffman)
