@@ -20,6 +20,7 @@ from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.policy import Counters
+from hedgerow.proxy.scanners.pictures import is_installed
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
@@ -67,6 +68,8 @@ class ResponseScanning:
         if not (rules.page_limit or rules.files or rules.youtube_only or rules.hides_above is not None):
             return
         head, is_whole = _head_of(flow.request.headers, response.headers, active), status == 200
+        if head.is_document and rules.hides_above is not None and is_installed():
+            self._wholes.start()
 
         def on_page_scanned(verdict: str, finding: PageFinding | None) -> None:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)

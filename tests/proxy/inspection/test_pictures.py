@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import os
+import signal
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from harmless_pictures import harmless_picture, with_long_comment
 from proxy_stand import Stand
 from small_internet.clients import HttpAnswer, curl
-from small_internet.running import wait_until
+from small_internet.running import command_of, wait_until
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.scanners import pictures
+from hedgerow.proxy.scanners.whole_bodies import PROCESSES
 
 pytestmark = pytest.mark.skipif(not pictures.is_installed(), reason="the extra `pictures` is not installed (make pictures)")
 
@@ -84,6 +88,21 @@ def test_programs_without_svg_get_a_plain_picture_and_people_the_block_page(hidi
     page = fetch(hiding, url, "-H", "Sec-Fetch-Dest: document", "-H", "Sec-Fetch-Mode: navigate", "-H", "Accept: text/html,*/*")
     assert "This picture is hidden" in page.text
     assert "Ask for access" in page.text
+
+
+def test_a_page_starts_the_processes_before_its_pictures_come(hiding: Stand, net: SmallInternet) -> None:
+    inspector = hiding.inspector.pid
+
+    def judges() -> set[int]:
+        children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
+        return {int(each) for each in children if "--pictures" in command_of(int(each))}
+
+    former = judges()
+    for each in former:
+        os.kill(each, signal.SIGKILL)
+    wait_until(lambda: former.isdisjoint(judges()), 10, "the processes have ended")
+    assert fetch(hiding, net.url(HOST), "-H", "Sec-Fetch-Dest: document", "-H", "Sec-Fetch-Mode: navigate").status == 200
+    wait_until(lambda: len(judges()) == PROCESSES, 10, "others have started")
 
 
 def test_what_is_below_the_limit_or_no_picture_passes_unchanged(stand: Stand, net: SmallInternet, policy: str, picture: bytes) -> None:
