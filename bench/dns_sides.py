@@ -77,20 +77,22 @@ def started(
         try:
             yield process
         finally:
+            has_failed = process.poll() is not None
             process.terminate()
             process.communicate()
             log.seek(0)
-            if b"Traceback" in (said := log.read()):
+            if b"Traceback" in (said := log.read()) or has_failed:
                 print(said.decode()[-3000:], file=sys.stderr)
 
 
-def wait_until_answers(port: int, seconds: float = 120.0) -> None:
+def wait_until_answers(port: int, *processes: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+    """Wait until a server answers. Exits if it does not, or one of these processes ends before."""
     query = bytes.fromhex("000101000001000000000000") + b"\x04host\x07example\x03net\x00\x00\x01\x00\x01"
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(0.2)
         sock.connect(("127.0.0.1", port))
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not any(process.poll() is not None for process in processes):
             try:
                 sock.send(query)
                 sock.recv(512)
@@ -107,8 +109,8 @@ def upstream() -> Iterator[int]:
     port = free_port()
     options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/#/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
     where = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="]
-    with started(["dnsmasq", "--keep-in-foreground", *where, *options], "1"):
-        wait_until_answers(port)
+    with started(["dnsmasq", "--keep-in-foreground", *where, *options], "1") as process:
+        wait_until_answers(port, process)
         yield port
 
 
@@ -140,7 +142,7 @@ def hedgerow(
         places = cores.split(",") * workers
         processes = tuple(running.enter_context(started(*each, environment)) for each in zip(commands, places, strict=False))
         for _ in range(4 * workers):  # each of them, most likely
-            wait_until_answers(ports[0])
+            wait_until_answers(ports[0], *processes)
         yield Side("hedgerow", processes, *ports)
 
 
@@ -198,7 +200,7 @@ def unbound(stand: Stand) -> Iterator[Side]:
         f'remote-control:\n control-enable: no\nforward-zone:\n name: "."\n forward-addr: 127.0.0.1@{stand.upstream}\n'
     )
     with started(["unbound", "-d", "-c", config]) as process:
-        wait_until_answers(port)
+        wait_until_answers(port, process)
         yield Side("unbound", (process,), port, dot, doh)
 
 
@@ -212,7 +214,7 @@ def dnsmasq(stand: Stand) -> Iterator[Side]:
         + "".join(f"local=/{name}/\n" for name in stand.names)
     )
     with started(["dnsmasq", "--keep-in-foreground", f"--conf-file={config}"]) as process:
-        wait_until_answers(port)
+        wait_until_answers(port, process)
         yield Side("dnsmasq", (process,), port)
 
 
@@ -237,7 +239,7 @@ def recursor(stand: Stand) -> Iterator[Side]:
         "outgoing: {dont_query: []}\ndnssec: {validation: 'off'}\nlogging: {quiet: true, loglevel: 3}\n"
     )
     with started(["pdns_recursor", f"--config-dir={folder}", "--daemon=no"]) as process:
-        wait_until_answers(port)
+        wait_until_answers(port, process)
         yield Side("pdns-recursor", (process,), port)
 
 
@@ -253,7 +255,7 @@ def knot(stand: Stand) -> Iterator[Side]:
         f"policy.add(policy.all(policy.STUB({{ '127.0.0.1@{stand.upstream}' }})))\n"
     )
     with started(["kresd", "-n", "-c", "kresd.conf", folder]) as process:
-        wait_until_answers(port)
+        wait_until_answers(port, process)
         yield Side("knot-resolver", (process,), port)
 
 
