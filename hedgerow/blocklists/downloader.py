@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 
@@ -53,6 +53,7 @@ MAX_EXPANSION = 100
 MIN_CHECKED_BYTES = 16 << 20
 
 _MAX_CONCURRENT = 4
+_REDIRECTS_INSIDE = "the server redirects to an address inside the network"
 _MARKUP_SNIFF_BYTES = 512
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 
@@ -95,9 +96,31 @@ def open_url(client: httpx.Client, url: str, headers: Mapping[str, str], timeout
         if request.url.scheme == "https" and target.scheme != "https":
             raise RefusedError("the server redirects to an address without encryption")
         if not starts_inside and any(_are_inside(target.host)):
-            raise RefusedError("the server redirects to an address inside the network")
+            raise RefusedError(_REDIRECTS_INSIDE)
         request = response.next_request
+        if not starts_inside:
+            request.extensions = {**request.extensions, "trace": _refuse_inside(target.raw_host.decode("ascii"))}
     raise RefusedError(f"the download failed: more than {MAX_REDIRECTS} redirects")
+
+
+def _refuse_inside(host: str) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return a `trace` (httpx's extension) that gives up a connection to a host inside the network before anything is sent.
+
+    A name may lead elsewhere than it did when it was checked, a moment before. A proxy looks up names by itself.
+    """
+    connects_to = ""
+
+    def trace(event: str, details: Mapping[str, Any]) -> None:
+        nonlocal connects_to
+        if event == "connection.connect_tcp.started":
+            connects_to = details["host"]
+        elif event == "connection.connect_tcp.complete" and connects_to == host:
+            connection = details["return_value"]
+            if not is_public_address(connection.get_extra_info("server_addr")[0]):
+                connection.close()
+                raise RefusedError(_REDIRECTS_INSIDE)
+
+    return trace
 
 
 def read_body(response: httpx.Response, limit: int) -> Iterator[bytes]:

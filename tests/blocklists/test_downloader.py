@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.server
+import socket
 import threading
 import time
 import tracemalloc
@@ -325,3 +326,23 @@ def test_redirects_from_the_internet_to_the_network_are_refused(server: ListServ
     assert fetched.problem
     assert "inside the network" in fetched.problem.message
     assert [path for path, _ in server.asked] == ["http://8.8.8.8/list.txt"]
+
+
+def test_redirects_to_a_name_that_leads_inside_after_it_was_checked_are_refused(
+    server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = server.server.server_address[1]
+    server.serve = lambda handler: answer(handler, 302, location=f"http://rebinding.example:{port}/admin")
+
+    def look_up(_host: str, wanted: int | None, *_: object, **_more: object) -> list[tuple[object, ...]]:
+        """Return a public address to whoever checks a name, and ours to whoever connects."""
+        address = ("8.8.8.8", 0) if wanted is None else ("127.0.0.1", wanted)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with httpx.Client(trust_env=False) as client:
+        source = Source("list", "adult", url=f"http://publisher.example:{port}/list.txt")
+        (fetched,) = fetch_all([source], tmp_path, client=client, limits=QUICK)
+    assert fetched.problem
+    assert "inside the network" in fetched.problem.message
+    assert [path for path, _ in server.asked] == ["/list.txt"]
