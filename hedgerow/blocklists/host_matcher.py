@@ -146,7 +146,7 @@ class HostMatcher:
                 if source is None:
                     names = (source.name for source in self._blocking_sources(number) if source.category == category)
                     source = self._source_names[number, category] = next(names, "")
-                origin = Origin(source, text=host_of_key(key)) if source else None
+                origin = Origin(source, text=host[1 - len(key.removesuffix("$")) :]) if source else None  # as `host_of_key` has it
         if origin is not None and ((self._is_plain and not lifted & bit) or self.mask(host) & bit):
             return origin
         found = self.address_source(host, category) if is_address(host) else None

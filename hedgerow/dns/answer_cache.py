@@ -150,8 +150,8 @@ class AnswerCache(ClockCache[CacheEntry]):
         now, query, rule = self._clocks.steady(), context.query, decision.rule
         # Ids, as in `CountedDecisions`. Without the text of the rule, which is a list's own name for the host.
         source, line = (None, None) if rule is None else (rule.source, rule.line)
-        why = id(decision.verdict), id(decision.reason), decision.what, source, line, decision.until
-        shape = context.prefix, query.data[2 : wire.HEADER], query.suffix, id(kind), why
+        why = id(kind), id(decision.verdict), id(decision.reason), decision.what, source, line, decision.until
+        shape = context.prefix, query.data[2 : wire.HEADER], query.suffix, *why
         entry = self._blocked.get(shape)
         if entry is not None and (entry.expires - now > _MIN_BLOCKED_LEFT or now < entry.expires == entry.until):
             return self._keep(context, decision, entry, now)

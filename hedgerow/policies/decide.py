@@ -218,8 +218,9 @@ def _safe_search(context: RequestContext) -> Decision | None:
     engine = context.engine
     if (answer := _ai_answer(context, Reason.SAFE_SEARCH)) is not None:
         return answer
-    if context.pictures is not None and context.request.url is not None and context.pictures.matches(context.request.url):
-        return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, context.pictures.engine)
+    url = context.request.url
+    if url is not None and (pictures := context.pictures) is not None and pictures.matches(url):
+        return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, pictures.engine)
     if engine is not None:
         if context.level is SafeSearch.OFF or context.is_surely_inspected or engine.dns_target(context.level):
             return None

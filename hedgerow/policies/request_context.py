@@ -36,7 +36,7 @@ class RequestContext:
     its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the level of safe
     search for `engine`, OFF without one. `inspectable`: this device's HTTPS to this host can be decrypted. `names_tenants`: the policy
     restricts the accounts that can sign in there. `always`: an allow that names the host also holds at bedtime. `mirrored` is the site that
-    the host's name says it shows, and `pictures` a search for pictures that the engine's safe mode does not reach.
+    the host's name says it shows.
     """
 
     ruleset: Ruleset
@@ -53,7 +53,6 @@ class RequestContext:
     names_tenants: bool = False
     always: bool = False
     mirrored: str = ""
-    pictures: PictureSearch | None = None
 
     def keep_strongest(self, rule: Rule) -> None:
         """Keep `rule` if it outranks the one found so far."""
@@ -77,6 +76,12 @@ class RequestContext:
         if closes_ai_answers(self.ruleset) is None:
             return None
         return self.engine.ai if self.engine is not None else self.ruleset.host_facts.engines.ai_hosts.get(self.request.host)
+
+    @property
+    def pictures(self) -> PictureSearch | None:
+        """The search for pictures that the engine's safe mode does not reach, where searches must be safe, or None."""
+        ruleset = self.ruleset
+        return None if ruleset.safe_search is SafeSearch.OFF else ruleset.host_facts.engines.pictures_of(self.request.host)
 
     @property
     def is_always_open(self) -> bool:
@@ -127,8 +132,6 @@ def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> R
     context.engine = host_facts.engines.engine_of(host)
     if context.engine is not None:
         context.level = ruleset.youtube if context.engine.youtube else ruleset.safe_search
-    if ruleset.safe_search is not SafeSearch.OFF:
-        context.pictures = host_facts.engines.pictures_of(host)
     return context
 
 
