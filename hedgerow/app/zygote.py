@@ -94,6 +94,7 @@ def make_immortal() -> None:
     before, holders = counts[id(probe) >> 2], [probe] * 1000
     if counts[id(probe) >> 2] - before != len(holders):
         return
+    gc.unfreeze()  # what the command line has imported; get_objects leaves out what is frozen
     unseen: list[object] = [gc.get_objects()]
     while unseen:
         found = []

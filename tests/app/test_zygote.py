@@ -66,6 +66,7 @@ import gc, os
 from pathlib import Path
 from hedgerow.app.zygote import make_immortal, preload
 preload("hedgerow.app.processes")
+gc.freeze()
 make_immortal()
 objects = gc.get_objects()
 if not os.fork():
