@@ -145,3 +145,4 @@ def test_pictures_are_judged_in_a_process_without_sockets(internet: SmallInterne
         status = status_of(judge)
         assert (status["NoNewPrivs"], status["Seccomp"], status["Threads"]) == ("1", "2", "1")
         assert int(status["Seccomp_filters"]) == 2, "the inspector's filter, and its own, without sockets"
+        assert "onnxruntime" not in running.stderr

@@ -211,8 +211,19 @@ def main(arguments: Sequence[str] = ()) -> None:
     confine(Confinement(read=(Path("/"),), capabilities=frozenset(Capability), sockets=Sockets.NONE))
     if judges_pictures:
         os.nice(_NICENESS)
-        judge()
+        _load_judge()
     serve(0)
+
+
+def _load_judge() -> None:
+    """Load the judge. onnxruntime warns, in the midst of our log, that it may not look for graphics cards: nobody reads standard output."""
+    errors = os.dup(2)
+    os.dup2(1, 2)
+    try:
+        judge()
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
 
 
 if __name__ == "__main__":
