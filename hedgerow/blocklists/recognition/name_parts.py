@@ -219,8 +219,15 @@ _AMBIGUOUS: Final = _any_of(r"""
     g(?<!callg)(?<!call-g)(?<!camg)(?<!sexg)(?<![a-z]tg)irl(?:s(?!ex))? b(?<!ladyb)(?<!femb)(?<!playb)oy(?:s(?!ex))? lady(?!-?boy) ladies
     wom[ae]n t(?<!pret)een(?:s(?!ex))? loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
     midsex mittelsex neighsex essex sussex wessex middlesex unissex sext(?:ant|on|et) angels? vegas
+    sexo?-?(?:info|seguro|joven|atlas|corporel) sex-?(?:and|und|og|och)-?(?:relation|love|body|you|du|so(?![a-z]))
+    strip-?till stripboek stripwinkel pornic(?:het)?(?![a-z]) pornainen sext(?:en|ner) sexau(?![a-z]) sexbierum sexsmith erosion
+    slut(?:spurt|station|rea(?![a-z])|besikt|skede|spel|rapport|tid)
+    porn(?:chai|th?ip|sawan|pim|thep|siri|sak|prasert|narong|wilai)
+    (?<![a-z])(?:siri|som|supp?a|watth?ana|jira|jitra|am|um|ora|nat(?:ta|cha)|nutta|thiti|chana|kanya|wara|dara|rattana|patchara|kamol)porn
+    (?<![a-z])(?:malai|chuti|sasi|uma|pana|suta|sata|saeng|aru|wila|yupa|benja|chala|kittiya|panna|thana|pen|sopa|baan)porn
 """)
-"""Words that ordinary sites use too: alone they do not justify a block."""
+"""Words that ordinary sites use too, with towns, Swedish words (`slut` is an end) and Thai names (`porn` is a blessing): alone they do not
+justify a block."""
 
 _CODE: Final = re.compile(r"[a-z\d]{1,4}|\d{1,6}|(?=.{5}$)[a-z]+\d[a-z]+")
 """A name that has, without hyphens, at most four characters, six digits, or five characters with a single digit: abbreviations, numbers."""
