@@ -49,7 +49,8 @@ class HostMatcher:
         self.sealed_sources = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self.sealed = sum(bits[category] for category in self.sealed_sources)
         self._source_names: dict[tuple[int, str], str] = {}  # the first that blocks, by set and category; empty if none does
-        self._latest: tuple[str, list[tuple[str, int]]] = "", []  # the host of the latest mask, and its keys with their sets
+        # The host of the latest mask, that mask, and the host's keys with their sets.
+        self._latest: tuple[str, int, list[tuple[str, int]]] = "", 0, []
         self._has_networks = self._has_keys("!")
         # No name ends in a label that begins with a digit, and no address of the internet begins otherwise.
         self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
@@ -66,46 +67,47 @@ class HostMatcher:
             found.append((prefix, number))
             blocked |= self._blocked[number]
             lifted |= self._lifted[number]
-        self._latest = host, found
-        if self._is_plain and ":" not in host:
-            return blocked & ~lifted
-        return self._special_mask(host, key, blocked, lifted)
+        if not self._is_plain or ":" in host:
+            blocked, lifted = self._add_special(host, found, blocked, lifted)
+        mask = blocked & ~lifted
+        self._latest = host, mask, found
+        return mask
 
-    def _special_mask(self, host: str, key: str, blocked: int, lifted: int) -> int:
+    def _add_special(self, host: str, keys: list[tuple[str, int]], blocked: int, lifted: int) -> tuple[int, int]:
         """Add the matches of important names, patterns of names, networks and digests, which only some lists have."""
         if lifted:
-            lifted = (lifted & ~self._union(self._important, key)) | self._union(self._essential, key)
+            lifted = (lifted & ~_union(self._important, keys)) | _union(self._essential, keys)
         for pattern in self.patterns.matching(host) if self.patterns else ():
             if pattern.rule.exception:
                 lifted |= pattern.mask
             else:
                 blocked |= pattern.mask
         if self._has_networks and is_address(host) and (network := parse_network(host)) is not None:
-            blocked |= self._union(self._blocked, network_key(network))
+            blocked |= _union(self._blocked, self._keys_with(network_key(network)))
         if ":" in host and (inner := embedded_ipv4(host)) is not None:
             blocked |= self.mask(inner)
         if self.sealed:
             blocked |= self.sealed_mask(host_expressions(host))
-        return blocked & ~lifted
+        return blocked, lifted
 
     def lifted(self, host: str) -> int:
         """Return the categories that exceptions lift from a host."""
-        return self._union(self._lifted, rule_key(host, exact=True))
+        return _union(self._lifted, self._keys_of(host))
 
     def important(self, host: str) -> int:
         """Return the categories of a host that no list's exception lifts."""
-        return self._union(self._important, rule_key(host, exact=True))
+        return _union(self._important, self._keys_of(host))
 
     def essential(self, host: str) -> int:
         """Return the categories by which no list may block a host."""
-        return self._union(self._essential, rule_key(host, exact=True))
+        return _union(self._essential, self._keys_of(host))
 
     def has_url_rules(self, host: str, mask: int = -1) -> bool:
         """Return whether a list of the categories in `mask` has rules about URLs of this host or a parent.
 
         Rules that name no host do not count. Sealed lists count for every host, since nobody can tell which hosts they are about.
         """
-        return bool(self.sealed & mask) or bool(self._union(self._url_rules, rule_key(host, exact=True)) & mask)
+        return bool(self.sealed & mask) or bool(_union(self._url_rules, self._keys_of(host)) & mask)
 
     def sealed_mask(self, expressions: Iterable[str]) -> int:
         """Return the categories of the sealed lists that hold one of these expressions (`formats.sealed`)."""
@@ -118,7 +120,7 @@ class HostMatcher:
         mask = self.mask(host)
         return tuple(
             HostMatch(source.category, source.name, host_of_key(key))
-            for key, number in sorted(self._keys_with(rule_key(host, exact=True)), key=lambda pair: len(pair[0]))
+            for key, number in sorted(self._keys_of(host), key=lambda pair: len(pair[0]))
             for source in self._blocking_sources(number)
             if mask & self._bits[source.category]
         )
@@ -136,19 +138,17 @@ class HostMatcher:
 
     def origin(self, host: str, category: str) -> Origin | None:
         """Return the list that puts a host into a category, without its line, which `rule_locator` looks up."""
-        bit, lifted = self._bits.get(category, 0), 0
-        origin: Origin | None = None
-        latest, found_keys = self._latest  # most often of the mask in which the category is
-        for key, number in found_keys if latest == host else self._keys_with(rule_key(host, exact=True)):
-            lifted |= self._lifted[number]
-            if origin is None and self._blocked[number] & bit:
+        if self._latest[0] != host:
+            self.mask(host)
+        bit, (_host, mask, keys) = self._bits.get(category, 0), self._latest
+        for key, number in keys if mask & bit else ():
+            if self._blocked[number] & bit:
                 source = self._source_names.get((number, category))
                 if source is None:
                     names = (source.name for source in self._blocking_sources(number) if source.category == category)
                     source = self._source_names[number, category] = next(names, "")
-                origin = Origin(source, text=host[1 - len(key.removesuffix("$")) :]) if source else None  # as `host_of_key` has it
-        if origin is not None and ((self._is_plain and not lifted & bit) or self.mask(host) & bit):
-            return origin
+                if source:
+                    return Origin(source, text=host[1 - len(key.removesuffix("$")) :])  # as `host_of_key` has it
         found = self.address_source(host, category) if is_address(host) else None
         return None if found is None else Origin(found[0].name)
 
@@ -157,8 +157,10 @@ class HostMatcher:
             if part == EntryKind.BLOCK:
                 yield self._sources[index]
 
-    def _union(self, masks: Sequence[int], key: str) -> int:
-        return reduce(operator.or_, (masks[number] for _key, number in self._keys_with(key)), 0)
+    def _keys_of(self, host: str) -> Iterable[tuple[str, int]]:
+        """Return the indexed keys of a host and its parents, which most often are those of the latest mask."""
+        latest, _mask, keys = self._latest
+        return keys if latest == host else self._keys_with(rule_key(host, exact=True))
 
     def _keys_with(self, key: str) -> Iterator[tuple[str, int]]:
         """Yield the indexed keys that `key` begins with, the shortest first, each with the number of its set."""
@@ -168,6 +170,10 @@ class HostMatcher:
 
     def _has_keys(self, prefix: str) -> bool:
         return any(True for trie, _offset in self._shards for _key in trie.iterkeys(prefix))
+
+
+def _union(masks: Sequence[int], keys: Iterable[tuple[str, int]]) -> int:
+    return reduce(operator.or_, (masks[number] for _key, number in keys), 0)
 
 
 def _masks_of_sets(meta: GenerationMeta, bits: dict[str, int]) -> tuple[list[int], ...]:

@@ -126,7 +126,7 @@ _COMMON = frozenset(
 )
 
 
-class RuleRow(msgspec.Struct, array_like=True, frozen=True):
+class RuleRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A rule in the index: what was written, and what a look-up needs of its modifiers.
 
     `types` are the resources that it is about; if `is_untyped`, those of them that the rules of its source are about by default. `party` is
@@ -284,7 +284,9 @@ def _place(
     elif rule.host and (crowds[rule.host] <= CROWDED_RULES or not is_selective):
         places = [rule_key(rule.host)]
     elif not is_selective:
-        places = sites or _places_of(conditions.targets.wanted, "")
+        # Targets are often top-level domains: even a short text is in fewer URLs.
+        is_rare = len(fragment) > 3 and not fragment[0].isalnum()
+        places = sites or ([] if is_rare else _places_of(conditions.targets.wanted, ""))
     for place in places:
         buckets.places[place].append(number)
     if not places:

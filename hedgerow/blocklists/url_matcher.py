@@ -39,7 +39,6 @@ from hedgerow.blocklists.url_index import (
     UrlIndexMeta,
 )
 from hedgerow.blocklists.url_tests import Test, UrlRequest, make_test
-from hedgerow.values import value_dataclass
 
 _ROWS = msgspec.json.Decoder(RuleRow)
 
@@ -53,13 +52,25 @@ UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
 @dataclass(slots=True)
 class CompiledUrlRule:
     """A rule, decoded. `mask` is the bit of its category; `types` are the resources that it is about; `is_limited`: its modifiers limit the
-    hosts or initiators; `test` checks the rest, None if nothing is left to check."""
+    hosts or initiators; `is_by_host`: it is only found where its host matches; `test` checks the rest, None if nothing is left to check."""
 
     row: RuleRow
     mask: int
     types: int
     is_limited: bool
+    is_by_host: bool
     test: Test | None = None
+
+    def compile_and_test(self, request: UrlRequest) -> bool:
+        """Give the rule its test. Most rules are rarely or never candidates, and keep this one."""
+        row = self.row
+        test = make_test(row.kind, row.pattern, row.host, row.match_case, self.is_by_host)
+        if row.has_details:
+            conditions = parse_modifiers(row.options)
+            self.test = lambda request: _details_match(conditions, request) and (test is None or test(request))
+        else:
+            self.test = test
+        return self.test is None or bool(self.test(request))
 
 
 def _hosts_match(row: RuleRow, host: str, initiator: str) -> bool:
@@ -90,24 +101,7 @@ def _details_match(conditions: RuleModifiers, request: UrlRequest) -> bool:
     )
 
 
-def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
-    """Give a rule a test that is compiled when first needed: most rules are rarely or never candidates."""
-
-    def first(request: UrlRequest) -> bool:
-        row = rule.row
-        test = make_test(row.kind, row.pattern, row.host, row.match_case, by_host)
-        if row.has_details:
-            conditions = parse_modifiers(row.options)
-            rule.test = lambda request: _details_match(conditions, request) and (test is None or test(request))
-        else:
-            rule.test = test
-        return rule.test is None or bool(rule.test(request))
-
-    rule.test = first
-
-
-@value_dataclass(frozen=True, slots=True)
-class RuleBucket:
+class RuleBucket(msgspec.Struct, frozen=True, gc=False):
     """Rules found at one place. `types` are the resources that they are about; `crowded` are the places of hosts with so many rules that
     these are found by their paths."""
 
@@ -290,9 +284,9 @@ class UrlMatcher:
         row = _ROWS.decode(self._rows[self._offsets[number] : self._offsets[number + 1]])
         types = row.types & self._default_types[row.source] if row.is_untyped else row.types
         is_limited = row.party != 0 or row.initiators is not None or row.targets is not None
-        rule = CompiledUrlRule(row, self._masks[row.source], types, is_limited)
+        rule = CompiledUrlRule(row, self._masks[row.source], types, is_limited, by_host)
         if not row.is_whole:
-            _add_test(rule, by_host)
+            rule.test = rule.compile_and_test
         return rule
 
 

@@ -75,20 +75,11 @@ struct trie {
     const unsigned char *firsts, *values, *letters;
 };
 
-/* Add the values of all texts that begin at the first of `length` octets. As above, whatever the table contains. */
+/* Add the values of all texts that begin at the first of `length` octets, which leads to `node`. As above, whatever the table contains. */
 static int
-add_values(const struct trie *trie, const unsigned char *text, Py_ssize_t length, PyObject **found)
+add_values(const struct trie *trie, size_t node, const unsigned char *text, Py_ssize_t length, PyObject **found)
 {
-    size_t node = 0;
-    for (Py_ssize_t at = 0; at < length && at < MAX_FRAGMENT; at++) {
-        size_t child = number_at(trie->firsts, node), end = number_at(trie->firsts, node + 1);
-        if (end > trie->nodes)
-            return 0;
-        while (child < end && trie->letters[child] != text[at])
-            child++;
-        if (child >= end)
-            return 0;
-        node = child;
+    for (Py_ssize_t at = 1;; at++) {
         uint32_t value = number_at(trie->values, node);
         if (value > 0) {
             if (*found == NULL && (*found = PySet_New(NULL)) == NULL)
@@ -99,8 +90,15 @@ add_values(const struct trie *trie, const unsigned char *text, Py_ssize_t length
             if (failed)
                 return -1;
         }
+        size_t child = number_at(trie->firsts, node), end = number_at(trie->firsts, node + 1);
+        if (at >= length || at >= MAX_FRAGMENT || end > trie->nodes)
+            return 0;
+        while (child < end && trie->letters[child] != text[at])
+            child++;
+        if (child >= end)
+            return 0;
+        node = child;
     }
-    return 0;
 }
 
 static PyObject *
@@ -124,13 +122,15 @@ find_fragments(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize
     if (trie.nodes > 0 && (size_t)table.len == 8 + 9 * trie.nodes) {
         trie.values = trie.firsts + 4 * (trie.nodes + 1);
         trie.letters = trie.values + 4 * trie.nodes;
-        unsigned char begins[256] = {0};
-        size_t end = number_at(trie.firsts, 1);
-        for (size_t child = number_at(trie.firsts, 0); child < end && end <= trie.nodes; child++)
-            begins[trie.letters[child]] = 1;
-        for (Py_ssize_t start = 0; start < length && !failed; start++)
-            if (begins[text[start]])
-                failed = add_values(&trie, text + start, length - start, &found);
+        unsigned char begins[256] = {0}; /* for each first letter, the place of its node among the children of node 0 plus one, or 0 */
+        size_t first = number_at(trie.firsts, 0), end = number_at(trie.firsts, 1);
+        for (size_t child = first; child < end && end <= trie.nodes; child++)
+            begins[trie.letters[child]] = (unsigned char)(child - first + 1);
+        for (Py_ssize_t start = 0; start < length && !failed; start++) {
+            unsigned char place = begins[text[start]];
+            if (place > 0)
+                failed = add_values(&trie, first + place - 1, text + start, length - start, &found);
+        }
     }
     PyBuffer_Release(&table);
     if (failed)
