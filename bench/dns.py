@@ -4,8 +4,8 @@
                                   [--plain] [--out FILE]
 
 The server is pinned to one core and dnsperf to the other. The sides alternate; medians and the spread of the ratios are printed. All
-sides block the same names: 219,000 generated ones that look like real ones, or those of `--list`, filled up to `--domains` with others
-(peers other than Unbound: to 200,000). All forward to the same dnsmasq, which answers everything.
+sides block the same names: those of `--list`, if any, and generated ones that look like real ones, `--domains` together (peers other than
+Unbound: the first 200,000). All forward to the same dnsmasq, which answers everything.
 
 Kinds: `blocked`, `cached` and `mixed` are measured beside Unbound, with 2,000 names each. `shapes` are the cached names in random case with
 an EDNS cookie, beside our own `cached`. `allowed-N` are N allowed hosts, generated or those of `--benign`, and `blocked-N` N hosts of the
@@ -32,6 +32,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
@@ -66,21 +67,12 @@ class Run:
     lost: int
 
 
-def blocked_names(path: Path | None = None) -> list[str]:
-    """Return the names of a list, or as many generated ones as a large list has."""
-    return dns_names.listed(LISTED) if path is None else dns_names.read_names(path)
-
-
-def host(label: str, number: int) -> str:
-    """Return a name that is not blocked, spread over a thousand sites: thousands of names under one site would look like a DNS tunnel."""
-    return f"{label}{number}.site{number % 1000}.net"
-
-
-def bulk_names(count: int) -> list[str]:
-    """Generate names that fill the list up."""
-    rng = random.Random(2)
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    return [f"{''.join(rng.choices(letters, k=rng.randint(5, 14)))}{number}.bulk.example" for number in range(count)]
+def blocked_names(count: int = LISTED, path: Path | None = None) -> list[str]:
+    """Return the names of a list, filled up with generated ones to `count`."""
+    names = dns_names.read_names(path) if path else []
+    known = frozenset(names)
+    others = (name for name in dns_names.sites(2) if name not in known)
+    return [*names, *islice(others, max(0, count - len(names)))]
 
 
 @dataclass(slots=True)
@@ -115,18 +107,21 @@ class QueryFiles:
 
     def _lines(self, kind: str) -> list[str]:
         rng = random.Random(1)
-        cached = [f"{host('host', number)} A" for number in range(2000)]
+        cached = [f"{each} A" for each in self._allowed(2000)]
         name, _, size = kind.partition("-")
         if name == "allowed":
             return [f"{each} A" for each in self._allowed(int(size))]
         if name == "blocked" and size:
+            if 3.1 * len(self.names) < int(size):
+                raise SystemExit(f"{kind} needs a longer list than {len(self.names):,} domains")
             return [f"{each} A" for each in dns_names.beneath(self.names)[: int(size)]]
         if name == "zipf":
             both = [*self._allowed(140_000), *dns_names.beneath(self.names)[:60_000]]
             rng.shuffle(both)
             return [f"{each} A" for each in dns_names.zipf(both, 600_000)]
         blocked = [
-            f"{rng.choice(('www', 'm', 'ads'))}.{each} {rng.choice(('A', 'A', 'A', 'AAAA'))}" for each in rng.sample(self.names, 2000)
+            f"{rng.choice(('www', 'm', 'ads'))}.{each} {rng.choice(('A', 'A', 'A', 'AAAA'))}"
+            for each in rng.sample(self.names[:PEER_DOMAINS], 2000)
         ]
         if name == "blocked":
             return blocked
@@ -140,16 +135,13 @@ class QueryFiles:
         return list(self.benign[:count]) or dns_names.hosts(count, 1, self.names)
 
 
-def compile_lists(folder: Path, names: Sequence[str], bulk: Sequence[str] = ()) -> None:
+def compile_lists(folder: Path, names: Sequence[str]) -> None:
     from hedgerow.blocklists.compiler import compile_generation
     from hedgerow.blocklists.sources import Source, starter_sources
 
-    sources = []
-    for name, domains in (("nsfw", names), ("bulk", bulk)):
-        path = folder / f"{name}.list"
-        path.write_text("\n".join(domains) + "\n")
-        sources.append(Source(name, "adult", path, format="plain"))
-    compile_generation([*starter_sources(), *sources], folder / "generation")
+    path = folder / "nsfw.list"
+    path.write_text("\n".join(names) + "\n")
+    compile_generation([*starter_sources(), Source("nsfw", "adult", path, format="plain")], folder / "generation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +307,7 @@ class Bench:
 def fill_cache(side: Side, folder: Path) -> None:
     """Ask ten thousand names, so that memory is that of a full cache."""
     names = folder / "fill.txt"
-    names.write_text("".join(f"{host('fill', number)} A\n" for number in range(10_000)))
+    names.write_text("".join(f"{name} A\n" for name in dns_names.hosts(10_000, seed=6)))
     for _ in range(2):
         command = ["dnsperf", "-s", "127.0.0.1", "-p", str(side.port), "-d", str(names), "-n", "1", "-q", "100"]
         subprocess.run(command, capture_output=True, check=True)
@@ -360,18 +352,17 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, metavar="KIND")
     parser.add_argument("--domains", type=int, default=1_000_000)
     parser.add_argument("--list", type=Path, help="a list to block in place of generated names, one domain per line")
-    parser.add_argument("--benign", type=Path, help="names for `allowed-N` in place of generated ones, one per line")
+    parser.add_argument("--benign", type=Path, help="allowed names in place of generated ones, one per line")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     peers = {PEER_PROGRAMS[peer] for kind in options.kinds if (peer := kind.partition("-")[0]) in PEER_PROGRAMS}
     needs.programs("unbound", "dnsmasq", "dnsperf", "openssl", *sorted(peers))
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
-        folder, real = Path(place), blocked_names(options.list)
-        bulk = bulk_names(max(0, options.domains - len(real)))
-        compile_lists(folder, real, bulk)
-        queries = QueryFiles(folder, real, dns_names.read_names(options.benign) if options.benign else ())
-        stand = Stand(folder, [*real, *bulk], stack.enter_context(dns_sides.upstream()))
+        folder, names = Path(place), blocked_names(options.domains, options.list)
+        compile_lists(folder, names)
+        queries = QueryFiles(folder, names, dns_names.read_names(options.benign) if options.benign else ())
+        stand = Stand(folder, names, stack.enter_context(dns_sides.upstream()))
         ours = stack.enter_context(dns_sides.hedgerow(stand, plain=options.plain))
         bench = Bench(stand, ours, stack.enter_context(dns_sides.unbound(stand)), queries, options.pairs, options.seconds)
         results = []

@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
 import needs
+import dns_names
 import dns_sides
 import results_file
 
@@ -29,18 +30,18 @@ import dns
 PARTS = 10
 
 
-def write_mix(path: Path, blocked: list[str], count: int, part: int) -> None:
-    rng = random.Random(part)
-    popular = [dns.host("host", number) for number in range(2000)]
+def write_mix(path: Path, blocked: list[str], allowed: list[str], count: int, part: int) -> None:
+    rng, popular = random.Random(part), allowed[:2000]
+    once = iter(dns_names.fresh(allowed, count // 50 + 1000, part + 1))
     weights = [1 / (rank + 1) for rank in range(len(popular))]
     names = iter(rng.choices(popular, weights, k=count))
     with path.open("w") as file:
-        for number, name in enumerate(names):
+        for name in names:
             chance = rng.random()
             if chance < 0.3:
                 name = f"www.{rng.choice(blocked)}"
             elif chance < 0.31:
-                name = dns.host(f"once{part}x", number)
+                name = next(once)
             file.write(f"{name} {'AAAA' if chance > 0.8 else 'A'}\n")
 
 
@@ -75,9 +76,10 @@ def main() -> None:
         dns.compile_lists(folder, real)
         stand = dns_sides.Stand(folder, real, stack.enter_context(dns_sides.upstream()))
         side = stack.enter_context(dns_sides.hedgerow(stand))
-        blocked, total, lost_of_all = random.Random(3).sample(real, 2000), 0, 0
+        blocked, allowed = random.Random(3).sample(real, 2000), dns_names.hosts(20_000, 1, real)
+        total = lost_of_all = 0
         for part in range(PARTS):
-            write_mix(folder / "mix.txt", blocked, each, part)
+            write_mix(folder / "mix.txt", blocked, allowed, each, part)
             before = dns.cpu_seconds(side)
             answered, lost, seconds = ask(side, folder / "mix.txt")
             cpu = (dns.cpu_seconds(side) - before) / answered * 1e6

@@ -30,10 +30,12 @@ from small_internet.running import network_section
 from small_internet.whole import SmallInternet, small_internet
 
 PEOPLE = """people:
-  mia: {age: 9, devices: [tablet], block: ["www.school.example/secret"]}
+  mia: {age: 9, devices: [tablet, console]}
 devices:
   tablet: {ip: 127.0.0.11, trusts_ca: true}
+  console: {ip: 127.0.0.12}
 """
+INSPECTED, TUNNELLED = "127.0.0.11", "127.0.0.12"
 LANES = {
     "tunnel": ("https", "news.example", "--http1.1"),
     "plain HTTP": ("http", "news.example", "--http1.1"),
@@ -55,9 +57,9 @@ class Row:
 def measure(stand: Stand, net: SmallInternet, size: int, upload: Path, lane: str, way: str) -> Row:
     """Send one body through one lane."""
     scheme, host, version = LANES[lane]
-    trust = ["--cacert", str(net.authority.root if lane == "tunnel" else stand.ca)]
+    device, root = (TUNNELLED, net.authority.root) if lane == "tunnel" else (INSPECTED, stand.ca)
     path = f"/bytes/{size}" if way == "down" else "/upload"
-    words = ["curl", "-sS", "--fail", version, *trust, "-x", f"http://127.0.0.1:{stand.gate.port}", "--interface", "127.0.0.11"]
+    words = ["curl", "-sS", "--fail", version, "--cacert", str(root), "-x", f"http://127.0.0.1:{stand.gate.port}", "--interface", device]
     words += ["-T", str(upload), "-X", "POST"] if way == "up" else []
     before, start = memory(stand), time.monotonic()
     with subprocess.Popen([*words, net.url(host, path, scheme)], stdout=subprocess.PIPE) as process:
