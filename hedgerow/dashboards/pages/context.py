@@ -194,9 +194,11 @@ class Renderer:
         return self._latest.of(self._control.policy())
 
     def warm(self) -> None:
-        """Load the templates and locale data, so that first requests are fast. Call it from any thread."""
+        """Load locale data, so that first requests are fast. Call it from any thread.
+
+        A page's templates are loaded when it is first opened, in the language that it has then. Most pages are rarely opened.
+        """
         english = language("en")
-        load_templates(self._environment(english))
         load_templates(page_environment())  # gates and inspectors can't write what they compile
         now = self._clock()
         for age in (0.0, _LONG_AGO_S):
