@@ -8,7 +8,6 @@ wg-quick(8); wireguard-apple, MOBILECONFIG.md, and Apple's payload com.apple.vpn
 from __future__ import annotations
 
 import json
-import plistlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,9 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.network.tunnel import KEEPALIVE_S, key_text, new_private_key, public_key_of
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device
+from hedgerow.proxy.apple_profile import CONTENT_TYPE, make_payload, make_profile
 
+_APPLE_FAMILY = "hedgerow.dns"
 _NAMESPACE = uuid.UUID("3e9ad0c2-7f0e-4c57-9c61-5b2f0d8a41e6")
 
 
@@ -122,43 +123,22 @@ def _apple_profile(
     """A profile with the settings and, unless devices trust it anyway, the CA. A second one for the device replaces the first."""
     identity = uuid.uuid5(_NAMESPACE, f"{dns.server_name}/{device}")
     payload = {
-        **_payload("com.apple.dnsSettings.managed", identity, "dns", f"DNS of {dns.server_name}"),
+        **make_payload("com.apple.dnsSettings.managed", _APPLE_FAMILY, identity, "dns", f"DNS of {dns.server_name}"),
         "DNSSettings": settings,
         "OnDemandRules": _away_rules(home_wifi),
     }
     contents = [payload]
     if dns.root is not None:
-        root = _payload("com.apple.security.root", identity, "root", f"Certificate of {dns.server_name}")
+        root = make_payload("com.apple.security.root", _APPLE_FAMILY, identity, "root", f"Certificate of {dns.server_name}")
         contents.append({**root, "PayloadCertificateFileName": "hedgerow-ca.crt", "PayloadContent": dns.root})
     why = f"Asks {dns.server_name} for names, so that the rules of home hold everywhere."
-    return _configuration("hedgerow-dns.mobileconfig", identity, f"Hedgerow for {device}", why, contents)
+    data = make_profile(_APPLE_FAMILY, identity, f"Hedgerow for {device}", why, contents)
+    return AwayDocument("hedgerow-dns.mobileconfig", CONTENT_TYPE, data)
 
 
 def _away_rules(home_wifi: Sequence[str]) -> list[dict[str, Any]]:
     at_home: list[dict[str, Any]] = [{"Action": "Disconnect", "SSIDMatch": list(home_wifi)}] if home_wifi else []
     return [*at_home, {"Action": "Connect"}]
-
-
-def _configuration(name: str, identity: uuid.UUID, title: str, why: str, contents: list[dict[str, Any]]) -> AwayDocument:
-    profile = {
-        **_payload("Configuration", identity, "", title),
-        "PayloadDescription": why,
-        "PayloadOrganization": "Hedgerow",
-        "PayloadScope": "System",
-        "PayloadContent": contents,
-    }
-    return AwayDocument(name, "application/x-apple-aspen-config", plistlib.dumps(profile))
-
-
-def _payload(kind: str, identity: uuid.UUID, part: str, title: str) -> dict[str, Any]:
-    number = uuid.uuid5(identity, part) if part else identity
-    return {
-        "PayloadType": kind,
-        "PayloadVersion": 1,
-        "PayloadIdentifier": f"hedgerow.dns.{identity}" + (f".{part}" if part else ""),
-        "PayloadUUID": str(number).upper(),
-        "PayloadDisplayName": title,
-    }
 
 
 def _windows_script(server_name: str, url: str) -> bytes:
@@ -216,7 +196,7 @@ def _tunnel_profile(home: TunnelHome, device: Device, config: str, shape: Tunnel
     identity = uuid.uuid5(_NAMESPACE, f"tunnel/{home.settings.endpoint}/{device.id}")
     app = "com.wireguard.macos" if device.kind is DeviceKind.COMPUTER else "com.wireguard.ios"
     payload = {
-        **_payload("com.apple.vpn.managed", identity, "vpn", "VPN"),
+        **make_payload("com.apple.vpn.managed", _APPLE_FAMILY, identity, "vpn", "VPN"),
         "UserDefinedName": "Hedgerow",
         "VPNType": "VPN",
         "VPNSubType": app,
@@ -230,4 +210,5 @@ def _tunnel_profile(home: TunnelHome, device: Device, config: str, shape: Tunnel
         },
     }
     why = f"Connects to {home.settings.host}, so that the rules of home hold everywhere."
-    return _configuration("hedgerow-tunnel.mobileconfig", identity, f"Hedgerow for {device.id}, everywhere", why, [payload])
+    data = make_profile(_APPLE_FAMILY, identity, f"Hedgerow for {device.id}, everywhere", why, [payload])
+    return AwayDocument("hedgerow-tunnel.mobileconfig", CONTENT_TYPE, data)

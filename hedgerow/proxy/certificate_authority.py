@@ -223,6 +223,7 @@ _CA_USAGE = x509.KeyUsage(
 )
 
 
+_APPLE_FAMILY = "hedgerow.ca"
 _UUID_NAMESPACE = "6f1d1c0e-5a0b-4e0f-9b57-0c1d6a1e7b21"
 
 
@@ -274,29 +275,12 @@ def _apple_profile(authority: CertificateAuthority) -> bytes:
 
     The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is installed beside the old.
     """
-    import plistlib  # and with it an XML parser, which the workers have no use for
     import uuid
 
+    from hedgerow.proxy.apple_profile import make_payload, make_profile  # and with it an XML parser, which the workers have no use for
+
     identity = uuid.uuid5(uuid.UUID(_UUID_NAMESPACE), authority.fingerprint)
-    payload = {
-        "PayloadType": "com.apple.security.root",
-        "PayloadVersion": 1,
-        "PayloadIdentifier": f"hedgerow.ca.{identity}.root",
-        "PayloadUUID": str(uuid.uuid5(identity, "root")).upper(),
-        "PayloadDisplayName": authority.name,
-        "PayloadCertificateFileName": "hedgerow-ca.crt",
-        "PayloadContent": authority.der,
-    }
-    profile = {
-        "PayloadType": "Configuration",
-        "PayloadVersion": 1,
-        "PayloadIdentifier": f"hedgerow.ca.{identity}",
-        "PayloadUUID": str(identity).upper(),
-        "PayloadDisplayName": authority.name,
-        "PayloadDescription": "Lets this network’s filter look into web pages on this device. Remove it when the device leaves for good.",
-        "PayloadOrganization": "Hedgerow",
-        "PayloadScope": "System",
-        "PayloadRemovalDisallowed": False,
-        "PayloadContent": [payload],
-    }
-    return plistlib.dumps(profile)
+    root = make_payload("com.apple.security.root", _APPLE_FAMILY, identity, "root", authority.name)
+    root |= {"PayloadCertificateFileName": "hedgerow-ca.crt", "PayloadContent": authority.der}
+    why = "Lets this network’s filter look into web pages on this device. Remove it when the device leaves for good."
+    return make_profile(_APPLE_FAMILY, identity, authority.name, why, [root])
