@@ -73,14 +73,20 @@ class PersistentChannel(ABC):
     def send(self, ask: UpstreamQuestion, _written: bytes, callback: MessageCallback) -> Callable[[], None]:
         task = asyncio.get_running_loop().create_task(self._exchange(ask))
         self._tasks.add(task)
+        is_wanted = True
 
         def done(task: asyncio.Task[bytes]) -> None:
             self._tasks.discard(task)
-            if not task.cancelled():
+            if is_wanted and not task.cancelled():
                 callback(task.exception() or task.result())  # type: ignore[arg-type]  # what a task raises is an Exception
 
+        def cancel() -> None:
+            nonlocal is_wanted
+            is_wanted = False  # the task may have ended in this turn of the loop, and `done` be called in the next
+            task.cancel()
+
         task.add_done_callback(done)
-        return lambda: _cancel(task)
+        return cancel
 
     async def connect(self) -> None:
         """Connect and check the certificate, without asking anything. Raises UpstreamError."""
@@ -147,10 +153,6 @@ class PersistentChannel(ABC):
             return await connect_first(interleave_families(addresses), self._connect, lambda connection: connection.close())
         except (OSError, TimeoutError) as fault:
             raise UpstreamError(f"{self.name}: {str(fault) or 'no connection'}") from fault
-
-
-def _cancel(task: asyncio.Task[bytes]) -> None:
-    task.cancel()
 
 
 class StreamChannel(PersistentChannel):

@@ -14,7 +14,7 @@ import pytest
 
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams.https import HttpsUpstreamConnection
-from hedgerow.dns.upstreams.stream import StreamUpstreamConnection, UpstreamConnection
+from hedgerow.dns.upstreams.stream import StreamChannel, StreamUpstreamConnection, UpstreamConnection
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, parse_upstream
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -58,3 +58,27 @@ def test_question_that_waits_for_a_stream_fails_with_the_connection() -> None:
 
     spec = parse_upstream("https://127.0.0.1/dns-query")
     asyncio.run(exchange_all(serve, lambda streams: HttpsUpstreamConnection(spec, *streams)))
+
+
+class _InstantChannel(StreamChannel):
+    """A channel whose answers are there at once."""
+
+    async def _exchange(self, ask: UpstreamQuestion) -> bytes:
+        return ask.question
+
+
+def test_question_that_is_cancelled_as_its_answer_comes_is_not_answered() -> None:
+    async def run() -> None:
+        async def resolve(host: str) -> tuple[str, ...]:
+            return (host,)
+
+        channel, taken = _InstantChannel(parse_upstream("tcp://192.0.2.1"), resolve), list[bytes | Exception]()
+        for cancels in (False, True):
+            cancel = channel.send(ASK, ASK.question, taken.append)
+            await asyncio.sleep(0)  # the answer is there, and nobody has been told yet
+            if cancels:
+                cancel()
+            await asyncio.sleep(0)
+        assert taken == [ASK.question]
+
+    asyncio.run(run())
