@@ -15,6 +15,7 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Buffer, Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,20 +55,19 @@ def write_fragments(path: Path, numbers: Mapping[str, int]) -> None:
 
 
 class FragmentTable:
-    """The texts of a file. Raises OSError, or ValueError for a file that is not whole."""
+    """The texts of a file. Raises OSError, or ValueError for a file that is not whole.
+
+    `find(text)` returns the numbers of all texts that occur in an ASCII text, each once.
+    """
 
     def __init__(self, path: Path) -> None:
         self._table = map_file(path)
         self._nodes = self._table[:4].cast("I")[0] if len(self._table) >= 4 else 0
         if not self._nodes or len(self._table) != 8 + 9 * self._nodes:
             raise ValueError(f"{path}: {len(self._table)} octets for {self._nodes} nodes")
-        self._automaton = self._make_automaton() if find_fragments is None else None
-
-    def find(self, text: str) -> Collection[int]:
-        """Return the numbers of all texts that occur in an ASCII text, each once."""
-        if find_fragments is not None:
-            return find_fragments(self._table, text)
-        return {number for _end, number in self._automaton.iter(text)} if self._automaton else ()
+        self.find: Callable[[str], Collection[int]] = (
+            partial(find_fragments, self._table) if find_fragments is not None else self._make_find()
+        )
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Yield the texts with their numbers, the shortest first."""
@@ -78,11 +78,11 @@ class FragmentTable:
                 yield texts[node], value - 1
             texts += [texts[node] + chr(letters[child]) for child in range(numbers[node], numbers[node + 1])]
 
-    def _make_automaton(self) -> ahocorasick.Automaton | None:
+    def _make_find(self) -> Callable[[str], Collection[int]]:
         automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
         for text, number in self.items():
             automaton.add_word(text, number)
         if not len(automaton):
-            return None
+            return lambda _text: ()
         automaton.make_automaton()
-        return automaton
+        return lambda text: {number for _end, number in automaton.iter(text)}

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntFlag
 
+import msgspec
+
 from hedgerow.blocklists.names import is_address, parse_host, registered_domain
 
 
@@ -94,8 +96,7 @@ _SAME_AS_BLOCK = frozenset({"redirect", "empty", "mp4", "rewrite", "reason"})
 _SINKS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "nxdomain", "refused", "noerror", "servfail"})  # noqa: S104 (an answer)
 
 
-@dataclass(frozen=True, slots=True)
-class NameCondition:
+class NameCondition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Names from `a|~b`. If both sets are empty, any name will do."""
 
     wanted: frozenset[str] = frozenset()

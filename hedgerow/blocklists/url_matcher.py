@@ -153,7 +153,7 @@ class UrlMatcher:
         if self._starts[count] != len(self._flat) or self._offsets[-1] != len(self._rows):
             raise ValueError(f"{folder}: its files do not belong together")
         self._trie = marisa_trie.Trie().mmap(str(folder / PLACES_FILE))
-        self._fragments = FragmentTable(folder / FRAGMENTS_FILE)
+        self._find_fragments = FragmentTable(folder / FRAGMENTS_FILE).find
         self._every = functools.reduce(operator.or_, self._masks, 0)
         self._opened: dict[int, RuleBucket] = {}
         always = self._bucket_at(count - 1)
@@ -182,7 +182,8 @@ class UrlMatcher:
             if rule.mask & remaining and ((test := rule.test) is None or test(request)):
                 blocks.append(rule)
                 remaining &= ~rule.mask
-        buckets = self._find_by_text(request, host_bucket.crowded)
+        numbers, crowded = self._find_fragments(request.text), host_bucket.crowded
+        buckets = self._find_by_text(request, numbers, crowded) if numbers or crowded else []
         for bucket in buckets if remaining else ():
             for rule in bucket.blocks:
                 if rule.mask & remaining and _applies(rule, request):
@@ -191,13 +192,13 @@ class UrlMatcher:
         blocked |= wanted & ~remaining
         return self._apply_exceptions(request, blocks, blocked, host_bucket, buckets) if blocked else NO_MATCHES
 
-    def _find_by_text(self, request: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
-        """Return the buckets found by fragments or paths that are about the request's resource."""
-        found = [self._bucket_at(number) for number in self._fragments.find(request.text)]
+    def _find_by_text(self, request: UrlRequest, numbers: Iterable[int], crowded: tuple[str, ...]) -> list[RuleBucket]:
+        """Return the buckets found by fragments, or by paths of crowded hosts, that are about the request's resource."""
+        found = [self._bucket_at(number) for number in numbers]
         for place in crowded:
             path = request.text[request.host_end : request.host_end + MAX_PATH_KEY]
             found += [self._bucket_at(number, by_host=True) for _key, number in self._trie.iter_prefixes_with_ids(place + path)]
-        return [bucket for bucket in found if bucket.types & request.resource] if found else found
+        return [bucket for bucket in found if bucket.types & request.resource]
 
     def _apply_exceptions(
         self, request: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, host_bucket: RuleBucket, buckets: list[RuleBucket]
@@ -228,10 +229,10 @@ class UrlMatcher:
         crowded: tuple[str, ...] = ()
         for bucket in self._candidates(host, initiator):
             crowded += bucket.crowded
-            for rules, found in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)) if bucket.types & resource else ():
-                found += [
-                    rule for rule in rules if rule.types & resource and (not rule.is_limited or _hosts_match(rule.row, host, initiator))
-                ]
+            if bucket.types & resource:
+                for rule in bucket.blocks + bucket.exceptions:
+                    if rule.types & resource and (not rule.is_limited or _hosts_match(rule.row, host, initiator)):
+                        (exceptions if rule.row.exception else blocks).append(rule)
         host_bucket = EMPTY_BUCKET
         if blocks or exceptions or crowded:
             host_bucket = RuleBucket(resource, tuple(blocks), tuple(exceptions), crowded)
@@ -260,7 +261,7 @@ class UrlMatcher:
 
     def _find_by_host(self, host: str) -> tuple[RuleBucket, ...]:
         prefixes = self._trie.iter_prefixes_with_ids(rule_key(host, exact=True)) if host else ()
-        return (*(self._bucket_at(number, by_host=True, place=place) for place, number in prefixes), *self._always)
+        return (*[self._bucket_at(number, by_host=True, place=place) for place, number in prefixes], *self._always)
 
     def _find_by_initiator(self, initiator: str) -> dict[str, RuleBucket]:
         """Return the rules that an initiator finds, by the host that they are about; that is empty if they name none."""
