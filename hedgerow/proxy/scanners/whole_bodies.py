@@ -12,6 +12,7 @@ import os
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hedgerow.policies.model import Decision, DeviceId
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
@@ -108,7 +109,7 @@ class WholeBodies:
         self.count = count
         self.room = _Room()
         self.pools = [ScanPool(command, idle=IDLE_SECONDS) for _ in range(PROCESSES)]
-        self._running: dict[ScanPool, list[ScanJob]] = {pool: [] for pool in self.pools}
+        self._running: dict[ScanPool, list[_Check]] = {pool: [] for pool in self.pools}
         self._waiting: OrderedDict[DeviceId, deque[weakref.ref[WholeBody]]] = OrderedDict()
         self._known: OrderedDict[bytes, Decision | None] = OrderedDict()
 
@@ -127,6 +128,9 @@ class WholeBodies:
             self._known.move_to_end(body.key)
             body.finish(self._known[body.key])
             return
+        if (pool := self._recall_for(body.device)) is not None:
+            self._check(pool, body)
+            return
         self._waiting.setdefault(body.device, deque()).append(weakref.ref(body))
         self._run()
 
@@ -143,6 +147,22 @@ class WholeBodies:
                 return
             self._check(pool, body)
 
+    def _recall_for(self, device: DeviceId) -> ScanPool | None:
+        """Return a process with room for a device that has nothing in any, None if there is none.
+
+        If all are full, a body goes back whose turn has not come, of a device with several: one flood must not wait in front of others.
+        """
+        devices = Counter(check.device for checks in self._running.values() for check in checks)
+        if device in devices or device in self._waiting:
+            return None
+        for pool, checks in self._running.items():
+            if len(checks) == JOBS and devices[checks[-1].device] > 1:
+                last = checks.pop()
+                last.job.drop()
+                self._waiting.setdefault(last.device, deque()).appendleft(last.body)
+                return pool
+        return None
+
     def _next(self) -> WholeBody | None:
         """Return the body that has waited for longest, of the device whose turn it is. Those that nobody waits for any more are skipped."""
         while self._waiting:
@@ -157,10 +177,11 @@ class WholeBodies:
     def _check(self, pool: ScanPool, body: WholeBody) -> None:
         key, unchecked, waiting = body.key, body.unchecked, weakref.ref(body)
         job = pool.begin(body.head, body.rules, unchecked)
-        self._running[pool].append(job)
+        check = _Check(job, waiting, body.device)
+        self._running[pool].append(check)
 
         def finish() -> None:
-            self._running[pool].remove(job)
+            self._running[pool].remove(check)
             if job.refusal != unchecked:
                 self._known[key] = job.refusal
                 if len(self._known) > MAX_KNOWN:
@@ -171,6 +192,15 @@ class WholeBodies:
 
         job.when_ready(finish)
         job.feed(bytes(body.body), is_last=True)
+
+
+@dataclass(eq=False, slots=True)
+class _Check:
+    """A body that a process has."""
+
+    job: ScanJob
+    body: weakref.ref[WholeBody]
+    device: DeviceId
 
 
 class _Room:

@@ -80,6 +80,13 @@ class ScanJob:
         self.refusal, self._on_release, self.finding = _decision(result.refusal), _decision(result.on_release), result.finding
         self._finish(is_done=result.is_done or self.refusal is not None)
 
+    def drop(self) -> None:
+        """Take the body back, without a result."""
+        self._on_ready = None
+        if self.when_gone is not None:
+            self.when_gone()
+        self._pool.end(self)
+
     def fail(self) -> None:
         """Handle a body that could not be checked."""
         self.refusal = self._unchecked
