@@ -124,7 +124,7 @@ class LookAlikes:
 
     def _with_added_words(self, label: str) -> str | None:
         """Return the name that a label consists of, or a form of it, apart from at least one word of a phisher, digits and hyphens."""
-        fronts, ends = (_added_words(label, step) for step in _STEPS)
+        fronts, ends = _added_words(label, 1), _added_words(label, -1)
         if len(fronts) == len(ends) == 1:
             return None  # most labels
         for start, has_lure in fronts.items():
@@ -136,7 +136,10 @@ class LookAlikes:
 
     def _with_wrong_letter(self, label: str) -> str | None:
         """Return the long name that differs from a label of the same length by one letter, which is not the first."""
-        return next((name for name in self._long.get((len(label), label[0]), ()) if sum(map(str.__ne__, name, label)) == 1), None)
+        for name in self._long.get((len(label), label[0]), ()):
+            if sum(map(str.__ne__, name, label)) == 1:
+                return name
+        return None
 
 
 _PUBLIC_INTEREST = frozenset({"org", "ngo", "ong", "health", "hospital", "care", "charity", "church", "foundation"})
@@ -177,13 +180,12 @@ def _in_ascii(label: str) -> str:
     return "".join(each for each in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(each)).translate(_CONFUSABLE)
 
 
-_STEPS: Final = (1, -1)
 _WORD: Final = {
     step: re.compile(f"-+|[0-9]+|{any_of(*sorted((word[::step] for word in _LURES | _FILLERS), key=lambda word: (-len(word), word)))}")
-    for step in _STEPS
+    for step in (1, -1)
 }
 """An added word by the direction in which it is read."""
-_MAX_WORDS: Final = 8
+_MAX_WORDS: Final = 6
 
 
 def _added_words(label: str, step: int) -> dict[int, bool]:

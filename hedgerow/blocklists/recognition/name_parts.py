@@ -196,8 +196,9 @@ _FIELDS: Final = _any_of(r"""
 _EXPLICIT: Final = _any_of(
     r"""
     porno? xxx x-?videos? xvid xnxx xham fuck cock(?!pit|tail|burn|er|atoo) dick(?!en|ins) cum(?!b|m|en|ul) nud[ei] naked nackt desnud
-    tube(?!rc) anal(?!y|o) blow-?job milf escort call-?girl hentai cams(?![a-z]) cam-?(?:girl|sex|chat) slut whore hooker prostitut bdsm
-    fetish bondage domina erot boob tits puss(?:y|ies) hardcore bareback wank jerk strip(?!e) twink shemale lady-?boy trann orgy
+    tube(?!rc) anal(?!y|o) blow-?job milf escort call-?girl hentai c(?<!webc)(?<!web-c)ams(?![a-z]) cam-?(?:girl|sex|chat) slut whore hooker
+    prostitut bdsm fetish bondage domina erot boob tits puss(?:y|ies) hardcore bareback wank jerk strip(?!e) twink shemale lady-?boy trann
+    orgy
     hook-?up hunks hung(?!a|er) jizz squirt creampie gang-?bang dildo orgasm incest bokep ngentot desi-?sex fick hure nutte
     sexe?-?(?:y|cam|chat|film|movie|video|clip|live|shop|toy|dat|pic|photo|foto|phone|tel)
     sexe?-?(?:kontakt|treff|spiel|game|porn|hot|free|girl|story|stories|tv|hd|x)
@@ -221,13 +222,16 @@ _AMBIGUOUS: Final = _any_of(r"""
     midsex mittelsex neighsex essex sussex wessex middlesex unissex sext(?:ant|on|et) angels? vegas
     sexo?-?(?:info|seguro|joven|atlas|corporel) sex-?(?:and|und|og|och)-?(?:relation|love|body|you|du|so(?![a-z]))
     strip-?till stripboek stripwinkel pornic(?:het)?(?![a-z]) pornainen sext(?:en|ner) sexau(?![a-z]) sexbierum sexsmith erosion
+    tube(?=-?(?:fitting|station|amp|map|light)) (?:stadt|kurhaus)-?casino casino(?=-?(?:theat|drive|garten|kon[zc]ert|supermar))
+    web-?cams?(?!-?(?:girl|sex|chat|slut)) vulkan(?!-?\d)
+    amateur(?=e?s?-?(?:fuss|foot|soccer|radio|theat|astro|box|rugby|hockey|golf|orchest|musi|liga|sport|photo))
     slut(?:spurt|station|rea(?![a-z])|besikt|skede|spel|rapport|tid)
     porn(?:chai|th?ip|sawan|pim|thep|siri|sak|prasert|narong|wilai)
     (?<![a-z])(?:siri|som|supp?a|watth?ana|jira|jitra|am|um|ora|nat(?:ta|cha)|nutta|thiti|chana|kanya|wara|dara|rattana|patchara|kamol)porn
     (?<![a-z])(?:malai|chuti|sasi|uma|pana|suta|sata|saeng|aru|wila|yupa|benja|chala|kittiya|panna|thana|pen|sopa|baan)porn
 """)
-"""Words that ordinary sites use too, with towns, Swedish words (`slut` is an end) and Thai names (`porn` is a blessing): alone they do not
-justify a block."""
+"""Words that ordinary sites use too, with towns and their webcams, Swedish words (`slut` is an end) and Thai names (`porn` is a blessing):
+alone they do not justify a block."""
 
 _CODE: Final = re.compile(r"[a-z\d]{1,4}|\d{1,6}|(?=.{5}$)[a-z]+\d[a-z]+")
 """A name that has, without hyphens, at most four characters, six digits, or five characters with a single digit: abbreviations, numbers."""
