@@ -31,10 +31,15 @@ def programs(*names: str) -> None:
         stop("what is not installed: " + ", ".join(f"{name} (package {_PACKAGES[name]})" if name in _PACKAGES else name for name in absent))
 
 
+def root(purpose: str) -> None:
+    """End the benchmark unless it runs as root."""
+    if os.geteuid():
+        stop(f"root rights, {purpose}")
+
+
 def laboratory(*more: str) -> None:
     """End the benchmark unless network namespaces can be made, and these programs and those of `tests/support/lab` are there."""
-    if os.geteuid():
-        stop("root rights, for network namespaces")
+    root("for network namespaces")
     programs("ip", "nft", "nginx", "unbound", "kdig", "curl", "openssl", *more)
 
 

@@ -306,6 +306,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for the figures in JSON")
     parser.add_argument("--write", action="store_true", help="write bench/results/proxy_inspect.md")
     chosen = parser.parse_args()
+    needs.root("which its peers start with")
     needs.programs("nginx", "hey", "squid", "openssl", "/usr/lib/squid/security_file_certgen", "e2guardian")
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())

@@ -204,6 +204,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
+    needs.root("which its peers start with")
     needs.programs("nginx", "squid", "hey", "curl")
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
