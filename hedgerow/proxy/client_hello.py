@@ -20,7 +20,6 @@ _PORT = re.compile(r":[0-9]{1,5}$")  # some clients add the port to the name; se
 _SERVER_NAME, _ALPN, _PSK_MODES = 0, 16, 45
 _PSK_DHE_KE = 1  # RFC 8446, section 4.2.9
 _ENCRYPTED_HELLO = frozenset({0xFE0D, 0xFFCE})  # ECH (RFC 9849) and its forerunner ESNI
-_CONTENTS = _ENCRYPTED_HELLO | {_SERVER_NAME, _ALPN, _PSK_MODES}
 _read_header = struct.Struct("!HH").unpack_from  # an extension's type and length
 
 _PUBLIC_NAMES = ("cloudflare-ech.com", "tls-ech.dev", "defo.ie")
@@ -129,21 +128,25 @@ def _parse(body: bytes) -> ClientHello:
 
 def _read_extensions(body: bytes, position: int) -> ClientHello:
     """Parse the extensions from `position` to the end. Raises HelloError or struct.error."""
-    kinds, contents, end = list[int](), dict[int, bytes](), len(body)
+    places, count, end = dict[int, int](), 0, len(body)
     while position < end:
         kind, length = _read_header(body, position)
+        places[kind] = position
         position += 4 + length
-        kinds.append(kind)
-        if kind in _CONTENTS:
-            contents[kind] = body[position - length : position]
-    if position > end or len(set(kinds)) < len(kinds):
+        count += 1
+    if position > end or len(places) < count:
         raise HelloError("an extension runs past the end or occurs twice")
     return ClientHello(
-        _parse_server_name(contents[_SERVER_NAME]) if _SERVER_NAME in contents else None,
-        _parse_alpn(contents[_ALPN]) if _ALPN in contents else (),
-        not _ENCRYPTED_HELLO.isdisjoint(contents),
-        _PSK_DHE_KE in contents.get(_PSK_MODES, b"")[1:],
+        _parse_server_name(_content(body, places[_SERVER_NAME])) if _SERVER_NAME in places else None,
+        _parse_alpn(_content(body, places[_ALPN])) if _ALPN in places else (),
+        not _ENCRYPTED_HELLO.isdisjoint(places),
+        _PSK_MODES in places and _PSK_DHE_KE in _content(body, places[_PSK_MODES])[1:],
     )
+
+
+def _content(body: bytes, position: int) -> bytes:
+    """Return the content of the extension at `position`."""
+    return body[position + 4 : position + 4 + (body[position + 2] << 8 | body[position + 3])]
 
 
 @lru_cache(4096)

@@ -205,20 +205,16 @@ class GateConnection:
     def _carry_out(self, command: Command) -> None:
         gate = self._gate
         match command:
-            case commands.RecordDecision(lane, client, request, decision):
-                gate.count_decision(lane, decision)
-                gate.rules.policy.observe(client.device, client.ruleset, request, decision)
+            case commands.RecordDecision():
+                client = command.client
+                gate.count_decision(command.lane, command.decision)
+                gate.rules.policy.observe(client.device, client.ruleset, command.request, command.decision)
                 self._report_protection(self._protocol.client)
             case commands.AcceptConnect():
                 self._send(CONNECTION_ESTABLISHED)
                 gate.table.await_client(self)
-            case commands.Resolve(target):
-                assert self._protocol.client is not None
-                known = gate.rules.known_host(self._protocol.client, target.host, gate.clock())
-                if known is not None:
-                    self._execute(self._protocol.resolved(known))
-                else:
-                    self._start(self._resolve(command))
+            case commands.Resolve():
+                self._start(self._resolve(command))
             case commands.Dial():
                 self._dial(command)
             case commands.Join(ruleset):

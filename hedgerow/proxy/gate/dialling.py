@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.unlisted import CertificateFlaw
@@ -15,9 +14,12 @@ from hedgerow.proxy.gate.commands import Dial
 from hedgerow.proxy.gate.poller import Poller
 from hedgerow.proxy.own_pages import OwnPages, relay_line
 from hedgerow.sockets import connect_first, interleave_families, offer_connection_patiently
+from hedgerow.values import value_dataclass
+
+_CONNECTED, _CONNECTING = (0, errno.EISCONN), (errno.EALREADY, errno.EINPROGRESS)
 
 
-@dataclass(frozen=True, slots=True)
+@value_dataclass(frozen=True, slots=True)
 class Opened:
     """A connection to the server of a tunnel for `requests`. `preface` is what we say to it before the client's bytes."""
 
@@ -72,9 +74,9 @@ class BegunConnection:
     def _ask(self) -> bool:
         """Return whether the connection is complete. Raises OSError if it has failed."""
         code = self.sock.connect_ex(self._peer)
-        if code in (0, errno.EISCONN):
+        if code in _CONNECTED:
             return True
-        if code in (errno.EALREADY, errno.EINPROGRESS):
+        if code in _CONNECTING:
             return False
         raise OSError(code, errno.errorcode.get(code, "the connection failed"))
 

@@ -57,7 +57,9 @@ def ask_to_sign_in(rules: GateRules, client: GateClient, head: RequestHead, caus
     return refuse(rules, client, head, "sign-in", 407, "sign in to this proxy", _CHALLENGE, cause)
 
 
-def answer_hello(rules: GateRules, client: GateClient, accepted: commands.AcceptConnect, hello: ClientHello | None) -> Commands:
+def answer_hello(
+    rules: GateRules, client: GateClient, accepted: commands.AcceptConnect, hello: ClientHello | None, now: float
+) -> Commands:  # fmt: skip
     """Judge the data after a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
 
     Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector judges each request.
@@ -72,7 +74,7 @@ def answer_hello(rules: GateRules, client: GateClient, accepted: commands.Accept
     requests = [tunnel_request(client, target, host, hides_host=True) if hides else accepted.request]
     if hello.sni is not None and hello.sni != host:
         requests.append(tunnel_request(client, target, hello.sni, hides_host=hides))
-    return choose_lane(rules, client, target, tuple(requests))
+    return choose_lane(rules, client, target, tuple(requests), now)
 
 
 def _serve(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:

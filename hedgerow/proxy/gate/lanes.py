@@ -16,7 +16,7 @@ from hedgerow.proxy.http_head import Authority, RequestHead
 from hedgerow.proxy.page_forms import issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ResponseForm, response_form
-from hedgerow.proxy.policy import strictest
+from hedgerow.proxy.policy import ResolvedHost, strictest
 
 
 def tunnel_request(client: GateClient, target: Authority, host: str, *, hides_host: bool = False) -> Request:
@@ -86,7 +86,7 @@ def inspect(
 
 
 def choose_lane(
-    rules: GateRules, client: GateClient, target: Authority, requests: tuple[Request, ...], *, shows_page: bool = False
+    rules: GateRules, client: GateClient, target: Authority, requests: tuple[Request, ...], now: float, *, shows_page: bool = False
 ) -> Commands:  # fmt: skip
     """Judge every host that a TLS connection names, and go on as the strictest decision demands.
 
@@ -109,4 +109,16 @@ def choose_lane(
             allowed = commands.RecordDecision("tunnel", client, request, decision)
             if is_address(target.host):
                 return allowed, commands.Dial((target.host,), target.port, requests)
-            return allowed, commands.Resolve(target, requests, rules.unlisted(client, requests, decision))
+            opening = commands.Resolve(target, requests, rules.unlisted(client, requests, decision))
+            known = rules.known_host(client, target.host, now)
+            return (allowed, opening) if known is None else (allowed, *dial_resolved(rules, client, opening, known))
+
+
+def dial_resolved(rules: GateRules, client: GateClient, opening: commands.Resolve, host: ResolvedHost) -> Commands:
+    """Dial the addresses of a host, or refuse the tunnel: its name may be an alias of a blocked one, or lead into the local network."""
+    if host.decision.verdict is Verdict.BLOCK:
+        return commands.RecordDecision("refuse", client, opening.requests[0], host.decision), commands.Deny()
+    addresses = rules.policy.guard.allowed(host.addresses)
+    if host.addresses and not addresses:
+        return (commands.Deny("destination"),)
+    return (commands.Dial(addresses, opening.target.port, opening.requests, opening.unlisted),)

@@ -13,7 +13,7 @@ from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate import commands, explicit, transparent
 from hedgerow.proxy.gate.commands import TRANSITIONS, WAITING, Command, Commands, GateClient, State
-from hedgerow.proxy.gate.lanes import refuse
+from hedgerow.proxy.gate.lanes import dial_resolved, refuse
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.http_head import Authority, HeadError, HeadReader, RequestHead
 from hedgerow.proxy.policy import ResolvedHost
@@ -61,7 +61,7 @@ class GateProtocol:
                 case State.PROXY_REQUEST | State.ORIGIN_REQUEST:
                     return self._read_request(data, now)
                 case State.TUNNEL_HELLO | State.ORIGIN_HELLO:
-                    return self._read_hello(data)
+                    return self._read_hello(data, now)
                 case State.DETECTING:
                     return self._detect(data, now)
                 case State.DISCARDING:
@@ -102,15 +102,9 @@ class GateProtocol:
 
     def resolved(self, host: ResolvedHost) -> Commands:
         """Dial the addresses that the resolver returned, or refuse the tunnel."""
-        opening, decision = self._last, host.decision
-        assert isinstance(opening, commands.Resolve)
+        assert isinstance(self._last, commands.Resolve)
         assert self.client is not None
-        if decision.verdict is Verdict.BLOCK:
-            return self._emit(commands.RecordDecision("refuse", self.client, opening.requests[0], decision), commands.Deny())
-        addresses = self._rules.policy.guard.allowed(host.addresses)
-        if host.addresses and not addresses:
-            return self._emit(commands.Deny("destination"))
-        return self._emit(commands.Dial(addresses, opening.target.port, opening.requests, opening.unlisted))
+        return self._emit(*dial_resolved(self._rules, self.client, self._last, host))
 
     def not_resolved(self) -> Commands:
         """Close the connection, because the resolver failed."""
@@ -224,7 +218,7 @@ class GateProtocol:
             self._rules.note_connect(client, data, head, emitted)
         return self._answer(emitted, now)
 
-    def _read_hello(self, data: bytes) -> Commands:
+    def _read_hello(self, data: bytes, now: float) -> Commands:
         self.pending += data
         accepted = self._last if isinstance(self._last, commands.AcceptConnect) else None
         is_http = accepted is not None and looks_like_tls(self.pending) is False
@@ -235,10 +229,10 @@ class GateProtocol:
         if client is None:
             return self._emit(commands.Close())
         if accepted is not None:
-            return self._emit(*explicit.answer_hello(self._rules, client, accepted, hello))
+            return self._emit(*explicit.answer_hello(self._rules, client, accepted, hello, now))
         assert self._destination is not None
         assert hello is not None
-        return self._emit(*transparent.answer_hello(self._rules, client, self._destination, hello))
+        return self._emit(*transparent.answer_hello(self._rules, client, self._destination, hello, now))
 
     def _discard(self, data: bytes) -> Commands:
         """Discard the bytes still on their way; else the kernel would reset the connection, and the reset could overtake the refusal."""

@@ -16,13 +16,13 @@ from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestT
 from hedgerow.proxy.own_pages import relayed_head
 
 
-def answer_hello(rules: GateRules, client: GateClient, destination: Authority, hello: ClientHello) -> Commands:
+def answer_hello(rules: GateRules, client: GateClient, destination: Authority, hello: ClientHello, now: float) -> Commands:
     """Judge the ClientHello of a connection to `destination`."""
     target = destination if hello.sni is None else Authority(hello.sni, destination.port)
     if not may_dial(rules, target):
         return (commands.Deny("destination"),)
     hides = hides_server_name(hello)
-    return choose_lane(rules, client, target, (tunnel_request(client, target, target.host, hides_host=hides),), shows_page=not hides)
+    return choose_lane(rules, client, target, (tunnel_request(client, target, target.host, hides_host=hides),), now, shows_page=not hides)
 
 
 def answer_request(rules: GateRules, client: GateClient, destination: Authority, head: RequestHead, now: float) -> Commands:
