@@ -319,6 +319,14 @@ ROLES: dict[str, Callable[[Settings, int, InheritedSockets], Awaitable[None]]] =
 }
 
 
+def _loop_factory(role: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if role != "gate":
+        return uvloop.new_event_loop
+    from hedgerow.proxy.gate.poller import PollerLoop
+
+    return PollerLoop
+
+
 def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) -> None:
     """Serve in a role until the supervisor ends it. Raises SystemExit if it can't."""
     sockets = InheritedSockets(descriptors)
@@ -339,7 +347,7 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
     try:
         if role == "control" and (problem := prepare_in_child(settings)):
             uvloop.run(wait_for_store(settings, problem))
-        uvloop.run(run())
+        asyncio.run(run(), loop_factory=_loop_factory(role))
     except (StartProblem, OSError) as error:
         text = " ".join(error_text(error).split())
         log.error("can't serve: %s", text)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+import selectors
 import socket
+import time
 from collections.abc import Callable
+from contextvars import Context
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +36,14 @@ type Handler = Callable[[int], None]
 
 
 class Poller:
-    """The sockets that one event loop watches. Make it in that loop, and close it there."""
+    """The raw sockets that a `PollerLoop` watches, beside its own in the epoll set `others`."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, others: int) -> None:
+        self.is_loop_needed = False
+        self._have_others_events = False
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
-        self._loop.add_reader(self._epoll.fileno(), self._poll)
+        self._epoll.register(others, select.EPOLLIN)
+        self._handlers: dict[int, Handler] = {others: self._hear_others}
 
     def watch(self, sock: socket.SocketType, handler: Handler) -> None:
         """Call `handler` when `sock` can be read from, from now on and if it can be already. It replaces the socket's last handler."""
@@ -52,11 +56,16 @@ class Poller:
         """Call a watched socket's handler also when it can be written to, from now on."""
         self._epoll.modify(sock.fileno(), _WRITING)
 
+    def unwatch(self, sock: socket.SocketType) -> None:
+        """Watch a socket no longer."""
+        if self._handlers.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock.fileno())
+
     def pause(self, sock: socket.SocketType, seconds: float) -> None:
         """Do not call a watched socket's handler for what comes within `seconds`, unless the connection fails or ends both ways."""
         descriptor = sock.fileno()
         self._epoll.modify(descriptor, select.EPOLLET)
-        self._loop.call_later(seconds, self._resume, descriptor, self._handlers[descriptor])
+        asyncio.get_running_loop().call_later(seconds, self._resume, descriptor, self._handlers[descriptor])
 
     def close(self, sock: socket.SocketType) -> None:
         """Close a socket, watched or not."""
@@ -65,26 +74,36 @@ class Poller:
 
     def release(self, sock: socket.SocketType) -> None:
         """Close a socket of which another process has a copy: it would be watched as long as that one lives."""
-        if self._handlers.pop(sock.fileno(), None) is not None:
-            self._epoll.unregister(sock.fileno())
+        self.unwatch(sock)
         sock.close()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` once others have had their turn."""
-        self._loop.call_soon(callback)
+        asyncio.get_running_loop().call_soon(callback)
 
     def end(self) -> None:
         """Stop watching."""
-        self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         self._handlers.clear()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Call the handlers of sockets with events, for so long or until `is_loop_needed`. Return whether the loop's own have events."""
+        self.is_loop_needed = self._have_others_events = False
+        ends, left = (0.0, -1.0) if seconds is None else (time.monotonic() + seconds, seconds)
+        while True:
+            self._poll(left)
+            if self.is_loop_needed or (seconds is not None and (left := ends - time.monotonic()) <= 0):
+                return self._have_others_events
 
     def _resume(self, descriptor: int, handler: Handler) -> None:
         if self._handlers.get(descriptor) == handler:  # else it was closed, or is watched in another way since then
             self._epoll.modify(descriptor, _READING)
 
-    def _poll(self) -> None:
-        for descriptor, events in self._epoll.poll(0, _MAX_EVENTS):
+    def _hear_others(self, _events: int) -> None:
+        self.is_loop_needed = self._have_others_events = True
+
+    def _poll(self, seconds: float) -> None:
+        for descriptor, events in self._epoll.poll(seconds, _MAX_EVENTS):
             handler = self._handlers.get(descriptor)
             if handler is None:
                 continue
@@ -92,3 +111,47 @@ class Poller:
                 handler(events)
             except Exception:  # the events of the others come only once
                 log.exception("a handler of socket events failed")
+
+
+class _Selector(selectors.EpollSelector):
+    """The loop's own sockets, for whose events the poller waits too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poller = Poller(self.fileno())
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(0) if self.poller.wait(timeout) else []
+
+    def close(self) -> None:
+        self.poller.end()
+        super().close()
+
+
+class PollerLoop(asyncio.SelectorEventLoop):
+    """An event loop that calls the handlers of its `poller` while it waits, since a round of any loop costs more than most of them.
+
+    A round begins for timers, for the loop's own sockets, and for callbacks, whatever schedules them.
+    """
+
+    def __init__(self) -> None:
+        selector = _Selector()
+        self.poller = selector.poller
+        super().__init__(selector)
+
+    def call_soon[*Ts](self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> asyncio.Handle:
+        self.poller.is_loop_needed = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at[*Ts](
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self.poller.is_loop_needed = True
+        return super().call_at(when, callback, *args, context=context)
+
+
+def running_poller() -> Poller:
+    """Return the poller of the running loop, which must be a `PollerLoop`."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, PollerLoop)
+    return loop.poller

@@ -20,7 +20,7 @@ from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.balanced import BalancedConnection
 from hedgerow.proxy.gate.connection import GateConnection
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
-from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.gate.poller import running_poller
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.table import GateLimits, GateTable
@@ -42,7 +42,7 @@ _DEFER_SECONDS = 1
 
 
 class Gate:
-    """The gate of one worker. Runs in the event loop in which it is made."""
+    """The gate of one worker. Runs in the event loop in which it is made, a `PollerLoop`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Gate:
         self._balancers = LoadBalancers(
             lambda: self._rules.policy.proxy_protocol_from, partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
         )
-        self._poller, self._pipes = Poller(), PipePool()
+        self._poller, self._pipes = running_poller(), PipePool()
         self._resources = GateResources[GateConnection](
             self._rules, self._table, self._sender, examiner, self.counters, clock, self._poller, self._pipes
         )
@@ -117,22 +117,23 @@ class Gate:
     def _accept_on(self, listener: socket.socket, greet: Callable[[socket.SocketType, str], None]) -> None:
         # Not socket.accept: the type of C alone is opened and closed faster than its subclass in Python.
         wrap = partial(socket.SocketType, listener.family, listener.type, listener.proto)
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener, wrap, greet)
+        self._poller.watch(listener, partial(self._accept, listener, wrap, greet))
 
     def _accept(
-        self, listener: socket.socket, wrap: Callable[..., socket.SocketType], greet: Callable[[socket.SocketType, str], None]
+        self, listener: socket.socket, wrap: Callable[..., socket.SocketType], greet: Callable[[socket.SocketType, str], None], _events: int
     ) -> None:  # fmt: skip
         """Accept the connections that wait, up to a number, and `greet` each."""
         for _ in range(_MAX_ACCEPTS):
             try:
                 descriptor, peer = listener._accept()  # type: ignore[attr-defined]
-            except (BlockingIOError, ConnectionAbortedError):
+            except BlockingIOError:
                 return
+            except ConnectionAbortedError:
+                continue
             except OSError:
                 log.exception("the gate can accept no connection for a moment")
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(listener)
-                loop.call_later(_ACCEPT_RETRY_SECONDS, self._accept_again, listener, greet)
+                self._poller.unwatch(listener)
+                asyncio.get_running_loop().call_later(_ACCEPT_RETRY_SECONDS, self._accept_again, listener, greet)
                 return
             client = wrap(fileno=descriptor)
             client.setblocking(False)
@@ -141,6 +142,8 @@ class Gate:
             except Exception:
                 log.exception("a connection failed at the gate")
                 self._poller.close(client)
+        self._poller.unwatch(listener)  # and from anew, since nothing else would tell that more wait
+        self._accept_on(listener, greet)
 
     def _accept_again(self, listener: socket.socket, greet: Callable[[socket.SocketType, str], None]) -> None:
         if listener in self._listeners:
@@ -152,8 +155,7 @@ class Gate:
             self._sweep.cancel()
             self._sweep = None
         for listener in self._listeners:
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
+            self._poller.release(listener)
         self._listeners.clear()
         connections = self._table.connections
         tasks = [connection.task for connection in connections if connection.task is not None]
@@ -164,7 +166,6 @@ class Gate:
         self._table.cut(lambda _: True)
         self._sender.close()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._poller.end()
         self._pipes.close()
 
     def swap(self, policy: ProxyPolicy) -> None:

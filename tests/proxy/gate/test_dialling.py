@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from hedgerow.proxy.gate.dialling import dial
-from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.gate.poller import PollerLoop, running_poller
 
 
 @pytest.mark.parametrize("is_full", [False, True])
@@ -17,7 +17,7 @@ def test_a_server_that_answers(is_full: bool) -> None:
     """At once, or later because its queue is full."""
 
     async def main() -> None:
-        poller = Poller()
+        poller = running_poller()
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(socket.create_server(("127.0.0.9", 0), backlog=0 if is_full else 9))
             address, port = listener.getsockname()
@@ -32,18 +32,16 @@ def test_a_server_that_answers(is_full: bool) -> None:
                 listener.accept()[0].close()
                 await asyncio.sleep(0.05)
             poller.close(connecting.result())
-        poller.end()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 def test_a_server_that_refuses() -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.9", 0)) as closed:
             address, port = closed.getsockname()
-        poller = Poller()
+        poller = running_poller()
         with pytest.raises(ConnectionRefusedError):
             await dial(poller, [address], port)
-        poller.end()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)

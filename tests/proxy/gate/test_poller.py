@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.gate.poller import PollerLoop, running_poller
 
 
 @pytest.mark.provokes_traceback
@@ -17,7 +17,7 @@ def test_a_handler_that_fails_leaves_the_others_their_events() -> None:
         raise ZeroDivisionError
 
     async def main() -> None:
-        poller, heard = Poller(), asyncio.Event()
+        poller, heard = running_poller(), asyncio.Event()
         (bad, first), (good, second) = socket.socketpair(), socket.socketpair()
         with first, second:
             poller.watch(bad, fail)
@@ -28,14 +28,13 @@ def test_a_handler_that_fails_leaves_the_others_their_events() -> None:
                 await heard.wait()
             poller.close(bad)
             poller.close(good)
-            poller.end()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 def test_a_socket_of_which_a_copy_lives_on_is_not_watched_any_more() -> None:
     async def main() -> None:
-        poller, heard = Poller(), list[int]()
+        poller, heard = running_poller(), list[int]()
         ours, theirs = socket.socketpair()
         with theirs, ours.dup():
             poller.watch(ours, heard.append)
@@ -43,14 +42,13 @@ def test_a_socket_of_which_a_copy_lives_on_is_not_watched_any_more() -> None:
             theirs.send(b"x")
             await asyncio.sleep(0.01)
             assert heard == []
-            poller.end()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 def test_a_paused_socket_waits_for_its_time_and_loses_nothing() -> None:
     async def main() -> None:
-        poller, loop = Poller(), asyncio.get_running_loop()
+        poller, loop = running_poller(), asyncio.get_running_loop()
         heard: asyncio.Queue[float] = asyncio.Queue()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -62,16 +60,15 @@ def test_a_paused_socket_waits_for_its_time_and_loses_nothing() -> None:
                 assert await heard.get() - began >= 0.19
             assert ours.recv(2) == b"x"
             poller.close(ours)
-            poller.end()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 def test_a_pause_ends_with_its_socket() -> None:
     """The next socket may have the same descriptor. Its handler is watched for room too, and stays so."""
 
     async def main() -> None:
-        poller, heard = Poller(), asyncio.Queue[int]()
+        poller, heard = running_poller(), asyncio.Queue[int]()
         first, second = socket.socketpair()
         descriptor = first.fileno()
         poller.watch(first, lambda _: None)
@@ -89,6 +86,58 @@ def test_a_pause_ends_with_its_socket() -> None:
             async with asyncio.timeout(60):
                 assert await heard.get() & select.EPOLLOUT
             poller.close(ours)
-            poller.end()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
+
+
+def test_sockets_that_are_always_busy_do_not_keep_the_loop_from_its_work() -> None:
+    async def main() -> None:
+        poller, loop = running_poller(), asyncio.get_running_loop()
+        busy, (ours, theirs) = socket.socketpair(), socket.socketpair()
+        with busy[0], busy[1], ours, theirs:
+            for sock in (*busy, ours, theirs):
+                sock.setblocking(False)
+            for sock in busy:
+                poller.watch(sock, lambda _, sock=sock: sock.send(sock.recv(9)))  # type: ignore[misc]
+            busy[0].send(b"x")
+            async with asyncio.timeout(60):
+                await asyncio.sleep(0.01)
+                await asyncio.to_thread(int)
+                theirs.send(b"y")
+                assert await loop.sock_recv(ours, 9) == b"y"
+            for sock in busy:
+                poller.close(sock)
+
+    asyncio.run(main(), loop_factory=PollerLoop)
+
+
+def test_what_a_handler_schedules_is_done_at_once() -> None:
+    async def main() -> None:
+        poller, heard = running_poller(), asyncio.Event()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            poller.watch(ours, lambda _: heard.set())
+            asyncio.get_running_loop().call_later(0.01, theirs.send, b"x")
+            async with asyncio.timeout(60):
+                await heard.wait()
+            poller.close(ours)
+
+    asyncio.run(main(), loop_factory=PollerLoop)
+
+
+def test_a_socket_is_not_watched_while_it_need_not_be() -> None:
+    async def main() -> None:
+        poller, heard = running_poller(), asyncio.Queue[int]()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            poller.watch(ours, heard.put_nowait)
+            poller.unwatch(ours)
+            theirs.send(b"x")
+            await asyncio.sleep(0.01)
+            assert heard.empty()
+            poller.watch(ours, heard.put_nowait)  # which tells what came meanwhile
+            async with asyncio.timeout(60):
+                await heard.get()
+            poller.close(ours)
+
+    asyncio.run(main(), loop_factory=PollerLoop)

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.gate.poller import PollerLoop, running_poller
 from hedgerow.proxy.gate.tunnel import MAX_PIPES, PipePool, Tunnel
 
 ALL = random.Random(7).randbytes(9_000_000)
@@ -44,7 +44,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 @contextlib.asynccontextmanager
 async def joined(first: bytes = b"", *, pipes_in_use: int = 0) -> AsyncIterator[Joined]:
     before = os.listdir("/proc/self/fd")
-    poller, pipes = Poller(), PipePool()
+    poller, pipes = running_poller(), PipePool()
     taken = [pipes.take() for _ in range(pipes_in_use)]
     (client, inner_client), (server, inner_server) = pair(), pair()
     finished: list[Tunnel] = []
@@ -53,7 +53,6 @@ async def joined(first: bytes = b"", *, pipes_in_use: int = 0) -> AsyncIterator[
     with client, server:
         yield Joined(tunnel, pipes, client, server, finished)
     await until(lambda: finished == [tunnel])
-    poller.end()
     for pipe in taken:
         assert pipe is not None
         pipes.give_back(pipe)
@@ -94,7 +93,7 @@ def test_both_halves_are_whole_and_end_alone(pipes_in_use: int) -> None:
             assert both.tunnel.bytes_moved == 2 * len(ALL) + 6
             assert both.tunnel.half_closed
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 @pytest.mark.parametrize("urgent", [b"", b"!"])
@@ -112,7 +111,7 @@ def test_the_end_comes_with_the_last_bytes(urgent: bytes) -> None:
             both.server.close()
             assert await read_all(both.client) == b"answer"
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 def test_a_slow_server_pauses_its_client() -> None:
@@ -129,7 +128,7 @@ def test_a_slow_server_pauses_its_client() -> None:
             both.client.close()
             assert await reading == 9 * ALL
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 @pytest.mark.parametrize("by", ["client", "server", "policy"])
@@ -146,7 +145,7 @@ def test_the_end_of_a_stalled_tunnel_frees_everything(by: str) -> None:
             else:
                 cast(socket.socket, getattr(both, by)).close()
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)
 
 
 def test_an_answer_arrives_whole_after_both_have_ended() -> None:
@@ -164,4 +163,4 @@ def test_an_answer_arrives_whole_after_both_have_ended() -> None:
             both.server.close()
             assert await reading == ALL
 
-    asyncio.run(main())
+    asyncio.run(main(), loop_factory=PollerLoop)

@@ -31,6 +31,7 @@ from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
 from hedgerow.policies.url_decisions import UrlDecisions
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
+from hedgerow.proxy.gate.poller import PollerLoop
 from hedgerow.proxy.gate.server import Gate
 from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
@@ -138,7 +139,7 @@ def _log_to(log: Path) -> None:
 
 def run_gate(pipe: Pipe, world: World) -> None:
     _log_to(world.log)
-    uvloop.run(_run_gate(pipe, world))
+    asyncio.run(_run_gate(pipe, world), loop_factory=PollerLoop)
 
 
 async def _run_gate(pipe: Pipe, world: World) -> None:
