@@ -1,6 +1,7 @@
 """Measure one gate worker beside Squid in the same run: CPU per new tunnel, CPU per gigabyte, memory per idle tunnel.
 
-Squid's plain CONNECT is the peer; for new tunnels also its peek and splice, which reads the ClientHello as the gate does.
+Squid's plain CONNECT is the peer; for new tunnels also its peek and splice, which reads the ClientHello as the gate does. The gate is that
+of a whole Hedgerow. Neither side keeps a record (`privacy: none`, `access_log none`), but for the row "new tunnel, recorded".
 
     .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--write]
 
@@ -35,12 +36,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import needs
 from proxy_inspect import against, cpu_of
-from proxy_stand import proxy_stand
-from small_internet.running import network_section, wait_until
+from small_internet.running import network_section, running_hedgerow, wait_until
 from small_internet.whole import SmallInternet, small_internet
 
 HOST = "news.example"
-MUST = {("new tunnel", "squid"): 0.95, ("new tunnel", "squid splice"): 1.0, ("bytes", "squid"): 0.75}
+MUST = {
+    ("new tunnel", "squid"): 0.95, ("new tunnel, recorded", "squid"): 0.95, ("new tunnel", "squid splice"): 1.0, ("bytes", "squid"): 0.75,
+}  # fmt: skip
 """The ratio that must not be exceeded."""
 
 MUST_KB = 30
@@ -107,14 +109,24 @@ def nginx(net: SmallInternet, directory: Path, port: int, megabytes: int) -> Ite
 
 
 @contextlib.contextmanager
-def squid(net: SmallInternet, directory: Path, origin: int, *, peeks: bool = False) -> Iterator[Side]:
+def hedgerow(net: SmallInternet, origin: int, *, records: bool = False) -> Iterator[Side]:
+    """Run Hedgerow with one gate."""
+    policy = network_section(net).replace("  ports: [", f"  ports: [{origin}, ") + ("" if records else "privacy: none\n")
+    with running_hedgerow(policy) as running:
+        (gate,) = running.pids("gate")
+        os.sched_setaffinity(gate, {0})
+        yield Side("hedgerow", gate, running.proxy[1])
+
+
+@contextlib.contextmanager
+def squid(net: SmallInternet, directory: Path, origin: int, *, peeks: bool = False, records: bool = False) -> Iterator[Side]:
     """Run Squid, which relays after a CONNECT; where it `peeks` it reads the ClientHello first, as the gate does."""
     port = free_port()
     directory.chmod(0o777)
     (directory / "hosts").write_text(f"{net.address_of(HOST)} {HOST}\n")
-    way = peeking(directory) if peeks else ("", "")
+    way, log = peeking(directory) if peeks else ("", ""), f"stdio:{directory}/access.log" if records else "none"
     (directory / "squid.conf").write_text(
-        f"http_port 127.0.0.1:{port}{way[0]}\n{way[1]}workers 1\ncache deny all\naccess_log none\ncache_log {directory}/cache.log\n"
+        f"http_port 127.0.0.1:{port}{way[0]}\n{way[1]}workers 1\ncache deny all\naccess_log {log}\ncache_log {directory}/cache.log\n"
         f"pid_filename {directory}/squid.pid\ncoredump_dir {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\n"
         f"acl ssl port {origin}\nhttp_access allow all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
     )
@@ -208,19 +220,18 @@ def main() -> None:
     needs.programs("nginx", "squid", "hey", "curl")
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
-        web, peer, splice = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(3))
+        web, peer, splice, log = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(4))
         origin = free_port()
         stack.enter_context(nginx(net, web, origin, chosen.megabytes))
-        policy = network_section(net).replace("  ports: [", f"  ports: [{origin}, ")
-        stand = stack.enter_context(proxy_stand(net, policy, {"adult": "adult.example\n"}, tells=False))
-        os.sched_setaffinity(stand.gate.pid, {0})
-        sides = (Side("hedgerow", stand.gate.pid, stand.gate.port), stack.enter_context(squid(net, peer, origin)))
+        sides = (stack.enter_context(hedgerow(net, origin)), stack.enter_context(squid(net, peer, origin)))
         splicing = (sides[0], stack.enter_context(squid(net, splice, origin, peeks=True)))
-        for side in (*sides, splicing[1]):
+        recording = (stack.enter_context(hedgerow(net, origin, records=True)), stack.enter_context(squid(net, log, origin, records=True)))
+        for side in (*sides, splicing[1], *recording):
             connection_cpu(side, origin, 300)
         results = [
             compare("new tunnel", "µs CPU", sides, chosen.pairs, lambda side: connection_cpu(side, origin, chosen.requests)),
             compare("new tunnel", "µs CPU", splicing, chosen.pairs, lambda side: connection_cpu(side, origin, chosen.requests)),
+            compare("new tunnel, recorded", "µs CPU", recording, chosen.pairs, lambda side: connection_cpu(side, origin, chosen.requests)),
             compare("bytes", "s CPU a GB", sides, chosen.pairs, lambda side: gigabyte_cpu(side, origin, chosen.megabytes)),
             compare("idle tunnel", "kB", sides, 1, lambda side: idle_memory(side, origin, chosen.idle)),
         ]
