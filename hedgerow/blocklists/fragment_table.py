@@ -1,8 +1,8 @@
 """The texts by which rules are found in URLs, in a file that is mapped into memory: a trie in the order of its levels.
 
-Numbers of 32 bits, little-endian, come first: the number of nodes; for each node its first child, and after the last one the number of
-nodes again; for each node its value. A letter per node follows. The children of a node follow each other, and those of the next node follow
-them. A value is the number of the text that ends in the node plus one, or 0. Node 0 is the beginning of all texts.
+Numbers of 32 bits, in the machine's order, come first: the number of nodes; for each node its first child, and after the last one the
+number of nodes again; for each node its value. A letter per node follows. The children of a node follow each other, and those of the next
+node follow them. A value is the number of the text that ends in the node plus one, or 0. Node 0 is the beginning of all texts.
 
 `_pieces.c` searches the file itself. Where it could not be built, an automaton of the texts is made, which each process keeps in memory.
 """
@@ -10,10 +10,7 @@ them. A value is the number of the text that ends in the node plus one, or 0. No
 from __future__ import annotations
 
 import contextlib
-import itertools
-import sys
 from array import array
-from collections import deque
 from collections.abc import Buffer, Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,23 +32,27 @@ MAX_FRAGMENT: Final = 32
 
 def write_fragments(path: Path, numbers: Mapping[str, int]) -> None:
     """Write the file for texts in ASCII with their numbers. Raises OSError."""
-    texts = sorted(text.encode("ascii") for text in numbers)
+    texts = [text.encode("ascii") for text in sorted(numbers)]
     firsts, values, letters = array("I"), array("I", [0]), bytearray(1)
-    nodes = deque([(0, texts)])  # the length of a node's text, and all texts that begin with it
-    while nodes:
-        length, beneath = nodes.popleft()
-        firsts.append(len(letters))
-        longer = (text for text in beneath if len(text) > length)
-        for letter, group in itertools.groupby(longer, key=lambda text: text[length]):
-            found = list(group)
-            letters.append(letter)
-            values.append(numbers[found[0].decode()] + 1 if len(found[0]) == length + 1 else 0)
-            nodes.append((length + 1, found))
+    level, length = array("I", [0, len(texts)]), 0  # for each node, the first of the texts that begin with it and the end of these
+    while level:
+        longer = array("I")
+        for begin, end in zip(level[::2], level[1::2], strict=True):
+            firsts.append(len(letters))
+            # A node's own text is the first of them.
+            begin += begin < end and len(texts[begin]) == length
+            while begin < end:
+                letter, first = texts[begin][length], begin
+                while begin < end and texts[begin][length] == letter:
+                    begin += 1
+                letters.append(letter)
+                values.append(numbers[texts[first].decode()] + 1 if len(texts[first]) == length + 1 else 0)
+                longer.extend((first, begin))
+        level, length = longer, length + 1
     firsts.append(len(letters))
-    tables = array("I", [len(letters)]) + firsts + values
-    if sys.byteorder == "big":
-        tables.byteswap()
-    path.write_bytes(tables.tobytes() + letters)
+    with path.open("wb") as file:
+        for table in (array("I", [len(letters)]), firsts, values, letters):
+            file.write(table)
 
 
 class FragmentTable:
