@@ -88,3 +88,16 @@ def test_devices_get_both_addresses_and_one_moves_to_the_machine_that_answers(ho
     assert other.process
     other.process.kill()
     wait_until(lambda: holds(house) and not holds(other) and blocks(phone, VIRTUAL), 60, "only Hedgerow has ended there")
+
+
+def test_keepalived_takes_what_watches_the_process(tmp_path: Path) -> None:
+    if shutil.which("keepalived", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("keepalived is not installed")
+    above, inside = shown(r"```\n(vrrp_track_process.*?)```"), shown(r"```\n(    track_process.*?)```")
+    config = shown(r"```\n(global_defs.*?)```").replace("vrrp_instance", f"{above}vrrp_instance")
+    file = tmp_path / "keepalived.conf"
+    file.write_text(config.replace("    advert_int", f"{inside}    preempt_delay 30\n    advert_int"))
+    file.chmod(0o600)
+    with spaces("one") as (space,):
+        space.ip("link", "add", "eth0", "type", "veth")
+        space.must("keepalived", "--config-test", f"--use-file={file}")
