@@ -44,6 +44,7 @@ class Poller:
         self._epoll = select.epoll()
         self._epoll.register(others, select.EPOLLIN)
         self._handlers: dict[int, Handler] = {others: self._hear_others}
+        self._closed = set[int]()  # since the kernel was asked for events: another socket may have the descriptor by now
 
     def watch(self, sock: socket.SocketType, handler: Handler) -> None:
         """Call `handler` when `sock` can be read from, from now on and if it can be already. It replaces the socket's last handler."""
@@ -58,6 +59,7 @@ class Poller:
 
     def unwatch(self, sock: socket.SocketType) -> None:
         """Watch a socket no longer."""
+        self._closed.add(sock.fileno())
         if self._handlers.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())
 
@@ -69,6 +71,7 @@ class Poller:
 
     def close(self, sock: socket.SocketType) -> None:
         """Close a socket, watched or not."""
+        self._closed.add(sock.fileno())
         self._handlers.pop(sock.fileno(), None)
         sock.close()
 
@@ -103,9 +106,11 @@ class Poller:
         self.is_loop_needed = self._have_others_events = True
 
     def _poll(self, seconds: float) -> None:
-        for descriptor, events in self._epoll.poll(seconds, _MAX_EVENTS):
+        found = self._epoll.poll(seconds, _MAX_EVENTS)
+        self._closed.clear()
+        for descriptor, events in found:
             handler = self._handlers.get(descriptor)
-            if handler is None:
+            if handler is None or descriptor in self._closed:
                 continue
             try:
                 handler(events)

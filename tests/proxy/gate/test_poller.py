@@ -141,3 +141,31 @@ def test_a_socket_is_not_watched_while_it_need_not_be() -> None:
             poller.close(ours)
 
     asyncio.run(main(), loop_factory=PollerLoop)
+
+
+def test_events_of_a_closed_socket_are_not_those_of_the_next_with_its_descriptor() -> None:
+    async def main() -> None:
+        poller, heard = running_poller(), list[int]()
+        (first, second), (ours, theirs) = socket.socketpair(), socket.socketpair()
+        fresh: list[socket.socket] = []
+
+        def replace(_events: int) -> None:
+            descriptor = ours.fileno()
+            poller.close(ours)
+            fresh.extend(socket.socketpair())
+            assert fresh[0].fileno() == descriptor
+            poller.watch(fresh[0], heard.append)
+
+        poller.watch(first, replace)
+        poller.watch(ours, heard.append)
+        second.send(b"x")
+        theirs.send(b"x")
+        await asyncio.sleep(0.01)
+        assert len(fresh) == 2
+        assert heard == []
+        for sock in (first, fresh[0]):
+            poller.close(sock)
+        for sock in (second, theirs, fresh[1]):
+            sock.close()
+
+    asyncio.run(main(), loop_factory=PollerLoop)
