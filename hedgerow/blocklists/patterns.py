@@ -26,7 +26,8 @@ _UNREADABLE = "a regular expression that RE2 does not read"
 _FRAGMENT = re.compile(r"[^*^|]+")
 _SEPARATOR = r"(?:[^\w.%-]|$)"
 _HOST_ANCHOR = r"^[a-z][a-z0-9+.-]*://(?:[^/?#:]*\.)?"
-_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+_CLASS = re.compile(r"\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]")
+_ESCAPE = re.compile(r"\\(?:x(?:[0-9a-fA-F]{2}|\{[0-9a-fA-F]+\})|[pP](?:\{[^}]*\}|.)|[0-7]{1,3}|Q.*?(?:\\E|$)|(.))?")
 _QUANTIFIER = re.compile(r"[*+?]\??|\{(\d*)(?:,\d*)?\}\??")
 
 
@@ -164,9 +165,10 @@ def _next_token(pattern: str, place: int) -> tuple[str | None, int]:
     character = pattern[place]
     if character == "|":
         return None, place
-    if character == "\\":
-        following = pattern[place + 1 : place + 2]
-        return ("" if following.isalnum() or not following else following), place + 2
+    escape = _ESCAPE.match(pattern, place)
+    if escape:
+        following = escape[1] or ""
+        return ("" if following.isalnum() or not following.isascii() else following), escape.end()
     if character == "[":
         found = _CLASS.match(pattern, place)
         return ("", found.end()) if found else (None, place)
@@ -174,14 +176,15 @@ def _next_token(pattern: str, place: int) -> tuple[str | None, int]:
         # A group that sets flags or looks around changes the meaning of the rest.
         is_special = pattern.startswith("(?", place) and not pattern.startswith("(?:", place)
         return (None, place) if is_special else ("", _end_of_group(pattern, place))
-    return ("" if character in ".^$)" else character), place + 1
+    # No URL and no host contains a character outside ASCII, but RE2 takes some for letters in another case.
+    return ("" if character in ".^$)" or not character.isascii() else character), place + 1
 
 
 def _end_of_group(pattern: str, place: int) -> int:
     depth = 0
     while place < len(pattern):
-        if pattern[place] == "\\":
-            place += 1
+        if escape := _ESCAPE.match(pattern, place):
+            place = escape.end() - 1
         elif pattern[place] == "[" and (found := _CLASS.match(pattern, place)):
             place = found.end() - 1
         elif pattern[place] == "(":

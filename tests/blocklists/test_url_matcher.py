@@ -283,11 +283,26 @@ def test_no_rules_match_nothing(tmp_path: Path) -> None:
     [
         (r"abc", ["abc"]), (r"ab?c", ["a", "c"]), (r"ab+c", ["ab", "c"]), (r"a(b|c)d", ["a", "d"]), (r"ab|cd", []), (r"[abc]x", ["x"]),
         (r"ab{0,2}c", ["a", "c"]), (r"ab{2}c", ["ab", "c"]), (r"(?i)abc", []), (r"\/x\.js$", ["/x.js"]), (r"\d\w", []),
-        (r"(a[)]b)c", ["c"]),
+        (r"(a[)]b)c", ["c"]), (r"a[[:digit:]]+b", ["a", "b"]), (r"\x41b", ["b"]), (r"\x{41}b", ["b"]), (r"\101b", ["b"]),
+        (r"\p{Greek}?b\pNc", ["b", "c"]), (r"\Qa)?\Eb", ["b"]), (r"(\Q)\Ea)?b", ["b"]), (r"a\\b", ["a\\b"]), ("añb\\ñc", ["a", "b", "c"]),
     ],
 )  # fmt: skip
 def test_fragments_of_expressions(pattern: str, expected: list[str]) -> None:
     assert regex_fragments(pattern) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "url"),
+    [
+        (r"/ads[[:digit:]]+\.gif/", "http://a.example/ads12.gif"),
+        (r"/\x61dsense\d/", "http://a.example/adsense1"),
+        ("/banner[0-9]*-(?:größe|size)/", "http://a.example/banner1-size"),
+        ("/größe|banner-[a-z]+/", "http://a.example/banner-x"),
+    ],
+)
+def test_expressions_of_re2_and_outside_ascii(rule: str, url: str, tmp_path: Path) -> None:
+    matcher = open_matcher(tmp_path, rule + "\n/größer[0-9]+/")  # the second matches no URL, and stops no list
+    assert texts(find(matcher, url)) == [rule]
 
 
 SIMPLE = st.recursive(
