@@ -138,10 +138,10 @@ class HostMatcher:
 
     def origin(self, host: str, category: str) -> Origin | None:
         """Return the list that puts a host into a category, without its line, which `rule_locator` looks up."""
-        if self._latest[0] != host:
-            self.mask(host)
-        bit, (_host, mask, keys) = self._bits.get(category, 0), self._latest
-        for key, number in keys if mask & bit else ():
+        bit, (latest, mask, _keys) = self._bits.get(category, 0), self._latest
+        if latest != host:
+            mask = self.mask(host)
+        for key, number in self._keys_of(host) if mask & bit else ():
             if self._blocked[number] & bit:
                 source = self._source_names.get((number, category))
                 if source is None:
