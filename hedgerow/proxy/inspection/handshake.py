@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from time import perf_counter
 
@@ -23,6 +24,7 @@ from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
 from hedgerow.proxy.inspection.engine.lean_messages import lean, lean_context
+from hedgerow.proxy.inspection.parallel_handshakes import GoOn, Key
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
@@ -51,7 +53,7 @@ class ClientHandshake:
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
         self._can_resume = False
-        self._first_of: tuple[str, str] | None = None  # others of this client to this host wait for this handshake
+        self._parallel: tuple[Key, GoOn] | None = None  # its place among those that wait for one another
         self._context = lean_context(self.client, OPTIONS, f"{id}s")
 
     def begin(self) -> None:
@@ -87,7 +89,8 @@ class ClientHandshake:
         alpn = stream.tls.alpn
         self.client.alpn = alpn.encode() if alpn else None
         self.client.timestamp_tls_setup = self._inspector.clock()
-        self._let_others_go_on(has_failed=False)
+        if self._parallel is not None:
+            self._inspector.parallel_handshakes.end(*self._parallel)
         self._hand_over(HTTPMode.transparent)
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
@@ -98,7 +101,9 @@ class ClientHandshake:
         stream.abort()
 
     def lost(self, stream: Stream) -> None:  # noqa: ARG002
-        self._let_others_go_on(has_failed=True)
+        self._first = b""  # there may be references for a while, such as of those who wait for a certificate
+        if self._parallel is not None:
+            self._inspector.parallel_handshakes.leave(*self._parallel)
         self._inspector.unregister(self, self.client)
 
     def write_paused(self, stream: Stream) -> None: ...
@@ -138,17 +143,11 @@ class ClientHandshake:
         self._offers, self._can_resume = hello.alpn, hello.can_resume
         host = hello.sni or server.address[0]
         if HTTP2 in hello.alpn:
-            key = (self._header.address, host)
-            if not self._inspector.parallel_handshakes.begin(key, lambda: self._go_on(self._certify, host)):
+            self._parallel = (self._header.address, host, server.address[1]), partial(self._go_on, self._certify, host)
+            if not self._inspector.parallel_handshakes.begin(*self._parallel):
                 self._receive = ClientHandshake._keep
                 return
-            self._first_of = key
         self._certify(host)
-
-    def _let_others_go_on(self, *, has_failed: bool) -> None:
-        key, self._first_of = self._first_of, None
-        if key is not None:
-            self._inspector.parallel_handshakes.end(key, has_failed=has_failed)
 
     def _certify(self, host: str) -> None:
         certificates = self._inspector.leaf_certificates

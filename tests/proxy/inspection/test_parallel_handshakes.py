@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import weakref
+from functools import partial
 
 import pytest
 from proxy_stand import Stand
@@ -13,7 +15,7 @@ from small_internet.whole import SmallInternet
 from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 
 HOST, CHILD_WITH_CA = "films.example", "127.0.0.11"
-KEY = ("192.0.2.7", HOST)
+KEY = ("192.0.2.7", HOST, 443)
 REFUSED = "hedgerow_proxy_dropped_total", "certificate"
 
 
@@ -71,21 +73,55 @@ def test_others_go_on_without_the_first(stand: Stand, net: SmallInternet, leaves
         each.socket.close()
 
 
-def test_the_end_of_the_first_lets_the_others_go_on() -> None:
+def test_the_first_lets_the_others_go_on() -> None:
     async def run() -> None:
-        handshakes, gone_on, done = ParallelHandshakes(), list[int](), asyncio.Event()
-        for has_failed in (True, False):
-            assert handshakes.begin(KEY, lambda: gone_on.append(0))
-            for number in (1, 2):
-                assert not handshakes.begin(KEY, lambda number=number: gone_on.append(number))  # type: ignore[misc]
-            assert not handshakes.begin(KEY, done.set)
+        gone_on = asyncio.Queue[str]()
+        handshakes, (first, second, third) = (
+            ParallelHandshakes(),
+            [partial(gone_on.put_nowait, name) for name in "123"],
+        )
+        for finish in (handshakes.end, handshakes.leave):
+            assert [handshakes.begin(KEY, each) for each in (first, second, third)] == [True, False, False]
             await asyncio.sleep(0)
-            assert gone_on == []
-            handshakes.end(KEY, has_failed=has_failed)
-            await done.wait()
-            assert gone_on == [1, 2]
-            gone_on.clear()
-            done.clear()
-        assert handshakes.begin(KEY, done.set), "nothing is left"
+            assert gone_on.empty()
+            finish(KEY, first)
+            assert [await gone_on.get(), await gone_on.get()] == ["2", "3"]
+        assert handshakes.begin(KEY, first), "nothing is left"
+
+    asyncio.run(run())
+
+
+def test_the_late_end_of_the_first_is_not_that_of_the_next() -> None:
+    async def run() -> None:
+        gone_on = asyncio.Queue[str]()
+        handshakes, (slow, second, next_, last) = ParallelHandshakes(), [partial(gone_on.put_nowait, name) for name in "1234"]
+        assert [handshakes.begin(KEY, each) for each in (slow, second)] == [True, False]
+        assert await gone_on.get() == "2", "it waits for half a second"
+        assert [handshakes.begin(KEY, each) for each in (next_, last)] == [True, False]
+        handshakes.end(KEY, second)
+        handshakes.leave(KEY, slow)
+        await asyncio.sleep(0)
+        assert gone_on.empty()
+        assert not handshakes.begin(KEY, slow), "the next one is still the first"
+
+    asyncio.run(run())
+
+
+def test_closed_connections_are_forgotten() -> None:
+    """Nothing holds what they had sent, and once no other waits, the next connection does not either."""
+
+    class Connection:
+        def go_on(self) -> None: ...
+
+    async def run() -> None:
+        handshakes, first, other = ParallelHandshakes(), Connection(), Connection()
+        assert handshakes.begin(KEY, first.go_on)
+        assert not handshakes.begin(KEY, other.go_on)
+        handshakes.end(KEY, first.go_on)
+        handshakes.leave(KEY, other.go_on)
+        reference = weakref.ref(other)
+        del other
+        assert reference() is None
+        assert handshakes.begin(KEY, first.go_on)
 
     asyncio.run(run())
