@@ -119,7 +119,7 @@ find_fragments(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize
     int failed = 0;
     const unsigned char *octets = table.buf;
     struct trie trie = {table.len < 8 ? 0 : number_at(octets, 0), octets + 4, NULL, NULL};
-    if (trie.nodes > 0 && (size_t)table.len == 8 + 9 * trie.nodes) {
+    if (trie.nodes > 0 && (uint64_t)table.len == 8 + 9 * (uint64_t)trie.nodes) {
         trie.values = trie.firsts + 4 * (trie.nodes + 1);
         trie.letters = trie.values + 4 * trie.nodes;
         unsigned char begins[256] = {0}; /* for each first letter, the place of its node among the children of node 0 plus one, or 0 */
