@@ -51,16 +51,19 @@ MAX_REDIRECTS = 10
 MAX_EXPANSION = 100
 """Bytes unpacked per byte received, beyond MIN_CHECKED_BYTES: lists of names reach 10."""
 MIN_CHECKED_BYTES = 16 << 20
+NO_IDLE_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
+"""For clients of `open_url`: it checks where new connections lead."""
 
 _MAX_CONCURRENT = 4
 _REDIRECTS_INSIDE = "the server redirects to an address inside the network"
+_IS_ELSEWHERE = "the server's name leads inside the network at times and to the internet at others"
 _MARKUP_SNIFF_BYTES = 512
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 
 
 def new_client() -> httpx.Client:
     """Return a client that keeps no cookies, by which a publisher could recognise an installation."""
-    return httpx.Client(http2=True, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
+    return httpx.Client(http2=True, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), limits=NO_IDLE_CONNECTIONS)
 
 
 class RefusedError(ValueError):
@@ -84,6 +87,7 @@ def open_url(client: httpx.Client, url: str, headers: Mapping[str, str], timeout
     request = client.build_request("GET", url, headers={"Accept-Encoding": "identity", **headers}, timeout=timeout)
     addresses = _are_inside(request.url.host)
     starts_inside = bool(addresses) and all(addresses)
+    request.extensions = {**request.extensions, "trace": _check_connection(request.url, _IS_ELSEWHERE, is_inside=starts_inside)}
     for _ in range(MAX_REDIRECTS + 1):
         response = client.send(request, stream=True, follow_redirects=False)
         try:
@@ -99,16 +103,16 @@ def open_url(client: httpx.Client, url: str, headers: Mapping[str, str], timeout
             raise RefusedError(_REDIRECTS_INSIDE)
         request = response.next_request
         if not starts_inside:
-            request.extensions = {**request.extensions, "trace": _refuse_inside(target.raw_host.decode("ascii"))}
+            request.extensions = {**request.extensions, "trace": _check_connection(target, _REDIRECTS_INSIDE, is_inside=False)}
     raise RefusedError(f"the download failed: more than {MAX_REDIRECTS} redirects")
 
 
-def _refuse_inside(host: str) -> Callable[[str, Mapping[str, Any]], None]:
-    """Return a `trace` (httpx's extension) that gives up a connection to a host inside the network before anything is sent.
+def _check_connection(url: httpx.URL, problem: str, *, is_inside: bool) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return a `trace` (httpx's extension) that gives up a connection that leads elsewhere, before anything is sent.
 
-    A name may lead elsewhere than it did when it was checked, a moment before. A proxy looks up names by itself.
+    A name may lead elsewhere than it did when it was looked up, a moment before. A proxy looks up names by itself.
     """
-    connects_to = ""
+    host, connects_to = url.raw_host.decode("ascii"), ""
 
     def trace(event: str, details: Mapping[str, Any]) -> None:
         nonlocal connects_to
@@ -116,9 +120,9 @@ def _refuse_inside(host: str) -> Callable[[str, Mapping[str, Any]], None]:
             connects_to = details["host"]
         elif event == "connection.connect_tcp.complete" and connects_to == host:
             connection = details["return_value"]
-            if not is_public_address(connection.get_extra_info("server_addr")[0]):
+            if is_public_address(connection.get_extra_info("server_addr")[0]) == is_inside:
                 connection.close()
-                raise RefusedError(_REDIRECTS_INSIDE)
+                raise RefusedError(problem)
 
     return trace
 
@@ -162,7 +166,7 @@ def download_pieces(client: httpx.Client, url: str, limit: int, seconds: float) 
 
 def download_small(url: str, limit: int, seconds: float) -> bytes:
     """Download a file of at most `limit` bytes into memory. Raises RefusedError, TimeoutError, and httpx's errors."""
-    with httpx.Client() as client:
+    with httpx.Client(limits=NO_IDLE_CONNECTIONS) as client:
         return b"".join(download_pieces(client, url, limit, seconds))
 
 

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from hedgerow import __version__
+from hedgerow.blocklists import downloader
 from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, accept_held_copy, copy_status, failing_since
 from hedgerow.blocklists.downloader import DownloadLimits, fetch_all
 from hedgerow.blocklists.sources import Source
@@ -328,21 +329,42 @@ def test_redirects_from_the_internet_to_the_network_are_refused(server: ListServ
     assert [path for path, _ in server.asked] == ["http://8.8.8.8/list.txt"]
 
 
-def test_redirects_to_a_name_that_leads_inside_after_it_was_checked_are_refused(
-    server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port = server.server.server_address[1]
-    server.serve = lambda handler: answer(handler, 302, location=f"http://rebinding.example:{port}/admin")
+def rebind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let names have another address for who checks them than for who connects."""
 
     def look_up(_host: str, wanted: int | None, *_: object, **_more: object) -> list[tuple[object, ...]]:
-        """Return a public address to whoever checks a name, and ours to whoever connects."""
         address = ("8.8.8.8", 0) if wanted is None else ("127.0.0.1", wanted)
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    with httpx.Client(trust_env=False) as client:
-        source = Source("list", "adult", url=f"http://publisher.example:{port}/list.txt")
+
+
+def test_redirects_to_a_name_that_leads_inside_after_it_was_checked_are_refused(
+    server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server acts as a proxy for the list's own address."""
+    port = server.server.server_address[1]
+    server.serve = lambda handler: answer(handler, 302, location=f"http://rebinding.example:{port}/admin")
+    rebind(monkeypatch)
+    proxy = httpx.HTTPTransport(proxy=f"http://127.0.0.1:{port}")
+    with httpx.Client(trust_env=False, mounts={"http://publisher.example": proxy}) as client:
+        source = Source("list", "adult", url="http://publisher.example/list.txt")
         (fetched,) = fetch_all([source], tmp_path, client=client, limits=QUICK)
     assert fetched.problem
-    assert "inside the network" in fetched.problem.message
-    assert [path for path, _ in server.asked] == ["/list.txt"]
+    assert "redirects to an address inside the network" in fetched.problem.message
+    assert [path for path, _ in server.asked] == ["http://publisher.example/list.txt"]
+
+
+@pytest.mark.parametrize("public", ["8.8.8.8", "127.0.0.1"])
+def test_a_name_that_leads_elsewhere_after_it_was_checked_is_refused(
+    server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public: str
+) -> None:
+    """Who passes for a server inside could redirect to others inside."""
+    rebind(monkeypatch)
+    monkeypatch.setattr(downloader, "is_public_address", lambda address: address == public)
+    with httpx.Client(trust_env=False) as client:
+        source = Source("list", "adult", url=f"http://publisher.example:{server.server.server_address[1]}/list.txt")
+        (fetched,) = fetch_all([source], tmp_path, client=client, limits=QUICK)
+    assert fetched.problem
+    assert "inside the network at times" in fetched.problem.message
+    assert server.asked == []
