@@ -22,10 +22,14 @@ from hpack.table import HeaderTable
 
 type Field = tuple[bytes, bytes]
 
-USUAL_OCTETS: Final = 128
-"""Octets of the strings whose Huffman codes are kept: a client repeats most of them with each connection, such as its name."""
+_USUAL_OCTETS: Final = 128
+"""Octets of the strings whose Huffman codes are kept: a client repeats most of them with each connection, such as its name.
+
+Only strings that go into the table of fields are kept, so neither paths nor what a client excludes from tables, and no secrets.
+"""
 
 _KEPT: Final = 512
+_SECRET: Final = frozenset(b"authorization cookie proxy-authorization set-cookie".split())
 
 _STATIC: Final = HeaderTable.STATIC_TABLE
 _DYNAMIC: Final = len(_STATIC) + 1  # the index of the newest entry of the dynamic table
@@ -96,8 +100,8 @@ class FastDecoder(Decoder):
                 if index:
                     name = (_STATIC[index - 1] if index < _DYNAMIC else _dynamic(table, index))[0]
                 else:
-                    name, at = _string(data, at)
-                value, at = _string(data, at)
+                    name, at = _string(data, at, is_usual=is_added)
+                value, at = _string(data, at, is_usual=is_added and name not in _SECRET)
                 field = (name, value)
                 if is_added:
                     table.add(name, value)
@@ -119,7 +123,7 @@ def _integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
     return value, at + octets
 
 
-def _string(data: bytes, at: int) -> tuple[bytes, int]:
+def _string(data: bytes, at: int, *, is_usual: bool) -> tuple[bytes, int]:
     first = data[at]
     length, at = (first & 0x7F, at + 1) if first & 0x7F != 0x7F else _integer(data, at, 7)
     end = at + length
@@ -127,7 +131,7 @@ def _string(data: bytes, at: int) -> tuple[bytes, int]:
     if len(text) != length:
         raise IndexError
     if first & 0x80:
-        text = _decode_usual(text) if length <= USUAL_OCTETS else decode_huffman(text)
+        text = _decode_usual(text) if is_usual and length <= _USUAL_OCTETS else decode_huffman(text)
     return text, end
 
 
@@ -216,11 +220,11 @@ class FastEncoder(Encoder):
         else:
             start, bits = _ADDED
         index = static[0] if static is not None else self._index_of(name)
-        encoded = _prefixed(index, start, bits)
+        encoded, is_added = _prefixed(index, start, bits), start == _ADDED[0]
         if not index:
-            encoded += _encode_string(name, is_huffman=is_huffman)
-        encoded += _encode_string(value, is_huffman=is_huffman)
-        if start == _ADDED[0]:
+            encoded += _encode_string(name, is_huffman=is_huffman, is_usual=is_added)
+        encoded += _encode_string(value, is_huffman=is_huffman, is_usual=is_added and name not in _SECRET)
+        if is_added:
             self._add(name, value)
         return encoded
 
@@ -250,9 +254,9 @@ def _prefixed(number: int, start: int, bits: int) -> bytearray:
     return encoded
 
 
-def _encode_string(text: bytes, *, is_huffman: bool) -> bytearray:
+def _encode_string(text: bytes, *, is_huffman: bool, is_usual: bool) -> bytearray:
     if is_huffman:
-        text = _encode_usual(text) if len(text) <= USUAL_OCTETS else encode_huffman(text)
+        text = _encode_usual(text) if is_usual and len(text) <= _USUAL_OCTETS else encode_huffman(text)
     return _prefixed(len(text), 0x80 if is_huffman else 0, 7) + text
 
 

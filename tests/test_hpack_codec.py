@@ -10,6 +10,7 @@ from hpack.huffman_table import decode_huffman as reference_huffman
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
+from hedgerow import hpack_codec
 from hedgerow.hpack_codec import FastDecoder, FastEncoder, decode_huffman, encode_huffman
 
 NAMES = some.sampled_from([b":method", b":path", b":authority", b"accept", b"cookie", b"x-one", b"x-two"])
@@ -51,6 +52,18 @@ def test_encoder_uses_the_table() -> None:
     assert sizes[1] < sizes[0] // 2
     assert len(set(sizes[1:100])) == 1
     assert len(encoder.header_table.dynamic_entries) == 5
+
+
+def test_codes_of_usual_strings_are_kept_but_not_those_of_secrets() -> None:
+    def kept() -> tuple[int, int]:
+        return hpack_codec._encode_usual.cache_info().currsize, hpack_codec._decode_usual.cache_info().currsize
+
+    before = kept()
+    secrets = [(b"cookie", b"sid=of-a-test"), (b":path", b"/of-a-test"), NeverIndexedHeaderTuple(b"user-agent", b"of-a-test")]
+    FastDecoder().decode(FastEncoder().encode(secrets))
+    assert kept() == before
+    FastDecoder().decode(FastEncoder().encode([(b"user-agent", b"of-a-test")]))
+    assert kept() == (before[0] + 1, before[1] + 1)
 
 
 def test_size_of_the_table_is_announced_though_the_setting_is_repeated() -> None:
