@@ -3,7 +3,8 @@
     .venv/bin/python bench/start.py [--rounds N] [--write], or make bench-start
 
 Processor time is that of all processes together, those that have ended included, so that it does not depend on what else the machine
-does. The columns are the processes that live then; `supervisor` includes the command line, and `zygote` what it imports for the others.
+does. `PYTHONDONTWRITEBYTECODE` does not hold for it, since every start would compile all modules. The columns are the processes that live
+then; `supervisor` includes the command line, and `zygote` what it imports for the others.
 `--write` keeps the figures in bench/results/start.md.
 """
 
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     told = table(measure(given.rounds))
     print(told)
     if given.write:

@@ -1,8 +1,8 @@
 """A process that scans bodies beside the event loop, and can be killed.
 
-The process starts with the first job and ends when it has had none for a while, so that an inspector that never needs it carries no weight.
-One that is silent for too long while it has work is killed: the body it was working on could not be checked, and is blocked like one that
-is too long. The other bodies are scanned again in the next process.
+The process starts with the first job, or before it if one is expected, and ends when it has had none for a while, so that an inspector that
+never needs it carries no weight. One that is silent for too long while it has work is killed: the body it was working on could not be
+checked, and is blocked like one that is too long. The other bodies are scanned again in the next process.
 """
 
 from __future__ import annotations
