@@ -7,6 +7,7 @@ finds out later is kept all the same, so that a second request for the body is a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import weakref
@@ -118,9 +119,10 @@ class WholeBodies:
         return WholeBody(self, device, head, rules, unchecked)
 
     def start(self) -> None:
-        """Start the processes, for bodies that will come: the first one waits for them otherwise."""
-        for pool in self.pools:
-            pool.start()
+        """Start the processes, for bodies that will come: the first one waits for them otherwise. If they cannot start, it tries again."""
+        with contextlib.suppress(OSError):
+            for pool in self.pools:
+                pool.start()
 
     def submit(self, body: WholeBody) -> None:
         """Decide on a complete body at once if its content is known, else when a process is free and its device's turn comes."""

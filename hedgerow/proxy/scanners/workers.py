@@ -240,7 +240,11 @@ class _Worker(asyncio.Protocol):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         with theirs:
             environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-            self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment)
+            try:
+                self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment)
+            except OSError:
+                ours.close()
+                raise
         self._connecting = asyncio.get_running_loop().create_task(self._connect(ours))
 
     async def _connect(self, ours: socket.socket) -> None:

@@ -112,6 +112,16 @@ def test_small_bodies_pass_and_the_beginning_of_a_long_one_decides() -> None:
     run(test)
 
 
+def test_a_page_goes_on_if_the_processes_for_its_pictures_cannot_start() -> None:
+    async def test() -> None:
+        queue = WholeBodies(command=("/no/such/program",))
+        queue.start()
+        with pytest.raises(FileNotFoundError):
+            Picture(queue).send(picture(b"good"))
+
+    run(test)
+
+
 def test_each_device_has_its_turn() -> None:
     async def test() -> None:
         async with queue_of() as queue:
