@@ -17,6 +17,7 @@ from hedgerow.blocklists.recognition.piece_table import MAX_PIECE, MIN_PIECE, Pi
 _PIECES = st.dictionaries(st.text("ab.-#Ü", min_size=3, max_size=4), st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40)
 _TEXTS = st.text("ab.-#Ü", max_size=70) | st.text(st.characters(exclude_categories=["Cs"]), max_size=70)
 _STARTS = st.integers(-3, 80)
+_COMPILED = pytest.mark.skipif(piece_table.add_up is None, reason="there was no compiler to build the extension")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,7 @@ def test_a_sum_is_that_of_the_pieces(file: Path, pieces: dict[str, int], text: s
         assert list(table.weights_in(octets.decode())) == [each for each in found if each[2]]
 
 
+@_COMPILED
 @given(st.binary(min_size=64, max_size=64).map(lambda octets: octets * 32), _TEXTS)
 @example(struct.pack("<512I", *[0x101 << 8 | ord("a")] * 512), "a" * 70)
 def test_a_damaged_table_is_read_within_its_bounds(file: Path, table: bytes, text: str) -> None:
@@ -60,7 +62,7 @@ def test_a_table_that_is_not_whole_is_refused(file: Path, octets: bytes) -> None
         PieceTable(file)
 
 
-@pytest.mark.skipif(piece_table.add_up is None, reason="there was no compiler to build hedgerow.blocklists.recognition._pieces")
+@_COMPILED
 def test_the_extension_refuses_what_is_no_table_and_no_text() -> None:
     assert piece_table.add_up is not None
     assert piece_table.add_up(b"", "text", 4) == piece_table.add_up(bytes(7), "text", 4) == 0
