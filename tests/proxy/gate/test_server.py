@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -476,6 +477,36 @@ def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str)
             assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=ADULT).status == 200
             del clients
         wait_until(lambda: curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200, 30)
+
+
+def test_all_connections_that_have_waited_are_accepted(stand: Stand) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.kill, stand.gate.pid, signal.SIGCONT)
+        os.kill(stand.gate.pid, signal.SIGSTOP)
+        clients = [stack.enter_context(connected(stand, timeout=60.0)) for _ in range(100)]
+        for client in clients:
+            client.sendall(b"nonsense\r\n\r\n")
+        os.kill(stand.gate.pid, signal.SIGCONT)
+        for client in clients:
+            assert read_all(client).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.provokes_traceback
+def test_connections_are_accepted_once_there_are_descriptors_again(net: SmallInternet, policy: str) -> None:
+    with proxy_stand(net, policy) as stand, contextlib.ExitStack() as holding, contextlib.ExitStack() as stack:
+        _, hard = resource.prlimit(stand.gate.pid, resource.RLIMIT_NOFILE)
+        used = len(os.listdir(f"/proc/{stand.gate.pid}/fd"))
+        resource.prlimit(stand.gate.pid, resource.RLIMIT_NOFILE, (used + 5, hard))
+        for _ in range(20):
+            holding.enter_context(connected(stand)).sendall(b"GET ")
+        waiting = [stack.enter_context(connected(stand, timeout=60.0)) for _ in range(9)]
+        for client in waiting:
+            client.sendall(b"nonsense\r\n\r\n")
+        wait_until(lambda: "can accept no connection" in stand.world.log.read_text(), 60)
+        holding.close()
+        for client in waiting:
+            with client:
+                assert read_all(client).startswith(b"HTTP/1.1 400 ")
 
 
 def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: str) -> None:
