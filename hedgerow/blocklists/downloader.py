@@ -56,7 +56,7 @@ NO_IDLE_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
 
 _MAX_CONCURRENT = 4
 _REDIRECTS_INSIDE = "the server redirects to an address inside the network"
-_IS_ELSEWHERE = "the server's name leads inside the network at times and to the internet at others"
+_LEADS_OUTSIDE = "the server's name led inside the network first and to the internet then"
 _MARKUP_SNIFF_BYTES = 512
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 
@@ -86,8 +86,9 @@ def open_url(client: httpx.Client, url: str, headers: Mapping[str, str], timeout
     """
     request = client.build_request("GET", url, headers={"Accept-Encoding": "identity", **headers}, timeout=timeout)
     addresses = _are_inside(request.url.host)
-    starts_inside = bool(addresses) and all(addresses)
-    request.extensions = {**request.extensions, "trace": _check_connection(request.url, _IS_ELSEWHERE, is_inside=starts_inside)}
+    is_inside = bool(addresses) and all(addresses)
+    if is_inside:  # then it may redirect to others inside
+        request.extensions = {**request.extensions, "trace": _check_connection(request.url, is_inside=True)}
     for _ in range(MAX_REDIRECTS + 1):
         response = client.send(request, stream=True, follow_redirects=False)
         try:
@@ -99,15 +100,16 @@ def open_url(client: httpx.Client, url: str, headers: Mapping[str, str], timeout
         target = response.next_request.url
         if request.url.scheme == "https" and target.scheme != "https":
             raise RefusedError("the server redirects to an address without encryption")
-        if not starts_inside and any(_are_inside(target.host)):
+        addresses = _are_inside(target.host)
+        if not is_inside and any(addresses):
             raise RefusedError(_REDIRECTS_INSIDE)
+        is_inside = is_inside and bool(addresses) and all(addresses)
         request = response.next_request
-        if not starts_inside:
-            request.extensions = {**request.extensions, "trace": _check_connection(target, _REDIRECTS_INSIDE, is_inside=False)}
+        request.extensions = {**request.extensions, "trace": _check_connection(target, is_inside=is_inside)}
     raise RefusedError(f"the download failed: more than {MAX_REDIRECTS} redirects")
 
 
-def _check_connection(url: httpx.URL, problem: str, *, is_inside: bool) -> Callable[[str, Mapping[str, Any]], None]:
+def _check_connection(url: httpx.URL, *, is_inside: bool) -> Callable[[str, Mapping[str, Any]], None]:
     """Return a `trace` (httpx's extension) that gives up a connection that leads elsewhere, before anything is sent.
 
     A name may lead elsewhere than it did when it was looked up, a moment before. A proxy looks up names by itself.
@@ -122,7 +124,7 @@ def _check_connection(url: httpx.URL, problem: str, *, is_inside: bool) -> Calla
             connection = details["return_value"]
             if is_public_address(connection.get_extra_info("server_addr")[0]) == is_inside:
                 connection.close()
-                raise RefusedError(problem)
+                raise RefusedError(_LEADS_OUTSIDE if is_inside else _REDIRECTS_INSIDE)
 
     return trace
 
