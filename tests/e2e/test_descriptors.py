@@ -12,7 +12,7 @@ from small_internet.clients import curl
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
 from small_internet.running import running_hedgerow
 
-SESSION_LIMIT = 512
+SESSION_LIMIT = 1024  # more than the two small internets take that tests of one process may have
 TUNNELS = 300
 
 
