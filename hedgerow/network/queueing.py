@@ -40,7 +40,8 @@ def limit_interface(name: str, rates: Mapping[int, int]) -> None:
             for number, rate in rates.items():
                 _set_class(netlink, index, number, rate, is_new=number not in present)
             for number in present - rates.keys():
-                netlink.tc("del-class", "htb", index, QDISC | number)
+                # Without the kind: pyroute2 would add options to the request, and it can't encode those of a removal.
+                netlink.tc("del-class", index=index, handle=QDISC | number)
     except NetlinkError as error:
         raise QueueingError(f"The bandwidth of seats at {name} can't be limited: {error}.") from error
 
