@@ -1,0 +1,283 @@
+"""Limits that are shared by class of client, not by address: an address is free to invent, a name in the policy is not.
+
+A place is anything that a client occupies for a while, such as a connection or a handshake. Nothing is reserved: while places are free,
+every client may take them, so that a network in which no device has a name yet is served like any other. In a full table the newcomer
+gets a place of the lowest class below its own. Within its own class it gets one of the client that has the most, if that has more. A
+client is thus never displaced by one of a lower class, whatever number of addresses that class invents.
+
+What cannot be taken back, such as queries in flight, has a `ClassBudget`: clients without a name have a part of it together.
+
+Pure: no sockets, no clock. The caller closes what has to leave.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from enum import IntEnum
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Final, NamedTuple
+
+_LINK_BITS: Final = 64
+"""The prefix of an IPv6 network in which one device takes any number of addresses (RFC 4291, section 2.5.4)."""
+
+_SITE_BITS: Final = 48
+"""The prefix that a site may have (RFC 6177), and with it 65,536 networks of 64 bits."""
+
+
+class ClientClass(IntEnum):
+    """Classes of clients. A higher one displaces a lower one."""
+
+    OUTSIDE = 0  # not of the network, and let in only far enough to be refused
+    UNNAMED = 1  # of the network, without a name in the policy
+    NAMED = 2  # a device that the policy names, or a person who has signed in
+
+
+class ClassedClient(NamedTuple):
+    """A client as limits see it.
+
+    `key` is what one client has one of: the id of a device, an IPv4 address, or an IPv6 network of 64 bits. `group` is what many keys may
+    belong to: the IPv6 network of 48 bits, or a device of the policy that is a whole network. It is empty if there is none.
+    """
+
+    rank: ClientClass
+    key: str
+    group: str = ""
+
+
+def named_client(key: str, device: str = "") -> ClassedClient:
+    """Return a client that the policy names. `key` is its device, or its address if `device` may be a whole network."""
+    return ClassedClient(ClientClass.NAMED, key, device if device != key else "")
+
+
+def unnamed_client(address: str, device: str = "") -> ClassedClient:
+    """Return a client of the network without a name. `device` is by what it was recognised, such as a MAC address.
+
+    >>> unnamed_client("2001:db8:1:2::7")
+    ClassedClient(rank=<ClientClass.UNNAMED: 1>, key='2001:db8:1:2::/64', group='2001:db8:1::/48')
+    """
+    link, site = _networks_of(address)
+    return ClassedClient(ClientClass.UNNAMED, device or link, site)
+
+
+def outside_client(address: str) -> ClassedClient:
+    """Return a client that is not of the network."""
+    link, site = _networks_of(address)
+    return ClassedClient(ClientClass.OUTSIDE, link, site)
+
+
+def address_key(address: str) -> str:
+    """Return what one client has one of: an IPv4 address, or an IPv6 network of 64 bits. A text that is no address stays as it is.
+
+    >>> address_key("192.0.2.7"), address_key("::ffff:192.0.2.7"), address_key("2001:db8:1:2:3::7"), address_key("fe80::1%eth0")
+    ('192.0.2.7', '192.0.2.7', '2001:db8:1:2::/64', 'fe80::/64')
+    """
+    return _networks_of(address)[0]
+
+
+@lru_cache(4096)
+def _networks_of(address: str) -> tuple[str, str]:
+    """Return the network that is one client's, and the group of networks, if any."""
+    if ":" not in address:
+        return address, ""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address, ""
+    if not isinstance(parsed, IPv6Address) or parsed.is_loopback:
+        return str(parsed), ""
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped), ""
+    return _prefix(parsed, _LINK_BITS), _prefix(parsed, _SITE_BITS)
+
+
+def _prefix(address: IPv6Address, bits: int) -> str:
+    unused = 128 - bits
+    return f"{IPv6Address(int(address) >> unused << unused)}/{bits}"
+
+
+class Places[K: Hashable]:
+    """At most `total` items of all clients, `per_client` of one client, and `per_group` of one group: half of the total without it.
+
+    >>> places = Places[str](total=2, per_client=2)
+    >>> stranger, phone = unnamed_client("192.0.2.7"), named_client("mias-phone")
+    >>> places.enter("first", stranger), places.enter("second", stranger), places.has_room(phone), places.contenders(phone)
+    (None, None, False, ('first', 'second'))
+    >>> places.leave("first"), places.enter("third", phone), places.contenders(stranger)
+    (None, None, ())
+    """
+
+    def __init__(self, total: int, per_client: int, per_group: int | None = None) -> None:
+        self.total, self.per_client = total, per_client
+        self._per_group = max(1, total // 2) if per_group is None else per_group
+        self._clients: dict[K, ClassedClient] = {}
+        self._classes = {rank: _ClassPlaces[K]() for rank in ClientClass}
+        self._groups: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __contains__(self, item: K) -> bool:
+        return item in self._clients
+
+    def items(self) -> tuple[K, ...]:
+        """Return all items, the oldest first."""
+        return tuple(self._clients)
+
+    def client_of(self, item: K) -> ClassedClient:
+        """Return whose item it is. Raises KeyError."""
+        return self._clients[item]
+
+    def count(self, client: ClassedClient) -> int:
+        """Return how many places a client has."""
+        return len(self._classes[client.rank].items.get(client.key, ()))
+
+    def items_of(self, client: ClassedClient) -> tuple[K, ...]:
+        """Return the items of a client, the oldest first."""
+        return tuple(self._classes[client.rank].items.get(client.key, ()))
+
+    def has_room(self, client: ClassedClient) -> bool:
+        """Return whether a client may take one more place as things are."""
+        return len(self._clients) < self.total and self._is_within_limits(client)
+
+    def contenders(self, client: ClassedClient) -> tuple[K, ...]:
+        """Return the items of which one has to leave before a client may enter, the oldest first.
+
+        XX
+        """
+        if self.count(client) >= self.per_client:
+            return ()
+        is_group_full = bool(client.group) and self._groups[client.group] >= self._per_group
+        if not is_group_full and len(self._clients) < self.total:
+            return ()
+        for rank in ClientClass:
+            more_than = self.count(client) if rank is client.rank else 0
+            found = self._classes[rank].most_of(more_than, client.group if is_group_full else "")
+            if found or rank is client.rank:
+                return found
+        return ()
+
+    def enter(self, item: K, client: ClassedClient) -> None:
+        """Give a place to a new item. The caller has made room."""
+        assert item not in self._clients
+        self._clients[item] = client
+        self._classes[client.rank].add(item, client)
+        if client.group:
+            self._groups[client.group] += 1
+
+    def leave(self, item: K) -> None:
+        """Free the place of an item, if it has one."""
+        client = self._clients.pop(item, None)
+        if client is None:
+            return
+        self._classes[client.rank].remove(item, client)
+        if client.group:
+            self._groups[client.group] -= 1
+            if not self._groups[client.group]:
+                del self._groups[client.group]
+
+    def move(self, item: K, client: ClassedClient) -> bool:
+        """Count an item as another client's from now on, such as one that has signed in. False if that has too many."""
+        before = self._clients[item]
+        if before == client:
+            return True
+        if not self._is_within_limits(client, leaving=before.group):
+            return False
+        self.leave(item)
+        self.enter(item, client)
+        return True
+
+    def replace(self, item: K, successor: K) -> None:
+        """Give the place of an item to another, which it has become."""
+        client = self._clients[item]
+        self.leave(item)
+        self.enter(successor, client)
+
+    def _is_within_limits(self, client: ClassedClient, leaving: str = "") -> bool:
+        if self.count(client) >= self.per_client:
+            return False
+        return not client.group or client.group == leaving or self._groups[client.group] < self._per_group
+
+
+class _ClassPlaces[K: Hashable]:
+    """The items of one class by client. Each change, and finding a client with the most, takes the same time for any number of clients."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[K, str]] = {}  # with the group of each
+        self._by_count: dict[int, dict[str, None]] = {}
+        self._most = 0
+
+    def add(self, item: K, client: ClassedClient) -> None:
+        items = self.items.setdefault(client.key, {})
+        items[item] = client.group
+        self._move(client.key, len(items) - 1, len(items))
+        self._most = max(self._most, len(items))
+
+    def remove(self, item: K, client: ClassedClient) -> None:
+        items = self.items[client.key]
+        del items[item]
+        self._move(client.key, len(items) + 1, len(items))
+        if not items:
+            del self.items[client.key]
+        if self._most and self._most not in self._by_count:
+            self._most -= 1  # that of the client whose count has just become one less
+
+    def most_of(self, more_than: int, group: str = "") -> tuple[K, ...]:
+        """Return the items of the client with the most, if these are `more_than` so many. With a `group`, only items in it count."""
+        for count in range(self._most, more_than, -1):
+            for key in self._by_count.get(count, ()):
+                items = self.items[key]
+                found = tuple(item for item in items if items[item] == group) if group else tuple(items)
+                if found:
+                    return found
+        return ()
+
+    def _move(self, key: str, before: int, now: int) -> None:
+        if before:
+            of_before = self._by_count[before]
+            del of_before[key]
+            if not of_before:
+                del self._by_count[before]
+        if now:
+            self._by_count.setdefault(now, {})[key] = None
+
+
+class ClassBudget:
+    """An amount that all clients share and that cannot be taken back, of which those without a name have at most `unnamed` together.
+
+    Without `unnamed` it is half. Named clients may use all of it, so that they always find the other half free of strangers.
+
+    >>> budget = ClassBudget(4)
+    >>> [budget.take(rank) for rank in (ClientClass.UNNAMED, ClientClass.UNNAMED, ClientClass.UNNAMED, ClientClass.NAMED)]
+    [True, True, False, True]
+    """
+
+    __slots__ = ("_all", "_total", "_unnamed", "_unnamed_total")
+
+    def __init__(self, total: int, unnamed: int | None = None) -> None:
+        self._total = total
+        self._unnamed_total = total // 2 if unnamed is None else unnamed
+        self._all = self._unnamed = 0
+
+    @property
+    def taken(self) -> int:
+        """The amount that is taken."""
+        return self._all
+
+    def take(self, rank: ClientClass, amount: int = 1) -> bool:
+        """Take an amount until `give_back`. False if there is not enough, and nothing is taken then."""
+        if self._all + amount > self._total:
+            return False
+        if rank is not ClientClass.NAMED:
+            if self._unnamed + amount > self._unnamed_total:
+                return False
+            self._unnamed += amount
+        self._all += amount
+        return True
+
+    def give_back(self, rank: ClientClass, amount: int = 1) -> None:
+        """Give back what a client of this class has taken."""
+        self._all -= amount
+        if rank is not ClientClass.NAMED:
+            self._unnamed -= amount
