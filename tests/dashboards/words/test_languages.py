@@ -70,6 +70,37 @@ def test_translations_use_one_form_of_address_and_say_nothing_twice(code):
             assert len(text) < 10 or text[:half] != text[half:], f"the sentence stands twice: {text}"
 
 
+def runs(text):
+    """Return the six consecutive words that a text has, without its tags, values, commands and addresses."""
+    words = re.findall(r"[^\W\d_]{2,}", re.sub(r"<code>.*?</code>|<[^>]+>|%\(\w+\)s|\S+[:/]\S+", " ", text).casefold())
+    return {tuple(words[at : at + 6]) for at in range(len(words) - 5)}
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_no_translation_has_a_sentence_in_english(code):
+    english = {run for each in messages() if each.id for text, _ in forms(each) for run in runs(text)}
+    for each in updated(code):
+        for _, text in forms(each) if each.id else ():
+            assert not runs(text) & english, text
+
+
+@pytest.mark.parametrize(
+    ("code", "of_a_chore", "since_when", "heading", "button"),
+    [
+        ("de", "Für", "Seit", "Pause", "Pause"),
+        ("fr", "Pour", "Depuis", "Pause", "Pause"),
+        ("es", "Para", "Desde hace", "Pausa", "Pausar"),
+        ("pt", "Para", "Há", "Pausa", "Pôr em pausa"),
+        ("pt-BR", "Para", "Há", "Pausa", "Pausar"),
+    ],
+)
+def test_words_with_two_meanings_have_two_translations(code, of_a_chore, since_when, heading, button):
+    translations = language(code).translations
+    assert translations.pgettext("chore", "For") == of_a_chore
+    assert translations.pgettext("duration", "For") == since_when
+    assert (translations.pgettext("noun", "Pause"), translations.gettext("Pause")) == (heading, button)
+
+
 _LETTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")) | st.sampled_from('\n\t"\\')
 
 
@@ -190,6 +221,9 @@ class Marked(gettext.NullTranslations):
 
     def gettext(self, message):
         return f"⟦{message}⟧"
+
+    def pgettext(self, context, message):
+        return self.gettext(message)
 
     def ngettext(self, msgid1, msgid2, n):
         return f"⟦{msgid1 if n == 1 else msgid2}⟧"
