@@ -295,7 +295,7 @@ def _resolve_dots(path: str) -> str:
 def unescape(text: str) -> str:
     """Undo percent escapes of unreserved characters, write the others in upper case, and escape everything outside ASCII."""
     if not text.isascii():
-        text = _NOT_ASCII.sub(lambda match: quote(match[0]), text)
+        text = _NOT_ASCII.sub(lambda match: quote(match[0], errors="surrogateescape"), text)
     return _ESCAPE.sub(lambda match: _CANONICAL[match[0]], text) if "%" in text else text
 
 

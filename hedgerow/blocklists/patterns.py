@@ -25,7 +25,7 @@ MAX_REGEX_LENGTH = 2000
 _UNREADABLE = "a regular expression that RE2 does not read"
 _FRAGMENT = re.compile(r"[^*^|]+")
 _SEPARATOR = r"(?:[^\w.%-]|$)"
-_HOST_ANCHOR = r"^[a-z][a-z0-9+.-]*://(?:[^/?#:]*\.)?"
+_HOST_ANCHOR = r"^[a-z][a-z0-9+.-]*://(?:[^/?#:]*?\.)??"
 _CLASS = re.compile(r"\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]")
 _ESCAPE = re.compile(r"\\(?:x(?:[0-9a-fA-F]{2}|\{[0-9a-fA-F]+\})|[pP](?:\{[^}]*\}|.)|[0-7]{1,3}|Q.*?(?:\\E|$)|(.))?")
 _QUANTIFIER = re.compile(r"[*+?]\??|\{(\d*)(?:,\d*)?\}\??")
@@ -56,16 +56,20 @@ def compile_pattern(pattern: str, match_case: bool = False) -> re.Pattern[str]:
         start, body = "^", body[1:]
     else:
         start, body = "^", "*" + body
-    return re.compile(start + _translate_body(body), re.ASCII | re.DOTALL)
+    first, rest = _translate_body(body)
+    # Of several labels of the host that match before a star, the first is as good as any other.
+    begin = f"(?>{start}{first})" if "*" in body else start + first
+    return re.compile(begin + rest, re.ASCII | re.DOTALL)
 
 
 def compile_after_host(rest: str, match_case: bool = False) -> re.Pattern[str] | None:
     """Compile the rest of a pattern `||host…`, to be matched where the host ends. None if anything matches."""
     body = unescape(rest) if match_case else unescape(rest).lower()
-    return None if body.rstrip("*") in ("", "^") else re.compile(_translate_body(body), re.ASCII | re.DOTALL)
+    return None if body.rstrip("*") in ("", "^") else re.compile("".join(_translate_body(body)), re.ASCII | re.DOTALL)
 
 
-def _translate_body(body: str) -> str:
+def _translate_body(body: str) -> tuple[str, str]:
+    """Return the expressions for a pattern up to its first star, and for the rest."""
     is_to_end = body.endswith("|")
     first, *pieces = re.split(r"\*+", body.removesuffix("|"))
     expressions = list(map(_translate, pieces))
@@ -74,7 +78,7 @@ def _translate_body(body: str) -> str:
     steps = [f"(?>.*?{piece})" for piece in expressions]
     if is_to_end:
         steps = [*steps[:-1], f".*{expressions[-1]}$"] if steps else ["$"]
-    return _translate(first) + "".join(steps)
+    return _translate(first), "".join(steps)
 
 
 def _translate(piece: str) -> str:

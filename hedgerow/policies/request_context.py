@@ -174,6 +174,6 @@ def _match_urls(context: RequestContext) -> None:
     """Keep the rules that match the URL. Without a URL, an allowed page opens its host if pages can be told apart later."""
     path = None if context.request.url is None else comparable_path(context.request.url)
     for candidate in context.urls:
-        matches = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and context.is_surely_inspected
+        matches = candidate.matches(path) if path is not None else candidate.rule.allow and context.is_surely_inspected
         if matches:
             context.keep_strongest(candidate.rule)

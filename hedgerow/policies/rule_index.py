@@ -7,14 +7,13 @@ names it wins.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Target, TargetKind
-from hedgerow.policies.targets import ILLEGAL, url_regex
+from hedgerow.policies.targets import ILLEGAL, PathTest, compile_path
 
 _TIMED_RANK = 8192  # more than any specificity
 BYPASS = "bypass"
@@ -49,7 +48,7 @@ class PathRule:
     """A rule for matching paths and queries. Its target is a URL, or a service that is part of a site."""
 
     rule: Rule
-    path: re.Pattern[str]
+    matches: PathTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def _add(known: dict[str, Rule], rule: Rule) -> None:
 
 def _add_url(urls: dict[str, list[PathRule]], pattern: str, rule: Rule) -> None:
     host, _, path = pattern.partition("/")
-    urls.setdefault(host, []).append(PathRule(rule, url_regex(f"/{path}")))
+    urls.setdefault(host, []).append(PathRule(rule, compile_path(f"/{path}")))
 
 
 def _rules(layers: Iterable[ScopeLayer]) -> Iterable[Rule]:

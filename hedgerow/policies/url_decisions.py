@@ -61,7 +61,7 @@ class UrlDecisions:
         if known.urls:
             path = comparable_path(url)
             for rule in known.urls:
-                if rule.path.match(path) is not None:
+                if rule.matches(path):
                     return True
         if known.blocked and self._catalogue.lifted_by_url(url, resource, initiator, known.blocked, method):
             return True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
+from linear_work import assert_linear
 
 from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_regex
 from hedgerow.blocklists.rules import PatternKind
@@ -83,3 +85,17 @@ def test_expression_means_what_it_does_alone(pattern: str, path: str) -> None:
     asked, test = request(path), make_test(PatternKind.REGEX, pattern)
     assert test is not None
     assert bool(test(asked)) == bool(compile_regex(pattern).search(asked.url))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["||h.example/*video*watch*", "||a*a*a*b", "||a*a^b|", "|http*a*a*b", "*a*b|", "a^*a^b", "/(a|aa)+b/", "aaaaaaaaaaaaaaaaaaaa^b"],
+)
+@pytest.mark.parametrize("repeated", ["video", "a", "a/", "%2Fa"])
+def test_a_long_url_costs_a_pattern_no_more_than_its_length(pattern: str, repeated: str) -> None:
+    """The URL is a stranger's, the pattern of a list: whatever stars it has, and however many labels of the host match."""
+    kind = PatternKind.REGEX if pattern.startswith("/") else PatternKind.PATTERN
+    test = make_test(kind, pattern.strip("/"))
+    assert test is not None
+    host = "a." * 100 + HOST
+    assert_linear(test, lambda size: UrlRequest.about(f"http://{host}/" + repeated * (size // len(repeated)), host), 16_000)
