@@ -1,9 +1,10 @@
 """Budgets of clients' HTTP/2 frames, charged by their headers before h2 parses them (RFC 9113, sections 4.1 and 10.5).
 
 Frames without data cost the server far more than their sender: PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames, requests that are
-cancelled at once (CVE-2023-44487), and empty DATA frames. Each costs tokens. Time and answered requests restore tokens, and octets sent to
-the client pay for its WINDOW_UPDATE frames. The caller closes the connection of a client without tokens with ENHANCE_YOUR_CALM. All
-connections of a client may share its tokens, so that connecting again gains nothing.
+cancelled at once (CVE-2023-44487), and empty DATA frames. Each costs tokens, and so do the octets of header blocks, which take longer to
+decode than DATA. Time and answered requests restore tokens, and octets sent to the client pay for its WINDOW_UPDATE frames. The caller
+closes the connection of a client without tokens with ENHANCE_YOUR_CALM. All connections of a client may share its tokens, so that
+connecting again gains nothing.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -36,10 +37,16 @@ TURN_OCTETS: Final = 32 * 1024
 SHORT_DATA: Final = 64
 """Octets below which a DATA frame costs as much as a control frame."""
 
+BLOCK_OCTETS: Final = 2048
+"""Octets of a header block that cost a token. An answer pays for the cookies of its request."""
+
+MAX_BLOCK: Final = 64 * 1024
+"""Octets of one header block, with its CONTINUATION frames. Nobody needs more, and they are kept until the block is complete."""
+
 PREFACE_OCTETS: Final = 24  # octets of "PRI * HTTP/2.0 ...", which come before the first frame
 _HEADER: Final = 9
 _START: Final = Struct(">BHBB")  # of a header: the length in two parts, kind, flags
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE = 0, 1, 3, 4, 8
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 8, 9
 _PADDED: Final = 0x8
 _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
 
@@ -101,7 +108,7 @@ class FrameBudget:
     (True, False)
     """
 
-    __slots__ = ("_free_settings", "_header", "_left", "_tokens", "_updates", "is_spent")
+    __slots__ = ("_block", "_free_settings", "_header", "_left", "_tokens", "_updates", "is_spent")
 
     def __init__(self, tokens: FrameTokens | None = None, free_settings: int = 0) -> None:
         self._tokens = tokens or FrameTokens()
@@ -109,6 +116,7 @@ class FrameBudget:
         self._free_settings = free_settings
         self._left = PREFACE_OCTETS  # octets still missing of the preface or a frame's payload
         self._header = b""
+        self._block = 0  # octets of the last header block so far
         self.is_spent = False  # the client has sent more than its budget allows
 
     def take(self, data: bytes | bytearray, now: float, most: int = TURN_TOKENS) -> int:
@@ -158,9 +166,12 @@ class FrameBudget:
             self._free_settings -= 1
             return 1
         cost = _COSTS.get(kind, 1)
+        if kind in (_HEADERS, _CONTINUATION):
+            self._block = self._left + (self._block if kind == _CONTINUATION else 0)
+            cost += self._left // BLOCK_OCTETS
         if kind == _WINDOW_UPDATE and self._updates >= 1:
             self._updates -= 1
         else:
             self._tokens.charge(cost)
-            self.is_spent = self._tokens.is_overspent
+            self.is_spent = self._tokens.is_overspent or self._block > MAX_BLOCK
         return cost

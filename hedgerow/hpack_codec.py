@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from hpack import Decoder, Encoder
-from hpack.exceptions import HPACKDecodingError, HPACKError, InvalidTableIndexError, OversizedHeaderListError
-from hpack.hpack import decode_integer, encode_integer
+from hpack.exceptions import HPACKDecodingError, HPACKError, InvalidTableIndexError, InvalidTableSizeError, OversizedHeaderListError
+from hpack.hpack import VARINT_MAX_LENGTH, decode_integer, encode_integer
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
 from hpack.struct import HeaderTuple
@@ -34,6 +34,7 @@ _SECRET: Final = frozenset(b"authorization cookie proxy-authorization set-cookie
 _STATIC: Final = HeaderTable.STATIC_TABLE
 _DYNAMIC: Final = len(_STATIC) + 1  # the index of the newest entry of the dynamic table
 _ENTRY_OCTETS: Final = 32  # RFC 7541, section 4.1
+_MOST_SIZE_UPDATES: Final = 2  # of a block: the lowest size since the last one, and the size now (RFC 7541, section 4.2)
 _NIBBLE: Final = 16
 _LITERAL, _ADDED, _NEVER_INDEXED = (0x00, 4), (0x40, 6), (0x10, 4)  # the first bits of a literal, and the bits left for an index
 _CODES: Final = tuple(f"{code:0{length}b}" for code, length in zip(REQUEST_CODES, REQUEST_CODES_LENGTH, strict=True))
@@ -81,16 +82,20 @@ class FastDecoder(Decoder):
 
     def _decode_block(self, data: bytes) -> list[Field]:
         table, at, end, left = self.header_table, 0, len(data), self.max_header_list_size
-        fields = list[Field]()
+        fields, updates = list[Field](), 0
         while at < end:
             first = data[at]
             if first >= 0x80:  # an indexed field
                 index, at = (first & 0x7F, at + 1) if first != 0xFF else _integer(data, at, 7)
                 field = _STATIC[index - 1] if 0 < index < _DYNAMIC else _dynamic(table, index)
             elif first & 0xE0 == 0x20:
-                if fields:
-                    raise HPACKDecodingError("Table size update not at the start of the block")
-                at += self._update_encoding_context(data[at:])
+                updates += 1
+                if fields or updates > _MOST_SIZE_UPDATES:
+                    raise HPACKDecodingError("Table size update not at the start of the block, or one too many")
+                size, at = _integer(data, at, 5)
+                if size > self.max_allowed_table_size:
+                    raise InvalidTableSizeError("Encoder exceeded max allowable table size")
+                self.header_table_size = size
                 continue
             else:
                 is_added = first >= 0x40
@@ -119,7 +124,7 @@ def _dynamic(table: HeaderTable, index: int) -> Field:
 
 
 def _integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
-    value, octets = decode_integer(data[at:], bits)
+    value, octets = decode_integer(data[at : at + VARINT_MAX_LENGTH + 2], bits)  # a longer one is an error
     return value, at + octets
 
 

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from hedgerow.frame_budget import (
+    BLOCK_OCTETS,
+    MAX_BLOCK,
     MAX_TOKENS,
     MAX_UPDATES,
     OCTETS_PER_UPDATE,
@@ -74,6 +76,38 @@ def test_a_turn_is_short(kind: str) -> None:
     data, cost = FLOODS[kind]
     passed = fresh().take(data * MAX_TOKENS, 0.0)
     assert 0 < passed <= min(TURN_OCTETS, (TURN_TOKENS // cost + 1) * len(data))
+
+
+def test_octets_of_header_blocks_cost_tokens() -> None:
+    budget = fresh()
+    large = frame.HeadersFrame(1, bytes(16_384), flags=["END_HEADERS", "END_STREAM"]).serialize()
+    cost = 4 + 16_384 // BLOCK_OCTETS
+    assert process(budget, large * (MAX_TOKENS // cost)) == len(large) * (MAX_TOKENS // cost)
+    assert not budget.is_spent
+    process(budget, large)
+    assert budget.is_spent
+
+
+def test_cookies_of_answered_requests_are_paid_for() -> None:
+    budget = fresh()
+    request = frame.HeadersFrame(1, bytes(8000), flags=["END_HEADERS", "END_STREAM"]).serialize()
+    for _ in range(2 * MAX_TOKENS):
+        process(budget, request)
+        budget.answered()
+    assert not budget.is_spent
+
+
+@pytest.mark.parametrize("size", [16_384, 1024])
+def test_a_header_block_of_many_frames_is_bounded(size: int) -> None:
+    start = frame.HeadersFrame(1, bytes(size), flags=["END_STREAM"]).serialize()
+    more = frame.ContinuationFrame(1, bytes(size)).serialize()
+    others = MAX_BLOCK // size - 1
+    budget = fresh()
+    for _ in range(3):
+        process(budget, start + more * others)
+    assert not budget.is_spent, "each block is counted by itself"
+    process(budget, more)
+    assert budget.is_spent
 
 
 def test_data_is_free_and_split_into_turns() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from hyperframe import frame
 from small_internet import SmallInternet
-from small_internet.clients import curl
+from small_internet.clients import DnsAnswer, curl, kdig
 from small_internet.family import COMPUTER, LAPTOP, TABLET
-from small_internet.running import Hedgerow, network_section, running_hedgerow
+from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow
 
 PEOPLE = f"""
 people:
@@ -71,13 +74,14 @@ def origin() -> Iterator[HostileOrigin]:
 @pytest.fixture(scope="module")
 def family(whole_internet: SmallInternet, origin: HostileOrigin) -> Iterator[Hedgerow]:
     network = network_section(whole_internet, lan=("127.0.0.0/24",)).replace("ports: [", f"ports: [{origin.port}, ")
-    with running_hedgerow(network + "  country: GB\n" + PEOPLE, upstream_authority=whole_internet.authority.root) as running:
+    policy, authority = network + "  country: GB\n" + PEOPLE, whole_internet.authority.root
+    with running_hedgerow(policy, options=["--doh", "127.0.0.1:0"], upstream_authority=authority) as running:
         yield running
 
 
 def assert_harmless(family: Hedgerow, internet: SmallInternet, attack: Callable[[], object]) -> None:
     """Assert that `attack`, in several threads and several times in each, leaves every process alive, and another device served."""
-    before, served = {role: family.pids(role) for role in ROLES}, list[int]()
+    before, served, answers = {role: family.pids(role) for role in ROLES}, list[int](), list[DnsAnswer | None]()
     url = internet.url("games.example", scheme="http")
 
     def repeat() -> None:
@@ -89,10 +93,12 @@ def assert_harmless(family: Hedgerow, internet: SmallInternet, attack: Callable[
         sender.start()
     while any(sender.is_alive() for sender in senders):
         served.append(curl(url, proxy=family.proxy, source=LAPTOP).status)
+        answers.append(kdig(family.dns, "games.example", source=LAPTOP))
     for sender in senders:
         sender.join()
     assert {role: family.pids(role) for role in ROLES} == before, family.stderr[-3000:]
     assert set(served) <= {200}, served
+    assert None not in answers
     assert "Traceback" not in family.stderr
 
 
@@ -100,3 +106,63 @@ def assert_harmless(family: Hedgerow, internet: SmallInternet, attack: Callable[
 def test_long_urls_under_rules_of_many_stars(family: Hedgerow, whole_internet: SmallInternet, repeated: str) -> None:
     url = whole_internet.url("www.school.example", "/" + repeated * (31_000 // len(repeated)), scheme="http")
     assert_harmless(family, whole_internet, lambda: curl(url, proxy=family.proxy, source=TABLET))
+
+
+def block_of_fields(unit: bytes, frames: int = 62, size: int = 16_384) -> bytes:
+    """Return one block of fields as HTTP/2 frames."""
+    pieces: list[frame.Frame] = [frame.HeadersFrame(1, unit * (size // len(unit)), flags=["END_STREAM"])]
+    pieces += [frame.ContinuationFrame(1, unit * (size // len(unit))) for _ in range(frames)]
+    pieces += [frame.ContinuationFrame(1, REQUEST, flags=["END_HEADERS"])]
+    return b"".join(each.serialize() for each in pieces)
+
+
+REQUEST = b"\x82\x84\x87\x41\x01x"  # GET, /, https, and an authority
+HTTP2_UNITS = {
+    "a megabyte of table size updates": block_of_fields(b"\x20"),
+    "a frame of table size updates": block_of_fields(b"\x20", frames=0),
+    "a megabyte of empty fields": block_of_fields(b"\x00\x00\x00"),
+    "fields from the table": block_of_fields(b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * 3000, frames=0, size=7006),
+    "empty CONTINUATION": block_of_fields(b"\x20", frames=0) + frame.ContinuationFrame(1).serialize() * 60_000,
+    "empty DATA": frame.HeadersFrame(1, REQUEST, flags=["END_HEADERS"]).serialize() + frame.DataFrame(1).serialize() * 60_000,
+}
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame.SettingsFrame(0).serialize()
+
+
+def send_over_tls(client: socket.socket, data: bytes) -> bytes:
+    """Send HTTP/2 frames after the preface, and return what is answered until the connection ends."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    answer = b""
+    with context.wrap_socket(client, server_hostname="www.school.example") as tls, contextlib.suppress(OSError):
+        tls.sendall(PREFACE + data)
+        while piece := tls.recv(65536):
+            answer += piece
+    return answer
+
+
+@pytest.mark.parametrize("kind", HTTP2_UNITS)
+def test_http2_frames_to_the_resolver(family: Hedgerow, whole_internet: SmallInternet, kind: str) -> None:
+    found = re.search(r" doh=(\S+)", family.ready_line)
+    assert found is not None
+    address = parse_address(found[1])
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            send_over_tls(socket.create_connection(address, 20, (TABLET, 0)), HTTP2_UNITS[kind])
+
+    assert_harmless(family, whole_internet, send)
+
+
+@pytest.mark.parametrize("kind", HTTP2_UNITS)
+def test_http2_frames_to_the_inspector(family: Hedgerow, whole_internet: SmallInternet, kind: str) -> None:
+    name = b"www.school.example:443"
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            client = socket.create_connection(family.proxy, 20, (COMPUTER, 0))
+            client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (name, name))
+            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+            send_over_tls(client, HTTP2_UNITS[kind])
+
+    assert_harmless(family, whole_internet, send)
