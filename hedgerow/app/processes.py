@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,6 +50,9 @@ STANDARD_INPUT, STANDARD_OUTPUT = 0, 1  # of the kernel: a forked child has not 
 
 _AWAY = "away: "
 _YOUNG_RUN_S, _FIRST_WAIT_S, _WAIT_S = 20.0, 2.0, 300.0
+
+CONTROL_THREADS = 48
+"""Threads of control that wait for disks and databases. One is started when all others are busy."""
 
 UMASK = 0o077
 """Files that a process writes are for its owner alone."""
@@ -221,6 +225,8 @@ async def run_control(settings: Settings, _index: int, sockets: InheritedSockets
     keep_role_capabilities("control", settings.state)
     # Threads render long pages and read policies. By default each of the loop's steps would wait 5 ms for the interpreter's lock.
     sys.setswitchinterval(0.0005)
+    # By default there are a few more threads than processors, which as many slow requests to the pages would use up.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(CONTROL_THREADS, "work"))
 
     from sqlalchemy.exc import DatabaseError
 

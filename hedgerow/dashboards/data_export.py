@@ -18,7 +18,7 @@ from hedgerow.policies.model import Device, Policy
 
 
 class DataExport:
-    """Export and erasure of personal data. `lines` and `erase` block on the disk: call them from a thread."""
+    """Export and erasure of personal data. `pieces` and `erase` block on the disk: call them from a thread."""
 
     def __init__(
         self, store: PersonalDataStore, recorder: Recorder, policy: Callable[[], Policy], clock: Callable[[], float] = time.time,
@@ -41,10 +41,10 @@ class DataExport:
             return DataSubject(None, frozenset({view.device}), since)
         return self.data_subject(view.person)
 
-    def lines(self, data_subject: DataSubject) -> Iterator[str]:
-        """Return each stored row as a line of JSON."""
+    def pieces(self, data_subject: DataSubject) -> Iterator[str]:
+        """Return each stored row as a line of JSON, some hundred of them at once."""
         self._recorder.flush()
-        return (json.dumps(row, ensure_ascii=False) + "\n" for row in self._store.rows(data_subject))
+        return ("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows) for rows in self._store.pieces(data_subject))
 
     def erase(self, name: str) -> ErasureResult:
         """Erase the past. Events up to now that workers have not sent yet are dropped too."""
@@ -63,10 +63,10 @@ class DataExport:
         return monday.timestamp()
 
 
-def ndjson_download(lines: Iterator[str]) -> StreamingResponse:
-    """Return the lines as a file to download."""
+def ndjson_download(pieces: Iterator[str]) -> StreamingResponse:
+    """Return whole lines as a file to download. Each piece is read once the client has taken the one before."""
     headers = {"Content-Disposition": 'attachment; filename="hedgerow-kept.ndjson"'}
-    return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+    return StreamingResponse(pieces, media_type="application/x-ndjson", headers=headers)
 
 
 def _has_strong_identity(device: Device) -> bool:

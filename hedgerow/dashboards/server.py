@@ -31,6 +31,7 @@ from uvicorn.server import Server, ServerState
 
 from hedgerow.dashboards.accounts import LOCAL
 from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
+from hedgerow.journal.lanes import Lane, current_lane
 from hedgerow.sockets import bind_unix_socket
 
 log = logging.getLogger(__name__)
@@ -221,6 +222,7 @@ def limit_requests(app: ASGIApp) -> ASGIApp:
     """Return the app with messages to the `DeadlineProtocol` of each connection."""
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        current_lane.set(Lane.PAGES)  # uvicorn runs each request in a task of its own
         deadline = scope.get("state", {}).pop(_DEADLINE, None)
         if scope["type"] != "http" or deadline is None:
             await app(scope, receive, send)

@@ -7,12 +7,12 @@ stay in the list of devices.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Table, false, func, literal, or_, select, true, tuple_
 
 from hedgerow.journal.outbox import WAITING
 from hedgerow.journal.retention import forget_hosts
@@ -37,6 +37,7 @@ from hedgerow.journal.tables import (
 from hedgerow.policies.model import DeviceId
 
 _CHUNK = 5000  # rows per transaction, so that erasing never blocks the recorder for long
+_PIECE = 500  # rows of an export that are read at once
 _SECRET = frozenset({"digest"})
 
 
@@ -133,16 +134,28 @@ class PersonalDataStore:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
 
-    def rows(self, subject: DataSubject) -> Iterator[dict[str, Any]]:
-        """Yield each row as it is stored, without digests. `kept` names its kind."""
+    def pieces(self, subject: DataSubject) -> Iterator[list[dict[str, Any]]]:
+        """Yield each row as it is stored, without digests, in lists of some hundred. `kept` names its kind.
+
+        Between two lists no connection is in use, however long the caller takes. Rows of numbered tables that are written meanwhile are
+        left out; a row of another table that changes appears once, as it was or as it is now.
+        """
         for kind in PERSONAL_DATA:
-            query = self._store.select(kind.table).where(kind.of(subject), kind.at >= subject.since)
-            with self._store.connect() as connection:
-                for row in connection.execution_options(yield_per=1000).execute(query):
-                    fields = {name: value for name, value in row._mapping.items() if name not in _SECRET}
-                    if kind.table is decisions:
-                        fields["host"] = reversed_labels(fields.pop("host_key"))
-                    yield {"kept": kind.name, **fields}
+            for rows in self._pages(kind, subject):
+                yield [_exported(kind, row) for row in rows]
+
+    def _pages(self, kind: _Kind, subject: DataSubject) -> Iterator[Sequence[Row[Any]]]:
+        """Yield a kind's rows of a person in the order of their keys."""
+        key = [column for column in kind.table.primary_key if column.name != "site"]
+        query = self._store.select(kind.table).where(kind.of(subject), kind.at >= subject.since).order_by(*key).limit(_PIECE)
+        if [column.name for column in key] == ["id"] and isinstance(key[0].type, Integer):
+            query = query.where(key[0] <= (self._store.scalar(select(func.max(key[0]))) or 0))
+        after = query
+        while rows := self._store.rows(after):
+            yield rows
+            if len(rows) < _PIECE:
+                return
+            after = query.where(tuple_(*key) > tuple_(*(literal(rows[-1]._mapping[column.name], column.type) for column in key)))
 
     def erase(self, subject: DataSubject, counted: float, inventory: frozenset[str]) -> ErasureResult:
         """Delete all that is over, and hosts that nobody else asked for, from every byte of the journal's files.
@@ -177,6 +190,14 @@ class PersonalDataStore:
                     return deleted
                 deleted += connection.execute(decisions.delete().where(id > done, id <= ids[-1], mine)).rowcount
             done = ids[-1]
+
+
+def _exported(kind: _Kind, row: Row[Any]) -> dict[str, Any]:
+    """Return a row as a person gets it."""
+    fields = {name: value for name, value in row._mapping.items() if name not in _SECRET}
+    if kind.table is decisions:
+        fields["host"] = reversed_labels(fields.pop("host_key"))
+    return {"kept": kind.name, **fields}
 
 
 _COLUMNS = (

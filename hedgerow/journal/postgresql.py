@@ -32,6 +32,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hedgerow.journal import postgresql_rights, postgresql_schema
+from hedgerow.journal.lanes import MAX_CONNECTIONS
 from hedgerow.journal.postgresql_connection import ChangeListener, Connector, may_pass, open_error
 from hedgerow.journal.store import Dialect, JournalError, NewestRows, Rights, StoreAddress, cause_of
 
@@ -56,7 +57,7 @@ class PostgresDialect(Dialect):
             "postgresql+psycopg://",
             creator=Connector(self.address).connect,
             pool_size=_KEPT_CONNECTIONS,
-            max_overflow=-1,  # as many as there are threads
+            max_overflow=MAX_CONNECTIONS - _KEPT_CONNECTIONS,
             pool_pre_ping=True,
         )
         event.listen(engine, "handle_error", _unify_errors)

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumper
 
+from hedgerow.journal.lanes import LaneFullError
 from hedgerow.journal.postgresql_schema import CHANNEL
 from hedgerow.journal.store import JournalError, StoreAddress, UnreachableStoreError
 from hedgerow.policies.text.addresses import is_local_host
@@ -119,8 +120,13 @@ def _system_authorities() -> str:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return True if the same statement may succeed later: the server is away, stops, is full, read-only, or lacks a right."""
+    """Return True if the same statement may succeed later.
+
+    Such as after a server that was away, stopped, full or read-only, a right that was missing, or connections that were all in use.
+    """
     original = getattr(error, "orig", None) or error
+    if isinstance(original, LaneFullError):
+        return True
     if not isinstance(original, psycopg.Error):
         return False
     state = original.sqlstate

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.journal.lanes import MAX_CONNECTIONS
 from hedgerow.journal.store import DamagedJournalError, Dialect, JournalError, NewestRows, Rights, Salvaged, cause_of
 from hedgerow.journal.tables import decisions, metadata
 
@@ -38,6 +39,7 @@ BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_TRIES = 6
 """Attempts to empty the write-ahead log while somebody reads, each as long as the busy timeout."""
 
+_KEPT_CONNECTIONS = 5
 _LOG_SUFFIXES = ("-wal", "-shm")
 # WAL: readers never wait for the writer, and a killed process loses at most its open transaction. NORMAL: a power cut may lose the last
 # moment's rows, never the file.
@@ -59,7 +61,12 @@ class SqliteDialect(Dialect):
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self.path.chmod(0o600)
-        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+        engine = create_engine(
+            f"sqlite:///{self.path}",
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            pool_size=_KEPT_CONNECTIONS,
+            max_overflow=MAX_CONNECTIONS - _KEPT_CONNECTIONS,
+        )
         event.listen(engine, "connect", _set_pragmas)
         return engine
 

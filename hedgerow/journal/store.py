@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import batched
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 from sqlalchemy import Column, ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.journal.lanes import Lanes
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _CHUNK = 1000  # rows per statement, since a row takes a kilobyte of memory until it is written
@@ -199,19 +200,24 @@ class Dialect(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An open journal, the site whose rows it holds, and what this process may do with them."""
+    """An open journal, the site whose rows it holds, and what this process may do with them.
+
+    Its connections are used for a moment: nothing that waits for a client may happen within one.
+    """
 
     engine: Engine
     dialect: Dialect
     site: str = DEFAULT_SITE
     rights: Rights = Rights()
+    lanes: Lanes = field(default_factory=Lanes, repr=False, compare=False)
 
-    def connect(self) -> Connection:
-        return self.engine.connect()
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Use a connection. Raises OperationalError if too many are in use for too long (`Lanes`), as `begin` does."""
+        return self.lanes.connection(self.engine.connect)
 
     def begin(self) -> AbstractContextManager[Connection]:
         """Open a transaction."""
-        return self.engine.begin()
+        return self.lanes.connection(self.engine.begin)
 
     def rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """Return all rows of a query."""

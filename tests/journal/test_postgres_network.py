@@ -120,7 +120,7 @@ def test_everything_works_through_a_pooler(pooled: StoreAddress) -> None:
         assert [grant.id for grant in reader.grants(NOW)] == ["g"]
         personal = PersonalDataStore(store, clock=lambda: NOW)
         mia = DataSubject("mia", frozenset({"tablet"}))
-        assert len([row for row in personal.rows(mia) if row["kept"] == "decisions"]) == 1000
+        assert len([row for piece in personal.pieces(mia) for row in piece if row["kept"] == "decisions"]) == 1000
         assert personal.erase(mia, NOW, frozenset()).rows["decisions"] == 1000
 
 

@@ -7,7 +7,7 @@ import csv
 import dataclasses
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -234,11 +234,12 @@ def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:
             raise InvalidInput("There is no such verdict.")
         chosen = Verdict(verdict) if verdict else None
         wanted = DecisionFilter(device or None, person or None, chosen, reason, kind, host or None, since, before)
-        rows = _all_decisions(reader, wanted)
+        pages = _all_decisions(reader, wanted)
         if format is ExportFormat.CSV:
             headers = {"Content-Disposition": 'attachment; filename="hedgerow-decisions.csv"'}
-            return StreamingResponse(_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
-        return StreamingResponse((_ROW.dump_json(row) + b"\n" for row in rows), media_type="application/x-ndjson")
+            return StreamingResponse(_csv(pages), media_type="text/csv; charset=utf-8", headers=headers)
+        lines = (b"".join(_ROW.dump_json(row) + b"\n" for row in page) for page in pages)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     streams: set[object] = set()
 
@@ -278,26 +279,26 @@ def add_site_routes(api: ScopedRouter, sites: SiteCorrections) -> None:
         await sites.correct(host, actor)
 
 
-def _all_decisions(reader: JournalReader, wanted: DecisionFilter) -> Iterator[DecisionRow]:
+def _all_decisions(reader: JournalReader, wanted: DecisionFilter) -> Iterator[Sequence[DecisionRow]]:
+    """Yield the rows a page at a time. Between two pages no connection to the journal is in use."""
     cursor = None
     while True:
         page = reader.decisions(wanted, cursor=cursor, limit=_PAGE_ROWS)
-        yield from page.rows
+        yield page.rows
         cursor = page.older
         if cursor is None:
             return
 
 
-def _csv(rows: Iterator[DecisionRow]) -> Iterator[str]:
+def _csv(pages: Iterator[Sequence[DecisionRow]]) -> Iterator[str]:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(_FIELDS)
-    for row in rows:
-        writer.writerow([csv_cell(getattr(row, name)) for name in _FIELDS])
+    for rows in pages:
+        writer.writerows([csv_cell(getattr(row, name)) for name in _FIELDS] for row in rows)
         yield out.getvalue()
         out.seek(0)
         out.truncate()
-    yield out.getvalue()
 
 
 async def _event_stream(reader: JournalReader) -> AsyncIterator[bytes]:
@@ -337,7 +338,7 @@ def add_data_export_routes(api: ScopedRouter, export: DataExport) -> None:
     @api.serve("GET", "/kept", READ, response_class=StreamingResponse, responses=_stream_responses("application/x-ndjson"))
     async def kept(name: Annotated[str, Query(min_length=1, max_length=253)]) -> Response:
         """Return all data about a person or device."""
-        return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
+        return ndjson_download(await run_in_threadpool(export.pieces, export.data_subject(name)))
 
     @api.serve("POST", "/kept/erase", MANAGE)
     async def erase(order: ErasureOrder) -> ErasureResult:

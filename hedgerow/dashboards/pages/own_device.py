@@ -135,7 +135,7 @@ class OwnDevicePages(PageGroup):
         """Return the data kept about this device, or about its person."""
         context, view = self._context, self._device(request)
         since = await run_in_threadpool(context.time.session_start, view.device)
-        return ndjson_download(await run_in_threadpool(context.data_export.lines, context.data_export.data_subject_at(view, since)))
+        return ndjson_download(await run_in_threadpool(context.data_export.pieces, context.data_export.data_subject_at(view, since)))
 
     @post("/device/conduct", DEVICES)
     async def accept(self, request: Request) -> Response:

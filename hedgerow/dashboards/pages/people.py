@@ -178,7 +178,7 @@ class PersonDataPages(PageGroup):
         """Return the data kept about a person."""
         find_person(self._context.policy(), name)
         export = self._context.data_export
-        return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
+        return ndjson_download(await run_in_threadpool(export.pieces, export.data_subject(name)))
 
     @post("/people/{name}/erase", MANAGE)
     async def erase(self, name: PersonName) -> Response:
