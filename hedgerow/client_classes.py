@@ -5,14 +5,15 @@ every client may take them, so that a network in which no device has a name yet 
 gets a place of the lowest class below its own. Within its own class it gets one of the client that has the most, if that has more. A
 client is thus never displaced by one of a lower class, whatever number of addresses that class invents.
 
-What cannot be taken back, such as queries in flight, has a `ClassBudget`: clients without a name have a part of it together.
+What cannot be taken back, such as queries in flight, has a `ClassBudget`: clients without a name have a part of it together. What waits
+for work has `FairQueues`: clients are served in turn, and those with a name have every second turn.
 
 Pure: no sockets, no clock. The caller closes what has to leave.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable
 from enum import IntEnum
 from functools import lru_cache
@@ -137,6 +138,10 @@ class Places[K: Hashable]:
         """Return the items of a client, the oldest first."""
         return tuple(self._classes[client.rank].items.get(client.key, ()))
 
+    def count_of_class(self, rank: ClientClass) -> int:
+        """Return how many places all clients of a class have."""
+        return self._classes[rank].count
+
     def has_room(self, client: ClassedClient) -> bool:
         """Return whether a client may take one more place as things are."""
         return len(self._clients) < self.total and self._is_within_limits(client)
@@ -205,18 +210,21 @@ class _ClassPlaces[K: Hashable]:
 
     def __init__(self) -> None:
         self.items: dict[str, dict[K, str]] = {}  # with the group of each
+        self.count = 0
         self._by_count: dict[int, dict[str, None]] = {}
         self._most = 0
 
     def add(self, item: K, client: ClassedClient) -> None:
         items = self.items.setdefault(client.key, {})
         items[item] = client.group
+        self.count += 1
         self._move(client.key, len(items) - 1, len(items))
         self._most = max(self._most, len(items))
 
     def remove(self, item: K, client: ClassedClient) -> None:
         items = self.items[client.key]
         del items[item]
+        self.count -= 1
         self._move(client.key, len(items) + 1, len(items))
         if not items:
             del self.items[client.key]
@@ -281,3 +289,62 @@ class ClassBudget:
         self._all -= amount
         if rank is not ClientClass.NAMED:
             self._unnamed -= amount
+
+
+class FairQueues[T]:
+    """A FIFO per client. Clients are served in turn; while some with a name and some without wait, every second turn is of one with a name.
+
+    >>> queues = FairQueues[str]()
+    >>> for number, (key, rank) in enumerate([("a", 1), ("a", 1), ("b", 1), ("mia", 2), ("mia", 2)]):
+    ...     queues.put(key, ClientClass(rank), f"{key}{number}")
+    >>> [queues.pop() for _ in range(len(queues))]
+    ['mia3', 'a0', 'mia4', 'b2', 'a1']
+    """
+
+    def __init__(self) -> None:
+        self._named: dict[Hashable, deque[T]] = {}
+        self._others: dict[Hashable, deque[T]] = {}
+        self._count = 0
+        self._is_turn_of_named = True
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def clients(self) -> int:
+        """The number of clients that wait."""
+        return len(self._named) + len(self._others)
+
+    def waiting(self, key: Hashable, rank: ClientClass) -> int:
+        """Return how many items of a client wait."""
+        return len(self._of(rank).get(key, ()))
+
+    def put(self, key: Hashable, rank: ClientClass, item: T) -> None:
+        """Add an item at the end of its client's queue."""
+        queues = self._of(rank)
+        queue = queues.get(key)
+        if queue is None:
+            queue = queues[key] = deque()
+        queue.append(item)
+        self._count += 1
+
+    def pop(self) -> T:
+        """Take the item whose turn it is out. Raises StopIteration if there is none."""
+        queues = self._named if self._named and (self._is_turn_of_named or not self._others) else self._others
+        self._is_turn_of_named = queues is not self._named
+        key = next(iter(queues))
+        queue = queues.pop(key)
+        item = queue.popleft()
+        self._count -= 1
+        if queue:
+            queues[key] = queue  # at the end
+        return item
+
+    def clear(self) -> None:
+        """Forget all items."""
+        self._named.clear()
+        self._others.clear()
+        self._count = 0
+
+    def _of(self, rank: ClientClass) -> dict[Hashable, deque[T]]:
+        return self._named if rank is ClientClass.NAMED else self._others

@@ -7,12 +7,13 @@ not count from an address whose device the policy names, or an adult's id would 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
+from hedgerow.client_classes import ClassedClient, address_key, named_client, outside_client, unnamed_client
 from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.cache import CacheEntry
-from hedgerow.dns.server.rate_limits import RateLimiter, TokenBucket
+from hedgerow.dns.server.rate_limits import RateLimiter, TokenBucket, rate_limit_key
 from hedgerow.dns.server.reports import AnswerLog, AnswerReports, Client, Observe
 from hedgerow.policies.ruleset import Ruleset
 
@@ -56,6 +57,7 @@ def client_id_from_path(path: str) -> tuple[bool, str | None]:
 
 
 MAX_CLIENTS: Final = 16_384
+MAX_PROVEN: Final = 1024  # addresses and networks from which a client id was used lately
 CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, which is noticed after this time at the latest
 
 
@@ -67,15 +69,19 @@ type ClientKey = int | str | bytes
 class ClientEntry(AnswerLog):
     """A client as the hot path needs it: the prefix of its cache keys, its bucket, and the log of its answers.
 
-    `admitted` are the cached answers whose addresses the gateway admits; None: any.
+    `admitted` are the cached answers whose addresses the gateway admits; None: any. `classed` is the client as limits see it.
     """
 
-    __slots__ = ("address", "admitted", "bucket", "key", "prefix")
+    __slots__ = ("address", "admitted", "bucket", "classed", "key", "prefix")
 
     def __init__(self, key: ClientKey, address: str, client: Client, prefix: bytes, bucket: TokenBucket) -> None:
         super().__init__(client)
         self.key, self.address = key, address
         self.bucket = bucket
+        device = client.device
+        self.classed: ClassedClient = (
+            named_client(rate_limit_key(address, device), device) if client.is_named else unnamed_client(address, device)
+        )
         self.admitted: set[CacheEntry] | None = None if client.source is None else set()
         self.prefix = prefix
 
@@ -123,7 +129,7 @@ class Clients:
         if until is not None:
             self._boundary = min(self._boundary, until)
         client_entry = self.known[key] = ClientEntry(
-            key, address, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device)
+            key, address, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device, is_named=client.is_named)
         )
         return client_entry
 
@@ -153,3 +159,35 @@ class Clients:
             self.reports.set_aside(self.known.values())
         else:
             self.reports.add_up_all(self.known.values())
+
+
+class ConnectingClients:
+    """The clients of connections that begin, whose id, if they have one, is not known yet.
+
+    `find` returns the client with a key, and `forwarders` the addresses of the policy's forwarders.
+    """
+
+    def __init__(self, find: Callable[[str], ClientEntry | None], forwarders: Callable[[], Container[str]]) -> None:
+        self._find, self._forwarders = find, forwarders
+        self._proven: dict[str, str] = {}  # keys of clients with an id, by the address or network from which they asked last
+
+    def note_proven(self, key: str, address: str) -> None:
+        """Remember that a client with an id, found by `key`, asks from an address. Its next connections count for it from the beginning."""
+        if len(self._proven) >= MAX_PROVEN:
+            del self._proven[next(iter(self._proven))]
+        self._proven[address_key(address)] = key
+
+    def find(self, address: str) -> ClientEntry | None:
+        """Return the client that opens a connection from an address; None for one that may not ask without an id."""
+        client = self._find(address)
+        if self._proven and (client is None or not client.client.is_named):
+            key = self._proven.get(address_key(address))
+            client = client if key is None else self._find(key) or client
+        return client
+
+    def class_of(self, address: str) -> ClassedClient:
+        """Return the client as limits see it. A forwarder is named by the policy, whoever asks through it."""
+        if address.partition("%")[0] in self._forwarders():
+            return named_client(address)
+        client = self.find(address)
+        return outside_client(address) if client is None else client.classed

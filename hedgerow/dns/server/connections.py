@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Protocol, cast
 
+from hedgerow.client_classes import ClassedClient, Places, outside_client
 from hedgerow.dns.server.turns import TurnScheduler
 from hedgerow.sockets import descriptor_limit
 
@@ -24,10 +24,10 @@ def affordable(connections: int, descriptors: int | None = None) -> int:
     return max(8, min(connections, (limit - _OTHER_DESCRIPTORS) // 2))  # two servers: plain and over TLS, and over HTTPS
 
 
-class ClientConnection(Protocol):
+class ClientConnection(Hashable, Protocol):
     """An entry of a `ClientConnectionTable`."""
 
-    owner: str
+    owner: ClassedClient
     """The client that the connection counts for."""
     active_at: float
     """When a known client last asked something, on the loop's clock."""
@@ -46,17 +46,26 @@ class ClientConnection(Protocol):
 
     def abort(self) -> None: ...
 
+    def identify(self, owner: ClassedClient) -> None:
+        """Count it as a connection of a client that has turned out to use it."""
+
     def evict(self) -> None:
         """Close it because another connection needs its place."""
 
 
 class ClientConnectionTable[C: ClientConnection]:
-    """The open connections of one server, at most `most`, and `most_per_owner` for one client. `on_rejected` counts refused ones."""
+    """The open connections of one server, at most `most`, and `most_per_owner` for one client. `on_rejected` counts refused ones.
+
+    In a full table an idle connection makes room, as `Places` chooses its client.
+    """
 
     def __init__(self, most: int, most_per_owner: int, on_rejected: Callable[[], None]) -> None:
-        self.connections: set[C] = set()
-        self._most, self._most_per_owner, self._on_rejected = most, most_per_owner, on_rejected
-        self._by_owner: Counter[str] = Counter()
+        self.places = Places[C](most, most_per_owner)
+        self._on_rejected = on_rejected
+
+    @property
+    def connections(self) -> tuple[C, ...]:
+        return self.places.items()
 
     def admit(self, connection: C, *, is_refused: bool = False) -> bool:
         """Add a new connection if there is room for it."""
@@ -68,47 +77,52 @@ class ClientConnectionTable[C: ClientConnection]:
         self.add(connection)
         return True
 
-    def has_room(self, owner: str, *, evicts_own: bool = False) -> bool:
-        """Return whether a client may open a connection. In a full table the longest idle one makes room, those of unknown clients first.
+    def has_room(self, owner: ClassedClient, *, evicts_own: bool = False) -> bool:
+        """Return whether a client may open a connection, for which another one may be closed.
 
         `evicts_own`: a client that has too many makes room by one of its own.
         """
-        has_room = self._by_owner[owner] < self._most_per_owner
-        if not has_room and evicts_own:
-            has_room = self._evict([each for each in self.connections if each.owner == owner])
-        has_room = has_room and (len(self.connections) < self._most or self._evict(self.connections))
-        if not has_room:
-            self._on_rejected()
-        return has_room
+        places = self.places
+        if places.has_room(owner):
+            return True
+        contenders = places.contenders(owner)
+        if contenders:
+            self._evict(contenders)
+            return True
+        is_over_its_limit = places.count(owner) >= places.per_client
+        own = [connection for connection in places.items_of(owner) if connection.is_evictable]
+        if own and (evicts_own or not is_over_its_limit):
+            self._evict(own)
+            return True
+        self._on_rejected()
+        return False
 
     def add(self, connection: C) -> None:
-        self.connections.add(connection)
-        self._by_owner[connection.owner] += 1
+        self.places.enter(connection, connection.owner)
 
     def discard(self, connection: C) -> None:
-        if connection in self.connections:
-            self.connections.discard(connection)
-            self._by_owner[connection.owner] -= 1
-            if not self._by_owner[connection.owner]:
-                del self._by_owner[connection.owner]
+        self.places.leave(connection)
+
+    def identify(self, connection: C, owner: ClassedClient) -> None:
+        """Count a connection as that of the client that has turned out to use it, unless that has too many."""
+        if connection in self.places and self.places.move(connection, owner):
+            connection.owner = owner
 
     def close_idle(self, now: float) -> None:
         """Close connections without queries. `now` is on the loop's clock."""
-        for connection in list(self.connections):
+        for connection in self.connections:
             if now - connection.active_at > connection.idle_seconds:
                 connection.abort()
 
     def close(self) -> None:
-        for connection in list(self.connections):
+        for connection in self.connections:
             connection.abort()
 
-    def _evict(self, connections: Iterable[C]) -> bool:
-        idle = [connection for connection in connections if connection.is_evictable]
-        if idle:
-            longest = min(idle, key=lambda connection: (connection.is_known, connection.active_at))
-            self.discard(longest)
-            longest.evict()
-        return bool(idle)
+    def _evict(self, connections: Iterable[C]) -> None:
+        """Close the longest idle one, if possible one that nobody has used, and none that waits for an answer."""
+        longest = min(connections, key=lambda connection: (not connection.is_evictable, connection.is_known, connection.active_at))
+        self.discard(longest)
+        longest.evict()
 
 
 class StreamProtocol(asyncio.Protocol):
@@ -120,7 +134,7 @@ class StreamProtocol(asyncio.Protocol):
     def __init__(self, turns: TurnScheduler, address: str) -> None:
         self._turns = turns
         self.address = address
-        self.owner = ""
+        self.owner = outside_client(address)
         self.active_at = asyncio.get_running_loop().time()
         self.is_known = False
         self.outstanding = 0  # queries that wait for upstreams

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final
 from urllib.parse import parse_qs
 
+from hedgerow.client_classes import ClassedClient
 from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_path
@@ -123,6 +124,9 @@ class DohConnection(StreamProtocol):
 
     def eof_received(self) -> bool:
         return False
+
+    def identify(self, owner: ClassedClient) -> None:
+        self._server.table.identify(self, owner)
 
     def _serve(self, request: DohRequest) -> None:
         query, client_id = read_query(request)

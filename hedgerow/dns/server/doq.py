@@ -17,6 +17,7 @@ from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEv
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
+from hedgerow.client_classes import ClassedClient, Places
 from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_sni
@@ -31,7 +32,7 @@ from hedgerow.frame_budget import ANSWER_TOKENS, FrameTokens
 IDLE_SECONDS: Final = 30.0
 MAX_CONNECTIONS: Final = 128
 MAX_CONNECTIONS_PER_CLIENT: Final = 16
-MAX_HANDSHAKES: Final = 32
+MAX_HANDSHAKES, MAX_HANDSHAKES_PER_CLIENT = 32, 8
 HANDSHAKE_SECONDS: Final = 5.0
 UNKNOWN_CLIENT_SECONDS: Final = 10.0  # until a known client has asked something
 _SWEEP_SECONDS: Final = 1.0
@@ -79,6 +80,7 @@ class QuicServer:
         self.table: ClientConnectionTable[QuicDnsConnection] = ClientConnectionTable(
             MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, self._count_rejected
         )
+        self.handshakes = Places[QuicDnsConnection](MAX_HANDSHAKES, MAX_HANDSHAKES_PER_CLIENT)
         self._listening: list[QuicListener] = []
         self.owner = frontend.owner
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
@@ -92,7 +94,8 @@ class QuicServer:
 
     def admits(self, client: str) -> bool:
         """Return whether an address may begin a connection. Handshakes are bounded too, and so are frames."""
-        if sum(not connection.is_ready for connection in self.table.connections) >= MAX_HANDSHAKES:
+        owner = self.owner(client)
+        if self.handshakes.count(owner) >= MAX_HANDSHAKES_PER_CLIENT:
             self._count_rejected()
             return False
         tokens = self.frontend.frame_tokens(client)
@@ -104,7 +107,22 @@ class QuicServer:
         if not self.frontend.responder.admits_handshake(client):
             self.frontend.responder.count(DROPPED_METRIC, "handshakes")
             return False
-        return self.table.has_room(self.owner(client), evicts_own=True)
+        return self._has_room_for_handshake(owner) and self.table.has_room(owner, evicts_own=True)
+
+    def _has_room_for_handshake(self, owner: ClassedClient) -> bool:
+        """Return whether a handshake may begin, for which another client's oldest one may be ended."""
+        if self.handshakes.has_room(owner):
+            return True
+        contenders = self.handshakes.contenders(owner)
+        self._count_rejected()
+        if contenders:
+            contenders[0].evict()
+        return bool(contenders)
+
+    def leave(self, connection: QuicDnsConnection) -> None:
+        """Free the places of a connection that is over."""
+        self.table.discard(connection)
+        self.handshakes.leave(connection)
 
     def begin(self, client: str, quic: BoundedQuicConnection) -> QuicDnsConnection:
         return self._protocol(self, client, quic)
@@ -150,6 +168,7 @@ class QuicDnsConnection(QuicConnectionProtocol):
         self._partial: dict[int, bytearray] = {}
         self._unsent: dict[int, int] = {}
         server.table.add(self)
+        server.handshakes.enter(self, self.owner)
 
     @property
     def is_evictable(self) -> bool:
@@ -173,7 +192,7 @@ class QuicDnsConnection(QuicConnectionProtocol):
         self._tokens.charge(1)
         super().datagram_received(data, addr)
         if self._bounded.is_ending:
-            self._server.table.discard(self)
+            self._server.leave(self)
         elif self._tokens.is_overspent:
             self._frontend.responder.count(DROPPED_METRIC, "flood")
             self.close(self.excessive_load)
@@ -186,6 +205,7 @@ class QuicDnsConnection(QuicConnectionProtocol):
         match event:
             case HandshakeCompleted():
                 self.is_ready = True
+                self._server.handshakes.leave(self)
                 self._client_id = client_id_from_sni(self._bounded.server_name, self._frontend.own_name)
                 self._begin()
             case StreamDataReceived():
@@ -193,7 +213,7 @@ class QuicDnsConnection(QuicConnectionProtocol):
             case StreamReset() | StopSendingReceived():
                 self._partial.pop(event.stream_id, None)
             case ConnectionTerminated():
-                self._server.table.discard(self)
+                self._server.leave(self)
             case _:
                 pass
 
@@ -217,6 +237,9 @@ class QuicDnsConnection(QuicConnectionProtocol):
         else:
             self._transmit_soon()
 
+    def identify(self, owner: ClassedClient) -> None:
+        self._server.table.identify(self, owner)
+
     def abort(self) -> None:
         self.close(self.no_error)
 
@@ -224,7 +247,7 @@ class QuicDnsConnection(QuicConnectionProtocol):
         self.close(self.excessive_load)
 
     def close(self, error_code: int | None = None, reason_phrase: str = "") -> None:
-        self._server.table.discard(self)
+        self._server.leave(self)
         self._partial.clear()
         if not self._bounded.is_released:
             super().close(self.no_error if error_code is None else error_code, reason_phrase)

@@ -29,6 +29,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import pull_client_hello
 
+from hedgerow.client_classes import ClassedClient, ClientClass
 from hedgerow.dns.server.turns import TurnScheduler
 
 _TOKEN_SECONDS: Final = 10
@@ -192,7 +193,7 @@ class QuicService(Protocol):
     def configuration(self) -> QuicConfiguration:
         """The configuration of a new connection."""
 
-    def owner(self, client: str) -> str:
+    def owner(self, client: str) -> ClassedClient:
         """Return the client that an address counts for."""
 
     def admits(self, client: str) -> bool:
@@ -254,7 +255,8 @@ class QuicListener:
                 continue
             client, data = unwrapped
             owner = service.owner(client)
-            if turns.all_waiting >= _MAX_WAITING or turns.waiting(owner) >= _MAX_WAITING_PER_CLIENT:
+            most = _MAX_WAITING if owner.rank is ClientClass.NAMED else _MAX_WAITING // 2
+            if turns.all_waiting >= most or turns.waiting(owner) >= _MAX_WAITING_PER_CLIENT:
                 service.reject()
             else:
                 turns.run(owner, partial(self._receive, data, addr, client))

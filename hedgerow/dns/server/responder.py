@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from hedgerow.client_classes import ClassBudget
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answer_cache import Answer
 from hedgerow.dns.answers import Draft
@@ -13,7 +14,7 @@ from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.metrics import Histogram
 from hedgerow.dns.resolver import Resolver, refresh
 from hedgerow.dns.server.admission import DEFERRED, Admit, AnswerAdmission, Deferred, MessageCallback
-from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients
+from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients, ConnectingClients
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.wire import Malformed
@@ -45,7 +46,8 @@ class Responder:
         self.load_balancers = LoadBalancers(
             lambda: resolver.settings.proxy_protocol_from, lambda: self.count(DROPPED_METRIC, "proxy-header")
         )
-        self._waiting = 0
+        self._waiting = ClassBudget(MAX_PENDING)
+        self.connecting = ConnectingClients(lambda key: self.client_for(key, key, b""), lambda: resolver.settings.forwarders)
         self._hit_seconds = Histogram("hedgerow_dns_answer_seconds", ("hit",), SECONDS_BUCKETS)
         self._miss_seconds = Histogram("hedgerow_dns_answer_seconds", ("miss",), SECONDS_BUCKETS)
 
@@ -73,7 +75,7 @@ class Responder:
 
     def admits_handshake(self, address: str) -> bool:
         """Take one handshake from the limit of the client at an address; False if it is used up. Strangers share one limit."""
-        client = self.client_for(address, address, b"")
+        client = self.connecting.find(address)
         return (self.clients.limits.unknown_clients if client is None else client.bucket).admits_handshake()
 
     def answer(
@@ -148,15 +150,15 @@ class Responder:
                 return message
             return self.admission.release(client, answer_or_miss.entry, message, make_callback())
         on_answer, bucket = make_callback(), client.bucket
-        most = MAX_PENDING_PER_CLIENT if self._waiting < MAX_PENDING // 2 else MAX_PENDING_PER_CLIENT_BUSY
-        if self._waiting >= MAX_PENDING or bucket.waiting >= most:
+        rank = client.classed.rank
+        most = MAX_PENDING_PER_CLIENT if self._waiting.taken < MAX_PENDING // 4 else MAX_PENDING_PER_CLIENT_BUSY
+        if bucket.waiting >= most or not self._waiting.take(rank):
             self.count(DROPPED_METRIC, "overload")
             return None
-        self._waiting += 1
         bucket.waiting += 1
 
         def done(answer: Answer) -> None:
-            self._waiting -= 1
+            self._waiting.give_back(rank)
             bucket.waiting -= 1
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
             current = self.clients.find_again(client)

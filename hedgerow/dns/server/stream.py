@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from hedgerow.client_classes import ClassedClient, ClientClass
 from hedgerow.dns.server.admission import Deferred, MessageCallback
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnection, ClientConnectionTable, StreamProtocol, affordable
-from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
+from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
 from hedgerow.dns.server.turns import TurnScheduler
@@ -40,7 +41,10 @@ class StreamServer:
         )
         self._listening: list[asyncio.Server] = []
         self._acceptor = TlsAcceptor(
-            responder.admits_handshake, responder.load_balancers.sends_header, lambda: responder.count(DROPPED_METRIC, "handshakes")
+            responder.admits_handshake,
+            responder.connecting.class_of,
+            responder.load_balancers.sends_header,
+            lambda: responder.count(DROPPED_METRIC, "handshakes"),
         )
 
     async def listen(self, sock: socket.socket) -> None:
@@ -57,10 +61,9 @@ class StreamServer:
 
     def admit(self, connection: StreamConnection) -> bool:
         """Add a connection to the table if there is room for it."""
-        client = self.responder.client_for(connection.address, connection.address, b"")
-        connection.is_known = client is not None
-        connection.owner = rate_limit_key(connection.address, client.client.device) if client else connection.address
-        unknown = 0 if client else sum(not each.is_known for each in self.table.connections)
+        connection.owner = self.responder.connecting.class_of(connection.address)
+        connection.is_known = connection.owner.rank is not ClientClass.OUTSIDE
+        unknown = 0 if connection.is_known else self.table.places.count_of_class(ClientClass.OUTSIDE)
         return self.table.admit(connection, is_refused=unknown >= MAX_UNKNOWN_CLIENTS)
 
     async def close(self) -> None:
@@ -125,6 +128,9 @@ class StreamConnection(StreamProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._server.table.discard(self)
+
+    def identify(self, owner: ClassedClient) -> None:
+        self._server.table.identify(self, owner)
 
     def data_received(self, data: bytes) -> None:
         self._framer.feed(data)
@@ -209,15 +215,16 @@ class EncryptedFrontend:
             tries.left -= 1
             return address
         self._proven_ids.add(key)
-        return f"{key}@{address}" if self.responder.admission.is_needed else key
+        key = f"{key}@{address}" if self.responder.admission.is_needed else key
+        self.responder.connecting.note_proven(key, address)
+        return key
 
     def find(self, key: str, data: bytes = b"") -> ClientEntry | None:
         return self.responder.client_for(key, key, data)
 
-    def owner(self, address: str) -> str:
+    def owner(self, address: str) -> ClassedClient:
         """Return the client that connections from an address count for."""
-        client = self.find(address)
-        return address if client is None else rate_limit_key(address, client.client.device)
+        return self.responder.connecting.class_of(address)
 
     def frame_tokens(self, address: str) -> FrameTokens | None:
         """Return the tokens for frames that all connections from an address share; None for clients without a limit."""
@@ -235,6 +242,8 @@ class EncryptedFrontend:
         if client is None:
             return self.responder.refuse(data)
         connection.is_known = True
+        if client.classed.rank > connection.owner.rank:
+            connection.identify(client.classed)
         connection.active_at = asyncio.get_running_loop().time()
         if len(data) < HEADER or not self.responder.admits(client):
             return None

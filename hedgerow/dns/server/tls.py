@@ -9,11 +9,11 @@ import socket
 import ssl
 import weakref
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from hedgerow.client_classes import ClassedClient, Places
 from hedgerow.proxy_protocol import HEADER_SECONDS, PREFIX_OCTETS, ProxyProtocolError, header_octets, parse_header
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ type ProtocolFactory = Callable[[str], asyncio.Protocol]
 """Makes the protocol of a connection for the client's address."""
 
 MAX_HANDSHAKES: Final = 128
-MAX_HANDSHAKES_PER_ADDRESS: Final = 16
+MAX_HANDSHAKES_PER_CLIENT: Final = 16
 HANDSHAKE_SECONDS: Final = 5.0
 _NO_PASSWORD: Final = ""  # without one OpenSSL prompts for that of an encrypted key, and all queries wait
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of 1.3 are secure
@@ -30,17 +30,27 @@ _ACCEPT_RETRY_SECONDS: Final = 0.1  # if the system has no resources for another
 
 
 class TlsAcceptor:
-    """The acceptor of TLS connections. It limits handshakes in time and number, in all and per address.
+    """The acceptor of TLS connections. It limits handshakes in time and number, in all and per client.
 
-    A handshake takes memory and computing before the client is known. `admits` returns whether the client at an address may begin one
-    more, `sends_proxy_header` whether connections from an address begin with the client's, and `on_rejected` is called for each
-    connection that is refused.
+    A handshake takes memory and computing before the client is known. When there are too many, the oldest one of the client with the most
+    ends, as `Places` chooses it: a phone's takes milliseconds, and what has lasted for seconds will not succeed.
+
+    `admits` returns whether the client at an address may begin one more, `class_of` returns the client as limits see it,
+    `sends_proxy_header` whether connections from an address begin with the client's, and `on_rejected` is called for each connection that
+    is refused or displaced.
     """
 
-    def __init__(self, admits: Callable[[str], bool], sends_proxy_header: Callable[[str], bool], on_rejected: Callable[[], None]) -> None:
-        self._admits, self._sends_proxy_header, self._on_rejected = admits, sends_proxy_header, on_rejected
-        self._by_address: Counter[str] = Counter()
-        self._handshakes: set[asyncio.Task[None]] = set()
+    def __init__(
+        self,
+        admits: Callable[[str], bool],
+        class_of: Callable[[str], ClassedClient],
+        sends_proxy_header: Callable[[str], bool],
+        on_rejected: Callable[[], None],
+    ) -> None:
+        self._admits, self._class_of = admits, class_of
+        self._sends_proxy_header, self._on_rejected = sends_proxy_header, on_rejected
+        self._handshakes = Places[asyncio.Task[None]](MAX_HANDSHAKES, MAX_HANDSHAKES_PER_CLIENT)
+        self._headers: set[asyncio.Task[None]] = set()  # of load balancers, which are not told apart until then
         self._listening: dict[asyncio.Task[None], socket.socket] = {}
 
     def listen(self, sock: socket.socket, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
@@ -49,7 +59,7 @@ class TlsAcceptor:
 
     async def close(self) -> None:
         """Stop listening and end pending handshakes."""
-        tasks = (*self._listening, *self._handshakes)
+        tasks = (*self._listening, *self._handshakes.items(), *self._headers)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -66,55 +76,68 @@ class TlsAcceptor:
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             address = peer[0]
-            if len(self._handshakes) >= MAX_HANDSHAKES:
-                self._reject(connection)
-                continue
             if self._sends_proxy_header(address):
-                task = loop.create_task(self._secure_behind_proxy(connection, address, tls, make))
-            elif self._begins_handshake(address):
+                self._begin_behind_proxy(connection, address, tls, make)
+            elif self._may_begin(address):
                 task = loop.create_task(self._secure(connection, address, tls, make))
+                self._enter(task, address)
             else:
                 self._reject(connection)
-                continue
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+
+    def _begin_behind_proxy(self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+        if len(self._headers) >= MAX_HANDSHAKES:
+            self._reject(connection)
+            return
+        task = asyncio.get_running_loop().create_task(self._secure_behind_proxy(connection, peer, tls, make))
+        self._headers.add(task)
+        task.add_done_callback(self._headers.discard)
 
     def _reject(self, connection: socket.socket) -> None:
         self._on_rejected()
         connection.close()
 
-    def _begins_handshake(self, address: str) -> bool:
-        """Count one more handshake of a client, which `_secure` ends. False if it may not begin one."""
-        if self._by_address[address] >= MAX_HANDSHAKES_PER_ADDRESS or not self._admits(address):
+    def _may_begin(self, address: str) -> bool:
+        """Return whether a client may begin a handshake, for which another one may be ended. `_enter` counts it."""
+        client = self._class_of(address)
+        if self._handshakes.count(client) >= MAX_HANDSHAKES_PER_CLIENT or not self._admits(address):
             return False
-        self._by_address[address] += 1
-        return True
+        if self._handshakes.has_room(client):
+            return True
+        contenders = self._handshakes.contenders(client)
+        if contenders:
+            self._on_rejected()
+            self._handshakes.leave(contenders[0])
+            contenders[0].cancel()
+        return bool(contenders)
+
+    def _enter(self, task: asyncio.Task[None], address: str) -> None:
+        self._handshakes.enter(task, self._class_of(address))
+        task.add_done_callback(self._handshakes.leave)
 
     async def _secure_behind_proxy(self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
         try:
             async with asyncio.timeout(HEADER_SECONDS):
                 client = await _read_proxy_header(connection) or peer
-            is_admitted = self._begins_handshake(client)
+            is_admitted = self._may_begin(client)
         except (ProxyProtocolError, OSError):  # such as TimeoutError
             is_admitted = False
         except BaseException:
             connection.close()
             raise
-        if is_admitted:
-            await self._secure(connection, client, tls, make)
-        else:
+        if not is_admitted:
             self._reject(connection)
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._headers.discard(task)
+        self._enter(task, client)
+        await self._secure(connection, client, tls, make)
 
     async def _secure(self, connection: socket.socket, address: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
         loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            with contextlib.suppress(OSError):  # such as ssl.SSLError and ConnectionError: the client's fault
-                await loop.connect_accepted_socket(lambda: make(address), connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
-        finally:
-            self._by_address[address] -= 1
-            if self._by_address[address] <= 0:
-                del self._by_address[address]
+        with contextlib.suppress(OSError):  # such as ssl.SSLError and ConnectionError: the client's fault
+            await loop.connect_accepted_socket(lambda: make(address), connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
 
 
 async def _read_proxy_header(connection: socket.socket) -> str | None:

@@ -1,16 +1,18 @@
 """Sharing of the event loop: connections get a slice of each of its turns, so that datagrams of plain DNS never wait for long.
 
 A query over a connection costs ten to a hundred times as much as one over UDP, and frames without a query cost as much. Whatever arrives
-over connections is therefore served in portions, one of each client, until the slice is used up. The rest waits for a later turn.
+over connections is therefore served in portions, one of each client, until the slice is used up. The rest waits for a later turn. Clients
+that the policy names have every second portion, however many others wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final
+
+from hedgerow.client_classes import ClassedClient, FairQueues
 
 SLICE_SECONDS: Final = 0.002
 """Time for connections in a turn of the loop. A portion that has begun is finished."""
@@ -24,34 +26,29 @@ class TurnScheduler:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._left = SLICE_SECONDS
-        self._queues: dict[Hashable, deque[Work]] = {}
-        self._count = 0
+        self._queues = FairQueues[Work]()
         self._next: asyncio.Handle | None = None
 
-    def waiting(self, client: Hashable) -> int:
+    def waiting(self, client: ClassedClient) -> int:
         """Return how many portions of a client wait."""
-        return len(self._queues.get(client, ()))
+        return self._queues.waiting(client.key, client.rank)
 
     @property
     def all_waiting(self) -> int:
         """The number of portions of all clients that wait. Callers bound it."""
-        return self._count
+        return len(self._queues)
 
-    def run(self, client: Hashable, work: Work) -> None:
+    def run(self, client: ClassedClient, work: Work) -> None:
         """Do a portion now if this turn has time left and nothing waits, else in a later turn."""
-        if self._count or self._left <= 0:
+        if self._queues or self._left <= 0:
             self.queue(client, work)
             return
         self._begin_later()
         self._do(work)
 
-    def queue(self, client: Hashable, work: Work) -> None:
+    def queue(self, client: ClassedClient, work: Work) -> None:
         """Do a portion in a later turn."""
-        queue = self._queues.get(client)
-        if queue is None:
-            queue = self._queues[client] = deque()
-        queue.append(work)
-        self._count += 1
+        self._queues.put(client.key, client.rank, work)
         self._begin_later()
 
     def close(self) -> None:
@@ -60,24 +57,18 @@ class TurnScheduler:
             self._next.cancel()
             self._next = None
         self._queues.clear()
-        self._count = 0
 
     def _turn(self) -> None:
         """Begin a new turn: do a portion of each client that waits, until the slice is used up."""
         self._next = None
         self._left = SLICE_SECONDS
         try:
-            for client in tuple(self._queues):
-                if self._left <= 0:
+            for _ in range(self._queues.clients):
+                if self._left <= 0 or not self._queues:
                     break
-                queue = self._queues.pop(client)
-                work = queue.popleft()
-                self._count -= 1
-                if queue:
-                    self._queues[client] = queue  # at the end
-                self._do(work)
+                self._do(self._queues.pop())
         finally:
-            if self._count:
+            if self._queues:
                 self._begin_later()
 
     def _begin_later(self) -> None:

@@ -109,7 +109,7 @@ class UdpListener:
             if message is not None:
                 send(message)
                 return
-        self._misses.add(client.bucket, _QueuedQuery(client, data, send))
+        self._misses.add(client.bucket, client.classed.rank, _QueuedQuery(client, data, send))
 
     def _work(self, miss: _QueuedQuery) -> None:
         client = self._responder.clients.find_again(miss.client)  # other rules may have come into force while it was queued

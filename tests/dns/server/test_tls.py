@@ -52,7 +52,7 @@ async def ask(internet: SmallInternet, port: int) -> bytes:
 
 @pytest.mark.parametrize("run", RUNNERS)
 def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "MAX_HANDSHAKES_PER_ADDRESS", 4)
+    monkeypatch.setattr(tls, "MAX_HANDSHAKES_PER_CLIENT", 4)
     monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 1.0)
 
     async def main() -> None:

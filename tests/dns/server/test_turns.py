@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hedgerow.client_classes import named_client, unnamed_client
 from hedgerow.dns.server.turns import SLICE_SECONDS, TurnScheduler
 
 
@@ -47,7 +48,7 @@ def with_turns(
 def test_work_is_done_at_once_until_the_slice_is_used_up() -> None:
     def use(turns: TurnScheduler, work: Callable[[str, float], Callable[[], None]], _: list[str]) -> None:
         for name in "abcd":
-            turns.run(name, work(name, 0.6 * SLICE_SECONDS))
+            turns.run(unnamed_client(name), work(name, 0.6 * SLICE_SECONDS))
 
     with_turns(use, [["a", "b"], ["c", "d"]])
 
@@ -56,12 +57,23 @@ def test_clients_are_served_in_turn() -> None:
     """One portion of each per turn, however much one of them has."""
 
     def use(turns: TurnScheduler, work: Callable[[str, float], Callable[[], None]], _: list[str]) -> None:
-        turns.run("greedy", work("long", 2 * SLICE_SECONDS))
+        turns.run(unnamed_client("greedy"), work("long", 2 * SLICE_SECONDS))
         for number in range(3):
-            turns.run("greedy", work(f"greedy{number}", 2 * SLICE_SECONDS))
-        turns.run("other", work("other", 0.0))
+            turns.run(unnamed_client("greedy"), work(f"greedy{number}", 2 * SLICE_SECONDS))
+        turns.run(unnamed_client("other"), work("other", 0.0))
 
     with_turns(use, [["long"], ["greedy0"], ["other", "greedy1"], ["greedy2"]])
+
+
+def test_a_named_client_has_every_second_portion() -> None:
+    def use(turns: TurnScheduler, work: Callable[[str, float], Callable[[], None]], _: list[str]) -> None:
+        turns.run(unnamed_client("first"), work("first", 2 * SLICE_SECONDS))
+        for number in range(3):
+            turns.run(unnamed_client(f"stranger{number}"), work(f"stranger{number}", 2 * SLICE_SECONDS))
+        for number in range(2):
+            turns.run(named_client("mias-tablet"), work(f"mia{number}", 2 * SLICE_SECONDS))
+
+    with_turns(use, [["first"], ["mia0"], ["stranger0"], ["mia1"], ["stranger1"], ["stranger2"]])
 
 
 def test_failing_work_does_not_stop_the_rest() -> None:
@@ -72,14 +84,14 @@ def test_failing_work_does_not_stop_the_rest() -> None:
         problems: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context["exception"]))
         turns, done = TurnScheduler(), list[str]()
-        turns.queue("a", fail)
-        turns.queue("b", lambda: done.append("b"))
+        turns.queue(unnamed_client("a"), fail)
+        turns.queue(unnamed_client("b"), lambda: done.append("b"))
         while turns.all_waiting:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0)
         assert (done, len(problems)) == (["b"], 1)
         with pytest.raises(RuntimeError):
-            turns.run("a", fail)
-        turns.queue("a", lambda: done.append("never"))
+            turns.run(unnamed_client("a"), fail)
+        turns.queue(unnamed_client("a"), lambda: done.append("never"))
         turns.close()
         await asyncio.sleep(0)
         assert done == ["b"]
