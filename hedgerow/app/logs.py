@@ -54,6 +54,48 @@ class JournalFormatter(RoleFormatter):
         return "\n".join(f"<{level}>{line}" for line in text.split("\n"))
 
 
+MOST_ALIKE, MOST_TRACEBACKS = 30, 3
+"""Records of one kind, and of those with a traceback, that are written per minute."""
+
+_MINUTE = 60.0
+_MOST_KINDS = 256
+
+
+class RepetitionFilter(logging.Filter):
+    """A limit per kind of record from info on, so that nobody fills the disk or hides other records by repeating a fault.
+
+    Records are of one kind if they have the same logger and text, whatever values are put into it, and if they have an error, its type and
+    the line that raised it. The next record after a minute says how many were left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[object, ...], list[float]] = {}  # the minute's begin, and the number of its records, by kind
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.INFO:
+            return True
+        kind = (record.name, record.levelno, record.msg, *_place_of_error(record))
+        if kind not in self._seen and len(self._seen) >= _MOST_KINDS:
+            self._seen.clear()
+        minute = self._seen.setdefault(kind, [record.created, 0])
+        most = MOST_TRACEBACKS if record.exc_info else MOST_ALIKE
+        if not 0 <= record.created - minute[0] < _MINUTE:
+            if (omitted := minute[1] - most) > 0:
+                record.msg, record.args = f"{record.getMessage()} (and {omitted:.0f} times more since the last time)", None
+            minute[:] = [record.created, 0]
+        minute[1] += 1
+        return minute[1] <= most
+
+
+def _place_of_error(record: logging.LogRecord) -> tuple[object, ...]:
+    if not record.exc_info or (place := record.exc_info[2]) is None:
+        return ()
+    while place.tb_next is not None:
+        place = place.tb_next
+    return (record.exc_info[0], place.tb_frame.f_code.co_filename, place.tb_lineno)
+
+
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 """The lowest level of each of syslog's priorities (RFC 5424, section 6.2.1)."""
 
@@ -70,6 +112,7 @@ def _is_read_by_journal() -> bool:
 def start_logs(role: str, level: str, as_json: bool) -> None:
     """Log our records from `level` on, and those of libraries from warning on."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(RepetitionFilter())
     if as_json:
         handler.setFormatter(JsonFormatter(role))
     else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+
+from hedgerow.app.logs import MOST_ALIKE, MOST_TRACEBACKS, RepetitionFilter
 
 LOGGING = """
 import logging
@@ -44,3 +47,37 @@ def test_lines_have_a_time_and_a_level_where_something_else_reads_them() -> None
         lines = _logged(stream)
         assert lines[2].split(" ", 2)[2].endswith("] warning: late")
         assert not any(line.startswith("<") for line in lines)
+
+
+def _record(text: str, value: int, when: float, error: BaseException | None = None) -> logging.LogRecord:
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("hedgerow.example", logging.ERROR, __file__, 1, text, (value,), exc_info)
+    record.created = when
+    return record
+
+
+def _failure(value: int) -> Exception:
+    try:
+        [][value]
+    except IndexError as error:
+        return error
+    raise AssertionError
+
+
+def test_a_fault_that_is_repeated_is_logged_a_few_times_per_minute() -> None:
+    limit = RepetitionFilter()
+    written = [limit.filter(_record("broken %d", number, 1000.0, _failure(number))) for number in range(500)]
+    assert written.count(True) == MOST_TRACEBACKS
+    assert limit.filter(_record("other %d", 0, 1000.0, _failure(0))), "another kind has a limit of its own"
+    assert limit.filter(_record("broken %d", 0, 1000.0, ValueError())), "and so has another error"
+    again = _record("broken %d", 7, 1061.0, _failure(7))
+    assert limit.filter(again)
+    assert again.getMessage() == f"broken 7 (and {500 - MOST_TRACEBACKS} times more since the last time)"
+
+
+def test_lines_without_an_error_are_limited_too() -> None:
+    limit = RepetitionFilter()
+    written = [limit.filter(_record("late %d", number, 1000.0 + number)) for number in range(59)]
+    assert written.count(True) == MOST_ALIKE
+    assert written[0]
+    assert all(limit.filter(_record(f"another {number} %d", 0, 1000.0)) for number in range(1000))

@@ -13,7 +13,7 @@ import pytest
 from hyperframe import frame
 from small_internet import SmallInternet
 from small_internet.clients import DnsAnswer, curl, kdig
-from small_internet.family import COMPUTER, LAPTOP, TABLET
+from small_internet.family import COMPUTER, LAPTOP, TABLET, say
 from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow
 
 PEOPLE = f"""
@@ -166,3 +166,37 @@ def test_http2_frames_to_the_inspector(family: Hedgerow, whole_internet: SmallIn
             send_over_tls(client, HTTP2_UNITS[kind])
 
     assert_harmless(family, whole_internet, send)
+
+
+LAST = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+RESPONSES = {
+    "100 Continue": (b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + LAST, 502),
+    "early hints": ((b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </a.css>\r\n" * 50 + b"\r\n") * 3000 + LAST, 502),
+    "malformed ones": (b"HTTP/1.1 199\r\nContent-Length: 1\r\n\r\n" * 100_000 + LAST, 502),
+    "chunks of one octet": (CHUNKED + b"1\r\na\r\n" * 200_000 + b"0\r\n\r\n", 200),
+    "chunks with extensions": (CHUNKED + b"1;\x80\r\na\r\n" * 200_000 + b"0\r\n\r\n", 200),
+}
+
+
+@pytest.mark.parametrize("kind", RESPONSES)
+def test_http1_responses(family: Hedgerow, whole_internet: SmallInternet, origin: HostileOrigin, kind: str) -> None:
+    response, expected = RESPONSES[kind]
+    path, statuses = f"/{list(RESPONSES).index(kind)}", list[int]()
+    origin.answers[path.encode()] = response
+    url = origin.url(path)
+    assert_harmless(family, whole_internet, lambda: statuses.append(curl(url, proxy=family.proxy, source=TABLET, timeout=60).status))
+    assert set(statuses) == {expected}
+    if expected == 502:
+        assert "warning: a request failed: the site sends too many informational responses" in family.stderr
+
+
+def test_a_switch_of_protocols_after_many_informational_responses(
+    family: Hedgerow, whole_internet: SmallInternet, origin: HostileOrigin
+) -> None:
+    origin.answers[b"/switch"] = b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    head = f"GET {origin.url('/switch')} HTTP/1.1\r\nHost: 127.0.0.1:{origin.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    answers = list[bytes]()
+    assert_harmless(family, whole_internet, lambda: answers.append(say(family, (head + key).encode())))
+    assert all(b"HTTP/1.1 502" in answer and b" 101 " not in answer for answer in answers), answers[0][-300:]

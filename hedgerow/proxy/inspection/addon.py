@@ -24,7 +24,7 @@ from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection.certificates import CertificateReactions
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry, ClientRejected
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
-from hedgerow.proxy.inspection.engine.messages import form_of, is_signed_exchange, lane_label, named_authorities, url_of
+from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM, form_of, is_signed_exchange, lane_label, named_authorities, url_of
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.known_heads import KnownHeads
@@ -183,6 +183,9 @@ class InspectionAddon:
 
     def error(self, flow: http.HTTPFlow) -> None:
         """Handle a failed request."""
+        if flow.error is not None and TOO_MANY_INTERIM in flow.error.msg:
+            self._counters.add("hedgerow_proxy_dropped_total", "interim")
+            log.warning("a request failed: %s", TOO_MANY_INTERIM)
         self.clients.active.pop(flow.id, None)
         self.judge.forget(flow)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM
+
 NO_ADDRESS = "the name has no address"
 NOT_RESOLVED = "no upstream resolver answers"
 NOT_REACHABLE = "the address is not reachable through the proxy"
@@ -17,8 +19,8 @@ def failure_key(status: int, message: str) -> str:
 
     >>> failure_key(502, "Certificate verify failed: self-signed certificate"), failure_key(502, "Connection killed: " + NO_ADDRESS)
     ('bad-certificate', 'no-address')
-    >>> failure_key(502, "Connection killed: " + NOT_RESOLVED)
-    'busy'
+    >>> failure_key(502, "Connection killed: " + NOT_RESOLVED), failure_key(502, TOO_MANY_INTERIM)
+    ('busy', 'broken-answer')
     """
     if status < 500:
         return "bad-request"
@@ -26,6 +28,8 @@ def failure_key(status: int, message: str) -> str:
         return "certificate-asked"
     if CERTIFICATE_NEEDED in message:
         return "certificate-needed"
+    if TOO_MANY_INTERIM in message:
+        return "broken-answer"
     text = message.lower()
     if NO_ADDRESS in text:
         return "no-address"

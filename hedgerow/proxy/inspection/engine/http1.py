@@ -26,7 +26,9 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 
 from hedgerow.proxy.inspection.engine.http_stream import StaleConnection
 from hedgerow.proxy.inspection.engine.messages import (
+    TOO_MANY_INTERIM,
     ErrorRenderer,
+    InterimAllowance,
     as_http1,
     head_fault,
     is_interim,
@@ -46,6 +48,9 @@ _FORBIDDEN_TRAILERS = frozenset(
 
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
 """The beginning of a chunk's size and extensions, without the end of the line (RFC 9112, section 7.1)."""
+
+_SHORT_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,4})(?:;[\t -~]*)?\r\n")
+_MAX_JOINED = 64 * 1024
 
 layers: Any = _layers  # mitmproxy exports nothing explicitly
 
@@ -98,15 +103,66 @@ class _BoundedHttp1Connection(_http1.Http1Connection):
 
 
 class _ChunkedReader(ChunkedReader):
-    """Set trailers aside, on which mitmproxy raises an error."""
+    """Join the chunks that have arrived, each of which would cost a round through all layers, and set trailers aside.
+
+    mitmproxy raises an error on trailers.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.trailers: http.Headers | None = None
+        self._next: h11.EndOfMessage | h11.ProtocolError | None = None  # follows what was joined
 
     def __call__(self, buf: Any) -> Any:
+        following, self._next = self._next, None
+        if isinstance(following, h11.ProtocolError):
+            raise following
+        if following is not None:
+            return following
+        pieces, size = list[bytes](), 0
+        try:
+            while size < _MAX_JOINED:
+                data = self._read_short_chunks(buf)
+                if not data:
+                    event = self._read_one(buf)
+                    if not isinstance(event, h11.Data):
+                        self._next = event
+                        break
+                    data = bytes(event.data)
+                pieces.append(data)
+                size += len(data)
+        except h11.ProtocolError as error:
+            if not pieces:
+                raise
+            self._next = error
+        if pieces:
+            return h11.Data(data=b"".join(pieces))
+        event, self._next = self._next, None
+        return event
+
+    def _read_short_chunks(self, buf: Any) -> bytes:
+        """Return what the next chunks contain that are whole, short and plain. h11 reads all others."""
+        if not self._is_between_chunks:
+            return b""
+        data, at, size, pieces = buf._data, 0, 0, list[bytes]()
+        while size < _MAX_JOINED and (line := _SHORT_CHUNK.match(data, at)) is not None:
+            end = line.end() + int(line[1], 16)
+            if end == line.end() or data[end : end + 2] != b"\r\n":
+                break
+            pieces.append(data[line.end() : end])
+            size += end - line.end()
+            at = end + 2
+        if at:
+            buf.maybe_extract_at_most(at)
+        return b"".join(pieces)
+
+    @property
+    def _is_between_chunks(self) -> bool:
+        return not (self._bytes_in_chunk or self._bytes_to_discard or self._reading_trailer)
+
+    def _read_one(self, buf: Any) -> Any:
         event = super().__call__(buf)
-        if event is None and not (self._bytes_in_chunk or self._bytes_to_discard or self._reading_trailer):
+        if event is None and self._is_between_chunks:
             self._check_size(buf)
         if not isinstance(event, h11.EndOfMessage) or not event.headers:
             return event
@@ -210,6 +266,7 @@ class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._has_served = getattr(self.conn, "is_used_again", False)
+        self._interim = InterimAllowance()
 
     def send(self, event: Any) -> Commands:
         if isinstance(event, layers.RequestTrailers):
@@ -222,12 +279,15 @@ class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
             elif not event.end_stream:
                 request = with_chunked_coding(request)
             event = layers.RequestHeaders(event.stream_id, request, event.end_stream)
+            self._interim = InterimAllowance()
             self._trailers = None  # left from the request before, which was not chunked
         yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.RequestEndOfMessage))
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         if self.request is not None:
             yield from self._pass_interim()
+        if self.state == self.done:
+            return
         if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
             if self.conn.state & ConnectionState.CAN_WRITE:
                 yield commands.CloseConnection(self.conn)
@@ -241,6 +301,9 @@ class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
         while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
             lines = self.buf.maybe_extract_lines()
             if lines is None:
+                return
+            if not self._interim.take(sum(map(len, lines))):
+                yield from self._give_up(TOO_MANY_INTERIM)
                 return
             with contextlib.suppress(ValueError):  # a malformed one is left out: the final response follows
                 response = http1.read_response_head([bytes(line) for line in lines])
@@ -261,7 +324,10 @@ class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
         return self.stream_id is None and self.state == self.read_headers and not self.buf
 
     def _overflow(self) -> Commands:
+        yield from self._give_up("the response head is too long")
+
+    def _give_up(self, message: str) -> Commands:
+        """Fail the request, and close the connection."""
         if self.stream_id is not None:
-            error = layers.ResponseProtocolError(self.stream_id, "the response head is too long", layers.ErrorCode.GENERIC_SERVER_ERROR)
-            yield ReceiveHttp(error)
+            yield ReceiveHttp(layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR))
         yield from super()._overflow()

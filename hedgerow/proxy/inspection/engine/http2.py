@@ -25,7 +25,7 @@ from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponsePr
 
 from hedgerow.frame_budget import FrameBudget
 from hedgerow.proxy.inspection.engine import lean_http2
-from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, may_forward_interim
+from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM, ErrorRenderer, InterimAllowance, may_forward_interim
 from hedgerow.proxy.pages.response import ProxyResponse
 
 layers: Any = _layers  # mitmproxy exports nothing explicitly
@@ -106,10 +106,17 @@ class Http2Client(_http2.Http2Client):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         lean_http2.speed_up(self.h2_conn)
+        self._interim: dict[int, InterimAllowance] = {}
 
     def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
         if not isinstance(event, h2.events.InformationalResponseReceived):
             return (yield from super().handle_h2_event(event))
+        if event.stream_id not in self._interim:
+            self._interim = {id: each for id, each in self._interim.items() if id in self.streams}
+            self._interim[event.stream_id] = InterimAllowance()
+        if not self._interim[event.stream_id].take(sum(len(name) + len(value) for name, value in event.headers)):
+            yield from self.protocol_error(TOO_MANY_INTERIM, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            return True
         with contextlib.suppress(ValueError):
             status, fields = _http2.parse_h2_response_headers(event.headers)
             response = http.Response(b"HTTP/2.0", status, b"", fields, None, None, 0, None)

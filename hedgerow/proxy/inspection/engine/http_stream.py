@@ -31,9 +31,6 @@ MAX_DISCARDED_UPLOAD = 64 * 1024 * 1024
 EARLY_ANSWER_BYTES = 256 * 1024
 """Bytes of such an upload after which the answer is sent before its end."""
 
-MAX_INTERIM = 16
-"""Informational responses (RFC 9110, section 15.2) that are forwarded for one request. More of them are an attack."""
-
 MAX_BUFFERED = 64 * 1024
 """Bytes of a request body that are buffered, unless its flow sets another limit."""
 
@@ -73,7 +70,6 @@ class HeldStream(_layers.HttpStream):
     _is_timed: bool
     _is_late = False
     _discarded = 0
-    _interim_left = MAX_INTERIM
     _is_second_try = False
 
     def _handle_event(self, event: events.Event) -> Commands:
@@ -92,8 +88,7 @@ class HeldStream(_layers.HttpStream):
             yield from self._try_again()
             return
         if isinstance(event, layers.ResponseHeaders) and is_interim(event.response):
-            if self.server_state == self.state_wait_for_response_headers and self._interim_left:
-                self._interim_left -= 1
+            if self.server_state == self.state_wait_for_response_headers:
                 yield layers.SendHttp(event, self.context.client)
             return
         if isinstance(event, layers.ResponseHeaders) and event.response.status_code == 101 and not self._may_switch():

@@ -239,6 +239,32 @@ def has_control_characters(head: bytes | bytearray) -> bool:
     return not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n")
 
 
+MAX_INTERIM = 32
+"""Informational responses (RFC 9110, section 15.2) to one request, forwarded or not. More of them are an attack."""
+
+MAX_INTERIM_OCTETS = 64 * 1024
+"""Octets of the informational responses to one request."""
+
+
+TOO_MANY_INTERIM = "the site sends too many informational responses, and no response"
+"""The message of the error beyond these limits."""
+
+
+class InterimAllowance:
+    """Informational responses that an origin may still send before its response to one request."""
+
+    __slots__ = ("_left", "_octets")
+
+    def __init__(self) -> None:
+        self._left, self._octets = MAX_INTERIM, MAX_INTERIM_OCTETS
+
+    def take(self, octets: int) -> bool:
+        """Count one of this length. Return False if it is too much."""
+        self._left -= 1
+        self._octets -= octets
+        return self._left >= 0 and self._octets >= 0
+
+
 _INTERIM_PHRASES = {status.value: status.phrase for status in HTTPStatus if status < 200}
 
 

@@ -24,7 +24,7 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING
 from hedgerow.proxy.inspection.engine.http_layer import MAX_BACKLOG, MAX_CONNECTIONS_PER_ORIGIN
-from hedgerow.proxy.inspection.engine.http_stream import MAX_INTERIM
+from hedgerow.proxy.inspection.engine.messages import MAX_INTERIM
 from hedgerow.proxy.inspection.failures import failure_key
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -83,9 +83,15 @@ def test_answers_before_the_answer_arrive(stand: Stand, net: SmallInternet, vers
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_answers_before_the_answer_are_not_passed_on_without_end(stand: Stand, net: SmallInternet, version: str) -> None:
-    answer = fetch(stand, net.url(INSPECTED, "/interim/50"), version)
+@pytest.mark.parametrize("host", [INSPECTED, "h2.example"])
+def test_too_many_answers_before_the_answer_are_a_fault_of_the_site(stand: Stand, net: SmallInternet, version: str, host: str) -> None:
+    """`/interim/N` sends one more than N."""
+    answer = fetch(stand, net.url(host, f"/interim/{MAX_INTERIM - 1}"), version)
     assert (answer.status, answer.body, len(answer.interim)) == (200, b"the answer", MAX_INTERIM)
+    before = stand.counters().get(("hedgerow_proxy_dropped_total", "interim"), 0)
+    answer = fetch(stand, net.url(host, f"/interim/{MAX_INTERIM}"), version)
+    assert (answer.status, len(answer.interim)) == (502, MAX_INTERIM)
+    assert stand.counters()["hedgerow_proxy_dropped_total", "interim"] == before + 1
 
 
 def test_an_old_client_gets_the_answer_alone(stand: Stand, net: SmallInternet) -> None:
