@@ -195,9 +195,10 @@ class Places[K: Hashable]:
 
     def replace(self, item: K, successor: K) -> None:
         """Give the place of an item to another, which it has become."""
-        client = self._clients[item]
-        self.leave(item)
-        self.enter(successor, client)
+        client = self._clients.pop(item)
+        self._clients[successor] = client
+        items = self._classes[client.rank].items[client.key]
+        items[successor] = items.pop(item)
 
     def _is_within_limits(self, client: ClassedClient, leaving: str = "") -> bool:
         if self.count(client) >= self.per_client:

@@ -1,41 +1,10 @@
-"""Limits per device: connections at a time, and attempts (requests for access, passwords, codes) within some minutes."""
+"""Limits of attempts per device within some minutes: requests for access, passwords, codes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 
 from hedgerow.policies.model import DeviceId
-
-
-class DeviceConnectionLimit:
-    """At most `limit` connections per device at a time.
-
-    >>> connections = DeviceConnectionLimit(1)
-    >>> connections.enter(DeviceId("tablet")), connections.enter(DeviceId("tablet")), connections.enter(DeviceId("phone"))
-    (True, False, True)
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._counts: dict[DeviceId, int] = {}
-
-    def has_room(self, device: DeviceId) -> bool:
-        """Return whether the device may have one more connection."""
-        return self._counts.get(device, 0) < self._limit
-
-    def enter(self, device: DeviceId) -> bool:
-        """True if the device may have one more connection, which is then counted until `leave`."""
-        count = self._counts.get(device, 0)
-        if count >= self._limit:
-            return False
-        self._counts[device] = count + 1
-        return True
-
-    def leave(self, device: DeviceId) -> None:
-        """Stop counting a connection that had entered."""
-        count = self._counts.pop(device) - 1
-        if count:
-            self._counts[device] = count
 
 
 class AttemptLimiter:

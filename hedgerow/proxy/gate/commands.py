@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
+from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.policies.model import Decision, Device, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.handover import HandoverHeader
@@ -24,6 +25,12 @@ class GateClient:
     address: str
     device: Device
     ruleset: Ruleset
+
+    @property
+    def classed(self) -> ClassedClient:
+        """The client as limits see it."""
+        device = self.device
+        return named_client(device.id) if device.known else unnamed_client(self.address, device.id)
 
     @property
     def can_be_inspected(self) -> bool:

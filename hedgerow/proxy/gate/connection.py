@@ -226,7 +226,7 @@ class GateConnection:
             case commands.CheckPassword(credentials):
                 self._check_password(credentials)
             case commands.SwitchClient(client):
-                if not gate.table.switch_device(self, client.device.id):
+                if not gate.table.places.move(self, client.classed):
                     self._close("device")
             case commands.Refuse(response, head_only, cause):
                 self._refuse(response.to_bytes(head_only=head_only), cause)

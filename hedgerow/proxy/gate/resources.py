@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.privacy import counted_reason
@@ -14,13 +15,19 @@ from hedgerow.proxy.gate.commands import GateClient, HandOver
 from hedgerow.proxy.gate.poller import Poller
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
-from hedgerow.proxy.gate.tunnel import PipePool
+from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
 from hedgerow.proxy.handover import HandoverSender, encode_handover_header
 from hedgerow.proxy.policy import Counters
 
 
+class Abortable(Hashable, Protocol):
+    """A connection at the gate."""
+
+    def abort(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class GateResources[C: Hashable]:
+class GateResources[C: Abortable]:
     """Parts of a gate that its connections, of the class `C`, share."""
 
     rules: GateRules
@@ -43,13 +50,29 @@ class GateResources[C: Hashable]:
             self.counters[key] = self.counters.get(key, 0) + 1
 
     def admit(self, connection: C, address: str, client: GateClient | None) -> str:
-        """Count a connection as that of the device at `address`, whose `client` may be known. Returns the cause if it is turned away."""
-        if self.table.is_full:
-            return "full"
+        """Give a place to a connection of the device at `address`, whose `client` may be known. Returns the cause if it is turned away."""
         client = client or self.rules.find_client(address)
         if client is None:
             return "outsider"
-        return "" if self.table.add(connection, client.device.id) else "device"
+        classed, places = client.classed, self.table.places
+        if not places.has_room(classed):
+            if places.count(classed) >= places.per_client:
+                return "device"
+            displaced = self.table.to_displace(classed)
+            if displaced is None:
+                return "full"
+            self.drop("full")
+            self.close(displaced)
+        places.enter(connection, classed)
+        return ""
+
+    @staticmethod
+    def close(displaced: C | Tunnel) -> None:
+        """Close a connection or a tunnel at once."""
+        if isinstance(displaced, Tunnel):
+            displaced.close()
+        else:
+            displaced.abort()
 
     def hand_over_again(self, sock: socket.SocketType, known: KnownConnect) -> bool:
         """Hand over a connection that begins with a CONNECT which led to an inspector before, and close our end of it.
@@ -57,7 +80,7 @@ class GateResources[C: Hashable]:
         Returns False if that must go another way.
         """
         command = known.command
-        if not isinstance(command, HandOver) or not self.table.has_room(known.client.device.id):
+        if not isinstance(command, HandOver) or not self.table.places.has_room(known.client.classed):
             return False
         try:
             if not self.sender.hand_over(sock.fileno(), encode_handover_header(self.rules.key, command.header, self.clock())):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-from hedgerow.policies.model import DeviceId
+from hedgerow.client_classes import ClassedClient, Places
 from hedgerow.proxy.gate.tunnel import MAX_PIPES, Tunnel
-from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.policy import Counters
 
 _OTHER_DESCRIPTORS = 128 + 2 * MAX_PIPES  # of a worker: listeners, upstreams, lists, log, and pipes of tunnels
@@ -45,50 +44,39 @@ class GateLimits:
 
 
 class GateTable[C: Hashable]:
-    """Connections that are still being read or opened, and running tunnels; both count towards the limits."""
+    """Connections that are still being read or opened, and running tunnels; both have places, which clients share by class."""
 
     def __init__(self, limits: GateLimits, counters: Counters, clock: Callable[[], float]) -> None:
         self.limits = limits
         self.tunnels: set[Tunnel] = set()
         self._counters = counters
         self._clock = clock
-        self._devices: dict[C, DeviceId] = {}
-        self._by_device = DeviceConnectionLimit(limits.device)
+        self.places = Places[C | Tunnel](limits.total, limits.device)
         self._client_deadlines: dict[C, float] = {}
         self._server_deadlines: dict[C, float] = {}
 
     @property
     def connections(self) -> tuple[C, ...]:
-        return tuple(self._devices)
+        return tuple(item for item in self.places.items() if not isinstance(item, Tunnel))
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._devices) + len(self.tunnels) >= self.limits.total
+    def to_displace(self, client: ClassedClient) -> C | Tunnel | None:
+        """Return what must be closed so that a client gets a place, None if it gets none.
 
-    def has_room(self, device: DeviceId) -> bool:
-        """Return whether `add` would count one more connection of the device."""
-        return not self.is_full and self._by_device.has_room(device)
-
-    def add(self, connection: C, device: DeviceId) -> bool:
-        """Count a connection as the device's. Return False if the device has too many."""
-        if not self._by_device.enter(device):
-            return False
-        self._devices[connection] = device
-        return True
-
-    def switch_device(self, connection: C, device: DeviceId) -> bool:
-        """Count a connection as another device's from now on. Return False if that device has too many."""
-        if device != self._devices[connection]:
-            if not self._by_device.enter(device):
-                return False
-            self._by_device.leave(self._devices[connection])
-            self._devices[connection] = device
-        return True
+        A connection whose request is not complete comes first, then one that is being opened, then the tunnel that is idle for longest.
+        """
+        contenders = self.places.contenders(client)
+        for deadlines in (self._client_deadlines, self._server_deadlines):
+            for item in contenders:
+                if item in deadlines:
+                    return item
+        tunnels = [item for item in contenders if isinstance(item, Tunnel)]
+        now = self._clock()
+        return max(tunnels, key=lambda tunnel: tunnel.idle_for(now)) if tunnels else next(iter(contenders), None)
 
     def remove(self, connection: C) -> None:
         self._client_deadlines.pop(connection, None)
         self._server_deadlines.pop(connection, None)
-        self._by_device.leave(self._devices.pop(connection))
+        self.places.leave(connection)
 
     def await_client(self, connection: C) -> None:
         """Start the deadline for the client to complete the head that is being read."""
@@ -113,7 +101,8 @@ class GateTable[C: Hashable]:
 
     def promote(self, connection: C, tunnel: Tunnel) -> None:
         """Replace a connection by the tunnel that it has become."""
-        tunnel.device, tunnel.began = self._devices.pop(connection), self._clock()
+        self.places.replace(connection, tunnel)
+        tunnel.began = self._clock()
         self._client_deadlines.pop(connection, None)
         self._server_deadlines.pop(connection, None)
         self.tunnels.add(tunnel)
@@ -121,7 +110,7 @@ class GateTable[C: Hashable]:
     def finish(self, tunnel: Tunnel) -> None:
         """Forget a tunnel that is over, and count its bytes."""
         self.tunnels.remove(tunnel)
-        self._by_device.leave(tunnel.device)
+        self.places.leave(tunnel)
         self._counters.add("hedgerow_proxy_bytes_total", "tunnel", "in", count=tunnel.client.count)
         self._counters.add("hedgerow_proxy_bytes_total", "tunnel", "out", count=tunnel.server.count)
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hedgerow.policies.model import DeviceId, Request
+from hedgerow.policies.model import Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.poller import END, END_MASK, HUNG_UP, Poller
 
@@ -278,7 +278,6 @@ class Tunnel:
         self.address = address
         self.ruleset = ruleset
         self.requests = requests
-        self.device = DeviceId("")
         self.client = TunnelEnd(self, client)
         self.server = TunnelEnd(self, server)
         self.client.peer, self.server.peer = self.server, self.client

@@ -179,14 +179,14 @@ class InspectionAddon:
             self.bound.add(flow.server_conn.id)
         self.judge.forget(flow)
         if flow.websocket is None:  # a WebSocket is active until its connection ends
-            self.clients.active.pop(flow.id, None)
+            self.clients.end(flow.id)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """Handle a failed request."""
         if flow.error is not None and TOO_MANY_INTERIM in flow.error.msg:
             self._counters.add("hedgerow_proxy_dropped_total", "interim")
             log.warning("a request failed: %s", TOO_MANY_INTERIM)
-        self.clients.active.pop(flow.id, None)
+        self.clients.end(flow.id)
         self.judge.forget(flow)
 
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse:
@@ -212,7 +212,7 @@ class InspectionAddon:
             log.info("closed a connection: %s", error)
         else:
             log.error("cannot judge a request", exc_info=error)
-        self.clients.active.pop(flow.id, None)
+        self.clients.end(flow.id)
         if flow.killable:
             flow.kill()
         self.close(flow.client_conn)

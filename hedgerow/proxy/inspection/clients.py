@@ -42,6 +42,7 @@ class ClientRegistry:
     def __init__(self, policy: ProxyPolicy) -> None:
         self.policy = policy
         self.active: dict[str, ActiveRequest] = {}
+        self._of_client: dict[str, set[str]] = {}  # ids of flows by the client's
         self._addresses: dict[str, str] = {}
 
     def admit(self, client: Client, address: str) -> None:
@@ -51,8 +52,19 @@ class ClientRegistry:
     def leave(self, client: Client) -> None:
         """Forget a client whose connection is over."""
         self._addresses.pop(client.id, None)
-        for id in [id for id, request in self.active.items() if request.client is client]:
-            del self.active[id]
+        for id in self._of_client.pop(client.id, ()):
+            self.active.pop(id, None)
+
+    def begin(self, id: str, request: ActiveRequest) -> None:
+        """Note a request that was let through, by its flow's id, until `end`."""
+        self.active[id] = request
+        self._of_client.setdefault(request.client.id, set()).add(id)
+
+    def end(self, id: str) -> None:
+        """Forget a request that is over, if it was let through."""
+        active = self.active.pop(id, None)
+        if active is not None and (of_client := self._of_client.get(active.client.id)) is not None:
+            of_client.discard(id)
 
     def address(self, client: Client) -> str:
         """Return the address, or the name after signing in, under which the gate introduced a client."""
@@ -64,7 +76,7 @@ class ClientRegistry:
 
     def active_of(self, client: Client) -> Iterator[ActiveRequest]:
         """Yield a client's active requests."""
-        return (each for each in tuple(self.active.values()) if each.client is client)
+        return (self.active[id] for id in tuple(self._of_client.get(client.id, ())))
 
     def recheck(self, is_due: Callable[[ActiveRequest], bool], close: Callable[[Client], None]) -> int:
         """Judge the active requests that are due again, and `close` the client of each that is not allowed. Return their number."""

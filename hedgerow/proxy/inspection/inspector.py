@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 import certifi
 from mitmproxy import connection
 
-from hedgerow.policies.model import DeviceId
+from hedgerow.client_classes import ClassedClient, Places, named_client, unnamed_client
 from hedgerow.proxy import handover
 from hedgerow.proxy.connections import BusyRequest, BusyTracker, report_busy
 from hedgerow.proxy.handover import parse_handover_header
@@ -33,10 +34,9 @@ from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 from hedgerow.proxy.inspection.shares import DeviceShares
 from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
-from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
-from hedgerow.sockets import bind_datagrams
+from hedgerow.sockets import bind_datagrams, descriptor_limit
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,11 @@ RETIRE_SECONDS = 3600.0
 
 DEVICE_LIMIT = 512
 """Inspected connections of one device, divided among all inspectors."""
+
+TOTAL_LIMIT = 4096
+"""Connections of one inspector."""
+
+_OTHER_DESCRIPTORS, _DESCRIPTORS_PER_CONNECTION = 256, 2
 
 _MAX_PER_WAKEUP = 16
 """Connections that are accepted before others have their turn."""
@@ -85,6 +90,7 @@ class Inspector:
         clock: Callable[[], float] = time.time,
         refusals: CertificateRefusals | None = None,
         device_limit: int = DEVICE_LIMIT,
+        total_limit: int = TOTAL_LIMIT,
         hello_limit: float = HANDSHAKE_LIMIT,
         idle_limit: float = IDLE_LIMIT,
         life_limit: float = LIFE_LIMIT,
@@ -104,8 +110,9 @@ class Inspector:
         self._life_limit = life_limit
         self.parallel_handshakes = ParallelHandshakes()
         self.shares = DeviceShares()
-        self._by_device = DeviceConnectionLimit(device_limit)
-        self._device_of: dict[str, DeviceId] = {}
+        affordable = (descriptor_limit() - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION
+        self._places = Places[str](max(8, min(total_limit, affordable)), device_limit)  # by the ids of clients
+        self._handshakes: dict[str, InspectorSession] = {}
         self._use = BusyTracker[InspectedConnection]()
         self._ending = asyncio.Event()
         self._drained = asyncio.Event()
@@ -187,14 +194,16 @@ class Inspector:
         found = policy.find_client(header.address) if header is not None else None
         if header is None or found is None or (header.target is not None and header.target.port not in policy.guard.ports):
             return self._turn_away(client, "inspector")
-        device = found[0].id
-        share, loop = self.shares.of(device), asyncio.get_running_loop()
+        device, loop = found[0], asyncio.get_running_loop()
+        share = self.shares.of(device.id)
         if share.tokens.are_spent(loop.time()):
             return self._turn_away(client, "flood")
-        if not self._by_device.enter(device):
-            return self._turn_away(client, "device")
+        classed = named_client(device.id) if device.known else unnamed_client(header.address, device.id)
+        if not self._places.has_room(classed) and not self._make_room(classed, loop.time()):
+            is_over_its_limit = self._places.count(classed) >= self._places.per_client
+            return self._turn_away(client, "device" if is_over_its_limit else "full")
         handshake = ClientHandshake(self, header, first, share)
-        self._device_of[handshake.client.id] = device
+        self._places.enter(handshake.client.id, classed)
         self.inspection.clients.admit(handshake.client, header.address)
         is_short = not first and header.target is not None  # its ClientHello is still to come
         if not is_short and self.shares.must_wait(share, time.perf_counter()):
@@ -203,7 +212,25 @@ class Inspector:
             self._begin(handshake, client)
         return None
 
+    def _make_room(self, client: ClassedClient, now: float) -> bool:
+        """Close the connection that a client's new one displaces: one in its handshake, or the one that is idle for longest."""
+        contenders = self._places.contenders(client)
+        if not contenders:
+            return False
+        inspected = self._by_client
+        displaced = max(contenders, key=lambda id: inspected[id].idle_seconds(now) if id in inspected else math.inf)
+        self.counters.add("hedgerow_proxy_dropped_total", "full")
+        self._places.leave(displaced)
+        session = inspected.get(displaced) or self._handshakes.get(displaced)
+        if session is not None:  # else it waits for its turn
+            session.abort()
+        return True
+
     def _begin(self, handshake: ClientHandshake, client: socket.socket) -> None:
+        if handshake.client.id not in self._places:  # displaced while it waited
+            client.close()
+            self.unregister(handshake, handshake.client)
+            return
         try:
             client.setblocking(False)
             SocketTransport(client, handshake.stream, self._poller)
@@ -222,24 +249,23 @@ class Inspector:
         self._sessions.add(session)
         if isinstance(session, InspectedConnection):
             self._by_client[session.client.id] = session
+        else:
+            self._handshakes[session.client.id] = session
 
     def unregister(self, session: InspectorSession, client: connection.Client | None) -> None:
         """Forget a session, and its `client` unless another session has taken that over."""
         self._sessions.discard(session)
+        if not isinstance(session, InspectedConnection):
+            self._handshakes.pop(session.client.id, None)
         if not self._sessions:
             self._drained.set()
         if client is not None:
             self._by_client.pop(client.id, None)
             self.inspection.leave(client)
-            self._release(client)
+            self._places.leave(client.id)
             lane = "inspect" if client.tls else "http"
             self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=session.stream.bytes_received)
             self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=session.stream.bytes_sent)
-
-    def _release(self, client: connection.Client) -> None:
-        device = self._device_of.pop(client.id, None)
-        if device is not None:
-            self._by_device.leave(device)
 
     def _close(self, client: connection.Client) -> None:
         inspected = self._by_client.get(client.id)

@@ -111,7 +111,7 @@ class RequestHandler:
         _prepare(flow, ruleset)
         client, is_explicit = flow.client_conn, decision.reason in EXPLICITLY_ALLOWED
         granted = bool(ruleset.content.youtube_only) and all(is_granted(ruleset, each.host) for each in requests)
-        self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted)
+        self._clients.begin(flow.id, ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted))
         flow.request.stream = True
 
     def head_of(self, request: http.Request, active: ActiveRequest, client: Client) -> JudgedHead | None:
@@ -147,7 +147,7 @@ class RequestHandler:
         clients.policy.observe(device, ruleset, request, decision)
         self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, counted_reason(decision.reason))
         is_explicit, address = decision.reason in EXPLICITLY_ALLOWED, clients.address(flow.client_conn)
-        clients.active[flow.id] = ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted)
+        clients.begin(flow.id, ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted))
         flow.request.stream = True
         return True
 
