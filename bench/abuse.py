@@ -122,6 +122,11 @@ def swelling() -> Iterator[bytes]:
         yield f"GET /swelling.html HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n".encode()
 
 
+def one_long_tag() -> Iterator[bytes]:
+    """A page that is one tag of 61,000 characters, short enough to be scanned inline."""
+    yield from pipelined("/tag.html")
+
+
 def nothing() -> Iterator[bytes]:
     yield b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -142,6 +147,7 @@ ATTACKS: dict[str, tuple[str, int, Callable[[], Iterator[bytes]]]] = {
     "pipelined requests, 20 connections": ("http/1.1", 20, lambda: pipelined("/secret")),
     "a form without end": ("h2", 1, upload),
     "pages that swell": ("http/1.1", 4, swelling),
+    "pages of one tag": ("http/1.1", 4, one_long_tag),
     "new connections": ("http/1.1", 8, nothing),
 }
 
@@ -293,6 +299,7 @@ def run(command: str | None, names: Sequence[str], seconds: float) -> list[dict[
         plain, secure = free_port(), free_port()
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (directory / "swelling.html").write_bytes(brotli.compress(("\ufdfa" * 10_000_000).encode()))
+        (directory / "tag.html").write_text(f"<html><head><meta {'a' * 61_000}></head><body>hello</body></html>")
         stack.enter_context(nginx(net, directory, plain, secure))
         policy = network_section(net).replace("  ports: [", f"  ports: [{plain}, {secure}, ") + (
             f'people:\n  mia: {{age: 9, devices: [here, there], block: ["{HOST}/secret"]}}\n'

@@ -2,8 +2,9 @@
 
     make fuzz [MINUTES=10] [TARGETS="dns-query client-hello"]
 
-Each target runs for its share of the minutes, with a limit on the time and the memory that one input may take. What is learnt stays in
-`build/fuzz/TARGET` for the next run. A finding is written to `tests/fuzz/found/TARGET.…`, where the tests try it from then on.
+Each target runs for its share of the minutes, with a limit on the time and the memory that one input may take. A quarter of it goes to
+shapes whose work grows faster than they do. What is learnt stays in `build/fuzz/TARGET` for the next run. A finding is written to
+`tests/fuzz/found/TARGET.…`, where the tests try it from then on.
 """
 
 from __future__ import annotations
@@ -47,13 +48,18 @@ def main() -> None:
         return
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     from fuzz_targets import TARGETS
+    from input_growth import find_fast_growth
 
     if unknown := set(given.targets) - set(TARGETS):
         sys.exit(f"There is no target {', '.join(sorted(unknown))}. Targets: {', '.join(TARGETS)}")
     names = given.targets or list(TARGETS)
     seconds, failed = max(1, int(given.minutes * 60 / len(names))), []
     for number, name in enumerate(names, 1):
-        command = [sys.executable, "-P", __file__, "--one", name, f"-max_total_time={seconds}"]
+        grown = find_fast_growth(TARGETS[name], seconds / 4)
+        if grown is not None:
+            failed.append(name)
+            print(f"{name}: time grows faster than the input: {grown}", flush=True)
+        command = [sys.executable, "-P", __file__, "--one", name, f"-max_total_time={max(1, seconds * 3 // 4)}"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         figures = [line.removeprefix("stat::").split() for line in done.stderr.splitlines() if line.startswith("stat::")]
         counted = {key.rstrip(":"): value for key, value in figures}

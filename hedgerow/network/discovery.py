@@ -20,7 +20,7 @@ from dnslib import QTYPE, DNSError, DNSLabel, DNSRecord
 from hedgerow.policies.text.addresses import parse_mac
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
-_ISC_BLOCK = re.compile(r"^lease\s+(\S+)\s*\{(.*\n(?:(?!lease\s|\}).*\n)*)\}", re.MULTILINE)
+_ISC_BLOCK = re.compile(r"^lease\s+([^\s{]++)\s*+\{(.*\n(?:(?!lease\s|\}).*\n)*)\}", re.MULTILINE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -61,9 +61,9 @@ def parse_isc(text: str) -> tuple[Lease, ...]:
     newest: dict[str, Lease] = {}
     for found in _ISC_BLOCK.finditer(text):
         address, body = found.groups()
-        state = re.search(r"^\s*binding state (\w+);", body, re.MULTILINE)
-        mac = re.search(r"^\s*hardware ethernet ([0-9A-Fa-f:]+);", body, re.MULTILINE)
-        name = re.search(r'^\s*client-hostname "([^"]*)";', body, re.MULTILINE)
+        state = re.search(r"^[ \t]*+binding state (\w+);", body, re.MULTILINE)
+        mac = re.search(r"^[ \t]*+hardware ethernet ([0-9A-Fa-f:]+);", body, re.MULTILINE)
+        name = re.search(r'^[ \t]*+client-hostname "([^"]*)";', body, re.MULTILINE)
         newest.pop(address, None)
         if mac and (state is None or state[1] == "active"):
             newest.update((lease.address, lease) for lease in _lease(mac[1], address, name[1] if name else "", _isc_end(body)))
@@ -72,7 +72,7 @@ def parse_isc(text: str) -> tuple[Lease, ...]:
 
 def _isc_end(body: str) -> float | None:
     """Parse `ends 4 2026/11/26 12:00:00;` in UTC, `ends epoch 1700000000;` or `ends never;`."""
-    found = re.search(r"^\s*ends (?:epoch (\d+)|\d (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d)|never);", body, re.MULTILINE)
+    found = re.search(r"^[ \t]*+ends (?:epoch (\d+)|\d (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d)|never);", body, re.MULTILINE)
     if found is None or not (found[1] or found[2]):
         return None
     if found[1]:

@@ -10,7 +10,7 @@ from hedgerow.blocklists.names import is_address, parse_host, parse_url, split_u
 from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
-from hedgerow.policies.text.suggestions import did_you_mean, guess_list, suggest
+from hedgerow.policies.text.suggestions import LONGEST_GUESSED, did_you_mean, guess_list, suggest
 
 ILLEGAL = "illegal"
 """The category that only exceptions in its own lists can open."""
@@ -75,6 +75,8 @@ def _begins_with_sign(item: str) -> str:
 
 def _hint_for(item: str, known: list[str]) -> str:
     """Return a suggestion for an unknown name, or how to write a site."""
+    if len(item) > LONGEST_GUESSED:
+        return " Write a site as its domain, such as example.org."
     if limited := re.fullmatch(r"(.+?)\s+until\s+(.+)", item):
         return did_you_mean(f"{{what: {limited[1]}, until: {limited[2]}}}")
     if timed := re.fullmatch(r"(.+?)\s+(?:only\s+)?(?:on|at|from|between|after|before|during)\s+.+", item):

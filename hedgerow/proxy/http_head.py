@@ -129,19 +129,20 @@ class HeadReader:
                 del buffer[:2]
         if buffer and buffer[0] not in _FIRST_BYTES:
             raise HeadError(400, "this is not HTTP")
+        seen = self._scanned
         end = self._find_end()
         if (len(buffer) if end < 0 else end) > MAX_HEAD:
             raise HeadError(431, "the request head is too long")
         if end < 0:
-            self._check_line()
+            self._check_line(seen)
             return None
         self.rest = bytes(buffer[end + 4 :])
         text = buffer[:end].decode("latin-1")
         return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else _parse(text)
 
-    def _check_line(self) -> None:
-        """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout."""
-        if not self._has_line and (end := self._buffer.find(b"\r\n")) >= 0:
+    def _check_line(self, seen: int) -> None:
+        """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout. `seen` octets had no line."""
+        if not self._has_line and (end := self._buffer.find(b"\r\n", max(0, seen - 1))) >= 0:
             self._has_line = True
             _parse_line(self._buffer[:end].decode("latin-1"))
 

@@ -169,12 +169,15 @@ def test_http2_frames_to_the_inspector(family: Hedgerow, whole_internet: SmallIn
 
 
 LAST = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html><head>"
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 RESPONSES = {
     "100 Continue": (b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + LAST, 502),
     "early hints": ((b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </a.css>\r\n" * 50 + b"\r\n") * 3000 + LAST, 502),
     "malformed ones": (b"HTTP/1.1 199\r\nContent-Length: 1\r\n\r\n" * 100_000 + LAST, 502),
     "chunks of one octet": (CHUNKED + b"1\r\na\r\n" * 200_000 + b"0\r\n\r\n", 200),
+    "a tag of one name": (PAGE + b"<meta " + b"a" * 61_000 + b">", 200),
+    "a charset of spaces": (PAGE + b"<meta charset=" + b" " * 61_000 + b">", 200),
     "chunks with extensions": (CHUNKED + b"1;\x80\r\na\r\n" * 200_000 + b"0\r\n\r\n", 200),
 }
 

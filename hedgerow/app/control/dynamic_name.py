@@ -200,7 +200,7 @@ async def tell_provider(name: DynamicName, password: str, addresses: Iterable[st
 async def ask_for_address(url: str) -> IpAddress:
     """Return the IPv4 address that a page shows. Raises `ProviderError`."""
     _, text = await _get(url, None)
-    found = (parse_ip(part) for part in re.findall(r"\d+\.\d+\.\d+\.\d+", text))
+    found = (parse_ip(part) for part in re.findall(r"(?<!\d)\d++\.\d++\.\d++\.\d++", text))
     address = next((each for each in found if each is not None and each.is_global), None)
     if address is None:
         raise ProviderError(f"{urlsplit(url).hostname} shows no public IPv4 address")

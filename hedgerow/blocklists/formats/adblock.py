@@ -22,10 +22,11 @@ from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 _COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|\$@\$|#@?\$\??#")
 _COSMETIC_MODIFIERS = frozenset({"generichide", "ghide", "elemhide", "ehide", "specifichide", "shide", "jsinject", "content"})
 _HOST_RULE = re.compile(r"\|\|([^/^*|$:]*[^/^*|$:.])(?:\^\|?|\||\^\*)?")
-_WILD_HOST = re.compile(r"\|\|([\w.*-]*\*[\w.*-]*)\^\|?")
+_WILD_HOST = re.compile(r"\|\|([\w.-]*+\*[\w.*-]*+)\^\|?")
 _ANCHORED = re.compile(r"\|\|([^/^*|$:?]+)([/^:?].*)")
 _WITH_SCHEME = re.compile(r"\|?https?://([^/^*|$:?]+)([/^:?].*)", re.IGNORECASE)
-_MODIFIERS = re.compile(r"\$((?:~?[\w-]+(?:=[^,]*)?)(?:,\s*~?[\w-]+(?:=.*)?)*,?)$")
+_FIRST_MODIFIER = re.compile(r"\$~?+[\w-]++(?=[=,]|\Z)")
+_NEXT_MODIFIER = re.compile(r",\s*+~?+[\w-]++")
 _ENDING = re.compile(r"\|*(?:://)?\*?\.?([^/*^|:]+)[/^|][/*^|]*|\|*(?:://)?\*?\.([^/*^|:.]+)\*?")
 _SHORTEST = 4
 """Letters and digits that a pattern without a host must hold, or it would match nearly everything. One less is enough between
@@ -101,10 +102,38 @@ def _parse_network_rule(line: str, number: int, source: str, parsed: ParsedLines
 def _split_modifiers(body: str) -> tuple[str, str]:
     if "$" not in body or (len(body) > 2 and body[0] == body[-1] == "/"):
         return body, ""
-    if body[0] == "/" and (end := body.rfind("/$")) > 0 and (found := _MODIFIERS.fullmatch(body[end + 1 :])):
-        return body[: end + 1], found[1].rstrip(",")
-    found = _MODIFIERS.search(body)
-    return (body[: found.start()], found[1].rstrip(",")) if found else (body, "")
+    if body[0] == "/" and (end := body.rfind("/$")) > 0 and _find_modifiers(body[end + 1 :]) == 0:
+        return body[: end + 1], body[end + 2 :].rstrip(",")
+    start = _find_modifiers(body)
+    return (body, "") if start < 0 else (body[:start], body[start + 1 :].rstrip(","))
+
+
+def _find_modifiers(body: str) -> int:
+    """Return the place of the first `$` with nothing but modifiers behind it, -1 if there is none. Linear: a comma is tried once.
+
+    From the second modifier on, a value ends the search, for it may hold commas.
+
+    >>> _find_modifiers("/ad$x!$script,domain=a.example"), _find_modifiers("/ad$script,!")
+    (6, -1)
+    """
+    tried, comma = set[int](), -1
+    for first in _FIRST_MODIFIER.finditer(body):
+        at = first.end()
+        if body.startswith("=", at):
+            if comma < at:
+                comma = body.find(",", at) % (len(body) + 1)
+            at = comma
+        while at < len(body) - 1 and at not in tried:
+            tried.add(at)
+            following = _NEXT_MODIFIER.match(body, at)
+            if following is None:
+                break
+            at = following.end()
+            if body.startswith("=", at):
+                return first.start()
+        if at >= len(body) - 1 and not body[at : at + 1].strip(","):
+            return first.start()
+    return -1
 
 
 def _add(line: _Line, parsed: ParsedLines) -> str | None:

@@ -13,7 +13,7 @@ from hedgerow.blocklists.formats.line_parser import LOCAL_NAMES, ListFormat, add
 from hedgerow.blocklists.names import HOST, is_address, parse_host
 from hedgerow.blocklists.rules import ParsedLines, Problem
 
-_TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:.]*::?[0-9a-fA-F:.%a-z]*)\s+[^\s#]")
+_TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F.]*+:[0-9a-fA-F:.%a-z]*+)\s++[^\s#]")
 _SINK = re.compile(r"0\.0\.0\.0|127(?:\.\d{1,3}){3}|255\.255\.255\.255|0|::|::0|::1|(?:fe80::1%|ff0[0-9]::)\S*")
 
 
@@ -48,9 +48,12 @@ def _parse_other(line: str, number: int, source: str, parsed: ParsedLines) -> No
         parsed.problems.append(Problem(source, number, 1, message, line[:200]))
     elif not names:
         parsed.problems.append(Problem(source, number, 1, "a line without a name after the address", line[:200]))
+    text, at = line.lower(), len(address)
     for name in names if _SINK.fullmatch(address) else ():
+        at = text.find(name, at)
         if problem := add_host(name, parsed):
-            parsed.problems.append(Problem(source, number, line.lower().find(name) + 1, problem, line[:200]))
+            parsed.problems.append(Problem(source, number, at + 1, problem, line[:200]))
+        at += len(name)
 
 
 FORMAT = ListFormat("hosts", _parse, _is_typical, methodcaller("startswith", ("#", "!")))

@@ -11,6 +11,7 @@ from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import ParsedLines
 
 _TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)(?:/\d{1,3}|\s*-\s*[\d.a-fA-F:]+)?(?:\s*[#;].*)?")
+_COMMENT = re.compile(r"(?<!\s)(?:\s*+[#;]|\s++//)")
 
 
 def _is_typical(line: str) -> bool:
@@ -18,7 +19,7 @@ def _is_typical(line: str) -> bool:
 
 
 def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
-    networks = _parse_networks(re.split(r"\s*[#;]|\s+//", line, maxsplit=1)[0].strip())
+    networks = _parse_networks(_COMMENT.split(line, maxsplit=1)[0].strip())
     return add_networks(networks, parsed) if networks else "neither an address nor a network"
 
 

@@ -14,7 +14,8 @@ from hedgerow.blocklists.formats.line_parser import LOCAL_NAMES, SINGLE_LABEL, L
 from hedgerow.blocklists.names import HOST, parse_host, unescape
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 
-_TYPICAL = re.compile(r"(?:\*?\.)?(?:[\w-]{1,63}\.)+[\w-]{2,63}\.?(?:/\S*)?(?:\s+#.*)?|\S+:\S*:\S+")
+_TYPICAL = re.compile(r"(?:\*?\.)?(?:[\w-]{1,63}\.)+[\w-]{2,63}\.?(?:/\S*)?(?:\s+#.*)?|\S[^\s:]*+:[^\s:]*+:\S++")
+_COMMENT = re.compile(r"(?<!\s)\s++[#;!]")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _END = r"(?:[^A-Za-z0-9_.%-]|$)"
 _is_comment = methodcaller("startswith", ("#", "!", ";", "//"))
@@ -45,7 +46,7 @@ def _parse_other(text: str, number: int, source: str, parsed: ParsedLines) -> No
     if not text or _is_comment(text):
         parsed.ignored["comments"] += 1
         return
-    rule = _SCHEME.sub("", re.split(r"\s+[#;!]", text, maxsplit=1)[0].strip(), count=1)
+    rule = _SCHEME.sub("", _COMMENT.split(text, maxsplit=1)[0].strip(), count=1)
     name, _slash, path = rule.partition("/")
     host = parse_host(name.removeprefix("*").removeprefix("."))
     if host is None:

@@ -10,7 +10,7 @@ from hedgerow.blocklists.patterns import BadRegex, matches_nearly_everything
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, UrlRule
 
 TOO_WIDE = "a regular expression that would match nearly everything"
-_TYPICAL = re.compile(r"\^.*|.*\$|.*\\[.dw].*|.*[\[(].*[\])].*")
+_TYPICAL = re.compile(r"\^.*|.*\$|.*\\[.dw].*|[^\[(]*+[\[(].*[\])].*")
 
 
 def _is_typical(line: str) -> bool:

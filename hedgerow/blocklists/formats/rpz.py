@@ -15,8 +15,8 @@ from hedgerow.blocklists.formats.line_parser import NO_BLOCK, SINK_ADDRESSES, ad
 from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import ParsedLines
 
-_RECORD = re.compile(r"(\S+)\s+(?:\d+\s+)?(?:IN\s+)?(?:\d+\s+)?(CNAME|A|AAAA)\s+(\S+)", re.IGNORECASE)
-_ZONE_DATA = re.compile(r"(?:\S+\s+|\s*)(?:\d+\s+)?(?:IN\s+)?(?:SOA|NS|TXT)\b.*|[\d\s()]+(?:;.*)?|\$\w+.*", re.IGNORECASE)
+_RECORD = re.compile(r"(\S++)\s++(?:\d++\s++)?(?:IN\s++)?(?:\d++\s++)?(CNAME|A|AAAA)\s++(\S++)", re.IGNORECASE)
+_ZONE_DATA = re.compile(r"(?:\S++\s++|\s*+)(?:\d++\s++)?(?:IN\s++)?(?:SOA|NS|TXT)\b.*|[\d\s()]++(?:;.*)?|\$\w++.*", re.IGNORECASE)
 _BLOCKS = frozenset({".", "*.", "rpz-drop.", "rpz-tcp-only."})
 _TRIGGER = re.compile(r"(.+)\.(rpz-(?:ip|client-ip|nsip|nsdname))(?:\..*)?", re.IGNORECASE)
 

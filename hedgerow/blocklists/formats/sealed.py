@@ -19,6 +19,7 @@ from hedgerow.blocklists.names import is_address, load_public_suffixes, parse_ho
 from hedgerow.blocklists.rules import ParsedLines
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)(?::\d*)?([^?#]*)(\?[^#]*)?", re.IGNORECASE)
+_HEX = b"0123456789abcdefABCDEF"
 _CONTROLS = re.compile(r"[\t\r\n]")
 _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#%")
 
@@ -71,11 +72,21 @@ def _hosts(host: str) -> list[str]:
 
 
 def _unescape_bytes(text: str) -> bytes:
-    """Undo percent escapes, including escapes of escapes."""
-    data = text.encode("utf-8", "surrogatepass")
-    while (unescaped := unquote_to_bytes(data)) != data:  # ends, since each change shortens the data
-        data = unescaped
-    return data
+    """Undo percent escapes, including escapes of escapes.
+
+    >>> _unescape_bytes("%2525%2541")
+    b'%A'
+    """
+    data = unquote_to_bytes(text.encode("utf-8", "surrogatepass"))
+    if b"%" not in data:
+        return data
+    unescaped = bytearray()  # one pass over all layers, of which a hostile URL has thousands
+    for octet in data:
+        unescaped.append(octet)
+        while octet in _HEX and unescaped[-2:-1] in _HEX and unescaped[-3:-2] == b"%":
+            octet = int(unescaped[-2:], 16)
+            unescaped[-3:] = (octet,)
+    return bytes(unescaped)
 
 
 def _unescape(text: str) -> str:

@@ -13,7 +13,7 @@ from hedgerow.blocklists.formats.line_parser import NO_BLOCK, SINK_ADDRESSES, ad
 from hedgerow.blocklists.rules import ParsedLines
 
 _ZONE = re.compile(r"local-zone:\s*\"?([^\s\"]+)\"?\s+\"?([a-z_]+)\"?", re.IGNORECASE)
-_DATA = re.compile(r"local-data:\s*[\"'](\S+)(?:\s+\d+)?(?:\s+IN)?\s+([A-Z0-9]+)\s+(.*?)[\"']", re.IGNORECASE)
+_DATA = re.compile(r"local-data:\s*+[\"'](\S++)(?:\s++\d++)?(?:\s++IN)?\s++([A-Z0-9]++)\s++(.*?)[\"']", re.IGNORECASE)
 _SETTING = re.compile(r"[a-z][a-z0-9-]*:.*", re.IGNORECASE)
 _BLOCKS = frozenset(
     {"always_null", "always_nxdomain", "always_refuse", "always_nodata", "always_deny", "refuse", "static", "deny", "inform_deny"}

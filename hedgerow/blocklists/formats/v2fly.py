@@ -14,6 +14,8 @@ from hedgerow.blocklists.formats.regex import add_regex
 from hedgerow.blocklists.rules import ParsedLines, PatternKind
 
 SHORTEST_KEYWORD = 4
+_COMMENT = re.compile(r"(?<!\s)\s++[#&]")
+_ATTRIBUTES = re.compile(r"(?<!\s)\s++@")
 _ATTRIBUTE = re.compile(r"@([^\s@]+)")
 
 
@@ -36,8 +38,8 @@ def filtered_format(name: str, wanted: frozenset[str], unwanted: frozenset[str])
 
 
 def _add(line: str, number: int, parsed: ParsedLines) -> str | None:
-    rule = re.split(r"\s+[#&]", line, maxsplit=1)[0]
-    rule = rule.partition(" @")[0].strip() if not rule.startswith("regexp:") else re.split(r"\s+@", rule, maxsplit=1)[0].strip()
+    rule = _COMMENT.split(line, maxsplit=1)[0]
+    rule = rule.partition(" @")[0].strip() if not rule.startswith("regexp:") else _ATTRIBUTES.split(rule, maxsplit=1)[0].strip()
     kind, colon, value = rule.partition(":")
     match kind if colon else "domain":
         case "domain":

@@ -12,6 +12,8 @@ from functools import cache
 from hedgerow.policies.text.addresses import parse_network
 from hedgerow.policies.text.data_files import read_data
 
+LONGEST_GUESSED = 200
+"""Characters of a text whose meaning is guessed. The guesses take more than linear time, and nobody writes a time or a name that long."""
 _SHORT_WORD = 4  # letters; shorter words must match more closely
 _CLOCK = re.compile(r"(\d{1,2})(?:[.:h ]*(\d{2}))?h?\s*(?:(am|pm|a\.m\.|p\.m\.)|uhr|heures?|horas?|o'clock)?", re.IGNORECASE)
 _DAYS_AND_TIMES = re.compile(r"((?:[^\W\d]|[ ,&-])*?)\s*(?:from |von |de |desde )?(\d.*)?", re.IGNORECASE | re.DOTALL)
@@ -24,6 +26,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     >>> suggest("tik-tok", ["tiktok", "twitch"]), suggest("Kinder", ["people", "devices"]), suggest("AI", ["chai", "ai-chat"])
     (' Did you mean tiktok?', ' Did you mean people?', ' Did you mean ai-chat?')
     """
+    if len(word) > LONGEST_GUESSED:
+        return ""
     candidates = {_normalised(name): name for name in known}
     plain = _normalised(word)
     near = candidates.get(plain) or next((candidates[each] for each in _synonyms().get(plain, ()) if each in candidates), None)
@@ -48,7 +52,7 @@ def guess_clock(text: str) -> str | None:
     >>> [guess_clock(text) for text in ("8pm", "8:30 PM", "20.30", "21h", "2030", "20 Uhr", "7", "half eight")]
     ['20:00', '20:30', '20:30', '21:00', '20:30', '20:00', '07:00', None]
     """
-    match = _CLOCK.fullmatch(text.strip())
+    match = _CLOCK.fullmatch(text.strip()) if len(text) <= LONGEST_GUESSED else None
     if match is None:
         return None
     hour, minute, half = int(match[1]), int(match[2] or 0), (match[3] or "").replace(".", "").lower()
@@ -63,7 +67,7 @@ def guess_interval(text: str) -> str | None:
     >>> [guess_interval(text) for text in ("from 8:30pm to 7am", "22 bis 6.30", "mon to fri 14-16", "20:30")]
     ['"20:30-07:00"', '"22:00-06:30"', '{mon-fri: "14:00-16:00"}', None]
     """
-    match = _DAYS_AND_TIMES.fullmatch(text.strip())
+    match = _DAYS_AND_TIMES.fullmatch(text.strip()) if len(text) <= LONGEST_GUESSED else None
     if match is None:
         return None
     days, times = match.groups()
@@ -84,6 +88,8 @@ def guess_days(text: str) -> str | None:
     >>> [guess_days(text) for text in ("Schultage", "monday to friday", "lundi", "someday")]
     ['school-days', 'mon-fri', 'mon', None]
     """
+    if len(text) > LONGEST_GUESSED:
+        return None
     parts = [_guess_day(part) for part in re.split(r"\s*(?:-|–|\bto\b|\bbis\b|\bà\b|\ba\b)\s*", text.strip(" -,"), flags=re.IGNORECASE)]
     if len(parts) > 2 or None in parts or (len(parts) == 2 and not all(len(part or "") == 3 for part in parts)):
         return _guess_day(text)
@@ -104,6 +110,8 @@ def guess_amount(text: str) -> str | None:
     >>> [guess_amount(text) for text in ("2 hours", "1,5h", "90 minutes", "1:30", "3 Stunden", "1 hour 30 min", "long")]
     ['2h', '1.5h', '90m', '1h30m', '3h', '1h30m', None]
     """
+    if len(text) > LONGEST_GUESSED:
+        return None
     words = text.strip().lower()
     if clock := re.fullmatch(r"(\d{1,2}):(\d{2})", words):
         return f"{int(clock[1])}h{clock[2]}m"
@@ -165,6 +173,8 @@ def guess_list(text: str, is_known: Callable[[str], bool]) -> str | None:
     >>> guess_list("TikTok, Roblox and x", {"tiktok", "roblox", "x"}.__contains__)
     '[tiktok, roblox, x]'
     """
+    if len(text) > LONGEST_GUESSED:
+        return None
     for separator in (r"\s*[,;&+/]\s*|\s+(?:and|und|et|y|e)\s+", r"\s+"):
         names = [name.lower() for name in re.split(separator, text.strip()) if name]
         if len(names) > 1 and all(map(is_known, names)):

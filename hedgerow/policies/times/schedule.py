@@ -170,7 +170,7 @@ def parse_interval(text: str) -> tuple[int, int]:
     """
     start_text, dash, end_text = text.replace("–", "-").partition("-")
     if not dash:
-        alone = re.fullmatch(r"\s*\d{1,2}[:.h]?\d{0,2}\s*([ap]\.?m\.?)?\s*", text, re.IGNORECASE)
+        alone = re.fullmatch(r"\d{1,2}[:.h]?\d{0,2}\s*([ap]\.?m\.?)?", text.strip(), re.IGNORECASE)
         what = "a time without an end" if alone else "not a time span"
         raise ValueError(f"'{text}' is {what}, such as 20:30-07:00")
     start, end = parse_clock(start_text), parse_clock(end_text)

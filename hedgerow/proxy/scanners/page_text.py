@@ -54,7 +54,7 @@ _CUT_ESCAPE = re.compile(r"\\+(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?\Z")
 _BLANKS = frozenset("bfnrt")
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""")
-_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
+_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*+=\s*+["']?+\s*+([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 _TEXT_CODEC = re.compile(
     r"ascii|utf-8|utf-16(-[lb]e)?|cp[0-9]+|iso8859-[0-9]+|koi8-[rtu]|gb.*|big5.*|shift_jis.*|euc_.*|iso2022.*|mac-.*|tis-620"
 )
@@ -69,7 +69,8 @@ _BODY = re.compile(r"<body\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^<>]*>([^<]{0,1000})", re.IGNORECASE)
 _HEADING = re.compile(r"<h[12]\b[^<>]*>([^<]{1,200})", re.IGNORECASE)
 _META = re.compile(r"<meta\b[^<>]*>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""([a-zA-Z:-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+# A name is tried once, from its first character: its parts can't be names, and without that the work is quadratic in its length.
+_ATTRIBUTE = re.compile(r"""(?<![a-zA-Z:-])([a-zA-Z:-]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""")
 _LINK = re.compile(r"""=\s?["']?\s?(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]{4,253})""")  # the value of an attribute
 _DESCRIPTIONS = frozenset({"description", "keywords", "og:title", "og:description", "twitter:title", "twitter:description"})
 RTA_LABEL = "rta-5042-1996-1400-1577-rta"

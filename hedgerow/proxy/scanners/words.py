@@ -32,6 +32,9 @@ STARTER_LISTS = Path(__file__).parent / "phrases"
 MAX_NEGATIVE_SCORE = -150
 """The most that benign phrases subtract: a paragraph about health does not excuse the rest of a page."""
 
+_PIECE = 4096
+"""Bytes that are read at a time at least. A tag that is not complete is read again with each piece, and a site may send single bytes."""
+
 _LINE = re.compile(r"((?:<[^<>]+>\s*,\s*)*<[^<>]+>)\s*<(-?[0-9]{1,6})>\s*(?:#.*)?")
 _PHRASE = re.compile(r"<([^<>]+)>")
 _TOPIC = re.compile(r"#\s*topic:\s*([a-z-]*)")
@@ -214,7 +217,7 @@ class PageScanner(Scanner):
         self._rules = rules
         self._limit = rules.content.page_limit or 0
         self._text = TextDecoder(declared_charset(head.content_type))
-        self._unread = b""  # the last piece, which is read together with the end if nothing follows
+        self._unread = bytearray()  # the last pieces, which are read together with the end if nothing follows
         self._url = head.url
         self._label = label_of("rating", head.rating) if head.rating else PageLabel.NONE
         self._size = 0
@@ -234,8 +237,9 @@ class PageScanner(Scanner):
         self._size += len(data)
         if self._size > MAX_UNPACKED:
             raise ExcessiveExpansion
-        self._read()
-        self._unread = data
+        if len(self._unread) >= _PIECE:
+            self._read()
+        self._unread += data
 
     def release(self) -> Decision | None:
         self._read()
@@ -246,7 +250,7 @@ class PageScanner(Scanner):
         return self._judge()
 
     def _read(self, *, last: bool = False) -> None:
-        data, self._unread = self._unread, b""
+        data, self._unread = bytes(self._unread), bytearray()
         if data or last:
             self._score.feed(self._text.feed(data, last=last), last=last)
 

@@ -1,0 +1,118 @@
+"""Bodies that the inspector scans: files, pages, pictures, and the phrase lists that pages are judged by."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from fuzz_targets.lists import zip_archive
+from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
+from hedgerow.policies.content import ContentRules
+from hedgerow.policies.model import Decision
+from hedgerow.proxy.scanners import pictures
+from hedgerow.proxy.scanners.body import BodyScan
+from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset
+from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.words import PhraseMatcher, parse_phrases
+
+
+def scanned_body(data: bytes) -> None:
+    """Scan a body. Its first octets choose the content coding, the media type and the size of the pieces."""
+    first = data[:2].ljust(2, b"\0")
+    coding = ("", "gzip", "br", "zstd", "deflate", "gzip, br")[first[0] % 6]
+    media = ("text/html", "application/octet-stream", "application/zip", "text/xml", "", "application/msword")[first[1] % 6]
+    rules = ScanRules(ContentRules(page_limit=50, files=("executables", "archives", "torrents", "macros"), everywhere=True))
+    scan = BodyScan(Head("https://a.example/x", media, encoding=coding, is_document=True), rules, in_worker=True)
+    size = (4096, 1, 64, 1 << 16)[first[1] // 6 % 4]
+    for start in range(2, len(data), size):
+        scan.feed(data[start : start + size])
+        while scan.is_busy:
+            scan.go_on()
+    scan.end()
+    assert scan.refusal is None or isinstance(scan.refusal, Decision)
+
+
+def page_text(data: bytes) -> None:
+    facts = PageFacts()
+    decoder, extractor = TextDecoder(detect_charset(data[:1024], "")), TextExtractor(facts)
+    length = 0
+    for piece in pieces(data):
+        length += len(extractor.feed(decoder.feed(piece)))
+    length += len(extractor.feed(decoder.feed(b"", last=True), last=True))
+    assert length <= 20 * len(data) + 64
+    assert len(facts.description) <= 20_000
+    assert facts.label in PageLabel
+
+
+def picture(data: bytes) -> None:
+    """Read a picture up to what the network gets. Whatever Pillow raises refuses it, as the scanner's process does."""
+    try:
+        frames = list(pictures.frames_of(data))
+    except Exception:
+        return
+    assert len(frames) <= 3
+    for each in frames:
+        assert (each.mode, each.size) == ("RGB", (256, 256))
+        look = pictures.Look(each)
+        assert look.is_like(look)
+
+
+def phrase_list(data: bytes) -> None:
+    phrases, _problems = parse_phrases(data.decode("utf-8", "replace"), "fuzz")
+    if phrases:
+        PhraseMatcher(phrases).find("a page with text")
+
+
+def _pictures() -> Iterator[bytes]:
+    """Yield a picture of each format that Pillow writes here, two of them moving, one turned, one clear."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    shades = [Image.linear_gradient("L").resize((120, 100)).rotate(90 * turn).convert("RGB") for turn in range(3)]
+    clear = shades[0].convert("RGBA")
+    clear.putalpha(shades[1].convert("L"))
+    moving = {"save_all": True, "append_images": shades[1:], "duration": 50}
+    written: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("JPEG", shades[0], {"exif": exif, "progressive": True}), ("PNG", clear, {}), ("PNG", shades[0].convert("P"), {"transparency": 3}),
+        ("GIF", shades[0], moving), ("WEBP", shades[0], moving), ("AVIF", clear, {}), ("BMP", shades[0], {}),
+    )  # fmt: skip
+    for name, image, options in written:
+        out = io.BytesIO()
+        with contextlib.suppress(KeyError, OSError):  # a format that this Pillow can't write
+            image.save(out, name, **options)
+            yield out.getvalue()
+
+
+_PAGE = (
+    "<html><head><meta charset=utf-8><title>x</title><style>a{}</style></head><body>Win m&#111;ney &amp; caſino ﷺ</body></html>".encode()
+)
+
+TARGETS: dict[str, FuzzTarget] = {
+    "body": FuzzTarget(
+        scanned_body,
+        (
+            b"\0\0" + _PAGE,
+            b"\0\6" + _PAGE,
+            b"\1\0" + gzip.compress(_PAGE),
+            b"\0\2" + zip_archive(),
+            b"\0\5\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+            b"\0\1MZ" + bytes(80),
+        ),
+        grown=(Shape(b"\0\0<html><head><meta charset=", b" ", b""), Shape(b"\0\6<html><head><", b"a", b"")),
+    ),
+    "page-text": FuzzTarget(
+        page_text,
+        (STREAM + _PAGE,),
+        tokens=(b"<!--", b"-->", b"<script>", b"</script", b"<script type=json>", b"&#x", b"\\u00", b"<meta name=", b'"', b"=//a.b"),
+        grown=(Shape(STREAM + b"<html><head><meta ", b"a", b">"), Shape(STREAM + b"<html><head><meta ", b"a-", b" >")),
+    ),
+    "phrase-list": FuzzTarget(phrase_list, (b"#listcategory: 'x'\n< casino ><20>\n<win>,<money><-30>\n.Include<x>\n",)),
+}
+"""The targets by name; `picture` only where the extra `pictures` is installed."""
+if find_spec("PIL") is not None:
+    TARGETS["picture"] = FuzzTarget(picture, tuple(_pictures()))

@@ -1,0 +1,76 @@
+"""The control process: the policy, calendars, registries, DHCP leases, RADIUS reports, and the pages."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from fuzz_targets.target import FuzzTarget, Shape
+from hedgerow.app.control.rdap import parse_bootstrap, parse_registration
+from hedgerow.network import discovery, radius
+from hedgerow.policies.reading.holidays import days_of_calendar
+from hedgerow.policies.reading.load import PolicyError, parse_policy
+
+
+def registration(data: bytes) -> None:
+    day = parse_registration(data, "example.net", 20_000)
+    assert day is None or 0 < day <= 20_001
+
+
+def calendar(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        for _day in days_of_calendar(Path(file.name)):
+            pass
+
+
+def leases(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    for parse in (discovery.parse_dnsmasq, discovery.parse_isc, discovery.parse_kea):
+        parse(text)
+
+
+def radius_report(data: bytes) -> None:
+    data = data[: 0xFFFF - 20]
+    head = b"\x04\x01" + (20 + len(data)).to_bytes(2)
+    radius.parse_accounting(head + hashlib.md5(head + bytes(16) + data + b"secret").digest() + data, b"secret")
+
+
+def policy_file(data: bytes) -> None:
+    parse_policy(data, None)
+
+
+_REGISTRATION = (
+    b'{"objectClassName":"domain","ldhName":"EXAMPLE.net",'
+    b'"events":[{"eventAction":"registration","eventDate":"2015-05-03T10:20:30.5+02:00"}]}'
+)
+_CALENDAR = (
+    b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20261224\r\nDTEND;VALUE=DATE:20261227\r\n"
+    b"RRULE:FREQ=YEARLY;COUNT=3\r\nSUMMARY:Holidays\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+)
+_POLICY = (
+    b"network: {lan: [192.0.2.0/24], timezone: Europe/Lisbon, country: PT}\n"
+    b"people:\n  mia: {age: 9, devices: [tablet], bedtime: {school-nights: '20:30-07:00'}"
+    b", block: [roblox, 'a.example/x'], allow: [b.example]}\n"
+    b"devices:\n  tablet: {mac: '00:00:5e:00:53:01'}\n"
+)
+
+
+TARGETS: dict[str, FuzzTarget] = {
+    "radius": FuzzTarget(radius_report, (b"\x28\6\0\0\0\1\1\5mia\x08\6\x0a\0\0\1\x1f\x1302-00-5E-00-53-01",), (ValueError,)),
+    "calendar": FuzzTarget(calendar, (_CALENDAR,), (ValueError,)),
+    "registration": FuzzTarget(registration, (_REGISTRATION,), (ValueError,)),
+    "rdap-servers": FuzzTarget(parse_bootstrap, (b'{"services": [[["net"], ["https://rdap.example/"]]]}',), (ValueError,)),
+    "leases": FuzzTarget(
+        leases,
+        (
+            b"1790000000 00:00:5e:00:53:01 192.0.2.7 tablet 01:00\nduid 00:01\n",
+            b'lease 192.0.2.7 { ends 4 2026/11/26 10:00:00; hardware ethernet 00:00:5e:00:53:01; client-hostname "tablet"; }',
+            b"address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n192.0.2.7,00:00:5e:00:53:01,,3600,1790000000,1,0,0,tablet,0\n",
+        ),
+        grown=(Shape(b"lease a", b"{", b"\n" * 200), Shape(b"lease a {", b"\n", b"}")),
+    ),
+    "policy-file": FuzzTarget(policy_file, (_POLICY,), (PolicyError,), grown=(Shape(b"people: {mia: {bedtime: '20", b" ", b":30'}}\n"),)),
+}

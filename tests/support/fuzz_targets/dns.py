@@ -1,0 +1,140 @@
+"""DNS: queries, answers, the transports of HTTP, and multicast answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import hpack
+import hyperframe.frame
+from dnslib import EDNS0, PTR, QTYPE, RR, DNSLabel, DNSRecord, EDNSOption
+
+from fuzz_targets.target import STREAM, FuzzTarget, pieces
+from hedgerow.dns import wire
+from hedgerow.dns.server.doh3 import ControlReader, Http3Error, frame, parse_request
+from hedgerow.dns.server.http2_codec import Http2Codec
+from hedgerow.dns.server.http_codec import Http1Codec, HttpClientError, HttpCodec
+from hedgerow.dns.upstreams import responses
+from hedgerow.frame_budget import FrameBudget
+from hedgerow.network import discovery
+
+QUESTION = b"\x03www\x07example\x00\x00\x01\x00\x01"
+
+
+def dns_query(data: bytes) -> None:
+    query = wire.parse_query(data)
+    if query.cacheable:
+        again = wire.query_of(query.key)
+        assert (again.host, again.key) == (query.host, query.key)
+    assert query.limit >= 512
+    wire.forwarded_mac(data)
+
+
+def dns_response(data: bytes) -> None:
+    """Read an answer whose header and question fit, since anything else is refused at once."""
+    message = b"\x00\x01\x81\x80\x00\x01" + data[:6].ljust(6, b"\0") + QUESTION + data[6:]
+    response = responses.parse_response(message, QUESTION)
+    list(responses.address_texts(response))
+    responses.address_hints(response, {QUESTION[:-4]})
+    responses.extended_error(response)
+    for record in (*response.answers, *response.authority):
+        responses.expand_rdata(message, record)
+
+
+def frame_budget(data: bytes) -> None:
+    budget, taken = FrameBudget(), 0
+    for number, piece in enumerate(pieces(data)):
+        taken += budget.take(piece, number / 10)
+    assert 0 <= taken <= len(data)
+
+
+def doh3(data: bytes) -> None:
+    """The first octet chooses a request or a unidirectional stream."""
+    if data[:1] == b"\0":
+        parse_request(0, data[1:])
+        return
+    reader = ControlReader()
+    for at in range(1, len(data), 7):
+        reader.feed(2, data[at : at + 7], ends=False)
+
+
+def doh(make: Callable[[Callable[[bytes], object]], HttpCodec], data: bytes) -> None:
+    written = bytearray()
+    codec = make(written.extend)
+    for number, piece in enumerate(pieces(data)):
+        codec.feed(piece)
+        requests = codec.receive(number / 10)
+        while requests or codec.has_more:
+            for request in requests:
+                codec.respond(request, 200, [("content-type", "application/dns-message")], bytes(40))
+            requests = codec.receive(number / 10)
+    assert len(written) < 65536 + 100 * len(data)
+
+
+def mdns_answer(data: bytes) -> None:
+    name = discovery.parse_mdns_name(data[:4096], MDNS_QUERY)  # as much as is received
+    assert name == name.lower()
+
+
+def _answer(*zone: str) -> bytes:
+    """Return an answer without its identifier, flags and question: the counts of the other sections, and their records."""
+    made = DNSRecord.question("www.example").reply()
+    for line in zone:
+        made.add_answer(*RR.fromZone(line))
+    made.add_auth(*RR.fromZone("example. 60 IN SOA ns.example. root.example. 1 2 3 4 5"))
+    made.add_ar(EDNS0(udp_len=1232, opts=[EDNSOption(15, b"\0\6no")]))
+    message = bytes(made.pack())
+    return message[6:12] + message[12 + len(QUESTION) :]
+
+
+def _http2() -> bytes:
+    names = [(":method", "POST"), (":scheme", "https"), (":authority", "dns.example"), (":path", "/dns-query"),
+             ("content-type", "application/dns-message")]  # fmt: skip
+    head = hyperframe.frame.HeadersFrame(1, hpack.Encoder().encode(names), flags=["END_HEADERS"])
+    frames = [hyperframe.frame.SettingsFrame(0), head, hyperframe.frame.DataFrame(1, bytes(30), flags=["END_STREAM"]),
+              hyperframe.frame.PingFrame(0, b"12345678"), hyperframe.frame.RstStreamFrame(1)]  # fmt: skip
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frame.serialize() for frame in frames)
+
+
+MDNS_QUERY = DNSRecord.question("7.2.0.192.in-addr.arpa", "PTR").pack()
+
+
+def _mdns_answer() -> bytes:
+    answer = DNSRecord.parse(MDNS_QUERY).reply()
+    answer.add_answer(RR(DNSLabel("7.2.0.192.in-addr.arpa"), QTYPE.PTR, rdata=PTR("Tablet.local"), ttl=10))
+    return bytes(answer.pack())
+
+
+TARGETS: dict[str, FuzzTarget] = {
+    "dns-query": FuzzTarget(
+        dns_query,
+        (
+            bytes(DNSRecord.question("www.example", "AAAA").pack()),
+            b"\0\1\1\0\0\1\0\0\0\0\0\1\0\0\2\0\1\0\0\x29\4\xd0\0\0\x80\0\0\x0a\xfd\xe9\0\6\0\0\x5e\0\x53\1",
+        ),
+        (wire.Malformed,),
+    ),
+    "dns-response": FuzzTarget(
+        dns_response,
+        (_answer("www.example. 60 IN CNAME a.example.", "a.example. 60 IN A 192.0.2.1"), _answer("www.example. 60 IN HTTPS 1 . alpn=h2")),
+        (wire.Malformed,),
+    ),
+    "frame-budget": FuzzTarget(frame_budget, (STREAM + _http2(),)),
+    "doh-http1": FuzzTarget(
+        lambda data: doh(Http1Codec, data),
+        (
+            STREAM
+            + b"GET /dns-query?dns=AAAB HTTP/1.1\r\nHost: x\r\n\r\nPOST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+        ),
+        (HttpClientError,),
+    ),
+    "doh-http2": FuzzTarget(lambda data: doh(Http2Codec, data), (STREAM + _http2(),), (HttpClientError,)),
+    "doh-http3": FuzzTarget(
+        doh3,
+        (
+            b"\0" + frame(1, b"\0\0\xd1\xd7\x51\x02/x\x50\x01h") + frame(0x21, b"grease") + frame(0, b"body"),
+            b"\1\0" + frame(4, b"\6\x60\0") + frame(0x0D, b"\1"),
+        ),
+        (Http3Error,),
+    ),
+    "mdns-answer": FuzzTarget(mdns_answer, (_mdns_answer(),)),
+}
