@@ -25,6 +25,7 @@ devices:
   mia-computer: {{ip: {COMPUTER}, trusts_ca: true}}
   tom-laptop: {{ip: {LAPTOP}}}
 """
+HTTP2_HOST = "forum.example"
 ROLES = ("dns", "gate", "inspector")
 SENDERS, TIMES = 3, 3
 
@@ -33,6 +34,7 @@ class HostileOrigin:
     """A server of plain HTTP on `port` that answers each connection with the octets `answers` has for the path."""
 
     def __init__(self, server: socket.socket) -> None:
+        self.server = server
         self.port: int = server.getsockname()[1]
         self.answers: dict[bytes, bytes] = {}
 
@@ -48,32 +50,62 @@ class HostileOrigin:
             client.sendall(self.answers[head.split(b" ")[1]])
 
 
+class Http2Origin(HostileOrigin):
+    """A server over TLS that sends the octets `frames` after its SETTINGS to each client, once the client has sent a request."""
+
+    def __init__(self, server: socket.socket, tls: ssl.SSLContext) -> None:
+        super().__init__(server)
+        self.frames = b""
+        self._tls = tls
+
+    def answer(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.settimeout(20)
+            with self._tls.wrap_socket(client, server_side=True) as secured:
+                heard = b""
+                while b"\x01\x05\x00\x00\x00\x01" not in heard:  # HEADERS of stream 1, which ends with them
+                    heard += secured.recv(65536)
+                secured.sendall(frame.SettingsFrame(0).serialize() + self.frames)
+                while secured.recv(65536):
+                    pass
+
+
 @contextlib.contextmanager
-def hostile_origin() -> Iterator[HostileOrigin]:
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        origin = HostileOrigin(server)
+def served(origin: HostileOrigin) -> Iterator[None]:
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=origin.answer, args=(origin.server.accept()[0],), daemon=True).start()
 
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    threading.Thread(target=origin.answer, args=(server.accept()[0],), daemon=True).start()
-
-        thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve)
+    with origin.server:
         thread.start()
-        yield origin
-        server.shutdown(socket.SHUT_RDWR)
+        yield
+        origin.server.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
 @pytest.fixture(scope="module")
 def origin() -> Iterator[HostileOrigin]:
-    with hostile_origin() as serving:
+    serving = HostileOrigin(socket.create_server(("127.0.0.1", 0), backlog=64))
+    with served(serving):
         yield serving
 
 
 @pytest.fixture(scope="module")
-def family(whole_internet: SmallInternet, origin: HostileOrigin) -> Iterator[Hedgerow]:
-    network = network_section(whole_internet, lan=("127.0.0.0/24",)).replace("ports: [", f"ports: [{origin.port}, ")
+def http2_origin(whole_internet: SmallInternet) -> Iterator[Http2Origin]:
+    leaf = whole_internet.authority.leaf(HTTP2_HOST)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(leaf.certificate, leaf.key)
+    tls.set_alpn_protocols(["h2"])
+    serving = Http2Origin(socket.create_server((whole_internet.address_of(HTTP2_HOST), 0), backlog=64), tls)
+    with served(serving):
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def family(whole_internet: SmallInternet, origin: HostileOrigin, http2_origin: Http2Origin) -> Iterator[Hedgerow]:
+    network = network_section(whole_internet, lan=("127.0.0.0/24",)).replace("ports: [", f"ports: [{origin.port}, {http2_origin.port}, ")
     policy, authority = network + "  country: GB\n" + PEOPLE, whole_internet.authority.root
     with running_hedgerow(policy, options=["--doh", "127.0.0.1:0"], upstream_authority=authority) as running:
         yield running
@@ -203,3 +235,33 @@ def test_a_switch_of_protocols_after_many_informational_responses(
     answers = list[bytes]()
     assert_harmless(family, whole_internet, lambda: answers.append(say(family, (head + key).encode())))
     assert all(b"HTTP/1.1 502" in answer and b" 101 " not in answer for answer in answers), answers[0][-300:]
+
+
+RESPONSE_BLOCK = b"\x88"  # 200
+INTERIM_BLOCK = b"\x08\x03103"
+FRAMES_OF_ORIGINS = {
+    "early hints": (frame.HeadersFrame(1, INTERIM_BLOCK, flags=["END_HEADERS"]).serialize() * 50_000, 502),
+    "empty DATA": (
+        frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize() + frame.DataFrame(1).serialize() * 50_000,
+        200,
+    ),
+    "PING": (
+        frame.PingFrame(0, b"12345678").serialize() * 50_000 + frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(),
+        200,
+    ),
+    "table size updates": (frame.HeadersFrame(1, b"\x20" * 16_384 + RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(), 502),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES_OF_ORIGINS)
+def test_http2_frames_of_origins(family: Hedgerow, whole_internet: SmallInternet, http2_origin: Http2Origin, kind: str) -> None:
+    frames, expected = FRAMES_OF_ORIGINS[kind]
+    http2_origin.frames = frames + frame.DataFrame(1, b"a", flags=["END_STREAM"]).serialize()
+    statuses = list[int]()
+    url = f"https://{HTTP2_HOST}:{http2_origin.port}/"
+    assert_harmless(
+        family,
+        whole_internet,
+        lambda: statuses.append(curl(url, proxy=family.proxy, source=COMPUTER, ca=family.authority, timeout=60).status),
+    )
+    assert set(statuses) == {expected}

@@ -32,6 +32,7 @@ class BackPressure:
         self._streams, self._client = streams, client
         self._write_paused: set[Stream] = set()
         self._congested: frozenset[Connection] = frozenset()
+        self._held = set[Connection]()  # origins of which bytes wait for a turn
         self._is_upload_congested = False
         self._is_input_full = False
 
@@ -61,6 +62,11 @@ class BackPressure:
             self._congested, self._is_upload_congested = congestion
             self._update()
 
+    def hold(self, origin: Connection, is_held: bool) -> None:
+        """Note whether bytes of an origin wait for a turn."""
+        (self._held.add if is_held else self._held.discard)(origin)
+        self._update()
+
     def note_input(self, size: int) -> None:
         """Note the number of the client's bytes that are held."""
         self._is_input_full = size >= _MAX_HELD
@@ -69,7 +75,7 @@ class BackPressure:
     def _update(self) -> None:
         self._client.set_read_paused(is_paused=bool(self._write_paused) or self._is_upload_congested or self._is_input_full)
         for stream, connection in self._streams.origins():
-            stream.set_read_paused(is_paused=self.is_client_slow or connection in self._congested)
+            stream.set_read_paused(is_paused=self.is_client_slow or connection in self._congested or connection in self._held)
 
 
 class ClientPace:

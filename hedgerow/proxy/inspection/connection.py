@@ -19,6 +19,7 @@ from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import HTTPMode
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
+from hedgerow.proxy.inspection.origin_pace import OriginPace
 from hedgerow.proxy.inspection.origins import PendingStream
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
@@ -46,6 +47,7 @@ class InspectedConnection:
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._pressure = BackPressure(self._streams, stream)
         self._pace = pace = ClientPace(inspector, self._share, self._pressure, stream, process=self._process, end=self._end)
+        self._origin_pace = OriginPace(inspector.shares, share, process=self._process_origin, pause=self._pressure.hold)
         self._driver = LayerDriver(
             inspector.inspection, context, self._streams, work=pace.work, replay=self.replay, on_handled=pace.settle, on_error=self.abort
         )
@@ -144,6 +146,8 @@ class InspectedConnection:
         self._dispatch_end(stream, connection)
 
     def _dispatch_end(self, stream: Stream, connection: Connection) -> None:
+        if self._origin_pace.defer(connection, lambda: self._dispatch_end(stream, connection)):
+            return
         if self._streams.note_closed(connection):
             self._streams.is_origin_cut = stream is not self.stream and stream.is_cut
             self._dispatch(connection)
@@ -161,14 +165,27 @@ class InspectedConnection:
     def _dispatch(self, connection: Connection, data: bytes | None = None) -> None:
         """Have the bytes that a connection has sent handled, or its end (None)."""
         fast_path = self._fast_path
+        if data is not None and self._origin_pace.holds(connection):
+            self._origin_pace.receive(connection, data)
+            return
         try:
             is_handled = fast_path.handle_end(connection) if data is None else fast_path.receive(connection, data)
         except Exception:
             log.exception("a connection failed at the inspector")
             self.abort()
             return
-        if not is_handled:
-            self._driver.handle(events.ConnectionClosed(connection) if data is None else events.DataReceived(connection, data))
+        if is_handled:
+            return
+        if data is None:
+            self._driver.handle(events.ConnectionClosed(connection))
+        elif connection is self.client:
+            self._driver.handle(events.DataReceived(connection, data))
+        else:
+            self._origin_pace.receive(connection, data)
+
+    def _process_origin(self, origin: Connection, data: bytes) -> None:
+        if not self._streams.is_closed(origin):  # else what is left is of no use
+            self._driver.handle(events.DataReceived(origin, data))
 
     def _finish(self) -> None:
         """Release everything after the client has left: its origins' answers are of no use."""
@@ -177,11 +194,17 @@ class InspectedConnection:
         self.is_over = True
         self._pace.close()
         self._driver.cancel()
-        layer = self._driver.layer
-        self._streams.release(lambda each: self._fast_path.is_idle(each) or (layer is not None and layer.is_idle(each)))
+        self._streams.release(self._is_idle)
+        self._origin_pace.close()
         self._inspector.unregister(self, self.client)
         # References both ways: cut here, so that everything and the TLS state is freed now, and not when the collector runs.
-        del self._fast_path, self._driver, self.stream.owner
+        del self._fast_path, self._driver, self._origin_pace, self.stream.owner
+
+    def _is_idle(self, origin: Connection) -> bool:
+        if self._origin_pace.holds(origin):
+            return False
+        layer = self._driver.layer
+        return self._fast_path.is_idle(origin) or (layer is not None and layer.is_idle(origin))
 
     # For the driver and the fast path.
 

@@ -150,6 +150,10 @@ class ConnectionStreams:
         stream.close(is_whole=not self.is_origin_cut)
         return self.note_closed(connection)
 
+    def is_closed(self, connection: Connection) -> bool:
+        """Return whether the layers have heard that a connection is closed, or are about to."""
+        return connection in self._closed
+
     def note_closed(self, connection: Connection) -> bool:
         """Return True the first time: the layers hear of it once."""
         is_news = connection not in self._closed

@@ -106,7 +106,7 @@ FLOODS = {
     "window update": frame.WindowUpdateFrame(0, window_increment=1).serialize() * 2 * MAX_TOKENS,
     "rapid reset": rapid_reset(MAX_TOKENS),
     "table size updates": frame.HeadersFrame(1, b"\x20" * 16_384, flags=["END_STREAM"]).serialize()
-    + frame.ContinuationFrame(1, b"\x20" * 16_384).serialize() * 62,
+    + frame.ContinuationFrame(1, b"\x20" * 16_384).serialize() * 4,
 }
 
 

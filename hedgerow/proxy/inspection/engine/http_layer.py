@@ -41,6 +41,9 @@ MAX_CONNECTIONS_PER_ORIGIN = 6
 MOST_HEADS = 4
 """Pipelined heads of an HTTP/1 client that are processed before its turn may end."""
 
+MOST_OCTETS = 16 * 1024
+"""Octets of an HTTP/1 client that are processed before its turn may end: some thousand chunks of a body."""
+
 MOST_TOKENS = 40
 """Tokens of an HTTP/2 client's frames that are processed before its turn may end: ten requests."""
 
@@ -235,9 +238,9 @@ def http1_portion(data: bytes | bytearray) -> int:
     """
     at = 0
     for _ in range(MOST_HEADS):
-        end = _END_OF_HEAD.search(data, at)
+        end = _END_OF_HEAD.search(data, at, MOST_OCTETS)
         if end is None:
-            return len(data)
+            return min(len(data), MOST_OCTETS)
         at = end.end()
     return at
 

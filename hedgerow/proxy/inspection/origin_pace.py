@@ -1,0 +1,107 @@
+"""The pace of origins: the bytes that one sends at a time are processed in portions, between which other connections have their turn.
+
+The cost of a byte differs a hundredfold: a download passes, but chunks of one octet or frames without data each go through all layers.
+Portions begin small, grow while they are cheap, and shrink when they are not.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+from mitmproxy.connection import Connection
+
+from hedgerow.proxy.inspection.shares import TURN_SECONDS, DeviceShare, DeviceShares, Turn
+
+SMALLEST, LARGEST = 2048, 64 * 1024
+"""Octets of a portion."""
+
+_CHEAP_SECONDS = TURN_SECONDS / 4
+"""Seconds below which a portion is followed by one of twice its length."""
+
+
+class OriginPace:
+    """The bytes of a connection's origins that wait for a turn of its device.
+
+    `process` handles a portion; it may close this object. `pause` is told whether an origin must not be read.
+    """
+
+    def __init__(
+        self,
+        shares: DeviceShares,
+        share: DeviceShare,
+        *,
+        process: Callable[[Connection, bytes], None],
+        pause: Callable[[Connection, bool], None],
+    ) -> None:
+        self._shares, self._share, self._process, self._pause = shares, share, process, pause
+        self._sizes: dict[Connection, int] = {}
+        self._held: dict[Connection, bytearray] = {}
+        self._ends: dict[Connection, Callable[[], None]] = {}
+        self._turns: dict[Connection, Turn] = {}
+
+    def holds(self, origin: Connection) -> bool:
+        """Return whether bytes of an origin wait. What it sends next must wait too."""
+        return origin in self._held
+
+    def receive(self, origin: Connection, data: bytes) -> None:
+        """Process bytes now, as far as the turn allows, or after those that are held."""
+        held = self._held.get(origin)
+        if held is not None:
+            held += data
+            return
+        size = self._sizes.get(origin, SMALLEST)
+        if len(data) <= size:
+            self._process(origin, data)
+            return
+        self._held[origin] = bytearray(data)
+        self._take_turn(origin)
+        if origin in self._held:
+            self._pause(origin, True)
+
+    def defer(self, origin: Connection, end: Callable[[], None]) -> bool:
+        """Call `end` after the bytes that are held; False if there are none."""
+        if origin not in self._held:
+            self._sizes.pop(origin, None)
+            return False
+        self._ends.setdefault(origin, end)
+        return True
+
+    def close(self) -> None:
+        """Drop everything. The connection calls this once."""
+        for turn in self._turns.values():
+            turn.cancel()
+        self._held.clear()
+        self._ends.clear()
+        self._turns.clear()
+        del self._process, self._pause  # references both ways
+
+    def _take_turn(self, origin: Connection) -> None:
+        self._turns.pop(origin, None)
+        ends = perf_counter() + TURN_SECONDS
+        size, began = self._sizes.get(origin, SMALLEST), perf_counter()
+        while held := self._held.get(origin):
+            data = bytes(held[:size])
+            del held[:size]
+            self._process(origin, data)
+            now = perf_counter()
+            if now - began < _CHEAP_SECONDS:
+                size = min(2 * size, LARGEST)
+            elif now - began > TURN_SECONDS:
+                size = max(size // 2, SMALLEST)
+            began = now
+            if now >= ends:
+                break
+        if origin not in self._held:
+            return  # closed meanwhile
+        self._sizes[origin] = size
+        if self._held[origin]:
+            self._turns[origin] = self._shares.wait(self._share, lambda: self._take_turn(origin))
+            return
+        del self._held[origin]
+        self._pause(origin, False)
+        if (end := self._ends.pop(origin, None)) is not None:
+            end()
