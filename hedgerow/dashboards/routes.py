@@ -5,6 +5,7 @@ The guard reads its table from the routes of the finished application, so no pat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,8 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match, compile_path
+from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import AccessScope
 
@@ -36,33 +38,67 @@ _ACCESS_KEY = "x-hedgerow-access"
 _SCRIPT_PATHS = ("/api/", "/metrics", "/device/time", "/device/state", "/captive-portal")
 
 
-class ScopedRouter(APIRouter):
-    """Router whose routes declare their access. The OpenAPI description shows it as `x-hedgerow-access`."""
+class ScopedRoute(BaseRoute):
+    """Route with the access that it requires.
+
+    FastAPI's route is built by the first request for it: that takes two milliseconds and 30 kB, and most routes are rarely used.
+    """
+
+    def __init__(self, *, method: str, path: str, access: frozenset[Access], build: Callable[[], APIRoute]) -> None:
+        self.path, self.methods, self.access = path, frozenset({method}), access
+        self.path_regex = compile_path(path)[0]
+        self._build = build
+
+    @functools.cached_property
+    def built(self) -> APIRoute:
+        """The route of FastAPI."""
+        return self._build()
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http" or not self.path_regex.match(scope["path"]):
+            return Match.NONE, {}
+        return (Match.FULL if scope["method"] in self.methods else Match.PARTIAL), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _, child_scope = self.built.matches(scope)
+        scope.update(child_scope)
+        await self.built.handle(scope, receive, send)
+
+
+class ScopedRouter:
+    """Collection of routes that declare their access. The OpenAPI description shows it as `x-hedgerow-access`.
+
+    `options` are those of FastAPI's `APIRouter`.
+    """
+
+    def __init__(self, *, prefix: str = "", **options: Any) -> None:
+        self._prefix, self._options = prefix, options
+        self.routes: list[ScopedRoute] = []
 
     def serve[F: Callable[..., Any]](self, method: str, path: str, *access: Access, **options: Any) -> Callable[[F], F]:
         """Decorate an endpoint. The caller needs one of the scopes in `access`, or belongs to the audience."""
 
         def register(endpoint: F) -> F:
             extra = {_ACCESS_KEY: sorted(access)} | options.pop("openapi_extra", {})
-            self.add_api_route(path, endpoint, methods=[method], openapi_extra=extra, **options)
+
+            def build() -> APIRoute:
+                router = APIRouter(prefix=self._prefix, **self._options)
+                router.add_api_route(path, endpoint, methods=[method], openapi_extra=extra, **options)
+                (route,) = router.routes
+                assert isinstance(route, APIRoute)
+                return route
+
+            self.routes.append(ScopedRoute(method=method, path=self._prefix + path, access=frozenset(access), build=build))
             return endpoint
 
         return register
 
 
-def declared_access(route: BaseRoute) -> frozenset[Access]:
-    """Return what `ScopedRouter.serve` declared for a route, or an empty set."""
-    names = (route.openapi_extra or {}).get(_ACCESS_KEY, ()) if isinstance(route, APIRoute) else ()
-    return frozenset(AccessScope(name) if name in set(AccessScope) else Audience(name) for name in names)
-
-
 class AccessTable:
     """The required access of every path, derived from an application's routes."""
 
-    def __init__(self, routes: Iterable[BaseRoute]) -> None:
-        self._routes = [
-            (route.path_regex, frozenset(route.methods or ()), declared_access(route)) for route in routes if isinstance(route, APIRoute)
-        ]
+    def __init__(self, routes: Iterable[ScopedRoute]) -> None:
+        self._routes = [(route.path_regex, route.methods, route.access) for route in routes]
 
     def required(self, method: str, path: str) -> frozenset[Access]:
         """Return the access of the route that serves a request, or of the first one with the same path.

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
+from fastapi.openapi.utils import get_openapi
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
 from hedgerow.dashboards.guard import SESSION_COOKIE
-from hedgerow.dashboards.routes import ScopedRouter
+from hedgerow.dashboards.routes import ScopedRoute, ScopedRouter
 from hedgerow.policies.text.locales import LANGUAGES
 
 
@@ -65,7 +66,8 @@ class DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the description, made once."""
         if self.openapi_schema is None:
-            description = super().openapi()
+            routes = [route.built if isinstance(route, ScopedRoute) else route for route in self.routes]
+            description = self.openapi_schema = get_openapi(title=self.title, version=self.version, routes=routes)
             description.setdefault("components", {})["securitySchemes"] = {
                 "token": {"type": "http", "scheme": "bearer", "description": "A token for scripts, made under *Settings*."},
                 "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "The session of a signed-in browser."},
