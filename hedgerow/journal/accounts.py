@@ -27,6 +27,7 @@ class AccountRow:
     totp: str = ""
     recovery: str = ""
     subject: str = ""
+    totp_step: int = 0
 
 
 @dataclass(frozen=True, slots=True)

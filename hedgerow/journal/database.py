@@ -82,6 +82,7 @@ def _open(place: Place) -> tuple[Store, bool]:
             has_migrated = _migrate(connection, dialect, place, rights)
             now = time.time()
             dialect.prepare_days(connection, now, now)
+            dialect.restrict(engine, rights)
             return Store(engine, dialect, site or rights.site or DEFAULT_SITE, rights), has_migrated
     except JournalError:
         engine.dispose()

@@ -67,7 +67,7 @@ class PostgresDialect(Dialect):
         return open_error(error, self.address)
 
     def lock_schema(self, connection: Connection) -> None:
-        connection.execute(select(func.pg_advisory_xact_lock(postgresql_schema.LOCK)))
+        postgresql_schema.lock_migrations(connection)
 
     def create_schema(self, connection: Connection) -> bool:
         postgresql_schema.create_tables(connection)
@@ -80,9 +80,19 @@ class PostgresDialect(Dialect):
     def rights(self, connection: Connection, site: str | None = None) -> Rights:
         return postgresql_rights.own_rights(connection, site)
 
+    def restrict(self, engine: Engine, rights: Rights) -> None:
+        if rights.site is not None:
+            event.listen(engine, "before_execute", postgresql_rights.delete_by_function, retval=True)
+
+    def end_holding_up(self, engine: Engine) -> Sequence[str]:
+        with engine.begin() as connection:
+            return postgresql_rights.end_holding_up(connection)
+
     def facts(self, connection: Connection) -> dict[str, str | int]:
         rights = postgresql_rights.own_rights(connection)
-        return postgresql_schema.facts(connection) | {"site": rights.site or "all", "rights": str(rights)}
+        found = postgresql_schema.facts(connection) | {"site": rights.site or "all", "rights": str(rights)}
+        unbounded = postgresql_rights.unbounded_roles(connection) if rights.site is None else []
+        return found | ({"unbounded roles": ", ".join(unbounded)} if unbounded else {})
 
     def prepare_days(self, connection: Connection, first: float, last: float) -> None:
         postgresql_schema.prepare_days(connection, first, last)

@@ -2,42 +2,48 @@
 
 They are created at once, by their description in `tables`, and migrated from then on as SQLite's are. Functions and triggers are made anew
 after each migration. Decisions are partitioned by day of UTC, so that a day is forgotten by dropping its table: `decisions_20261127`.
-`decisions_other` takes those of days without a table, such as of a clock that is wrong. A node needs no right to create tables: it calls
-`hedgerow_prepare_days`, which does so as the tables' owner.
+`decisions_other` takes those of days without a table, such as of a clock that is wrong. Only the owner makes the tables of days: that locks
+the others, for as long as the transaction lasts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Column, Connection, Engine, Index, MetaData, Table, text
+from sqlalchemy import Column, Connection, Engine, Index, MetaData, Table, func, select, text
 
 from hedgerow.journal.tables import decisions, metadata
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 DAY_S = 86400
 LOCK = 0x4865646765726F77
-"""The number of the advisory lock that a migration holds."""
+"""The number of the advisory lock that is held while the tables are made."""
 
-_AHEAD = 3
-"""Days prepared beyond those asked for, so that events find their table while nobody can create one."""
+NEVER_CHANGED = ("statements",)
+ONLY_ADDED = ("decisions", "events", "rule_versions", "counter_entries")
+ONLY_READ = ("policy_changes", "policy_versions")
+OF_THE_OWNER = ("site_groups",)
+DELETED_BY_MANAGERS = (*ONLY_ADDED, *ONLY_READ)
+DELETED_BY_NODES = tuple(name for name in metadata.tables if name not in (*DELETED_BY_MANAGERS, *NEVER_CHANGED, *OF_THE_OWNER))
+
+_AHEAD = 10
+"""Days prepared beyond those asked for, so that events find their table while the owner is away."""
+
+_MIGRATION_TIMEOUT = "30s"
+"""How long a migration may wait for locks, during which all others wait too."""
 
 _DROP_TIMEOUT = "5s"
 """How long dropping a day may wait for long queries, during which all others wait too."""
 
 _PREPARE_DAYS = """
 CREATE OR REPLACE FUNCTION hedgerow_prepare_days(first bigint, last bigint) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
 DECLARE
     number bigint;
-    today bigint = floor(extract(epoch FROM now()) / 86400);
     name text;
     made integer = 0;
 BEGIN
-    IF EXISTS (SELECT FROM site_roles WHERE role = session_user) THEN  -- a node makes no others, such as by a wrong clock
-        first = greatest(first, today - 40);
-        last = least(last, today + 10);
-    END IF;
     IF last - first > 1000 THEN
         RAISE EXCEPTION 'too many days';
     END IF;
@@ -70,6 +76,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
     changed text = (CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END) ->> 'site';
 BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE EXCEPTION 'this function is for the tables of the store';
+    END IF;
     IF current_setting('hedgerow.noted', true) IS DISTINCT FROM 'site ' || changed THEN
         PERFORM set_config('hedgerow.noted', 'site ' || changed, true);
         INSERT INTO site_changes AS known VALUES (changed, 1) ON CONFLICT (site) DO UPDATE SET number = known.number + 1;
@@ -96,6 +105,30 @@ BEGIN
     RETURN NEW;
 END $$
 """
+_DELETE_ROWS = """
+CREATE OR REPLACE FUNCTION hedgerow_delete_rows(name text, parts oid[], rows tid[]) RETURNS SETOF boolean
+LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    own site_roles;
+BEGIN
+    SELECT * INTO own FROM site_roles WHERE role = session_user;
+    IF own.role IS NULL OR NOT (name = ANY ({state}) OR (name = ANY ({recorded}) AND own.may_manage)) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'permission denied for table ' || name;
+    END IF;
+    RETURN QUERY EXECUTE format(
+        'DELETE FROM %I AS kept USING unnest($1, $2) AS found (part, place)
+        WHERE kept.tableoid = found.part AND kept.ctid = found.place AND kept.site = $3 RETURNING true', name
+    ) USING parts, rows, own.site;
+END $$
+"""
+"""The only way in which a site's role deletes rows. The right to DELETE is also one to lock the whole table, for all sites."""
+
+FUNCTIONS = {
+    "hedgerow_prepare_days": "bigint, bigint", "hedgerow_note_change": "", "hedgerow_chain_statement": "",
+    "hedgerow_delete_rows": "text, oid[], tid[]",
+}  # fmt: skip
+"""Our functions, each with the types of its arguments."""
+
 CHANNEL = "'hedgerow_' || left(encode(sha256(convert_to({site}, 'UTF8')), 'hex'), 32)"
 """The channel of a site's changes, in SQL. Anybody may listen to any channel whose name they know."""
 
@@ -117,6 +150,15 @@ WHERE inhparent = 'decisions'::regclass AND child.relname ~ '^decisions_\d{8}$' 
 """)
 
 
+def lock_migrations(connection: Connection) -> None:
+    """Keep other owners from migrating until the transaction ends. Only an owner can lock the table; anybody could hold the number."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_MIGRATION_TIMEOUT}'"))
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    else:
+        connection.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
+
+
 def create_tables(connection: Connection) -> None:
     """Create all tables and indexes in the first schema of the search path."""
     metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table is not decisions])
@@ -131,8 +173,13 @@ def create_functions(connection: Connection) -> None:
     """
     schema = connection.dialect.identifier_preparer.quote(connection.scalar(text("SELECT current_schema()")))
     channel = CHANNEL.format(site="CASE WHEN changed LIKE '@%' THEN '@' ELSE changed END")
-    for statement in (_SITE_CHANGES, _SITE_ROLES, _PREPARE_DAYS, _NOTE_CHANGE, _CHAIN_STATEMENT):
-        connection.execute(text(statement.replace("{schema}", schema).replace("{channel}", channel)))
+    deletable = {"{state}": _array(DELETED_BY_NODES), "{recorded}": _array(DELETED_BY_MANAGERS)}
+    for statement in (_SITE_CHANGES, _SITE_ROLES, _PREPARE_DAYS, _NOTE_CHANGE, _CHAIN_STATEMENT, _DELETE_ROWS):
+        for name, value in {"{schema}": schema, "{channel}": channel, **deletable}.items():
+            statement = statement.replace(name, value)
+        connection.execute(text(statement))
+    for name, types in FUNCTIONS.items():
+        connection.execute(text(f"REVOKE ALL ON FUNCTION {name}({types}) FROM PUBLIC"))
     connection.execute(text("DROP TRIGGER IF EXISTS chain_statement ON statements"))
     chain = "CREATE TRIGGER chain_statement BEFORE INSERT ON statements FOR EACH ROW EXECUTE FUNCTION hedgerow_chain_statement()"
     connection.execute(text(chain))
@@ -140,6 +187,10 @@ def create_functions(connection: Connection) -> None:
         when = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hedgerow_note_change()"
         connection.execute(text(f"DROP TRIGGER IF EXISTS note_change ON {table}"))
         connection.execute(text(f"CREATE CONSTRAINT TRIGGER note_change AFTER {changes} ON {table} {when}"))
+
+
+def _array(names: Iterable[str]) -> str:
+    return "ARRAY[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
 def partitioned_decisions() -> Table:
@@ -165,9 +216,11 @@ _INDEXES = {
 
 
 def prepare_days(connection: Connection, first: float, last: float) -> None:
-    """Create the tables of the days from one instant to another, and of some days after that."""
+    """Create the tables of the days from one instant to another, and of some days after that. Does nothing for a site's role."""
     days = {"first": int(first // DAY_S), "last": int(last // DAY_S) + _AHEAD}
-    connection.execute(text("SELECT hedgerow_prepare_days(:first, :last)"), days)
+    may = "SELECT has_function_privilege('hedgerow_prepare_days(bigint, bigint)', 'EXECUTE')"
+    if connection.scalar(text(may)):
+        connection.execute(text("SELECT hedgerow_prepare_days(:first, :last)"), days)
 
 
 def day_tables(connection: Connection) -> list[str]:

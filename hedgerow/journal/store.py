@@ -126,6 +126,13 @@ class Dialect(ABC):
     def rights(self, connection: Connection, site: str | None = None) -> Rights:
         """Return the rights of the connection's user. Raises `JournalError` if there are none at `site`."""
 
+    def restrict(self, engine: Engine, rights: Rights) -> None:  # noqa: B027 (a file has nobody else)
+        """Have an engine do as these rights demand."""
+
+    def end_holding_up(self, engine: Engine) -> Sequence[str]:  # noqa: ARG002 (see above)
+        """End connections of sites that hold up others, as the owner of the tables. Returns the role of each. Raises DatabaseError."""
+        return ()
+
     @abstractmethod
     def facts(self, connection: Connection) -> dict[str, str | int]:
         """Return the engine's name, its version and other facts for an administrator."""

@@ -18,6 +18,7 @@ from hedgerow.journal.organisation import ORGANISATION, NodeRow, OrganisationSto
 from hedgerow.journal.policy_history import PolicyVersion
 from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store
+from hedgerow.journal.tables import policy_versions
 
 STATE = SiteState("0.2.0", "0123", {"organisation": 1}, 5, {"adult": "full"}, 10, 3, ())
 
@@ -117,7 +118,7 @@ def test_a_site_writes_no_level_above_it(chain: tuple[Store, Store]) -> None:
         OrganisationStore(site).assign("cafe-1", "south")
     with site.connect() as connection:  # a manager may replace its own versions only
         assert connection.execute(text("UPDATE policy_versions SET files = '{}'")).rowcount == 0
-        assert connection.execute(text("DELETE FROM policy_versions")).rowcount == 0
+        assert connection.execute(policy_versions.delete()).rowcount == 0
     assert levels_of(site, "cafe-1") == {"organisation": "base"}
 
 

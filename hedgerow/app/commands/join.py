@@ -188,8 +188,7 @@ def _new_role(store: Store, site: str) -> Iterator[tuple[str, str]]:
     try:
         yield role, password
     except BaseException:
-        with store.begin() as connection:
-            revoke_site(connection, role)
+        revoke_site(store.engine, role)
         raise
 
 

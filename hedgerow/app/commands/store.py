@@ -121,8 +121,8 @@ def revoke(
     """Take a role's rights to the store at once, such as those of a stolen machine. That machine goes on filtering with what it has."""
     from hedgerow.journal.postgresql_rights import revoke_site
 
-    with owned_store(url, state_directory(state)) as (store, _), store.begin() as connection:
-        had_rights = revoke_site(connection, role)
+    with owned_store(url, state_directory(state)) as (store, _):
+        had_rights = revoke_site(store.engine, role)
     if not had_rights:
         fail(f"{role} has no rights to this store.")
     print_result(as_json, {"role": role}, f"{role} has no rights any more.")

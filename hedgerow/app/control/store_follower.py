@@ -2,7 +2,7 @@
 
 Grants, pauses, sessions, minutes of use, bonus minutes, answers to requests, remembered sites, and accounts with their sign-ins are kept
 in memory, and read again. Everything else is read from the store whenever it is needed. The certificate authority follows that of the
-site's other machines, so that `hedgerow ca rotate` on one of them holds on all.
+site's other machines, so that `hedgerow ca rotate` on one of them holds on all. The owner of a store also looks after its connections.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load
 log = logging.getLogger("hedgerow.control")
 
 WAIT_S = 1.5
+SESSIONS_CHECK_S = 5.0
 AUTHORITY_CHECK_S = 30.0
 
 
@@ -38,10 +39,16 @@ class StoreFollower:
         self, store: Store, publisher: SnapshotPublisher, accounts: Accounts, policy: SharedPolicy, levels: OrganisationFollower
     ) -> None:  # fmt: skip
         self._changes = store.dialect.changes(store.site)
+        self._connections = SiteConnections(store)
         self._publisher, self._accounts, self._policy, self._levels = publisher, accounts, policy, levels
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until cancelled, and look after the connections of sites."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._connections.run())
+            tasks.create_task(self._follow())
+
+    async def _follow(self) -> None:
         if self._changes is None:
             return
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "changes")  # it waits for most of the time
@@ -65,6 +72,23 @@ class StoreFollower:
         rows = await asyncio.to_thread(self._accounts.read)
         self._accounts.adopt(rows)
         await self._publisher.refresh()
+
+
+class SiteConnections:
+    """The connections of sites to a store, watched by the machine whose role owns its tables."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run(self) -> None:
+        """Watch until cancelled. Does nothing with another role or store."""
+        while self._store.dialect.is_partitioned and self._store.rights.site is None:
+            try:
+                for role in await asyncio.to_thread(self._store.dialect.end_holding_up, self._store.engine):
+                    log.warning("A connection of %s held up others and was ended: if it does so again, see `hedgerow store revoke`", role)
+            except DatabaseError as error:
+                log.debug("The connections of sites can't be watched: %s", cause_of(error))
+            await asyncio.sleep(SESSIONS_CHECK_S)
 
 
 class AuthorityFollower:
