@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import re
 import secrets
 import time
@@ -99,7 +100,6 @@ class Accounts:
     _accounts: dict[str, AccountRow] = field(init=False)
     _sessions: dict[str, WebSessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
-    _last_codes: dict[str, str] = field(init=False, default_factory=dict)
     _setting_up: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -222,14 +222,11 @@ class Accounts:
     async def create_first(self, name: str, password: str, code: str, address: str, agent: str) -> str:
         """Create the first account, an admin's, and begin its session.
 
-        Raises `SignInRefused` for a wrong setup code or too many of them, and `InvalidInput` for the rest, also if there is an account.
+        Raises `SignInRefused` for a wrong setup code, and `InvalidInput` for the rest, also if there is an account.
         """
         async with self._setting_up:  # of two people who know the code, the first one wins
             if self.has_any:
                 raise InvalidInput("A password has already been set: sign in with it.")
-            wait = self.setup_code.seconds_to_wait()
-            if wait > 0:
-                raise SignInRefused("Too many wrong codes. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait)))
             if not self.setup_code.accepts(code):
                 raise SignInRefused("That is not the setup code. `hedgerow setup` on the machine shows it.")
             await self.create(name, Role.ADMIN, password)
@@ -259,7 +256,7 @@ class Accounts:
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
         """Switch the second factor on after a first valid code, and return recovery codes. Raises `InvalidInput`."""
-        if not pyotp.TOTP(secret).verify(code.replace(" ", ""), valid_window=1):
+        if _time_step(secret, code.replace(" ", "")) is None:
             raise InvalidInput("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
         await self._change(replace(self._known(name), totp=secret, recovery=" ".join(map(_digest, codes))))
@@ -335,16 +332,27 @@ class Accounts:
         return await self.passwords.hash(password)
 
     async def _take_code(self, account: AccountRow, code: str) -> bool:
-        if code != self._last_codes.get(account.name) and pyotp.TOTP(account.totp).verify(code, valid_window=1):
-            self._last_codes[account.name] = code  # each code works once
-            return True
+        """Return True for a code that works now. It works once, and no earlier one works after it."""
+        step = _time_step(account.totp, code)
+        if step is not None:
+            return await run_in_threadpool(self.store.use_step, account.name, step)
         left = account.recovery.split()
         if _digest(code) not in left:
             return False
         left.remove(_digest(code))
         spent = replace(account, recovery=" ".join(left))
-        await self._change(spent)
+        if not await run_in_threadpool(self.store.use_recovery_code, account, spent.recovery):
+            return False
+        self._accounts[account.name] = spent
+        self._forget_sessions(account.name)
         return True
+
+
+def _time_step(secret: str, code: str) -> int | None:
+    """Return the time step (RFC 6238) of a code, which is the current one or one of its neighbours; None for a wrong code."""
+    totp, now = pyotp.TOTP(secret), int(time.time())
+    steps = (now // totp.interval + shift for shift in (-1, 0, 1))
+    return next((step for step in steps if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode())), None)
 
 
 def check_account_name(name: str) -> None:

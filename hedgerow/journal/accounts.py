@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Table
+from sqlalchemy import Table, case
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
@@ -17,7 +17,8 @@ from hedgerow.journal.tables import accounts, tokens, web_sessions
 class AccountRow:
     """An account. `password` is an argon2 hash; `totp` is empty without a second factor.
 
-    `subject` is the issuer and the identifier of somebody who signs in at an OpenID Connect provider, and has no password here.
+    `subject` is the issuer and the identifier of somebody who signs in at an OpenID Connect provider, and has no password here. `totp_step`
+    is the time step (RFC 6238) of the last code of the second factor that was used.
     """
 
     name: str
@@ -89,12 +90,27 @@ class AccountStore:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
 
     def change_account(self, row: AccountRow) -> None:
-        """Replace an account and end its sessions. Raises `NoSuchEntry`."""
+        """Replace an account but for the step of its last code, and end its sessions. Raises `NoSuchEntry`."""
+        step = case((accounts.c.totp == row.totp, accounts.c.totp_step), else_=0)  # of another secret, no code was used
         with self._store.begin() as connection:
-            change = self._store.update(accounts).where(accounts.c.name == row.name).values(asdict(row))
+            change = self._store.update(accounts).where(accounts.c.name == row.name).values(asdict(row) | {"totp_step": step})
             if not connection.execute(change).rowcount:
                 raise NoSuchEntry(f"there is no account {row.name}")
             connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == row.name))
+
+    def use_step(self, name: str, step: int) -> bool:
+        """Note that the code of a time step was used. Returns False if it or a later one was used before, also on another node."""
+        unused = self._store.update(accounts).where(accounts.c.name == name, accounts.c.totp_step < step)
+        return self._store.execute(unused.values(totp_step=step)) == 1
+
+    def use_recovery_code(self, row: AccountRow, left: str) -> bool:
+        """Replace the recovery codes of `row` by those that are `left`, and end its sessions. Returns False if they have changed since."""
+        with self._store.begin() as connection:
+            known = self._store.update(accounts).where(accounts.c.name == row.name, accounts.c.recovery == row.recovery)
+            is_used = connection.execute(known.values(recovery=left)).rowcount == 1
+            if is_used:
+                connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == row.name))
+            return is_used
 
     def remove_account(self, name: str) -> None:
         """Delete an account and its sessions. Raises `NoSuchEntry`."""

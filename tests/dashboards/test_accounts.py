@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 
 import pyotp
 import pytest
@@ -203,6 +204,32 @@ def test_a_second_factor_is_required_once_set(clock, accounts):
     assert refusal(accounts, code=codes[3]).needs_code
     asyncio.run(accounts.stop_totp("ana"))
     assert sign_in(accounts)
+
+
+def test_no_code_works_after_a_later_one_not_even_after_a_restart_or_on_another_node(engine, clock, accounts):
+    other = made(engine, clock)
+    secret = pyotp.random_base32()
+    asyncio.run(accounts.start_totp("ana", secret, pyotp.TOTP(secret).now()))
+    other.adopt(other.read())
+    now = time.time()
+    before, current, after = (pyotp.TOTP(secret).at(now + 30 * shift) for shift in (-1, 0, 1))
+    assert sign_in(accounts, code=current)
+    assert refusal(accounts, code=before).needs_code
+    assert sign_in(accounts, code=after)
+    for each in (accounts, other, Accounts(AccountStore(engine), clock)):
+        for code in (before, current, after):
+            assert refusal(each, code=code).needs_code
+    asyncio.run(accounts.set_password("ana", GOOD))
+    assert refusal(accounts, code=after).needs_code, "another password makes no code new"
+
+
+def test_a_recovery_code_works_once_on_all_nodes(engine, clock, accounts):
+    other = made(engine, clock)
+    secret = pyotp.random_base32()
+    codes = asyncio.run(accounts.start_totp("ana", secret, pyotp.TOTP(secret).now()))
+    other.adopt(other.read())
+    assert sign_in(accounts, code=codes[0])
+    assert refusal(other, code=codes[0]).needs_code
 
 
 @pytest.mark.parametrize("scopes", [(), ("admin",), ("read", "operate")])

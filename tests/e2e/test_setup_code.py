@@ -69,7 +69,7 @@ def test_the_code_is_new_at_each_start_in_no_file_and_over_with_the_first_accoun
     for _ in range(2):
         with running_hedgerow(policy, directory=tmp_path) as running:
             codes.append(running.setup_code)
-            assert re.fullmatch(r"[A-HJKMNP-Z2-9]{4}-[A-HJKMNP-Z2-9]{4}", codes[-1])
+            assert re.fullmatch(r"[A-HJKMNP-Z2-9]{5}-[A-HJKMNP-Z2-9]{5}", codes[-1])
             assert "setup" not in running.ready_line
     assert codes[0] != codes[1]
     with running_hedgerow(policy, directory=tmp_path) as running:

@@ -75,7 +75,7 @@ from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentB
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 _NOBODY = PauseExemption()
 TOKEN = "a-token-for-tests"
-SETUP_CODE = "TEST-CXDE"
+SETUP_CODE = "TESTC-XDEHJ"
 OWNER = "this machine"
 """The account of the person who sits at the machine."""
 OWNER_PASSWORD = "the owner's four words"
@@ -464,7 +464,7 @@ def running_web(
     control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path, JournalReader(engine))
     metrics = Metrics(strict=True)
     hashes = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
-    accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDE"))
+    accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDEHJ"))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)
     recorder = Recorder(engine, clock=clock)
     kept = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)
