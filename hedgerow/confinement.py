@@ -221,22 +221,33 @@ def _permit(ruleset: int, path: Path, access: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """Numbers of an architecture: its identifier in linux/audit.h, and its system calls."""
+    """Numbers of an architecture: its identifier in linux/audit.h, and its system calls.
+
+    `of_itself` are calls that name a process, which must be the caller (0). `priority` is the one that names it after a kind (also 0).
+    """
 
     audit: int
     socket: int
     clone: int
     denied: tuple[int, ...]
+    of_itself: tuple[int, ...]
+    priority: int
 
 
 _IO_URING_SETUP, _CLONE3 = 425, 435
-# ptrace, process_vm_readv, process_vm_writev, unshare, setns, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl
-_GENERIC = (198, 220, (117, 270, 271, 97, 268, 280, 241, 282, 217, 218, 219))
+_SAME_EVERYWHERE = (_IO_URING_SETUP, 438, 440, 448)  # and pidfd_getfd, process_madvise, process_mrelease
+# ptrace, process_vm_readv, process_vm_writev, unshare, setns, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl,
+# kcmp, migrate_pages, move_pages, ioprio_set
+_DENIED_GENERIC = (117, 270, 271, 97, 268, 280, 241, 282, 217, 218, 219, 272, 238, 239, 30)
+_DENIED_X86 = (101, 310, 311, 272, 308, 321, 298, 323, 248, 249, 250, 312, 256, 279, 251)
+_DENIED_ARM = (26, 376, 377, 337, 375, 386, 364, 388, 309, 310, 311, 378, 400, 344, 314)
+# prlimit64, sched_setaffinity, sched_setscheduler, sched_setparam, sched_setattr
+_ITSELF_GENERIC = (261, 122, 119, 118, 274)
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 41, 56, (101, 310, 311, 272, 308, 321, 298, 323, 248, 249, 250)),
-    "aarch64": _Machine(0xC00000B7, *_GENERIC),
-    "riscv64": _Machine(0xC00000F3, *_GENERIC),
-    "armv7l": _Machine(0x40000028, 281, 120, (26, 376, 377, 337, 375, 386, 364, 388, 309, 310, 311)),
+    "x86_64": _Machine(0xC000003E, 41, 56, _DENIED_X86, (302, 203, 144, 142, 314), 141),
+    "aarch64": _Machine(0xC00000B7, 198, 220, _DENIED_GENERIC, _ITSELF_GENERIC, 140),
+    "riscv64": _Machine(0xC00000F3, 198, 220, _DENIED_GENERIC, _ITSELF_GENERIC, 140),
+    "armv7l": _Machine(0x40000028, 281, 120, _DENIED_ARM, (369, 241, 156, 154, 380), 97),
 }
 _FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 _STREAM = 1
@@ -290,8 +301,12 @@ def _program(machine: _Machine, sockets: Sockets) -> list[_Instruction]:
     refuse, unknown = (_RETURN, 0, 0, _ERRNO | errno.EPERM), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
     program: list[_Instruction] = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, machine.audit), refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_AT_LEAST, 0, 1, _X32), refuse]
-    for number in (*machine.denied, _IO_URING_SETUP):  # with io_uring, a process makes system calls that no filter sees
+    for number in (*machine.denied, *_SAME_EVERYWHERE):  # with io_uring, a process makes system calls that no filter sees
         program += [(_EQUAL, 0, 1, number), refuse]
+    for number in machine.of_itself:
+        program += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _NUMBER)]
+    program += [(_EQUAL, 0, 6, machine.priority), (_LOAD, 0, 0, _FIRST), (_EQUAL, 0, 2, 0)]
+    program += [(_LOAD, 0, 0, _SECOND), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_EQUAL, 0, 1, _CLONE3), unknown]  # its flags are in memory; the C library then uses clone
     program += [(_EQUAL, 0, 3, machine.clone), (_LOAD, 0, 0, _FIRST), (_ANY_BIT, 0, 1, _NAMESPACES), refuse]
     program += [(_LOAD, 0, 0, _NUMBER)]

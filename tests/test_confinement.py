@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hedgerow.confinement import missing_limits, without
+from hedgerow.confinement import landlock_version, missing_limits, without
 
 needs_kernel = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
 
@@ -101,6 +104,108 @@ def test_a_taken_over_worker_reaches_no_secret(state: Path, role: str) -> None:
     assert (no_new, filtered) == ("1", "2")
     assert {int(each, 16) for each in capabilities} == {0}
     assert (state / "journal.sqlite").read_text() == (state / "admin-token").read_text() == "x"
+
+
+MEDDLER = """
+import ctypes, errno, json, os, platform, resource, signal, struct, sys
+from pathlib import Path
+from hedgerow.app.privileges import confine_job, confine_signer, confine_worker
+from hedgerow.app.settings import Settings, parse_endpoint
+from hedgerow.policies.reading.load import load_policy
+
+role, state, victim = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+x86 = platform.machine() == "x86_64"
+handle = os.pidfd_open(victim)
+place = parse_endpoint("127.0.0.1:0")
+settings = Settings(state, None, place, place, place)
+if role == "job":
+    confine_job([], [state / "lists"], state)
+elif role == "signer":
+    confine_signer(settings)
+else:
+    confine_worker(role, settings, load_policy(None), state / "generations" / "1")
+libc = ctypes.CDLL(None, use_errno=True)
+
+def call(number, *words):
+    if libc.syscall(number, *(each if isinstance(each, bytes) else ctypes.c_long(each) for each in words)) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+def write(name, text):
+    Path(f"/proc/{victim}/{name}").write_text(text)
+
+parameter = os.sched_param(0)
+attributes = struct.pack("IIQiIQQQ", 48, 0, 0, 5, 0, 0, 0, 0)
+second = struct.pack("QQ", 1, 1)
+print(json.dumps({
+    "its own limits": attempt(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))),
+    "its own priority": attempt(lambda: os.nice(1)),
+    "its own processors": attempt(lambda: os.sched_setaffinity(0, os.sched_getaffinity(0))),
+    "limits": attempt(lambda: resource.prlimit(victim, resource.RLIMIT_CPU, (1, 1))),
+    "limits, with more bits": attempt(lambda: call(302 if x86 else 261, victim | 1 << 32, 0, second, 0)),
+    "processors": attempt(lambda: os.sched_setaffinity(victim, {0})),
+    "scheduler": attempt(lambda: os.sched_setscheduler(victim, os.SCHED_IDLE, parameter)),
+    "scheduler's parameter": attempt(lambda: os.sched_setparam(victim, parameter)),
+    "scheduler's attributes": attempt(lambda: call(314 if x86 else 274, victim, attributes, 0)),
+    "priority": attempt(lambda: os.setpriority(os.PRIO_PROCESS, victim, 19)),
+    "priority of its group": attempt(lambda: os.setpriority(os.PRIO_PGRP, os.getpgid(victim), 19)),
+    "priority of its user": attempt(lambda: os.setpriority(os.PRIO_USER, 0, 19)),
+    "disk priority": attempt(lambda: call(251 if x86 else 30, 1, victim, 3 << 13)),
+    "pages to another node": attempt(lambda: call(256 if x86 else 238, victim, 64, second, second)),
+    "pages moved": attempt(lambda: call(279 if x86 else 239, victim, 0, 0, 0, 0, 0)),
+    "comparison": attempt(lambda: call(312 if x86 else 272, os.getpid(), victim, 0, 1, 1)),
+    "advice about memory": attempt(lambda: call(440, handle, 0, 0, 21, 0)),
+    "release of memory": attempt(lambda: call(448, handle, 0)),
+    "descriptor": attempt(lambda: call(438, handle, 0, 0)),
+    "signal": attempt(lambda: os.kill(victim, signal.SIGKILL)),
+    "signal to a thread": attempt(lambda: call(234 if x86 else 131, victim, victim, 9)),
+    "signal by descriptor": attempt(lambda: signal.pidfd_send_signal(handle, signal.SIGKILL)),
+    "signal with a value": attempt(lambda: call(129 if x86 else 138, victim, 9, struct.pack("iii116x", 9, 0, -1))),
+    "memory killer": attempt(lambda: write("oom_score_adj", "1000")),
+    "timer": attempt(lambda: write("timerslack_ns", "1000000000")),
+    "name": attempt(lambda: write("comm", "x")),
+    "memory": attempt(lambda: write("mem", "x")),
+}))
+"""
+
+
+VICTIM = """
+from hedgerow.confinement import keep_capabilities
+keep_capabilities(())  # as control has under systemd: whoever lacks none of another's may change more of it
+print("ready", flush=True)
+input()
+"""
+
+
+def state_of(pid: int) -> tuple[object, ...]:
+    """Return the processors, the priority and the limit of CPU time of a process."""
+    return os.sched_getaffinity(pid), os.getpriority(os.PRIO_PROCESS, pid), resource.prlimit(pid, resource.RLIMIT_CPU)
+
+
+@needs_kernel
+@pytest.mark.skipif(landlock_version() < 6, reason="before Linux 6.12, nothing limits signals to other processes of a user")
+@pytest.mark.parametrize("role", ["dns", "gate", "inspector", "signer", "job"])
+def test_a_taken_over_worker_changes_no_other_process(state: Path, role: str) -> None:
+    if platform.machine() not in {"x86_64", "aarch64", "riscv64"}:
+        pytest.skip("numbers of other machines' system calls")
+    with subprocess.Popen([sys.executable, "-P", "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as victim:
+        assert victim.stdout is not None
+        victim.stdout.readline()
+        before = state_of(victim.pid)
+        words = [sys.executable, "-P", "-c", MEDDLER, role, str(state), str(victim.pid)]
+        results = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        after = state_of(victim.pid)
+        assert victim.poll() is None
+        victim.kill()
+    assert {name for name, outcome in results.items() if outcome == "done"} == {"its own limits", "its own priority", "its own processors"}
+    assert set(results.values()) <= {"done", "EPERM", "EACCES"}, results
+    assert before == after
 
 
 RESOLVER = """
