@@ -7,7 +7,7 @@ Payloads follow the device-based discovery of Home Assistant (2024.11 and later)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -96,6 +96,7 @@ def child_state(child: ChildReading, now: float) -> Payload:
         "minutes_left": None if child.left is None else child.left.left,
         "bedtime": None if bedtime is None or bedtime <= now else datetime.fromtimestamp(bedtime, UTC).isoformat(),
         "blocked_today": child.blocked_today,
+        "request_number": None if asked is None else asked.id,
         "request": None if asked is None else f"{asked.what}{f' “{asked.note}”' if asked.note else ''}"[:_TEXT_LIMIT],
         **{f"service_{service}": "ON" if is_open else "OFF" for service, is_open in child.services.items()},
     }
@@ -114,9 +115,13 @@ def home_state(status: Status, now: float) -> Payload:
     }
 
 
-def child_config(topics: Topics, id: str, services: Sequence[str], rights: BrokerRights, has_budget: bool, reader: Language) -> Payload:
-    """Return the discovery message of a child, with the components that the broker's rights allow."""
-    say, part = reader.gettext, _Components(topics, id)
+def child_config(topics: Topics, id: str, child: ChildReading, rights: BrokerRights, reader: Language) -> Payload:
+    """Return the discovery message of a child, with the components that the broker's rights allow.
+
+    The buttons that answer a request send its number, so that they answer the one that is shown.
+    """
+    say, part, has_budget = reader.gettext, _Components(topics, id), child.left is not None
+    asked = "none" if child.request is None else str(child.request.id)
     part.add("binary_sensor" if rights is BrokerRights.READ else "switch", "internet", say(message("Internet")), icon="mdi:web")
     if has_budget:
         time = {"unit_of_measurement": "min", "device_class": "duration", "state_class": "measurement"}
@@ -128,9 +133,9 @@ def child_config(topics: Topics, id: str, services: Sequence[str], rights: Broke
         if has_budget:
             part.add("button", "more_time", say(message("%(minutes)d minutes more"), minutes=EXTRA_MINUTES), icon="mdi:timer-plus")
         part.add("button", "later_bedtime", say(message("Bedtime half an hour later")), icon="mdi:weather-night")
-        part.add("button", "allow", say(message("Allow the request for an hour")), icon="mdi:check")
-        part.add("button", "deny", say(message("Deny the request")), icon="mdi:close")
-    for service in services:
+        part.add("button", "allow", say(message("Allow the request for an hour")), icon="mdi:check", payload_press=asked)
+        part.add("button", "deny", say(message("Deny the request")), icon="mdi:close", payload_press=asked)
+    for service in child.services:
         platform = "switch" if rights is BrokerRights.MANAGE else "binary_sensor"
         part.add(platform, f"service_{service}", title_of(service, reader), icon="mdi:apps")
     return part.config(topics.ids[id], say(message("Child")), via=f"{topics.base}_{HOME}")

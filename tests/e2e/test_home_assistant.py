@@ -17,7 +17,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from small_internet import SmallInternet
 from small_internet.authority import Authority
-from small_internet.clients import kdig
+from small_internet.clients import curl, kdig
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin")
@@ -117,7 +117,8 @@ def home(net: SmallInternet, broker: Broker, password: str = "hedgerow-pw", may:
     policy = (
         f"{network_section(net)}  mqtt: {{broker: 'mqtts://localhost:{broker.port}', user: hedgerow, may: {may}, services: [tiktok],"
         f" ca: {broker.authority.root}}}\n"
-        "people:\n  mia: {age: 9, budget: 1h, bedtime: '23:58-23:59', devices: [tablet]}\n  ana: {age: 41}\n"
+        "people:\n  mia: {age: 9, budget: 1h, bedtime: '23:58-23:59', devices: [tablet], block: [first.example, second.example]}\n"
+        "  ana: {age: 41}\n"
         f"devices: {{tablet: {{ip: {CHILD}}}}}\n"
     )
 
@@ -176,6 +177,39 @@ def test_a_child_is_found_shown_and_controlled(whole_internet: SmallInternet, br
             broker.start()
             assistant.wait(lambda: assistant.last.get("hedgerow/status") == b"online", "the broker again")
         assistant.wait(lambda: assistant.last["hedgerow/status"] == b"offline", "the end")
+    finally:
+        assistant.close()
+
+
+def test_an_answer_is_for_the_request_that_was_shown(whole_internet: SmallInternet, broker: Broker) -> None:
+    assistant, state = HomeAssistant(broker), "hedgerow/mia/state"
+    try:
+        with home(whole_internet, broker) as running:
+
+            def ask(site: str) -> str:
+                """Ask as the child, and return what the button sends once the request is shown."""
+                options = ("-H", f"Origin: {running.web}", "-d", f"site={site}", "-d", "note=")
+                assert curl(f"{running.web}/device/ask", source=CHILD, options=options).status == 303
+                assistant.wait(lambda: str(assistant.json(state).get("request")).startswith(site), f"the request for {site}")
+                number = assistant.json(state)["request_number"]
+                assistant.wait(lambda: buttons() == {str(number)}, "the buttons for it")
+                return str(number)
+
+            def buttons() -> set[str]:
+                parts = assistant.json("homeassistant/device/hedgerow_mia/config")["components"]
+                return {parts[name]["payload_press"] for name in ("allow", "deny")}
+
+            assistant.wait(lambda: assistant.json(state) and buttons() == {"none"}, "buttons without a request")
+            first = ask("first.example")
+            second = ask("second.example")
+            for pressed in ("PRESS", "none", "99", first):  # the last one by somebody who still saw the first request
+                assistant.send("mia/allow", pressed)
+            wait_until(lambda: is_open(running, "first.example"), 20, "the first site")
+            assert not is_open(running, "second.example")
+            assert assistant.json(state)["request_number"] == int(second)
+            assistant.send("mia/deny", second)
+            assistant.wait(lambda: assistant.json(state)["request"] is None and buttons() == {"none"}, "no request")
+            assert not is_open(running, "second.example")
     finally:
         assistant.close()
 

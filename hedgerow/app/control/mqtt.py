@@ -122,9 +122,9 @@ class MqttBridge:
         payloads: dict[str, Payload] = {topics.config(HOME): home_config(topics, reader)}
         ids = {name: id for id, name in topics.ids.items()}
         for child in children:
-            id, has_budget = ids[child.name], child.left is not None
-            payloads[topics.config(id)] = child_config(topics, id, list(child.services), broker.may, has_budget, reader)
-            payloads[topics.state(id)] = child_state(child, time.time())
+            id = ids[child.name]
+            payloads[topics.state(id)] = child_state(child, time.time())  # first: no button answers a request before it is shown
+            payloads[topics.config(id)] = child_config(topics, id, child, broker.may, reader)
         payloads[topics.state(HOME)] = home_state(self._control.status(), time.time())
         for topic in [each for each in self._sent if each not in payloads]:
             await client.publish(topic, b"", 1, retain=True)
@@ -196,18 +196,20 @@ class MqttBridge:
                 await self._times.add_minutes(child, "", EXTRA_MINUTES, ACTOR)
             case "later_bedtime", "PRESS":
                 await control.postpone_bedtime(child, _LATER_MINUTES, ACTOR)
-            case ("allow" | "deny") as answer, "PRESS":
-                await self._answer(child, answer == "allow")
+            case ("allow" | "deny") as answer, number if number.isdecimal():
+                await self._answer(child, int(number), answer == "allow")
             case what, ("ON" | "OFF") as state if what.removeprefix("service_") in broker.services and broker.may is BrokerRights.MANAGE:
                 await self._switch(child, what.removeprefix("service_"), state == "ON")
             case _:
                 return False
         return True
 
-    async def _answer(self, child: str, is_allowed: bool) -> None:
-        asked = next((each for each in await asyncio.to_thread(self._reader.requests) if each.person == child), None)
+    async def _answer(self, child: str, number: int, is_allowed: bool) -> None:
+        """Answer the request of this number, which the button had when it was pressed. Raises `InvalidInput` if it is not open."""
+        requests = await asyncio.to_thread(self._reader.requests)
+        asked = next((each for each in requests if each.id == number and each.person == child), None)
         if asked is None:
-            raise InvalidInput("%(name)s has not asked for anything.", name=child)
+            raise InvalidInput("%(name)s has no open request with this number.", name=child)
         if not is_allowed:
             await self._control.deny(asked.id, ACTOR)
         elif not asked.chore and self._control.dangers(asked.host, device=asked.device):
