@@ -1,6 +1,6 @@
-"""Generate the table of profiles in docs/policy.md, and the JSON Schema with which editors check a policy file.
+"""Generate the tables of profiles and of reserved keys in docs/policy.md, and the JSON Schema with which editors check a policy file.
 
-`python tools/policy_reference.py docs` writes both. A test compares them with the code.
+`python tools/policy_reference.py docs` writes them. A test compares them with the code.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from pathlib import Path
 
 from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.model import Profile, TargetKind
+from hedgerow.policies.reading.key_scopes import KeyPath, policy_keys, scope_of
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES, builtin_profiles
 from hedgerow.policies.reading.schema import RawPolicy
+from hedgerow.policies.reading.schema_types import KeyScope
 
 SCHEMA_FILE, POLICY_FILE = "hedgerow.schema.json", "policy.md"
-_BEGIN, _END = "<!-- made from the profiles: begin -->", "<!-- end -->"
+_PROFILES, _RESERVED = "<!-- made from the profiles: begin -->", "<!-- made from the reserved keys: begin -->"
+_END = "<!-- end -->"
 
 
 def schema_json() -> str:
@@ -46,6 +49,20 @@ def profiles_table() -> str:
     return f"{table}\n\n{why}\n"
 
 
+def reserved_keys_table() -> str:
+    """Return a Markdown table of the keys that only an admin may change. A key stands for all keys inside it."""
+    rows = ["| key | meaning |", "|---|---|"]
+    found: list[KeyPath] = []
+    for path, key in policy_keys():
+        scope = scope_of(key)
+        if scope is KeyScope.MANAGE or any(path[: len(outer)] == outer for outer in found):
+            continue
+        found.append(path)
+        name = ".".join("NAME" if step == "*" else step for step in path).replace(".[]", "[]")
+        rows.append(f"| `{name}`{' (files)' if scope is KeyScope.MANAGE_DATES else ''} | {key.description} |")
+    return "\n".join(rows) + "\n"
+
+
 def _mark(profile: Profile, name: str) -> str:
     return "blocked" if any(target.name == name for target in profile.rules.block) else "·"
 
@@ -70,19 +87,21 @@ def _times(profile: Profile) -> str:
     return ", ".join(settings) or "set by the family"
 
 
-def with_table(document: str) -> str:
-    """Return a document with an up-to-date table between its marks. Raises ValueError if they are missing."""
-    before, begin, rest = document.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"the marks of the table are missing: {_BEGIN} … {_END}")
-    return f"{before}{_BEGIN}\n{profiles_table()}{_END}{after}"
+def with_tables(document: str) -> str:
+    """Return a document with up-to-date tables between their marks. Raises ValueError if they are missing."""
+    for begin, table in ((_PROFILES, profiles_table()), (_RESERVED, reserved_keys_table())):
+        before, found, rest = document.partition(begin)
+        _, end, after = rest.partition(_END)
+        if not found or not end:
+            raise ValueError(f"the marks of the table are missing: {begin} … {_END}")
+        document = f"{before}{begin}\n{table}{_END}{after}"
+    return document
 
 
 def main(folder: Path) -> None:
     (folder / SCHEMA_FILE).write_text(schema_json(), encoding="utf-8")
     policy = folder / POLICY_FILE
-    policy.write_text(with_table(policy.read_text(encoding="utf-8")), encoding="utf-8")
+    policy.write_text(with_tables(policy.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

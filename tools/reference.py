@@ -69,7 +69,8 @@ def policy_page() -> str:
         "",
         "# Policy keys",
         "",
-        "Explained with examples in [The policy file](../policy.md). `NAME` is a name that you choose.",
+        "Explained with examples in [The policy file](../policy.md). `NAME` is a name that you choose. The scope is that of whoever may "
+        "[change the key](../policy.md#who-may-change-which-key) on the pages and by the API.",
     ]
     rules = ["## Rules", "", "At the top of the file for everybody, and in each entry of `people`, `devices`, `seats` and `profiles`."]
     return "\n".join(
@@ -80,8 +81,11 @@ def policy_page() -> str:
 def _table(model: type[RawRules], leave_out: Collection[str] = ()) -> list[str]:
     schema = model.model_json_schema()
     keys = _keys(schema, schema, "", frozenset(), leave_out)
-    rows = [f"| `{path}` | {_cell(_type_of(each, schema))} | {_cell(each.get('description', ''))} |" for path, each in keys]
-    return ["| key | type | meaning |", "|---|---|---|", *rows]
+    rows = [
+        f"| `{path}` | {_cell(_type_of(each, schema))} | {each.get('x-hedgerow-scope', 'manage')} | {_cell(each.get('description', ''))} |"
+        for path, each in keys
+    ]
+    return ["| key | type | scope | meaning |", "|---|---|---|---|", *rows]
 
 
 def _keys(

@@ -15,6 +15,7 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Any
 
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import DOH_PORT, Control, EncryptedDns, InvalidInput, TunnelHome
 from hedgerow.dashboards.edits.devices import tunnel_edit
 from hedgerow.dashboards.edits.household import find_device
@@ -155,14 +156,21 @@ Get-NetAdapter -Physical | Set-DnsClientServerAddress -ServerAddresses $addresse
 
 
 async def open_tunnel(
-    control: Control, home: TunnelHome, editor: PolicyEditor, actor: str, summary: str, device: str, form: TunnelFile, shape: TunnelShape
-) -> AwayDocument:  # fmt: skip
+    control: Control,
+    home: TunnelHome,
+    editor: PolicyEditor,
+    author: Principal,
+    summary: str,
+    device: str,
+    form: TunnelFile,
+    shape: TunnelShape,
+) -> AwayDocument:
     """Give a device an end of the tunnel, or a new key for the one that it has, and return the only copy of it. Raises `InvalidInput`.
 
     The device's private key is in this file and nowhere else.
     """
     private = new_private_key()
-    await editor.change(actor, summary, tunnel_edit(control.policy(), device, public_key_of(private)))
+    await editor.change(author, summary, tunnel_edit(control.policy(), device, public_key_of(private)))
     config = tunnel_config(home, find_device(control.policy(), device), private, shape)
     if form is TunnelFile.WG_QUICK:
         return AwayDocument("hedgerow.conf", "text/plain; charset=utf-8", config.encode())

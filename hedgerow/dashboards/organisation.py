@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from hedgerow.dashboards.accounts import AccessScope, Principal
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.document import file_references
+from hedgerow.dashboards.edits.reserved_keys import ReservedForAdmins, check_author, is_admin
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
-from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict
+from hedgerow.journal.policy_history import MAIN_FILE, MAX_CHANGES, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.site_search import SearchResult, SiteSearch
 from hedgerow.journal.store import Store
 from hedgerow.policies.reading.load import PolicyError
@@ -63,8 +64,9 @@ class Publishing:
         newest = versions.newest()
         before: Mapping[str, str] = newest.files if newest is not None else {}
         files = {**before, MAIN_FILE: draft.text} if draft.text is not None else dict(versions.version(draft.again or 0).files)
-        if AccessScope.ADMIN not in author.scopes:
-            _check_files(before, files)
+        if not is_admin(author):
+            for replaced in _replaced(versions, draft.only):
+                _check_author(author, replaced, files)
         follows = newest.id if newest is not None else 0
         if draft.follows not in (None, follows):
             raise InvalidInput(_CONFLICT)
@@ -86,13 +88,19 @@ class Publishing:
         except NoSuchEntry:
             return {}
 
-    def assign(self, site: str, group: str) -> None:
+    def assign(self, site: str, group: str, author: Principal) -> None:
         """Put a site into a group, or into none. Raises `InvalidInput` and DatabaseError."""
         self._check_right(ORGANISATION)
         for field, name in (("site", site), ("group", group)):
             if (name or field == "site") and site_name_mistake(name):
                 raise InvalidInput(SITE_NAMES).at(field)
+        groups = (self.organisation.groups().get(site, ""), group)
+        check_author(author, *(self._group_files(site, each) for each in groups))
         self.organisation.assign(site, group)
+
+    def _group_files(self, site: str, group: str) -> Mapping[str, str]:
+        version = self.organisation.of_level(ORGANISATION + group).newest(site) if group else None
+        return version.files if version is not None else {}
 
     def search(self, wanted: str) -> SearchResult:
         """Return the newest decisions for a host, device or person at all sites that this machine's role sees. Raises `InvalidInput`."""
@@ -110,12 +118,23 @@ class Publishing:
             raise InvalidInput("This machine belongs to the site %(site)s, and only the organisation's office changes that.", site=site)
 
 
-def _check_files(before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Refuse other files of the sites' machines, and another store."""
-    known = file_references(before.values())
-    if named := file_references(after.values()) - known:
-        what = "; ".join(sorted(named))
-        raise InvalidInput("Only an admin may name files or the store in the policy: %(what)s", what=what).at("policy")
+def _replaced(versions: PolicyVersions, only: Sequence[str]) -> tuple[Mapping[str, str], ...]:
+    """Return the files of all versions that a new one would replace: those at `only` some sites, or at all of the level.
+
+    Some sites may be trying another version than the rest.
+    """
+    kept = versions.latest(MAX_CHANGES)
+    trying = tuple(takewhile(lambda each: each.sites, kept))
+    sites = dict.fromkeys(only or ("", *(site for each in trying for site in each.sites)))
+    found = [next((each for each in kept if not each.sites or site in each.sites), None) for site in sites]
+    return tuple({each.id if each is not None else 0: each.files if each is not None else {} for each in found}.values())
+
+
+def _check_author(author: Principal, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    try:
+        check_author(author, before, after)
+    except ReservedForAdmins as refusal:
+        raise refusal.at("policy") from None
 
 
 def _told(error: PolicyError) -> str:

@@ -253,6 +253,26 @@ def test_somebody_signs_in_and_out(web, provider):
     assert (account.role, account.password, account.subject) == ("parent", "", f"{provider.issuer} id-tom")
 
 
+@pytest.mark.parametrize("named", ["whole", "roles"])
+def test_nobody_becomes_an_admin_by_naming_a_provider(web, provider, named):
+    provider.person = "eve"  # of the group `pupils`, which has no role
+    asyncio.run(web.accounts.create("ben", Role.PARENT, "four words and more"))
+    session = asyncio.run(web.accounts.sign_in("ben", "four words and more", "", PARENT, ""))
+    mine = {"issuer": provider.issuer, "client": CLIENT, "ca": provider.ca} if named == "whole" else {}
+    patch = {"network": {"oidc": mine | {"roles": {"admin": ["pupils"]}}}}
+    token = asyncio.run(web.accounts.make_token("dhcp", ("manage",), "ana"))
+    parent = {"cookie": f"hedgerow_session={session}", "origin": web.url}
+    with browser(web) as client:
+        for headers in ({"authorization": f"Bearer {token}"}, parent):
+            answer = client.patch("/api/v1/policy", json=patch, headers=headers)
+            assert answer.status_code == 403, answer.text
+            assert answer.json()["detail"] == "Only an admin may change network.oidc.roles.admin in the policy, so nothing was changed."
+    with browser(web) as client:
+        assert back(web, provider, client).status_code == 403
+        assert client.get("/api/v1/accounts").status_code != 200
+    assert "eve" not in [row.name for row in web.accounts.accounts()]
+
+
 def test_an_account_of_the_provider_has_no_password(web, provider):
     with browser(web) as client:
         back(web, provider, client)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from policy_reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
+from policy_reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_tables
 
 from hedgerow.policies.model import TargetKind
 from hedgerow.policies.reading.load import parse_policy
@@ -24,11 +24,11 @@ def test_the_schema_is_up_to_date() -> None:
     assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), "run: python tools/policy_reference.py docs"
 
 
-def test_the_table_of_profiles_is_up_to_date() -> None:
+def test_the_tables_are_up_to_date() -> None:
     document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
-    assert document == with_table(document), "run: python tools/policy_reference.py docs"
+    assert document == with_tables(document), "run: python tools/policy_reference.py docs"
     with pytest.raises(ValueError, match="the marks of the table are missing"):
-        with_table("no marks")
+        with_tables("no marks")
 
 
 def test_the_table_names_what_every_profile_blocks() -> None:

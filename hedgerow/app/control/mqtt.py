@@ -16,6 +16,7 @@ from pathlib import Path
 
 from aiomqtt import Client, Message, MqttError, Will
 
+from hedgerow.dashboards.accounts import TOKEN_SCOPES, Principal
 from hedgerow.dashboards.api.time import TimeControl
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -224,7 +225,8 @@ class MqttBridge:
         edits = switch_edits(policy, child, service, allows=is_open, by_default=self._control.is_open_by_default(child, service))
         text = message("Open %(what)s for %(name)s") if is_open else message("Block %(what)s for %(name)s")
         reader = language(policy.network.mqtt.language if policy.network.mqtt else "en")
-        await self._editor.change(ACTOR, reader.gettext(text, what=title_of(service, reader), name=child), *edits)
+        author = Principal(ACTOR, TOKEN_SCOPES["manage"])
+        await self._editor.change(author, reader.gettext(text, what=title_of(service, reader), name=child), *edits)
 
     def _topics(self, broker: Broker) -> Topics:
         return Topics(broker.base, [person.name for person in _children_of(self._control.policy())])

@@ -23,6 +23,7 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor, Texts
+from hedgerow.dashboards.guard import COMMAND_LINE
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.store import cause_of
@@ -110,7 +111,7 @@ class SharedPolicy:
     async def _share(self, files: Texts, follows: int) -> None:
         try:
             check_names(files)
-            await self._editor.preview(lambda texts: texts)
+            await self._editor.preview(lambda texts: texts, COMMAND_LINE)
         except PolicyError:
             return  # the last good policy stays in force, here and there
         except ValueError as error:

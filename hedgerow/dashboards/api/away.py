@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import Field
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.schema import Actor
+from hedgerow.dashboards.api.schema import Author
 from hedgerow.dashboards.away import AwayDocument, AwayFile, TunnelFile, TunnelShape, away_document, open_tunnel
 from hedgerow.dashboards.control import Control, TunnelControl
 from hedgerow.dashboards.edits.devices import close_tunnel_edit
@@ -61,15 +61,15 @@ def add_tunnel_routes(api: ScopedRouter, control: Control, tunnel: TunnelControl
         return [_state_of(device, tunnel.activity(device)) for device in control.policy().devices.values() if device.tunnel is not None]
 
     @api.serve("POST", "/devices/{device}/tunnel", MANAGE, response_class=Response, responses=_FILE)
-    async def open_(device: str, order: TunnelOrder, actor: Actor) -> Response:
+    async def open_(device: str, order: TunnelOrder, author: Author) -> Response:
         """Give a device an end of the tunnel, or a new key for it, and return the only copy of its file."""
         shape = TunnelShape(order.only_dns, order.home_wifi)
-        return away_response(await open_tunnel(control, tunnel.home(), editor, actor, f"Tunnel for {device}", device, order.format, shape))
+        return away_response(await open_tunnel(control, tunnel.home(), editor, author, f"Tunnel for {device}", device, order.format, shape))
 
     @api.serve("DELETE", "/devices/{device}/tunnel", MANAGE, status_code=204)
-    async def close(device: str, actor: Actor) -> None:
+    async def close(device: str, author: Author) -> None:
         """Take a device's end of the tunnel away."""
-        await editor.change(actor, f"No tunnel for {device}", close_tunnel_edit(control.policy(), device))
+        await editor.change(author, f"No tunnel for {device}", close_tunnel_edit(control.policy(), device))
 
 
 def _state_of(device: Device, activity: PeerActivity) -> TunnelState:

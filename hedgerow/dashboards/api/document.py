@@ -16,14 +16,13 @@ from fastapi import Header, HTTPException, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from hedgerow.dashboards.accounts import AccessScope
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.api.problems import problem_responses
-from hedgerow.dashboards.api.schema import Actor
+from hedgerow.dashboards.api.schema import Author
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.edits.document import (
     Document,
     entry_tag,
-    file_references,
     is_shallow,
     merge,
     read_document,
@@ -110,20 +109,20 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
 
     @api.serve("PUT", "/policy", MANAGE, openapi_extra=_WHOLE_BODY, responses=_REFUSALS | problem_responses(428))
     async def replace_policy(
-        request: Request, actor: Actor, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
+        request: Request, author: Author, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
     ) -> Outcome:
         """Replace the policy by a JSON document, which keeps the comments of what stays, or the main file by a text in YAML."""
         if if_match is None and not dry_run:
             raise PreconditionRequired("Send the `ETag` of `GET /policy` as `If-Match`.")
         content, kind = await _body(request, JSON, YAML)
         if kind == YAML:
-            return await changes.make(request, actor, response, lambda texts: changes.with_main(texts, content), if_match, dry_run)
+            return await changes.make(author, response, lambda texts: changes.with_main(texts, content), if_match, dry_run)
         wanted = _document(content)
-        return await changes.make(request, actor, response, lambda texts: changes.with_document(texts, wanted), if_match, dry_run)
+        return await changes.make(author, response, lambda texts: changes.with_document(texts, wanted), if_match, dry_run)
 
     @api.serve("PATCH", "/policy", MANAGE, openapi_extra=_PATCH_BODY, responses=_REFUSALS)
     async def patch_policy(
-        request: Request, actor: Actor, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
+        request: Request, author: Author, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
     ) -> Outcome:
         """Change parts of the policy by a JSON merge patch (RFC 7396): null removes a key."""
         patch = _document((await _body(request, MERGE_PATCH, JSON))[0])
@@ -131,7 +130,7 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
         def patched(texts: Texts) -> Texts:
             return changes.with_document(texts, merge(changes.read(texts), patch))
 
-        return await changes.make(request, actor, response, patched, if_match, dry_run)
+        return await changes.make(author, response, patched, if_match, dry_run)
 
 
 def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
@@ -143,27 +142,27 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
 
     @api.serve("PUT", "/policy/{section}/{name}", MANAGE, openapi_extra=_ENTRY_BODY, responses=_REFUSALS)
     async def put_entry(
-        request: Request, actor: Actor, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
+        request: Request, author: Author, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
         if_match: IfMatch = None, if_none_match: IfNoneMatch = None,
     ) -> Outcome:  # fmt: skip
         """Create an entry or replace it."""
         wanted = _document((await _body(request, JSON))[0])
         edited = changes.edited(section, name, lambda _before: wanted, if_match, if_none_match)
-        return await changes.make(request, actor, response, edited, None, dry_run, entry=(section, name))
+        return await changes.make(author, response, edited, None, dry_run, entry=(section, name))
 
     @api.serve("PATCH", "/policy/{section}/{name}", MANAGE, openapi_extra=_PATCH_BODY, responses=_REFUSALS)
     async def patch_entry(
-        request: Request, actor: Actor, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
+        request: Request, author: Author, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
         if_match: IfMatch = None,
     ) -> Outcome:  # fmt: skip
         """Change an entry by a JSON merge patch, such as a person's bedtime, budget or schedules."""
         patch = _document((await _body(request, MERGE_PATCH, JSON))[0])
         edited = changes.edited(section, name, lambda before: merge(_existing(before, name), patch), if_match)
-        return await changes.make(request, actor, response, edited, None, dry_run, entry=(section, name))
+        return await changes.make(author, response, edited, None, dry_run, entry=(section, name))
 
     @api.serve("DELETE", "/policy/{section}/{name}", MANAGE, responses=_REFUSALS)
     async def remove_entry(
-        request: Request, actor: Actor, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
+        author: Author, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
         if_match: IfMatch = None,
     ) -> Outcome:  # fmt: skip
         """Remove an entry. Rules of others that name it must go first."""
@@ -172,7 +171,7 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
             _existing(before, name)
 
         edited = changes.edited(section, name, removed, if_match)
-        return await changes.make(request, actor, response, edited, None, dry_run)
+        return await changes.make(author, response, edited, None, dry_run)
 
 
 class DocumentChanges:
@@ -220,24 +219,20 @@ class DocumentChanges:
         return rewrite
 
     async def make(
-        self, request: Request, actor: str, response: Response, rewrite: Rewrite, if_match: str | None, dry_run: bool,
+        self, author: Principal, response: Response, rewrite: Rewrite, if_match: str | None, dry_run: bool,
         entry: tuple[Section, str] | None = None,
     ) -> Outcome:  # fmt: skip
         """Make a change, or report on it with `dry_run`. The response gets the tag of the result. Raises `InvalidInput`."""
-        is_admin = AccessScope.ADMIN in request.state.principal.scopes
 
         def checked(texts: Texts) -> Texts:
             if if_match is not None:
                 _check_tag(if_match, texts_tag(texts))
-            after = rewrite(texts)
-            if not is_admin:
-                self._check_files(texts, after)
-            return after
+            return rewrite(texts)
 
         if dry_run:
-            return await self._report(checked, response, entry)
+            return await self._report(author, checked, response, entry)
         try:
-            change = await self.editor.rewrite(actor, "The policy by API" if entry is None else f"{entry[1]} by API", checked)
+            change = await self.editor.rewrite(author, "The policy by API" if entry is None else f"{entry[1]} by API", checked)
         except InvalidPolicy as error:
             error.more = {"problems": [asdict(each) for each in report_mistakes(error.problems, self._shown).problems]}
             raise
@@ -245,10 +240,10 @@ class DocumentChanges:
         return DocumentChange(change is not None, change.id if change is not None else None)
 
     async def _report(
-        self, rewrite: Rewrite, response: Response, entry: tuple[Section, str] | None
+        self, author: Principal, rewrite: Rewrite, response: Response, entry: tuple[Section, str] | None
     ) -> PolicyReport | InvalidPolicyReport:  # fmt: skip
         try:
-            texts, policy = await self.editor.preview(rewrite)
+            texts, policy = await self.editor.preview(rewrite, author)
         except PolicyError as error:
             return report_mistakes(error.problems, self._shown)
         response.headers["ETag"] = await self._tag(texts, entry)
@@ -259,12 +254,6 @@ class DocumentChanges:
             return texts_tag(texts)
         section, name = entry
         return entry_tag((await self.document(texts)).get(section, {}).get(name))
-
-    def _check_files(self, before: Texts, after: Texts) -> None:
-        """Refuse other files of this machine, and another store."""
-        known, named = (file_references(texts.values()) for texts in (before, after))
-        if named - known:
-            raise InvalidInput(f"Only an admin may name files or the store in the policy: {'; '.join(sorted(named - known))}")
 
     def _shown(self, source: str) -> str:
         """Return a file's name relative to the policy file."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.address_book import MAX_ADDRESS_LENGTH, check_receiver_name
-from hedgerow.dashboards.api.schema import Actor, LanguageCode, StrictModel
+from hedgerow.dashboards.api.schema import Author, LanguageCode, StrictModel
 from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import put, remove
@@ -55,7 +55,7 @@ def add_notice_routes(api: ScopedRouter, dispatcher: NoticeDispatcher, control: 
         return NoticesView(await run_in_threadpool(dispatcher.receivers), await run_in_threadpool(dispatcher.outbox.latest))
 
     @api.serve("PUT", "/notices/{name}", MANAGE, status_code=204)
-    async def set_receiver(actor: Actor, name: ReceiverName, order: ReceiverSettings) -> None:
+    async def set_receiver(author: Author, name: ReceiverName, order: ReceiverSettings) -> None:
         """Add a recipient, or replace all settings of one."""
         check_receiver_name(name)
         settings = order.model_dump(exclude_none=True, mode="json")
@@ -63,13 +63,13 @@ def add_notice_routes(api: ScopedRouter, dispatcher: NoticeDispatcher, control: 
             edits = [put(("notices", name, key), settings.get(key)) for key in ReceiverSettings.model_fields]
         else:
             edits = [put(("notices", name), settings)]
-        await editor.change(actor, f"The notices of {name}", *edits)
+        await editor.change(author, f"The notices of {name}", *edits)
 
     @api.serve("DELETE", "/notices/{name}", MANAGE, status_code=204)
-    async def remove_receiver(actor: Actor, name: ReceiverName) -> None:
+    async def remove_receiver(author: Author, name: ReceiverName) -> None:
         """Remove a recipient and the address."""
         find_receiver(control.policy(), name)
-        await editor.change(actor, f"No notices to {name}", remove(("notices", name)))
+        await editor.change(author, f"No notices to {name}", remove(("notices", name)))
         await run_in_threadpool(dispatcher.book.put, name, "")
 
     @api.serve("PUT", "/notices/{name}/address", MANAGE, status_code=204)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Path, Query, Request
+from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from hedgerow.dashboards.api.schema import StrictModel
+from hedgerow.dashboards.api.schema import Author, StrictModel
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.organisation import SITE_NAMES, PolicyDraft, Publishing
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
@@ -105,9 +105,9 @@ def _add_sites(api: ScopedRouter, publishing: Publishing) -> None:
         return await run_in_threadpool(publishing.search, q.strip())
 
     @api.serve("PUT", "/organisation/sites/{site}", MANAGE, status_code=204)
-    async def assign(site: Annotated[str, Path(max_length=31)], change: SiteGroup) -> None:
+    async def assign(author: Author, site: Annotated[str, Path(max_length=31)], change: SiteGroup) -> None:
         """Put a site into a group, or into none."""
-        await run_in_threadpool(publishing.assign, site, change.group or "")
+        await run_in_threadpool(publishing.assign, site, change.group or "", author)
 
 
 def _add_versions(api: ScopedRouter, publishing: Publishing) -> None:
@@ -132,13 +132,13 @@ def _add_versions(api: ScopedRouter, publishing: Publishing) -> None:
         return await run_in_threadpool(read)
 
     @api.serve("POST", "/organisation/versions", MANAGE, status_code=201)
-    async def publish(request: Request, new: NewLevelVersion) -> LevelVersion:
+    async def publish(author: Author, new: NewLevelVersion) -> LevelVersion:
         """Put a version in force."""
         if (new.policy is None) == (new.version is None):
             raise InvalidInput("Send a `policy`, or the `version` to publish again.")
         draft = PolicyDraft(new.policy, new.version, tuple(new.only), new.note, new.follows)
         level = _level(new.group, new.site)
-        return _view(await run_in_threadpool(publishing.publish, level, draft, request.state.principal))
+        return _view(await run_in_threadpool(publishing.publish, level, draft, author))
 
 
 def _level(group: str | None, site: str | None) -> str:

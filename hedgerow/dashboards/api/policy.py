@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
-from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, LanguageCode, PageLimit, PageOffset, StrictModel, one_page
+from hedgerow.dashboards.api.schema import MAX_PAGE, Author, LanguageCode, PageLimit, PageOffset, StrictModel, one_page
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.dashboards.edits.devices import kind_edits, owner_edits, owner_of, owners_edits, rename_device_edits
@@ -264,21 +264,21 @@ def _add_reports(api: ScopedRouter, reader: JournalReader, control: Control, clo
 
 def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
     @api.serve("POST", "/people", MANAGE, status_code=201)
-    async def add_person(actor: Actor, person: NewPerson) -> PersonView:
+    async def add_person(author: Author, person: NewPerson) -> PersonView:
         if (person.age is None) == (person.profile is None):
             raise InvalidInput("A person has an age or a profile.")
         name = parse_name(person.name, control.policy().people)
         value = {"age": person.age} if person.age is not None else {"profile": person.profile}
-        await editor.change(actor, f"Add {name}", put(("people", name), value))
+        await editor.change(author, f"Add {name}", put(("people", name), value))
         return _person_view(PolicyIndex(control.policy()), name)
 
     @api.serve("DELETE", "/people/{name}", MANAGE, status_code=204)
-    async def remove_person(actor: Actor, name: PersonName) -> None:
+    async def remove_person(author: Author, name: PersonName) -> None:
         find_person(control.policy(), name)
-        await editor.change(actor, f"Remove {name}", remove(("people", name)))
+        await editor.change(author, f"Remove {name}", remove(("people", name)))
 
     @api.serve("PUT", "/people/{name}/rules", MANAGE)
-    async def set_rule(actor: Actor, name: PersonName, rule: OwnRule) -> PersonView:
+    async def set_rule(author: Author, name: PersonName, rule: OwnRule) -> PersonView:
         """Allow or block something for a person, or remove the rule."""
         policy = control.policy()
         find_person(policy, name)
@@ -287,13 +287,13 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
             edits = remove_rule_edits(policy, name, rule.subject)
         else:
             edits = rule_edits(policy, name, rule.subject, allows=rule.stance is Stance.ALLOW, until=until, note=note)
-        await editor.change(actor, f"{rule.stance.value} {rule.subject} for {name}", *edits)
+        await editor.change(author, f"{rule.stance.value} {rule.subject} for {name}", *edits)
         return _person_view(PolicyIndex(control.policy()), name)
 
     @api.serve("POST", "/changes/{change_id}/undo", MANAGE)
-    async def undo(actor: Actor, change_id: Annotated[int, Path(ge=1, le=2**62)]) -> ChangeView:
+    async def undo(author: Author, change_id: Annotated[int, Path(ge=1, le=2**62)]) -> ChangeView:
         """Undo a change of the policy, unless the file was changed again after it."""
-        return _change_view(await editor.undo(change_id, actor))
+        return _change_view(await editor.undo(change_id, author))
 
 
 def _add_settings(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
@@ -303,9 +303,9 @@ def _add_settings(api: ScopedRouter, control: Control, editor: PolicyEditor) -> 
         return NetworkView(network.country or "", network.timezone, network.unknown_devices)
 
     @api.serve("PUT", "/settings", MANAGE)
-    async def set_settings(actor: Actor, change: NetworkChange) -> NetworkView:
+    async def set_settings(author: Author, change: NetworkChange) -> NetworkView:
         edits = [put(("network", name), value or None) for name, value in change.model_dump(exclude_none=True).items()]
-        await editor.change(actor, "Network settings", *edits)
+        await editor.change(author, "Network settings", *edits)
         return await settings()
 
 
@@ -315,14 +315,14 @@ def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> N
         return NamedDevice(name, device.person, device.trusts_ca, owner_of(device), device.kind)
 
     @api.serve("POST", "/devices", MANAGE, status_code=201)
-    async def name_device(actor: Actor, new: NewDevice) -> NamedDevice:
+    async def name_device(author: Author, new: NewDevice) -> NamedDevice:
         """Give a name to a device that was seen on the network."""
         edits = name_device_edits(control.policy(), new.seen_as, new.name, new.person or "")
-        await editor.change(actor, f"Name a device: {new.name}", *edits)
+        await editor.change(author, f"Name a device: {new.name}", *edits)
         return view(" ".join(new.name.split()))
 
     @api.serve("PUT", "/devices/{device}", MANAGE)
-    async def change_device(actor: Actor, device: DeviceName, change: DeviceChange) -> NamedDevice:
+    async def change_device(author: Author, device: DeviceName, change: DeviceChange) -> NamedDevice:
         policy = control.policy()
         find_device(policy, device)
         edits = assign_device_edits(policy, device, change.person) if change.person is not None else []
@@ -331,27 +331,27 @@ def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> N
         if change.trusts_ca is not None:
             edits.append(trust_ca_edit(policy, device, change.trusts_ca))
         name = " ".join(change.name.split()) if change.name is not None else device
-        await editor.change(actor, f"Change {device}", *edits, *rename_device_edits(policy, device, name))
+        await editor.change(author, f"Change {device}", *edits, *rename_device_edits(policy, device, name))
         return view(name)
 
     @api.serve("POST", "/devices/owner", MANAGE)
-    async def give_devices(actor: Actor, change: DevicesOwner) -> tuple[NamedDevice, ...]:
+    async def give_devices(author: Author, change: DevicesOwner) -> tuple[NamedDevice, ...]:
         """Assign several devices to one owner."""
-        await editor.change(actor, f"Assign {', '.join(change.devices)}", *owners_edits(control.policy(), change.devices, change.owner))
+        await editor.change(author, f"Assign {', '.join(change.devices)}", *owners_edits(control.policy(), change.devices, change.owner))
         return tuple(view(device) for device in change.devices)
 
     @api.serve("DELETE", "/devices/{device}", MANAGE, status_code=204)
-    async def forget_device(actor: Actor, device: DeviceName) -> None:
-        await editor.change(actor, f"Forget the device {device}", *remove_device_edits(control.policy(), device))
+    async def forget_device(author: Author, device: DeviceName) -> None:
+        await editor.change(author, f"Forget the device {device}", *remove_device_edits(control.policy(), device))
 
 
 def _add_lists(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
     @api.serve("POST", "/lists", MANAGE, status_code=204)
-    async def add_list(actor: Actor, new: NewList) -> None:
+    async def add_list(author: Author, new: NewList) -> None:
         if (new.source is None) == (new.url is None) or (new.url is not None) != (new.category is not None):
             raise InvalidInput("A list is a `source`, or a `url` with its `category`.")
         edit = add_list_edit(new.source or "", new.url or "", new.category or "")
-        await editor.change(actor, f"Add the list {new.source or new.url or ''}", edit)
+        await editor.change(author, f"Add the list {new.source or new.url or ''}", edit)
 
     @api.serve("POST", "/lists/accept", MANAGE, status_code=204)
     async def accept_list(name: Annotated[str, Query(max_length=2000)]) -> None:
@@ -359,9 +359,9 @@ def _add_lists(api: ScopedRouter, control: Control, editor: PolicyEditor) -> Non
         await control.accept_list(name)
 
     @api.serve("DELETE", "/lists", MANAGE, status_code=204)
-    async def remove_list(actor: Actor, name: Annotated[str, Query(max_length=2000)]) -> None:
+    async def remove_list(author: Author, name: Annotated[str, Query(max_length=2000)]) -> None:
         """Remove a list by its name in `GET /lists`."""
-        await editor.change(actor, f"Remove the list {name}", remove_list_edit(control.policy(), name))
+        await editor.change(author, f"Remove the list {name}", remove_list_edit(control.policy(), name))
 
 
 def _person_view(index: PolicyIndex, name: str) -> PersonView:

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
-from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.accounts import Principal
+from hedgerow.dashboards.api.schema import Actor, Author, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.edits.household import BudgetLimit, budget_edit, budget_limits, find_person, parse_name
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -129,8 +130,8 @@ class _PeopleRules:
         now = (closed.reason.value, closed.until) if closed is not None else ("", None)
         return TimesView(name, rules.bedtime is not None, budgets, schedules, rules.content.youtube_only or (), *now)
 
-    async def change(self, actor: str, name: str, summary: str, *edits: Edit) -> TimesView:
-        await self.editor.change(actor, f"{summary} for {name}", *edits)
+    async def change(self, author: Principal, name: str, summary: str, *edits: Edit) -> TimesView:
+        await self.editor.change(author, f"{summary} for {name}", *edits)
         return self.view(name)
 
 
@@ -150,9 +151,9 @@ def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
         return people.view(name)
 
     @api.serve("PUT", "/people/{name}/bedtime", MANAGE)
-    async def set_bedtime(actor: Actor, name: PersonName, bedtime: NewBedtime) -> TimesView:
+    async def set_bedtime(author: Author, name: PersonName, bedtime: NewBedtime) -> TimesView:
         people.find(name)
-        return await people.change(actor, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
+        return await people.change(author, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
 
     @api.serve("POST", "/people/{name}/bedtime/later", OPERATE, status_code=201)
     async def postpone_bedtime(actor: Actor, name: PersonName, later: LaterBedtime) -> Grant:
@@ -161,52 +162,52 @@ def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
         return await people.control.postpone_bedtime(name, later.minutes, actor)
 
     @api.serve("PUT", "/people/{name}/budget", MANAGE)
-    async def set_budget(actor: Actor, name: PersonName, new: NewBudget) -> TimesView:
+    async def set_budget(author: Author, name: PersonName, new: NewBudget) -> TimesView:
         """Set the minutes per day of all use, or of one category or service."""
         people.find(name)
         limit = BudgetLimit(new.what, new.school, new.weekend)
-        return await people.change(actor, name, f"Time for {new.what or 'everything'}", budget_edit(name, limit))
+        return await people.change(author, name, f"Time for {new.what or 'everything'}", budget_edit(name, limit))
 
 
 def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("PUT", "/people/{name}/schedules/{schedule}", MANAGE)
-    async def set_schedule(actor: Actor, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:
+    async def set_schedule(author: Author, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:
         """Add a schedule, or replace its times and items."""
         person, items = people.find(name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
-        return await people.change(actor, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
+        return await people.change(author, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
 
     @api.serve("DELETE", "/people/{name}/schedules/{schedule}", MANAGE)
-    async def remove_schedule(actor: Actor, name: PersonName, schedule: ScheduleName) -> TimesView:
-        return await people.change(actor, name, f"Without {schedule}", remove_schedule_edit(people.find(name), schedule))
+    async def remove_schedule(author: Author, name: PersonName, schedule: ScheduleName) -> TimesView:
+        return await people.change(author, name, f"Without {schedule}", remove_schedule_edit(people.find(name), schedule))
 
     @api.serve("POST", "/people/{name}/presets", MANAGE)
-    async def use_preset(actor: Actor, name: PersonName, choice: PresetChoice) -> TimesView:
+    async def use_preset(author: Author, name: PersonName, choice: PresetChoice) -> TimesView:
         """Put a common arrangement in force that is not yet: nights before school, homework or dinner."""
         person = people.find(name)
         chosen = next((each for each in presets(person, language("en")) if each.name is choice.preset), None)
         if chosen is None:
             raise InvalidInput("This is in force already.")
-        return await people.change(actor, name, chosen.title, *preset_edits(person, chosen))
+        return await people.change(author, name, chosen.title, *preset_edits(person, chosen))
 
 
 def _add_holiday_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("POST", "/people/{name}/holidays", MANAGE)
-    async def add_holidays(actor: Actor, name: PersonName, new: Holidays) -> TimesView:
+    async def add_holidays(author: Author, name: PersonName, new: Holidays) -> TimesView:
         """Add days without school: for everybody, unless the person has holidays of their own."""
-        return await people.change(actor, name, f"No school: {new.days}", *holiday_edits(people.find(name), new.days))
+        return await people.change(author, name, f"No school: {new.days}", *holiday_edits(people.find(name), new.days))
 
     @api.serve("DELETE", "/people/{name}/holidays/{days}", MANAGE)
-    async def remove_holidays(actor: Actor, name: PersonName, days: Annotated[str, Path(max_length=60)]) -> TimesView:
+    async def remove_holidays(author: Author, name: PersonName, days: Annotated[str, Path(max_length=60)]) -> TimesView:
         edits = holiday_edits(people.find(name), days, add=False)
-        return await people.change(actor, name, f"School after all: {days}", *edits)
+        return await people.change(author, name, f"School after all: {days}", *edits)
 
 
 def _add_channel_route(api: ScopedRouter, people: _PeopleRules) -> None:
     @api.serve("PUT", "/people/{name}/youtube", MANAGE)
-    async def set_channels(actor: Actor, name: PersonName, chosen: ChosenChannels) -> TimesView:
+    async def set_channels(author: Author, name: PersonName, chosen: ChosenChannels) -> TimesView:
         """Choose the only channels of YouTube that are open to a person."""
         policy = people.control.policy()
         before = find_person(policy, name).rules.content.youtube_only or ()
         edits = [edit for item in before for edit in drop_youtube_edits(name, item)]
         edits += [edit for item in chosen.items for edit in choose_youtube_edits(policy, name, item)]
-        return await people.change(actor, name, "Channels of YouTube", *edits)
+        return await people.change(author, name, "Channels of YouTube", *edits)

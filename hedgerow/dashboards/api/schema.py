@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.routes import ScopedRoute, ScopedRouter
@@ -28,6 +29,15 @@ def _actor(request: Request) -> str:
 
 type Actor = Annotated[str, Depends(_actor)]
 """Name of the account or token that makes the request, for the journal."""
+
+
+def _author(request: Request) -> Principal:
+    author: Principal = request.state.principal
+    return author
+
+
+type Author = Annotated[Principal, Depends(_author)]
+"""The account or token that makes the request, for changes of the policy."""
 
 
 async def _on_duty(request: Request) -> str:

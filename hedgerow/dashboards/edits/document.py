@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ NAMED_SECTIONS = (*MAPPING_SECTIONS, "notices")
 
 MAX_DEPTH = 20
 _MAPPINGS_BY_NAME = frozenset({*NAMED_SECTIONS, "schedules"})
-_NOT_A_FILE = re.compile(r"\d{4}-\d\d-\d\d(\.\.\d{4}-\d\d-\d\d)?|(https?|webcal)://.*", re.IGNORECASE)
-"""Entries of `holidays`: dates and calendars from URLs."""
 
 
 def read_document(texts: Mapping[str, str], folder: Path) -> Document:
@@ -163,34 +160,3 @@ def entry_tag(entry: Any) -> str:
 
 def _tag(text: str) -> str:
     return f'"{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
-
-
-def file_references(texts: Iterable[str]) -> set[str]:
-    """Return what policy files say about other files of this machine and about the store, as `key: value`. Included files are not opened.
-
-    Only admins may change that: the policy's pages and mistakes could show any file, and a store of somebody else would get everything.
-    """
-    found: set[str] = set()
-    for text in texts:
-        value = yaml_tree.read_tree(text.encode(), "").value
-        found |= set(_references(value)) if isinstance(value, Mapping) else set()
-    return found
-
-
-def _references(document: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"{key}: {canonical(document[key])}" for key in ("include", "code_of_conduct", "phrase_lists") if key in document)
-    lists, network, people = (document.get(key) for key in (LISTS_SECTION, "network", "people"))
-    for item in lists if isinstance(lists, list) else ():
-        if isinstance(item, Mapping) and "path" in item:
-            yield f"lists: {canonical(item['path'])}"
-    for holder in (network, *(people.values() if isinstance(people, Mapping) else ())):
-        if isinstance(holder, Mapping):
-            yield from (f"holidays: {canonical(entry)}" for entry in _calendar_files(holder.get("holidays")))
-    if isinstance(network, Mapping):
-        yield from (f"{key}: {canonical(network[key])}" for key in ("certificate", "store", "bundle") if key in network)
-
-
-def _calendar_files(holidays: Any) -> Iterator[Any]:
-    for entry in holidays if isinstance(holidays, list) else [holidays]:
-        if entry is not None and not (isinstance(entry, str) and _NOT_A_FILE.fullmatch(entry.replace(" ", ""))):
-            yield entry

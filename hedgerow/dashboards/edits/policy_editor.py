@@ -1,7 +1,7 @@
 """Changes of the policy files by the pages and the API, with undo.
 
-A change is written only if the whole policy is valid afterwards and nobody else has changed the files meanwhile. Entries of an included
-file are changed there; new ones go to the main file.
+A change is written only if the whole policy is valid afterwards, if its author may change all keys that it changes, and if nobody else has
+changed the files meanwhile. Entries of an included file are changed there; new ones go to the main file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from sqlalchemy.exc import DatabaseError
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.reserved_keys import check_author
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.key_scopes import is_open
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
 
 if TYPE_CHECKING:
@@ -73,24 +76,31 @@ class PolicyEditor:
         self.is_replacing = False
         """True while files are replaced one after the other, so that they are no policy."""
 
-    async def change(self, actor: str, summary: str, *edits: Edit) -> PolicyChange | None:
+    async def change(self, author: Principal, summary: str, *edits: Edit) -> PolicyChange | None:
         """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
         from hedgerow.dashboards.edits.yaml_text import apply_edits_to_files  # with its library, which most runs never need
 
-        return await self.rewrite(actor, summary, lambda texts: apply_edits_to_files(texts, edits))
+        # The comparison reads the files twice, which takes a while with many devices.
+        are_open = all(is_open(edit.path) for edit in edits)
+        return await self.rewrite(author, summary, lambda texts: apply_edits_to_files(texts, edits), is_open=are_open)
 
     async def texts(self) -> Texts:
         """Return the texts of the main file and of the files that it includes, as `rewrite` passes them on. Raises `InvalidInput`."""
         async with self._lock:  # not while files are replaced one after the other
             return {name: text or NEW_FILE_HEADER for name, text in (await run_in_threadpool(self._read_all)).items()}
 
-    async def preview(self, rewrite: Rewrite) -> tuple[Texts, Policy]:
+    async def preview(self, rewrite: Rewrite, author: Principal) -> tuple[Texts, Policy]:
         """Return the texts and the policy as `rewrite` would leave them, and change nothing. Raises `InvalidInput` and `PolicyError`."""
-        after = await run_in_threadpool(_rewritten, rewrite, await self.texts())
+        before = await self.texts()
+        after = await run_in_threadpool(_rewritten, rewrite, before)
+        await run_in_threadpool(check_author, author, before, after)
         return after, (await run_in_threadpool(self._check, after)).policy
 
-    async def rewrite(self, actor: str, summary: str, rewrite: Rewrite) -> PolicyChange | None:
-        """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing. Raises `InvalidInput`."""
+    async def rewrite(self, author: Principal, summary: str, rewrite: Rewrite, *, is_open: bool = False) -> PolicyChange | None:
+        """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing. Raises `InvalidInput`.
+
+        With `is_open`, it changes no reserved keys, so they need not be compared.
+        """
         async with self._lock:
             before = await run_in_threadpool(self._read_all)
             texts = {name: text or NEW_FILE_HEADER for name, text in before.items()}
@@ -98,9 +108,11 @@ class PolicyEditor:
             changed = [name for name in texts if after[name] != texts[name]]
             if not changed:
                 return None
-            return await self._write(actor, summary, before, {name: after[name] for name in changed})
+            if not is_open:
+                await run_in_threadpool(check_author, author, before, after)
+            return await self._write(author, summary, before, {name: after[name] for name in changed})
 
-    async def undo(self, change_id: int, actor: str, text: str = "Undone: %(summary)s") -> PolicyChange:
+    async def undo(self, change_id: int, author: Principal, text: str = "Undone: %(summary)s") -> PolicyChange:
         """Restore the files as before a change, if they have not changed since. Raises `InvalidInput` and `NoSuchEntry`."""
         async with self._lock:
             change = await run_in_threadpool(self.store.change, change_id)
@@ -109,7 +121,8 @@ class PolicyEditor:
             if change.before.keys() != change.after.keys() or any(now.get(name) != text for name, text in change.after.items()):
                 raise InvalidInput("The file was changed again after that. Undo the later changes first, the newest before the others.")
             summary = text % {"summary": change.summary}
-            return await self._write(actor, summary, now, dict(change.before), undoes=change.id)
+            await run_in_threadpool(check_author, author, now, now | dict(change.before))
+            return await self._write(author, summary, now, dict(change.before), undoes=change.id)
 
     async def adopt(self, files: Texts, suffix: str) -> Policy:
         """Replace all files by those of another node. What was here is kept beside each file under `suffix`, unless that is empty.
@@ -149,7 +162,7 @@ class PolicyEditor:
             aside.replace(place.with_name(f"{place.name}{suffix}")) if suffix else _remove(aside)
         return checked
 
-    async def _write(self, actor: str, summary: str, now: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
+    async def _write(self, author: Principal, summary: str, now: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
         """Replace the files of `after`. `now` has the texts of all files."""
         before = {name: now[name] for name in after}
         try:
@@ -158,7 +171,7 @@ class PolicyEditor:
             raise InvalidPolicy(error.problems) from None
         # Recorded first: a change in the file without a record could not be undone.
         try:
-            change = await run_in_threadpool(self.store.add, self._clock(), actor, summary, before, after, undoes)
+            change = await run_in_threadpool(self.store.add, self._clock(), author.name, summary, before, after, undoes)
         except DatabaseError as error:
             raise InvalidInput("The change cannot be recorded: %(why)s. Nothing was changed.", why=error.orig) from None
         self.is_replacing = True

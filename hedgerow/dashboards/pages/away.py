@@ -69,8 +69,8 @@ class AwayPages(PageGroup):
         context, shape = self._context, TunnelShape(only_dns, (home_wifi,) if home_wifi else ())
         summary = language_of(request).gettext(message("Tunnel home: %(device)s"), device=device)
         kind = TunnelFile.WG_QUICK if form is PageForm.QR else TunnelFile(form.value)
-        home, actor = self._context.tunnel.home(), principal_of(request).name
-        document = await open_tunnel(context.control, home, context.editor, actor, summary, device, kind, shape)
+        home, author = self._context.tunnel.home(), principal_of(request)
+        document = await open_tunnel(context.control, home, context.editor, author, summary, device, kind, shape)
         return (
             self._away(request, device, qr_code(document.data.decode(), is_long=True)) if form is PageForm.QR else away_response(document)
         )

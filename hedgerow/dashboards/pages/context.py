@@ -162,7 +162,7 @@ class PageGroup:
     async def _change(self, request: Request, summary: str, *edits: Edit, **values: object) -> PolicyChange | None:
         """Edit the policy file. `summary` is a message for the list of changes, `values` are its values."""
         text = language_of(request).gettext(summary, **values)
-        return await self._context.editor.change(principal_of(request).name, text, *edits)
+        return await self._context.editor.change(principal_of(request), text, *edits)
 
 
 class RenderedPage(HTMLResponse):

@@ -147,7 +147,7 @@ class OwnNamingPages(PageGroup):
             name, edits = personal_device_edits(policy, view.device, owner, "", reader)
         else:
             name, edits = guest_device_edits(policy, view.device, "", reader)
-        await context.editor.change(principal.name, reader.gettext(message("Name a device: %(name)s"), name=name), *edits)
+        await context.editor.change(principal, reader.gettext(message("Name a device: %(name)s"), name=name), *edits)
         return redirect_to("/device")
 
     def _can_be_named(self, request: Request) -> bool:

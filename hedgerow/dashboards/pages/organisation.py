@@ -67,8 +67,8 @@ class OrganisationPages(PageGroup):
         return self._page(request, "organisation_search.html", query=wanted, found=found, is_office=self._context.publishing.is_office)
 
     @post("/organisation/sites", MANAGE)
-    async def assign(self, site: FormText, group: FormText = "") -> Response:
-        await run_in_threadpool(self._context.publishing.assign, site.strip(), group.strip())
+    async def assign(self, request: Request, site: FormText, group: FormText = "") -> Response:
+        await run_in_threadpool(self._context.publishing.assign, site.strip(), group.strip(), principal_of(request))
         return redirect_to("/organisation")
 
     @get("/organisation/edit", MANAGE)

@@ -119,7 +119,7 @@ class SettingsPages(PageGroup):
     @post("/changes/{change_id}/undo", MANAGE)
     async def undo(self, request: Request, change_id: ChangeId) -> Response:
         summary = language_of(request).gettext("Undone: %(summary)s")
-        return redirect_after_save("/changes", await self._context.editor.undo(change_id, principal_of(request).name, summary))
+        return redirect_after_save("/changes", await self._context.editor.undo(change_id, principal_of(request), summary))
 
     @post("/settings/accounts", ADMIN)
     async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:

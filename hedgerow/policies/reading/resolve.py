@@ -23,7 +23,8 @@ from hedgerow.policies.reading.devices import DevicesReader
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
 from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
-from hedgerow.policies.reading.schema import RawCafe, RawList, RawPerson, RawPolicy, RawReceiver
+from hedgerow.policies.reading.schema import RawList, RawPerson, RawPolicy, RawReceiver
+from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.text.suggestions import suggest

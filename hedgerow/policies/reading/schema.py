@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, create_model
 
-from hedgerow.policies.cafe import Payment
 from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
@@ -22,6 +21,7 @@ from hedgerow.policies.network import (
     UnopenedSeatAccess,
     UpstreamStrategy,
 )
+from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.schema_types import (
     AMOUNTS,
     BUDGET,
@@ -32,7 +32,10 @@ from hedgerow.policies.reading.schema_types import (
     Texts,
     TextsByName,
     empty_mappings,
+    managed,
+    managed_dates,
     off,
+    reserved,
     switch_is_enabled,
 )
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
@@ -47,9 +50,9 @@ def _items(value: object) -> object:
 class RawItem(RawModel):
     """An item of `allow` or `block`."""
 
-    what: str = Field(description="A service, a category, a domain or the beginning of a URL.")
-    until: str | None = Field(None, description="Date or time at which the item expires, such as `2026-12-24` or `2026-12-24 18:00`.")
-    note: str = Field("", description="Shown with the item, also to the person whose rule it is.")
+    what: str = managed(description="A service, a category, a domain or the beginning of a URL.")
+    until: str | None = managed(None, description="Date or time at which the item expires, such as `2026-12-24` or `2026-12-24 18:00`.")
+    note: str = managed("", description="Shown with the item, also to the person whose rule it is.")
 
 
 RawItems = Annotated[list[RawItem], BeforeValidator(_items, json_schema_input_type=str | list[str | RawItem])]
@@ -58,26 +61,28 @@ RawItems = Annotated[list[RawItem], BeforeValidator(_items, json_schema_input_ty
 class RawSchedule(RawModel):
     """Rules for certain times. `allow` and `block` also take `internet`. Items of `only` are open at these times and blocked at others."""
 
-    allow: RawItems = Field([], description="Opened at these times; `internet` lifts a bedtime.")
-    block: RawItems = Field([], description="Closed at these times; `internet` closes everything but helplines.")
-    only: RawItems = Field([], description="Open at these times and closed at all others.")
-    when: RawTimes = Field(description='Times: spans such as `"20:30-07:00"`, days, or spans by days.')
-    unless: Literal["chores"] | None = Field(None, description="`chores`: holds for people with chores, until the day's are done.")
-    note: str = Field("", description="Shown with the schedule.")
+    allow: RawItems = managed([], description="Opened at these times; `internet` lifts a bedtime.")
+    block: RawItems = managed([], description="Closed at these times; `internet` closes everything but helplines.")
+    only: RawItems = managed([], description="Open at these times and closed at all others.")
+    when: RawTimes = managed(description='Times: spans such as `"20:30-07:00"`, days, or spans by days.')
+    unless: Literal["chores"] | None = managed(None, description="`chores`: holds for people with chores, until the day's are done.")
+    note: str = managed("", description="Shown with the schedule.")
 
 
 class RawPageScan(RawModel):
     """Scanning of pages. `limit`: the score above which one is blocked, 0 for never. `everywhere`: decrypt all HTTPS for it."""
 
-    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = Field(None, description="Score above which a page is blocked; 0: never.")
-    everywhere: Switch | None = Field(None, description="Decrypt all HTTPS of trusting devices, not only hosts with rules about URLs.")
+    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = managed(
+        None, description="Score above which a page is blocked; 0: never."
+    )
+    everywhere: Switch | None = managed(None, description="Decrypt all HTTPS of trusting devices, not only hosts with rules about URLs.")
 
 
 class RawPictureScan(RawModel):
     """Judgement of pictures. `enabled`: judge those on inspected devices. `limit`: the score above which one is hidden, 100 for never."""
 
-    enabled: Switch | None = Field(None, description="Judge pictures on inspected devices; needs the extra `hedgerow[pictures]`.")
-    limit: Annotated[StrictInt, Field(ge=0, le=NO_PICTURE_LIMIT)] | None = Field(
+    enabled: Switch | None = managed(None, description="Judge pictures on inspected devices; needs the extra `hedgerow[pictures]`.")
+    limit: Annotated[StrictInt, Field(ge=0, le=NO_PICTURE_LIMIT)] | None = managed(
         None, description="Score, 0 to 100, above which a picture is hidden; 100 for never. The profiles have one by age."
     )
 
@@ -88,49 +93,51 @@ _Percent = Annotated[StrictInt, Field(ge=0, le=100)]
 class RawNameRecognition(RawModel):
     """Thresholds of confidence for unlisted sites that look like a blocked category by their names."""
 
-    block: _Percent | None = Field(None, description="Confidence in percent from which the site is blocked; 0 for never.")
-    mark: _Percent | None = Field(None, description="Confidence in percent from which it is only marked in the log; 0 for never.")
+    block: _Percent | None = managed(None, description="Confidence in percent from which the site is blocked; 0 for never.")
+    mark: _Percent | None = managed(None, description="Confidence in percent from which it is only marked in the log; 0 for never.")
 
 
 class RawTenants(RawModel):
     """Organisations whose accounts are allowed, by domain. `directory`: the id of your own directory at Microsoft."""
 
-    google: Texts = Field([], description="Domains of the Google organisations whose accounts are allowed.")
-    microsoft: Texts = Field([], description="Domains of the Microsoft organisations whose accounts are allowed.")
-    directory: str | None = Field(None, description="Id of your own directory at Microsoft.")
+    google: Texts = managed([], description="Domains of the Google organisations whose accounts are allowed.")
+    microsoft: Texts = managed([], description="Domains of the Microsoft organisations whose accounts are allowed.")
+    directory: str | None = managed(None, description="Id of your own directory at Microsoft.")
 
 
 class RawRules(RawModel):
     """Rules of the whole network, a profile, a person or a device. Items of `always` are open even at bedtime and with a spent budget."""
 
-    always: RawItems = Field([], description="Allowed even at bedtime, at times without internet and with a spent budget.")
-    allow: RawItems = Field([], description="Allowed although a list or a wider scope blocks it.")
-    block: RawItems = Field([], description="Blocked: services, categories, domains or the beginnings of URLs.")
-    bedtime: RawTimes = Field(None, description="Times without internet; days may name `school-nights` and `weekend`.")
-    budget: Annotated[Any, WithJsonSchema(BUDGET)] = Field(None, description="Time per day or week, in all or for a category or service.")
-    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(empty_mappings)] = Field(
+    always: RawItems = managed([], description="Allowed even at bedtime, at times without internet and with a spent budget.")
+    allow: RawItems = managed([], description="Allowed although a list or a wider scope blocks it.")
+    block: RawItems = managed([], description="Blocked: services, categories, domains or the beginnings of URLs.")
+    bedtime: RawTimes = managed(None, description="Times without internet; days may name `school-nights` and `weekend`.")
+    budget: Annotated[Any, WithJsonSchema(BUDGET)] = managed(None, description="Time per day or week, in all or for a category or service.")
+    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(empty_mappings)] = managed(
         {}, description="Rules for certain times, by a name of your choice."
     )
-    safe_search: SafeSearch | None = Field(None, description="Safe mode of search engines.")
-    youtube: SafeSearch | None = Field(None, description="YouTube's restricted mode.")
-    privacy: Privacy | None = Field(None, description="The part of a decision that is stored.")
-    retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = Field(None, description="Days for which decisions are stored.")
-    pass_through: Switch | None = Field(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
-    page_scan: Annotated[RawPageScan, BeforeValidator(lambda value: off(value, "limit"))] | None = Field(
+    safe_search: SafeSearch | None = managed(None, description="Safe mode of search engines.")
+    youtube: SafeSearch | None = managed(None, description="YouTube's restricted mode.")
+    privacy: Privacy | None = managed(None, description="The part of a decision that is stored.")
+    retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = managed(None, description="Days for which decisions are stored.")
+    pass_through: Switch | None = managed(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
+    page_scan: Annotated[RawPageScan, BeforeValidator(lambda value: off(value, "limit"))] | None = managed(
         None, description="Scan the words of pages; `off` for never."
     )
-    picture_scan: Annotated[RawPictureScan, BeforeValidator(switch_is_enabled)] | None = Field(
+    picture_scan: Annotated[RawPictureScan, BeforeValidator(switch_is_enabled)] | None = managed(
         None, description="Hide pictures that look explicit, on inspected devices: `on`, `off` or a mapping."
     )
-    block_searches: Texts = Field([], description="Whole words that no search may have, in addition to those of wider scopes.")
-    block_files: Texts | None = Field(None, description="Kinds of files that are blocked: `executables`, `archives`, `torrents`, `macros`.")
-    youtube_only: Texts | None = Field(
+    block_searches: Texts = managed([], description="Whole words that no search may have, in addition to those of wider scopes.")
+    block_files: Texts | None = managed(
+        None, description="Kinds of files that are blocked: `executables`, `archives`, `torrents`, `macros`."
+    )
+    youtube_only: Texts | None = managed(
         None, description="Channels and videos of YouTube that are open, on inspected devices; all else of it is closed."
     )
-    recognise_names: Annotated[RawNameRecognition, BeforeValidator(lambda value: off(value, "block", "mark"))] | None = Field(
+    recognise_names: Annotated[RawNameRecognition, BeforeValidator(lambda value: off(value, "block", "mark"))] | None = managed(
         None, description="Judge sites that no list has by their names; `off` for never."
     )
-    tenants: RawTenants | None = Field(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
+    tenants: RawTenants | None = managed(None, description="Organisations whose accounts are allowed at Google and Microsoft.")
 
 
 _LISTENER_TITLES = {
@@ -140,7 +147,7 @@ _LISTENER_TITLES = {
     "transparent": "connections that the router redirects",
 }
 _LISTEN_FIELDS: dict[str, Any] = {
-    name: (str | None, Field(None, description=f"ADDRESS:PORT of {_LISTENER_TITLES.get(name) or ENCRYPTED_TRANSPORTS[name].title}."))
+    name: (str | None, reserved(None, description=f"ADDRESS:PORT of {_LISTENER_TITLES.get(name) or ENCRYPTED_TRANSPORTS[name].title}."))
     for name in LISTENERS
 }
 RawListen = create_model("RawListen", __base__=RawModel, **_LISTEN_FIELDS)
@@ -149,140 +156,148 @@ RawListen = create_model("RawListen", __base__=RawModel, **_LISTEN_FIELDS)
 class RawCertificate(RawModel):
     """PEM files of a certificate that other devices trust."""
 
-    chain: str = Field(description="Absolute path of the certificate and its chain, PEM.")
-    key: str = Field(description="Absolute path of the private key, PEM.")
+    chain: str = reserved(description="Absolute path of the certificate and its chain, PEM.")
+    key: str = reserved(description="Absolute path of the private key, PEM.")
 
 
 class RawQueryLimit(RawModel):
-    per_client: Rate | None = Field(None, description="Queries per second allowed per client; 0 for no limit.")
-    total: Rate | None = Field(None, description="Queries per second allowed in total; 0 for no limit.")
-    exempt: Texts | None = Field(None, description="Addresses and networks that are not counted; loopback by default.")
+    per_client: Rate | None = managed(None, description="Queries per second allowed per client; 0 for no limit.")
+    total: Rate | None = managed(None, description="Queries per second allowed in total; 0 for no limit.")
+    exempt: Texts | None = managed(None, description="Addresses and networks that are not counted; loopback by default.")
 
 
 class RawTunnel(RawModel):
     """The WireGuard tunnel by which devices stay at home wherever they are."""
 
-    endpoint: str = Field(description="Name or address of this network on the internet, with a port if it is not `port`.")
-    port: StrictInt | None = Field(None, description="UDP port at which this machine listens; 51820 by default.")
-    subnets: Texts | None = Field(None, description="Addresses inside the tunnel: at most one network of each family.")
+    endpoint: str = reserved(description="Name or address of this network on the internet, with a port if it is not `port`.")
+    port: StrictInt | None = reserved(None, description="UDP port at which this machine listens; 51820 by default.")
+    subnets: Texts | None = reserved(None, description="Addresses inside the tunnel: at most one network of each family.")
 
 
 class RawDynamicName(RawModel):
     """A name that follows the line's changing address, at a provider of dynamic DNS."""
 
-    server: str = Field(
+    server: str = reserved(
         description="The provider's address for updates (dyndns2), such as `https://dynupdate.no-ip.com/nic/update`, with a query of its "
         "own if the provider wants other parameters: `?hostname={host}&myip={ipv4}&myipv6={ipv6}`."
     )
-    user: str = Field("", description="Name with which Hedgerow signs in; the password is in `ddns-password` in the state directory.")
-    host: str | None = Field(None, description="The name; by default that of the tunnel's `endpoint`.")
-    seen_by: str = Field("", description="URL of a page that shows the IPv4 address of whoever asks, for a machine behind another router.")
+    user: str = reserved("", description="Name with which Hedgerow signs in; the password is in `ddns-password` in the state directory.")
+    host: str | None = reserved(None, description="The name; by default that of the tunnel's `endpoint`.")
+    seen_by: str = reserved(
+        "", description="URL of a page that shows the IPv4 address of whoever asks, for a machine behind another router."
+    )
 
 
 class RawBroker(RawModel):
-    broker: str = Field(description="Address of the MQTT broker, such as `mqtts://broker.lan`.")
-    user: str = Field("", description="Name with which Hedgerow signs in; the password is in `mqtt-password` in the state directory.")
-    may: BrokerRights | None = Field(None, description="What the broker may ask for; by default `operate`.")
-    services: Texts = Field([], description="Services with a switch for each child, such as `tiktok`.")
-    home: str = Field("hedgerow", description="First part of all topics; different for each home on the same broker.")
-    language: str = Field("en", description="Language of the names in Home Assistant.")
-    ca: str = Field("", description="Absolute path of the authority of the broker's certificate, PEM; by default the system's.")
+    broker: str = reserved(description="Address of the MQTT broker, such as `mqtts://broker.lan`.")
+    user: str = reserved("", description="Name with which Hedgerow signs in; the password is in `mqtt-password` in the state directory.")
+    may: BrokerRights | None = reserved(None, description="What the broker may ask for; by default `operate`.")
+    services: Texts = managed([], description="Services with a switch for each child, such as `tiktok`.")
+    home: str = managed("hedgerow", description="First part of all topics; different for each home on the same broker.")
+    language: str = managed("en", description="Language of the names in Home Assistant.")
+    ca: str = reserved("", description="Absolute path of the authority of the broker's certificate, PEM; by default the system's.")
 
 
 class RawBundle(RawModel):
     """The signed bundle that `hedgerow organisation bundle` writes."""
 
-    url: str = Field(description="Address of its `bundle.json`.")
-    key: str = Field(description="Public key of whoever signs it, as `hedgerow organisation bundle` prints it.")
-    group: str = Field("", description="The group of sites whose policy holds here, too.")
-    lists: bool = Field(True, description="Use the bundle's compiled lists; `false` to always fetch and compile lists here.")
+    url: str = reserved(description="Address of its `bundle.json`.")
+    key: str = reserved(description="Public key of whoever signs it, as `hedgerow organisation bundle` prints it.")
+    group: str = reserved("", description="The group of sites whose policy holds here, too.")
+    lists: bool = reserved(True, description="Use the bundle's compiled lists; `false` to always fetch and compile lists here.")
 
 
 class RawOpenIdRoles(RawModel):
     """The provider's groups whose members get a role."""
 
-    admin: Texts = Field([], description="Groups whose members may do everything.")
-    parent: Texts = Field([], description="Groups whose members see everything and change the policy.")
-    operator: Texts = Field([], description="Groups whose members see devices and answer requests.")
+    admin: Texts = reserved([], description="Groups whose members may do everything.")
+    parent: Texts = reserved([], description="Groups whose members see everything and change the policy.")
+    operator: Texts = reserved([], description="Groups whose members see devices and answer requests.")
 
 
 class RawOpenId(RawModel):
     """An OpenID Connect provider, at which people sign in to the pages beside the local accounts."""
 
-    issuer: str = Field(description="The provider's address, such as `https://login.school.example/realms/staff`.")
-    client: str = Field(description="Hedgerow's client id at the provider; a secret is in `oidc-secret` in the state directory.")
-    roles: RawOpenIdRoles = Field(description="Groups by role.")
-    groups: str = Field("groups", description="Claim in which the provider names somebody's groups.")
-    label: str = Field("", description="The provider's name on the sign-in page; by default its host.")
-    address: str = Field("", description="Address of the pages in browsers, if another server stands in front of them.")
-    ca: str = Field("", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's.")
+    issuer: str = reserved(description="The provider's address, such as `https://login.school.example/realms/staff`.")
+    client: str = reserved(description="Hedgerow's client id at the provider; a secret is in `oidc-secret` in the state directory.")
+    roles: RawOpenIdRoles = reserved(description="Groups by role.")
+    groups: str = reserved("groups", description="Claim in which the provider names somebody's groups.")
+    label: str = reserved("", description="The provider's name on the sign-in page; by default its host.")
+    address: str = reserved("", description="Address of the pages in browsers, if another server stands in front of them.")
+    ca: str = reserved("", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's.")
 
 
 class RawRadius(RawModel):
-    clients: Texts = Field(description="Addresses and networks of the access points, switches and servers that report users.")
-    listen: str = Field("0.0.0.0:1813", description="Address and UDP port at which they are heard.")
+    clients: Texts = reserved(description="Addresses and networks of the access points, switches and servers that report users.")
+    listen: str = reserved("0.0.0.0:1813", description="Address and UDP port at which they are heard.")
 
 
 class RawNetwork(RawModel):
-    timezone: str | None = Field(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
-    country: str | None = Field(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
-    unknown_devices: str | None = Field(None, description="Profile of devices that the policy does not name.")
-    lan: Texts | None = Field(None, description="Addresses and networks that are served; by default the private ranges.")
-    listen: RawListen = Field(RawListen(), description="Addresses and ports that are listened on.")
-    server_name: str | None = Field(None, description="Name of the encrypted DNS server.")
-    certificate: RawCertificate | None = Field(
+    timezone: str | None = managed(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
+    country: str | None = managed(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
+    unknown_devices: str | None = managed(None, description="Profile of devices that the policy does not name.")
+    lan: Texts | None = reserved(None, description="Addresses and networks that are served; by default the private ranges.")
+    listen: RawListen = reserved(RawListen(), description="Addresses and ports that are listened on.")
+    server_name: str | None = reserved(None, description="Name of the encrypted DNS server.")
+    certificate: RawCertificate | None = reserved(
         None, description="Certificate of the encrypted DNS server that other devices trust; by default one of our own CA."
     )
-    reachable: Texts = Field([], description="Private addresses and networks that names may resolve to and the proxy opens.")
-    ports: list[StrictInt] | None = Field(None, description="Destination ports that the proxy opens; by default Cloudflare's web ports.")
-    flows: Texts | None = Field(
+    reachable: Texts = reserved([], description="Private addresses and networks that names may resolve to and the proxy opens.")
+    ports: list[StrictInt] | None = managed(None, description="Destination ports that the proxy opens; by default Cloudflare's web ports.")
+    flows: Texts | None = managed(
         None,
         description="Connections to addresses without a name that children's devices may open behind the gateway; "
         "by default `calls`, `push` and `games`.",
     )
-    upstream: Texts = Field([], description="Resolvers that are asked, such as `tls://dns.quad9.net`; by default the system's.")
-    upstream_strategy: UpstreamStrategy | None = Field(None, description="The order in which upstreams are asked.")
-    forward: TextsByName = Field({}, description="Resolvers of a domain or a network's reverse zone, by its name.")
-    records: TextsByName = Field({}, description="Addresses of local names, by name.")
-    blocked_answer: BlockedAnswer | None = Field(None, description="The answer to a query for a blocked name.")
-    block_page: Texts = Field([], description="Addresses of the block page, for `blocked_answer: page` (default: this machine's).")
-    dnssec: DnssecMode | None = Field(None, description="`validate` accepts encrypted upstreams that validate only.")
-    client_subnet: str | None = Field(None, description="Network that is sent to public upstreams with every query (RFC 7871).")
-    forwarders: Texts = Field([], description="Addresses of resolvers that may name the client for whom they ask.")
-    proxy_protocol_from: Texts = Field(
+    upstream: Texts = reserved([], description="Resolvers that are asked, such as `tls://dns.quad9.net`; by default the system's.")
+    upstream_strategy: UpstreamStrategy | None = managed(None, description="The order in which upstreams are asked.")
+    forward: TextsByName = reserved({}, description="Resolvers of a domain or a network's reverse zone, by its name.")
+    records: TextsByName = managed({}, description="Addresses of local names, by name.")
+    blocked_answer: BlockedAnswer | None = managed(None, description="The answer to a query for a blocked name.")
+    block_page: Texts = reserved([], description="Addresses of the block page, for `blocked_answer: page` (default: this machine's).")
+    dnssec: DnssecMode | None = managed(None, description="`validate` accepts encrypted upstreams that validate only.")
+    client_subnet: str | None = reserved(None, description="Network that is sent to public upstreams with every query (RFC 7871).")
+    forwarders: Texts = reserved([], description="Addresses of resolvers that may name the client for whom they ask.")
+    proxy_protocol_from: Texts = reserved(
         [], description="Addresses of load balancers, whose connections begin with the client's address (PROXY protocol, version 2)."
     )
-    query_limit: RawQueryLimit = Field(RawQueryLimit(), description="Limits of queries per second.")
-    lists: ListSelection | None = Field(None, description="The lists that are used in addition to those under `lists`.")
-    holidays: Texts = Field([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")
-    wpad: Texts = Field([], description="Domains of devices, such as `lan`, in which browsers find the proxy by name (WPAD).")
-    proxy_sign_in: ProxySignIn | None = Field(None, description="The devices that must sign in to the proxy.")
-    store: str | None = Field(
+    query_limit: RawQueryLimit = managed(RawQueryLimit(), description="Limits of queries per second.")
+    lists: ListSelection | None = managed(None, description="The lists that are used in addition to those under `lists`.")
+    holidays: Texts = managed_dates([], description="Dates, ranges of dates, and calendars (files or URLs) without school.")
+    wpad: Texts = managed([], description="Domains of devices, such as `lan`, in which browsers find the proxy by name (WPAD).")
+    proxy_sign_in: ProxySignIn | None = managed(None, description="The devices that must sign in to the proxy.")
+    store: str | None = reserved(
         None, description="URL of the PostgreSQL database for what is recorded, without a password (default: a file). Read at the start."
     )
-    site: str | None = Field(None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default.")
-    log_to: Texts = Field([], description="Files, syslog servers and HTTPS URLs to which what is recorded is also written as JSON.")
-    tunnel: RawTunnel | None = Field(None, description="The WireGuard tunnel home, for devices that are away.")
-    ddns: RawDynamicName | None = Field(None, description="A name that follows this line's changing address (dynamic DNS).")
-    mqtt: RawBroker | None = Field(None, description="MQTT broker through which Home Assistant shows and controls this home.")
-    bundle: RawBundle | None = Field(None, description="Signed bundle with the policies above this site, for sites without a shared store.")
-    oidc: RawOpenId | None = Field(None, description="OpenID Connect provider at which people sign in to the pages.")
-    radius: RawRadius | None = Field(None, description="Users of the network by RADIUS accounting.")
-    new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = Field(
+    site: str | None = reserved(
+        None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default."
+    )
+    log_to: Texts = reserved([], description="Files, syslog servers and HTTPS URLs to which what is recorded is also written as JSON.")
+    tunnel: RawTunnel | None = reserved(None, description="The WireGuard tunnel home, for devices that are away.")
+    ddns: RawDynamicName | None = reserved(None, description="A name that follows this line's changing address (dynamic DNS).")
+    mqtt: RawBroker | None = managed(None, description="MQTT broker through which Home Assistant shows and controls this home.")
+    bundle: RawBundle | None = reserved(
+        None, description="Signed bundle with the policies above this site, for sites without a shared store."
+    )
+    oidc: RawOpenId | None = reserved(None, description="OpenID Connect provider at which people sign in to the pages.")
+    radius: RawRadius | None = reserved(None, description="Users of the network by RADIUS accounting.")
+    new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = managed(
         None, description="Days for which a site that this network has not seen before belongs to `new-domains`; 7 by default, 0 for never."
     )
-    registration_age: str | None = Field(
+    registration_age: str | None = reserved(
         None, description="Who is asked by RDAP when a site that is closed as new was registered: `registries`, or one server's URL."
     )
 
 
 class RawPerson(RawRules):
-    age: Annotated[StrictInt, Field(ge=0, le=130)] | None = Field(None, description="Age in years; chooses a profile where none is named.")
-    profile: str | None = Field(None, description="Profile whose rules the person begins with.")
-    timezone: str | None = Field(None, description="Time zone of the person's schedules, instead of the household's.")
-    devices: Texts = Field([], description="Names of the person's devices; a device of several people is shared.")
-    holidays: Texts | None = Field(None, description="Dates and calendars without school, instead of the household's.")
-    chores: Annotated[dict[str, Any], WithJsonSchema(AMOUNTS)] = Field(
+    age: Annotated[StrictInt, Field(ge=0, le=130)] | None = managed(
+        None, description="Age in years; chooses a profile where none is named."
+    )
+    profile: str | None = managed(None, description="Profile whose rules the person begins with.")
+    timezone: str | None = managed(None, description="Time zone of the person's schedules, instead of the household's.")
+    devices: Texts = managed([], description="Names of the person's devices; a device of several people is shared.")
+    holidays: Texts | None = managed_dates(None, description="Dates and calendars without school, instead of the household's.")
+    chores: Annotated[dict[str, Any], WithJsonSchema(AMOUNTS)] = managed(
         {}, description="Tasks of each day, by name, with the minutes that one earns; for a category or service as `{games: 20m}`."
     )
 
@@ -290,30 +305,30 @@ class RawPerson(RawRules):
 class RawTunnelPeer(RawModel):
     """A device's end of the tunnel; `hedgerow away add` makes it."""
 
-    key: str = Field(description="The device's public key (WireGuard).")
-    number: StrictInt = Field(description="The device's place in each of the tunnel's subnets, from 2.")
+    key: str = managed(description="The device's public key (WireGuard).")
+    number: StrictInt = managed(description="The device's place in each of the tunnel's subnets, from 2.")
 
 
 class RawDevice(RawRules):
-    mac: Texts = Field([], description="MAC addresses.")
-    ip: Texts = Field([], description="IP addresses.")
-    cidr: Texts = Field([], description="Networks of addresses, such as `192.168.1.64/28`.")
-    client_id: str | None = Field(None, description="Name in the device's encrypted DNS settings.")
-    tunnel: RawTunnelPeer | None = Field(None, description="The device's end of the tunnel home.")
-    hostname: Texts = Field([], description="Host names that the device gives itself; they only restrict.")
-    proxy_user: Texts = Field([], description="User names under which the device signs in to the proxy.")
-    proxy_password: str | None = Field(None, description="Hash of the password with which the device signs in to the proxy.")
-    kind: DeviceKind | None = Field(None, description="Kind of the device, for its icon on the pages; by default a guess.")
-    profile: str | None = Field(None, description="Profile of the device; by default its person's, for a seat a child's.")
-    trusts_ca: Switch = Field(False, description="The device trusts Hedgerow's certificate, so that its HTTPS can be inspected.")
-    never_inspect: Switch = Field(False, description="Never decrypt HTTPS of this device.")
+    mac: Texts = managed([], description="MAC addresses.")
+    ip: Texts = managed([], description="IP addresses.")
+    cidr: Texts = managed([], description="Networks of addresses, such as `192.168.1.64/28`.")
+    client_id: str | None = managed(None, description="Name in the device's encrypted DNS settings.")
+    tunnel: RawTunnelPeer | None = managed(None, description="The device's end of the tunnel home.")
+    hostname: Texts = managed([], description="Host names that the device gives itself; they only restrict.")
+    proxy_user: Texts = managed([], description="User names under which the device signs in to the proxy.")
+    proxy_password: str | None = managed(None, description="Hash of the password with which the device signs in to the proxy.")
+    kind: DeviceKind | None = managed(None, description="Kind of the device, for its icon on the pages; by default a guess.")
+    profile: str | None = managed(None, description="Profile of the device; by default its person's, for a seat a child's.")
+    trusts_ca: Switch = managed(False, description="The device trusts Hedgerow's certificate, so that its HTTPS can be inspected.")
+    never_inspect: Switch = managed(False, description="Never decrypt HTTPS of this device.")
 
 
 class RawProfile(RawRules):
-    extends: str | None = Field(None, description="Profile that this one changes; in its lists, `+` adds an item and `-` removes one.")
-    title: str = Field("", description="Name for people.")
-    why: str = Field("", description="Reason for the profile's rules.")
-    source: str = Field("", description="Source of that reason.")
+    extends: str | None = managed(None, description="Profile that this one changes; in its lists, `+` adds an item and `-` removes one.")
+    title: str = managed("", description="Name for people.")
+    why: str = managed("", description="Reason for the profile's rules.")
+    source: str = managed("", description="Source of that reason.")
 
 
 class RawSeat(RawDevice):
@@ -321,80 +336,42 @@ class RawSeat(RawDevice):
 
 
 class RawList(RawModel):
-    source: str | None = Field(None, description="Id of a public list that Hedgerow knows.")
-    category: str | None = Field(None, description="Category of the list's entries.")
-    url: str | None = Field(None, description="URL from which the list is downloaded.")
-    path: str | None = Field(None, description="File or folder of the list, relative to the policy file.")
-    format: str | None = Field(None, description="Format of the list; by default detected from its content.")
-    name: str | None = Field(None, description="Name of the list in reports.")
-    refresh: str | None = Field(None, description="How long a copy can be relied on, such as `12h`, `1d` or `2w`.")
-
-
-def _price_of_an_hour(value: object) -> object:
-    return {"60": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-_Price = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
-_Lengths = dict[Annotated[int, Field(ge=1, le=1440)], _Price]
-RawTariff = Annotated[
-    _Lengths,
-    BeforeValidator(_price_of_an_hour),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "object", "additionalProperties": {"type": "integer"}}]}),
-]
-"""A price per hour, or prices by minutes."""
-
-_Megabits = Annotated[float, Field(gt=0, le=100_000)]
-RawBandwidth = Annotated[
-    tuple[_Megabits, _Megabits],
-    BeforeValidator(lambda value: [value, value] if isinstance(value, int | float) else value, json_schema_input_type=float | list[float]),
-]
-
-
-class RawRole(RawModel):
-    """Limits of one person's day at a café's counter; without a number there is no limit."""
-
-    adult_sessions: Rate | None = Field(None, description="Sessions that are opened as an adult's.")
-    adult_vouchers: Rate | None = Field(None, description="Vouchers that are printed for adults.")
-    early_ends: Rate | None = Field(None, description="Sessions that are ended before their time is over.")
-
-
-class RawCafe(RawModel):
-    """A café's counter. Amounts are integers in the currency's smallest unit, such as cents."""
-
-    name: str = Field("", max_length=80, description="Name on vouchers, receipts and reports.")
-    currency: str | None = Field(None, description="Three letters (ISO 4217), such as `EUR`; needed with prices.")
-    prices: dict[str, RawTariff] = Field({}, description="Price per hour, or prices by minutes, for each kind of session.")
-    voucher_prices: dict[str, RawTariff] = Field({}, description="The same for vouchers; by default those of sessions.")
-    pay: Payment | None = Field(None, description="`before` (the default) or `after` the session.")
-    roles: Annotated[dict[str, RawRole], BeforeValidator(empty_mappings)] = Field({}, description="Limits per day, by role or `token`.")
-    bandwidth: dict[str, RawBandwidth] = Field({}, description="Mbit/s of a seat, by kind of session: a number, or `[down, up]`.")
+    source: str | None = managed(None, description="Id of a public list that Hedgerow knows.")
+    category: str | None = managed(None, description="Category of the list's entries.")
+    url: str | None = managed(None, description="URL from which the list is downloaded.")
+    path: str | None = reserved(None, description="File or folder of the list, relative to the policy file.")
+    format: str | None = managed(None, description="Format of the list; by default detected from its content.")
+    name: str | None = managed(None, description="Name of the list in reports.")
+    refresh: str | None = managed(None, description="How long a copy can be relied on, such as `12h`, `1d` or `2w`.")
 
 
 class RawReceiver(RawModel):
     """A receiver of notices: topics (default: all), language, quiet hours, and times of the digest and the weekly report."""
 
-    about: Texts | None = Field(None, description="Topics that are sent; by default all but `refused`.")
-    language: str | None = Field(None, description="Language of the notices, such as `pt-BR`.")
-    quiet: RawTimes = Field(None, description="Times in which notices wait.")
-    digest: str | None = Field(None, description="Time of day at which the day's notices are sent as one message.")
-    report: str | None = Field(None, description="Day and time of the weekly report, such as `sun 18:00`.")
+    about: Texts | None = managed(None, description="Topics that are sent; by default all but `refused`.")
+    language: str | None = managed(None, description="Language of the notices, such as `pt-BR`.")
+    quiet: RawTimes = managed(None, description="Times in which notices wait.")
+    digest: str | None = managed(None, description="Time of day at which the day's notices are sent as one message.")
+    report: str | None = managed(None, description="Day and time of the weekly report, such as `sun 18:00`.")
 
 
 class RawPolicy(RawRules):
-    network: RawNetwork = Field(RawNetwork(), description="Settings of the network: resolver, listeners, local networks.")
-    people: Annotated[dict[str, RawPerson], BeforeValidator(empty_mappings)] = Field({}, description="People with their rules, by name.")
-    devices: Annotated[dict[str, RawDevice], BeforeValidator(empty_mappings)] = Field({}, description="Devices with their rules, by name.")
-    profiles: Annotated[dict[str, RawProfile], BeforeValidator(empty_mappings)] = Field(
+    network: RawNetwork = managed(RawNetwork(), description="Settings of the network: resolver, listeners, local networks.")
+    people: Annotated[dict[str, RawPerson], BeforeValidator(empty_mappings)] = managed({}, description="People with their rules, by name.")
+    devices: Annotated[dict[str, RawDevice], BeforeValidator(empty_mappings)] = managed(
+        {}, description="Devices with their rules, by name."
+    )
+    profiles: Annotated[dict[str, RawProfile], BeforeValidator(empty_mappings)] = managed(
         {}, description="Changes of built-in profiles, and profiles of your own, by name."
     )
-    lists: list[RawList] = Field([], description="Lists of your own, and public lists by their id.")
-    seats: Annotated[dict[str, RawSeat], BeforeValidator(empty_mappings)] = Field(
+    lists: list[RawList] = managed([], description="Lists of your own, and public lists by their id.")
+    seats: Annotated[dict[str, RawSeat], BeforeValidator(empty_mappings)] = managed(
         {}, description="Seats of a café, each a device that guests use in turn, by name."
     )
-    include: Texts = Field([], description="Further policy files beside this one, such as `people/*.yaml`.")
-    locked: Texts = Field([], description="Keys that the levels below may not give, such as `network.upstream` or `profiles.*.allow`.")
-    code_of_conduct: str | None = Field(None, description="Text file that a guest accepts before a session.")
-    unopened_seats: UnopenedSeatAccess | None = Field(None, description="Access at a café's seat that has no session.")
-    cafe: RawCafe | None = Field(None, description="A café's counter: its name, prices, and what its staff may do.")
-    phrase_lists: Texts = Field([], description="Files of weighted phrases in e2guardian's format, beside the policy file.")
-    notices: Annotated[dict[str, RawReceiver], BeforeValidator(empty_mappings)] = Field({}, description="Receivers of notices, by name.")
+    include: Texts = reserved([], description="Further policy files beside this one, such as `people/*.yaml`.")
+    locked: Texts = reserved([], description="Keys that the levels below may not give, such as `network.upstream` or `profiles.*.allow`.")
+    code_of_conduct: str | None = reserved(None, description="Text file that a guest accepts before a session.")
+    unopened_seats: UnopenedSeatAccess | None = managed(None, description="Access at a café's seat that has no session.")
+    cafe: RawCafe | None = managed(None, description="A café's counter: its name, prices, and what its staff may do.")
+    phrase_lists: Texts = reserved([], description="Files of weighted phrases in e2guardian's format, beside the policy file.")
+    notices: Annotated[dict[str, RawReceiver], BeforeValidator(empty_mappings)] = managed({}, description="Receivers of notices, by name.")

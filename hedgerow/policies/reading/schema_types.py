@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
+
+
+class KeyScope(StrEnum):
+    """Scope of whoever may change a key of the policy. Every key declares one, and `key_scopes` reads them.
+
+    A key is the admin's if it decides who is an admin, where secrets or records are sent, which networks are served, or whose word about
+    an address counts, if it binds others who manage sites, or if it names a file.
+    """
+
+    MANAGE = "manage"
+    MANAGE_DATES = "manage, files: admin"
+    ADMIN = "admin"
+
+    def __call__(self, schema: dict[str, Any]) -> None:
+        """Note the scope in the JSON Schema of a key, as pydantic calls what `json_schema_extra` has."""
+        if self is not KeyScope.MANAGE:
+            schema["x-hedgerow-scope"] = self.value
+
+
+def managed(default: Any = ..., *, description: str, **limits: Any) -> Any:
+    """Declare a key that whoever manages the policy may change. Without a default, it is required."""
+    return Field(default, description=description, json_schema_extra=KeyScope.MANAGE, **limits)
+
+
+def managed_dates(default: Any = ..., *, description: str) -> Any:
+    """Declare a list of dates and URLs that whoever manages the policy may change, and to which admins may add files."""
+    return Field(default, description=description, json_schema_extra=KeyScope.MANAGE_DATES)
+
+
+def reserved(default: Any = ..., *, description: str) -> Any:
+    """Declare a key that only an admin may change."""
+    return Field(default, description=description, json_schema_extra=KeyScope.ADMIN)
 
 
 def _one_or_more(value: object) -> object:
@@ -51,6 +84,13 @@ RawTimes = Annotated[Any, WithJsonSchema(_TIMES)]
 
 class RawModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: Any) -> None:
+        """Refuse a model with a key that declares no scope."""
+        missing = [name for name, field in cls.model_fields.items() if not isinstance(field.json_schema_extra, KeyScope)]
+        if missing:
+            raise TypeError(f"{cls.__name__} has keys without a scope: {', '.join(missing)}")
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ import pytest
 
 from hedgerow.app.control.shared_policy import FILE_NAME, SharedPolicy, SharedVersion
 from hedgerow.app.settings import STORE_URL, Endpoint, Settings
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
@@ -82,7 +83,7 @@ def test_a_change_of_the_file_is_in_force_on_the_other_node(nodes: tuple[Node, N
 
 def test_a_change_on_the_pages_keeps_its_author(nodes: tuple[Node, Node]) -> None:
     one, other = nodes
-    asyncio.run(other.editor.rewrite("ana", "Tom came", lambda texts: dict.fromkeys(texts, TOM)))
+    asyncio.run(other.editor.rewrite(Principal("ana", frozenset()), "Tom came", lambda texts: dict.fromkeys(texts, TOM)))
     other.compare()
     one.compare()
     assert one.main.read_text() == TOM

@@ -176,8 +176,8 @@ def test_only_admins_name_files_of_the_machine(web: Web, manager: httpx.Client) 
     )
     for patch, dry_run in product(patches, (True, False)):
         answer = manager.patch("/policy", json=patch, params={"dry_run": dry_run})
-        assert answer.status_code == 422, patch
-        assert answer.json()["detail"].startswith("Only an admin may name files or the store")
+        assert answer.status_code == 403, patch
+        assert answer.json()["detail"].startswith("Only an admin may change ")
         assert "problems" not in answer.json()
         assert web.policy_path.read_text() == before
 

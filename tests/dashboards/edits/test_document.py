@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from hedgerow.dashboards.edits.document import (
     document_edits,
-    file_references,
     is_shallow,
     merge,
     normal_document,
@@ -97,29 +96,6 @@ def test_what_yaml_would_read_otherwise_is_refused() -> None:
 
 def test_tags_tell_texts_apart() -> None:
     assert texts_tag({"a": "x"}) == texts_tag({"a": "x"}) != texts_tag({"a": "y"})
-
-
-def test_only_calendar_files_paths_and_certificates_are_references() -> None:
-    text = """\
-include: [people/*.yaml]
-code_of_conduct: conduct.txt
-network:
-  holidays: [2026-12-24, 2026-12-24..2027-01-02, "https://example.org/free.ics", 2026.ics, ../secret]
-  certificate: {chain: /a, key: /b}
-people: {mia: {holidays: ours.ics}}
-lists: [{path: own.txt, category: adult}, {source: oisd}]
-"""
-    assert {each.partition(":")[0] for each in file_references([text])} == {
-        "include",
-        "code_of_conduct",
-        "holidays",
-        "certificate",
-        "lists",
-    }
-    assert {each for each in file_references([text]) if each.startswith("holidays")} == {
-        'holidays: "2026.ics"', 'holidays: "../secret"', 'holidays: "ours.ics"',
-    }  # fmt: skip
-    assert file_references([FAMILY, "people: [\n"]) == set()
 
 
 def test_depth_is_limited_without_recursion() -> None:

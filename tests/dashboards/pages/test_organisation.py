@@ -187,11 +187,58 @@ def test_what_can_not_be_published(chain: Chain) -> None:
     assert (refused.status_code, "office" in refused.json()["detail"]) == (422, True)
     token = office.post("/api/v1/tokens", json={"name": "ci", "scopes": ["manage"]}).json()["token"]
     with caller(chain.url, token) as ci:
-        check({"policy": "code_of_conduct: /etc/passwd\n"}, "Only an admin may name files", ci)
+        check({"policy": f"{BASE}code_of_conduct: /etc/passwd\n"}, "Only an admin may change code_of_conduct in the policy", ci, 403)
         assert ci.post("/api/v1/organisation/versions", json={"policy": NEXT}).status_code == 201
     kept = "network: {site: cafe-1, store: 'postgresql://cafe@db.example/h'}\n"
     assert site.post("/api/v1/organisation/versions", json={"policy": kept, "site": "cafe-1"}).status_code == 201
     check({"policy": "network: {site: cafe-1}\n", "site": "cafe-1"}, "without network.store: postgresql://cafe@db.example/h", site)
+
+
+def test_keys_of_admins_are_published_by_admins(chain: Chain) -> None:
+    office, url = chain.office, "/api/v1/organisation/versions"
+    token = office.post("/api/v1/tokens", json={"name": "rollout", "scopes": ["manage"]}).json()["token"]
+    provider = "network: {oidc: {issuer: 'https://mine.example', client: x, roles: {admin: [pupils]}}}\n"
+    with caller(chain.url, token) as ci:
+
+        def refused(answer: httpx.Response, key: str) -> None:
+            assert answer.status_code == 403, answer.text
+            assert answer.json()["detail"] == f"Only an admin may change {key} in the policy, so nothing was changed."
+
+        def published(by: httpx.Client, **body: object) -> int:
+            answer = by.post(url, json=body)
+            assert answer.status_code == 201, answer.text
+            return int(answer.json()["id"])
+
+        published(office, policy="people: {}\n")
+        keys = "network.oidc.client, network.oidc.issuer, network.oidc.roles.admin"
+        for place in ({}, {"group": "north"}, {"site": "cafe-9"}, {"only": ["cafe-9"]}):
+            text = provider.replace("{oidc", "{site: cafe-9, oidc") if "site" in place else provider
+            answer = ci.post(url, json=place | {"policy": text})
+            assert answer.status_code == 403, answer.text
+        refused(ci.post(url, json={"policy": provider}), keys)
+        refused(ci.post(url, json={"policy": "locked: [network.upstream]\n"}), "locked")
+
+        older = published(office, policy=provider)
+        published(ci, policy=f"{provider}people: {{}}\n")  # the key is as it was
+        refused(ci.post(url, json={"policy": "people: {}\n"}), keys)
+        newer = published(office, policy="people: {}\n")
+        refused(ci.post(url, json={"version": older}), keys)
+        form = {"policy": provider, "follows": str(newer)}
+        page = ci.post("/organisation/edit", data=form)
+        assert page.status_code == 403
+        assert "Only an admin may change network.oidc.client" in page.text
+
+        tried = published(office, policy=provider, only=["cafe-9"])
+        refused(ci.post(url, json={"version": tried}), keys)  # for all sites, what an admin lets one of them try
+        refused(ci.post(url, json={"policy": "people: {}\n"}), keys)  # and back at that one
+        published(ci, policy="people: {}\n", only=["cafe-8"])
+        published(ci, version=tried, only=["cafe-9"])
+
+        published(office, group="south", policy=provider)
+        refused(ci.put("/api/v1/organisation/sites/cafe-9", json={"group": "south"}), keys)
+        assert office.put("/api/v1/organisation/sites/cafe-9", json={"group": "south"}).status_code == 204
+        refused(ci.put("/api/v1/organisation/sites/cafe-9", json={"group": None}), keys)
+        assert ci.put("/api/v1/organisation/sites/cafe-8", json={"group": "west"}).status_code == 204
 
 
 def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
