@@ -174,6 +174,7 @@ class Settings:
     keeps_gateway: bool = True  # False: `hedgerow gateway run` does, in a service of its own
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: `journal`
     site: str = DEFAULT_SITE  # the site of our rows in the store
+    log_folder: Path | None = None  # the directory of the files of `log_to`, if it is not `logs` in the state directory
 
     @property
     def listeners(self) -> dict[str, Endpoint]:
@@ -186,6 +187,11 @@ class Settings:
         """The addresses at which this run serves the block page for HTTP and for HTTPS."""
         hosts = dict.fromkeys(place.host for place in self.page)
         return tuple(host for host in hosts if {place.port for place in self.page if place.host == host} >= {80, 443})
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the files that `network.log_to` names. No other file is written by the policy's word."""
+        return self.log_folder or self.state / "logs"
 
     @property
     def footprint(self) -> Footprint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import date
@@ -283,7 +284,7 @@ SYSLOG_PORTS = {"syslog+tls": 6514, "syslog+tcp": 601}
 
 @dataclass(frozen=True, slots=True)
 class LogTarget:
-    """A file, or the host and port of a syslog server that takes lines over TCP, through TLS if `is_encrypted`.
+    """The name of a file in the directory of logs, or the host and port of a syslog server over TCP, through TLS if `is_encrypted`.
 
     With `path`, the server is one that takes them by POST over HTTPS. A path may hold a secret.
     """
@@ -298,15 +299,27 @@ class LogTarget:
         return self.file or f"{self.host}:{self.port}"
 
 
+def is_log_name(text: str) -> bool:
+    """Return True for the name of a file in the directory of logs. It leads nowhere else, and hides nothing.
+
+    >>> [is_log_name(text) for text in ("events.jsonl", ".bashrc", "..", "a/b", "/etc/passwd")]
+    [True, False, False, False, False]
+    """
+    return text.isprintable() and "/" not in text and not text.startswith(".") and 0 < len(os.fsencode(text)) < 256
+
+
 def parse_log_target(text: str) -> LogTarget:
-    """Parse a file's absolute path, `syslog+tls://HOST[:PORT]`, or an HTTPS URL. Raises ValueError with the end of a sentence.
+    """Parse a file's name, `syslog+tls://HOST[:PORT]`, or an HTTPS URL. Raises ValueError with the end of a sentence.
 
     >>> parse_log_target("syslog+tls://logs.example")
     LogTarget(file='', host='logs.example', port=6514, is_encrypted=True, path='')
     """
-    if text.startswith("/"):
-        if text.endswith("/") or not text.isprintable():
-            raise ValueError("is not the path of a file, such as /var/log/hedgerow/events.jsonl")
+    if "://" not in text:
+        if not is_log_name(text):
+            raise ValueError(
+                "is not the name of a file, such as events.jsonl: such files are in the directory that `hedgerow up --logs` names, "
+                "by default `logs` in the state directory, and with the Debian package /var/log/hedgerow"
+            )
         return LogTarget(file=text)
     try:
         url = urlsplit(text)
@@ -319,7 +332,7 @@ def parse_log_target(text: str) -> LogTarget:
     extra = url.path.strip("/") or url.query or url.fragment or url.username or url.password
     if url.scheme not in SYSLOG_PORTS or not url.hostname or extra or not text.isprintable():
         raise ValueError(
-            "is neither the absolute path of a file nor an address such as syslog+tls://logs.example:6514 or https://logs.example/hedgerow"
+            "is neither the name of a file nor an address such as syslog+tls://logs.example:6514 or https://logs.example/hedgerow"
         )
     return LogTarget(host=url.hostname, port=port or SYSLOG_PORTS[url.scheme], is_encrypted=url.scheme == "syslog+tls")
 

@@ -90,6 +90,10 @@ def up(
         str | None,
         typer.Option(metavar="URL", help="PostgreSQL database for what is recorded (default: HEDGEROW_STORE, network.store, or a file)."),
     ] = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The directory of the files that `network.log_to` names (default: logs in the state directory)."),
+    ] = None,
     upstream_ca: Annotated[
         Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, besides the system's.")
     ] = None,
@@ -126,6 +130,7 @@ def up(
             page=_page_places(network, chosen["dns"]),
             store=database,
             site=network.site,
+            log_folder=logs.absolute() if logs else None,
             dns=chosen["dns"],
             proxy=chosen["proxy"],
             web=chosen["web"],

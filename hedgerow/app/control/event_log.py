@@ -32,7 +32,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
-from hedgerow.policies.network import LogTarget
+from hedgerow.policies.network import LogTarget, is_log_name
 
 log = logging.getLogger("hedgerow.control")
 
@@ -57,13 +57,17 @@ def line_of(message: RecordedMessage) -> bytes:
 
 
 class LogFile:
-    """A file to which lines are appended. It is opened anew for each batch, so that logrotate may rename it."""
+    """A file of the directory of logs, to which lines are appended. It is opened anew for each batch, so that logrotate may rename it.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    A policy can't choose another directory: a name with a path in it is refused, and a link is not followed.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._path = folder / name
 
     def write(self, lines: Sequence[bytes]) -> None:
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
+        file = self._open()
         try:
             before = os.fstat(file)
             if not stat.S_ISREG(before.st_mode):
@@ -77,6 +81,17 @@ class LogFile:
 
     def close(self) -> None:
         pass
+
+    def _open(self) -> int:
+        if not is_log_name(self._name):  # from the policy of an earlier version
+            raise OSError(f"files of `log_to` are in {self._folder}, and this is no name of one")
+        self._folder.mkdir(mode=0o750, exist_ok=True)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            return os.open(self._name, flags, 0o640, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 class SyslogServer:
@@ -178,11 +193,14 @@ def _webhook_key(file: Path) -> bytes:
 class _Collector:
     """The lines that wait for one target, and the state of its output."""
 
-    def __init__(self, target: LogTarget, webhook_key: Path) -> None:
+    def __init__(self, target: LogTarget, folder: Path, webhook_key: Path) -> None:
         self.target = target
         self.lines = deque[bytes]()
         self.output: LogFile | SyslogServer | Webhook
-        self.output = LogFile(target.file) if target.file else Webhook(target, webhook_key) if target.path else SyslogServer(target)
+        if target.file:
+            self.output = LogFile(folder, target.file)
+        else:
+            self.output = Webhook(target, webhook_key) if target.path else SyslogServer(target)
         self.problem = ""
         self.retry_at = 0.0
         self.failed = 0
@@ -219,9 +237,12 @@ class _Collector:
 class EventLog:
     """Copies of recorded messages for the targets of the policy in force. `add` may be called from any thread."""
 
-    def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics, webhook_key: Path) -> None:
-        """`webhook_key` is the file of the key that signs requests to webhooks; it is made when it is needed."""
-        self._targets, self._metrics, self._webhook_key = targets, metrics, webhook_key
+    def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics, folder: Path, webhook_key: Path) -> None:
+        """`folder` is the directory of files, and `webhook_key` the file of the key that signs requests to webhooks.
+
+        Both are made when they are needed.
+        """
+        self._targets, self._metrics, self._folder, self._webhook_key = targets, metrics, folder, webhook_key
         self._added = deque[RecordedMessage](maxlen=LINES_LIMIT)
         self._collectors: dict[LogTarget, _Collector] = {}
         self._writing = threading.Lock()
@@ -259,7 +280,9 @@ class EventLog:
             self._collectors.pop(target).output.close()
         lines = [line_of(self._added.popleft()) for _ in range(len(self._added))]
         for target in targets:
-            collector = self._collectors.get(target) or self._collectors.setdefault(target, _Collector(target, self._webhook_key))
+            collector = self._collectors.get(target)
+            if collector is None:
+                collector = self._collectors[target] = _Collector(target, self._folder, self._webhook_key)
             lost = collector.add(lines)
             if lost:
                 self._metrics.add("hedgerow_event_log_lost_total", (), lost)

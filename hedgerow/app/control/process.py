@@ -102,7 +102,7 @@ class ControlProcess:
         self._publisher = SnapshotPublisher(settings, store, sockets.take_local())
         self._repair = SnapshotRepair(self._publisher)
         self.metrics = Metrics()
-        self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics, settings.webhook_key)
+        self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics, settings.logs, settings.webhook_key)
         self.recorder = make_recorder(store, settings, self._event_log.add)
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.

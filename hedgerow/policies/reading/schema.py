@@ -272,7 +272,10 @@ class RawNetwork(RawModel):
     site: str | None = reserved(
         None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default."
     )
-    log_to: Texts = reserved([], description="Files, syslog servers and HTTPS URLs to which what is recorded is also written as JSON.")
+    log_to: Texts = reserved(
+        [],
+        description="Files of the directory of logs, syslog servers and HTTPS URLs that get what is recorded, as JSON.",
+    )
     tunnel: RawTunnel | None = reserved(None, description="The WireGuard tunnel home, for devices that are away.")
     ddns: RawDynamicName | None = reserved(None, description="A name that follows this line's changing address (dynamic DNS).")
     mqtt: RawBroker | None = managed(None, description="MQTT broker through which Home Assistant shows and controls this home.")

@@ -45,8 +45,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Return a function that makes a log to a target, which is closed at the end."""
     logs: list[EventLog] = []
 
-    def make(target: LogTarget, metrics: Metrics | None = None) -> EventLog:
-        logs.append(EventLog(lambda: (target,), metrics or Metrics(), tmp_path / "webhook-key"))
+    def make(target: LogTarget, metrics: Metrics | None = None, folder: Path = tmp_path) -> EventLog:
+        logs.append(EventLog(lambda: (target,), metrics or Metrics(), folder, tmp_path / "webhook-key"))
         return logs[-1]
 
     yield make
@@ -138,7 +138,7 @@ def test_requests_and_events_say_what_they_are() -> None:
 
 def test_a_file_gets_lines_that_only_its_group_reads_and_may_be_renamed(tmp_path: Path, start: Start) -> None:
     file = tmp_path / "events.jsonl"
-    log = start(LogTarget(file=str(file)))
+    log = start(LogTarget(file=file.name))
     log.add([event(1), event(2)])
     log.flush()
     file.rename(tmp_path / "events.jsonl.1")
@@ -149,14 +149,32 @@ def test_a_file_gets_lines_that_only_its_group_reads_and_may_be_renamed(tmp_path
     assert stat.S_IMODE(file.stat().st_mode) & 0o137 == 0
 
 
+@pytest.mark.parametrize("name", ["{}", "../start-file", ".start-file", "link", "folder/link", "link-to-folder/start-file"])
+def test_no_file_outside_the_directory_of_logs_is_written(tmp_path: Path, start: Start, name: str) -> None:
+    shell, folder = tmp_path / "start-file", tmp_path / "logs"
+    shell.write_text("# my shell\n")
+    (folder / "folder").mkdir(parents=True)
+    (folder / "link").symlink_to(shell)
+    (folder / "folder" / "link").symlink_to(shell)
+    (folder / "link-to-folder").symlink_to(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    metrics = Metrics()
+    log = start(LogTarget(file=name.format(shell)), metrics, folder)
+    log.add([SystemEvent(1_800_000_000.0, "restart", "$(touch PWNED)")])
+    log.flush()
+    assert shell.read_text() == "# my shell\n"
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "hedgerow_event_log_waiting 1.0" in text_of(metrics)
+
+
 def test_lines_wait_until_the_file_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
-    metrics, folder = Metrics(), tmp_path / "later"
-    log = start(LogTarget(file=str(folder / "log")), metrics)
+    metrics, folder = Metrics(), tmp_path / "later" / "logs"
+    log = start(LogTarget(file="log"), metrics, folder)
     log.add([event(1)])
     log.flush()
     assert "hedgerow_event_log_waiting 1.0" in text_of(metrics)
-    folder.mkdir()
+    folder.parent.mkdir()
     log.flush()
     assert [row["subject"] for row in read(folder / "log")] == ["dns-1"]
     assert "hedgerow_event_log_waiting 0.0" in text_of(metrics)
@@ -165,12 +183,12 @@ def test_lines_wait_until_the_file_can_be_written(tmp_path: Path, monkeypatch: p
 def test_the_oldest_lines_are_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
     monkeypatch.setattr(event_log, "LINES_LIMIT", 10)
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
-    metrics, folder = Metrics(), tmp_path / "later"
-    log = start(LogTarget(file=str(folder / "log")), metrics)
+    metrics, folder = Metrics(), tmp_path / "later" / "logs"
+    log = start(LogTarget(file="log"), metrics, folder)
     for number in range(14):
         log.add([event(number)])
         log.flush()
-    folder.mkdir()
+    folder.parent.mkdir()
     log.flush()
     assert [row["subject"] for row in read(folder / "log")] == [f"dns-{number}" for number in range(4, 14)]
     assert "hedgerow_event_log_lost_total 4.0" in text_of(metrics)
@@ -181,7 +199,7 @@ def test_half_a_line_is_taken_back_on_a_full_disk(tmp_path: Path) -> None:
 
     file = tmp_path / "log"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    log = LogFile(str(file))
+    log = LogFile(tmp_path, file.name)
     log.write([b"first"])
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
@@ -199,7 +217,7 @@ def test_links_and_pipes_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe"):
         with pytest.raises(OSError, match=name):
-            LogFile(str(tmp_path / name)).write([b"line"])
+            LogFile(tmp_path, name).write([b"line"])
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -291,9 +309,11 @@ def test_a_webhook_gets_signed_lines_and_a_refused_request_again(tmp_path: Path,
 @pytest.mark.parametrize(
     "text",
     [
-        "events.jsonl",
         "/",
         "/var/log/",
+        "/var/log/hedgerow/events.jsonl",
+        "a/../b",
+        "..",
         "udp://logs.example",
         "syslog+tls://",
         "syslog+tls://a:b@c",
