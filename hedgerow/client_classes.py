@@ -2,8 +2,9 @@
 
 A place is anything that a client occupies for a while, such as a connection or a handshake. Nothing is reserved: while places are free,
 every client may take them, so that a network in which no device has a name yet is served like any other. In a full table the newcomer
-gets a place of the lowest class below its own. Within its own class it gets one of the client that has the most, if that has more. A
-client is thus never displaced by one of a lower class, whatever number of addresses that class invents.
+gets a place of the lowest class below its own. Within its own class it gets one of the client that has the most, if that is at least two
+more than its own, or if it has none. A client is thus never displaced by one of a lower class, whatever number of addresses that class
+invents, and clients with their fair share do not displace one another in turn.
 
 What cannot be taken back, such as queries in flight, has a `ClassBudget`: clients without a name have a part of it together. What waits
 for work has `FairQueues`: clients are served in turn, and those with a name have every second turn.
@@ -151,13 +152,14 @@ class Places[K: Hashable]:
 
         XX
         """
-        if self.count(client) >= self.per_client:
+        own = self.count(client)
+        if own >= self.per_client:
             return ()
         is_group_full = bool(client.group) and self._groups[client.group] >= self._per_group
         if not is_group_full and len(self._clients) < self.total:
             return ()
         for rank in ClientClass:
-            more_than = self.count(client) if rank is client.rank else 0
+            more_than = own + 1 if own and rank is client.rank else 0
             found = self._classes[rank].most_of(more_than, client.group if is_group_full else "")
             if found or rank is client.rank:
                 return found

@@ -71,7 +71,7 @@ def test_bounds_hold_and_no_client_is_displaced_by_one_of_a_lower_class(sequence
                     loser = present.pop(displaced)
                     counts = count_by_key(before)
                     assert loser.rank <= client.rank
-                    assert loser.rank < client.rank or counts[loser[:2]] > counts[client[:2]]
+                    assert loser.rank < client.rank or counts[loser[:2]] >= least_of_a_rival(counts[client[:2]])
                 present[item] = client
         assert {item: places.client_of(item) for item in places.items()} == present
         groups = Counter(client.group for client in present.values() if client.group)
@@ -87,7 +87,13 @@ def may_displace(present: dict[int, ClassedClient], client: ClassedClient) -> bo
         return False
     is_group_full = client.group != "" and groups[client.group] >= PER_GROUP
     rivals = [each for each in present.values() if not is_group_full or each.group == client.group]
-    return any(each.rank < client.rank or (each.rank == client.rank and counts[each[:2]] > counts[client[:2]]) for each in rivals)
+    least = least_of_a_rival(counts[client[:2]])
+    return any(each.rank < client.rank or (each.rank == client.rank and counts[each[:2]] >= least) for each in rivals)
+
+
+def least_of_a_rival(own: int) -> int:
+    """Return how many places a client of the same class must have to lose one to a client that has so many."""
+    return own + 2 if own else 1
 
 
 def count_by_key(present: dict[int, ClassedClient]) -> Counter[tuple[ClientClass, str]]:
@@ -123,6 +129,13 @@ def test_one_that_has_all_places_gives_half_of_them_to_another() -> None:
     for item in range(100, 110):
         newcomer(places, item, other)
     assert (places.count(flood), places.count(other)) == (TOTAL // 2, TOTAL // 2)
+
+
+def test_clients_with_equal_shares_do_not_displace_one_another_in_turn() -> None:
+    places = Places[int](TOTAL, TOTAL)
+    for item in range(TOTAL * 2):
+        newcomer(places, item, unnamed_client(f"192.168.1.{item % 3}"))
+    assert places.items() == tuple(range(TOTAL)), "three have three, three and two of eight places"
 
 
 def test_strangers_of_one_site_share_half_of_the_places() -> None:

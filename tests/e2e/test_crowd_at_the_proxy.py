@@ -21,13 +21,14 @@ def home(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
         yield running
 
 
-@pytest.mark.parametrize("shape", ["half a head", "silent", "a tunnel"])
+@pytest.mark.parametrize("shape", ["half a head", "half a body", "silent", "a tunnel"])
 def test_a_childs_pages_load(home: Hedgerow, whole_internet: SmallInternet, shape: str) -> None:
     """Thirty strangers have four hundred connections each: more than a gate has places."""
     authority = f"www.school.example:{whole_internet.origins.http_port}"
     secure = f"bank.example:{whole_internet.origins.https_port}"
     first = {
         "half a head": f"GET http://{authority}/ HTTP/1.1\r\nHost: ww",
+        "half a body": f"POST http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 100000\r\n\r\nabc",
         "silent": "",
         "a tunnel": f"CONNECT {secure} HTTP/1.1\r\nHost: {secure}\r\n\r\n",
     }[shape]

@@ -27,7 +27,7 @@ from hedgerow.proxy.own_pages import pac_response
 
 log = logging.getLogger(__name__)
 
-_HANDOVER_RETRY_SECONDS = 0.003  # until inspectors that had no room for another connection are tried again
+_UNSENT_RETRY_SECONDS = 0.003  # until a client is looked at again that has not taken our own bytes, before its socket can be handed over
 _READ_OCTETS = 16 * 1024
 _MAX_READS = 64
 """Reads from one client in its turn, before the other connections have theirs."""
@@ -378,17 +378,21 @@ class GateConnection:
         return self._execute(self._protocol.handed_over()) if is_done else self._start(self._wait_for_inspector(message))
 
     def _hand_over(self, message: bytes) -> bool:
-        """Send the client's socket to an inspector. False if none has room or our own bytes are not sent yet; OSError if none runs."""
+        """Send the client's socket to an inspector. False if none has room, others wait, or our own bytes are not sent yet.
+
+        Raises OSError if no inspector runs.
+        """
         if self._unsent:
             return False
-        return self._gate.sender.hand_over(self._sock.fileno(), message + self._protocol.pending)
+        return self._gate.handovers.hand_over(self._sock.fileno(), message + self._protocol.pending)
 
     async def _wait_for_inspector(self, message: bytes) -> Commands:
+        client = self._protocol.client
+        assert client is not None
+        while self._unsent:  # noqa: ASYNC110 (it is rare, and sending has no event of its own)
+            await asyncio.sleep(_UNSENT_RETRY_SECONDS)
         try:
-            while not self._is_gone:
-                if self._hand_over(message):
-                    return self._protocol.handed_over()
-                await asyncio.sleep(_HANDOVER_RETRY_SECONDS)
+            await self._gate.handovers.wait(client.classed, self._sock.fileno(), message + self._protocol.pending)
         except OSError:
             return self._protocol.not_handed_over()
-        return ()
+        return self._protocol.handed_over()

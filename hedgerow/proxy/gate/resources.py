@@ -12,11 +12,12 @@ from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.privacy import counted_reason
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.commands import GateClient, HandOver
+from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.poller import Poller
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
 from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
-from hedgerow.proxy.handover import HandoverSender, encode_handover_header
+from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.policy import Counters
 
 
@@ -32,7 +33,7 @@ class GateResources[C: Abortable]:
 
     rules: GateRules
     table: GateTable[C]
-    sender: HandoverSender
+    handovers: HandoverQueue
     examiner: CertificateExaminer | None
     counters: Counters
     clock: Callable[[], float]
@@ -83,7 +84,7 @@ class GateResources[C: Abortable]:
         if not isinstance(command, HandOver) or not self.table.places.has_room(known.client.classed):
             return False
         try:
-            if not self.sender.hand_over(sock.fileno(), encode_handover_header(self.rules.key, command.header, self.clock())):
+            if not self.handovers.hand_over(sock.fileno(), encode_handover_header(self.rules.key, command.header, self.clock())):
                 return False
         except OSError:
             return False

@@ -20,6 +20,7 @@ from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.balanced import BalancedConnection
 from hedgerow.proxy.gate.connection import GateConnection
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
+from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.poller import running_poller
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
@@ -57,13 +58,13 @@ class Gate:
         self._clock = clock
         self._rules = GateRules(policy, key, ProxyAuthenticator(clock))
         self._table = GateTable[GateConnection](limits or GateLimits(), self.counters, clock)
-        self._sender = HandoverSender(inspectors)
+        self._handovers = HandoverQueue(HandoverSender(inspectors))
         self._balancers = LoadBalancers(
             lambda: self._rules.policy.proxy_protocol_from, partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
         )
         self._poller, self._pipes = running_poller(), PipePool()
         self._resources = GateResources[GateConnection](
-            self._rules, self._table, self._sender, examiner, self.counters, clock, self._poller, self._pipes
+            self._rules, self._table, self._handovers, examiner, self.counters, clock, self._poller, self._pipes
         )
         self._busy = BusyTracker[Tunnel]()
         self._listeners: list[socket.socket] = []
@@ -164,7 +165,7 @@ class Gate:
         for connection in connections:
             connection.abort()
         self._table.cut(lambda _: True)
-        self._sender.close()
+        self._handovers.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._pipes.close()
 

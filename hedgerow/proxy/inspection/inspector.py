@@ -195,7 +195,7 @@ class Inspector:
         if header is None or found is None or (header.target is not None and header.target.port not in policy.guard.ports):
             return self._turn_away(client, "inspector")
         device, loop = found[0], asyncio.get_running_loop()
-        share = self.shares.of(device.id)
+        share = self.shares.of(device.id, is_named=device.known)
         if share.tokens.are_spent(loop.time()):
             return self._turn_away(client, "flood")
         classed = named_client(device.id) if device.known else unnamed_client(header.address, device.id)

@@ -2,6 +2,9 @@
 
 A device that lately used more than its part of the event loop's time waits for its turn, unless little such work was done in this round
 of the loop. One turn, or as many as are short, is run per round, so that devices with little to do are served in between.
+
+Devices that the policy does not name have one such part together, since any of them may be many. While both wait, every second turn is of a
+named device.
 """
 
 from __future__ import annotations
@@ -71,11 +74,12 @@ class Turn:
 
 
 class DeviceShare:
-    """The share of one device, however many connections it has."""
+    """The share of one device, however many connections it has. `strangers` is that of all devices without a name, for one of these."""
 
-    __slots__ = ("_at", "_lead", "tokens", "turns")
+    __slots__ = ("_at", "_lead", "strangers", "tokens", "turns")
 
-    def __init__(self) -> None:
+    def __init__(self, strangers: DeviceShare | None = None) -> None:
+        self.strangers = strangers
         self.tokens = DeviceTokens()
         self.turns: deque[Turn] = deque()
         self._lead = 0.0  # seconds of work beyond the device's part
@@ -83,7 +87,8 @@ class DeviceShare:
 
     def is_ahead(self, now: float) -> bool:
         """Return whether the device has lately used more than its part. `now` is `time.perf_counter()`."""
-        return self._lead - (now - self._at) * PART > FREE_SECONDS
+        is_ahead = self._lead - (now - self._at) * PART > FREE_SECONDS
+        return is_ahead or (self.strangers is not None and self.strangers.is_ahead(now))
 
     def charge(self, seconds: float, now: float) -> None:
         """Record work for the device."""
@@ -91,6 +96,8 @@ class DeviceShare:
         lead = seconds if lead < 0.0 else lead + seconds
         self._lead = lead if lead < _MAX_LEAD else _MAX_LEAD
         self._at = now
+        if self.strangers is not None:
+            self.strangers.charge(seconds, now)
 
     @property
     def is_idle(self) -> bool:
@@ -103,18 +110,23 @@ class DeviceShares:
 
     def __init__(self) -> None:
         self._shares: dict[DeviceId, DeviceShare] = {}
-        self._waiting: OrderedDict[DeviceShare, None] = OrderedDict()
+        self._strangers = DeviceShare()
+        self._named: OrderedDict[DeviceShare, None] = OrderedDict()  # which wait for their turns
+        self._others: OrderedDict[DeviceShare, None] = OrderedDict()
+        self._is_turn_of_named = True
         self._is_scheduled = False
         self._running: DeviceShare | None = None
         self._round_ends: float | None = None  # for devices that are ahead; None: none had work in this round of the loop
 
-    def of(self, device: DeviceId) -> DeviceShare:
+    def of(self, device: DeviceId, *, is_named: bool = True) -> DeviceShare:
         """Return a device's share. It outlives the device's connections."""
         share = self._shares.get(device)
         if share is None:
             if len(self._shares) >= _MAX_SHARES:
                 self._shares = {each: kept for each, kept in self._shares.items() if not kept.is_idle}
             self._shares[device] = share = DeviceShare()
+        if share not in self._named and share not in self._others:
+            share.strangers = None if is_named else self._strangers
         return share
 
     def serves(self, share: DeviceShare) -> bool:
@@ -129,7 +141,8 @@ class DeviceShares:
         """
         if self._running is share or not share.is_ahead(now):
             return False
-        if self._waiting and (len(self._waiting) > 1 or share not in self._waiting):
+        waiting = len(self._named) + len(self._others)
+        if waiting and (waiting > 1 or share not in self._line_of(share)):
             return True
         if self._round_ends is None:
             self._round_ends = now + TURN_SECONDS
@@ -156,7 +169,7 @@ class DeviceShares:
         """Call `run` in one of the next rounds of the event loop, in fair order."""
         turn = Turn(run)
         share.turns.append(turn)
-        self._waiting[share] = None
+        self._line_of(share)[share] = None
         self._schedule()
         return turn
 
@@ -170,19 +183,29 @@ class DeviceShares:
         self._is_scheduled = False
         now = time.perf_counter()
         ends = now + ROUND_SECONDS
-        due = [share for share in self._waiting if not share.is_ahead(now)]
+        due = [share for share in (*self._named, *self._others) if not share.is_ahead(now)]
         try:
             for share in due:
                 self._run_one(share)
-            while not due and self._waiting and now < ends:
-                self._run_one(next(iter(self._waiting)))
+            while not due and (self._named or self._others) and now < ends:
+                self._run_one(self._next())
                 now = time.perf_counter()
         finally:
-            if self._waiting:
+            if self._named or self._others:
                 self._schedule()
 
+    def _line_of(self, share: DeviceShare) -> OrderedDict[DeviceShare, None]:
+        return self._named if share.strangers is None else self._others
+
+    def _next(self) -> DeviceShare:
+        """Return the share that has waited for longest, alternately of a named device and of one without a name."""
+        line = self._named if self._named and (self._is_turn_of_named or not self._others) else self._others
+        self._is_turn_of_named = line is self._others
+        return next(iter(line))
+
     def _run_one(self, share: DeviceShare) -> None:
-        del self._waiting[share]
+        line = self._line_of(share)
+        del line[share]
         while share.turns:
             turn = share.turns.popleft()
             if not turn.is_cancelled:
@@ -190,5 +213,5 @@ class DeviceShares:
         else:
             return
         if share.turns:
-            self._waiting[share] = None
+            line[share] = None
         self.run(share, turn.run)

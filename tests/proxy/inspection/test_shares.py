@@ -25,6 +25,22 @@ async def rounds(count: int) -> None:
         await asyncio.sleep(0)
 
 
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which work is charged."""
+    clock = Clock()
+    monkeypatch.setattr(handshake, "perf_counter", clock)
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
+
+
 def test_a_device_that_is_ahead_waits_until_it_has_idled() -> None:
     share = DeviceShares().of(TABLET)
     share.charge(FREE_SECONDS + 0.01, 100.0)
@@ -72,6 +88,31 @@ def test_turns_alternate_between_devices_however_many_connections_one_has() -> N
     assert asyncio.run(run()) == ["tablet 0", "phone", "tablet 1", "tablet 2", "tablet 3"]
 
 
+def test_devices_without_a_name_have_one_part_together() -> None:
+    shares = DeviceShares()
+    for number in range(30):
+        shares.of(DeviceId(f"192.168.1.{number}"), is_named=False).charge(FREE_SECONDS / 10, 100.0)
+    assert shares.of(DeviceId("192.168.1.99"), is_named=False).is_ahead(100.0)
+    assert not shares.of(TABLET).is_ahead(100.0)
+    assert not shares.of(DeviceId("192.168.1.99"), is_named=False).is_ahead(101.0)
+
+
+def test_every_second_turn_is_of_a_named_device(clock: Clock) -> None:
+    async def run() -> list[str]:
+        shares, done = DeviceShares(), list[str]()
+        for number in range(4):
+            share = shares.of(DeviceId(f"192.168.1.{number}"), is_named=False)
+            share.charge(1.0, clock.now)
+            shares.wait(share, lambda number=number: done.append(f"stranger {number}"))  # type: ignore[misc]
+        for number in range(2):
+            shares.of(TABLET).charge(1.0, clock.now)
+            shares.wait(shares.of(TABLET), lambda number=number: done.append(f"tablet {number}"))  # type: ignore[misc]
+        await rounds(10)
+        return done
+
+    assert asyncio.run(run()) == ["tablet 0", "stranger 0", "tablet 1", "stranger 1", "stranger 2", "stranger 3"]
+
+
 def test_between_two_turns_of_a_device_that_is_ahead_the_loop_serves_others() -> None:
     async def run() -> list[str]:
         shares, done = DeviceShares(), list[str]()
@@ -83,22 +124,6 @@ def test_between_two_turns_of_a_device_that_is_ahead_the_loop_serves_others() ->
         return done
 
     assert asyncio.run(run()) == ["turn 0", "somebody else", "turn 1", "turn 2"]
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which work is charged."""
-    clock = Clock()
-    monkeypatch.setattr(handshake, "perf_counter", clock)
-    monkeypatch.setattr(time, "perf_counter", clock)
-    return clock
 
 
 def test_handshakes_of_a_device_that_opens_many_connections_at_once_wait_for_their_turns(clock: Clock) -> None:
