@@ -99,8 +99,8 @@ class FrameTokens:
 class FrameBudget:
     """The frames of one connection, charged to its client's `tokens`. A connection that has overspent stays so.
 
-    `free_settings` SETTINGS frames cost nothing. Every connection begins with two, which clients that connect for each request should not
-    pay for where new connections are limited in another way.
+    The peer begins with `preface` octets, a server with none. `free_settings` SETTINGS frames cost nothing: every connection begins with
+    two, which clients that connect for each request should not pay for where new connections are limited in another way.
 
     >>> budget = FrameBudget()
     >>> pings = bytes(24) + b"\\0\\0\\x08\\x06\\0\\0\\0\\0\\0pingpong" * 500
@@ -110,11 +110,11 @@ class FrameBudget:
 
     __slots__ = ("_block", "_free_settings", "_header", "_left", "_tokens", "_updates", "is_spent")
 
-    def __init__(self, tokens: FrameTokens | None = None, free_settings: int = 0) -> None:
+    def __init__(self, tokens: FrameTokens | None = None, free_settings: int = 0, preface: int = PREFACE_OCTETS) -> None:
         self._tokens = tokens or FrameTokens()
         self._updates = 0.0
         self._free_settings = free_settings
-        self._left = PREFACE_OCTETS  # octets still missing of the preface or a frame's payload
+        self._left = preface  # octets still missing of the preface or a frame's payload
         self._header = b""
         self._block = 0  # octets of the last header block so far
         self.is_spent = False  # the client has sent more than its budget allows

@@ -106,7 +106,7 @@ def http2_origin(whole_internet: SmallInternet) -> Iterator[Http2Origin]:
 @pytest.fixture(scope="module")
 def family(whole_internet: SmallInternet, origin: HostileOrigin, http2_origin: Http2Origin) -> Iterator[Hedgerow]:
     network = network_section(whole_internet, lan=("127.0.0.0/24",)).replace("ports: [", f"ports: [{origin.port}, {http2_origin.port}, ")
-    policy, authority = network + "  country: GB\n" + PEOPLE, whole_internet.authority.root
+    policy, authority = network + "  country: GB\n  new_sites_days: 0\n" + PEOPLE, whole_internet.authority.root
     with running_hedgerow(policy, options=["--doh", "127.0.0.1:0"], upstream_authority=authority) as running:
         yield running
 
@@ -265,3 +265,19 @@ def test_http2_frames_of_origins(family: Hedgerow, whole_internet: SmallInternet
         lambda: statuses.append(curl(url, proxy=family.proxy, source=COMPUTER, ca=family.authority, timeout=60).status),
     )
     assert set(statuses) == {expected}
+
+
+@pytest.mark.parametrize(
+    "target", ["nowhere.example:443", "nowhere.example:0", "xn--a.example:443", "192.0.2.1:99999", "[::1]:443", "a..b:443", ":443"]
+)
+def test_odd_destinations_leave_no_traceback(family: Hedgerow, whole_internet: SmallInternet, target: str) -> None:
+    """A name without an address among them."""
+
+    def send() -> None:
+        context = ssl.create_default_context()
+        with contextlib.suppress(OSError), socket.create_connection(family.proxy, 20, (TABLET, 0)) as client:
+            client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            if client.recv(4096).startswith(b"HTTP/1.1 200"):
+                context.wrap_socket(client, server_hostname="nowhere.example")
+
+    assert_harmless(family, whole_internet, send)

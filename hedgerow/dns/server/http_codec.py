@@ -11,6 +11,7 @@ import h11
 from hedgerow.dns.server.rate_limits import MAX_QUERY
 
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
+MOST_PARTS: Final = 32  # of bodies, such as chunks, that are read in a portion
 MESSAGE_TYPE: Final = "application/dns-message"
 
 type Headers = Sequence[tuple[str, str]]
@@ -77,6 +78,7 @@ class Http1Codec(HttpCodec):
         self._write = write
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._request: DohRequest | None = None
+        self._has_more_parts = False
 
     def feed(self, data: bytes) -> None:
         if data:
@@ -86,7 +88,7 @@ class Http1Codec(HttpCodec):
     def receive(self, now: float) -> list[DohRequest]:  # noqa: ARG002
         try:
             requests = self._next()
-            self.has_more = bool(requests)
+            self.has_more = bool(requests) or self._has_more_parts
             return requests
         except h11.RemoteProtocolError as error:
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -94,7 +96,8 @@ class Http1Codec(HttpCodec):
             raise HttpClientError from error
 
     def _next(self) -> list[DohRequest]:
-        while True:
+        self._has_more_parts = False
+        for _ in range(MOST_PARTS):
             event = self._connection.next_event()
             match event:
                 case h11.Request():
@@ -109,6 +112,8 @@ class Http1Codec(HttpCodec):
                     return [request]
                 case _:
                     return []
+        self._has_more_parts = True
+        return []
 
     def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
         self._send(status, [*headers, ("content-length", str(len(body)))], b"" if request.method == "HEAD" else body)

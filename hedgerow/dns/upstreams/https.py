@@ -15,10 +15,11 @@ import h2.exceptions
 
 from hedgerow.dns.upstreams.stream import IDLE_SECONDS, PendingAnswer, PersistentChannel
 from hedgerow.dns.upstreams.upstream import Resolve, UpstreamError, UpstreamQuestion, UpstreamSpec
+from hedgerow.frame_budget import FrameBudget
 
 _MESSAGE: Final = "application/dns-message"
 _MAX_ANSWER: Final = 65_535
-_READ_OCTETS: Final = 64 << 10
+_READ_OCTETS: Final = 16 << 10
 
 
 class HttpsChannel(PersistentChannel):
@@ -65,6 +66,7 @@ class HttpsUpstreamConnection:
         self._headers = _headers(spec)
         self._replies: dict[int, _PendingResponse] = {}
         self._room = asyncio.Condition()
+        self._budget = FrameBudget(preface=0)
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self._http.initiate_connection()
         self._flush()
@@ -114,9 +116,7 @@ class HttpsUpstreamConnection:
                 if not data:
                     break
                 self.last_received_at = self._loop.time()
-                for event in self._http.receive_data(data):
-                    self._take(event)
-                self._flush()
+                await self._process(bytearray(data))
                 async with self._room:
                     self._room.notify_all()
         except (OSError, TimeoutError, h2.exceptions.ProtocolError):
@@ -129,6 +129,19 @@ class HttpsUpstreamConnection:
             self._writer.transport.abort()
             async with self._room:
                 self._room.notify_all()
+
+    async def _process(self, data: bytearray) -> None:
+        """Read frames, in portions. Raises OSError if there are far more of them than answers."""
+        while data:
+            size = self._budget.take(data, self._loop.time())
+            if self._budget.is_spent:
+                raise OSError("too many frames")
+            for event in self._http.receive_data(bytes(data[:size])):
+                self._take(event)
+            del data[:size]
+            self._flush()
+            if data:
+                await asyncio.sleep(0)
 
     def _take(self, event: h2.events.Event) -> None:
         match event:
@@ -144,6 +157,7 @@ class HttpsUpstreamConnection:
                         reply.fail(UpstreamError("answers without end"))
             case h2.events.StreamEnded() if event.stream_id in self._replies:
                 self._replies.pop(event.stream_id).finish()
+                self._budget.answered()
             case h2.events.StreamReset() if event.stream_id in self._replies:
                 self._replies.pop(event.stream_id).fail(UpstreamError("the upstream cancels"))
             case h2.events.ConnectionTerminated():
@@ -159,6 +173,7 @@ class HttpsUpstreamConnection:
 
     def _flush(self) -> None:
         if written := self._http.data_to_send():
+            self._budget.sent(len(written))
             self._writer.write(written)
 
 

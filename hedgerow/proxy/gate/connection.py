@@ -337,6 +337,8 @@ class GateConnection:
         try:
             server = await (dial(poller, command.addresses, command.port) if begun is None else begun.wait(poller))
         except OSError:
+            if look is not None:
+                look.cancel()
             return self._protocol.not_dialled()
         self._opened = Opened(server, command.requests)
         return self._dialled("" if look is None else await look)

@@ -121,4 +121,6 @@ def dial_resolved(rules: GateRules, client: GateClient, opening: commands.Resolv
     addresses = rules.policy.guard.allowed(host.addresses)
     if host.addresses and not addresses:
         return (commands.Deny("destination"),)
+    if not addresses:
+        return (commands.Close("dial"),)
     return (commands.Dial(addresses, opening.target.port, opening.requests, opening.unlisted),)

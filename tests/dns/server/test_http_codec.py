@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hedgerow.dns.server.http2_codec import Http2Codec
-from hedgerow.dns.server.http_codec import DohRequest, Flood, Http1Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.http_codec import MOST_PARTS, DohRequest, Flood, Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
 from hedgerow.frame_budget import MAX_TOKENS
 
@@ -106,3 +106,15 @@ def test_absolute_target_is_accepted(before: str) -> None:
     codec = Http1Codec(lambda _data: None)
     (exchange,) = receive(codec, f"GET {before}/dns-query?dns=AAAB HTTP/1.1\r\nhost: dns.home.example\r\n\r\n".encode())
     assert exchange.target == "/dns-query?dns=AAAB"
+
+
+def test_a_body_in_many_chunks_is_read_in_portions() -> None:
+    codec = Http1Codec(lambda _data: None)
+    head = b"POST /dns-query HTTP/1.1\r\nHost: h\r\nContent-Type: application/dns-message\r\nTransfer-Encoding: chunked\r\n\r\n"
+    codec.feed(head + b"1\r\na\r\n" * 500 + b"0\r\n\r\n")
+    portions, found = 0, list[DohRequest]()
+    while codec.has_more and not found:
+        found = codec.receive(0.0)
+        portions += 1
+    assert [bytes(each.body) for each in found] == [b"a" * 500]
+    assert portions > 500 // MOST_PARTS

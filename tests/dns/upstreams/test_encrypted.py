@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from hyperframe import frame
 from small_internet import SmallInternet
 
 from hedgerow.dns import wire
@@ -197,3 +199,33 @@ def test_silently_dead_connection_is_given_up(internet: SmallInternet, tmp_path:
 def test_padding_hides_the_length_of_a_name() -> None:
     sizes = {2 + len(ask(f"{'n' * size}.example").padded_body) for size in range(1, 63)}
     assert sizes == {128}
+
+
+@pytest.mark.parametrize("unit", [
+    frame.HeadersFrame(1, b"\x08\x03103", flags=["END_HEADERS"]), frame.PingFrame(0, b"12345678"), frame.HeadersFrame(1, b"\x20" * 16_000),
+])  # fmt: skip
+def test_an_upstream_that_sends_frames_without_answers_is_left(internet: SmallInternet, unit: frame.Frame) -> None:
+    """The connection ends, the question fails, and the event loop goes on meanwhile."""
+    leaf, ended = internet.authority.leaf(NAME), asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(24)
+        with contextlib.suppress(OSError):
+            writer.write(frame.SettingsFrame(0).serialize() + unit.serialize() * 5000)
+            await writer.drain()
+            await reader.read(-1)
+        ended.set()
+        writer.close()
+
+    async def use(upstreams: UpstreamPool) -> None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(leaf.certificate, leaf.key)
+        tls.set_alpn_protocols(["h2"])
+        async with await asyncio.start_server(flood, sock=listening, ssl=tls):
+            with pytest.raises(UpstreamError):
+                await upstreams.ask(ask("news.example"))
+            async with asyncio.timeout(20):
+                await ended.wait()
+
+    with socket.create_server((HOME, 0)) as listening:
+        with_upstream(f"https://{NAME}:{listening.getsockname()[1]}/dns-query", internet, use)

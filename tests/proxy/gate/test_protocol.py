@@ -274,7 +274,7 @@ def opening(address: str = LAPTOP) -> GateProtocol:
     ("event", "expected", "state"),
     [
         (lambda p: p.resolved(Found(("93.184.215.14",))), [Dial], State.DIALLING),
-        (lambda p: p.resolved(Found(())), [Dial], State.DIALLING),
+        (lambda p: p.resolved(Found(())), [Close], State.CLOSED),
         (lambda p: p.resolved(Found(("192.168.1.7",))), [Deny], State.DISCARDING),
         (lambda p: p.resolved(Found((), DECISIONS["blocked.example"])), [RecordDecision, Deny], State.DISCARDING),
         (lambda p: p.not_resolved(), [Close], State.CLOSED),
