@@ -14,8 +14,10 @@ from enum import StrEnum
 
 import pyotp
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.passwords import PasswordHashes, SetupCode, SignInDelays, SignInRefused, check_password_strength
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
@@ -142,6 +144,14 @@ class Accounts:
         if row is None or (row.expires_at is not None and row.expires_at <= self.clock()):
             return None
         return Principal(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
+
+    def person_of(self, headers: Headers) -> str:
+        """Return the session or token by which somebody is signed in, from the head of a request; empty if nobody is."""
+        cookie, token = session_cookie(headers), bearer_token(headers)
+        principal = self.principal_of_session(cookie) if cookie else None
+        if principal is None and token:
+            principal = self.principal_of_token(token)
+        return "" if principal is None else principal.session or principal.name
 
     async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
         """Begin a session and return its cookie. Raises `SignInRefused`."""

@@ -12,16 +12,15 @@ from typing import Protocol
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import LOCAL, AccessScope, Principal
+from hedgerow.dashboards.credentials import SESSION_COOKIE as SESSION_COOKIE
+from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
 from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
-
-SESSION_COOKIE = "hedgerow_session"
 
 BODY_LIMIT = 64 * 1024
 """Maximum size of a request body in bytes, except for `DOCUMENT_PATHS`."""
@@ -131,15 +130,13 @@ class RouteGuard:
         return host == "localhost" or host in self.hosts() or parse_client_address(host) is not None
 
     def _principal_of_bearer(self, headers: Headers, is_local: bool) -> Principal | None:
-        scheme, _, credential = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        if is_local and hmac.compare_digest(credential.strip().encode(), self.token.encode()):
+        credential = bearer_token(headers)
+        if credential and is_local and hmac.compare_digest(credential.encode(), self.token.encode()):
             return COMMAND_LINE
-        return self.authenticator.principal_of_token(credential.strip())
+        return self.authenticator.principal_of_token(credential) if credential else None
 
     def _principal_of_cookie(self, headers: Headers) -> Principal | None:
-        return self.authenticator.principal_of_session(cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE, ""))
+        return self.authenticator.principal_of_session(session_cookie(headers))
 
 
 def host_name(header: str) -> str | None:

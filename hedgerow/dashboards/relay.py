@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hedgerow.dashboards.deadlines import PLACE
+from hedgerow.dashboards.web_places import WebPlaces
 from hedgerow.sockets import take_connection
 
 CLIENT = "hedgerow.client"
@@ -45,10 +47,10 @@ class RelayListener:
 
 
 class RelayedProtocol(asyncio.Protocol):
-    """First protocol of a relayed connection. It reads the client's address and hands over to the HTTP protocol."""
+    """First protocol of a relayed connection. It reads the client's address and hands over to the HTTP protocol if that may connect."""
 
-    def __init__(self, protocol: ProtocolFactory) -> None:
-        self._protocol = protocol
+    def __init__(self, protocol: ProtocolFactory, places: WebPlaces) -> None:
+        self._protocol, self._places = protocol, places
         self._begun = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,7 +63,11 @@ class RelayedProtocol(asyncio.Protocol):
             if len(self._begun) > _MAX_LINE:
                 self._transport.abort()
             return
-        protocol = self._protocol({CLIENT: line.decode("ascii", "replace")})()
+        introduction = line.decode("ascii", "replace")
+        if (place := self._places.admit(introduction.partition(" ")[0], self._transport.abort)) is None:
+            self._transport.abort()
+            return
+        protocol = self._protocol({CLIENT: introduction, PLACE: place})()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         if rest:

@@ -23,7 +23,8 @@ from uvicorn.server import Server
 from web_server import TOKEN, Web
 
 from hedgerow.dashboards.accounts import LOCAL, Role
-from hedgerow.dashboards.server import MAX_CONNECTIONS_PER_ADDRESS, is_allowed_user, web_server
+from hedgerow.dashboards.server import is_allowed_user, web_server
+from hedgerow.dashboards.web_places import MAX_CONNECTIONS_PER_CLIENT
 
 CHILD, PARENT = "127.0.0.9", "127.0.0.8"
 
@@ -47,7 +48,7 @@ def test_connections_per_device_are_limited(web: Web) -> None:
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connected(web.port, b"GET / HT")) for _ in range(300)]
         ended: set[socket.socket] = set()
-        while len(ended) < len(held) - MAX_CONNECTIONS_PER_ADDRESS:
+        while len(ended) < len(held) - MAX_CONNECTIONS_PER_CLIENT:
             readable, _, _ = select.select([each for each in held if each not in ended], [], [], 30)
             assert readable, f"{len(held) - len(ended)} are still open"
             ended |= {each for each in readable if is_closed(each)}

@@ -319,13 +319,12 @@ class ControlProcess:
     async def _serve_web(self) -> None:
         app = DeferredApp(self._load_app, lambda: health_of_run(self.workers, self._publisher))
         server = web_server(
-            app, tls=self.tls, unix_socket=listen_locally(self.settings.control_socket),
+            app, tls=self.tls, client_of=self.web.client_at, person_of=self.accounts.person_of,
+            unix_socket=listen_locally(self.settings.control_socket),
             relay_socket=bind_datagrams(self.settings.pages_socket), on_listening=self.serving.set,
         )  # fmt: skip
         endpoints = self.settings.web.every_family()
         sockets = [self._sockets.take(each, socket.SOCK_STREAM) or each.bind(socket.SOCK_STREAM) for each in endpoints]
-        for bound in sockets:
-            bound.listen(128)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=sockets))
             if self.settings.footprint.loads_pages_early:

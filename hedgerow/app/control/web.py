@@ -21,6 +21,7 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.client_classes import ClassedClient, address_key, named_client, outside_client, unnamed_client
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
@@ -37,7 +38,7 @@ from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
-from hedgerow.policies.identity import Use, grade_at, is_enough
+from hedgerow.policies.identity import Use, grade_at, is_enough, networks_of
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.network import ListSelection
 from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, person_access
@@ -65,6 +66,17 @@ class EnforcedRules(AccessControl):
 
     def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
         return dangers_for(self._view(), subject, person, device)
+
+    def client_at(self, address: str) -> ClassedClient:
+        """Return the client at an address for limits. A device of the policy that is a whole network has many."""
+        view = self._publisher.view
+        device = view.rulesets.devices.find(address, self._mac_of(address)) if view is not None else None
+        if view is None or device is None:
+            return outside_client(address)
+        if device.id not in view.policy.devices:
+            return unnamed_client(address, device.id)
+        is_network = any(network.num_addresses > 1 for network in networks_of(device))
+        return named_client(address_key(address) if is_network else device.id, device.id)
 
     def enforcement(self) -> Enforcement:
         publisher = self._publisher

@@ -25,6 +25,7 @@ from hedgerow.app.control.web import access_of, dangers_for, default_of, explain
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
+from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.codes import CodeOrder, VoucherOrder
@@ -268,6 +269,10 @@ class LedgerControl:
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)
 
+    def client_at(self, address: str) -> ClassedClient:
+        device = self.devices.get(address)
+        return unnamed_client(address) if device is None else named_client(device.device)
+
     async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
         request = await asyncio.to_thread(self.ledger.request, request_id)
         ends = None if how_long is GrantDuration.GOOD else NOW + 3600
@@ -490,7 +495,7 @@ def running_web(
             cookie = thread.submit(asyncio.run, begin(OWNER, OWNER_PASSWORD, SETUP_CODE, "127.0.0.1", "")).result()
         signed_in = _SignedInBrowser(signed_in, cookie)
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
-        server = web_server(signed_in, unix_socket=unix_socket)
+        server = web_server(signed_in, client_of=control.client_at, person_of=accounts.person_of, unix_socket=unix_socket)
         serving = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         serving.start()
         try:
