@@ -13,9 +13,11 @@ from fuzz_targets.lists import zip_archive
 from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
+from hedgerow.policies.youtube import is_chosen
+from hedgerow.proxy.inspection.response import without_http3
 from hedgerow.proxy.scanners import pictures
 from hedgerow.proxy.scanners.body import BodyScan
-from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset
+from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset, label_of
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.words import PhraseMatcher, parse_phrases
 
@@ -59,6 +61,20 @@ def picture(data: bytes) -> None:
         assert (each.mode, each.size) == ("RGB", (256, 256))
         look = pictures.Look(each)
         assert look.is_like(look)
+
+
+def response_fields(data: bytes) -> None:
+    """Read the fields of a response's head that say what its body is."""
+    text = data.decode("latin-1")
+    head = Head("https://a.example/" + text, text, text, text, rating=text)
+    BodyScan(head, ScanRules(ContentRules(page_limit=50, files=("executables",), everywhere=True)))
+    without_http3(text)
+    label_of("pics-label", text)
+
+
+def youtube_page(data: bytes) -> None:
+    for path in ("/watch?v=abcdefghij1", "/youtubei/v1/next", "/youtubei/v1/browse"):
+        is_chosen(f"https://www.youtube.com{path}", data, ("@name", "video:abcdefghij1"))
 
 
 def phrase_list(data: bytes) -> None:
@@ -110,6 +126,24 @@ TARGETS: dict[str, FuzzTarget] = {
         (STREAM + _PAGE,),
         tokens=(b"<!--", b"-->", b"<script>", b"</script", b"<script type=json>", b"&#x", b"\\u00", b"<meta name=", b'"', b"=//a.b"),
         grown=(Shape(STREAM + b"<html><head><meta ", b"a", b">"), Shape(STREAM + b"<html><head><meta ", b"a-", b" >")),
+    ),
+    "response-fields": FuzzTarget(
+        response_fields,
+        (
+            b"text/html; charset='iso-8859-1', application/zip",
+            b"attachment; filename=\"a.exe\"; filename*=UTF-8'en'b%20c.docm",
+            b'(PICS-1.1 "x" l gen true r (n 4 s 3 v 0 l 0))',
+            b'h3=":443"; ma=86400, h2=":443"',
+        ),
+    ),
+    "youtube-page": FuzzTarget(
+        youtube_page,
+        (
+            b'{"videoDetails":{"videoId":"abcdefghij1"},"channelId":"UCaaaaaaaaaaaaaaaaaaaaaa",'
+            b'"ownerProfileUrl":"http://www.youtube.com/@name"}',
+            b'{"videoOwnerRenderer":{"browseId":"UCaaaaaaaaaaaaaaaaaaaaaa","canonicalBaseUrl":"/@name"},'
+            b'"currentVideoEndpoint":{"watchEndpoint":{"videoId":"abcdefghij1"}},"channelMetadataRenderer":{"externalId":"UCa"}}',
+        ),
     ),
     "phrase-list": FuzzTarget(phrase_list, (b"#listcategory: 'x'\n< casino ><20>\n<win>,<money><-30>\n.Include<x>\n",)),
 }

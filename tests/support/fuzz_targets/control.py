@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import tempfile
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
 from fuzz_targets.target import FuzzTarget, Shape
+from hedgerow.app.bundles import BundleError, open_bundle
 from hedgerow.app.control.rdap import parse_bootstrap, parse_registration
+from hedgerow.app.joining import Invitation, JoinError
+from hedgerow.dashboards.guard import BODY_LIMIT, host_name
+from hedgerow.journal import messages
+from hedgerow.journal.statements import verify_chain
 from hedgerow.network import discovery, radius
 from hedgerow.policies.reading.holidays import days_of_calendar
 from hedgerow.policies.reading.load import PolicyError, parse_policy
+from hedgerow.proxy.pages.translations import choose_language
 
 
 def registration(data: bytes) -> None:
@@ -58,8 +70,60 @@ _POLICY = (
 )
 
 
+def page_form(data: bytes) -> None:
+    """Read a request to the pages: its form, multipart or not, its cookies, its query and its languages."""
+    kind, _, body = data.partition(b"\n")
+    fields = [(b"content-type", kind.strip()), (b"cookie", body), (b"accept-language", body), (b"host", body[:100])]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": body, "headers": fields, "server": ("a.example", 80)}
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body[:BODY_LIMIT], "more_body": False}
+
+    async def read() -> None:
+        request = Request(scope, receive)
+        async with request.form() as form:
+            form.multi_items()
+        request.cookies.get("x")
+        request.query_params.multi_items()
+        choose_language(request.headers["accept-language"])
+        host_name(request.headers["host"])
+
+    asyncio.run(read())
+
+
+def bundle(data: bytes) -> None:
+    with contextlib.suppress(BundleError):
+        open_bundle(data, Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key())
+
+
+def statements(data: bytes) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    assert not verify_chain(data.splitlines(), (key,), (key,)).receipts
+
+
 TARGETS: dict[str, FuzzTarget] = {
     "radius": FuzzTarget(radius_report, (b"\x28\6\0\0\0\1\1\5mia\x08\6\x0a\0\0\1\x1f\x1302-00-5E-00-53-01",), (ValueError,)),
+    "page-form": FuzzTarget(
+        page_form,
+        (
+            b"application/x-www-form-urlencoded\nname=mia&age=9&what=a%20b&what=c",
+            b'multipart/form-data; boundary=XX\n--XX\r\nContent-Disposition: form-data; name="a"; x="b"\r\n\r\nc\r\n--XX--\r\n',
+            b'text/plain\na=b; hedgerow_session=c; d="e"',
+        ),
+        (MultiPartException,),
+    ),
+    "worker-message": FuzzTarget(
+        messages.decode,
+        (messages.encode(messages.WorkerHello("dns-1", "dns")), messages.encode(messages.CounterDelta("hedgerow_x", ("a", "b"), 2.0))),
+        (ValueError,),
+    ),
+    "bundle": FuzzTarget(bundle, (b'{"manifest": "{\\"format\\": 1}", "signature": "AAAA"}',)),
+    "statements": FuzzTarget(statements, (b'{"statement": {"number": 1, "day": "2026-11-24"}, "signature": "AAAA"}\n',)),
+    "invitation": FuzzTarget(
+        lambda data: Invitation.parse(data.decode("latin-1")),
+        (str(Invitation("fd00::1", 8054, bytes(16), bytes(32))).encode(),),
+        (JoinError,),
+    ),
     "calendar": FuzzTarget(calendar, (_CALENDAR,), (ValueError,)),
     "registration": FuzzTarget(registration, (_REGISTRATION,), (ValueError,)),
     "rdap-servers": FuzzTarget(parse_bootstrap, (b'{"services": [[["net"], ["https://rdap.example/"]]]}',), (ValueError,)),

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import hpack
 import hyperframe.frame
+from aioquic.buffer import Buffer
+from aioquic.quic.packet import pull_quic_header
 from dnslib import EDNS0, PTR, QTYPE, RR, DNSLabel, DNSRecord, EDNSOption
+from hpack.exceptions import HPACKError
 
-from fuzz_targets.target import STREAM, FuzzTarget, pieces
+from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
 from hedgerow.dns import wire
+from hedgerow.dns.server.doh import read_query
 from hedgerow.dns.server.doh3 import ControlReader, Http3Error, frame, parse_request
 from hedgerow.dns.server.http2_codec import Http2Codec
-from hedgerow.dns.server.http_codec import Http1Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.http_codec import MESSAGE_TYPE, DohRequest, Http1Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.stream import QueryFramer
 from hedgerow.dns.upstreams import responses
 from hedgerow.frame_budget import FrameBudget
+from hedgerow.hpack_codec import FastDecoder
 from hedgerow.network import discovery
 
 QUESTION = b"\x03www\x07example\x00\x00\x01\x00\x01"
@@ -104,6 +111,25 @@ def _mdns_answer() -> bytes:
     return bytes(answer.pack())
 
 
+def dns_stream(data: bytes) -> None:
+    framer = QueryFramer()
+    for piece in pieces(data):
+        framer.feed(piece)
+        while (query := framer.next_query()) is not None:
+            assert len(query) <= len(data)
+
+
+def doh_request(data: bytes) -> None:
+    """Read the query of a request, whose path the octets are."""
+    read_query(DohRequest(1, "GET", data.decode("latin-1"), MESSAGE_TYPE))
+    read_query(DohRequest(1, "POST", "/dns-query", MESSAGE_TYPE, bytearray(data)))
+
+
+def quic_header(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        pull_quic_header(Buffer(data=data[:0xFFFF]), host_cid_length=8)
+
+
 TARGETS: dict[str, FuzzTarget] = {
     "dns-query": FuzzTarget(
         dns_query,
@@ -136,5 +162,18 @@ TARGETS: dict[str, FuzzTarget] = {
         ),
         (Http3Error,),
     ),
+    "hpack": FuzzTarget(
+        lambda data: FastDecoder().decode_fields(data),
+        (hpack.Encoder().encode([(":method", "GET"), (":path", "/x"), ("accept", "text/html"), ("cookie", "a=b")]),),
+        (HPACKError,),
+        grown=(Shape(b"", b"\x20", b"\x82"), Shape(b"", b"\x40\x01a\x01b", b""), Shape(b"", b"\x00\x00\x00", b"")),
+    ),
+    "dns-stream": FuzzTarget(
+        dns_stream,
+        (STREAM + b"\0\x1d\0\1\1\0\0\1\0\0\0\0\0\0" + QUESTION + b"\0\2",),
+        grown=(Shape(b"\0", b"\0\0", b""),),
+    ),
+    "doh-request": FuzzTarget(doh_request, (b"/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlAAABAAE&x=%20", b"/mia/dns-query")),
+    "quic-header": FuzzTarget(quic_header, (b"\xc0\0\0\0\1\x08abcdefgh\x08abcdefgh\0\x41\0" + bytes(64),)),
     "mdns-answer": FuzzTarget(mdns_answer, (_mdns_answer(),)),
 }

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import struct
 from urllib.parse import urlsplit
 
+import h11
+from h11._receivebuffer import ReceiveBuffer
+
 from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
-from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.formats.sealed import url_expressions
+from hedgerow.blocklists.names import parse_host, parse_url, split_url
+from hedgerow.blocklists.patterns import compile_pattern
+from hedgerow.policies.model import SafeSearch
+from hedgerow.policies.safe_search import SearchEngines, apply_safe_search
+from hedgerow.policies.targets import comparable_path, compile_path
+from hedgerow.policies.youtube import access_to
 from hedgerow.proxy import http_head, page_forms
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
+from hedgerow.proxy.handover import HandoverHeader, encode_handover_header, parse_handover_header
+from hedgerow.proxy.inspection.engine.framing import read_request_head, read_response_head
+from hedgerow.proxy.inspection.engine.http1 import make_body_reader
+from hedgerow.proxy.inspection.engine.messages import head_fault, is_too_long
+from hedgerow.proxy.inspection.engine.plain_messages import parse_plain_path, parse_plain_response
 from hedgerow.proxy.pages.translations import choose_language
 from hedgerow.proxy.sign_in import parse_basic
+from hedgerow.proxy_protocol import ProxyHeaderReader, ProxyProtocolError
 
 
 def http_request(data: bytes) -> None:
@@ -53,6 +70,60 @@ def _hello(name: str) -> bytes:
     return b"\x16\x03\x01" + struct.pack("!H", len(handshake)) + handshake
 
 
+def load_balancer_header(data: bytes) -> None:
+    reader = ProxyHeaderReader()
+    for piece in pieces(data):
+        if reader.feed(piece) is not None:
+            return
+
+
+def url(data: bytes) -> None:
+    """Read a URL as the rules of policies and lists do, those about searches, YouTube and sealed lists among them."""
+    text = data[: http_head.MAX_TARGET].decode("latin-1")
+    canonical = parse_url(text)
+    assert canonical is None or parse_url(canonical) == canonical
+    split_url(text)
+    for pattern in _PATTERNS:
+        pattern(comparable_path(text))
+    for rule in _RULES:
+        rule.search(text)
+    url_expressions(text)
+    with contextlib.suppress(ValueError):  # not a URL
+        access_to(text, ("@name", "video:abcdefghij1"))
+    if canonical is not None:
+        for engine in SearchEngines.load().by_id.values():
+            apply_safe_search(engine, SafeSearch.STRICT, canonical, (), without_ai=True)
+
+
+def inspected_heads(data: bytes) -> None:
+    """Read a head as a client's and as an origin's, plain or not."""
+    lines = list(itertools.takewhile(bool, data[: http_head.MAX_HEAD].split(b"\r\n")))
+    head_fault(data)
+    is_too_long(data)
+    parse_plain_path(data)
+    parse_plain_response(data)
+    for read in (read_request_head, read_response_head) if lines else ():
+        with contextlib.suppress(ValueError):
+            read(lines)
+
+
+def chunked_body(data: bytes) -> None:
+    reader, buffer = make_body_reader(None), ReceiveBuffer()
+    for piece in pieces(data):
+        buffer += piece
+        while isinstance(event := reader(buffer), h11.Data):
+            assert event.data
+        if event is not None:
+            return
+
+
+def handover_line(data: bytes) -> None:
+    parse_handover_header(b"k" * 32, data, 0.0)
+
+
+_RULES = tuple(compile_pattern(rule) for rule in ("*video*watch*x", "||a.example^*a*b|", "*a*^b"))
+_PATTERNS = tuple(compile_path(path) for path in ("/*video*watch*", "/*a*b", "/shorts", "/a/*/b"))
+
 TARGETS: dict[str, FuzzTarget] = {
     "http-request": FuzzTarget(
         http_request,
@@ -60,6 +131,35 @@ TARGETS: dict[str, FuzzTarget] = {
         (http_head.HeadError,),
         grown=(Shape(b"\0GET /", b"a", b""),),
     ),
+    "proxy-header": FuzzTarget(
+        load_balancer_header,
+        (STREAM + b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\7\xc0\0\2\1\xd4\x31\0\x35" + b"rest",),
+        (ProxyProtocolError,),
+    ),
+    "url": FuzzTarget(
+        url,
+        (b"https://WWW.a.example:8443/a/../b//c;d%2fe?q=cats&safe=off&v=abcdefghij1#top", b"http://www.youtube.com/watch?v=abcdefghij1"),
+        tokens=(b"video", b"watch", b"/", b"%25", b"25", b"..", b"&q=", b"\\", b"@"),
+        grown=(
+            Shape(b"http://a.example/", b"video", b""),
+            Shape(b"http://a.example/%", b"25", b"41"),
+            Shape(b"http://a.example/", b"a", b""),
+        ),
+    ),
+    "inspected-heads": FuzzTarget(
+        inspected_heads,
+        (
+            b"GET /a?b HTTP/1.1\r\nHost: a.example\r\nAccept: text/html\r\nCookie: a=b; c=d\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\nConnection: x, close\r\n\r\nhello",
+        ),
+    ),
+    "chunked-body": FuzzTarget(
+        chunked_body,
+        (STREAM + b"5;a=b\r\nhello\r\n1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n",),
+        (h11.ProtocolError,),
+        grown=(Shape(b"\3", b"1\r\na\r\n", b"0\r\n\r\n"), Shape(STREAM, b"1;\x80\r\na\r\n", b""), Shape(STREAM + b"1;", b"a", b"")),
+    ),
+    "handover": FuzzTarget(handover_line, (encode_handover_header(b"k" * 32, HandoverHeader("192.0.2.7", None), 0.0)[:-2],)),
     "client-hello": FuzzTarget(client_hello, (STREAM + _hello("www.a.example"),), (HelloError,)),
     "block-page-forms": FuzzTarget(
         block_page_forms,

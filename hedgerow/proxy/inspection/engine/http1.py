@@ -46,6 +46,9 @@ _FORBIDDEN_TRAILERS = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
 
+MAX_CHUNK_LINE = 4096
+"""Bytes of a chunk's size and extensions. What there is of the line is read again with each piece that comes."""
+
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
 """The beginning of a chunk's size and extensions, without the end of the line (RFC 9112, section 7.1)."""
 
@@ -172,7 +175,7 @@ class _ChunkedReader(ChunkedReader):
 
     def _check_size(self, buf: Any) -> None:
         """Refuse a chunk's size as soon as no continuation could be valid: h11 waits for the end of its line."""
-        if _CHUNK_SIZE.match(buf._data) is None:
+        if len(buf) > MAX_CHUNK_LINE or _CHUNK_SIZE.match(buf._data) is None:
             raise h11.RemoteProtocolError("illegal chunk size")
 
 
