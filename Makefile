@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up setup dev test release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-abuse bench-pictures conformance
+.PHONY: help up setup dev test release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-parsers bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -166,6 +166,9 @@ bench-tunnel: dev  ## Measure the tunnel home beside plain WireGuard, and twenty
 # Needs squid-openssl for the comparison.
 conformance: dev  ## Run the conformance suites beside the peers and write docs/conformance.md; ARGS choose areas
 	$(BIN)/python tools/conformance.py --write $(ARGS)
+
+bench-parsers: dev  ## Measure the CPU time of parsers over the size of their input, and draw it
+	$(BIN)/python bench/parsers.py --write $(ARGS)
 
 # Needs nginx.
 bench-abuse: dev  ## Attack the inspector and measure another device's requests

@@ -111,6 +111,19 @@ def find_fast_growth(target: FuzzTarget, seconds: float) -> Growth | None:
         gc.enable()
 
 
+def slowest_family(target: FuzzTarget, seconds: float) -> Family:
+    """Return the family with the longest time at 16 kB among those that can be tried in about these CPU seconds."""
+    begun, slowest, longest = time.process_time(), None, -1.0
+    for family in families_of(target):
+        took = cpu_seconds(target, family(SIZES[2]))
+        if took > longest:
+            slowest, longest = family, took
+        if time.process_time() - begun > seconds:
+            break
+    assert slowest is not None
+    return slowest
+
+
 def _most_promising(tried: Sequence[Growth]) -> Iterable[Family]:
     """Return families in turn from those whose time grows fastest and those whose time is longest."""
     by_growth = sorted(tried, key=lambda each: each.after / max(each.before, FLOOR_SECONDS / 100), reverse=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import hpack
 import hyperframe.frame
-from aioquic.buffer import Buffer
+from aioquic._buffer import Buffer
 from aioquic.quic.packet import pull_quic_header
 from dnslib import EDNS0, PTR, QTYPE, RR, DNSLabel, DNSRecord, EDNSOption
 from hpack.exceptions import HPACKError
