@@ -24,8 +24,8 @@ H2_PARAMETERS: Final = {
     "h2.windows:WindowManager.window_consumed": "self size",
     "h2.windows:WindowManager.process_bytes": "self size",
     "hpack.hpack:Decoder._assert_valid_table_size": "self",
-    "hpack.hpack:Decoder._update_encoding_context": "self data",
     "hpack.hpack:Encoder._encode_table_size_change": "self",
+    "hpack.hpack:VARINT_MAX_LENGTH": None,
     "hpack.hpack:decode_integer": "data prefix_bits",
     "hpack.hpack:encode_integer": "integer prefix_bits",
     "hpack.huffman_table:HUFFMAN_TABLE": None,
@@ -34,8 +34,8 @@ H2_PARAMETERS: Final = {
 
 H2_ATTRIBUTES: Final = {
     "h2.connection:H2Connection": (
-        "_closed_streams _inbound_flow_control_window_manager decoder encoder highest_inbound_stream_id max_outbound_frame_size "
-        "outbound_flow_control_window streams"
+        "_closed_streams _frame_dispatch_table _inbound_flow_control_window_manager decoder encoder highest_inbound_stream_id "
+        "max_outbound_frame_size outbound_flow_control_window streams"
     ),
     "h2.stream:H2Stream": "max_outbound_frame_size",
     "hpack.hpack:Decoder": "header_table max_allowed_table_size max_header_list_size",

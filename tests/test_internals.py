@@ -29,7 +29,7 @@ def test_pinned_versions_are_installed_and_pass() -> None:
 
 
 def removed_of_hpack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(hpack.hpack.Decoder, "_update_encoding_context")
+    monkeypatch.delattr(hpack.hpack.Decoder, "_assert_valid_table_size")
 
 
 def other_signature_of_h2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def other_signature_of_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("transport", "change", "difference", "wanted"),
     [
-        ("doh", removed_of_hpack, "Decoder._update_encoding_context is missing", H2),
+        ("doh", removed_of_hpack, "Decoder._assert_valid_table_size is missing", H2),
         ("doh", other_signature_of_h2, "H2Stream.receive_headers takes (self, headers, end_stream) instead of", H2),
         ("doh", other_attribute_of_h2, "H2Connection has no attribute _closed_streams", H2),
         ("doq", removed_of_aioquic, "QuicConnection._write_stream_limits is missing", AIOQUIC),

@@ -7,6 +7,7 @@ for a request as everything else together. Whatever else a client sends goes thr
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
@@ -80,6 +81,9 @@ class Http2Codec(HttpCodec):
                 h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
             },
         )
+        # h2's connection refers to its own methods here. It is freed with this codec once that is cut. The collector of garbage, which
+        # would find it, seldom looks at what has lived as long as a client's connection does.
+        weakref.finalize(self, self._connection._frame_dispatch_table.clear).atexit = False
         self._decoder = self._connection.decoder = FastDecoder()
         self._decoder.max_header_list_size = MAX_HEAD
         self._connection.encoder = FastEncoder()

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import socket
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Callable
 
 import dnslib
 import h2.config
 import h2.connection
 import h2.settings
+import h11
 import pytest
 import uvloop
 from hpack import Encoder
 from hyperframe import frame
 from small_internet import SmallInternet
 
-from hedgerow.dns.server.doh import DohServer
+from hedgerow.dns.server.doh import DohConnection, DohServer
 from hedgerow.dns.server.http2_codec import MAX_STREAMS
 from hedgerow.dns.server.rate_limits import HANDSHAKES_PER_SECOND, MAX_HANDSHAKES, MAX_UNSENT
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -212,3 +215,55 @@ def test_many_queries_on_one_connection_do_not_delay_others(internet: SmallInter
 
 def hits(server: Running) -> float:
     return server.server.responder.counters.get(("hedgerow_dns_cache_hits_total",), 0)
+
+
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+@pytest.mark.parametrize("is_served", [True, False])
+def test_connections_that_the_server_closes_leave_nothing_behind(internet: SmallInternet, protocol: str, is_served: bool) -> None:
+    """Those that have lived for long are not for the collector of garbage, which hardly ever looks at what is old."""
+
+    async def main() -> None:
+        async with served(internet) as (_server, port):
+            clients = [await connect(internet, port, protocol) for _ in range(5)]
+            if is_served:
+                for reader, writer in clients:
+                    writer.write(H2_REQUEST if protocol == "h2" else b"GET /dns-query HTTP/1.1\r\nHost: h\r\n\r\n")
+                    assert await reader.read(1)
+            await _until(lambda: len(_objects(h2.connection.H2Connection, h11.Connection)) == len(clients))
+            open_ones = [weakref.ref(each) for each in _objects(DohConnection)]
+            codecs: list[weakref.ref[object]] = [weakref.ref(each) for each in _objects(h2.connection.H2Connection, h11.Connection)]
+            assert len(open_ones) == len(codecs) == len(clients)
+            for each in _objects(DohConnection):
+                each.evict()
+            del each
+            for reader, writer in clients:
+                with contextlib.suppress(OSError):
+                    await reader.read(-1)
+                writer.close()
+            await _until(lambda: all(found() is None for found in open_ones) and all(found() is None for found in codecs))
+
+    gc.collect()
+    gc.disable()
+    try:
+        uvloop.run(main())
+    finally:
+        gc.enable()
+
+
+H2_REQUEST = (
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    + frame.SettingsFrame(0).serialize()
+    + frame.HeadersFrame(1, b"\x82\x84\x87\x41\x01x", flags=["END_STREAM", "END_HEADERS"]).serialize()
+)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the condition is not reached")
+
+
+def _objects[T](*kinds: type[T]) -> list[T]:
+    return [each for each in gc.get_objects() if isinstance(each, kinds)]
