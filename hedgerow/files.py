@@ -11,6 +11,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+READ_LIMIT = 64 << 20
+"""Maximum size in bytes of a file that a policy names and that is read whole."""
+
+
+def read_named_file(path: Path) -> bytes:
+    """Return the content of a file that a policy names. Raises OSError, at once also for pipes, devices and files above `READ_LIMIT`."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
+        if status.st_size > READ_LIMIT:
+            raise OSError(errno.EFBIG, f"it has more than {READ_LIMIT >> 20} MB", str(path))
+        return stream.read(READ_LIMIT)
+
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write a temporary file beside `path`, sync and rename it. On OSError the old file stays and no other remains.

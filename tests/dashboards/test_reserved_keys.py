@@ -6,6 +6,7 @@ import asyncio
 import base64
 import copy
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -339,3 +340,19 @@ def test_an_undo_changes_no_reserved_key_either(tmp_path: Path) -> None:
         assert parent.post(f"/changes/{mine}/undo").status_code == 303
         assert admin.post(f"/changes/{newest}/undo", json={}).status_code == 200
         assert "a.example" in web.policy_path.read_text()
+
+
+@pytest.mark.parametrize("key", ["include", "code_of_conduct", "network.holidays", "people.mia.holidays"])
+@pytest.mark.parametrize("name", ["pipe.ics", "zero.ics"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, key: str, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.ics")
+    (tmp_path / "zero.ics").symlink_to("/dev/zero")
+    (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9}}\n")
+    patch: Any = [name]
+    for step in reversed(key.split(".")):
+        patch = {step: patch[0] if step == "code_of_conduct" else patch}
+    with running_web(tmp_path) as web, caller(web) as admin:
+        answer = admin.patch("/policy", json=patch)
+        assert answer.status_code == 422, answer.text
+        assert "it is a pipe or a device" in answer.text
+        assert admin.patch("/policy", json={"people": {"mia": {"age": 10}}}).json()["changed"]

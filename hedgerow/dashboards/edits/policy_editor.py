@@ -24,6 +24,7 @@ from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.reserved_keys import check_author
 from hedgerow.dashboards.words.languages import message
+from hedgerow.files import read_named_file
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.key_scopes import is_open
@@ -204,7 +205,7 @@ class PolicyEditor:
     def _read(self, name: str) -> str:
         place = self._place(name)
         try:
-            return place.read_bytes().decode("utf-8-sig")
+            return read_named_file(place).decode("utf-8-sig")
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:

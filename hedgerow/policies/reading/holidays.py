@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from hedgerow.files import read_named_file
 from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.suggestions import did_you_mean, guess_date, with_hint
 from hedgerow.policies.text.yaml_tree import YamlTree
@@ -87,7 +88,7 @@ def days_of_calendar(file: Path) -> Iterator[date]:
     try:
         if file.stat().st_size > MAX_CALENDAR_BYTES:
             raise ValueError(f"'{file}' is too large for a calendar")
-        calendars = Calendar.from_ical(file.read_bytes(), multiple=True)
+        calendars = Calendar.from_ical(read_named_file(file), multiple=True)
         events = [event for calendar in calendars for event in calendar.walk("VEVENT") if isinstance(event, Event)]
     except OSError as error:
         raise ValueError(f"'{file}' cannot be read: {error.strerror}") from None

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from hedgerow.files import read_named_file
 from hedgerow.policies.text.suggestions import suggest
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree, YamlValue, dotted_path, read_tree
 
@@ -92,7 +93,7 @@ def _read(file: Path, texts: Mapping[str, bytes]) -> YamlTree | None:
     """Return the tree of a level's file, or None if there is no such level."""
     try:
         data = texts.get(str(file))
-        part = read_tree(file.read_bytes() if data is None else data, str(file))
+        part = read_tree(read_named_file(file) if data is None else data, str(file))
     except FileNotFoundError:
         return None
     except OSError as error:

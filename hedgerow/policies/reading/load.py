@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.files import read_named_file
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.levels import Inherited, add_levels, inherited
 from hedgerow.policies.reading.resolve import resolve
@@ -70,7 +71,7 @@ def _include_patterns(value: YamlValue, base: Path) -> Iterator[tuple[tuple[yaml
 
 def _add_file(tree: YamlTree, file: Path, place: yaml_tree.KeyPath, data: bytes | None) -> None:
     try:
-        data = file.read_bytes() if data is None else data
+        data = read_named_file(file) if data is None else data
     except OSError as error:
         tree.add_problem(place, f"'{file}' cannot be read: {error.strerror}")
         return

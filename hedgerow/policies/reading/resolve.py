@@ -13,6 +13,7 @@ from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.names import parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
+from hedgerow.files import read_named_file
 from hedgerow.policies.cafe import Bandwidth, CafeSettings, CodeOfConduct, Payment, RoleLimits, Tariff, session_kinds
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import ListSource, Person, Policy, Profile
@@ -223,7 +224,7 @@ def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources)
     file, path = (sources.base / name).absolute(), ("code_of_conduct",)
     sources.files.append(str(file))
     try:
-        text = file.read_text(encoding="utf-8").strip()
+        text = read_named_file(file).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         tree.add_problem(path, f"'{file}' cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
         return None
