@@ -64,6 +64,7 @@ class Confinement:
     - `write`: the same, to change, create and remove as well.
     - `capabilities`: those that it keeps if it has them.
     - `may_listen`: it may bind TCP ports (Landlock 4).
+    - `may_signal`: it may send signals to the processes that it starts, and before Landlock 6 to all of its user.
 
     Paths that do not exist are skipped.
     """
@@ -73,6 +74,7 @@ class Confinement:
     capabilities: frozenset[Capability] = frozenset()
     sockets: Sockets = Sockets.CONFINED
     may_listen: bool = False
+    may_signal: bool = False
 
 
 class ConfinementError(OSError):
@@ -87,7 +89,7 @@ def confine(rules: Confinement) -> tuple[Limit, ...]:
     keep_capabilities(rules.capabilities)
     forbid_new_privileges()
     missing = [] if _restrict_files(rules) else [Limit.FILES]
-    if not _filter_calls(rules.sockets):
+    if not _filter_calls(rules):
         missing.append(Limit.CALLS)
     return tuple(missing)
 
@@ -224,6 +226,8 @@ class _Machine:
     """Numbers of an architecture: its identifier in linux/audit.h, and its system calls.
 
     `of_itself` are calls that name a process, which must be the caller (0). `priority` is the one that names it after a kind (also 0).
+    `signals` are those that send one to a process named first, `queued` those that choose its contents too, or name a thread alone.
+    `controls` are fcntl and ioctl, which can name a process that gets signals for a file.
     """
 
     audit: int
@@ -232,6 +236,9 @@ class _Machine:
     denied: tuple[int, ...]
     of_itself: tuple[int, ...]
     priority: int
+    signals: tuple[int, ...]
+    queued: tuple[int, ...]
+    controls: tuple[int, ...]
 
 
 _IO_URING_SETUP, _CLONE3 = 425, 435
@@ -241,14 +248,19 @@ _SAME_EVERYWHERE = (_IO_URING_SETUP, 438, 440, 448)  # and pidfd_getfd, process_
 _DENIED_GENERIC = (117, 270, 271, 97, 268, 280, 241, 282, 217, 218, 219, 272, 238, 239, 30)
 _DENIED_X86 = (101, 310, 311, 272, 308, 321, 298, 323, 248, 249, 250, 312, 256, 279, 251)
 _DENIED_ARM = (26, 376, 377, 337, 375, 386, 364, 388, 309, 310, 311, 378, 400, 344, 314)
-# prlimit64, sched_setaffinity, sched_setscheduler, sched_setparam, sched_setattr
-_ITSELF_GENERIC = (261, 122, 119, 118, 274)
+# prlimit64, sched_setaffinity, sched_setscheduler, sched_setparam, sched_setattr; setpriority; kill, tgkill;
+# tkill, rt_sigqueueinfo, rt_tgsigqueueinfo; fcntl, ioctl
+_OTHERS_GENERIC = ((261, 122, 119, 118, 274), 140, (129, 131), (130, 138, 240), (25, 29))
+_OTHERS_X86 = ((302, 203, 144, 142, 314), 141, (62, 234), (200, 129, 297), (72, 16))
+_OTHERS_ARM = ((369, 241, 156, 154, 380), 97, (37, 268), (238, 178, 363), (55, 221, 54))
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 41, 56, _DENIED_X86, (302, 203, 144, 142, 314), 141),
-    "aarch64": _Machine(0xC00000B7, 198, 220, _DENIED_GENERIC, _ITSELF_GENERIC, 140),
-    "riscv64": _Machine(0xC00000F3, 198, 220, _DENIED_GENERIC, _ITSELF_GENERIC, 140),
-    "armv7l": _Machine(0x40000028, 281, 120, _DENIED_ARM, (369, 241, 156, 154, 380), 97),
+    "x86_64": _Machine(0xC000003E, 41, 56, _DENIED_X86, *_OTHERS_X86),
+    "aarch64": _Machine(0xC00000B7, 198, 220, _DENIED_GENERIC, *_OTHERS_GENERIC),
+    "riscv64": _Machine(0xC00000F3, 198, 220, _DENIED_GENERIC, *_OTHERS_GENERIC),
+    "armv7l": _Machine(0x40000028, 281, 120, _DENIED_ARM, *_OTHERS_ARM),
 }
+_PIDFD_SEND_SIGNAL = 424
+_OWNERS = (8, 15, 0x8901, 0x8902)  # F_SETOWN, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP
 _FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 _STREAM = 1
 _NAMESPACES = 0x7E02_0000  # CLONE_NEW*: in a user namespace, a process has all capabilities
@@ -273,12 +285,12 @@ def _has_seccomp() -> bool:
     return True
 
 
-def _filter_calls(sockets: Sockets) -> bool:
+def _filter_calls(rules: Confinement) -> bool:
     """Install the filter of system calls. Returns False if the kernel or the architecture cannot."""
     machine = _machine()
     if machine is None:
         return False
-    program = b"".join(struct.pack("=HBBI", *each) for each in _program(machine, sockets))
+    program = b"".join(struct.pack("=HBBI", *each) for each in _program(machine, rules))
     instructions = ctypes.create_string_buffer(program, len(program))
     count = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
     try:
@@ -297,20 +309,27 @@ def _machine() -> _Machine | None:
     return _MACHINES.get(name) if is_narrow == (name == "armv7l") else None
 
 
-def _program(machine: _Machine, sockets: Sockets) -> list[_Instruction]:
+def _program(machine: _Machine, rules: Confinement) -> list[_Instruction]:
     refuse, unknown = (_RETURN, 0, 0, _ERRNO | errno.EPERM), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
     program: list[_Instruction] = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, machine.audit), refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_AT_LEAST, 0, 1, _X32), refuse]
-    for number in (*machine.denied, *_SAME_EVERYWHERE):  # with io_uring, a process makes system calls that no filter sees
+    signals = () if rules.may_signal else (_PIDFD_SEND_SIGNAL, *machine.queued)
+    for number in (*machine.denied, *_SAME_EVERYWHERE, *signals):  # with io_uring, a process makes system calls that no filter sees
         program += [(_EQUAL, 0, 1, number), refuse]
     for number in machine.of_itself:
         program += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_EQUAL, 0, 6, machine.priority), (_LOAD, 0, 0, _FIRST), (_EQUAL, 0, 2, 0)]
     program += [(_LOAD, 0, 0, _SECOND), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _NUMBER)]
+    for number in () if rules.may_signal else machine.signals:
+        program += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST), (_EQUAL, 1, 0, os.getpid()), refuse, (_LOAD, 0, 0, _NUMBER)]
+    last = len(_OWNERS) - 1
+    owners: list[_Instruction] = [(_EQUAL, last - at, 0 if at < last else 1, each) for at, each in enumerate(_OWNERS)]
+    for number in machine.controls:
+        program += [(_EQUAL, 0, len(owners) + 3, number), (_LOAD, 0, 0, _SECOND), *owners, refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_EQUAL, 0, 1, _CLONE3), unknown]  # its flags are in memory; the C library then uses clone
     program += [(_EQUAL, 0, 3, machine.clone), (_LOAD, 0, 0, _FIRST), (_ANY_BIT, 0, 1, _NAMESPACES), refuse]
     program += [(_LOAD, 0, 0, _NUMBER)]
-    match sockets:
+    match rules.sockets:
         case Sockets.NONE:
             program += [(_EQUAL, 0, 1, machine.socket), refuse]
         case Sockets.CONFINED:

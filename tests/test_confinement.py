@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.confinement import landlock_version, missing_limits, without
+from hedgerow.confinement import _MACHINES, Confinement, Sockets, _program, landlock_version, missing_limits, without
 
 needs_kernel = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
 
@@ -107,9 +107,10 @@ def test_a_taken_over_worker_reaches_no_secret(state: Path, role: str) -> None:
 
 
 MEDDLER = """
-import ctypes, errno, json, os, platform, resource, signal, struct, sys
+import ctypes, errno, fcntl, json, os, platform, resource, signal, socket, struct, sys
 from pathlib import Path
 from hedgerow.app.privileges import confine_job, confine_signer, confine_worker
+from hedgerow.confinement import end_with_parent
 from hedgerow.app.settings import Settings, parse_endpoint
 from hedgerow.policies.reading.load import load_policy
 
@@ -143,10 +144,26 @@ def write(name, text):
 parameter = os.sched_param(0)
 attributes = struct.pack("IIQiIQQQ", 48, 0, 0, 5, 0, 0, 0, 0)
 second = struct.pack("QQ", 1, 1)
+child = os.fork()  # in the same domain of Landlock, so seccomp alone keeps signals from it
+if child == 0:
+    end_with_parent()
+    os.close(1)
+    signal.pause()
+file = os.open("/dev/null", os.O_RDONLY)
+ours, theirs = socket.socketpair()
 print(json.dumps({
     "its own limits": attempt(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))),
     "its own priority": attempt(lambda: os.nice(1)),
     "its own processors": attempt(lambda: os.sched_setaffinity(0, os.sched_getaffinity(0))),
+    "a signal to itself": attempt(lambda: os.kill(os.getpid(), 0) or signal.raise_signal(0)),
+    "signal for a file": attempt(lambda: fcntl.fcntl(file, fcntl.F_SETOWN, child)),
+    "signal for a file, to a thread": attempt(lambda: fcntl.fcntl(file, 15, struct.pack("ii", 1, child))),
+    "signal for a socket": attempt(lambda: fcntl.ioctl(ours, 0x8901, struct.pack("i", child))),
+    "signal for a socket, to a group": attempt(lambda: fcntl.ioctl(ours, 0x8902, struct.pack("i", child))),
+    "child's queue": attempt(lambda: call(129 if x86 else 138, child, 18, struct.pack("iii116x", 18, 0, -1))),
+    "child's thread": attempt(lambda: call(234 if x86 else 131, child, child, 18)),
+    "child's thread alone": attempt(lambda: call(200 if x86 else 130, child, 18)),
+    "child by descriptor": attempt(lambda: signal.pidfd_send_signal(os.pidfd_open(child), 18)),
     "limits": attempt(lambda: resource.prlimit(victim, resource.RLIMIT_CPU, (1, 1))),
     "limits, with more bits": attempt(lambda: call(302 if x86 else 261, victim | 1 << 32, 0, second, 0)),
     "processors": attempt(lambda: os.sched_setaffinity(victim, {0})),
@@ -171,7 +188,8 @@ print(json.dumps({
     "timer": attempt(lambda: write("timerslack_ns", "1000000000")),
     "name": attempt(lambda: write("comm", "x")),
     "memory": attempt(lambda: write("mem", "x")),
-}))
+    "its child": attempt(lambda: os.kill(child, signal.SIGKILL)),
+}), flush=True)
 """
 
 
@@ -189,7 +207,7 @@ def state_of(pid: int) -> tuple[object, ...]:
 
 
 @needs_kernel
-@pytest.mark.skipif(landlock_version() < 6, reason="before Linux 6.12, nothing limits signals to other processes of a user")
+@pytest.mark.skipif(landlock_version() < 6, reason="before Linux 6.12, nothing limits an inspector's signals")
 @pytest.mark.parametrize("role", ["dns", "gate", "inspector", "signer", "job"])
 def test_a_taken_over_worker_changes_no_other_process(state: Path, role: str) -> None:
     if platform.machine() not in {"x86_64", "aarch64", "riscv64"}:
@@ -203,9 +221,57 @@ def test_a_taken_over_worker_changes_no_other_process(state: Path, role: str) ->
         after = state_of(victim.pid)
         assert victim.poll() is None
         victim.kill()
-    assert {name for name, outcome in results.items() if outcome == "done"} == {"its own limits", "its own priority", "its own processors"}
+    permitted = {"its own limits", "its own priority", "its own processors", "a signal to itself"}
+    if role == "inspector":  # which ends its scanners
+        permitted |= {"its child", "child's queue", "child's thread", "child's thread alone", "child by descriptor"}
+    assert {name for name, outcome in results.items() if outcome == "done"} == permitted
     assert set(results.values()) <= {"done", "EPERM", "EACCES"}, results
     assert before == after
+
+
+def outcome(program: list[tuple[int, int, int, int]], machine: int, number: int, *words: int) -> int:
+    """Run a filter of seccomp(2), as the kernel does, and return what it returns."""
+    values, at = {0: number, 4: machine} | {16 + 8 * place: word & 0xFFFFFFFF for place, word in enumerate(words)}, 0
+    loaded = 0
+    while True:
+        code, if_true, if_false, operand = program[at]
+        at += 1
+        match code:
+            case 0x20:
+                loaded = values[operand]
+            case 0x54:
+                loaded &= operand
+            case 0x06:
+                return operand
+            case _:
+                is_so = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[code]
+                at += if_true if is_so else if_false
+
+
+@pytest.mark.parametrize("name", _MACHINES)
+def test_the_filter_of_each_architecture_is_about_others_only(name: str) -> None:
+    """The numbers of the calls are those of the kernel's tables (arch/*/syscall*.tbl)."""
+    names = ("prlimit64", "setpriority", "kill", "tgkill", "tkill", "fcntl", "ioctl", "read", "kcmp")
+    x86, arm = (302, 141, 62, 234, 200, 72, 16, 0, 312), (369, 97, 37, 268, 238, 221, 54, 3, 378)
+    generic = (261, 140, 129, 131, 130, 25, 29, 63, 272)
+    numbers = {"x86_64": x86, "armv7l": arm}.get(name, generic)
+    calls = dict(zip(names, numbers, strict=True))
+    machine, own = _MACHINES[name], os.getpid()
+    for sockets in Sockets:
+        for may_signal in (False, True):
+            program = _program(machine, Confinement(sockets=sockets, may_signal=may_signal))
+
+            def passes(call: str, *words: int) -> bool:
+                return outcome(program, machine.audit, calls[call], *words, 0, 0) == 0x7FFF0000  # noqa: B023 (called here only)
+
+            assert passes("read")
+            assert not passes("kcmp")
+            assert (passes("prlimit64", 0), passes("prlimit64", own + 1)) == (True, False)
+            assert [passes("setpriority", *words) for words in ((0, 0), (0, own + 1), (1, 0), (2, 0))] == [True, False, False, False]
+            assert (passes("kill", own, 15), passes("tgkill", own, 7, 6)) == (True, True)
+            assert {passes("kill", own + 1, 9), passes("tgkill", own + 1, 7, 9), passes("tkill", 7, 9)} == {may_signal}
+            assert [passes("fcntl", 3, command) for command in (1, 4, 8, 15)] == [True, True, False, False]
+            assert [passes("ioctl", 3, command) for command in (0x541B, 0x8901, 0x8902)] == [True, False, False]
 
 
 RESOLVER = """
