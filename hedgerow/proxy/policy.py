@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_ipv4
+from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.network import WEB_PORTS
@@ -122,6 +123,11 @@ class ProxyPolicy:
     may_be_remembered: Callable[[str], bool] = lambda _host: False
     report_page: Callable[[PageRecognised], None] = lambda _page: None
     listed: ListedTopics | None = None
+
+
+def class_of(address: str, device: Device) -> ClassedClient:
+    """Return the client at an address (or `user:NAME`, once signed in), which is a device, as limits see it."""
+    return named_client(device.id) if device.known else unnamed_client(address, device.id)
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}

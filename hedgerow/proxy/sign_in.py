@@ -27,6 +27,7 @@ _MAX_FIELD = 1024
 _CACHE_SECONDS = 3600.0
 _MAX_CACHED = 4096
 _MAX_ATTEMPTS, _ATTEMPT_SECONDS = 10, 300.0
+_MAX_UNNAMED_ATTEMPTS = 500  # right ones too: where unknown devices must sign in, a whole school does at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class ProxyAuthenticator:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[float, str, str]] = OrderedDict()
-        self._tries = AttemptLimiter(_MAX_ATTEMPTS, _ATTEMPT_SECONDS)
+        self._tries = AttemptLimiter(_MAX_ATTEMPTS, _ATTEMPT_SECONDS, unnamed=_MAX_UNNAMED_ATTEMPTS)
         self._checks: dict[bytes, asyncio.Task[str | None]] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
 
@@ -63,10 +64,10 @@ class ProxyAuthenticator:
         expires, user, password_hash = self._known.get(self._digest(value), (0.0, "", ""))
         return user if self._clock() < expires and rules.passwords.get(user) == password_hash else None
 
-    def may_try(self, value: str, client: str) -> bool:
+    def may_try(self, value: str, client: str, *, is_named: bool) -> bool:
         """True if a device, or an address outside the network, may have this value checked, which is then counted."""
         # Ten connections of one browser bring the same value at once.
-        return self._digest(value) in self._checks or self._tries.allows(DeviceId(client), self._clock())
+        return self._digest(value) in self._checks or self._tries.allows(DeviceId(client), self._clock(), is_named=is_named)
 
     async def check(self, rules: SignInRules, value: str) -> str | None:
         """The user, or None if name and password do not match."""

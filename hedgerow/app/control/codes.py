@@ -74,7 +74,7 @@ class CodeService:
         if device is None:
             raise WrongCode("This device is not part of this network.")
         now = time.time()
-        if not self._attempts.allows(device.id, now):
+        if not self._attempts.allows(device.id, now, is_named=device.known):
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         digits = re.sub(r"[\s.-]", "", typed)
         valid = [code for code in await asyncio.to_thread(self._store.match, digits) if self._is_for(code, device, now)]

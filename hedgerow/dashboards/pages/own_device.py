@@ -97,7 +97,7 @@ class OwnDevicePages(PageGroup):
         view, context = self._device(request), self._context
         host = parse_typed_host(site)
         asked = request_of(view, host, note, await context.control.explain(view.device, host), context.clock())
-        if not self._ask_limit.allows(view.device, context.clock()):
+        if not self._ask_limit.allows(view.device, context.clock(), is_named=view.device in context.policy().devices):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
         await _until(lambda: any(row.host == host and row.last_at >= asked.when for row in context.reader.requests_of(view.device)))

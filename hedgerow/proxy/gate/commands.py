@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
+from hedgerow.client_classes import ClassedClient
 from hedgerow.policies.model import Decision, Device, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.policy import class_of
 from hedgerow.values import value_dataclass
 
 
@@ -29,8 +30,7 @@ class GateClient:
     @property
     def classed(self) -> ClassedClient:
         """The client as limits see it."""
-        device = self.device
-        return named_client(device.id) if device.known else unnamed_client(self.address, device.id)
+        return class_of(self.address, self.device)
 
     @property
     def can_be_inspected(self) -> bool:

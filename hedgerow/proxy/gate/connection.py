@@ -296,7 +296,8 @@ class GateConnection:
         rules = self._gate.rules
         found = rules.policy.find_client(self._protocol.address)
         # By device, since one device has any number of addresses.
-        if rules.authenticator.may_try(credentials, found[0].id if found is not None else self._protocol.address):
+        client, is_named = (found[0].id, found[0].known) if found is not None else (self._protocol.address, False)
+        if rules.authenticator.may_try(credentials, client, is_named=is_named):
             self._start(self._await_password(credentials))
         else:
             self._execute(self._protocol.password_not_checked())
@@ -380,10 +381,7 @@ class GateConnection:
         return self._execute(self._protocol.handed_over()) if is_done else self._start(self._wait_for_inspector(message))
 
     def _hand_over(self, message: bytes) -> bool:
-        """Send the client's socket to an inspector. False if none has room, others wait, or our own bytes are not sent yet.
-
-        Raises OSError if no inspector runs.
-        """
+        """Send the client's socket to an inspector. False if it must wait: for room, others, or our own bytes. OSError if none runs."""
         if self._unsent:
             return False
         return self._gate.handovers.hand_over(self._sock.fileno(), message + self._protocol.pending)

@@ -19,7 +19,7 @@ from pathlib import Path
 import certifi
 from mitmproxy import connection
 
-from hedgerow.client_classes import ClassedClient, Places, named_client, unnamed_client
+from hedgerow.client_classes import ClassedClient, Places
 from hedgerow.proxy import handover
 from hedgerow.proxy.connections import BusyRequest, BusyTracker, report_busy
 from hedgerow.proxy.handover import parse_handover_header
@@ -35,7 +35,7 @@ from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 from hedgerow.proxy.inspection.shares import DeviceShares
 from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
 from hedgerow.proxy.pass_through import CertificateRefusals
-from hedgerow.proxy.policy import Counters, ProxyPolicy
+from hedgerow.proxy.policy import Counters, ProxyPolicy, class_of
 from hedgerow.sockets import bind_datagrams, descriptor_limit
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Inspector:
         share = self.shares.of(device.id, is_named=device.known)
         if share.tokens.are_spent(loop.time()):
             return self._turn_away(client, "flood")
-        classed = named_client(device.id) if device.known else unnamed_client(header.address, device.id)
+        classed = class_of(header.address, device)
         if not self._places.has_room(classed) and not self._make_room(classed, loop.time()):
             is_over_its_limit = self._places.count(classed) >= self._places.per_client
             return self._turn_away(client, "device" if is_over_its_limit else "full")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mitmproxy import http
 
+from hedgerow.client_classes import ClassedClient, unnamed_client
 from hedgerow.policies.content import ContentRules, shows_all_pictures
 from hedgerow.policies.model import Decision
 from hedgerow.policies.remembered import TOPICS
@@ -19,7 +20,7 @@ from hedgerow.proxy.inspection.engine.lean_messages import values_of
 from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
-from hedgerow.proxy.policy import Counters
+from hedgerow.proxy.policy import Counters, class_of
 from hedgerow.proxy.scanners.pictures import is_installed
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
@@ -75,12 +76,17 @@ class ResponseScanning:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
             self._pages.report(finding, active, is_whole=is_whole)
 
-        device = active.requests[0].device
-        scanner = BodyScanner(head, self._scan_rules(rules, active, head), self._pool, refuse, on_page_scanned, self._wholes, device)
+        scanner = BodyScanner(
+            head, self._scan_rules(rules, active, head), self._pool, refuse, on_page_scanned, self._wholes, self._client_of(active)
+        )
         if (refusal := scanner.declared_refusal) is not None:
             flow.metadata[REFUSAL_KEY] = refusal
         elif not scanner.is_done:
             flow.metadata[SCANNER_KEY] = scanner
+
+    def _client_of(self, active: ActiveRequest) -> ClassedClient:
+        found = self._clients.policy.find_client(active.address)
+        return unnamed_client(active.address) if found is None else class_of(active.address, found[0])
 
     def _scan_rules(self, content: ContentRules, active: ActiveRequest, head: Head) -> ScanRules:
         """Return the rules for a response. A page of a well-known or listed host is recognised by its own labels only."""

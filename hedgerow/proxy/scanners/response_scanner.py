@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hedgerow.policies.model import Decision, DeviceId
+from hedgerow.client_classes import ClassedClient, unnamed_client
+from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
@@ -23,7 +24,7 @@ Measured too: to hand a body over takes 0.13 ms there and back, of which 0.06 ms
 WHOLE_HOLD_SECONDS = 60.0
 """Seconds that a body may take to come if it is checked whole."""
 
-_NOBODY = DeviceId("")
+_NOBODY = unnamed_client("")
 
 type RefusalFactory = Callable[[Decision], ProxyResponse]
 type PageCallback = Callable[[str, PageFinding | None], None]
@@ -33,7 +34,7 @@ type PageCallback = Callable[[str, PageFinding | None], None]
 class BodyScanner:
     """The scan of one response. `refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
 
-    Bodies that are checked whole go to `wholes`, in the turn of their `device`. After `feed` and `end`, and until `when_ready` calls back,
+    Bodies that are checked whole go to `wholes`, in the turn of their `client`. After `feed` and `end`, and until `when_ready` calls back,
     the scanner may be busy. Then `result` tells what they would have returned.
     """
 
@@ -48,10 +49,10 @@ class BodyScanner:
         refuse: RefusalFactory,
         on_page_scanned: PageCallback,
         wholes: WholeBodies | None = None,
-        device: DeviceId = _NOBODY,
+        client: ClassedClient = _NOBODY,
     ) -> None:
         self._scan: BodyScan | ScanJob | WholeBody = BodyScan(head, rules)
-        self._wholes, self._device = wholes, device
+        self._wholes, self._client = wholes, client
         self._is_page = self._scan.page is not None
         self._head, self._rules, self._pool = head, rules, pool
         self._refuse = refuse
@@ -99,7 +100,7 @@ class BodyScanner:
         scan.feed(data)
         if scan.wants_whole and self._wholes is not None:
             self.max_hold_seconds = WHOLE_HOLD_SECONDS
-            self._hand_over(self._wholes.begin(self._device, self._head, self._rules, scan.unchecked))
+            self._hand_over(self._wholes.begin(self._client, self._head, self._rules, scan.unchecked))
             return self.result()
         if is_last and not scan.is_busy:
             scan.end()

@@ -15,7 +15,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hedgerow.policies.model import Decision, DeviceId
+from hedgerow.client_classes import ClassBudget, ClassedClient
+from hedgerow.policies.model import Decision
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.workers import COMMAND, ScanJob, ScanPool
 
@@ -29,7 +30,7 @@ DEADLINE_SECONDS = 15.0
 """Seconds for which a complete body waits for its decision."""
 
 MAX_DEVICE_BYTES, MAX_BYTES = 32 * 1024 * 1024, 96 * 1024 * 1024
-"""Bytes of one device's bodies, and of all devices', that are collected or wait."""
+"""Bytes of one device's bodies, and of all devices', that are collected or wait. Those without a name have half of these together."""
 
 IDLE_SECONDS = 600.0
 """Seconds without a body after which a process ends. To load a network takes it about half a second."""
@@ -46,16 +47,16 @@ JOBS = 2
 class WholeBody:
     """One body, with the interface of a `ScanJob`. Feed it the next bytes while it is not busy."""
 
-    def __init__(self, queue: WholeBodies, device: DeviceId, head: Head, rules: ScanRules, unchecked: Decision) -> None:
+    def __init__(self, queue: WholeBodies, client: ClassedClient, head: Head, rules: ScanRules, unchecked: Decision) -> None:
         self.refusal: Decision | None = None
         self.is_done = self.is_busy = False
-        self.device, self.head, self.rules, self.unchecked = device, head, rules, unchecked
+        self.client, self.head, self.rules, self.unchecked = client, head, rules, unchecked
         self.body = bytearray()
         self._queue = queue
         self._hash = hashlib.blake2b(repr((head.encoding, rules.content.hides_above)).encode(), digest_size=16)
         self._timer: asyncio.TimerHandle | None = None
         self._on_ready: Callable[[], None] | None = None
-        self._room = queue.room.enter(self, device)
+        self._room = queue.room.enter(self, client)
 
     @property
     def key(self) -> bytes:
@@ -111,12 +112,12 @@ class WholeBodies:
         self.room = _Room()
         self.pools = [ScanPool(command, idle=IDLE_SECONDS) for _ in range(PROCESSES)]
         self._running: dict[ScanPool, list[_Check]] = {pool: [] for pool in self.pools}
-        self._waiting: OrderedDict[DeviceId, deque[weakref.ref[WholeBody]]] = OrderedDict()
+        self._waiting: OrderedDict[ClassedClient, deque[weakref.ref[WholeBody]]] = OrderedDict()
         self._known: OrderedDict[bytes, Decision | None] = OrderedDict()
 
-    def begin(self, device: DeviceId, head: Head, rules: ScanRules, unchecked: Decision) -> WholeBody:
+    def begin(self, client: ClassedClient, head: Head, rules: ScanRules, unchecked: Decision) -> WholeBody:
         """Return a new body. `unchecked` is the decision if it cannot be checked."""
-        return WholeBody(self, device, head, rules, unchecked)
+        return WholeBody(self, client, head, rules, unchecked)
 
     def start(self) -> None:
         """Start the processes, for bodies that will come: the first one waits for them otherwise. If they cannot start, it tries again."""
@@ -130,10 +131,10 @@ class WholeBodies:
             self._known.move_to_end(body.key)
             body.finish(self._known[body.key])
             return
-        if (pool := self._recall_for(body.device)) is not None:
+        if (pool := self._recall_for(body.client)) is not None:
             self._check(pool, body)
             return
-        self._waiting.setdefault(body.device, deque()).append(weakref.ref(body))
+        self._waiting.setdefault(body.client, deque()).append(weakref.ref(body))
         self._run()
 
     def close(self) -> None:
@@ -149,29 +150,29 @@ class WholeBodies:
                 return
             self._check(pool, body)
 
-    def _recall_for(self, device: DeviceId) -> ScanPool | None:
+    def _recall_for(self, client: ClassedClient) -> ScanPool | None:
         """Return a process with room for a device that has nothing in any, None if there is none.
 
         If all are full, a body goes back whose turn has not come, of a device with several: one flood must not wait in front of others.
         """
-        devices = Counter(check.device for checks in self._running.values() for check in checks)
-        if device in devices or device in self._waiting:
+        clients = Counter(check.client for checks in self._running.values() for check in checks)
+        if client in clients or client in self._waiting:
             return None
         for pool, checks in self._running.items():
-            if len(checks) == JOBS and devices[checks[-1].device] > 1:
+            if len(checks) == JOBS and clients[checks[-1].client] > 1:
                 last = checks.pop()
                 last.job.drop()
-                self._waiting.setdefault(last.device, deque()).appendleft(last.body)
+                self._waiting.setdefault(last.client, deque()).appendleft(last.body)
                 return pool
         return None
 
     def _next(self) -> WholeBody | None:
         """Return the body that has waited for longest, of the device whose turn it is. Those that nobody waits for any more are skipped."""
         while self._waiting:
-            device, bodies = self._waiting.popitem(last=False)
+            client, bodies = self._waiting.popitem(last=False)
             body = bodies.popleft()()
             if bodies:
-                self._waiting[device] = bodies
+                self._waiting[client] = bodies
             if body is not None and not body.is_done:
                 return body
         return None
@@ -179,7 +180,7 @@ class WholeBodies:
     def _check(self, pool: ScanPool, body: WholeBody) -> None:
         key, unchecked, waiting = body.key, body.unchecked, weakref.ref(body)
         job = pool.begin(body.head, body.rules, unchecked)
-        check = _Check(job, waiting, body.device)
+        check = _Check(job, waiting, body.client)
         self._running[pool].append(check)
 
         def finish() -> None:
@@ -202,36 +203,40 @@ class _Check:
 
     job: ScanJob
     body: weakref.ref[WholeBody]
-    device: DeviceId
+    client: ClassedClient
 
 
 class _Room:
     """The bytes that bodies take, per device and in all."""
 
     def __init__(self) -> None:
-        self._octets: Counter[DeviceId] = Counter()
+        self._octets: Counter[ClassedClient] = Counter()
+        self._budget = ClassBudget(MAX_BYTES)
 
-    def enter(self, body: WholeBody, device: DeviceId) -> _Part:
+    def enter(self, body: WholeBody, client: ClassedClient) -> _Part:
         """Return the part of a body. It is free when the body is gone."""
-        part = _Part(self._octets, device)
+        part = _Part(self._octets, self._budget, client)
         weakref.finalize(body, part.leave).atexit = False
         return part
 
 
 class _Part:
-    def __init__(self, octets: Counter[DeviceId], device: DeviceId) -> None:
-        self._octets, self._device = octets, device
+    def __init__(self, octets: Counter[ClassedClient], budget: ClassBudget, client: ClassedClient) -> None:
+        self._octets, self._budget, self._client = octets, budget, client
         self._taken = 0
 
     def grow(self, count: int) -> bool:
         """Take more room. Return False if there is not enough."""
-        self._octets[self._device] += count
+        if self._octets[self._client] + count > MAX_DEVICE_BYTES or not self._budget.take(self._client.rank, count):
+            return False
+        self._octets[self._client] += count
         self._taken += count
-        return self._octets[self._device] <= MAX_DEVICE_BYTES and self._octets.total() <= MAX_BYTES
+        return True
 
     def leave(self) -> None:
         """Give the room back."""
-        self._octets[self._device] -= self._taken
+        self._octets[self._client] -= self._taken
+        self._budget.give_back(self._client.rank, self._taken)
         self._taken = 0
-        if not self._octets[self._device]:
-            del self._octets[self._device]
+        if not self._octets[self._client]:
+            del self._octets[self._client]

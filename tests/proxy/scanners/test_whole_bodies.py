@@ -12,8 +12,9 @@ import pytest
 import toy_scanner
 import uvloop
 
+from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.policies.content import ContentRules
-from hedgerow.policies.model import Decision, DeviceId
+from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners import body, whole_bodies
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
@@ -24,7 +25,7 @@ from hedgerow.proxy.scanners.workers import ScanPool
 PICTURE = Head("https://a.example/x", "image/png")
 RULES = ScanRules(ContentRules())
 TOY = (sys.executable, toy_scanner.__file__, "--whole")
-TABLET, PHONE = DeviceId("tablet"), DeviceId("phone")
+TABLET, PHONE = named_client("tablet"), named_client("phone")
 MISSED = "too long to be weighed"
 
 
@@ -37,9 +38,9 @@ def _with_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 class Picture:
     """A picture on its way to a device. `decision` is there once `decided` is set."""
 
-    def __init__(self, queue: WholeBodies, device: DeviceId = TABLET) -> None:
+    def __init__(self, queue: WholeBodies, client: ClassedClient = TABLET) -> None:
         self.decision: Decision | None = None
-        self.scanner = BodyScanner(PICTURE, RULES, ScanPool(), self._refuse, lambda *_: None, queue, device)
+        self.scanner = BodyScanner(PICTURE, RULES, ScanPool(), self._refuse, lambda *_: None, queue, client)
 
     def _refuse(self, decision: Decision) -> ProxyResponse:
         self.decision = decision
@@ -199,6 +200,22 @@ def test_room_is_limited_per_device_and_is_given_back(monkeypatch: pytest.Monkey
             later = Picture(queue)
             later.send(b"g" * 9_000)
             assert await later.decided() is None
+
+    run(test)
+
+
+def test_devices_without_a_name_leave_half_of_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_bodies, "MAX_BYTES", 20_000)
+
+    async def test() -> None:
+        async with queue_of() as queue:
+            strangers = [Picture(queue, unnamed_client(f"192.168.1.{number}")) for number in range(4)]
+            for stranger in strangers:
+                stranger.send(b"g" * 4_000, is_last=False)
+            assert [stranger.scanner.is_done for stranger in strangers] == [False, False, True, True]
+            named = Picture(queue)
+            named.send(b"g" * 9_000)
+            assert await named.decided() is None
 
     run(test)
 
