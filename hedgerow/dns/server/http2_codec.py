@@ -26,6 +26,7 @@ from hedgerow.dns.server.http_codec import MAX_HEAD, MESSAGE_TYPE, DohRequest, F
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.frame_budget import PREFACE_OCTETS, FrameBudget, FrameTokens
 from hedgerow.hpack_codec import FastDecoder, FastEncoder, Field
+from hedgerow.http2_streams import LimitedConnection
 
 MAX_STREAMS: Final = 100
 
@@ -69,7 +70,7 @@ class Http2Codec(HttpCodec):
 
     def __init__(self, write: Callable[[bytes], object], tokens: FrameTokens | None = None) -> None:
         self._write = write
-        self._connection = h2.connection.H2Connection(
+        self._connection = LimitedConnection(
             # Our own headers are valid. Few of the client's are read, and these are checked as octets.
             h2.config.H2Configuration(client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False)
         )

@@ -22,8 +22,10 @@ from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseProtocolError
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from hedgerow.frame_budget import FrameBudget
+from hedgerow.http2_streams import LimitedConnection
 from hedgerow.proxy.inspection.engine import lean_http2
 from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM, ErrorRenderer, InterimAllowance, may_forward_interim
 from hedgerow.proxy.pages.response import ProxyResponse
@@ -33,12 +35,17 @@ layers: Any = _layers  # mitmproxy exports nothing explicitly
 type Commands = Generator[commands.Command, Any, None]
 
 
+class _ServerConnection(LimitedConnection, BufferedH2Connection):
+    """mitmproxy's connection with our limit of streams."""
+
+
 def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
     """Return the class for the side of HTTP/2 clients. `render_error` writes its error pages."""
 
     class Http2Server(_http2.Http2Server):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
+            self.h2_conn = _ServerConnection(self.h2_conf)
             lean_http2.speed_up(self.h2_conn)
             self._requests: dict[int, http.Request] = {}
             self.budget = FrameBudget()

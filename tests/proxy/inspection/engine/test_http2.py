@@ -9,6 +9,7 @@ import ssl
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import DataReceived, StreamEnded
 from h2.exceptions import StreamClosedError
 from hpack import Encoder
@@ -204,3 +205,32 @@ def test_requests_without_waiting_are_answered_no_faster_than_their_client_reads
 
 def refused(stand: Stand) -> float:
     return sum(value for key, value in stand.counters().items() if key[0] == "hedgerow_proxy_requests_total" and "block" in key)
+
+
+def test_streams_beyond_the_limit_are_refused_and_the_others_answered(stand: Stand, net: SmallInternet) -> None:
+    """RFC 9113, section 5.1.2: uploads that have begun are finished, those beyond a hundred may be repeated."""
+    encoder, most = Encoder(), 100
+    with opened(stand, net, "h2") as client:
+        connection = H2Connection()
+        connection.initiate_connection()
+        heads = [
+            frame.HeadersFrame(number, encoder.encode(fields("/open")), flags=["END_HEADERS"]) for number in range(1, 2 * most + 11, 2)
+        ]
+        client.sendall(connection.data_to_send() + b"".join(each.serialize() for each in heads))
+        client.sendall(frame.DataFrame(1, flags=["END_STREAM"]).serialize())
+        heard, refused, answered = b"", dict[int, int](), set[int]()
+        while len(refused) < 5 or not answered:
+            piece = client.recv(65536)
+            assert piece
+            heard += piece
+            while len(heard) >= 9 and len(heard) >= 9 + int.from_bytes(heard[:3]):
+                read, length = frame.Frame.parse_frame_header(memoryview(heard)[:9])
+                read.parse_body(memoryview(heard)[9 : 9 + length])
+                heard = heard[9 + length :]
+                assert not isinstance(read, frame.GoAwayFrame)
+                if isinstance(read, frame.RstStreamFrame):
+                    refused[read.stream_id] = read.error_code
+                elif isinstance(read, frame.HeadersFrame):
+                    answered.add(read.stream_id)
+    assert refused == dict.fromkeys(range(2 * most + 1, 2 * most + 11, 2), ErrorCodes.REFUSED_STREAM)
+    assert answered == {1}
