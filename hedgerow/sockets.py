@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from hedgerow import port_binder
 
@@ -193,6 +195,39 @@ def bind_unix_socket(path: Path, kind: socket.SocketKind, backlog: int = 0) -> s
         listener.close()
         raise
     return listener
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPath:
+    """The path of a Unix socket, to notice that somebody has removed or replaced it: whoever connects then no longer reaches the socket."""
+
+    path: Path
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> SocketPath:
+        """Take the socket that is at a path now. Raises OSError."""
+        status = path.stat()
+        return cls(path, status.st_dev, status.st_ino)
+
+    @property
+    def is_in_place(self) -> bool:
+        try:
+            return self == SocketPath.of(self.path)
+        except OSError:
+            return False
+
+
+async def wait_until_removed(paths: Sequence[SocketPath], every_s: float = 1.0) -> NoReturn:
+    """Raise FileNotFoundError once one of the paths is no longer in place."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(every_s)
+        for each in paths:
+            if not each.is_in_place:
+                raise FileNotFoundError(errno.ENOENT, "the socket was removed or replaced", str(each.path))
 
 
 def offer_connection(path: str) -> socket.socket:

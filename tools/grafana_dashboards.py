@@ -177,6 +177,9 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "Restarts, and events not remembered",
                 (
                     ("sum by (role) (increase(hedgerow_worker_restarts_total[5m]))", "restarts: {{role}}"),
+                    ("sum by (process, task) (increase(hedgerow_task_failures_total[5m]))", "failures: {{task}} in {{process}}"),
+                    ("sum by (process, task) (hedgerow_tasks_failing)", "failing: {{task}} in {{process}}"),
+                    ("sum by (process) (increase(hedgerow_unexpected_errors_total[5m]))", "unexpected errors: {{process}}"),
                     ("sum by (role) (increase(hedgerow_worker_renewals_total[5m]))", "successors: {{role}}"),
                     ("sum by (role) (increase(hedgerow_events_dropped_total[5m]))", "events dropped: {{role}}"),
                     ("sum(increase(hedgerow_event_log_lost_total[5m]))", "lines lost for collectors"),

@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow.app.ipc import FAILED, FORKED, WorkerRow, pack_request
+from hedgerow.app.settings import Settings
+from hedgerow.sockets import SocketPath, bind_datagrams
+
+log = logging.getLogger("hedgerow.supervisor")
 
 FORK_TIMEOUT_S = 60.0
 """Seconds for the zygote to fork: it may still import what the child needs."""
@@ -110,6 +115,11 @@ class ManagedProcess:
         return f"{self.role}-{self.index}"
 
     @property
+    def has_process(self) -> bool:
+        """True while the newest process runs, unless it waits for a successor."""
+        return self.process is not None and self.process.returncode is None and self.process not in self.predecessors
+
+    @property
     def row(self) -> WorkerRow:
         pid = self.process.pid if self.process else None
         return WorkerRow(self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals, self.problem)
@@ -118,6 +128,35 @@ class ManagedProcess:
         """Have the process read its files again."""
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(signal.SIGHUP)
+
+
+class InspectorSockets:
+    """The sockets of the inspectors, in `sockets` by slot, bound again where somebody has removed or replaced their paths."""
+
+    def __init__(self, settings: Settings, sockets: dict[str, Sequence[int]]) -> None:
+        self._sockets = sockets
+        paths = {f"inspector-{index}": settings.inspector_socket(index) for index in range(settings.inspectors)}
+        self._places = {slot: SocketPath.of(path) for slot, path in paths.items() if slot in sockets}
+
+    def restore(self, processes: Iterable[ManagedProcess]) -> None:
+        """Bind sockets again, and have successors of the processes take them."""
+        for managed in processes:
+            place = self._places.get(managed.slot)
+            if place is None or place.is_in_place or managed.slot not in self._sockets:
+                continue
+            try:
+                place.path.parent.mkdir(mode=0o700, exist_ok=True)
+                sock = bind_datagrams(place.path)
+                self._places[managed.slot] = SocketPath.of(place.path)
+            except OSError as error:
+                log.error("%s was removed, and can't be made again: %s", place.path, error.strerror)
+                continue
+            for descriptor in self._sockets[managed.slot]:
+                os.close(descriptor)
+            self._sockets[managed.slot] = [sock.detach()]
+            log.error("%s was removed or replaced: it is made again, and inspector %d gets a successor", place.path, managed.index)
+            if managed.process is not None:
+                managed.process.send_signal(signal.SIGUSR1)
 
 
 class Children:

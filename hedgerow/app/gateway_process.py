@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
@@ -27,7 +28,7 @@ from hedgerow.app.seat_limiter import SeatLimiter
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.app.tunnel_keeper import TunnelKeeper
-from hedgerow.journal.event_sender import EventSender
+from hedgerow.journal.event_sender import UNEXPECTED_METRIC, EventSender
 from hedgerow.journal.messages import heartbeat
 from hedgerow.network.access_state import DeviceStates, addresses_not_open, addresses_to_cut
 from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
@@ -36,12 +37,14 @@ from hedgerow.network.gateway_rules import CUT_TIMEOUT_S
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
 from hedgerow.network.source_rules import MAX_OWNERS, OWNED_SETS, Owner, owner_elements, owners_of
-from hedgerow.sockets import bind_unix_socket
+from hedgerow.sockets import SocketPath, bind_unix_socket
+from hedgerow.task_state import Area
+from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.gateway")
 
 TICK_S = 0.1
-SWEEP_INTERVAL_S = 60.0
+SWEEP_INTERVAL_S, LOOK_INTERVAL_S = 60.0, 1.0
 RENEW_INTERVAL_S = 5.0
 CUT_INTERVAL_S = 0.5
 COUNT_EVERY = 30
@@ -58,6 +61,7 @@ class AdmissionServer:
         self._path, self._writer = path, writer
         self._table = DestinationTable()
         self._listening: socket.socket | None = None
+        self._place: SocketPath | None = None
         self._connections: set[socket.socket] = set()
         self._problem = ""
 
@@ -89,8 +93,21 @@ class AdmissionServer:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self._table.drop_expired(time.monotonic())
 
+    async def keep_listening(self) -> None:
+        """Listen again if the socket's path was removed or replaced, until cancelled. Raises OSError."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            if self._place is not None and not self._place.is_in_place:
+                self._listen()
+                log.error("%s was removed or replaced: it is made again", self._path)
+
     def _listen(self) -> None:
-        self._listening = sock = bind_unix_socket(self._path, socket.SOCK_SEQPACKET, _BACKLOG)
+        sock = bind_unix_socket(self._path, socket.SOCK_SEQPACKET, _BACKLOG)
+        self._place = SocketPath.of(self._path)
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+        self._listening = sock
         asyncio.get_running_loop().add_reader(sock, self._accept)
 
     def _accept(self) -> None:
@@ -247,7 +264,7 @@ class SnapshotFollower:
 
 
 @contextlib.asynccontextmanager
-async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
+async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterator[None]:
     """Keep the gateway in place inside the block. Raises OSError."""
     writer = SetWriter()
     admissions = AdmissionServer(settings.gateway_socket, writer)
@@ -260,21 +277,24 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[None]:
 
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
     events = EventSender(settings.event_socket, "gateway-0", "gateway")
-    counting = count_traffic(settings, lambda: follower.view, owners.neighbours, events.send)
-    reporting = report_state(lambda: controller.is_in_place, events)
     keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
-    addresses = keep_addresses(writer, lambda: controller.device_states, owners.neighbours)
     seats = SeatLimiter(settings, lambda: follower.view, events.report_totals)
-    parts = (
-        follower.run(), controller.run(), admissions.sweep(), owners.run(), events.run(), counting, reporting, keeper.run(), addresses,
-        seats.run(),
-    )  # fmt: skip
-    tasks = [asyncio.create_task(part) for part in parts]
+    tasks.report_to(events.send)
+    tasks.start("snapshots", follower.run, Area.GATEWAY)
+    tasks.start("table", controller.run, Area.GATEWAY)
+    tasks.start("admissions", admissions.sweep, Area.UPKEEP)
+    tasks.start("socket", admissions.keep_listening, Area.GATEWAY)
+    tasks.start("owners", owners.run, Area.GATEWAY)
+    tasks.start("reports", events.run, Area.MINUTES)
+    tasks.start("traffic", partial(count_traffic, settings, lambda: follower.view, owners.neighbours, events.send), Area.MINUTES)
+    tasks.start("counters", partial(report_state, lambda: controller.is_in_place, lambda: tasks.errors.count, events), Area.LOG)
+    tasks.start("tunnel", keeper.run, Area.TUNNEL)
+    tasks.start("addresses", partial(keep_addresses, writer, lambda: controller.device_states, owners.neighbours), Area.GATEWAY)
+    tasks.start("seats", seats.run, Area.SEATS)
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
+        await tasks.stop()
         await keeper.close()
         await seats.close()
         admissions.close()
@@ -286,7 +306,10 @@ async def keep_gateway(settings: Settings) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    async with serve_gateway(settings):
+    tasks = WatchedTasks("gateway")
+    tasks.errors.watch_loop()
+    tasks.errors.watch_process()
+    async with serve_gateway(settings, tasks):
         notify_systemd("READY=1")
         parts = {asyncio.create_task(each) for each in (wait_until_removed(settings), _wait_until_outdated(settings), _wait(ended))}
         await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -308,7 +331,7 @@ async def _wait_until_outdated(settings: Settings) -> None:
                 return
 
 
-async def report_state(is_in_place: Callable[[], bool], events: EventSender) -> None:
+async def report_state(is_in_place: Callable[[], bool], unexpected: Callable[[], int], events: EventSender) -> None:
     """Report a heartbeat once a second and the table's counters every few seconds, until cancelled."""
     for number in count():
         events.send(heartbeat("gateway", 0, time.time()))
@@ -318,6 +341,7 @@ async def report_state(is_in_place: Callable[[], bool], events: EventSender) -> 
                 table = await asyncio.to_thread(installed_table)
                 found = table.counters if table is not None else {}
                 totals |= {("hedgerow_gateway_packets_total", rule): float(packets) for rule, packets in found.items()}
+        totals[UNEXPECTED_METRIC, "gateway"] = float(unexpected())
         events.report_totals(totals)
         await asyncio.sleep(1)
 

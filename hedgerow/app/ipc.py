@@ -7,6 +7,7 @@ use the API over a Unix socket in the state directory, without a secret: only ro
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -15,11 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.codec import decode
+from hedgerow.app.settings import Endpoint, Settings, make_memory_folder
+from hedgerow.codec import decode, encode
+from hedgerow.files import write_atomically
+from hedgerow.task_state import TaskState
 
 if TYPE_CHECKING:  # `hedgerow up` calls no API
     import httpx
+
+log = logging.getLogger("hedgerow.supervisor")
 
 READY = b"ready\n"
 """From a child: it serves."""
@@ -132,15 +137,50 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkersFile:
-    """The content of `Settings.workers_file`; `supervisor` is a process id."""
+    """The content of `Settings.workers_file`; `supervisor` is a process id.
+
+    `tasks` are those of the supervisor and the zygote that have failed, `unexpected` counts the supervisor's unexpected errors.
+    """
 
     supervisor: int
     workers: tuple[WorkerRow, ...]
+    tasks: tuple[TaskState, ...] = ()
+    unexpected: int = 0
 
     @staticmethod
-    def load(path: Path) -> WorkersFile:
-        """Read the file. Raises OSError or ValueError."""
-        return decode(WorkersFile, path.read_bytes())
+    def load(paths: Iterable[Path]) -> WorkersFile:
+        """Read the first of `paths`, as `Settings.workers_files` names them, that is ours. Raises OSError or ValueError."""
+        *copies, file = paths
+        for copy in copies:
+            with contextlib.suppress(OSError, ValueError):  # any user could have made a file of that name
+                if copy.lstat().st_uid in {os.geteuid(), file.parent.stat().st_uid}:
+                    return decode(WorkersFile, copy.read_bytes())
+        return decode(WorkersFile, file.read_bytes())
+
+
+class WorkersFileWriter:
+    """The writer of `Settings.workers_files`: while the disk does not take the list, it is in memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.is_unwritten = False
+        """True after an attempt that has to be repeated."""
+
+    def write(self, content: WorkersFile) -> None:
+        """Write the list, which is logged once if it fails."""
+        (copy, file), data = self._settings.workers_files, encode(content)
+        try:
+            write_atomically(file, data)
+        except OSError as error:
+            if not self.is_unwritten:
+                log.warning("Can't write %s, which is kept in memory meanwhile: %s", file, error.strerror)
+            self.is_unwritten = True
+            with contextlib.suppress(OSError):
+                write_atomically(make_memory_folder(self._settings.state) / copy.name, data)
+            return
+        self.is_unwritten = False
+        with contextlib.suppress(OSError):  # it may be of another user
+            copy.unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:
@@ -165,7 +205,7 @@ def _exists(pid: int) -> bool:
 def restart_inspectors(state: Path) -> int:
     """End the inspectors of the Hedgerow that runs on `state`; the supervisor restarts them. Returns how many were running."""
     try:
-        file = WorkersFile.load(Settings.load(state).workers_file)
+        file = WorkersFile.load(Settings.load(state).workers_files)
     except (OSError, ValueError):
         return 0
     count = 0
@@ -189,7 +229,7 @@ def _is_child(pid: int, parent: int) -> bool:
 def problem_of_control(settings: Settings) -> str:
     """Return the reason why control does not run, as far as the supervisor knows; else an empty text."""
     try:
-        rows = WorkersFile.load(settings.workers_file).workers
+        rows = WorkersFile.load(settings.workers_files).workers
     except (OSError, ValueError):
         return ""
     return next((row.problem for row in rows if row.role == "control"), "")

@@ -16,9 +16,9 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,6 +43,8 @@ from hedgerow.app.workers.worker import Worker
 from hedgerow.confinement import end_with_parent
 from hedgerow.files import error_text
 from hedgerow.internals import IncompatibleLibraryError
+from hedgerow.task_state import Area, describe
+from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.processes")
 
@@ -119,23 +121,7 @@ async def wait_for_message() -> bytes:
         loop.remove_reader(STANDARD_INPUT)
 
 
-@contextlib.asynccontextmanager
-async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
-    """Run `parts` beside the block. If one of them fails, so does the block: a restarted process is better than half a process."""
-
-    async def run(part: Awaitable[None]) -> None:
-        await part
-
-    async with asyncio.TaskGroup() as tasks:
-        started = [tasks.create_task(run(part)) for part in parts]
-        try:
-            yield
-        finally:
-            for task in started:
-                task.cancel()
-
-
-def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSockets) -> Worker:
+def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSockets, tasks: WatchedTasks) -> Worker:
     """Confine this process, and return a worker with the snapshot in force or, if that can't be used, with one of last resort.
 
     Raises StartProblem and OSError.
@@ -144,7 +130,7 @@ def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSoc
     view = watch.open_if_new() or open_fallback(settings)
     watch.is_denied = False  # another process would be denied it too
     confine_worker(role, settings, view.policy, view.snapshot.generation)
-    return Worker(role, index, settings, view, watch, sockets)
+    return Worker(role, index, settings, view, watch, sockets, tasks)
 
 
 def open_fallback(settings: Settings) -> LoadedSnapshot:
@@ -184,8 +170,9 @@ def prepare_in_child(settings: Settings) -> str:
             problem = f"{_AWAY}{error}"
         except StartProblem as error:
             problem = str(error)
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            log.error("The journal can't be prepared: %s", describe(error))
+            log.debug("The journal can't be prepared", exc_info=error)
         finally:
             os.write(writing, problem.encode())
             os._exit(0)
@@ -221,7 +208,7 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
     raise StartProblem("the store can be opened again" if waiting.result() else text)
 
 
-async def run_control(settings: Settings, _index: int, sockets: InheritedSockets) -> None:
+async def run_control(settings: Settings, _index: int, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
     keep_role_capabilities("control", settings.state)
     # Threads render long pages and read policies. By default each of the loop's steps would wait 5 ms for the interpreter's lock.
     sys.setswitchinterval(0.0005)
@@ -236,31 +223,34 @@ async def run_control(settings: Settings, _index: int, sockets: InheritedSockets
     from hedgerow.policies.reading.load import PolicyError
 
     try:
-        control = ControlProcess(settings, sockets)
+        control = ControlProcess(settings, sockets, tasks)
         await control.start()
     except (CompileError, DatabaseError, JournalError, PolicyError) as error:
         raise StartProblem(str(getattr(error, "orig", None) or error)) from error
-    async with run_in_background(control.run()):
-        await control.serving.wait()
-        await serve_until_message()
+    services = control.services()
+    for service in services:
+        tasks.start(service.name, service.run, service.area, may_end=service.may_end)
+    await control.serving.wait()
+    await serve_until_message()
+    await tasks.stop(*(service.name for service in services))
     await control.close()
 
 
-async def run_dns(settings: Settings, index: int, sockets: InheritedSockets) -> None:
+async def run_dns(settings: Settings, index: int, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
     from hedgerow.app.workers.dns_worker import serve_dns
 
-    worker = make_worker("dns", index, settings, sockets)
+    worker = make_worker("dns", index, settings, sockets, tasks)
     with _ending_on_incompatible_library():
-        async with serve_dns(worker), run_in_background(worker.run()):
+        async with serve_dns(worker), worker.running():
             tune_garbage_collector()
             await serve_until_message()
 
 
-async def run_gate(settings: Settings, index: int, sockets: InheritedSockets) -> None:
+async def run_gate(settings: Settings, index: int, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
     from hedgerow.app.workers.gate_worker import serve_gate
 
-    worker = make_worker("gate", index, settings, sockets)
-    async with serve_gate(worker), run_in_background(worker.run()):
+    worker = make_worker("gate", index, settings, sockets, tasks)
+    async with serve_gate(worker), worker.running():
         await serve_until_message()
 
 
@@ -273,7 +263,7 @@ def _ending_on_incompatible_library() -> Iterator[None]:
         sys.exit(2)  # the supervisor then ends, since another attempt would fail too
 
 
-async def run_inspector(settings: Settings, index: int, sockets: InheritedSockets) -> None:
+async def run_inspector(settings: Settings, index: int, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
     from hedgerow.proxy.inspection.engine import patches
 
     with _ending_on_incompatible_library():
@@ -281,8 +271,8 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
 
     from hedgerow.app.workers.inspector_worker import is_any_unreadable, request_successor, serve_inspector
 
-    worker = make_worker("inspector", index, settings, sockets)
-    async with serve_inspector(worker) as inspector, run_in_background(worker.run()):
+    worker = make_worker("inspector", index, settings, sockets, tasks)
+    async with serve_inspector(worker) as inspector, worker.running():
         growth, is_outdated = settings.footprint.inspector_growth, lambda: is_any_unreadable(worker.view.policy.phrase_lists)
         without_clients = asyncio.Event()
 
@@ -291,7 +281,8 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
             if inspector.is_idle:  # then it ends first, so that there are never two without need
                 without_clients.set()
 
-        async with run_in_background(request_successor(ask_for_successor, growth, is_outdated)):
+        request = partial(request_successor, ask_for_successor, growth, is_outdated)
+        async with tasks.running("renewal", request, Area.UPKEEP):
             ordered, ending = asyncio.create_task(serve_until_message()), asyncio.create_task(without_clients.wait())
             await asyncio.wait({ordered, ending}, return_when=asyncio.FIRST_COMPLETED)
             message = ordered.result() if ordered.done() else RETIRE
@@ -304,11 +295,11 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
                 task.cancel()
 
 
-async def run_gateway(settings: Settings, _index: int, _sockets: InheritedSockets) -> None:
+async def run_gateway(settings: Settings, _index: int, _sockets: InheritedSockets, tasks: WatchedTasks) -> None:
     from hedgerow.app.gateway_process import serve_gateway, wait_until_removed
 
     keep_role_capabilities("gateway", settings.state)
-    async with serve_gateway(settings):
+    async with serve_gateway(settings, tasks):
         notify_ready()
         stopped, removed = asyncio.create_task(wait_for_message()), asyncio.create_task(wait_until_removed(settings))
         await asyncio.wait({stopped, removed}, return_when=asyncio.FIRST_COMPLETED)
@@ -316,7 +307,7 @@ async def run_gateway(settings: Settings, _index: int, _sockets: InheritedSocket
             task.cancel()
 
 
-ROLES: dict[str, Callable[[Settings, int, InheritedSockets], Awaitable[None]]] = {
+ROLES: dict[str, Callable[[Settings, int, InheritedSockets, WatchedTasks], Awaitable[None]]] = {
     "control": run_control,
     "dns": run_dns,
     "gate": run_gate,
@@ -341,9 +332,11 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
     start_logs(role, settings.log_level, settings.log_json)
 
     async def run() -> None:
-        heartbeats = asyncio.create_task(send_heartbeats())
-        await ROLES[role](settings, index, sockets)
-        heartbeats.cancel()
+        tasks = WatchedTasks(role)
+        tasks.errors.watch_loop()
+        tasks.errors.watch_process()
+        async with tasks.running("heartbeats", send_heartbeats, Area.UPKEEP):
+            await ROLES[role](settings, index, sockets, tasks)
         # All is closed and saved. Only threads may be left, such as one that waits for a silent resolver, and Python would wait for them.
         logging.shutdown()
         os._exit(0)
@@ -359,6 +352,10 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
         log.error("can't serve: %s", text)
         with contextlib.suppress(OSError):
             notify_supervisor(PROBLEM + text[:500].encode() + b"\n")
+        sys.exit(1)
+    except Exception as error:
+        log.error("This process ends by an error: %s", describe(error))
+        log.debug("This process ends by an error", exc_info=error)
         sys.exit(1)
 
 

@@ -266,6 +266,11 @@ class Settings:
     """Certificate and key of encrypted DNS, if our own CA issued them."""
     workers_file = _RunPlace("workers.json")
 
+    @property
+    def workers_files(self) -> tuple[Path, Path]:
+        """The copy in memory of the list of processes, which is there while the disk does not take the list, and the list itself."""
+        return memory_folder(self.state) / self.workers_file.name, self.workers_file
+
     def inspector_socket(self, index: int) -> Path:
         """The socket on which one inspector takes connections from the gates."""
         return self.inspector_sockets / f"{index}.sock"

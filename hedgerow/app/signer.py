@@ -27,7 +27,8 @@ from hedgerow.files import error_text
 from hedgerow.network.own_addresses import OwnAddresses
 from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, load_ca
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer
-from hedgerow.sockets import bind_unix_socket
+from hedgerow.sockets import SocketPath, bind_unix_socket
+from hedgerow.task_state import describe
 
 log = logging.getLogger("hedgerow.signer")
 
@@ -96,12 +97,13 @@ class ReservedHosts:
 
 
 def run(settings: Settings) -> None:
-    """Serve until standard input closes. Raises OSError and CertificateAuthorityError."""
+    """Serve until standard input closes, or the socket's path is removed. Raises OSError and CertificateAuthorityError."""
     # Looked at for each certificate: an inspector keeps what it gets, also in the first second after the authority was replaced.
     authority: FollowedFile[CertificateAuthority] = FollowedFile(
         settings.authority / "hedgerow-ca.pem", lambda: load_ca(settings.authority), load_ca(settings.authority), interval=0.0
     )
     listener = bind_unix_socket(settings.signer_socket, socket.SOCK_SEQPACKET, MAX_CLIENTS)
+    place = SocketPath.of(settings.signer_socket)
     confine_signer(settings)
     forbid_inspection()
     signer = Signer(listener, authority, ReservedHosts(settings))
@@ -110,6 +112,9 @@ def run(settings: Settings) -> None:
     due = time.monotonic()
     while not signer.serve(max(0.0, due - time.monotonic())):
         if time.monotonic() >= due:
+            if not place.is_in_place:  # a confined process can't bind it again
+                log.error("%s was removed or replaced: this process ends, and its successor makes it again", place.path)
+                return
             _write(HEARTBEAT)
             due = time.monotonic() + HEARTBEAT_INTERVAL_S
 
@@ -132,6 +137,10 @@ def run_signer(state: Path) -> None:
         log.error("can't serve: %s", text)
         with contextlib.suppress(OSError):
             _write(PROBLEM + text[:500].encode() + b"\n")
+        sys.exit(1)
+    except Exception as error:
+        log.error("This process ends by an error: %s", describe(error))
+        log.debug("This process ends by an error", exc_info=error)
         sys.exit(1)
 
 

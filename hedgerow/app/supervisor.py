@@ -20,14 +20,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
-from hedgerow.app.children import ChildProcess, Children, ManagedProcess, Zygote, ZygoteError
-from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, WorkersFile, format_descriptors
+from hedgerow.app.children import ChildProcess, Children, InspectorSockets, ManagedProcess, Zygote, ZygoteError
+from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, WorkersFile, WorkersFileWriter, format_descriptors
 from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
-from hedgerow.codec import encode
-from hedgerow.files import write_atomically
 from hedgerow.network.own_addresses import own_addresses
+from hedgerow.task_state import Area, TaskState
+from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.supervisor")
 
@@ -74,6 +76,7 @@ class Supervisor:
         has_terminal: bool = False,
         sockets: Mapping[str, Sequence[int]] | None = None,
         zygote: tuple[int, int] | None = None,
+        tasks: WatchedTasks | None = None,
     ) -> None:
         self._settings = settings
         self._sockets = dict(sockets or {})
@@ -89,35 +92,45 @@ class Supervisor:
         self._forking = ManagedProcess("zygote", 0)
         self._trouble = TroubleProcess(settings)
         self._files = RunFiles(settings)
-        self._has_unwritten = False
+        self._list = WorkersFileWriter(settings)
+        self._tasks = tasks or WatchedTasks("supervisor")
+        self._inspectors = InspectorSockets(settings, self._sockets)
+        self._zygote_state = TaskState("zygote", "forking", Area.UPKEEP)
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[ChildProcess, int] = {}
         """Ticks of this loop since the last message of each process. Ticks, since any clock jumps when a machine sleeps."""
 
     async def run(self) -> int:
+        def supervise_each(processes: Sequence[ManagedProcess]) -> None:
+            for managed in processes:
+                run = partial(self._supervise, managed)
+                self._tasks.start(f"supervising {managed.slot}", run, Area.PROCESSES, may_end=True, longest_pause_s=MAX_RESTART_DELAY_S)
+
         loop = asyncio.get_running_loop()
         self._children.watch()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._control.reload)
-        watchdog = asyncio.create_task(self._watch_beats())
-        supervising = [asyncio.create_task(self._supervise(managed)) for managed in (self._forking, self._control)]
+        self._tasks.errors.watch_loop()
+        self._tasks.report_to(lambda _: self._write_workers())
+        self._tasks.start("watchdog", self._watch_beats, Area.PROCESSES, longest_pause_s=HEARTBEAT_INTERVAL_S)
+        supervise_each((self._forking, self._control))
         has_snapshot = (self._settings.published / "snapshot.json").exists()
         await _wait_settled([self._control], self._stopping, CONTROL_PATIENCE_S if has_snapshot else START_TIMEOUT_S)
         if not self._stopping.is_set():
-            supervising += [asyncio.create_task(self._supervise(managed)) for managed in (*self._workers, self._gateway)]
+            supervise_each((*self._workers, self._gateway))
             await _wait_settled([self._control, *self._workers], self._stopping, START_TIMEOUT_S)
-            announcing = asyncio.create_task(self._announce())
-            await self._stopping.wait()
-            announcing.cancel()
+            async with self._tasks.running("announcement", self._announce, Area.UPKEEP, may_end=True):
+                await self._stopping.wait()
         notify_systemd("STOPPING=1")
-        watchdog.cancel()
+        await self._tasks.stop("watchdog")
         # Workers first: their last reports go to control, which ends last.
         for group in ([*self._workers, self._gateway, self._forking], [self._control]):
             await asyncio.gather(*map(_end_processes, group))
         await self._trouble.hide()
-        await asyncio.gather(*supervising)
+        await self._tasks.wait(STOP_TIMEOUT_S)
+        await self._tasks.stop()
         return self._status
 
     async def _announce(self) -> None:
@@ -148,8 +161,9 @@ class Supervisor:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             notify_systemd("WATCHDOG=1")
             self._children.reap_orphan()
-            if self._has_unwritten:  # the disk was full; the health check would tell of processes that have ended
+            if self._list.is_unwritten:  # the disk was full
                 self._write_workers()
+            self._inspectors.restore(self._workers)
             if loop.time() > due + HEARTBEAT_INTERVAL_S / 2:
                 # This process was stopped or starved, and the children may have been too: start counting again.
                 self._silent = dict.fromkeys(self._silent, 0)
@@ -182,7 +196,10 @@ class Supervisor:
             if not managed.is_wanted():
                 await _sleep_until(self._stopping, WANTED_CHECK_INTERVAL_S)
                 continue
-            await self._start(managed)
+            if not managed.has_process:  # it has one if this task failed and was started again
+                await self._start(managed)
+                if managed.process is not None:
+                    managed.is_starting, self._silent[managed.process] = True, 0
             if self._stopping.is_set():  # the others may have been ended meanwhile
                 await _end_processes(managed)
                 return
@@ -227,6 +244,8 @@ class Supervisor:
         managed.failures = managed.failures + 1 if managed.is_starting else 0
         if managed.restarts >= ATTEMPTS:
             managed.settled.set()
+        if managed is self._forking:
+            self._zygote_state = replace(self._zygote_state, failures=managed.restarts, failed=time.time(), reason="it has ended")
         if managed.failures >= GIVE_UP_SOCKETS_AFTER and managed.role == "inspector":
             # The clients in its socket would wait for ever, and the gates would not learn that nobody serves.
             for descriptor in self._sockets.pop(managed.slot, ()):
@@ -257,7 +276,6 @@ class Supervisor:
         """Return the exit status of the child's process; None when it still serves and asks for a successor."""
         process = managed.process
         assert process is not None
-        managed.is_starting, self._silent[process] = True, 0
         while line := await self._read_message(process):
             if line == READY:
                 managed.is_serving, managed.is_starting, managed.problem = True, False, ""
@@ -307,13 +325,10 @@ class Supervisor:
     def _write_workers(self) -> None:
         """List the processes for control's status page and for people who look for a process id."""
         optional = [self._gateway] if self._gateway.process is not None else []
-        content = WorkersFile(os.getpid(), tuple(managed.row for managed in (self._control, *self._workers, *optional)))
-        self._has_unwritten = False
-        try:
-            write_atomically(self._settings.workers_file, encode(content))
-        except OSError as error:
-            self._has_unwritten = True
-            log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
+        rows = tuple(managed.row for managed in (self._control, *self._workers, *optional))
+        zygote = replace(self._zygote_state, in_a_row=self._forking.failures, is_running=self._forking.is_serving)
+        tasks = tuple(state for state in (*self._tasks.states, zygote) if state.failures)
+        self._list.write(WorkersFile(os.getpid(), rows, tasks, self._tasks.errors.count))
 
 
 async def _wait_settled(processes: Sequence[ManagedProcess], stopping: asyncio.Event, seconds: float) -> None:
@@ -357,12 +372,15 @@ def _exit_text(status: int) -> str:
 
 def supervise(settings: Settings, sockets: Mapping[str, Sequence[socket.socket]], zygote: tuple[int, socket.socket]) -> int:
     """Run all processes until this one is told to stop. Returns the exit status."""
+    tasks = WatchedTasks("supervisor")
+    tasks.errors.watch_process()
     supervisor = Supervisor(
         settings,
         lambda problems: print(*ready_lines(settings, own_addresses(), problems), sep="\n", flush=True),
         has_terminal=sys.stdout.isatty(),
         sockets={slot: [each.detach() for each in of_slot] for slot, of_slot in sockets.items()},
         zygote=(zygote[0], zygote[1].detach()),
+        tasks=tasks,
     )
     status = asyncio.run(supervisor.run())
     remove_memory_folder(settings.state)

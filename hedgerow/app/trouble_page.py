@@ -96,13 +96,13 @@ class TroublePage:
 
     def _serving(self) -> set[str]:
         try:
-            return {row.role for row in WorkersFile.load(self._settings.workers_file).workers if row.ready}
+            return {row.role for row in WorkersFile.load(self._settings.workers_files).workers if row.ready}
         except (OSError, ValueError):
             return set()
 
     def _cause(self) -> str:
         try:
-            rows = WorkersFile.load(self._settings.workers_file).workers
+            rows = WorkersFile.load(self._settings.workers_files).workers
         except (OSError, ValueError) as error:
             return str(error)
         return next((row.problem for row in rows if row.role == "control"), "") or self._settings.problem

@@ -19,7 +19,6 @@ import os
 import select
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import batched
@@ -33,6 +32,7 @@ from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.internals import resolve
 from hedgerow.sockets import raise_descriptor_limit
+from hedgerow.task_state import describe
 
 log = logging.getLogger("hedgerow.zygote")
 
@@ -336,8 +336,9 @@ def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        log.error("This process ends by an error: %s", describe(error))
+        log.debug("This process ends by an error", exc_info=error)
     finally:
         os._exit(status)
 

@@ -19,6 +19,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDura
 from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.time_model import Bonus, PauseKind
+from hedgerow.task_state import TaskState
 
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
@@ -102,6 +103,7 @@ class Status:
     the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
     network's traffic and redirects it. `block_page` is the address at which this run can show the block page, empty without one.
     `policy_hash` is equal for equal policies. `registration_problem` says why the age of new sites has not been learnt for hours.
+    `tasks` are those that fail, or have failed in the last minutes.
     """
 
     version: str
@@ -130,6 +132,7 @@ class Status:
     block_page: str = ""
     policy_hash: str = ""
     registration_problem: str = ""
+    tasks: tuple[TaskState, ...] = ()
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
         """Return the workers that do not run, without those in their first minute."""

@@ -24,11 +24,14 @@ class RunHealth:
     policy_problems: tuple[Problem, ...]
     rules_in_force: bool
     lists_are_missing: bool
+    tasks_keep_rules: bool = True
 
 
 def health_of(status: Status) -> RunHealth:
     """Return the part of the whole state."""
-    return RunHealth(status.workers, status.policy_problems, status.rules_in_force, any(each.is_missing for each in status.lists))
+    are_missing = any(each.is_missing for each in status.lists)
+    fails = any(task.is_failing and task.area.is_for_filtering for task in status.tasks)
+    return RunHealth(status.workers, status.policy_problems, status.rules_in_force, are_missing, tasks_keep_rules=not fails)
 
 
 def health_response(health: RunHealth) -> PlainTextResponse:
@@ -50,6 +53,8 @@ def readiness_problems(health: RunHealth) -> list[str]:
         problems.append("the newest rules are not in force")
     if health.lists_are_missing:
         problems.append("lists are missing")
+    if not health.tasks_keep_rules:
+        problems.append("a part of Hedgerow keeps failing, without which the newest rules may not be enforced")
     return problems
 
 

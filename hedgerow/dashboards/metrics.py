@@ -120,6 +120,12 @@ METRICS: tuple[Metric, ...] = (
         "hedgerow_worker_heartbeat_timestamp_seconds", "Time of a process' last heartbeat in seconds since the epoch.", "role", "index",
     ),
     _gauge("hedgerow_process_memory_bytes", "Resident memory of the processes of a role; what they share counts for each.", "role"),
+    _counter("hedgerow_task_failures_total", "Failures of long-running tasks, each of which was started again.", "process", "task"),
+    _gauge("hedgerow_tasks_failing", "1 while a task that has failed does not run, or keeps failing.", "process", "task"),
+    _counter(
+        "hedgerow_unexpected_errors_total", "Errors in callbacks, dropped tasks, threads and finalizers that no code expected.", "process",
+        shown=(("control",), ("dns",), ("gate",), ("gateway",), ("inspector",), ("supervisor",)),
+    ),
     _gauge("hedgerow_control_delay_seconds", "Longest time in the last minute for which control's event loop was held up."),
     _counter("hedgerow_web_responses_total", "Responses of the pages and the API, by status code.", "part", "code"),
     _counter("hedgerow_worker_renewals_total", "Workers replaced because of their age or size.", "role", shown=_ROLES),

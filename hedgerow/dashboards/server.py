@@ -111,6 +111,7 @@ class WebServer(Server):
         super().__init__(config)
         self._local, self._relayed, self._places, self._tls = local, relayed, places, tls
         self._unix_socket, self._relay_socket, self._on_listening = unix_socket, relay_socket, on_listening
+        self.servers = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,6 +135,11 @@ class WebServer(Server):
             introduced = functools.partial(RelayedProtocol, functools.partial(self._protocol, self._relayed), self._places)
             self.servers.append(RelayListener(self._relay_socket, introduced))  # type: ignore[arg-type]
         self._on_listening()
+
+    def stop_listening(self) -> None:
+        """Release the listening sockets, whether or not the server was shut down."""
+        for each in self.servers:
+            each.close()
 
     def _protocol(self, config: uvicorn.Config, state: dict[str, Any] | None = None) -> ProtocolFactory:
         http_class: Any = config.http_protocol_class

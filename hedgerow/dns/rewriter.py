@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from ipaddress import ip_address
 from struct import pack
@@ -17,8 +16,7 @@ from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import Query
 from hedgerow.policies.model import Decision, Verdict
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 _TTL: Final = 300
 _UNRESOLVED_SECONDS: Final = 10.0  # the lifetime of a block for want of a target
@@ -97,5 +95,5 @@ class Rewriter:
 
 def internal_error(query: Query) -> Answer:
     """Log the current exception and return SERVFAIL."""
-    log.exception("A query could not be answered")
+    note_unexpected("A query could not be answered")
     return Answer(answers.error(query.data, wire.SERVFAIL, query.end))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from pathlib import Path
 
 from hedgerow.journal.event_sender import close_writer
 from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
-from hedgerow.sockets import bind_datagrams, take_connection
+from hedgerow.sockets import SocketPath, bind_datagrams, take_connection
 
+log = logging.getLogger("hedgerow.events")
+
+_LOOK_EVERY_S = 1.0
 _WAITING_BATCHES = 64  # beyond it, reading stops, and the workers drop observations instead
 
 
@@ -33,14 +37,32 @@ class EventReceiver:
         self._path = path
         self._batches: asyncio.Queue[MessageBatch] = asyncio.Queue(_WAITING_BATCHES)
         self._listener: socket.socket | None = None
+        self._place: SocketPath | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.malformed = 0
 
     async def start(self) -> None:
         """Bind the socket, replacing a stale one. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._listener = listener = bind_datagrams(self._path)
+        listener = bind_datagrams(self._path)
+        self._place = SocketPath.of(self._path)
+        self._stop_listening()
+        self._listener = listener
         asyncio.get_running_loop().add_reader(listener, self._take_connections, listener)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    async def keep_listening(self) -> None:
+        """Bind the socket again if its path was removed or replaced, until cancelled. Raises OSError."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if self._place is not None and not self._place.is_in_place:
+                await self.start()
+                log.error("%s was removed or replaced: it is made again", self._path)
 
     async def batches(self) -> AsyncIterator[MessageBatch]:
         """Yield all batches, for ever. Decisions about lifelines are left out."""
@@ -49,9 +71,7 @@ class EventReceiver:
 
     async def close(self) -> None:
         """End all connections and remove the socket."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
+        self._stop_listening()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

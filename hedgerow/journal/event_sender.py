@@ -16,11 +16,12 @@ from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerHello, Wor
 from hedgerow.policies.model import AccessRequest
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.sockets import offer_connection
+from hedgerow.task_state import TaskState
 
 type MetricSeries = tuple[str, ...]
 """A metric's name and the values of its labels."""
 
-DROPPED_METRIC = "hedgerow_events_dropped_total"
+DROPPED_METRIC, UNEXPECTED_METRIC = "hedgerow_events_dropped_total", "hedgerow_unexpected_errors_total"
 
 _COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")  # Prometheus' own naming; all other names are gauges
 
@@ -38,6 +39,8 @@ class EventSender:
         self._pending: dict[MetricSeries, float] = {}
         self._levels: dict[MetricSeries, float] = {}
         self._changed_levels: set[MetricSeries] = set()
+        self._tasks: dict[str, TaskState] = {}
+        self._changed_tasks: set[str] = set()
         self._reported: dict[MetricSeries, float] = {}
         self.dropped = 0
         self.connected = False
@@ -49,6 +52,9 @@ class EventSender:
                 self.count((name, *labels), value)
             case GaugeLevel(name, labels, value):
                 self._set_level((name, *labels), value)
+            case TaskState(name=name):
+                self._tasks[name] = message
+                self._changed_tasks.add(name)
             case AccessRequest() | ActiveMinute():
                 self._urgent.append(message)
             case _ if may_be_recorded(message):
@@ -93,8 +99,8 @@ class EventSender:
         reader, writer = await asyncio.open_unix_connection(sock=offer_connection(str(self._path)))
         try:
             self.connected = self._was_connected = True
-            # A restarted control knows no levels.
-            self._changed_levels = set(self._levels)
+            # A restarted control knows no levels and no tasks.
+            self._changed_levels, self._changed_tasks = set(self._levels), set(self._tasks)
             writer.write(encode(self._hello))
             # Control never answers, so end of file means that the connection is gone, even if there is nothing to send.
             while not reader.at_eof():
@@ -132,6 +138,8 @@ class EventSender:
         self._pending.clear()
         batch.extend(GaugeLevel(series[0], series[1:], self._levels[series]) for series in self._changed_levels)
         self._changed_levels.clear()
+        batch.extend(self._tasks[name] for name in self._changed_tasks)
+        self._changed_tasks.clear()
         while self._observations and len(batch) < self._batch:
             batch.append(self._observations.popleft())
         return batch
@@ -144,8 +152,8 @@ class EventSender:
                     self.count((name, *labels), value)
                 case AccessRequest() | ActiveMinute():
                     self._urgent.appendleft(message)
-                case GaugeLevel():
-                    pass  # every level is sent on the next connection
+                case GaugeLevel() | TaskState():
+                    pass  # every one is sent on the next connection
                 case _ if len(self._observations) < self._limit:
                     self._observations.appendleft(message)
                 case _:

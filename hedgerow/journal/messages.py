@@ -15,6 +15,7 @@ from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.task_state import TaskState
 
 LINE_LIMIT = 64 * 1024
 """Bytes per line. A longer one is malformed."""
@@ -99,7 +100,7 @@ class SiteSeen:
 
 type WorkerMessage = (
     Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen | ProtectionSeen
-    | PageRecognised | SiteSeen
+    | PageRecognised | SiteSeen | TaskState
 )  # fmt: skip
 
 _KINDS: dict[type, str] = {
@@ -114,6 +115,7 @@ _KINDS: dict[type, str] = {
     ProtectionSeen: "protection_seen",
     PageRecognised: "page_recognised",
     SiteSeen: "site_seen",
+    TaskState: "task",
     WorkerHello: "hello",
 }
 _encode_json = msgspec.json.Encoder().encode
@@ -177,10 +179,12 @@ def _has_valid_numbers(message: WorkerMessage | WorkerHello) -> bool:
     value = getattr(message, "value", 0.0)
     if not math.isfinite(value) or (isinstance(message, CounterDelta) and value < 0):
         return False
-    defaults = {"when": 0.0, "count": 1, "minute": 0, "version": 0, "site": 0}
-    when, count, minute, version, site = (getattr(message, name, default) for name, default in defaults.items())
+    defaults = {"when": 0.0, "count": 1, "minute": 0, "version": 0, "site": 0, "failures": 0, "in_a_row": 0}
+    when, count, minute, version, site, failures, in_a_row = (getattr(message, name, default) for name, default in defaults.items())
     return (
         0 <= site < 2**64
+        and 0 <= in_a_row <= failures < 2**40
+        and math.isfinite(getattr(message, "failed", 0.0))
         and math.isfinite(when)
         and 0 <= when < 2**40
         and 0 < count < 2**40

@@ -289,11 +289,9 @@ class Recorder:
 
     async def run(self, interval: float = 0.5) -> None:
         """Flush as `flush_regularly` does and prune every hour, in a thread, until cancelled."""
-        pruning = asyncio.create_task(_prune_hourly(self))
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_prune_hourly(self))
             await flush_regularly(self, interval)
-        finally:
-            pruning.cancel()
 
     def _make_room(self, batch: Batch) -> int:
         """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space. Returns their number.

@@ -175,7 +175,7 @@ WAITING = """
 import asyncio, sys, threading
 from hedgerow.app import processes
 
-async def wait(_settings, _index, _sockets):
+async def wait(_settings, _index, _sockets, _tasks):
     waiting = threading.Event()
     asyncio.get_running_loop().run_in_executor(None, lambda: (waiting.set(), threading.Event().wait()))
     await asyncio.to_thread(waiting.wait)

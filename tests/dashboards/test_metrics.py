@@ -28,7 +28,7 @@ IGNORED = "hedgerow_metrics_ignored_total"
 BOUNDED_LABELS = {
     *("commit", "version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"),
     *("type", "profile", "cache", "upstream", "outcome", "certificate", "state", "topic", "evidence"),
-    *("index", "part", "code", "hash", "rule", "rcode", "seat"),
+    *("index", "part", "code", "hash", "rule", "rcode", "seat", "process", "task"),
 }
 
 
@@ -246,6 +246,7 @@ SERIES = {
     "HedgerowListDead": ('hedgerow_coverage_state{category="malware",state="dead"}', "1x200"),
     "HedgerowInspectorRecycling": ('hedgerow_worker_restarts_total{role="inspector"}', "0+1x60"),
     "HedgerowWorkerRestarting": ('hedgerow_worker_restarts_total{role="dns"}', "0+1x60"),
+    "HedgerowTaskFailing": ('hedgerow_tasks_failing{process="gateway",task="seats"}', "1x60"),
     "HedgerowBypassAttempts": ('hedgerow_dns_queries_total{reason="bypass",verdict="block"}', "0+9x120"),
     "HedgerowDiskLow": ("hedgerow_state_free_bytes", "1000x30"),
     "HedgerowEventsDropped": ('hedgerow_events_dropped_total{role="dns"}', "0+1x30"),
@@ -285,7 +286,7 @@ def _harmless(series):
         return "7000000000x200"
     if "heartbeat" in series:
         return "0+60x200"
-    return "0x200" if "state=" in series else "1x200"
+    return "0x200" if "state=" in series or "failing" in series else "1x200"
 
 
 def _fires(alert):

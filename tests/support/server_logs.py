@@ -1,7 +1,7 @@
 """The logs of servers that tests run: whole Hedgerows, the proxy's stands, and DNS and proxy in the test's own process.
 
-A traceback in one of them fails the test, unless it is marked `provokes_traceback`. Nothing that a client, an origin or an upstream
-sends may lead to one: each is an error that nobody thought of.
+A traceback in one of them, or the line of an error that no code expected, fails the test, unless it is marked `provokes_traceback`. Nothing
+that a client, an origin or an upstream sends may lead to one: each is an error that nobody thought of.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SIGN = "Traceback (most recent call last)"
-_NETWORK = ("hedgerow.dns", "hedgerow.proxy")
+_SIGNS = (SIGN, "error: Unexpected error: ", "error: This process ends by an error: ", "error: The task ")
+_NETWORK = ("hedgerow.dns", "hedgerow.proxy", "hedgerow.tasks")
 
 _watched: dict[Path, int] = {}
 _found: list[str] = []
@@ -36,7 +37,7 @@ def _read(log: Path) -> None:
         file.seek(_watched[log])
         text = file.read()
     _watched[log] += len(text)
-    if SIGN in (decoded := text.decode(errors="replace")):
+    if any(sign in (decoded := text.decode(errors="replace")) for sign in _SIGNS):
         _found.append(decoded)
 
 

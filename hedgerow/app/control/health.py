@@ -8,7 +8,9 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -19,9 +21,12 @@ from hedgerow.dashboards.control import WorkerHealth
 from hedgerow.dashboards.deferred_app import RunHealth
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.task_state import TaskState
+from hedgerow.watched_tasks import WatchedTasks
 
 _DELAYS, _MEMORY_EVERY = 60, 10  # seconds
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_UNEXPECTED, _MAX_TASKS = "hedgerow_unexpected_errors_total", 1000
 log = logging.getLogger("hedgerow.control")
 
 CHECK_INTERVAL_S = 1.0
@@ -30,8 +35,10 @@ CHECK_INTERVAL_S = 1.0
 class WorkerMonitor:
     """The restarts of workers, and the list of those that serve."""
 
-    def __init__(self, file: Path, metrics: Metrics, recorder: Recorder) -> None:
-        self._file, self._metrics, self._recorder = file, metrics, recorder
+    def __init__(self, files: Sequence[Path], metrics: Metrics, recorder: Recorder, own: WatchedTasks) -> None:
+        self._files, self._metrics, self._recorder, self._own = files, metrics, recorder, own
+        self.tasks = TaskMonitor(metrics)
+        own.report_to(partial(self.tasks.note, "control", "control"))
         self._rows: tuple[WorkerRow, ...] = ()
         self._restarts: Counter[str] = Counter()
         self._renewals: Counter[str] = Counter()
@@ -39,8 +46,7 @@ class WorkerMonitor:
     @property
     def rows(self) -> tuple[WorkerRow, ...]:
         """The workers as the supervisor lists them now; if its list can't be read, as it listed them last."""
-        with contextlib.suppress(OSError, ValueError):
-            self._rows = WorkersFile.load(self._file).workers
+        self._load()
         return self._rows
 
     @property
@@ -60,9 +66,21 @@ class WorkerMonitor:
             delays.append(max(0.0, loop.time() - due))
             self._metrics.set("hedgerow_control_delay_seconds", (), max(delays))
 
+    def _load(self) -> WorkersFile | None:
+        with contextlib.suppress(OSError, ValueError):
+            file = WorkersFile.load(self._files)
+            self._rows = file.workers
+            return file
+        return None
+
     def _update(self) -> None:
+        if (file := self._load()) is not None:
+            for state in file.tasks:
+                self.tasks.note("supervisor", state.process, state)
+            self._metrics.set_total(_UNEXPECTED, ("supervisor",), file.unexpected)
+        self._metrics.set_total(_UNEXPECTED, ("control",), self._own.errors.count)
         restarts, renewals = Counter[str](), Counter[str]()
-        for row in self.rows:
+        for row in self._rows:
             restarts[row.role] += row.restarts
             renewals[row.role] += row.renewals
         for role, number in (renewals - self._renewals).items():
@@ -71,6 +89,44 @@ class WorkerMonitor:
             self._metrics.add("hedgerow_worker_restarts_total", (role,), number)
             self._recorder.add([SystemEvent(time.time(), "restart", role, f"{number} restarts")])
         self._restarts, self._renewals = restarts, renewals
+
+
+class TaskMonitor:
+    """The watched tasks of all processes that have failed, by the worker that reports them."""
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self._metrics, self._clock = metrics, clock
+        self._states: dict[tuple[str, str, str], TaskState] = {}
+
+    def note(self, worker: str, role: str, state: TaskState) -> None:
+        """Note the state of a task of a process."""
+        key = worker, role, state.name
+        before = self._states.get(key)
+        counted = before.failures if before is not None and before.pid == state.pid else 0
+        if before is None and len(self._states) >= _MAX_TASKS:
+            return
+        self._states[key] = replace(state, process=role)
+        if state.failures > counted:
+            self._metrics.add("hedgerow_task_failures_total", (role, state.name), state.failures - counted)
+        self._metrics.set("hedgerow_tasks_failing", (role, state.name), float(state.is_failing), worker)
+
+    def forget(self, worker: str) -> None:
+        """Note that a process has left: its successor's tasks have not failed."""
+        for key, state in self._states.items():
+            if key[0] == worker:
+                self._states[key] = replace(state, in_a_row=0, is_running=True)
+
+    @property
+    def troubles(self) -> tuple[TaskState, ...]:
+        """The tasks that people should know about, newest failure first."""
+        now = self._clock()
+        found = (state for state in self._states.values() if state.is_trouble(now))
+        return tuple(sorted(found, key=lambda state: -state.failed))
+
+    @property
+    def keep_rules(self) -> bool:
+        """False while a task fails without which the newest rules may not be enforced."""
+        return not any(state.is_failing and state.area.is_for_filtering for state in self._states.values())
 
 
 def _health_of(row: WorkerRow) -> WorkerHealth:
@@ -84,7 +140,7 @@ def health_of_run(workers: WorkerMonitor, publisher: SnapshotPublisher) -> RunHe
     """Return what health checks go by, without a look at lists that are in force: load balancers ask each second."""
     policy, lists = publisher.policy_file, publisher.lists
     are_missing = any(each.is_missing for each in lists.health(policy.policy, with_those_in_force=False))
-    return RunHealth(workers.health, policy.current_problems(), publisher.is_enforced, are_missing)
+    return RunHealth(workers.health, policy.current_problems(), publisher.is_enforced, are_missing, workers.tasks.keep_rules)
 
 
 def _memory_by_role(rows: Iterable[WorkerRow]) -> dict[tuple[str, ...], float]:

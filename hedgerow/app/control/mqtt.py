@@ -40,6 +40,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import DeviceId, GrantDuration, Person, Policy
 from hedgerow.policies.network import Broker, BrokerRights
 from hedgerow.policies.time_model import PauseKind
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger("hedgerow.control")
 
@@ -181,7 +182,7 @@ class MqttBridge:
         except InvalidInput as error:
             log.warning("Home Assistant wants something that can't be done: %s", error)
         except Exception:
-            log.exception("A command of Home Assistant failed")
+            note_unexpected("A command of Home Assistant failed")
 
     async def _carry_out(self, command: Command, broker: Broker) -> bool:
         """Carry out a command. Returns False if there is no such command, or none within the broker's rights. Raises `InvalidInput`."""

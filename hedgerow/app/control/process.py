@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import secrets
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.radius import RadiusAccounting
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
+from hedgerow.app.control.services import ControlService, load_later, make_token, serve_broker
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
@@ -55,7 +56,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.dashboards.words.languages import Language
-from hedgerow.files import error_text, write_atomically
+from hedgerow.files import error_text
 from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.counter import CounterStore
@@ -75,24 +76,24 @@ from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
-from hedgerow.sockets import bind_datagrams
+from hedgerow.sockets import SocketPath, bind_datagrams, wait_until_removed
+from hedgerow.task_state import Area, TaskState
+from hedgerow.watched_tasks import WatchedTasks
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.reports import Report
-    from hedgerow.journal.reader import JournalReader
 
 log = logging.getLogger("hedgerow.control")
 
 POLICY_CHECK_INTERVAL_S = 0.1
 LIST_CHECK_INTERVAL_S = 1.0
 PRUNE_INTERVAL_S = 3600.0
-LOAD_PAGES_AFTER_S = 20.0
 
 
 class ControlProcess:
-    """The parts of control, composed; `run` serves until cancelled."""
+    """The parts of control, composed. `services` are those that run until the process ends."""
 
-    def __init__(self, settings: Settings, sockets: InheritedSockets) -> None:
+    def __init__(self, settings: Settings, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
         self.settings = settings
         self._sockets = sockets
         self.serving = asyncio.Event()
@@ -118,7 +119,7 @@ class ControlProcess:
         self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy, on_erased=self._backups.forget)
         self._find_likely = likely_finder(self._publisher.reader, lambda: self._publisher.policy)
         self.neighbours = Neighbours(lambda: None)
-        self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
+        self.workers = WorkerMonitor(settings.workers_files, self.metrics, self.recorder, tasks)
         self._reload_wanted, self._following = True, asyncio.Lock()
         self._events = EventReceiver(settings.event_socket)
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
@@ -136,6 +137,8 @@ class ControlProcess:
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
         self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store), counter)
         self.statements = StatementKeeper(settings, store, self.web.status, lambda: self._publisher.policy, self.recorder.add)
+        self._web_sockets: list[socket.socket] = []
+        self._app = DeferredApp(self._load_app, lambda: health_of_run(self.workers, self._publisher))
         self._ending_notifier = EndingNotifier(
             lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event])
         )
@@ -154,46 +157,62 @@ class ControlProcess:
         self._dns_certificate.issue_if_due()
         await self._publisher.lists.load_first_generation(self._publisher.policy, self._publisher.last_generation())
         await self._publisher.publish_first()
+        for endpoint in self.settings.web.every_family():
+            bound = self._sockets.take(endpoint, socket.SOCK_STREAM) or endpoint.bind(socket.SOCK_STREAM)
+            bound.listen(128)
+            self._web_sockets.append(bound)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
 
-    async def run(self) -> None:
-        publisher = self._publisher
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._serve_web())
-            tasks.create_task(self._receive())
-            tasks.create_task(self.recorder.run())
-            tasks.create_task(self._event_log.run())
-            tasks.create_task(self.neighbours.keep_fresh())
-            tasks.create_task(self._watch_policy())
-            tasks.create_task(self._compile_lists())
-            tasks.create_task(publisher.publish_on_request())
-            tasks.create_task(publisher.leases.run())
-            tasks.create_task(publisher.sites_seen.run(lambda: publisher.policy, publisher.request))
-            tasks.create_task(publisher.registrations.run(self.metrics))
-            tasks.create_task(self._repair.run())
-            tasks.create_task(self._delete_expired())
-            tasks.create_task(self._fetch_lists())
-            tasks.create_task(self._ending_notifier.run())
-            tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
-            tasks.create_task(self._backups.run())
-            tasks.create_task(self._journal.run())
-            tasks.create_task(StoreFollower(self._store, publisher, self.accounts, self.shared, self.levels).run())
-            tasks.create_task(self.shared.run())
-            tasks.create_task(self.levels.run())
-            tasks.create_task(AuthorityFollower(self.settings, self._store).run())
-            tasks.create_task(self.workers.run())
-            tasks.create_task(self._dns_certificate.run())
-            tasks.create_task(ResolvConfCopy(self.settings.resolv_conf).run())
-            tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
-            tasks.create_task(self.notices.run())
-            tasks.create_task(self.statements.run())
-            tasks.create_task(RadiusAccounting(publisher, self.settings.state).run())
-            tasks.create_task(TunnelWatch(self.tunnel, lambda: publisher.view, self.notices.enqueue).run())
-            tasks.create_task(_serve_broker(self, publisher.reader))
-            tasks.create_task(DynamicNameKeeper(lambda: publisher.policy.network.ddns, self.settings.state, self.notices.enqueue).run())
-            tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
-            found = (publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.update_host_names)
-            tasks.create_task(DeviceDiscovery(*found).run())
+    def services(self) -> tuple[ControlService, ...]:
+        """Return the parts that run as long as this process does, each of which may fail without the others."""
+        publisher, settings, view = self._publisher, self.settings, lambda: self._publisher.view
+        calendars = CalendarUpdater(settings.calendars, lambda: publisher.policy.calendars)
+        followed = StoreFollower(self._store, publisher, self.accounts, self.shared, self.levels)
+        names = SafeSearchMonitor(settings, lambda: publisher.policy.network, self._remember)
+        dynamic_name = DynamicNameKeeper(lambda: publisher.policy.network.ddns, settings.state, self.notices.enqueue)
+        discovery = DeviceDiscovery(publisher.reader, self._remember, self.neighbours, view, publisher.update_host_names)
+        watch = partial(watch_status, self.web.status, self.time.budgets, self.notices.enqueue)
+        return (
+            ControlService("pages", self._serve_web, Area.PAGES),
+            ControlService("messages", self._receive, Area.MINUTES),
+            ControlService("connections", self._events.keep_listening, Area.MINUTES),
+            ControlService("journal", self.recorder.run, Area.LOG),
+            ControlService("journal check", self._journal.run, Area.UPKEEP),
+            ControlService("event log", self._event_log.run, Area.LOG),
+            ControlService("neighbours", self.neighbours.keep_fresh, Area.DEVICES),
+            ControlService("policy", self._watch_policy, Area.RULES),
+            ControlService("snapshots", publisher.publish_on_request, Area.RULES),
+            ControlService("snapshot check", self._repair.run, Area.RULES),
+            ControlService("compiling", self._compile_lists, Area.LISTS),
+            ControlService("downloads", self._fetch_lists, Area.LISTS),
+            ControlService("leases", publisher.leases.run, Area.DEVICES),
+            ControlService("new sites", partial(publisher.sites_seen.run, lambda: publisher.policy, publisher.request), Area.RULES),
+            ControlService("registrations", partial(publisher.registrations.run, self.metrics), Area.CONNECTIONS),
+            ControlService("expiry", self._delete_expired, Area.UPKEEP),
+            ControlService("warnings", self._ending_notifier.run, Area.NOTICES),
+            ControlService("calendars", calendars.run, Area.RULES),
+            ControlService("backups", self._backups.run, Area.UPKEEP),
+            ControlService("store", followed.run, Area.MACHINES, may_end=True),
+            ControlService("shared policy", self.shared.run, Area.MACHINES),
+            ControlService("organisation", self.levels.run, Area.MACHINES),
+            ControlService("authority", AuthorityFollower(settings, self._store).run, Area.MACHINES, may_end=True),
+            ControlService("processes", self.workers.run, Area.UPKEEP),
+            ControlService("certificates", self._dns_certificate.run, Area.CONNECTIONS),
+            ControlService("resolv.conf", ResolvConfCopy(settings.resolv_conf).run, Area.CONNECTIONS),
+            ControlService("safe search", names.run, Area.RULES),
+            ControlService("notices", self.notices.run, Area.NOTICES),
+            ControlService("statements", self.statements.run, Area.LOG),
+            ControlService("radius", RadiusAccounting(publisher, settings.state).run, Area.DEVICES),
+            ControlService("tunnel", TunnelWatch(self.tunnel, view, self.notices.enqueue).run, Area.TUNNEL),
+            ControlService(
+                "home assistant",
+                partial(serve_broker, self.web, self.time, publisher.reader, self.editor, settings.mqtt_password),
+                Area.CONNECTIONS,
+            ),
+            ControlService("dynamic name", dynamic_name.run, Area.CONNECTIONS),
+            ControlService("status", watch, Area.NOTICES),
+            ControlService("discovery", discovery.run, Area.DEVICES),
+        )
 
     async def close(self) -> None:
         await self._events.close()
@@ -293,6 +312,8 @@ class ControlProcess:
                             self._repair.suspect()
                     case GaugeLevel(name, (key, what), value) if name == TUNNEL_LEVEL:
                         self.tunnel.note(key, what, value)
+                    case TaskState():
+                        self.workers.tasks.note(delivery.worker, delivery.role, message)
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
                     case ActiveMinute():
@@ -315,20 +336,23 @@ class ControlProcess:
             await self._publisher.count(used)
             if delivery.left:
                 self.metrics.worker_left(delivery.worker)
+                self.workers.tasks.forget(delivery.worker)
 
     async def _serve_web(self) -> None:
-        app = DeferredApp(self._load_app, lambda: health_of_run(self.workers, self._publisher))
+        local, relay = self.settings.control_socket, self.settings.pages_socket
         server = web_server(
-            app, tls=self.tls, client_of=self.web.client_at, person_of=self.accounts.person_of,
-            unix_socket=listen_locally(self.settings.control_socket),
-            relay_socket=bind_datagrams(self.settings.pages_socket), on_listening=self.serving.set,
+            self._app, tls=self.tls, client_of=self.web.client_at, person_of=self.accounts.person_of,
+            unix_socket=listen_locally(local), relay_socket=bind_datagrams(relay), on_listening=self.serving.set,
         )  # fmt: skip
-        endpoints = self.settings.web.every_family()
-        sockets = [self._sockets.take(each, socket.SOCK_STREAM) or each.bind(socket.SOCK_STREAM) for each in endpoints]
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve(sockets=sockets))
-            if self.settings.footprint.loads_pages_early:
-                tasks.create_task(_load_later(app))
+        places = [SocketPath.of(local), SocketPath.of(relay)]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(server.serve(sockets=[each.dup() for each in self._web_sockets]))
+                tasks.create_task(wait_until_removed(places))
+                if self.settings.footprint.loads_pages_early:
+                    tasks.create_task(load_later(self._app))
+        finally:
+            server.stop_listening()
 
     def _load_app(self) -> ASGIApp:
         """Return the web application, ready for its first request. It is imported here, since it may not be needed for long."""
@@ -360,21 +384,6 @@ def _weekly_report(publisher: SnapshotPublisher, reader: Language) -> Report:
     return weekly_report(publisher.reader, publisher.policy, time.time(), reader)
 
 
-async def _load_later(app: DeferredApp) -> None:
-    """Load the application after the filtering processes have started, before anybody has to wait for it."""
-    await asyncio.sleep(LOAD_PAGES_AFTER_S)
-    await app.load()
-
-
-async def _serve_broker(control: ControlProcess, reader: JournalReader) -> None:
-    """Serve Home Assistant's MQTT broker from when the policy names one."""
-    while control.web.policy().network.mqtt is None:  # noqa: ASYNC110 (the policy is a file)
-        await asyncio.sleep(LIST_CHECK_INTERVAL_S)
-    from hedgerow.app.control.mqtt import MqttBridge  # with the libraries for it
-
-    await MqttBridge(control.web, control.time, reader, control.editor, control.settings.mqtt_password).run()
-
-
 async def _follow_names(recorder: Recorder | None, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:
     """Let history, requests, grants, pauses and minutes follow devices to their new names."""
     try:
@@ -384,16 +393,3 @@ async def _follow_names(recorder: Recorder | None, budgets: BudgetTracker, names
     except DatabaseError as error:
         log.error("What is recorded about %s stays under the old names: %s", ", ".join(names), error.orig)
     budgets.rename(names)
-
-
-def make_token(path: Path) -> str:
-    """Make the token by which scripts on this machine use the API, in a file that only its owner can read.
-
-    If the disk is full, there is no such file until the next start.
-    """
-    token = secrets.token_urlsafe(32)
-    try:
-        write_atomically(path, token.encode())
-    except OSError as error:
-        log.warning("Can't write %s, so scripts need tokens of their own: %s", path, error_text(error))
-    return token

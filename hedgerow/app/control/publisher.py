@@ -64,7 +64,7 @@ class SnapshotPublisher:
         self.view: LoadedSnapshot | None = None
         self.problem = ""
         self.is_enforced = True
-        self.applied = AppliedSnapshots(settings.workers_file, lambda: self._serial)
+        self.applied = AppliedSnapshots(settings.workers_files, lambda: self._serial)
         self._spent: tuple[SpentBudget, ...] = ()
         self._hashed: Policy | None = None
         self.policy_hash = ""

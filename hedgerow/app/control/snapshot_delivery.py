@@ -70,11 +70,11 @@ def _write(folder: Path, data: bytes) -> None:
 class AppliedSnapshots:
     """Serial numbers of the snapshots that the workers apply, so that a change can be confirmed once it is in force.
 
-    `workers_file` lists the workers. `newest` returns the serial number of the newest snapshot: a higher one is of an earlier run.
+    `workers_files` list the workers. `newest` returns the serial number of the newest snapshot: a higher one is of an earlier run.
     """
 
-    def __init__(self, workers_file: Path, newest: Callable[[], int]) -> None:
-        self._workers_file, self._newest = workers_file, newest
+    def __init__(self, workers_files: Sequence[Path], newest: Callable[[], int]) -> None:
+        self._workers_files, self._newest = workers_files, newest
         self._serials: dict[str, int] = {}
         self._change = 0
         self._news = asyncio.Event()
@@ -104,7 +104,7 @@ class AppliedSnapshots:
 
     def _rows(self) -> tuple[WorkerRow, ...]:
         try:
-            return WorkersFile.load(self._workers_file).workers
+            return WorkersFile.load(self._workers_files).workers
         except (OSError, ValueError):
             return ()
 

@@ -40,6 +40,7 @@ class StoreFollower:
     ) -> None:  # fmt: skip
         self._changes = store.dialect.changes(store.site)
         self._connections = SiteConnections(store)
+        self._thread = ThreadPoolExecutor(1, "changes")  # it waits for most of the time
         self._publisher, self._accounts, self._policy, self._levels = publisher, accounts, policy, levels
 
     async def run(self) -> None:
@@ -51,10 +52,10 @@ class StoreFollower:
     async def _follow(self) -> None:
         if self._changes is None:
             return
-        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "changes")  # it waits for most of the time
+        loop = asyncio.get_running_loop()
         is_due = False
         while True:
-            is_changed = await loop.run_in_executor(thread, self._changes.wait, WAIT_S)
+            is_changed = await loop.run_in_executor(self._thread, self._changes.wait, WAIT_S)
             if not is_changed and not is_due:
                 continue
             try:

@@ -155,6 +155,7 @@ class WebControl(EnforcedRules):
             block_page=next(iter(self._settings.page_addresses), ""),
             policy_hash=self._publisher.policy_hash,
             registration_problem=self._publisher.registrations.lasting_problem,
+            tasks=self._workers.tasks.troubles,
         )
 
     def names(self) -> WebNames:

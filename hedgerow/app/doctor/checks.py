@@ -42,6 +42,7 @@ from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import FEW_ADULT_SITES
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
 from hedgerow.proxy.scanners import pictures
+from hedgerow.task_state import TaskState
 
 MAX_LIST_AGE_S = 3 * 24 * 3600.0
 MIN_FREE_BYTES = 200 * 1024 * 1024
@@ -124,6 +125,7 @@ def check_status(installation: Installation) -> Iterator[Finding]:
         yield Finding("workers", Health.BAD, f"not serving: {', '.join(late)}", "see the log (journalctl -u hedgerow)")
     else:
         yield good_finding("workers", f"{len(status['workers'])} running")
+    yield from task_findings(status)
     if status["journal_problem"]:
         mend = "free space on the disk, or move the state directory; with a server as the store: hedgerow store check"
         yield Finding("journal", Health.BAD, str(status["journal_problem"]), mend)
@@ -138,6 +140,14 @@ def check_status(installation: Installation) -> Iterator[Finding]:
         found = f"not learnt for hours, so new sites count by when they were first seen here: {status['registration_problem']}"
         yield Finding("age of new sites", Health.UNSURE, found, "see network.registration_age in the policy, and the internet connection")
     yield from list_findings(status)
+
+
+def task_findings(status: dict[str, Any]) -> Iterator[Finding]:
+    """Report parts of processes that fail, and those that have failed in the last minutes."""
+    mend = "if it does not end by itself: systemctl restart hedgerow; please report the line of the log to Hedgerow's makers"
+    for state in decode(tuple[TaskState, ...], encode(status["tasks"])):
+        health = Health.BAD if state.is_failing and state.area.is_for_filtering else Health.UNSURE
+        yield Finding("tasks", health, state.text, mend if state.is_failing else "")
 
 
 def list_findings(status: dict[str, Any]) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,6 +17,7 @@ from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.dns.server.reports import Client
 from hedgerow.policies.model import Decision, Request
 from hedgerow.policies.text.addresses import parse_client_address
+from hedgerow.task_state import Area
 
 
 class DnsWorker:
@@ -101,12 +101,8 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
                 await dns.server.serve(datagrams, streams)
             else:
                 await dns.server.listen(endpoint.host, endpoint.port)
-        admitting = asyncio.create_task(dns.admitter.run())
-        try:
-            async with _encrypted(worker, dns.server):
-                yield
-        finally:
-            admitting.cancel()
+        async with worker.tasks.running("admissions", dns.admitter.run, Area.GATEWAY), _encrypted(worker, dns.server):
+            yield
     finally:
         await dns.server.close()
         await dns.upstreams.pool.close()

@@ -9,6 +9,7 @@ import os
 import signal
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from hedgerow.app.privileges import certificate_folders
@@ -18,6 +19,7 @@ from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.transports import EncryptedServer, open_encrypted_server
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.sockets import open_socket
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.encrypted")
 
@@ -44,7 +46,8 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
         log.error("Encrypted DNS is not served, because there is no usable certificate: %s", error)
         yield
         return
-    watching = asyncio.create_task(_keep_fresh(worker, frontend, servers))
+    keep_fresh = partial(_keep_fresh, worker, frontend, servers)
+    worker.tasks.start("certificates", keep_fresh, Area.CONNECTIONS, may_end=True)
     try:
         for name, place in worker.settings.encrypted.items():
             for endpoint in place.every_family():
@@ -52,7 +55,7 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
                 await servers[name].listen(worker.sockets.take(endpoint, kind) or open_socket(endpoint.host, endpoint.port, kind))
         yield
     finally:
-        watching.cancel()
+        await worker.tasks.stop("certificates")
         for encrypted in servers.values():
             encrypted.close()
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from hedgerow.app.workers.proxy_backend import ProxyBackend
@@ -18,6 +19,7 @@ from hedgerow.app.workers.worker import Worker
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import CertificateRefusals
+from hedgerow.task_state import Area
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def resident_bytes() -> int:
 
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
-    """Run the inspector on its socket. Raises InspectorError."""
+    """Run the inspector on its socket."""
     settings = worker.settings
     backend = ProxyBackend(worker)
     inspector = Inspector(
@@ -75,19 +77,12 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     worker.on_swap = lambda view: inspector.swap(backend.swap(view))
     worker.counters = lambda: backend.counters(inspector.counters)
     listening = asyncio.Event()
-    running = asyncio.create_task(inspector.run(worker.sockets.take_local() or settings.inspector_socket(worker.index), listening.set))
-    waiting = asyncio.create_task(_until(listening))
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if running.done():
-        running.result()
+    run = partial(inspector.run, worker.sockets.take_local() or settings.inspector_socket(worker.index), listening.set)
+    worker.tasks.start("inspection", run, Area.RULES, may_end=True, ends_process=True)
+    await listening.wait()
     try:
         yield inspector
     finally:
         inspector.stop()
-        await running
+        await worker.tasks.stop("inspection")
         await backend.upstreams.pool.close()
-
-
-async def _until(event: asyncio.Event) -> None:
-    await event.wait()

@@ -6,19 +6,20 @@ The code of `dns` and `proxy` gets callables from here: `client`, `decide`, `obs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from hedgerow.app.ipc import InheritedSockets
 from hedgerow.app.resolv_conf import system_resolv_conf
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.journal.event_sender import EventSender
+from hedgerow.journal.event_sender import UNEXPECTED_METRIC, EventSender
 from hedgerow.journal.messages import SNAPSHOT_LEVEL, DeviceSeen, GaugeLevel, ProtectionSeen, SiteSeen, heartbeat
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
@@ -28,6 +29,8 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Observation, Req
 from hedgerow.policies.privacy import observe
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.unlisted import is_worth_noting, site_to_ask_about
+from hedgerow.task_state import Area
+from hedgerow.watched_tasks import WatchedTasks
 
 INTERVAL_S = 300.0
 MAX_DEVICES = 65536
@@ -138,9 +141,11 @@ class Worker:
         view: LoadedSnapshot,
         watch: SnapshotWatch,
         sockets: InheritedSockets,
+        tasks: WatchedTasks,
     ) -> None:
         self.role = role
         self.sockets = sockets
+        self.tasks = tasks
         self.index = index
         self.settings = settings
         self.view = view
@@ -154,6 +159,7 @@ class Worker:
         self.on_forget: Callable[[], None] = lambda: None
         self.counters: Callable[[], Mapping[tuple[str, ...], float]] = dict
         self._watch = watch
+        self._is_swapped = True  # False until `on_swap` has taken the newest snapshot
         self._clients: dict[str, tuple[Device, Ruleset] | None] = {}
         self._horizon = math.inf
         self._last_tick = time.time()
@@ -232,21 +238,24 @@ class Worker:
     def _report_snapshot(self) -> None:
         self.send(GaugeLevel(SNAPSHOT_LEVEL, (), float(self.view.snapshot.serial)))
 
-    async def run(self) -> None:
-        """Follow snapshots and report to control, until cancelled."""
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow snapshots and report to control inside the block."""
         self._report_snapshot()
-        async with asyncio.TaskGroup() as sending:
-            sending.create_task(self._events.run())
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self.neighbours.keep_fresh())
-                    tasks.create_task(self._tick_loop())
-                    tasks.create_task(self._report_counters())
-                    tasks.create_task(self._follow_system())
-            finally:
-                self._events.report_totals(self.counters())  # sent when the task above is cancelled
+        self.tasks.report_to(self.send)
+        self.tasks.start("reports", self._events.run, Area.MINUTES)
+        self.tasks.start("neighbours", self.neighbours.keep_fresh, Area.DEVICES)
+        self.tasks.start("snapshots", self._follow_snapshots, Area.RULES)
+        self.tasks.start("counters", self._report_counters, Area.LOG)
+        self.tasks.start("system", self._follow_system, Area.RULES)
+        try:
+            yield
+        finally:
+            await self.tasks.stop("neighbours", "snapshots", "counters", "system")
+            self._events.report_totals(_totals(self))  # sent when the last task is cancelled
+            await self.tasks.stop("reports")
 
-    async def _tick_loop(self) -> None:
+    async def _follow_snapshots(self) -> None:
         forgotten = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
@@ -256,11 +265,13 @@ class Worker:
                 log.warning("a new process is needed for the snapshot")
                 self._watch.is_denied = False
                 os.kill(os.getpid(), signal.SIGTERM)
-            if view is not None:
-                self.view = view
+            if view is not None or not self._is_swapped:
+                view = self.view = view or self.view
+                self._is_swapped = False  # if what follows fails, the task starts again, and then it as well
                 self._sites.forget()
                 self._forget(tell=False)
                 self.on_swap(view)
+                self._is_swapped = True
                 self._report_snapshot()
                 log.info("snapshot %d in force, lists %s", view.snapshot.serial, view.catalogue.version)
             elif now >= self._horizon or now < self._last_tick - 1 or time.monotonic() - forgotten > CLIENT_CACHE_S:
@@ -288,8 +299,12 @@ class Worker:
     async def _report_counters(self) -> None:
         while True:
             await asyncio.sleep(COUNTERS_INTERVAL_S)
-            self._events.report_totals(self.counters())
+            self._events.report_totals(_totals(self))
             self.send(heartbeat(self.role, self.index, time.time()))
+
+
+def _totals(worker: Worker) -> Mapping[tuple[str, ...], float]:
+    return {**worker.counters(), (UNEXPECTED_METRIC, worker.role): float(worker.tasks.errors.count)}
 
 
 def _explanation(seen: Observation) -> str:

@@ -22,6 +22,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of
 from hedgerow.dashboards.routes import OPERATE, READ, get
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger("hedgerow.pages")
 
@@ -79,6 +80,9 @@ class ChangeFeed:
                 now = await self._look()
             except (DatabaseError, OSError, InvalidInput) as error:
                 log.warning("The state of the pages can't be looked at: %s", error)
+                now = before or {}
+            except Exception:
+                note_unexpected("The state of the pages can't be looked at")
                 now = before or {}
             names = {name for name, value in now.items() if before is not None and before.get(name) != value}
             before = now

@@ -93,6 +93,7 @@ class DnsServer:
 
     def _report(self) -> None:
         """Make a few reports at a time: those of a busy second would delay queries by thirty milliseconds."""
+        self._reporting = None
         more = self._clients.reports.report_some()
         self._reporting = asyncio.get_running_loop().call_later(_REPORT_INTERVAL, self._report) if more else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from hedgerow.dns.metrics import TAG_OCTETS, CountedDecision
 from hedgerow.dns.wire import OPT_OCTETS, host_of
 from hedgerow.policies.model import Decision, DeviceId, Request, RequestKind
 from hedgerow.policies.ruleset import Ruleset
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 MAX_RAW_QUERIES: Final = 4096
 MAX_UNREPORTED: Final = 2000
@@ -213,4 +211,4 @@ class AnswerReports:
             self._counters[dropped] = self._counters.get(dropped, 0.0) + 1
             if not self._has_complained:
                 self._has_complained = True
-                log.exception("DNS decisions cannot be reported")
+                note_unexpected("DNS decisions cannot be reported")

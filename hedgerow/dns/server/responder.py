@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -20,8 +19,7 @@ from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.wire import Malformed
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.proxy_protocol import LoadBalancers
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 DROPPED_METRIC: Final = "hedgerow_dns_dropped_total"
 MAX_PENDING: Final = 4096  # misses of one worker that wait for upstreams; further ones are dropped, and clients ask again
@@ -216,7 +214,7 @@ class Responder:
         return answer.message
 
     def _internal_error(self, data: bytes) -> bytes | None:
-        log.exception("A query could not be answered")
+        note_unexpected("A query could not be answered")
         self.count(DROPPED_METRIC, "error")
         return answers.error(data, wire.SERVFAIL) if len(data) >= wire.HEADER else None
 

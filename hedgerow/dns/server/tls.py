@@ -15,6 +15,7 @@ from typing import Final
 
 from hedgerow.client_classes import ClassedClient, Places
 from hedgerow.proxy_protocol import HEADER_SECONDS, PREFIX_OCTETS, ProxyProtocolError, header_octets, parse_header
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +76,20 @@ class TlsAcceptor:
             except OSError:
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
-            address = peer[0]
-            if self._sends_proxy_header(address):
-                self._begin_behind_proxy(connection, address, tls, make)
-            elif self._may_begin(address):
-                task = loop.create_task(self._secure(connection, address, tls, make))
-                self._enter(task, address)
-            else:
-                self._reject(connection)
+            try:
+                self._begin(connection, peer[0], tls, make)
+            except Exception:
+                note_unexpected("A connection of encrypted DNS failed")
+                connection.close()
+
+    def _begin(self, connection: socket.socket, address: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+        if self._sends_proxy_header(address):
+            self._begin_behind_proxy(connection, address, tls, make)
+        elif self._may_begin(address):
+            task = asyncio.get_running_loop().create_task(self._secure(connection, address, tls, make))
+            self._enter(task, address)
+        else:
+            self._reject(connection)
 
     def _begin_behind_proxy(self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
         if len(self._headers) >= MAX_HANDSHAKES:

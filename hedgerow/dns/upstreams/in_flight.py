@@ -49,16 +49,25 @@ class Deadlines:
         loop = asyncio.get_running_loop()
         self._timer = None
         now = loop.time()
-        for queue in tuple(self._queues.values()):
-            due = []
-            for number, (when, _) in queue.items():
-                if when > now:
-                    break
-                due.append(number)
-            for number in due:
-                waiting = queue.pop(number, None)  # None: an earlier one of this turn has cancelled it
-                if waiting is not None:
-                    waiting[1]()
+        try:
+            for queue in tuple(self._queues.values()):
+                self._call_due(queue, now)
+        finally:  # the others are called in the next turn
+            self._start_timer(loop)
+
+    @staticmethod
+    def _call_due(queue: dict[int, tuple[float, Callable[[], None]]], now: float) -> None:
+        due = []
+        for number, (when, _) in queue.items():
+            if when > now:
+                break
+            due.append(number)
+        for number in due:
+            waiting = queue.pop(number, None)  # None: an earlier one of this turn has cancelled it
+            if waiting is not None:
+                waiting[1]()
+
+    def _start_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is None and any(self._queues.values()):
             self._timer = loop.call_later(_TICK_SECONDS, self._turn)
 

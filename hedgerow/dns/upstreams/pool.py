@@ -22,6 +22,7 @@ from hedgerow.dns.upstreams.trust import ValidatingUpstreams
 from hedgerow.dns.upstreams.upstream import Channel, UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import Malformed
 from hedgerow.policies.network import UpstreamStrategy
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ class _UpstreamQuery:
             try:
                 callback(outcome)
             except Exception:  # the others still wait
-                log.exception("An answer of the upstreams could not be passed on")
+                note_unexpected("An answer of the upstreams could not be passed on")
 
 
 class _Attempt:

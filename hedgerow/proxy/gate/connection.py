@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import select
 import socket
 from collections.abc import Callable, Coroutine
@@ -24,8 +23,7 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
 from hedgerow.proxy.own_pages import pac_response
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 _UNSENT_RETRY_SECONDS = 0.003  # until a client is looked at again that has not taken our own bytes, before its socket can be handed over
 _READ_OCTETS = 16 * 1024
@@ -265,7 +263,7 @@ class GateConnection:
         self.abort()
 
     def _fail(self) -> None:
-        log.exception("a connection failed at the gate")
+        note_unexpected("a connection failed at the gate")
         self.abort()
 
     def _leave(self) -> None:
@@ -313,7 +311,7 @@ class GateConnection:
         try:
             host = await self._gate.rules.resolve(client, command.target.host, self._gate.clock())
         except Exception:
-            log.exception("the resolver failed")
+            note_unexpected("the resolver failed")
             return self._protocol.not_resolved()
         return self._protocol.resolved(host)
 

@@ -6,7 +6,6 @@ A handler must read until nothing is left, since it is not called again for what
 from __future__ import annotations
 
 import asyncio
-import logging
 import select
 import selectors
 import socket
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 HUNG_UP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 """Events after which the end of the data, or an error, can be read."""
@@ -115,7 +114,7 @@ class Poller:
             try:
                 handler(events)
             except Exception:  # the events of the others come only once
-                log.exception("a handler of socket events failed")
+                note_unexpected("a handler of socket events failed")
 
 
 class _Selector(selectors.EpollSelector):

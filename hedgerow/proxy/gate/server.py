@@ -31,6 +31,7 @@ from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 from hedgerow.proxy_protocol import LoadBalancers
 from hedgerow.sockets import new_socket
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Gate:
             except ConnectionAbortedError:
                 continue
             except OSError:
-                log.exception("the gate can accept no connection for a moment")
+                note_unexpected("the gate can accept no connection for a moment")
                 self._poller.unwatch(listener)
                 asyncio.get_running_loop().call_later(_ACCEPT_RETRY_SECONDS, self._accept_again, listener, greet)
                 return
@@ -141,7 +142,7 @@ class Gate:
             try:
                 greet(client, peer[0])
             except Exception:
-                log.exception("a connection failed at the gate")
+                note_unexpected("a connection failed at the gate")
                 self._poller.close(client)
         self._poller.unwatch(listener)  # and from anew, since nothing else would tell that more wait
         self._accept_on(listener, greet)
@@ -191,7 +192,7 @@ class Gate:
             )
             self.counters["hedgerow_proxy_open_tunnels",] = len(self._table.tunnels)
         except Exception:
-            log.exception("the sweep of the gate failed")
+            note_unexpected("the sweep of the gate failed")
 
     def _cut(self, predicate: Callable[[Tunnel], bool]) -> None:
         if count := self._table.cut(predicate):

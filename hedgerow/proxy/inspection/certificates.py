@@ -16,6 +16,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.inspection.clients import ClientRegistry
 from hedgerow.proxy.pass_through import CertificateRefusals, Outcome, is_certificate_alert, may_pass_through
 from hedgerow.proxy.policy import Counters
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class CertificateReactions:
             if with_alert is not False and self._refusals is not None and target is not None:
                 self._pass_through(self._refusals, client, target, with_alert=bool(with_alert))
         except Exception:
-            log.exception("cannot record a refused certificate")
+            note_unexpected("cannot record a refused certificate")
 
     def _pass_through(self, refusals: CertificateRefusals, client: Client, target: tuple[str, int], *, with_alert: bool) -> None:
         """Pass the connection's hosts through unless a rule depends on their URLs, and report those that fail."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 
 from mitmproxy.connection import Connection, ConnectionState
@@ -23,8 +22,7 @@ from hedgerow.proxy.inspection.origin_pace import OriginPace
 from hedgerow.proxy.inspection.origins import PendingStream
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 _EARLY_CLOSE_SECONDS = 2.0
 """Seconds after a handshake within which an app that pins another certificate has checked ours and closed."""
@@ -171,7 +169,7 @@ class InspectedConnection:
         try:
             is_handled = fast_path.handle_end(connection) if data is None else fast_path.receive(connection, data)
         except Exception:
-            log.exception("a connection failed at the inspector")
+            note_unexpected("a connection failed at the inspector")
             self.abort()
             return
         if is_handled:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import os
 import socket
@@ -37,8 +36,7 @@ from hedgerow.proxy.inspection.socket_transport import SocketTransport, Transpor
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy, class_of
 from hedgerow.sockets import bind_datagrams, descriptor_limit
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 IDLE_LIMIT = 1800.0
 """Seconds after which an idle connection is closed."""
@@ -184,7 +182,7 @@ class Inspector:
             try:
                 self._admit(*found)
             except Exception:
-                log.exception("cannot take a connection over")
+                note_unexpected("cannot take a connection over")
                 found[0].close()
 
     def _admit(self, client: socket.socket, message: bytes) -> None:
@@ -235,7 +233,7 @@ class Inspector:
             client.setblocking(False)
             SocketTransport(client, handshake.stream, self._poller)
         except Exception:
-            log.exception("cannot take a connection over")
+            note_unexpected("cannot take a connection over")
             client.close()
             self.unregister(handshake, handshake.client)
 
@@ -324,7 +322,7 @@ class Inspector:
                 self.counters["hedgerow_proxy_open_tunnels",] = len(self._sessions)
                 self._enforce_deadlines(asyncio.get_running_loop().time())
             except Exception:
-                log.exception("the sweep of the inspector failed")
+                note_unexpected("the sweep of the inspector failed")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ is written once, after all layers have run.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -25,8 +24,7 @@ from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode, OriginServer
 from hedgerow.proxy.inspection.engine.http_stream import WaitForScan
 from hedgerow.proxy.inspection.origins import OriginError, PendingStream
-
-log = logging.getLogger(__name__)
+from hedgerow.watched_tasks import note_unexpected
 
 
 class LayerDriver:
@@ -101,7 +99,7 @@ class LayerDriver:
                 for command in layer.handle_event(pending.popleft()):
                     self._execute(command)
         except Exception:
-            log.exception("a connection failed at the inspector")
+            note_unexpected("a connection failed at the inspector")
             pending.clear()
             self._on_error()
         finally:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hedgerow.proxy.certificate_authority import key_pem
 from hedgerow.proxy.signing import MAX_ANSWER, SIGNED
+from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class LeafCertificates:
             try:
                 receive(context)
             except Exception:
-                log.exception("cannot secure a connection")
+                note_unexpected("cannot secure a connection")
 
     def _make_context(self, leaf: x509.Certificate) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -31,7 +31,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_change_waits_for_workers_that_are_just_starting(tmp_path: Path) -> None:
     async def main() -> None:
         list_workers(tmp_path / "workers", dns=SERVES, gate=STARTS)
-        applied = AppliedSnapshots(tmp_path / "workers", lambda: 3)
+        applied = AppliedSnapshots([tmp_path / "workers"], lambda: 3)
         waiting = asyncio.create_task(applied.wait(3))
         await asyncio.sleep(0)
         assert applied.points_behind() == ("dns", "proxy")
@@ -60,7 +60,7 @@ def test_a_change_is_in_force_with_its_snapshot_or_a_newer_one(
 ) -> None:  # fmt: skip
     async def main() -> None:
         list_workers(tmp_path / "workers", dns=SERVES, gate=gate, signer=STARTS)
-        applied = AppliedSnapshots(tmp_path / "workers", lambda: 6)
+        applied = AppliedSnapshots([tmp_path / "workers"], lambda: 6)
         applied.note("dns-0", 5)
         applied.note("gate-0", serial)
         await asyncio.wait_for(applied.wait(5), 60)
@@ -71,7 +71,7 @@ def test_a_change_is_in_force_with_its_snapshot_or_a_newer_one(
 
 def test_nothing_is_in_force_without_workers(tmp_path: Path) -> None:
     async def main() -> None:
-        applied = AppliedSnapshots(tmp_path / "workers", lambda: 1)
+        applied = AppliedSnapshots([tmp_path / "workers"], lambda: 1)
         await applied.wait(1)
         assert applied.points_behind() == ("dns", "proxy")
 

@@ -166,6 +166,7 @@ def running_hedgerow(
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
     publishers: Mapping[str, str] | None = None,
+    program: Sequence[str] = (),
 ) -> Iterator[Hedgerow]:
     """Starts `hedgerow up` in a temporary directory, waits for the ready line, and ends it with SIGTERM.
 
@@ -173,7 +174,7 @@ def running_hedgerow(
 
     `lists` are files written beside the policy, by relative path; a policy names them as `path: lists/x.txt`. `prepare` may change
     the directory before the start. `upstream_authority` is the CA that origins' certificates are checked against. `publishers` is the
-    environment of a `ListMirror`, without which no publisher of lists is reached.
+    environment of a `ListMirror`, without which no publisher of lists is reached. `program` runs in place of the installed command.
     Raises StartFailure; on leaving, AssertionError if it does not end within 10 s or leaves a process behind.
     """
     with contextlib.ExitStack() as stack:
@@ -185,7 +186,7 @@ def running_hedgerow(
             place.write_bytes(content.encode() if isinstance(content, str) else content)
         if prepare:
             prepare(directory)
-        command = [executable(), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
+        command = [*(program or (executable(),)), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
         command += ["--dns", dns, "--proxy", proxy, "--web", web, "--workers", str(workers), *options]
         command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
         with (directory / "stderr.txt").open("w") as errors:

@@ -1,0 +1,62 @@
+"""The parts of control that run as long as its process does, each of which may fail without the others, and what two of them need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hedgerow.dashboards.control import Control
+from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.files import error_text, write_atomically
+from hedgerow.task_state import Area
+from hedgerow.watched_tasks import Run
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.api.time import TimeControl
+    from hedgerow.dashboards.deferred_app import DeferredApp
+    from hedgerow.journal.reader import JournalReader
+
+log = logging.getLogger("hedgerow.control")
+
+BROKER_CHECK_INTERVAL_S = 1.0
+LOAD_PAGES_AFTER_S = 20.0
+
+
+class ControlService(NamedTuple):
+    """A part of control: a coroutine function that runs until cancelled, or until it has nothing to do if it `may_end`."""
+
+    name: str
+    run: Run
+    area: Area
+    may_end: bool = False
+
+
+async def serve_broker(control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path) -> None:
+    """Serve Home Assistant's MQTT broker from when the policy names one."""
+    while control.policy().network.mqtt is None:  # noqa: ASYNC110 (the policy is a file)
+        await asyncio.sleep(BROKER_CHECK_INTERVAL_S)
+    from hedgerow.app.control.mqtt import MqttBridge  # with the libraries for it
+
+    await MqttBridge(control, times, reader, editor, password).run()
+
+
+async def load_later(app: DeferredApp) -> None:
+    """Load the application after the filtering processes have started, before anybody has to wait for it."""
+    await asyncio.sleep(LOAD_PAGES_AFTER_S)
+    await app.load()
+
+
+def make_token(path: Path) -> str:
+    """Make the token by which scripts on this machine use the API, in a file that only its owner can read.
+
+    If the disk is full, there is no such file until the next start.
+    """
+    token = secrets.token_urlsafe(32)
+    try:
+        write_atomically(path, token.encode())
+    except OSError as error:
+        log.warning("Can't write %s, so scripts need tokens of their own: %s", path, error_text(error))
+    return token
