@@ -16,6 +16,7 @@ from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, MAX_CHANGES, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.site_search import SearchResult, SiteSearch
 from hedgerow.journal.store import Store
+from hedgerow.policies.reading.key_scopes import UnreadableText
 from hedgerow.policies.reading.load import PolicyError
 from hedgerow.policies.text.addresses import site_name_mistake
 
@@ -135,6 +136,8 @@ def _check_author(author: Principal, before: Mapping[str, str], after: Mapping[s
         check_author(author, before, after)
     except ReservedForAdmins as refusal:
         raise refusal.at("policy") from None
+    except UnreadableText as error:
+        raise InvalidInput(message("The policy would be invalid: %(problems)s"), problems=error).at("policy") from None
 
 
 def _told(error: PolicyError) -> str:

@@ -316,6 +316,8 @@ def test_every_way_of_the_api_refuses(web: Web, manager: httpx.Client) -> None:
     refused(manager.put("/policy/people/lea", json={"age": 3, "holidays": ["../x"]}), "people.lea.holidays")
     text = "# nothing\n" + before.replace('"pupils"', '"x"').replace('"it"', '"pupils"')
     refused(manager.put("/policy", content=text, headers=YAML), "network.oidc.roles.admin")
+    answer = manager.put("/policy", content=before + "]", headers=YAML)
+    assert (answer.status_code, "The policy would be invalid" in answer.text) == (422, True), answer.text
     everything = manager.patch("/policy", json={"network": None}).json()["detail"]
     assert everything.startswith("Only an admin may change network.block_page, network.bundle.group, ")
     assert everything.endswith(" … in the policy, so nothing was changed.")

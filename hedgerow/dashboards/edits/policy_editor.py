@@ -27,7 +27,7 @@ from hedgerow.dashboards.words.languages import message
 from hedgerow.files import read_named_file
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.model import Policy
-from hedgerow.policies.reading.key_scopes import is_open
+from hedgerow.policies.reading.key_scopes import UnreadableText, is_open
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class PolicyEditor:
         """Return the texts and the policy as `rewrite` would leave them, and change nothing. Raises `InvalidInput` and `PolicyError`."""
         before = await self.texts()
         after = await run_in_threadpool(_rewritten, rewrite, before)
-        await run_in_threadpool(check_author, author, before, after)
+        await run_in_threadpool(_check_author, author, before, after)
         return after, (await run_in_threadpool(self._check, after)).policy
 
     async def rewrite(self, author: Principal, summary: str, rewrite: Rewrite, *, is_open: bool = False) -> PolicyChange | None:
@@ -110,7 +110,7 @@ class PolicyEditor:
             if not changed:
                 return None
             if not is_open:
-                await run_in_threadpool(check_author, author, before, after)
+                await run_in_threadpool(_check_author, author, before, after)
             return await self._write(author, summary, before, {name: after[name] for name in changed})
 
     async def undo(self, change_id: int, author: Principal, text: str = "Undone: %(summary)s") -> PolicyChange:
@@ -122,7 +122,7 @@ class PolicyEditor:
             if change.before.keys() != change.after.keys() or any(now.get(name) != text for name, text in change.after.items()):
                 raise InvalidInput("The file was changed again after that. Undo the later changes first, the newest before the others.")
             summary = text % {"summary": change.summary}
-            await run_in_threadpool(check_author, author, now, now | dict(change.before))
+            await run_in_threadpool(_check_author, author, now, now | dict(change.before))
             return await self._write(author, summary, now, dict(change.before), undoes=change.id)
 
     async def adopt(self, files: Texts, suffix: str) -> Policy:
@@ -244,6 +244,11 @@ class PolicyEditor:
             _remove(fresh)
             raise _unwritable(error) from None
         return fresh
+
+
+def _check_author(author: Principal, before: Texts, after: Texts) -> None:
+    with contextlib.suppress(UnreadableText):  # such a policy is refused with the place of its mistake
+        check_author(author, before, after)
 
 
 def _rewritten(rewrite: Rewrite, texts: Texts) -> Texts:

@@ -29,7 +29,10 @@ def is_admin(author: Principal) -> bool:
 
 
 def check_author(author: Principal, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Raise `ReservedForAdmins` if policy files differ in keys that the author may not change. `before` and `after` are texts by name."""
+    """Raise `ReservedForAdmins` if policy files differ in keys that the author may not change. `before` and `after` are texts by name.
+
+    Raises `UnreadableText` if one of `after` is not YAML.
+    """
     if is_admin(author):
         return
     if changed := reserved_changes(_others(before, after), _others(after, before)):

@@ -88,6 +88,10 @@ def is_open(path: KeyPath) -> bool:
     return False
 
 
+class UnreadableText(ValueError):
+    """A text that is not YAML, which no reader of policies accepts."""
+
+
 @dataclass(slots=True)
 class _Reserved:
     """The values of reserved keys, with the keys' dotted paths: those of single keys, and those inside entries by name of the key."""
@@ -95,11 +99,13 @@ class _Reserved:
     settings: dict[tuple[str, str], str] = field(default_factory=dict)
     entries: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def add_texts(self, texts: Iterable[str]) -> None:
+    def add_texts(self, texts: Iterable[str], *, must_be_yaml: bool) -> None:
         for text in texts:
-            value = read_tree(text.encode(), "").value
-            if isinstance(value, Mapping):
-                self._add(value, RawPolicy, (), is_entry=False)
+            tree = read_tree(text.encode(), "")
+            if isinstance(tree.value, Mapping):
+                self._add(tree.value, RawPolicy, (), is_entry=False)
+            elif must_be_yaml and tree.problems:
+                raise UnreadableText(str(tree.problems[0].message))
 
     def _add(self, values: Mapping[str, Any], model: type[RawModel], prefix: KeyPath, *, is_entry: bool) -> None:
         for name, (scope, models) in _reserved_keys(model).items():
@@ -142,10 +148,10 @@ def reserved_changes(before: Iterable[str], after: Iterable[str]) -> tuple[str, 
     """Return the dotted paths of the reserved keys in which the texts of policy files differ, sorted.
 
     Included files are not opened: they are among the texts. Values of another shape than the schema's are ignored, as such a policy is
-    never put in force.
+    never put in force. Raises `UnreadableText` for a text of `after` that is not YAML.
     """
     old, new = _Reserved(), _Reserved()
-    old.add_texts(before)
-    new.add_texts(after)
+    old.add_texts(before, must_be_yaml=False)
+    new.add_texts(after, must_be_yaml=True)
     changed = {(old.settings | new.settings)[key] for key in old.settings.keys() ^ new.settings.keys()}
     return tuple(sorted(changed | {new.entries[key] for key in new.entries.keys() - old.entries.keys()}))

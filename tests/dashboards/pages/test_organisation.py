@@ -221,6 +221,7 @@ def test_keys_of_admins_are_published_by_admins(chain: Chain) -> None:
         older = published(office, policy=provider)
         published(ci, policy=f"{provider}people: {{}}\n")  # the key is as it was
         refused(ci.post(url, json={"policy": "people: {}\n"}), keys)
+        assert "The policy would be invalid" in ci.post(url, json={"policy": "people: ["}).json()["detail"]
         newer = published(office, policy="people: {}\n")
         refused(ci.post(url, json={"version": older}), keys)
         form = {"policy": provider, "follows": str(newer)}
