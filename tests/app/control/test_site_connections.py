@@ -32,7 +32,7 @@ def test_the_owners_machine_ends_connections_that_hold_up_others(caplog: pytest.
                     watching = asyncio.create_task(SiteConnections(owner).run())
                     with pytest.raises(psycopg.OperationalError):
                         await asyncio.to_thread(thief.execute, "SELECT pg_sleep(60)")
-                    await asyncio.to_thread(wait_until, lambda: caplog.text)  # the answer comes after the end of the connection
+                    await asyncio.to_thread(wait_until, lambda: caplog.text, 10, "the warning")
                     watching.cancel()
 
                 asyncio.run(wait_for_the_end())
