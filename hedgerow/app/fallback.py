@@ -72,8 +72,8 @@ def _last_state(settings: Settings) -> Snapshot:
         pass
     try:
         policy = load_policy(settings.policy, settings.calendars)
-    except PolicyError:
-        policy = load_policy(None)
+    except PolicyError as error:
+        policy = error.usable or load_policy(None)
     return Snapshot(0, 0.0, policy, Path())
 
 

@@ -67,3 +67,25 @@ def test_no_policy_makes_hedgerow_write_to_a_start_file_of_a_shell(whole_interne
         assert "hedgerowup--logs" in told
         wait_until(lambda: lines_after("porn.com") > known, 20, "lines in the file of the last good policy")
         assert shell.read_text() == "# my shell\n"
+
+
+def test_a_path_of_an_earlier_version_does_not_keep_the_filter_from_starting(whole_internet: SmallInternet, tmp_path: Path) -> None:
+    old = tmp_path / "events.jsonl"
+    policy = f"{network_section(whole_internet)}  log_to: [{old}, events.jsonl]\ndevices: {{tablet: {{ip: {CHILD}}}}}\n"
+    with running_hedgerow(policy) as running:  # no last good policy that this version reads
+        assert "nothing is written to these places of log_to" in running.stderr
+        assert f"{old}' is not the name of a file, such as events.jsonl" in " ".join(running.stderr.split())
+        file = running.state / "logs" / "events.jsonl"
+
+        def lines() -> str:
+            answer = kdig(running.dns, "pornhub.com", source=CHILD)
+            assert answer is not None
+            assert answer.data("A") == ["0.0.0.0"]
+            return file.read_text() if file.exists() else ""
+
+        wait_until(lines, 20, "a line in the other place")
+        assert not old.exists()
+        ready = httpx.get(f"{running.web}/readyz")
+        assert (ready.status_code, "the newest policy has mistakes" in ready.text) == (503, True), ready.text
+        running.edit_policy(policy.replace(f"{old}, ", ""))
+        wait_until(lambda: httpx.get(f"{running.web}/readyz").status_code == 200, 20, "the policy without the mistake")

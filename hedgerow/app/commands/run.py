@@ -203,6 +203,9 @@ def _policy_in_force(path: Path | None, state: Path) -> Policy:
         try:
             last = Snapshot.in_force(state).policy
         except (OSError, ValueError):
+            if error.usable is not None:
+                print(f"{path} has mistakes: nothing is written to these places of log_to.", file=sys.stderr)
+                return error.usable
             fail(f"{path} has mistakes, and there is no earlier policy to use. Nothing was started.")
         if last.path != (str(path) if path else None):
             fail(f"{path} has mistakes. Nothing was started.")

@@ -245,12 +245,21 @@ def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
     try:
         snapshot = Snapshot.in_force(settings.state)
     except (OSError, ValueError):
-        policy = load_policy(settings.policy, settings.calendars)
+        policy = _load_usable(settings)
         return PolicyFile(settings.policy, policy, time.time(), settings.calendars), 0
     if snapshot.policy.path != (str(settings.policy) if settings.policy else None):
-        policy = load_policy(settings.policy, settings.calendars)
+        policy = _load_usable(settings)
         return PolicyFile(settings.policy, policy, time.time(), settings.calendars), snapshot.serial
     return PolicyFile(settings.policy, snapshot.policy, snapshot.published, settings.calendars), snapshot.serial
+
+
+def _load_usable(settings: Settings) -> Policy:
+    try:
+        return load_policy(settings.policy, settings.calendars)
+    except PolicyError as error:
+        if error.usable is None:
+            raise
+        return error.usable
 
 
 class PolicyFile:

@@ -28,6 +28,7 @@ from hedgerow.policies.text.yaml_tree import YamlTree, YamlValue
 
 MAPPING_SECTIONS = ("people", "devices", "seats", "profiles")
 LISTS_SECTION = "lists"
+_LOG_TARGETS = "network.log_to"
 MAX_INCLUDED_FILES = 500
 _LONG_SECTIONS = ("people", "devices")
 ENTRIES_AT_A_TIME = 500
@@ -137,11 +138,16 @@ def _by_entry(paths: Iterable[yaml_tree.KeyPath]) -> Mapping[yaml_tree.KeyPath, 
 
 
 class PolicyError(Exception):
-    """All mistakes of a policy file, in the order of the file."""
+    """All mistakes of a policy file, in the order of the file.
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    `usable` is the policy without them if only places for logs are wrong: it filters as it would with them. An upgrade to a version that
+    takes fewer places, and can't read the last good policy, then starts with it.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], usable: Policy | None = None) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+        self.usable = usable
 
 
 def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
@@ -188,7 +194,7 @@ def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts:
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
         order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))
-        raise PolicyError(tuple(order))
+        raise PolicyError(tuple(order), policy if all(each.path == _LOG_TARGETS for each in order) else None)
     return policy
 
 
