@@ -57,7 +57,7 @@ _JINJA = {_TEMPLATES: {"trimmed": "true", "silent": "false", "newstyle_gettext":
 # Positions of the messages among the arguments.
 _KEYWORDS = {
     "_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2), "message": None, "localized": None,
-    "InvalidInput": None, "WrongCode": None, "SignInRefused": None, "Admission": (3,),
+    "InvalidInput": None, "WrongCode": None, "AlreadyDone": None, "SeatTaken": None, "SignInRefused": None, "Admission": (3,),
 }  # fmt: skip
 _CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 

@@ -73,6 +73,12 @@ def builtin_categories() -> tuple[Category, ...]:
     return load_categories(DATA / "categories.yaml")
 
 
+@functools.cache
+def kept_from_children() -> frozenset[str]:
+    """Return the names of the categories that are dangerous for children."""
+    return frozenset(category.name for category in builtin_categories() if category.is_dangerous(for_child=True))
+
+
 def is_good(name: str) -> bool:
     """Return whether a category is one of those that should stay reachable."""
     return any(category.name == name and category.kind == CategoryKind.GOOD for category in builtin_categories())

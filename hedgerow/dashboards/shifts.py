@@ -61,7 +61,10 @@ class KindTotals:
 
 @dataclass(frozen=True, slots=True)
 class ShiftReport:
-    """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency."""
+    """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency.
+
+    `adult_sessions` also counts what was opened beyond a session's rules although it is kept from children.
+    """
 
     sessions: tuple[KindTotals, ...]
     vouchers: tuple[KindTotals, ...]
@@ -112,7 +115,7 @@ def shift_report(entries: Iterable[CounterEntry], is_adult: Callable[[str], bool
         _totals(begun, changes),
         _totals(printed := [each for each in listed if each.action is CounterAction.PRINT], printed),
         _count(listed, CounterAction.REDEEM),
-        sum(is_adult(each.kind) for each in begun),
+        sum(is_adult(each.kind) for each in begun) + _count(listed, CounterAction.ALLOW_ADULT),
         sum(_EARLY.get(each.action, 0) for each in listed if each.minutes > 0),
         _count(listed, CounterAction.CREDIT),
         _count(listed, CounterAction.WRONG_PIN),

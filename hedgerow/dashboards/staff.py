@@ -1,7 +1,7 @@
 """The staff of a café's counter. They share the computer there, signed in with one account, and each enters a PIN to take over.
 
 While there is staff, everything at the counter is done in the name of the person on duty. A PIN is no password: it works in a session
-that is signed in already, on this network, and few tries are allowed.
+that is signed in already, on this network, and wrong ones delay the next try, up to 15 minutes. Whoever is on duty stays on duty meanwhile.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.accounts import Accounts, Principal, check_account_name
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.passwords import SignInDelays
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
-from hedgerow.policies.model import DeviceId, Policy
-from hedgerow.proxy.limits import AttemptLimiter
-
-MAX_TRIES, TRIES_WINDOW_S = 5, 3600.0
-"""Wrong PINs of a person before no more are accepted for a while."""
+from hedgerow.policies.model import Policy
 
 DUTY_S = 12 * 3600.0
 """Time after which the PIN has to be entered again."""
@@ -45,7 +42,7 @@ class Staff:
     ) -> None:
         self._accounts, self._store, self._policy, self._clock = accounts, store, policy, clock
         self._duties: dict[str, _Duty] = {}
-        self._tries = AttemptLimiter(MAX_TRIES, TRIES_WINDOW_S)
+        self._delays = SignInDelays(clock)
 
     async def members(self) -> tuple[StaffRow, ...]:
         """Return everybody, by name."""
@@ -65,27 +62,35 @@ class Staff:
             raise InvalidInput("More than %(limit)s people cannot work at the counter.", limit=_MAX_STAFF)
         row = StaffRow(name, role, self._clock(), await self._accounts.passwords.hash(pin))
         await run_in_threadpool(self._store.put_staff, row)
-        self._tries.forget(DeviceId(name))
+        self._delays.forget(_delayed(name))
         self._end_duties(name)
 
     async def remove(self, name: str) -> None:
         """Remove somebody. Raises `NoSuchEntry`."""
         if not await run_in_threadpool(self._store.remove_staff, name):
             raise NoSuchEntry(f"nobody called {name} works at the counter")
+        self._delays.forget(_delayed(name))
         self._end_duties(name)
 
     async def begin(self, principal: Principal, name: str, pin: str) -> None:
         """Put somebody on duty in a session of the pages. Raises `InvalidInput` for a wrong PIN and for too many of them."""
         if not principal.session:
             raise InvalidInput("Sign in first.")
-        if not self._tries.allows(DeviceId(name), self._clock()):
-            raise InvalidInput("Too many wrong PINs for %(name)s. Wait an hour, or have an admin set a new one.", name=name)
         row = next((each for each in await self.members() if each.name == name), None)
+        key = _delayed(row.name if row is not None else "")  # names that nobody has count as one, so nobody can be crowded out
+        wait = self._delays.seconds_to_wait(key)
+        if wait > 0:
+            raise InvalidInput(
+                "Too many wrong PINs for %(name)s. Wait %(seconds)s seconds, or have an admin set a new one.",
+                name=name,
+                seconds=max(1, round(wait)),
+            )
+        self._delays.count_failure(key)  # before the PIN is compared, so that many at once are not more tries
         if row is None or not await self._accounts.passwords.matches(row.pin, pin):
-            entry = CounterEntry(self._clock(), principal.name, CounterAction.WRONG_PIN, note=name[:80])
+            entry = CounterEntry(self._clock(), self.actor(principal), CounterAction.WRONG_PIN, note=name[:80])
             await run_in_threadpool(self._store.add, entry)
             raise InvalidInput("That is not the PIN of %(name)s.", name=name)
-        self._tries.forget(DeviceId(name))
+        self._delays.forget(key)
         if self.on_duty(principal) != name:
             await run_in_threadpool(self._store.add, CounterEntry(self._clock(), name, CounterAction.DUTY))
         open_ones = {row.id for row in self._accounts.sessions()}
@@ -101,19 +106,20 @@ class Staff:
         duty = self._duties.get(principal.session)
         return duty.name if duty is not None and duty.until > self._clock() else ""
 
-    async def actor(self, principal: Principal) -> str:
-        """Return the name in which a principal acts at the counter. Raises `InvalidInput` if there is staff and nobody is on duty.
+    def actor(self, principal: Principal) -> str:
+        """Return the name in which a principal acts: that of the person on duty, else of the account or script.
 
-        Scripts and the command line act in their own name.
+        Where there is staff, the counter refuses accounts.
         """
-        if name := self.on_duty(principal):
-            return name
-        if principal.session and await self.members():
-            raise InvalidInput("Nobody is on duty at this counter: enter your PIN first.")
-        return principal.name
+        return self.on_duty(principal) or principal.name
 
     def _end_duties(self, name: str) -> None:
         self._duties = {key: duty for key, duty in self._duties.items() if duty.name != name}
+
+
+def _delayed(name: str) -> str:
+    """Return the key of a person for the delays after wrong PINs; the empty name is for all that nobody has."""
+    return f"PIN of {name}"
 
 
 def _check_pin(pin: str) -> None:

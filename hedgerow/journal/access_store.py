@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from hedgerow.journal.counter import CounterEntry, write_entry
+from hedgerow.journal.counter import CounterEntry, write_entries, write_entry
 from hedgerow.journal.reader import RequestRow, is_running_pause
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import access_requests, bonuses, codes, grants, pauses, vouchers
@@ -82,11 +82,12 @@ class GrantStore:
             raise NoSuchEntry(f"there is no request {request_id}")
         return RequestRow(**rows[0]._mapping)
 
-    def approve(self, request_id: int, grant: Grant) -> None:
+    def approve(self, request_id: int, grant: Grant, *entries: CounterEntry) -> None:
         """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
             self._answer(connection, request_id, "approved", grant.actor, grant.id)
             connection.execute(self._store.insert(grants).values(asdict(grant)))
+            write_entries(self._store, connection, entries)
 
     def confirm_chore(self, request_id: int, bonus: Bonus, day_off: Grant, day: ChoreDay) -> None:
         """Answer a chore's open request with the minutes that it earns, and with `day_off` if it was the last. Raises `NoSuchEntry`."""
@@ -104,9 +105,11 @@ class GrantStore:
         with self._store.begin() as connection:
             self._answer(connection, request_id, "denied", actor, None)
 
-    def give(self, grant: Grant) -> None:
+    def give(self, grant: Grant, *entries: CounterEntry) -> None:
         """Write a grant that answers no request."""
-        self._store.execute(self._store.insert(grants).values(asdict(grant)))
+        with self._store.begin() as connection:
+            connection.execute(self._store.insert(grants).values(asdict(grant)))
+            write_entries(self._store, connection, entries)
 
     def clear(self, device: DeviceId, actor: str) -> None:
         """End a device's grants and refuse its open requests, because its next user is another person."""
@@ -134,20 +137,31 @@ class GrantStore:
             raise NoSuchEntry(f"there is no grant {grant_id}")
 
     def pause(
-        self, actor: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None,
-        spared_person: str | None = None, spared_device: DeviceId | None = None, kind: PauseKind = PauseKind.ALL,
-    ) -> Pause:  # fmt: skip
+        self,
+        actor: str,
+        *entries: CounterEntry,
+        device: DeviceId | None = None,
+        person: str | None = None,
+        ends: float | None = None,
+        note: str = "",
+        spared_person: str | None = None,
+        spared_device: DeviceId | None = None,
+        kind: PauseKind = PauseKind.ALL,
+    ) -> Pause:
         """Pause a device, a person or (with neither) everybody, until `ends` or until resumed. It replaces an earlier pause."""
-        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person, "", spared_person, spared_device, kind)
+        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person, note, spared_person, spared_device, kind)
         with self._store.begin() as connection:
             self._end_pauses(connection, actor, device, person)
             connection.execute(self._store.insert(pauses).values(asdict(pause)))
+            write_entries(self._store, connection, entries)
         return pause
 
-    def resume(self, actor: str, *, device: DeviceId | None = None, person: str | None = None) -> int:
-        """End the pauses of exactly this device or person, or those of everybody. Returns their number."""
+    def resume(self, actor: str, *entries: CounterEntry, device: DeviceId | None = None, person: str | None = None) -> int:
+        """End the pauses of exactly this device or person, or those of everybody. Returns their number. Entries need at least one."""
         with self._store.begin() as connection:
-            return self._end_pauses(connection, actor, device, person)
+            ended = self._end_pauses(connection, actor, device, person)
+            write_entries(self._store, connection, entries if ended else ())
+            return ended
 
     def _answer(self, connection: Connection, request_id: int, state: str, actor: str, grant_id: str | None) -> None:
         answer = {"state": state, "answered_at": self._clock(), "answered_by": actor, "grant_id": grant_id}

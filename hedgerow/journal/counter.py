@@ -6,7 +6,9 @@ made of the entries is complete. Amounts are integers in the currency's smallest
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import contextlib
+import time
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,9 +16,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import counter_entries, staff
+from hedgerow.journal.tables import counter_entries, sessions, staff, writers
+from hedgerow.policies.model import Session
 
 _ENTRY = counter_entries.c
+_TURN, _TURN_S = "the counter", 15.0
+"""The row for which nodes wait, and the longest time that one may have it or wait for it."""
 
 
 class CounterAction(StrEnum):
@@ -34,13 +39,18 @@ class CounterAction(StrEnum):
     PRINT = "print"  # vouchers
     CREDIT = "credit"  # a voucher for the unused minutes of a session
     WITHDRAW = "withdraw"  # all unused vouchers
+    ALLOW = "allow"  # something is opened at a seat, or for everybody; `note` says what, `minutes` are for a budget
+    ALLOW_ADULT = "allow-adult"  # the same, of what is kept from children
     DUTY = "duty"  # somebody begins to work at the counter
     WRONG_PIN = "wrong-pin"  # `note` is the name
 
 
 @dataclass(frozen=True, slots=True)
 class CounterEntry:
-    """One thing that was done. `due` is what a guest owes more by it, `taken` what was paid with it. `id` is given by the store."""
+    """One thing that was done. `due` is what a guest owes more by it, `taken` what was paid with it. `id` is given by the store.
+
+    `key` identifies the request that asked for it, None if the client gave none. No two entries of a site have the same key.
+    """
 
     at: float
     actor: str
@@ -55,6 +65,7 @@ class CounterEntry:
     currency: str = ""
     note: str = ""
     id: int = 0
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,12 @@ def write_entry(store: Store, connection: Connection, entry: CounterEntry) -> in
     return int(key[0]) if key else 0
 
 
+def write_entries(store: Store, connection: Connection, entries: Iterable[CounterEntry]) -> None:
+    """Write entries in the transaction of a connection."""
+    for entry in entries:
+        write_entry(store, connection, entry)
+
+
 def balance(entries: Iterable[CounterEntry]) -> int:
     """Return what a guest still owes, from all entries of a session."""
     return sum(each.due - each.taken for each in entries)
@@ -88,6 +105,26 @@ class CounterStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep other nodes of the site from the counter meanwhile: what is read within has not changed when it is written.
+
+        A file has one node. On a server, all wait for one row, and the server ends the turn of a node that has died.
+        """
+        if self._store.dialect.has_one_writer:
+            yield
+            return
+        with self._store.begin() as connection:
+            self._store.dialect.limit_turn(connection, _TURN_S)
+            row = {"writer": _TURN, "batch": 0, "at": time.time()}
+            connection.execute(self._store.upsert(writers, lambda new: {"at": new.at}).values(row))
+            yield
+
+    def with_key(self, key: str) -> CounterEntry | None:
+        """Return the entry with this key, or None if no request had it yet."""
+        rows = self._store.rows(self._store.select(counter_entries).where(_ENTRY.key == key))
+        return _entry(rows[0]) if rows else None
 
     def add(self, entry: CounterEntry) -> int:
         with self._store.begin() as connection:
@@ -106,9 +143,19 @@ class CounterStore:
         rows = self._store.rows(self._store.select(counter_entries).where(_ENTRY.session == session).order_by(_ENTRY.id))
         return tuple(_entry(row) for row in rows)
 
-    def count(self, actor: str, action: CounterAction, kinds: Collection[str], since: float) -> int:
-        """Return how many of something a person has done since an instant. Ends, and what undoes them, count only before their time."""
-        is_it = (_ENTRY.actor == actor) & (_ENTRY.action == action) & _ENTRY.kind.in_(list(kinds)) & (_ENTRY.at >= since)
+    def session(self, session_id: str) -> Session | None:
+        """Return a session, also one that is over."""
+        rows = self._store.rows(self._store.select(sessions).where(sessions.c.id == session_id))
+        return Session(**rows[0]._mapping) if rows else None
+
+    def count(self, actor: str, action: CounterAction, kinds: Collection[str] | None, since: float) -> int:
+        """Return how many of something a person has done since an instant, of these kinds or, for None, of all.
+
+        Ends, and what undoes them, count only before their time.
+        """
+        is_it = (_ENTRY.actor == actor) & (_ENTRY.action == action) & (_ENTRY.at >= since)
+        if kinds is not None:
+            is_it &= _ENTRY.kind.in_(list(kinds))
         if action in (CounterAction.END, CounterAction.REOPEN):
             is_it &= _ENTRY.minutes > 0
         query = select(func.coalesce(func.sum(_ENTRY.count), 0)).where(self._store.own(counter_entries), is_it)

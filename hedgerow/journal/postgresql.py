@@ -47,6 +47,7 @@ class PostgresDialect(Dialect):
 
     address: StoreAddress
 
+    has_one_writer = False
     is_partitioned = True
     snapshot_isolation = "REPEATABLE READ"
     insert_into = staticmethod(insert)
@@ -68,6 +69,10 @@ class PostgresDialect(Dialect):
 
     def lock_schema(self, connection: Connection) -> None:
         postgresql_schema.lock_migrations(connection)
+
+    def limit_turn(self, connection: Connection, seconds: float) -> None:
+        for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {setting} = {seconds * 1000:.0f}"))
 
     def create_schema(self, connection: Connection) -> bool:
         postgresql_schema.create_tables(connection)

@@ -50,6 +50,7 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEO
 class SqliteDialect(Dialect):
     """The dialect of the file at `path`."""
 
+    has_one_writer = True
     is_partitioned = False
     snapshot_isolation = "SERIALIZABLE"
     insert_into = staticmethod(insert)
@@ -75,6 +76,9 @@ class SqliteDialect(Dialect):
         return kind(f"cannot open the journal {self.path}: {getattr(error, 'orig', None) or error}")
 
     def lock_schema(self, connection: Connection) -> None:
+        """Do nothing: one process writes at a time."""
+
+    def limit_turn(self, _connection: Connection, _seconds: float) -> None:
         """Do nothing: one process writes at a time."""
 
     def create_schema(self, _connection: Connection) -> bool:

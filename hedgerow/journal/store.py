@@ -95,6 +95,8 @@ class Changes(Protocol):
 class Dialect(ABC):
     """The behaviour in which database engines differ."""
 
+    has_one_writer: bool
+    """True if one process at a time has the database open to write."""
     is_partitioned: bool
     """True if decisions are kept by day, and dropped by day."""
     snapshot_isolation: Literal["SERIALIZABLE", "REPEATABLE READ"]
@@ -113,6 +115,10 @@ class Dialect(ABC):
     @abstractmethod
     def lock_schema(self, connection: Connection) -> None:
         """Keep other processes from migrating until the transaction ends."""
+
+    @abstractmethod
+    def limit_turn(self, connection: Connection, seconds: float) -> None:
+        """Let the server end this transaction if it waits or is idle for longer."""
 
     @abstractmethod
     def create_schema(self, connection: Connection) -> bool:

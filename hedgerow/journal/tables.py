@@ -189,7 +189,9 @@ counter_entries = _log(
     *_number("minutes", "count"),
     *_number("due", "taken"),  # in the smallest unit of `currency`; negative if given back
     *_text("currency", "note"),
+    *_optional_text("key"),  # of the request that asked for it; NULL without one
     Index("counter_entries_at", "site", "at"),
+    Index("counter_entries_key", "site", "key", unique=True),  # so that no request is carried out twice
     Index("counter_entries_session", "session"),
 )
 staff = _state(

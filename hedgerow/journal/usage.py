@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.counter import CounterEntry, write_entry
+from hedgerow.journal.counter import CounterEntry, write_entries
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import bonuses, sessions, usage
 from hedgerow.policies.model import DeviceId, Session
@@ -67,8 +67,10 @@ class UsageStore:
             connection.execute(self._store.delete(bonuses).where(bonuses.c.at < oldest))
             connection.execute(self._store.delete(sessions).where(sessions.c.ends < oldest))
 
-    def give(self, bonus: Bonus) -> None:
-        self._store.execute(self._store.insert(bonuses).values(asdict(bonus)))
+    def give(self, bonus: Bonus, *entries: CounterEntry) -> None:
+        with self._store.begin() as connection:
+            connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
+            write_entries(self._store, connection, entries)
 
     def bonuses(self, since: float) -> tuple[Bonus, ...]:
         """Return the bonuses given from `since` on."""
@@ -81,7 +83,7 @@ class UsageStore:
             is_before = (sessions.c.device == session.device) & _is_open(session.starts)
             connection.execute(self._store.update(sessions).where(is_before).values(ends=session.starts))
             connection.execute(self._store.insert(sessions).values(asdict(session)))
-            _write(self._store, connection, entries)
+            write_entries(self._store, connection, entries)
 
     def end_session(self, device: DeviceId, *entries: CounterEntry) -> None:
         """End the session at a device. Raises `NoSuchEntry` if there is none."""
@@ -107,7 +109,7 @@ class UsageStore:
             raise NoSuchEntry("there is no such session, or another one has begun")
         with self._store.begin() as connection:
             connection.execute(self._store.update(sessions).where(is_it).values(ends=ends))
-            _write(self._store, connection, entries)
+            write_entries(self._store, connection, entries)
         return DeviceId(device)
 
     def _change_open(
@@ -118,7 +120,7 @@ class UsageStore:
         with self._store.begin() as connection:
             if not connection.execute(self._store.update(sessions).where(is_there, *conditions).values(values)).rowcount:
                 raise NoSuchEntry(problem)
-            _write(self._store, connection, entries)
+            write_entries(self._store, connection, entries)
 
     def accept(self, session_id: str) -> bool:
         """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""
@@ -136,11 +138,6 @@ class UsageStore:
         """Return the sessions that hold at `now` or later."""
         query = self._store.select(sessions).where(_is_open(now)).order_by(sessions.c.starts)
         return tuple(Session(**row._mapping) for row in self._store.rows(query))
-
-
-def _write(store: Store, connection: Connection, entries: Iterable[CounterEntry]) -> None:
-    for entry in entries:
-        write_entry(store, connection, entry)
 
 
 def _is_open(now: float) -> ColumnElement[bool]:

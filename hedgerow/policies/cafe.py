@@ -124,6 +124,14 @@ class CafeSettings:
         """Return the price of a session; 0 for a kind without a price."""
         return self.sessions[kind].price(minutes) if kind in self.sessions else 0
 
+    def free_kinds(self, profiles: Iterable[str]) -> tuple[str, ...]:
+        """Return the kinds of session without a price, if others have one.
+
+        >>> CafeSettings(sessions={"child": Tariff(((60, 200),))}).free_kinds(["seat-child", "seat-teen"])
+        ('teen',)
+        """
+        return tuple(kind for kind in session_kinds(profiles) if kind not in self.sessions) if self.sessions else ()
+
     def voucher_price(self, kind: str, minutes: int) -> int:
         """Return the price of a voucher, by default that of a session."""
         return self.vouchers[kind].price(minutes) if kind in self.vouchers else self.session_price(kind, minutes)

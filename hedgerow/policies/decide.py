@@ -76,6 +76,9 @@ def _grant(context: RequestContext) -> Decision | None:
     rule = context.rule
     if rule is None or rule.scope is not RuleScope.GRANT:
         return None
+    ungranted = context.ruleset.ungranted
+    if ungranted and (found := _by_list_rule(context, _dns_rule_match(context, ungranted), ungranted)) is not None:
+        return found
     return Decision(Verdict.ALLOW, Reason.GRANT, rule.target.name, rule.target.origin, context.ruleset.until)
 
 
@@ -269,7 +272,7 @@ STEPS: tuple[Step, ...] = (
     Step("illegal", _illegal, _LIST_READS),  # before all that opens: nobody in the house can lift it
     Step("closed", _closed, frozenset({"kind", "host"})),  # pause, bedtime: before grants, or "ten more minutes" would undo the night
     Step("budget", _budget, frozenset({"host"})),  # of a category or a service; before grants too: extra time is given as a bonus
-    Step("grant", _grant),
+    Step("grant", _grant, _LIST_READS),
     Step("youtube", _youtube, frozenset({"host", "url"})),  # before exceptions: they open the site, not every film on it
     Step("exception", _exception),  # before the blocks, so that one site of a blocked service or category can be allowed
     Step("rule", _explicit_block),
@@ -366,6 +369,8 @@ def _has_url_rules(context: RequestContext) -> bool:
     if context.urls or context.names_tenants or (context.pictures is not None and context.engine is None):
         return True
     if context.ruleset.content.searches and context.engine is not None:
+        return True
+    if context.ruleset.ungranted and context.catalogue.has_url_rules(context.request.host, context.ruleset.ungranted):
         return True
     rules = context.ruleset.rules
     if rules.illegal and context.catalogue.has_url_rules(context.request.host, rules.illegal):

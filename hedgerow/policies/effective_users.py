@@ -8,6 +8,7 @@ from datetime import date
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
+from hedgerow.policies.cafe import SEAT_PREFIX
 from hedgerow.policies.content import ContentRules, combine_scopes
 from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Session, Target
 from hedgerow.policies.rule_index import RuleScope
@@ -55,6 +56,11 @@ class EffectiveUser:
     def meters(self) -> Iterator[Meter]:
         account, allowances = self.budget
         return (Meter(account, allowance.subject) for allowance in allowances)
+
+
+def is_at_seat(device: Device) -> bool:
+    """Return whether a café's guests use a device in turn: it is a seat, or has the profile of one."""
+    return device.is_seat or device.profile.startswith(SEAT_PREFIX)
 
 
 class EffectiveUsers:

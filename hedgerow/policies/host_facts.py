@@ -67,6 +67,9 @@ def background_kind(host: str) -> str | None:
     return next((kinds[name] for name in parents_of(host) if name in kinds), None)
 
 
+_TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of their topic
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service that people name as one thing, such as TikTok.
@@ -85,6 +88,11 @@ class Service:
     part_of: str | None = None
     yields: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def topic(self) -> str:
+        """Return the category that its group is about."""
+        return _TOPIC_OF_GROUP.get(self.group, self.group)
 
 
 class Services:

@@ -26,7 +26,6 @@ _NOWHERE = DeviceId("")
 _TOPIC_HOST = "topic.invalid"  # RFC 2606: no list, rule or service has it
 _SUBJECTS = (TargetKind.SERVICE, TargetKind.CATEGORY)
 _RULE_REASONS = frozenset((Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.BYPASS, Reason.SERVICE, Reason.CATEGORY))
-_TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of their topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +247,7 @@ def dangers_of(subject: str, catalogue: Catalogue, *, for_child: bool) -> tuple[
     service = Services.load().by_id.get(subject)
     topics = {category.name: category for category in builtin_categories() if category.name != ILLEGAL}
     if service is not None:
-        names: tuple[str, ...] = (_TOPIC_OF_GROUP.get(service.group, service.group),)
+        names: tuple[str, ...] = (service.topic,)
     elif subject in topics:
         names = (subject,)
     else:

@@ -9,7 +9,8 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.host_facts import HostFacts, parents_of
 from hedgerow.policies.mirrored_sites import mirrored_host
 from hedgerow.policies.model import Reason, Request, RequestKind, SafeSearch, TargetKind
-from hedgerow.policies.rule_index import PathRule, Rule
+from hedgerow.policies.remembered import remembered_as
+from hedgerow.policies.rule_index import PathRule, Rule, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import AiAnswers, PictureSearch, SearchEngine
 from hedgerow.policies.targets import comparable_path
@@ -129,10 +130,21 @@ def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> R
     context.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and (context.names_tenants or not never_inspect)
     if context.urls:
         _match_urls(context)
+    if ruleset.ungranted and context.rule is not None and context.rule.scope is RuleScope.GRANT and _is_ungranted(context):
+        context.rule = None
     context.engine = host_facts.engines.engine_of(host)
     if context.engine is not None:
         context.level = ruleset.youtube if context.engine.youtube else ruleset.safe_search
     return context
+
+
+def _is_ungranted(context: RequestContext) -> bool:
+    """Return whether the host is of a category that no grant opens, by a list or by its pages."""
+    ruleset, catalogue, host = context.ruleset, context.catalogue, context.request.host
+    if context.mask & ruleset.ungranted:
+        return True
+    remembered = remembered_as(ruleset.remembered, host)
+    return bool(remembered) and bool(catalogue.mask_of(site.topic for site in remembered) & ruleset.ungranted)
 
 
 def _match_mirrored(context: RequestContext, mirrored: str) -> None:

@@ -237,6 +237,7 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
         *_overlaps(policy),
         *_schedules_without_effect(policy),
         *_few_lists(policy),
+        *_kinds_without_price(policy),
         *(_expiry_warning(expiring, now) for expiring in expiring_rules(policy) if expiring.is_notable(now)),
     )
 
@@ -293,6 +294,12 @@ def _schedules_without_effect(policy: Policy) -> Iterator[str]:
 def _few_lists(policy: Policy) -> Iterator[str]:
     if policy.network.lists is ListSelection.STARTER and all(source.category != "adult" for source in policy.lists):
         yield f"{FEW_ADULT_SITES}, because of `network: lists: starter`: remove that line to use public lists"
+
+
+def _kinds_without_price(policy: Policy) -> Iterator[str]:
+    """Warn of kinds of session that cost nothing although others have a price."""
+    for kind in policy.cafe.free_kinds(policy.profiles):
+        yield f"cafe.prices: sessions of the kind {kind} cost nothing. Write a price for it, or {kind}: 0 if that is meant"
 
 
 def _expiry_warning(expiring: ExpiringRule, now: float) -> str:

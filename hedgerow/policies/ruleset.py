@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.categories import kept_from_children
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.effective_users import (
@@ -16,11 +17,12 @@ from hedgerow.policies.effective_users import (
     EffectiveUsers,
     Meter,
     RulesByScope,
+    is_at_seat,
     strictest_content,
     strictest_layers,
     strictest_settings,
 )
-from hedgerow.policies.host_facts import HostFactIndex
+from hedgerow.policies.host_facts import HostFactIndex, Services
 from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Session, Verdict
 from hedgerow.policies.remembered import NO_SITES, RememberedSites
@@ -72,6 +74,7 @@ class Ruleset:
     version: int = 0  # the id under which the journal describes these rules and lists
     remembered: RememberedSites = NO_SITES
     sites: SitesSeen | None = field(default=None, repr=False)  # None: no site counts as new
+    ungranted: int = 0  # mask of the blocked categories that no grant opens: at a child's seat, those that are kept from children
 
 
 class Rulesets:
@@ -97,6 +100,7 @@ class Rulesets:
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
+        self._kept_from_children = sum((name in kept_from_children()) << bit for bit, name in enumerate(self._categories))
         last = before if before is not None and before.policy is policy else None
         self._known = (dict(names or {}), dict(leases or {}))
         self.devices: DeviceLookup = last.devices if last is not None and last._known == self._known else DeviceLookup(policy, *self._known)
@@ -193,7 +197,12 @@ class Rulesets:
         # A claimed device gets only the grants that it would have without the claim.
         granted = users if device.claims is None else users[-1:]
         relevant = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
-        grants = tuple(grant for grant in relevant if is_in_force(grant, now))
+        is_childs_seat = is_at_seat(device) and self.policy.profiles[users[0].profile].is_for_children
+        grants = tuple(
+            grant
+            for grant in relevant
+            if is_in_force(grant, now) and not (is_childs_seat and _is_kept_from_children(grant.subject, self._host_facts.services))
+        )
         until = min(self._edges(device, layers, relevant, [*all_effects, stranger], now), default=None)
         settings = strictest_settings(users)
         content = strictest_content(users)
@@ -205,7 +214,7 @@ class Rulesets:
         seat = session.id if session is not None and device.is_seat else ""
         key = (
             *(device.claims is not None, users[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
-            *(used_up, meters, seat, content),
+            *(used_up, meters, seat, content, is_childs_seat),
         )
         index_key = self._index_key(device, users, grants, all_effects, now)
         ruleset = self._interned.get((key, index_key))
@@ -216,6 +225,7 @@ class Rulesets:
                 self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
                 content, device.claims is not None, self._version, self._remembered, self.sites,
+                (index.blocked | index.bypass) & self._kept_from_children if is_childs_seat else 0,
             )  # fmt: skip
             self._next_id += 1
         return ruleset
@@ -276,6 +286,12 @@ class Rulesets:
             self._interned.clear()
         used = {key[1] for key in self._interned}
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
+
+
+def _is_kept_from_children(subject: str, services: Services) -> bool:
+    """Return whether the subject of a grant is a topic or service that is kept from children."""
+    service = services.by_id.get(subject)
+    return (service.topic if service is not None else subject) in kept_from_children()
 
 
 def is_held(policy: Policy, device: Device) -> bool:

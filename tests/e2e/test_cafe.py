@@ -89,7 +89,10 @@ def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, intern
     wait_until(lambda: not _is_blocked(cafe, "school.example"), 30, "DNS")
     wait_until(lambda: curl(url, proxy=cafe.proxy, source=SEAT).status == 200, 30, "the proxy")
 
-    _seat(cafe, "open", "seat-1", "--as", "adult")
+    taken = hedgerow_command("seat", "open", "seat-1", "--as", "adult", "--state", str(cafe.state))
+    assert taken.returncode == 2
+    assert "seat-1 is taken" in taken.stderr
+    _seat(cafe, "open", "seat-1", "--as", "adult", "--replace")
     wait_until(lambda: _is_blocked(cafe, "school.example"), 30, "the next guest has to accept it too")
     assert "No &lt;b&gt;filming" in _own_page(cafe)
     assert _portal(cafe)["conduct"] == CONDUCT
@@ -99,7 +102,7 @@ def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, intern
     assert "filming" not in _own_page(cafe)
 
     (cafe.directory / "conduct.txt").write_text("Another text.")
-    _seat(cafe, "open", "seat-1", "--as", "child")
+    _seat(cafe, "open", "seat-1", "--as", "child", "--replace")
     wait_until(lambda: "Another text." in _own_page(cafe), 30, "the café edits it while all runs")
     _seat(cafe, "end", "seat-1")
     wait_until(lambda: not _is_blocked(cafe, "school.example"), 30)

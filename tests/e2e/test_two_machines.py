@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from joined_machines import join
 from postgres_server import PostgresServer, running_server
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
@@ -21,7 +22,6 @@ from small_internet.running import (
     network_section,
     running_hedgerow,
     wait_until,
-    without_internet,
 )
 
 TABLET, SEAT, OTHER_SEAT = "127.0.0.2", "127.0.0.6", "127.0.0.7"
@@ -85,22 +85,6 @@ class Delays:
         began = time.monotonic()
         wait_until(condition, 20, what)
         self.seconds[what] = round(time.monotonic() - began, 2)
-
-
-def join(first: Hedgerow, folder: Path) -> None:
-    """Set up another machine in `folder`, by the line that the first one prints."""
-    words = [executable(), "invite", "--address", "127.0.0.1", "--json", "--state", str(first.state)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=without_internet()) as inviting:
-        assert inviting.stdout is not None
-        line = json.loads(inviting.stdout.readline())["command"].split()
-        policy = ("--policy", str(folder / "hedgerow.yaml"), "--state", str(folder / "state"))
-        joined = hedgerow_command(*line[1:], *policy)
-        assert joined.returncode == 0, joined.stderr
-        assert "joined" in json.loads(inviting.stdout.readline())
-        assert inviting.wait() == 0
-    again = hedgerow_command(*line[1:], *policy)
-    assert again.returncode == 1
-    assert "The line is used up" in again.stderr
 
 
 def test_two_machines_for_one_home(internet: SmallInternet, server: PostgresServer, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_the_cases_are_many_and_have_unique_names() -> None:
 def test_decisions_on_urls_are_the_same_where_the_host_is_known(catalogue: Catalogue) -> None:
     """Whichever URL of a host comes first, what is kept of it decides no other one differently."""
     reading = {step.name for step in STEPS if "url" in step.reads}
-    assert reading == {"illegal", "youtube", "category", "search", "safe-search"}, "UrlDecisions knows these steps only"
+    assert reading == {"illegal", "grant", "youtube", "category", "search", "safe-search"}, "UrlDecisions knows these steps only"
     is_kept = False
     for _, topic, case in ALL:
         rulesets, device, at = _situation(topic, case, catalogue)

@@ -92,14 +92,20 @@ def open_seat(
     ] = None,
     person: Annotated[str | None, typer.Option(help="The person who signs in at a shared device.")] = None,
     guest: Annotated[str, typer.Option("--name", help="The guest's name (default: none).")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="End the session that is at the seat. Without it, a taken seat is refused.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin a session, which ends the one before it."""
+    """Begin a session."""
     if band is None and person is None:
         fail("Name the guest: --as child, --as adult, or --person NAME")
     body = {"name": guest} | ({"minutes": minutes} if minutes else {})
     body |= {"band": band} if band is not None else {}
+    if replace:
+        here = (each["id"] for each in reversed(call_api(state, "GET", "/sessions")) if each["device"] == name)
+        body |= {"replaces": next(here, "")}
     session = call_api(state, "POST", f"/sessions/{name}", **body, **({"person": person} if person else {}))
     who = person or f"{'an' if (band or '')[:1] in 'aeiou' else 'a'} {band}{f' ({guest})' if guest else ''}"
     print_result(as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")

@@ -9,16 +9,21 @@ import time
 from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
+from hedgerow.app.control.counter import CounterService, SeatChange
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput, PauseExemption
 from hedgerow.journal.access_store import ChoreDay, NoSuchEntry
+from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import DeviceId, Grant, GrantDuration, Pause
+from hedgerow.policies.person_access import dangers_of
+from hedgerow.policies.rule_index import BYPASS
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.policies.text.addresses import parse_mac
@@ -29,10 +34,15 @@ _NOBODY = PauseExemption()
 
 
 class AccessControl:
-    """Changes of what people may access. Each one is written to the journal and published. `mac_of` returns the MAC of an IP address."""
+    """Changes of what people may access. Each one is written to the journal and published. `mac_of` returns the MAC of an IP address.
 
-    def __init__(self, publisher: SnapshotPublisher, mac_of: Callable[[str], str | None] = lambda _address: None) -> None:
-        self._publisher, self._mac_of = publisher, mac_of
+    Those at a café's seats pass the rule of the `counter`.
+    """
+
+    def __init__(
+        self, publisher: SnapshotPublisher, counter: CounterService, mac_of: Callable[[str], str | None] = lambda _address: None
+    ) -> None:
+        self._publisher, self._counter, self._mac_of = publisher, counter, mac_of
         self._services = Services.load()
 
     async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant | Bonus:
@@ -46,11 +56,12 @@ class AccessControl:
             subject=request.host,
             actor=actor,
             starts=now,
-            ends=self.within_session(request.device, self.end_of(now, how_long)),
+            ends=self.within_session(request.device, how_long.end(now, ZoneInfo(self._view().policy.network.timezone))),
             device=DeviceId(request.device),
             note=request.note,
         )
-        await asyncio.to_thread(self._publisher.ledger.approve, request_id, grant)
+        wanted = self.seat_change(CounterAction.ALLOW, actor, request.device, request.host)
+        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries))
         await self._publisher.put_in_force()
         return grant
 
@@ -89,7 +100,8 @@ class AccessControl:
             person,
             note,
         )
-        await asyncio.to_thread(self._publisher.ledger.give, grant)
+        wanted = self.seat_change(CounterAction.ALLOW, actor, device, subject) if device or not person else None
+        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         await self._publisher.put_in_force()
         return grant
 
@@ -109,11 +121,23 @@ class AccessControl:
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
         device_id, spared_id = (identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device))
-        pause = await asyncio.to_thread(
-            lambda: self._publisher.ledger.pause(
-                actor, device=device_id, person=person, ends=ends, spared_person=spared.person, spared_device=spared_id, kind=kind
+        wanted = self.seat_change(CounterAction.PAUSE, actor, device) if device or not person else None
+
+        def write(*entries: CounterEntry) -> Pause:
+            if entries and wanted is not None and wanted.device is not None:  # the pause before may have let the session's time stand still
+                self._counter.lift_pauses(wanted.device, actor)
+            return self._publisher.ledger.pause(
+                actor,
+                *entries,
+                device=device_id,
+                person=person,
+                ends=ends,
+                spared_person=spared.person,
+                spared_device=spared_id,
+                kind=kind,
             )
-        )
+
+        pause = await self._counter.change(wanted, write)
         await self._publisher.put_in_force()
         return pause
 
@@ -140,13 +164,28 @@ class AccessControl:
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         device_id = identify_device(self._view().rulesets, device, self._mac_of)
-        ended = await asyncio.to_thread(lambda: self._publisher.ledger.resume(actor, device=device_id, person=person))
+        wanted = self.seat_change(CounterAction.RESUME, actor, device) if device or not person else None
+
+        def write(*entries: CounterEntry) -> int:
+            if entries and wanted is not None and wanted.device is not None:
+                self._counter.lift_pauses(wanted.device, actor)
+            return self._publisher.ledger.resume(actor, *entries, device=device_id, person=person)
+
+        ended = await self._counter.change(wanted, write)
         if not ended:  # whoever was paused may have been renamed or removed since
             self.check_target(device, person)
         await self._publisher.put_in_force()
 
-    def end_of(self, now: float, how_long: GrantDuration) -> float | None:
-        return how_long.end(now, ZoneInfo(self._view().policy.network.timezone))
+    def seat_change(self, action: CounterAction, actor: str, device: str | None, subject: str = "", minutes: int = 0) -> SeatChange:
+        """Return a change of a device, or of everybody without one, as the counter judges it if it concerns a seat."""
+        view = self._view()
+        known = identify_device(view.rulesets, device, self._mac_of)
+        found = find_device(view.rulesets, known) if known is not None else None
+        dangers = dangers_of(subject, view.catalogue, for_child=True) if not minutes else ()
+        host = subject.partition("/")[0]
+        if is_address(host):  # whatever is there, no list of names judges it
+            dangers = (*dangers, BYPASS)
+        return SeatChange(action, actor, found, subject, dangers, minutes)
 
     def within_session(self, device: str | None, ends: float | None) -> float | None:
         """Limit the end of a grant to the session at a seat: a guest's grant is not for the next guest."""

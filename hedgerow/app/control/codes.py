@@ -9,14 +9,17 @@ import asyncio
 import re
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
-from hedgerow.app.control.counter import CounterService, kind_of
+from hedgerow.app.control.counter import VOUCHER_ACTOR, CounterService, key_of, kind_of
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.control.sessions import session_at
+from hedgerow.app.control.sessions import GuestOrder
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
 from hedgerow.dashboards.control import InvalidInput, MadeCode, MadeVouchers, WrongCode
+from hedgerow.dashboards.refusals import AlreadyDone
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.recorder import Recorder, SystemEvent
@@ -35,8 +38,17 @@ _DURATION_TEXT = {"hour": "an hour", "today": "today", "good": "good"}
 class CodeService:
     """The implementation of `dashboards.api.codes.CodeControl` over the snapshot in force."""
 
-    def __init__(self, publisher: SnapshotPublisher, web: WebControl, times: TimeService, recorder: Recorder, store: CodeStore) -> None:
+    def __init__(
+        self,
+        publisher: SnapshotPublisher,
+        web: WebControl,
+        times: TimeService,
+        recorder: Recorder,
+        store: CodeStore,
+        counter: CounterService,
+    ) -> None:
         self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
+        self._counter = counter
         self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
 
     async def make(self, order: CodeOrder, actor: str) -> MadeCode:
@@ -51,6 +63,8 @@ class CodeService:
         else:
             minutes = order.minutes or 0
             self._check(device, person, subject, minutes)
+        if device is not None:  # refused now rather than when it is typed, which only then is an entry of the counter
+            await self._counter.check(self._web.seat_change(CounterAction.ALLOW, actor, device, subject, minutes))
         code = AccessCode(
             secrets.token_hex(6), actor, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
         )
@@ -118,14 +132,18 @@ class CodeService:
         if code.minutes:
             await self._times.add_minutes(code.person or code.device or "", code.subject, code.minutes, code.actor)
             return
-        ends = self._web.within_session(code.device, self._web.end_of(now, GrantDuration(code.how_long)))
+        ends = self._web.within_session(
+            code.device, GrantDuration(code.how_long).end(now, ZoneInfo(self._publisher.policy.network.timezone))
+        )
         device = DeviceId(code.device) if code.device else None
         subject = self._web.check_subject(code.subject)
         grant = Grant(secrets.token_hex(6), subject, code.actor, now, ends, device, code.person, "by a code")
-        if code.request_id is not None:
-            await asyncio.to_thread(self._publisher.ledger.approve, code.request_id, grant)
+        wanted = self._web.seat_change(CounterAction.ALLOW, code.actor, code.device, subject) if code.device else None
+        ledger, request_id = self._publisher.ledger, code.request_id
+        if request_id is not None:
+            await self._counter.change(wanted, lambda *entries: ledger.approve(request_id, grant, *entries))
         else:
-            await asyncio.to_thread(self._publisher.ledger.give, grant)
+            await self._counter.change(wanted, lambda *entries: ledger.give(grant, *entries))
         await self._publisher.put_in_force()
 
     async def _unused_digits(self) -> str:
@@ -154,9 +172,10 @@ VOUCHER_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """Without characters that look alike on paper."""
 
 VOUCHER_LENGTH = 8
-VOUCHER_ACTOR = "a voucher"
 CREDIT_DAYS = 90
 """Days for which the voucher for unused minutes is valid."""
+_SHEETS_KEPT, _SHEET_KEPT_S = 20, 600.0
+"""Sheets in memory, and how long each is kept, for somebody who taps twice: their codes are stored nowhere."""
 
 
 class VoucherService:
@@ -167,32 +186,67 @@ class VoucherService:
     ) -> None:
         self._publisher, self._time, self._recorder, self._store, self._counter = publisher, times, recorder, store, counter
         self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
+        self._made: dict[str, MadeVouchers] = {}
 
-    async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
+    async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
         """Print vouchers, paid now or, if they are to be sold later, once they are used."""
-        async with self._counter.lock:
-            entry = await asyncio.to_thread(self._counter.printing, order.band, order.minutes, order.count, actor, order.paid)
-            return await self._make(entry, order.valid_days, entry.due // entry.count, order.paid)
+        key = key_of(request, CounterAction.PRINT)
 
-    async def credit(self, session_id: str, actor: str) -> MadeVouchers:
-        async with self._counter.lock:
-            entry = await asyncio.to_thread(self._counter.crediting, session_id, actor)
-            return await self._make(entry, CREDIT_DAYS, 0, is_paid=True)
+        def print_them() -> MadeVouchers:
+            if self._counter.done_before(key) is not None:
+                return self._sheet(key)
+            entry = self._counter.printing(order.band, order.minutes, order.count, actor, order.paid)
+            return self._make(replace(entry, key=key), order.valid_days, entry.due // entry.count, order.paid)
 
-    async def _make(self, entry: CounterEntry, valid_days: int, price: int, is_paid: bool) -> MadeVouchers:
+        return await self._counter.in_turn(print_them)
+
+    async def credit(self, session_id: str, actor: str, request: str = "") -> MadeVouchers:
+        key = key_of(request, CounterAction.CREDIT, session_id)
+
+        def credit() -> MadeVouchers:
+            if self._counter.done_before(key) is not None:
+                return self._sheet(key)
+            return self._make(replace(self._counter.crediting(session_id, actor), key=key), CREDIT_DAYS, 0, is_paid=True)
+
+        return await self._counter.in_turn(credit)
+
+    def _make(self, entry: CounterEntry, valid_days: int, price: int, is_paid: bool) -> MadeVouchers:
         voucher = Voucher(entry.kind, entry.minutes, entry.actor, entry.at, entry.at + valid_days * 86400, price, is_paid)
         codes: set[str] = set()
         while len(codes) < entry.count:
             codes.add("".join(secrets.choice(VOUCHER_ALPHABET) for _ in range(VOUCHER_LENGTH)))
-        serials = await asyncio.to_thread(self._store.add, voucher, sorted(codes), entry)
+        serials = self._store.add(voucher, sorted(codes), entry)
         half = VOUCHER_LENGTH // 2
-        return MadeVouchers(tuple(f"{code[:half]}-{code[half:]}" for code in sorted(codes)), voucher, serials)
+        made = MadeVouchers(tuple(f"{code[:half]}-{code[half:]}" for code in sorted(codes)), voucher, serials)
+        self._forget_sheets(entry.at)
+        if entry.key is not None:
+            self._made[entry.key] = made
+        return made
+
+    def _sheet(self, key: str | None) -> MadeVouchers:
+        self._forget_sheets(time.time())
+        made = self._made.get(key or "")
+        if made is None:
+            raise AlreadyDone("These vouchers were made already, and their codes are shown only once.")
+        return made
+
+    def _forget_sheets(self, now: float) -> None:
+        recent = [(key, made) for key, made in self._made.items() if made.voucher.made_at > now - _SHEET_KEPT_S]
+        self._made = dict(recent[-_SHEETS_KEPT + 1 :])
 
     async def open(self) -> tuple[VoucherCount, ...]:
         return await asyncio.to_thread(self._store.open)
 
-    async def withdraw(self, actor: str) -> int:
-        return await asyncio.to_thread(self._store.withdraw, CounterEntry(time.time(), actor, CounterAction.WITHDRAW))
+    async def withdraw(self, actor: str, request: str = "") -> int:
+        key = key_of(request, CounterAction.WITHDRAW)
+
+        def withdraw() -> int:
+            if (done := self._counter.done_before(key)) is not None:
+                return done.count
+            self._counter.check_actor(actor)
+            return self._store.withdraw(CounterEntry(time.time(), actor, CounterAction.WITHDRAW, key=key))
+
+        return await self._counter.in_turn(withdraw)
 
     def prune(self) -> None:
         self._store.prune()
@@ -206,26 +260,32 @@ class VoucherService:
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         code = re.sub(r"[\W_]", "", typed).upper()
         voucher = await asyncio.to_thread(self._store.find, code)
-        here = session_at(self._time.sessions(), device.id)
-        if voucher is not None and here is not None:
-            _check_same_guest(voucher, here)
-        elif voucher is not None:
-            self._counter.open_minutes(device, voucher.band, None, now)  # not used up at a seat that is closed now
-        if voucher is None or not await asyncio.to_thread(self._store.use, code):
-            raise WrongCode("This voucher is not valid: it may be mistyped, already used or expired.")
-        await self._open(device, voucher, here)
+        if voucher is None:
+            raise _invalid_voucher()
+        minutes: float | None = voucher.minutes
+        if all(each.device != device.id for each in self._time.sessions()):
+            minutes = self._counter.open_minutes(device, voucher.band, minutes, now)  # not used up at a seat that is closed now
+        await self._counter.in_turn(lambda: self._redeem(device, code, voucher, minutes))
+        await self._publisher.put_in_force()
         self._recorder.add(
             [SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT.get(voucher.band, voucher.band)}")]
         )
 
-    async def _open(self, device: Device, voucher: Voucher, here: Session | None) -> None:
-        """Begin a session, or extend the guest's own."""
-        if here is None or here.ends is None:
-            await self._time.start_session(
-                device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="", voucher=voucher
-            )
+    def _redeem(self, seat: Device, code: str, voucher: Voucher, minutes: float | None) -> None:
+        """Use a voucher up, and begin a session with it or extend the guest's own."""
+        here = self._counter.session_at(seat.id, time.time())
+        if here is not None:
+            _check_same_guest(voucher, here)
+        if not self._store.use(code):
+            raise _invalid_voucher()
+        if here is None:
+            self._time.start_in_turn(seat, VOUCHER_ACTOR, GuestOrder(voucher.band, minutes), voucher)
         else:
-            await self._time.extend_session(device.id, voucher.minutes, VOUCHER_ACTOR, voucher)
+            self._time.extend_in_turn(seat, voucher.minutes, VOUCHER_ACTOR, None, voucher)
+
+
+def _invalid_voucher() -> WrongCode:
+    return WrongCode("This voucher is not valid: it may be mistyped, already used or expired.")
 
 
 _BAND_TEXT = {"child": "a child", "adult": "an adult"}

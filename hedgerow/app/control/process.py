@@ -24,7 +24,7 @@ from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
-from hedgerow.app.control.counter import CounterService, role_finder
+from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.dynamic_name import DynamicNameKeeper
@@ -123,8 +123,8 @@ class ControlProcess:
         self._reload_wanted, self._following = True, asyncio.Lock()
         self._events = EventReceiver(settings.event_socket)
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
-        self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
-        counter = CounterService(self._publisher, CounterStore(store), role_finder(CounterStore(store), self.accounts))
+        counter = CounterService(self._publisher, CounterStore(store), self.accounts)
+        self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls, counter)
         self.time = TimeService(self._publisher, counter)
         self.tunnel = TunnelService(settings, lambda: self._publisher.policy)
         self.levels = OrganisationFollower(
@@ -133,7 +133,7 @@ class ControlProcess:
         )  # fmt: skip
         self._publisher.policy_file.more_problems = lambda: self.shared.current_problems() + self.levels.current_problems()
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
-        self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
+        self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store), counter)
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
         self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store), counter)
         self.statements = StatementKeeper(settings, store, self.web.status, lambda: self._publisher.policy, self.recorder.add)

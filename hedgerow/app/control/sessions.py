@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from hedgerow.app.control.counter import CounterService, kind_of
+from hedgerow.app.control.counter import PAUSED_SESSION, CounterService, SeatChange, key_of
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.refusals import AlreadyDone, SeatTaken
 from hedgerow.journal.access_store import NoSuchEntry, Voucher
 from hedgerow.journal.counter import CounterAction, CounterEntry
-from hedgerow.policies.model import Device, DeviceId, Pause, Policy, Session
+from hedgerow.policies.model import Device, Policy, Session
 
 
-class SessionService:
-    """The part of `dashboards.api.time.TimeControl` that begins, changes and ends sessions. Those of seats are written by `counter`."""
+@dataclass(frozen=True, slots=True)
+class GuestOrder:
+    """A session that a guest wants at a seat. It may end the one with the id `replaces`. `key` is that of the request, if it has one."""
+
+    kind: str
+    minutes: float | None
+    name: str = ""
+    pays: str | None = None
+    replaces: str = ""
+    key: str | None = None
+
+
+class SeatSessions:
+    """Sessions as the journal has them, and the steps that begin, change and end them within a turn at the counter."""
 
     def __init__(self, publisher: SnapshotPublisher, counter: CounterService) -> None:
         self._publisher, self._counter = publisher, counter
@@ -28,122 +39,69 @@ class SessionService:
         now = time.time()
         return tuple(each for each in view.rulesets.sessions if each.ends is None or each.ends > now) if view is not None else ()
 
-    async def start_session(
-        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str,
-        pays: str | None = None, voucher: Voucher | None = None,
-    ) -> Session:  # fmt: skip
-        found = self._device(device)
-        if found.is_seat == (person is not None) or (band is None) == (person is None):
-            if found.is_seat:
-                raise InvalidInput("%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device)
-            raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
-        if person is not None and person not in found.sharers:
-            raise InvalidInput("%(person)s does not share %(device)s.", device=device, person=person)
+    def start_at_shared(self, device: Device, actor: str, person: str | None, minutes: float | None, name: str) -> Session:
+        """Sign a person in at a shared device, within a turn at the counter."""
+        self._counter.check_actor(actor)
         now = time.time()
-        if band is None:
-            session = Session(secrets.token_hex(6), found.id, actor, now, now + minutes * 60 if minutes else None, person, None, name)
-            await asyncio.to_thread(self._publisher.usage.start_session, session)
-        else:
-            session = await self._start_at_seat(found, actor, band, minutes, name, pays, voucher)
-        await self._publisher.put_in_force()
+        session = Session(secrets.token_hex(6), device.id, actor, now, now + minutes * 60 if minutes else None, person, None, name)
+        self._publisher.usage.start_session(session)
         return session
 
-    async def _start_at_seat(
-        self, seat: Device, actor: str, kind: str, minutes: float | None, name: str, pays: str | None, voucher: Voucher | None
-    ) -> Session:
+    def start_in_turn(self, seat: Device, actor: str, guest: GuestOrder, voucher: Voucher | None = None) -> Session:
+        """Open a seat, within a turn at the counter. Raises `SeatTaken` if there is a session that the guest is not to replace."""
+        now, counter, minutes = time.time(), self._counter, guest.minutes
+        counter.check_actor(actor)
+        if (done := counter.done_before(guest.key)) is not None:
+            return self._opened_before(done, now)
+        profile = counter.profile_of(guest.kind)
+        session = Session(secrets.token_hex(6), seat.id, actor, now, now + minutes * 60 if minutes else None, None, profile, guest.name)
+        before = counter.session_at(seat.id, now)
+        if before is not None and before.id != guest.replaces:
+            taken = SeatTaken("%(seat)s is taken: end the session there, or confirm that this one takes its place.", seat=seat.id)
+            taken.more = {"session": before.id}
+            raise taken
+        entry = replace(counter.opening(session, guest.kind, int(minutes or 0), guest.pays, voucher), key=guest.key)
+        entries = [entry] if before is None else [counter.ending(before, actor, now), entry]
+        self._publisher.ledger.clear(seat.id, actor)
+        self._publisher.usage.start_session(session, *entries)
+        return session
+
+    def _opened_before(self, done: CounterEntry, now: float) -> Session:
+        session = self._counter.store.session(done.session)
+        if session is None or (session.ends is not None and session.ends <= now):
+            raise AlreadyDone("This was done already, and the session is over by now: load the page again.")
+        return session
+
+    def end_in_turn(self, device: Device, actor: str, key: str | None) -> Session | None:
+        """End the session at a device, within a turn at the counter. None if an earlier request did so and it is no longer known."""
         now, counter = time.time(), self._counter
-        profile = counter.profile_of(kind)
-        minutes = counter.open_minutes(seat, kind, minutes, now)
-        session = Session(secrets.token_hex(6), seat.id, actor, now, now + minutes * 60 if minutes else None, None, profile, name)
-        before = session_at(self.sessions(), seat.id)
-        async with counter.lock:
-            entry = await asyncio.to_thread(counter.opening, session, kind, int(minutes or 0), pays, voucher)
-            entries = [entry] if before is None else [await asyncio.to_thread(counter.ending, before, actor, now), entry]
-            await asyncio.to_thread(self._publisher.ledger.clear, seat.id, actor)
-            await asyncio.to_thread(self._publisher.usage.start_session, session, *entries)
-        return session
-
-    async def end_session(self, device: str, actor: str) -> None:
-        found = self._device(device)
-        if not found.is_seat:
-            await asyncio.to_thread(self._publisher.usage.end_session, found.id)
-            await self._publisher.put_in_force()
-            return
-        here = session_at(self.sessions(), found.id)
+        counter.check_actor(actor)
+        if (done := counter.done_before(key)) is not None:
+            return self._counter.store.session(done.session)
+        here = counter.session_at(device.id, now)
         if here is None:
-            raise NoSuchEntry(f"there is no session at {device}")
-        unused = await self._resume(found.id, actor)  # the pause is not for the next guest, nor is its time unused
+            raise NoSuchEntry(f"there is no session at {device.id}")
+        if not device.is_seat:
+            self._publisher.usage.end_session(device.id)
+            return here
+        unused = counter.lift_pauses(device, actor)  # the pause is not for the next guest, nor is its time unused
         if here.ends is not None:
             here = replace(here, ends=here.ends - unused)
-        async with self._counter.lock:
-            entry = await asyncio.to_thread(self._counter.ending, here, actor, time.time())
-            await asyncio.to_thread(self._publisher.usage.end_session, found.id, entry)
-        await asyncio.to_thread(self._publisher.ledger.clear, found.id, "the end of the session")
-        await self._publisher.put_in_force()
+        entry = replace(counter.ending(here, actor, time.time()), key=key)
+        self._publisher.usage.end_session(device.id, entry)
+        self._publisher.ledger.clear(device.id, "the end of the session")
+        return here
 
-    async def extend_session(self, device: str, minutes: float, actor: str, voucher: Voucher | None = None) -> None:
-        found = self._device(device)
-        here = session_at(self.sessions(), found.id)
+    def extend_in_turn(self, device: Device, minutes: float, actor: str, key: str | None, voucher: Voucher | None = None) -> None:
+        """Add minutes to the session at a device, within a turn at the counter."""
+        if self._counter.done_before(key) is not None:
+            return
+        self._counter.check_actor(actor)
+        here = self._counter.session_at(device.id, time.time())
         entries: list[CounterEntry] = []
-        if found.is_seat and here is not None:
-            entries = [await asyncio.to_thread(self._counter.extension, here, actor, int(minutes), voucher)]
-        await asyncio.to_thread(self._publisher.usage.extend_session, found.id, minutes * 60, *entries)
-        await self._publisher.put_in_force()
-
-    async def move_session(self, device: str, to: str, actor: str) -> None:
-        source, target = self._device(device), self._device(to)
-        if not (source.is_seat and target.is_seat):
-            raise InvalidInput("Only guests at seats can move, and only to another seat.")
-        entry = _entry(session_at(self.sessions(), source.id), actor, CounterAction.MOVE, target.id)
-        await asyncio.to_thread(self._publisher.usage.move_session, source.id, target.id, *entry)
-        await asyncio.to_thread(self._publisher.ledger.move, source.id, target.id)
-        await self._publisher.put_in_force()
-
-    async def pause_session(self, device: str, actor: str, minutes: float) -> None:
-        found, now = self._device(device), time.time()
-        if any(each.device == found.id for each in _pauses(self._publisher.view, now)):
-            raise InvalidInput("%(device)s is paused already.", device=device)
-        entry = _entry(session_at(self.sessions(), found.id), actor, CounterAction.PAUSE)
-        await asyncio.to_thread(self._publisher.usage.extend_session, found.id, minutes * 60, *entry)
-        await asyncio.to_thread(self._publisher.ledger.pause, actor, device=found.id, ends=now + minutes * 60)
-        await self._publisher.put_in_force()
-
-    async def resume_session(self, device: str, actor: str) -> None:
-        found = self._device(device)
-        await self._resume(found.id, actor)
-        await self._publisher.put_in_force()
-
-    async def _resume(self, seat: DeviceId, actor: str) -> float:
-        """End the pauses of a seat. Returns the seconds that they had added to its session and that are taken away again."""
-        now, here, unused = time.time(), session_at(self.sessions(), seat), 0.0
-        for pause in _pauses(self._publisher.view, now):
-            if pause.device == seat:
-                await asyncio.to_thread(self._publisher.ledger.resume, actor, device=seat)
-                if pause.ends is not None and here is not None:
-                    entry = _entry(here, actor, CounterAction.RESUME)
-                    await asyncio.to_thread(self._publisher.usage.extend_session, seat, now - pause.ends, *entry)
-                    unused += pause.ends - now
-        return unused
-
-    async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
-        undone = await asyncio.to_thread(self._counter.reopening, session_id, actor)
-        entries: list[CounterEntry] = []
-        if undone is not None:  # at a seat, the end is that of before, whatever the form says
-            entry, ends = undone
-            entries = [entry]
-        await asyncio.to_thread(self._publisher.usage.reopen_session, session_id, ends, *entries)
-        await self._publisher.put_in_force()
-
-    async def accept(self, session_id: str) -> None:
-        if await asyncio.to_thread(self._publisher.usage.accept, session_id):
-            await self._publisher.put_in_force()
-
-    def session_start(self, device: str) -> float:
-        found = self._policy.devices.get(device)
-        if found is None or not found.is_seat:
-            return 0.0
-        here = [each.starts for each in self.sessions() if each.device == found.id and each.starts <= time.time()]
-        return max(here) if here else self._publisher.usage.last_session_end(found.id) or 0.0
+        if device.is_seat and here is not None:
+            entries = [replace(self._counter.extension(here, actor, int(minutes), voucher), key=key)]
+        self._publisher.usage.extend_session(device.id, minutes * 60, *entries)
 
     @property
     def _policy(self) -> Policy:
@@ -156,17 +114,120 @@ class SessionService:
         return device
 
 
-def session_at(sessions: Sequence[Session], device: DeviceId) -> Session | None:
-    """Return the newest of the open sessions at a device."""
-    return next((each for each in reversed(sessions) if each.device == device), None)
+class SessionService(SeatSessions):
+    """The part of `dashboards.api.time.TimeControl` that begins, changes and ends sessions. Those of seats are written by `counter`."""
 
+    async def start_session(
+        self,
+        device: str,
+        actor: str,
+        *,
+        person: str | None,
+        band: str | None,
+        minutes: float | None,
+        name: str,
+        pays: str | None = None,
+        replaces: str = "",
+        request: str = "",
+    ) -> Session:
+        found = self._device(device)
+        if found.is_seat == (person is not None) or (band is None) == (person is None):
+            if found.is_seat:
+                raise InvalidInput("%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device)
+            raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
+        if person is not None and person not in found.sharers:
+            raise InvalidInput("%(person)s does not share %(device)s.", device=device, person=person)
+        if band is None:
+            session = await self._counter.in_turn(lambda: self.start_at_shared(found, actor, person, minutes, name))
+        else:
+            allowed = self._counter.open_minutes(found, band, minutes, time.time())
+            guest = GuestOrder(band, allowed, name, pays, replaces, key_of(request, CounterAction.OPEN, found.id))
+            session = await self._counter.in_turn(lambda: self.start_in_turn(found, actor, guest))
+        await self._publisher.put_in_force()
+        return session
 
-def _pauses(view: LoadedSnapshot | None, now: float) -> tuple[Pause, ...]:
-    return tuple(each for each in view.rulesets.pauses if each.ends is None or each.ends > now) if view is not None else ()
+    async def end_session(self, device: str, actor: str, request: str = "") -> Session | None:
+        found = self._device(device)
+        key = key_of(request, CounterAction.END, found.id)
+        ended = await self._counter.in_turn(lambda: self.end_in_turn(found, actor, key))
+        await self._publisher.put_in_force()
+        return ended
 
+    async def extend_session(self, device: str, minutes: float, actor: str, request: str = "") -> None:
+        found = self._device(device)
+        key = key_of(request, CounterAction.EXTEND, f"{found.id} {minutes:g}")
+        await self._counter.in_turn(lambda: self.extend_in_turn(found, minutes, actor, key))
+        await self._publisher.put_in_force()
 
-def _entry(session: Session | None, actor: str, action: CounterAction, note: str = "") -> list[CounterEntry]:
-    """Return an entry that costs nothing about a guest's session; none for another session or without one."""
-    if session is None or session.person is not None:
-        return []
-    return [CounterEntry(time.time(), actor, action, session.device, session.id, kind_of(session), note=note)]
+    async def move_session(self, device: str, to: str, actor: str, request: str = "") -> None:
+        source, target = self._device(device), self._device(to)
+        if not (source.is_seat and target.is_seat):
+            raise InvalidInput("Only guests at seats can move, and only to another seat.")
+        key = key_of(request, CounterAction.MOVE, f"{source.id} {target.id}")
+
+        def move() -> None:
+            if self._counter.done_before(key) is None:
+                entry = self._counter.entry_of(SeatChange(CounterAction.MOVE, actor, source, target.id))
+                self._publisher.usage.move_session(source.id, target.id, replace(entry, key=key))
+                self._publisher.ledger.move(source.id, target.id)
+
+        await self._counter.in_turn(move)
+        await self._publisher.put_in_force()
+
+    async def pause_session(self, device: str, actor: str, minutes: float, request: str = "") -> None:
+        found = self._device(device)
+        key = key_of(request, CounterAction.PAUSE, found.id)
+
+        def pause() -> None:
+            if self._counter.done_before(key) is not None:
+                return
+            now = time.time()
+            if any(each.device == found.id for each in self._publisher.reader.pauses(now)):
+                raise InvalidInput("%(device)s is paused already.", device=device)
+            entry = replace(self._counter.entry_of(SeatChange(CounterAction.PAUSE, actor, found)), key=key)
+            self._publisher.usage.extend_session(found.id, minutes * 60, *([entry] if found.is_seat else []))
+            self._publisher.ledger.pause(actor, device=found.id, ends=now + minutes * 60, note=PAUSED_SESSION)
+
+        await self._counter.in_turn(pause)
+        await self._publisher.put_in_force()
+
+    async def resume_session(self, device: str, actor: str) -> None:
+        found = self._device(device)
+        await self._counter.in_turn(lambda: self._counter.lift_pauses(found, actor))
+        await self._publisher.put_in_force()
+
+    async def reopen_session(self, session_id: str, ends: float | None, actor: str, request: str = "") -> None:
+        key = key_of(request, CounterAction.REOPEN, session_id)
+
+        def reopen() -> None:
+            if self._counter.done_before(key) is not None:
+                return
+            undone = self._counter.reopening(session_id, actor)
+            if undone is None:
+                self._publisher.usage.reopen_session(session_id, ends)
+                return
+            entry, before = undone  # at a seat, the end is that of before, whatever the form says
+            self._publisher.usage.reopen_session(session_id, before, replace(entry, key=key))
+
+        await self._counter.in_turn(reopen)
+        await self._publisher.put_in_force()
+
+    async def pay_session(self, session_id: str, actor: str, request: str = "") -> None:
+        key = key_of(request, CounterAction.PAY, session_id)
+
+        def pay() -> None:
+            if self._counter.done_before(key) is None:
+                self._counter.store.add(replace(self._counter.payment(session_id, actor), key=key))
+
+        await self._counter.in_turn(pay)
+
+    async def accept(self, session_id: str) -> None:
+        if await asyncio.to_thread(self._publisher.usage.accept, session_id):
+            await self._publisher.put_in_force()
+
+    def session_start(self, device: str) -> float:
+        found = self._policy.devices.get(device)
+        if found is None or not found.is_seat:
+            return 0.0
+        here = [each.starts for each in self.sessions() if each.device == found.id and each.starts <= time.time()]
+        return max(here) if here else self._publisher.usage.last_session_end(found.id) or 0.0

@@ -158,7 +158,7 @@ class StatementKeeper:
             day=day_text(day),
             made_at=f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}",
             sessions=dict(Counter(each.kind for each in begun)),
-            adults_opened_by=self._by_staff(entries, CounterAction.OPEN),
+            adults_opened_by=self._by_staff(entries, CounterAction.OPEN, CounterAction.ALLOW_ADULT),
             adult_vouchers_by=self._by_staff(entries, CounterAction.PRINT),
             blocks=_blocks(self._store, policy, day),
             filter_on=minute_ranges(self._statements.minutes_on(day)),
@@ -168,11 +168,11 @@ class StatementKeeper:
             conduct=hashlib.sha256(policy.conduct.text.encode()).hexdigest() if policy.conduct is not None else "",
         )
 
-    def _by_staff(self, entries: Sequence[CounterEntry], action: CounterAction) -> dict[str, int]:
-        """Count the sessions or vouchers that members of staff gave to adults, by their numbers."""
+    def _by_staff(self, entries: Sequence[CounterEntry], *actions: CounterAction) -> dict[str, int]:
+        """Count the sessions, vouchers or openings that members of staff gave to adults, by their numbers."""
         profiles, found = self._policy().profiles, Counter[str]()
         for each in entries:
-            if each.action is action and is_adult_kind(each.kind, profiles):
+            if each.action in actions and (each.action is CounterAction.ALLOW_ADULT or is_adult_kind(each.kind, profiles)):
                 found[self.number_of(each.actor)] += each.count
         return dict(found)
 

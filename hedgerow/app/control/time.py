@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 
+from hedgerow.app.control.counter import SeatChange
 from hedgerow.app.control.sessions import SessionService
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import BudgetRow, InvalidInput
+from hedgerow.journal.counter import CounterAction
 from hedgerow.policies.expiry import UpcomingEnd, upcoming_ends
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
@@ -38,7 +39,9 @@ class TimeService(SessionService):
     async def add_minutes(self, name: str, subject: str, minutes: int, actor: str) -> Bonus:
         bonus = Bonus(secrets.token_hex(6), self._account(name), self._subject(subject), minutes, actor, time.time())
         self.check_bonus(name, subject)
-        await asyncio.to_thread(self._publisher.usage.give, bonus)
+        device = self._policy.devices.get(name) if name not in self._policy.people else None
+        wanted = SeatChange(CounterAction.ALLOW, actor, device, subject, minutes=minutes) if device is not None else None
+        await self._counter.change(wanted, lambda *entries: self._publisher.usage.give(bonus, *entries))
         await self._publisher.put_in_force()
         return bonus
 
@@ -53,11 +56,6 @@ class TimeService(SessionService):
             raise InvalidInput(
                 "%(name)s has a time budget for %(of)s, but none for %(subject)s.", name=name, of=of, subject=subject or "all use"
             )
-
-    async def pay_session(self, session_id: str, actor: str) -> None:
-        async with self._counter.lock:
-            entry = await asyncio.to_thread(self._counter.payment, session_id, actor)
-            await asyncio.to_thread(self._counter.store.add, entry)
 
     def _account(self, name: str) -> str:
         if name in self._policy.people:

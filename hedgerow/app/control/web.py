@@ -13,6 +13,7 @@ from types import MappingProxyType
 from hedgerow import __version__
 from hedgerow.app.control.access import AccessControl
 from hedgerow.app.control.certificates import WebCertificates
+from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.gateway import config_file
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.list_sources import recommended_for_profiles
@@ -118,8 +119,9 @@ class WebControl(EnforcedRules):
         recorder: Recorder,
         neighbours: Neighbours,
         tls: WebCertificates,
+        counter: CounterService,
     ) -> None:
-        super().__init__(publisher, neighbours.mac_of)
+        super().__init__(publisher, counter, neighbours.mac_of)
         self._settings, self._workers, self._recorder = settings, workers, recorder
         self._neighbours, self._tls = neighbours, tls
         self._started = time.time()

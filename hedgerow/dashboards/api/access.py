@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
+from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, OnDuty, PageLimit, PageOffset, StrictModel, one_page
 from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, PauseExemption, SiteCorrections, Status, pause_exemption
 from hedgerow.dashboards.data_export import DataExport, csv_cell, ndjson_download
 from hedgerow.dashboards.guard import peer_address
@@ -170,7 +170,7 @@ async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:
 
 def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]) -> None:
     @api.serve("POST", "/requests/{request_id}/approve", OPERATE)
-    async def approve(actor: Actor, request_id: RequestId, approval: Approval) -> Grant | Bonus:
+    async def approve(actor: OnDuty, request_id: RequestId, approval: Approval) -> Grant | Bonus:
         return await control.approve(request_id, approval.how_long, actor)
 
     @api.serve("POST", "/requests/{request_id}/deny", OPERATE, status_code=204)
@@ -178,7 +178,7 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
         await control.deny(request_id, actor)
 
     @api.serve("POST", "/grants", OPERATE, status_code=201)
-    async def give(actor: Actor, order: GrantOrder) -> GivenGrant:
+    async def give(actor: OnDuty, order: GrantOrder) -> GivenGrant:
         """Allow a site, service or topic for a while, for a device, a person or everybody.
 
         `closed` tells why the internet is closed there all the same, such as `bedtime`, and `closed_until` until when.
@@ -193,18 +193,18 @@ def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]
         await control.revoke(grant_id, actor)
 
     @api.serve("POST", "/pause", OPERATE, status_code=201)
-    async def pause(request: Request, actor: Actor, target: PauseOrder) -> Pause:
+    async def pause(request: Request, actor: OnDuty, target: PauseOrder) -> Pause:
         _check_target(target)
         if target.everybody is not (target.device is None and target.person is None):
             raise InvalidInput("Name a person or a device, or set `everybody`.")
         ends = None if target.minutes is None else clock() + target.minutes * 60
         spared = PauseExemption(target.except_person, target.except_device)
         if spared == PauseExemption() and not (target.me_too or target.device or target.person):
-            spared = pause_exemption(control, actor, peer_address(request.scope))
+            spared = pause_exemption(control, request.state.principal.name, peer_address(request.scope))
         return await control.pause(actor, device=target.device, person=target.person, ends=ends, spared=spared, kind=target.kind)
 
     @api.serve("POST", "/resume", OPERATE, status_code=204)
-    async def resume(actor: Actor, target: GrantTarget) -> None:
+    async def resume(actor: OnDuty, target: GrantTarget) -> None:
         _check_target(target)
         await control.resume(actor, device=target.device, person=target.person)
 

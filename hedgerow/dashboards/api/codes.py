@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.schema import Actor, OnDuty, StrictModel
+from hedgerow.dashboards.api.schema import OnDuty, RequestKey, StrictModel
 from hedgerow.dashboards.audit import AuditRow, StatementControl, audit, audit_period
 from hedgerow.dashboards.control import MadeCode, MadeVouchers
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
@@ -68,7 +68,7 @@ def add_code_routes(api: ScopedRouter, control: CodeControl) -> None:
     """Add the routes."""
 
     @api.serve("POST", "/codes", OPERATE, status_code=201)
-    async def make(actor: Actor, order: CodeOrder) -> MadeCode:
+    async def make(actor: OnDuty, order: CodeOrder) -> MadeCode:
         """Make a code that opens something, adds minutes or approves a request on a device without a sign-in."""
         return await control.make(order, actor)
 
@@ -97,18 +97,18 @@ class VoucherOrder(StrictModel):
 
 
 class VoucherControl(Protocol):
-    """Vouchers of the running Hedgerow."""
+    """Vouchers of the running Hedgerow. `request` is as for `TimeControl`."""
 
-    async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
+    async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
         """Make vouchers."""
 
     async def open(self) -> tuple[VoucherCount, ...]:
         """Return the number of usable vouchers of each kind."""
 
-    async def credit(self, session_id: str, actor: str) -> MadeVouchers:
+    async def credit(self, session_id: str, actor: str, request: str = "") -> MadeVouchers:
         """Make a voucher for the minutes of an ended session that were paid and not used. Raises `InvalidInput` if there are none."""
 
-    async def withdraw(self, actor: str) -> int:
+    async def withdraw(self, actor: str, request: str = "") -> int:
         """Make all unused vouchers invalid and return their number."""
 
     async def redeem(self, device_id: str, typed: str) -> None:
@@ -119,14 +119,17 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
     """Add the routes."""
 
     @api.serve("POST", "/vouchers", OPERATE, status_code=201)
-    async def make(actor: OnDuty, order: VoucherOrder) -> MadeVouchers:
-        """Make vouchers for sessions at a seat."""
-        return await control.make(order, actor)
+    async def make(actor: OnDuty, key: RequestKey, order: VoucherOrder) -> MadeVouchers:
+        """Make vouchers for sessions at a seat.
+
+        The codes can be had again with the same `Idempotency-Key` for ten minutes, from the same machine.
+        """
+        return await control.make(order, actor, key)
 
     @api.serve("POST", "/vouchers/credit/{session}", OPERATE, status_code=201)
-    async def credit(actor: OnDuty, session: Annotated[str, Path(max_length=40)]) -> MadeVouchers:
+    async def credit(actor: OnDuty, key: RequestKey, session: Annotated[str, Path(max_length=40)]) -> MadeVouchers:
         """Make a voucher for the minutes of an ended session that were paid and not used."""
-        return await control.credit(session, actor)
+        return await control.credit(session, actor, key)
 
     @api.serve("GET", "/vouchers", OPERATE, READ)
     async def vouchers() -> tuple[VoucherCount, ...]:
@@ -134,9 +137,9 @@ def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
         return await control.open()
 
     @api.serve("DELETE", "/vouchers", OPERATE)
-    async def withdraw(actor: OnDuty) -> dict[str, int]:
+    async def withdraw(actor: OnDuty, key: RequestKey) -> dict[str, int]:
         """Make all unused vouchers invalid."""
-        return {"withdrawn": await control.withdraw(actor)}
+        return {"withdrawn": await control.withdraw(actor, key)}
 
 
 def add_audit_routes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.openapi.utils import get_openapi
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -40,12 +40,30 @@ type Author = Annotated[Principal, Depends(_author)]
 """The account or token that makes the request, for changes of the policy."""
 
 
-async def _on_duty(request: Request) -> str:
-    return str(await request.app.state.staff.actor(request.state.principal))
+def _on_duty(request: Request) -> str:
+    return str(request.app.state.staff.actor(request.state.principal))
 
 
 type OnDuty = Annotated[str, Depends(_on_duty)]
 """Name of the member of a café's staff who makes the request, else of the account or token."""
+
+
+_IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=200,
+        description="A text of your own, such as a UUID. A request that is repeated with the same one, for the same action and seat or "
+        "session, has the result of the first and is not carried out again.",
+    ),
+]
+
+
+def _request_key(request: Request, idempotency_key: _IdempotencyKey = None) -> str:
+    return f"{request.state.principal.name}\n{idempotency_key}" if idempotency_key else ""
+
+
+type RequestKey = Annotated[str, Depends(_request_key)]
+"""Identification of a request by its header `Idempotency-Key`, empty without one."""
 
 MAX_PAGE = 1000
 type PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="rows of a page")]

@@ -152,6 +152,10 @@ class PageGroup:
     def _page(self, request: Request, template: str, status_code: int = 200, **values: Any) -> Response:
         return self._context.renderer.page(request, template, status_code, **values)
 
+    def _actor(self, request: Request) -> str:
+        """Return the name in which a request acts: that of the person on duty at a café's counter, else of the account."""
+        return self._context.staff.actor(principal_of(request))
+
     def _device(self, request: Request) -> DeviceView:
         """Return the device that makes the request. Raises HTTPException for a device outside the network."""
         view = self._context.control.device_at(peer_address(request.scope))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import secrets
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Form, Query, Request
@@ -13,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherOrder
-from hedgerow.dashboards.api.counter import SeatTraffic, seat_traffic
+from hedgerow.dashboards.api.counter import seat_traffic
 from hedgerow.dashboards.api.time import LATEST
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
 from hedgerow.dashboards.control import InvalidInput, MadeVouchers
@@ -21,20 +20,24 @@ from hedgerow.dashboards.guard import local_address, peer_address
 from hedgerow.dashboards.pages.context import COUNTER_PATH, PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
+from hedgerow.dashboards.pages.openings import confirm
+from hedgerow.dashboards.pages.seat_tiles import SeatTile, natural_order, tile_of
+from hedgerow.dashboards.refusals import SeatTaken
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.shifts import ReportDays, entries_csv, session_histories, shift_report
 from hedgerow.dashboards.staff import DEFAULT_ROLE
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.languages import Language, language_of
+from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.statements import ChainReport, SignedStatement, StatementStore, public_key, verify_chain
 from hedgerow.policies.cafe import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
-from hedgerow.policies.model import Policy, Session
+from hedgerow.policies.model import Policy
 
 type Seat = Annotated[str, Form(max_length=253)]
 type Minutes = Annotated[int, Form(ge=1, le=1440)]
 type Kind = Annotated[str, Form(max_length=100)]
 
+type Once = Annotated[str, Form(max_length=40)]
 type SessionId = Annotated[str, Form(max_length=40)]
 type Person = Annotated[str, Query(max_length=100)]
 Day = Annotated[date | None, Query()]
@@ -49,22 +52,17 @@ PAUSE_MINUTES = 60
 """Minutes after which a guest's pause ends by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeatTile:
-    """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without a session.
+class _CounterGroup(PageGroup):
+    """Pages whose forms are each carried out once: the field `once` is new with each page."""
 
-    `traffic` is None where nothing counts it.
-    """
+    def _counter_page(self, request: Request, template: str, **values: Any) -> Response:
+        return self._page(request, template, once=secrets.token_hex(12), **values)
 
-    seat: str
-    session: Session | None
-    left: int | None
-    pause_ends: float | None = None
-    kind: str = ""
-    traffic: SeatTraffic | None = None
+    def _request_key(self, request: Request, once: str) -> str:
+        return f"{principal_of(request).name}\n{once}" if once else ""
 
 
-class CounterPages(PageGroup):
+class CounterPages(_CounterGroup):
     """`/counter` and its forms."""
 
     @get(COUNTER_PATH, OPERATE, READ)
@@ -83,16 +81,18 @@ class CounterPages(PageGroup):
         `minutes`, `band` and `pays` are chosen for the next guest; `ended`, `seat` and `ends` are of an ended session.
         """
         context, cafe = self._context, self._context.policy().cafe
+        kinds = kind_titles(context.policy(), language_of(request))
         vouchers = await context.vouchers.open()
         undo = None
         if ended:
             (history,) = session_histories(await run_in_threadpool(context.counter.of_session, ended)) or (None,)
             undo = {"session": ended, "seat": seat, "ends": ends, "history": history}
-        return self._page(
+        return self._counter_page(
             request,
             "counter.html",
             tiles=await self._tiles(),
-            kinds=kind_titles(context.policy(), language_of(request)),
+            kinds=kinds,
+            unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
             vouchers=vouchers,
             choice={"minutes": minutes, "band": band, "pays": pays or cafe.pays},
             undo=undo,
@@ -106,60 +106,95 @@ class CounterPages(PageGroup):
     async def seats(self, request: Request) -> Response:
         """Return only the tiles, for `live.js`."""
         kinds = kind_titles(self._context.policy(), language_of(request))
-        return self._page(request, "counter_seats.html", tiles=await self._tiles(), kinds=kinds)
+        return self._counter_page(request, "counter_seats.html", tiles=await self._tiles(), kinds=kinds)
 
     @post(f"{COUNTER_PATH}/open", OPERATE)
     async def open(
-        self, request: Request, seat: Seat, band: Kind, minutes: Minutes, pays: Annotated[Payment | None, Form()] = None
+        self,
+        request: Request,
+        seat: Seat,
+        band: Kind,
+        minutes: Minutes,
+        pays: Annotated[Payment | None, Form()] = None,
+        replaces: Annotated[str, Form(max_length=40)] = "",
+        once: Once = "",
     ) -> Response:
-        """Open a session for a guest."""
-        actor = await self._actor(request)
-        time = self._context.time
-        await time.start_session(seat, actor, person=None, band=band, minutes=minutes, name="", pays=pays)
+        """Open a session for a guest. If the seat is taken, ask whether the session there ends."""
+        key, time = self._request_key(request, once), self._context.time
+        try:
+            await time.start_session(
+                seat,
+                self._actor(request),
+                person=None,
+                band=band,
+                minutes=minutes,
+                name="",
+                pays=pays,
+                replaces=replaces,
+                request=key,
+            )
+        except SeatTaken as taken:
+            question = await self._ask_to_replace(request, seat, str(taken.more["session"]))
+            if question is None:
+                raise
+            return question
         chosen = {"minutes": minutes, "band": band} | ({"pays": pays.value} if pays is not None else {})
         return redirect_to(f"{COUNTER_PATH}?{urlencode(chosen)}")
 
+    async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
+        reader = language_of(request)
+        return await confirm(
+            self._context,
+            request,
+            reader.gettext(message("%(seat)s is taken."), seat=seat),
+            reader.gettext(message("Shall the session there end, and this one take its place?")),
+            {session: message("End it and open the seat")},
+            field="replaces",
+            leave=reader.gettext(message("Leave it as it is")),
+        )
+
     @post(f"{COUNTER_PATH}/extend", OPERATE)
-    async def extend(self, request: Request, seat: Seat, minutes: Minutes) -> Response:
+    async def extend(self, request: Request, seat: Seat, minutes: Minutes, once: Once = "") -> Response:
         """Add minutes to a session."""
-        await self._context.time.extend_session(seat, minutes, await self._actor(request))
+        await self._context.time.extend_session(seat, minutes, self._actor(request), self._request_key(request, once))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/move", OPERATE)
-    async def move(self, request: Request, seat: Seat, to: Seat) -> Response:
+    async def move(self, request: Request, seat: Seat, to: Seat, once: Once = "") -> Response:
         """Move a guest to a free seat."""
-        await self._context.time.move_session(seat, to, await self._actor(request))
+        await self._context.time.move_session(seat, to, self._actor(request), self._request_key(request, once))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/pause", OPERATE)
-    async def pause(self, request: Request, seat: Seat) -> Response:
+    async def pause(self, request: Request, seat: Seat, once: Once = "") -> Response:
         """Close a seat while its guest is away; the session's time stands still."""
-        await self._context.time.pause_session(seat, await self._actor(request), PAUSE_MINUTES)
+        await self._context.time.pause_session(seat, self._actor(request), PAUSE_MINUTES, self._request_key(request, once))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/resume", OPERATE)
     async def resume(self, request: Request, seat: Seat) -> Response:
-        await self._context.time.resume_session(seat, await self._actor(request))
+        await self._context.time.resume_session(seat, self._actor(request))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/end", OPERATE)
-    async def end(self, request: Request, seat: Seat) -> Response:
+    async def end(self, request: Request, seat: Seat, once: Once = "") -> Response:
         """End a session, and offer to undo that."""
-        time, actor = self._context.time, await self._actor(request)
-        here = next((each for each in reversed(time.sessions()) if each.device == seat), None)
-        await time.end_session(seat, actor)
-        if here is None:
+        ended = await self._context.time.end_session(seat, self._actor(request), self._request_key(request, once))
+        if ended is None:
             return redirect_to(COUNTER_PATH)
-        undo = {"ended": here.id, "seat": seat} | ({"ends": f"{here.ends:.0f}"} if here.ends is not None else {})
+        undo = {"ended": ended.id, "seat": seat} | ({"ends": f"{ended.ends:.0f}"} if ended.ends is not None else {})
         return redirect_to(f"{COUNTER_PATH}?{urlencode(undo)}")
 
     @post(f"{COUNTER_PATH}/reopen", OPERATE)
     async def reopen(
-        self, request: Request, session: Annotated[str, Form(max_length=40)],
+        self,
+        request: Request,
+        session: SessionId,
         ends: Annotated[float | None, Form(ge=0, le=LATEST)] = None,
-    ) -> Response:  # fmt: skip
+        once: Once = "",
+    ) -> Response:
         """Undo the end of a session."""
-        await self._context.time.reopen_session(session, ends, await self._actor(request))
+        await self._context.time.reopen_session(session, ends, self._actor(request), self._request_key(request, once))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/vouchers", OPERATE)
@@ -171,14 +206,16 @@ class CounterPages(PageGroup):
         minutes: Minutes,
         valid_days: Annotated[int, Form(ge=1, le=366)] = 30,
         paid: Annotated[bool, Form()] = True,
+        once: Once = "",
     ) -> Response:
         """Show a sheet of new codes, once."""
         order = VoucherOrder(count=count, band=band, minutes=minutes, valid_days=valid_days, paid=paid)
-        return _voucher_sheet(self._context, request, await self._context.vouchers.make(order, await self._actor(request)))
+        made = await self._context.vouchers.make(order, self._actor(request), self._request_key(request, once))
+        return _voucher_sheet(self._context, request, made)
 
     @post(f"{COUNTER_PATH}/vouchers/withdraw", OPERATE)
-    async def withdraw_vouchers(self, request: Request) -> Response:
-        await self._context.vouchers.withdraw(await self._actor(request))
+    async def withdraw_vouchers(self, request: Request, once: Once = "") -> Response:
+        await self._context.vouchers.withdraw(self._actor(request), self._request_key(request, once))
         return redirect_to(COUNTER_PATH)
 
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
@@ -188,9 +225,6 @@ class CounterPages(PageGroup):
         headers = {"Content-Disposition": 'attachment; filename="hedgerow-audit.csv"'}
         return Response(audit_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
-    async def _actor(self, request: Request) -> str:
-        return await self._context.staff.actor(principal_of(request))
-
     async def _tiles(self) -> list[SeatTile]:
         """Return the seats in natural order: seat-2 before seat-10."""
         now = self._context.clock()
@@ -199,10 +233,10 @@ class CounterPages(PageGroup):
         policy = self._context.policy()
         traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
         seats = (device.id for device in policy.devices.values() if device.is_seat)
-        return [_tile(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now) for seat in sorted(seats, key=_natural)]
+        return [tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now) for seat in sorted(seats, key=natural_order)]
 
 
-class ShiftPages(PageGroup):
+class ShiftPages(_CounterGroup):
     """Reports, receipts, payments and staff of the counter."""
 
     @get(f"{COUNTER_PATH}/report", OPERATE, READ)
@@ -210,7 +244,7 @@ class ShiftPages(PageGroup):
         """Show some days in numbers, and their sessions."""
         context, policy = self._context, self._context.policy()
         period, entries = await self._entries(first, last, person)
-        return self._page(
+        return self._counter_page(
             request,
             "counter_report.html",
             period=period,
@@ -219,6 +253,7 @@ class ShiftPages(PageGroup):
             report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles)),
             histories=session_histories(entries)[:MAX_SESSIONS_SHOWN],
             refusals=[each for each in entries if each.action is CounterAction.WRONG_PIN],
+            openings=[each for each in entries if each.action in (CounterAction.ALLOW, CounterAction.ALLOW_ADULT)],
             kinds=kind_titles(policy, language_of(request)),
             cafe=policy.cafe,
         )
@@ -239,20 +274,19 @@ class ShiftPages(PageGroup):
             return redirect_to(f"{COUNTER_PATH}/report")
         policy = self._context.policy()
         kinds = kind_titles(policy, language_of(request))
-        return self._page(request, "counter_receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe)
+        return self._counter_page(request, "counter_receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe)
 
     @post(f"{COUNTER_PATH}/pay", OPERATE)
-    async def pay(self, request: Request, session: SessionId) -> Response:
+    async def pay(self, request: Request, session: SessionId, once: Once = "") -> Response:
         """Record that a guest pays what is owed."""
-        actor = await self._context.staff.actor(principal_of(request))
-        await self._context.time.pay_session(session, actor)
+        await self._context.time.pay_session(session, self._actor(request), self._request_key(request, once))
         return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
 
     @post(f"{COUNTER_PATH}/credit", OPERATE)
-    async def credit(self, request: Request, session: SessionId) -> Response:
+    async def credit(self, request: Request, session: SessionId, once: Once = "") -> Response:
         """Show a voucher for the minutes that were paid and not used, once."""
-        actor = await self._context.staff.actor(principal_of(request))
-        return _voucher_sheet(self._context, request, await self._context.vouchers.credit(session, actor))
+        made = await self._context.vouchers.credit(session, self._actor(request), self._request_key(request, once))
+        return _voucher_sheet(self._context, request, made)
 
     @post(f"{COUNTER_PATH}/duty", OPERATE)
     async def begin_duty(
@@ -347,19 +381,3 @@ def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -
         request, "vouchers.html", rows=rows, voucher=made.voucher, cafe=policy.cafe, kinds=kinds,
         code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}", scale=2),
     )  # fmt: skip
-
-
-def _tile(seat: str, session: Session | None, pause_ends: float | None, traffic: SeatTraffic | None, now: float) -> SeatTile:
-    stands_still = max(0.0, pause_ends - now) if pause_ends is not None else 0.0
-    left = labels.minutes_left(session.ends - stands_still if session.ends is not None else None, now) if session is not None else None
-    kind = (session.profile or "").removeprefix(SEAT_PREFIX) if session is not None else ""
-    return SeatTile(seat, session, left, pause_ends, kind, traffic)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts numbers in names by value.
-
-    >>> sorted(("seat-10", "seat-2", "bar"), key=_natural)
-    ['bar', 'seat-2', 'seat-10']
-    """
-    return [(int(part), "") if part.isdigit() else (0, part.casefold()) for part in re.split(r"(\d+)", name)]

@@ -6,17 +6,18 @@ from typing import Annotated
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from fastapi import Form, Query, Request
+from fastapi import Form, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
+from hedgerow.dashboards.guard import NOT_IN_CHARGE
 from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
-from hedgerow.dashboards.routes import OPERATE, READ, get, post
+from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.activity import Activity, ActivityFilter
@@ -144,6 +145,8 @@ class LogPages(PageGroup):
             return question
         then = {"who": who, "target": target}
         if how_long == "policy":
+            if MANAGE not in principal_of(request).scopes:
+                raise HTTPException(403, NOT_IN_CHARGE)
             if person not in context.policy().people:
                 raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
             edits = exclude(("people", person, "block"), subject), include(("people", person, "allow"), subject)
@@ -152,7 +155,7 @@ class LogPages(PageGroup):
             return redirect_to(f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}")
         duration = _parse_duration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
-        await context.control.give(subject, principal_of(request).name, person=opening.person, device=opening.device, ends=ends)
+        await context.control.give(subject, self._actor(request), person=opening.person, device=opening.device, ends=ends)
         done = f"/why?{urlencode(then)}" if who else "/?saved=done#grants-title"
         return await explain_obstacle(context, request, opening, duration) or redirect_to(done)
 

@@ -16,7 +16,7 @@ from hedgerow.dashboards.edits.devices import free_device_name, profile_device_e
 from hedgerow.dashboards.edits.household import find_person, name_device_edits
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, unnamed_devices
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import DEVICES, MANAGE, OPERATE, get, post
@@ -92,7 +92,7 @@ class NewDevicePages(PageGroup):
     async def close(self, request: Request, device: FormText) -> Response:
         """Keep the device closed, until somebody resumes or names it."""
         row = await self._row(device)
-        await self._context.control.pause(principal_of(request).name, device=row.device, ends=None)
+        await self._context.control.pause(self._actor(request), device=row.device, ends=None)
         return redirect_to(referring_page(request))
 
     async def _row(self, device: str) -> DeviceRow:
@@ -106,7 +106,7 @@ class NewDevicePages(PageGroup):
 
     async def _answer(self, request: Request, row: DeviceRow, summary: str, *edits: Edit, **values: object) -> Response:
         change = await self._change(request, summary, *edits, **values)
-        control, name = self._context.control, principal_of(request).name
+        control, name = self._context.control, self._actor(request)
         pauses = await run_in_threadpool(self._context.reader.pauses, self._context.clock())
         if any(pause.device == row.device for pause in pauses):
             await control.resume(name, device=row.device)  # it was kept closed under its address

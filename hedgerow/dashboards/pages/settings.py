@@ -13,6 +13,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES, AccessScope, Role
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
+from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import (
     MORE_PATH,
     PageContext,
@@ -222,7 +223,10 @@ class AccountPages(PageGroup):
 
     async def _confirmed_name(self, request: Request, password: str) -> str:
         """Return the name of the signed-in account after checking its password."""
-        name = principal_of(request).name
+        name, accounts, address = principal_of(request).name, self._context.accounts, peer_address(request.scope)
         with at_field("old"):
-            await self._context.accounts.check_password(name, password)
+            accounts.delays.check(address)  # as for somebody who signs in: a stolen session is no way to learn the password
+            accounts.delays.count_failure(address)  # before it is compared, so that many at once are not more tries
+            await accounts.check_password(name, password)
+            accounts.delays.forget(address)
         return name

@@ -123,7 +123,7 @@ class TodayPages(PageGroup):
         opening = None if asked is None or asked.chore else Opening(asked.host, None, asked.device)
         if opening is not None and (question := await ask_before(self._context, request, opening)) is not None:
             return question
-        await self._context.control.approve(request_id, how_long, principal_of(request).name)
+        await self._context.control.approve(request_id, how_long, self._actor(request))
         obstacle = await explain_obstacle(self._context, request, opening, how_long) if opening is not None else None
         return obstacle or redirect_to("/")
 
@@ -152,7 +152,7 @@ class TodayPages(PageGroup):
         ends = None if minutes is None else self._context.clock() + minutes * 60
         is_for_all = not (device or person or me_too)
         spared = pause_exemption(control, name, peer_address(request.scope)) if is_for_all else PauseExemption()
-        await control.pause(name, device=device or None, person=person or None, ends=ends, spared=spared, kind=kind)
+        await control.pause(self._actor(request), device=device or None, person=person or None, ends=ends, spared=spared, kind=kind)
         return redirect_to(referring_page(request))
 
     @post("/bedtime/later", OPERATE)
@@ -162,7 +162,7 @@ class TodayPages(PageGroup):
 
     @post("/resume", OPERATE)
     async def resume(self, request: Request, device: FormText = "", person: FormText = "") -> Response:
-        await self._context.control.resume(principal_of(request).name, device=device or None, person=person or None)
+        await self._context.control.resume(self._actor(request), device=device or None, person=person or None)
         return redirect_to(referring_page(request))
 
     @post("/bonus", OPERATE)
@@ -170,7 +170,7 @@ class TodayPages(PageGroup):
         self, request: Request, name: FormText, minutes: Annotated[int, Form(ge=1, le=1440)], subject: FormText = ""
     ) -> Response:
         """Add minutes to today's budget."""
-        await self._context.time.add_minutes(name, subject, minutes, principal_of(request).name)
+        await self._context.time.add_minutes(name, subject, minutes, self._actor(request))
         return redirect_to(referring_page(request))
 
     @post("/requests/{request_id}/code", OPERATE)
@@ -189,7 +189,7 @@ class TodayPages(PageGroup):
         return await self._show_code(request, CodeOrder(person=person, subject=opening.subject, how_long=how_long, minutes=minutes))
 
     async def _show_code(self, request: Request, order: CodeOrder) -> Response:
-        made = await self._context.codes.make(order, principal_of(request).name)
+        made = await self._context.codes.make(order, self._actor(request))
         return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 
     def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:

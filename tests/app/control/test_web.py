@@ -35,7 +35,7 @@ def control(tmp_path: Path) -> WebControl:
     ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note="", chore=""))
     publisher: Any = SimpleNamespace(view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
     neighbours: Any = SimpleNamespace(mac_of=MACS.get, entries=lambda: MACS)
-    return WebControl(*cast(Any, (None, publisher, None, None, neighbours, None)))
+    return WebControl(*cast(Any, (None, publisher, None, None, neighbours, None, None)))
 
 
 @pytest.mark.parametrize("subject", ["illegal", "bad.example", "www.bad.example", "bad.example/page", "sealed.example"])

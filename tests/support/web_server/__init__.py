@@ -85,17 +85,17 @@ OWNER_PASSWORD = "the owner's four words"
 class Printed:
     """`VoucherControl` with fixed codes that cannot be redeemed."""
 
-    async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
+    async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
         voucher = Voucher(order.band, order.minutes, actor, NOW, NOW + order.valid_days * 86400)
         return MadeVouchers(tuple(f"ABCD-{number:04}" for number in range(order.count)), voucher)
 
     async def open(self) -> tuple[VoucherCount, ...]:
         return ()
 
-    async def credit(self, session_id: str, actor: str) -> MadeVouchers:
+    async def credit(self, session_id: str, actor: str, request: str = "") -> MadeVouchers:
         raise InvalidInput("This session has no minutes that were paid and not used.")
 
-    async def withdraw(self, actor: str) -> int:
+    async def withdraw(self, actor: str, request: str = "") -> int:
         return 0
 
     async def redeem(self, device_id: str, typed: str) -> None:
@@ -356,7 +356,17 @@ class CountedTime:
         return Bonus("b", f"person:{name}", subject, minutes, actor, NOW)
 
     async def start_session(
-        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str, pays: str | None = None
+        self,
+        device: str,
+        actor: str,
+        *,
+        person: str | None,
+        band: str | None,
+        minutes: float | None,
+        name: str,
+        pays: str | None = None,
+        replaces: str = "",
+        request: str = "",
     ) -> Session:
         if not device.startswith("seat"):
             raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
@@ -364,29 +374,30 @@ class CountedTime:
         self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, person, f"seat-{band}", name)
         return self.seated[device]
 
-    async def end_session(self, device: str, actor: str) -> None:
+    async def end_session(self, device: str, actor: str, request: str = "") -> Session | None:
         here = self._seated(device)
         self.ended[here.id] = self.seated.pop(device)
+        return here
 
-    async def extend_session(self, device: str, minutes: float, actor: str) -> None:
+    async def extend_session(self, device: str, minutes: float, actor: str, request: str = "") -> None:
         here = self._seated(device)
         assert here.ends is not None
         self.seated[device] = replace(here, ends=here.ends + minutes * 60)
 
-    async def move_session(self, device: str, to: str, actor: str) -> None:
+    async def move_session(self, device: str, to: str, actor: str, request: str = "") -> None:
         self.seated[to] = replace(self._seated(device), device=DeviceId(to))
         del self.seated[device]
 
-    async def pause_session(self, device: str, actor: str, minutes: float) -> None:
+    async def pause_session(self, device: str, actor: str, minutes: float, request: str = "") -> None:
         await self.extend_session(device, minutes, actor)
 
     async def resume_session(self, device: str, actor: str) -> None:
         self._seated(device)
 
-    async def pay_session(self, session_id: str, actor: str) -> None:
+    async def pay_session(self, session_id: str, actor: str, request: str = "") -> None:
         raise InvalidInput("Nothing is left to pay for this session.")
 
-    async def reopen_session(self, session_id: str, ends: float | None, actor: str) -> None:
+    async def reopen_session(self, session_id: str, ends: float | None, actor: str, request: str = "") -> None:
         if session_id not in self.ended:
             raise InvalidInput("There is no such session.")
         here = self.ended.pop(session_id)
