@@ -204,12 +204,14 @@ class SocketPath:
     path: Path
     device: int
     inode: int
+    made: int
+    """Time of the last change in nanoseconds: the next file may get the same inode."""
 
     @classmethod
     def of(cls, path: Path) -> SocketPath:
         """Take the socket that is at a path now. Raises OSError."""
         status = path.stat()
-        return cls(path, status.st_dev, status.st_ino)
+        return cls(path, status.st_dev, status.st_ino, status.st_mtime_ns)
 
     @property
     def is_in_place(self) -> bool:
