@@ -87,31 +87,32 @@ def _starts(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
             yield function, call
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_task_is_watched_or_listed_and_none_is_dropped(file: str) -> None:
-    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
-    dropped = [
-        node.value.lineno for node in ast.walk(tree) if isinstance(node, ast.Expr) and node.value in [call for _, call in _starts(tree)]
-    ]
-    assert dropped == [], "the result is dropped: the task may be collected while it runs, and nobody sees how it ends"
-    if file != MECHANISM:
-        assert {function for function, _ in _starts(tree)} == set(STARTS.get(file, {})), "start it as a watched task, or say here why not"
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    return {file: ast.parse((PACKAGE / file).read_text(encoding="utf-8")) for file in FILES}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_no_thread_is_started_that_is_not_listed(file: str) -> None:
-    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
-    threads = [call.lineno for _, call in _calls(tree) if _name(call) in ("Thread", "Timer", "start_new_thread")]
-    assert not threads or file in THREADS, threads
-    assert threads or file not in THREADS
+def test_no_task_is_dropped_when_it_is_started(trees: dict[str, ast.Module]) -> None:
+    """It may be collected while it runs, and nobody sees how it ends."""
+    found = []
+    for file, tree in trees.items():
+        starts = [call for _, call in _starts(tree)]
+        found += [(file, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Expr) and node.value in starts]
+    assert found == []
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_errors_that_nobody_expects_are_reported_in_one_line(file: str) -> None:
+def test_every_task_is_watched_or_listed_here(trees: dict[str, ast.Module]) -> None:
+    """Start a task as a watched one, or say above why nobody has to watch it."""
+    found = {file: {function for function, _ in _starts(tree)} for file, tree in trees.items() if file != MECHANISM}
+    assert {file: functions for file, functions in found.items() if functions} == {file: set(listed) for file, listed in STARTS.items()}
+
+
+def test_every_thread_is_listed_here(trees: dict[str, ast.Module]) -> None:
+    names = ("Thread", "Timer", "start_new_thread")
+    assert {file for file, tree in trees.items() for _, call in _calls(tree) if _name(call) in names} == set(THREADS)
+
+
+def test_errors_that_nobody_expects_are_reported_in_one_line(trees: dict[str, ast.Module]) -> None:
     """`log.exception` would write a traceback for each, however many a stranger may provoke."""
-    calls = [
-        call.lineno
-        for _, call in _calls(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))
-        if _name(call) == "exception" and call.args
-    ]
-    assert file == MECHANISM or calls == []
+    found = {file for file, tree in trees.items() for _, call in _calls(tree) if _name(call) == "exception" and call.args}
+    assert found == {MECHANISM}
