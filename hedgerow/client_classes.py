@@ -114,7 +114,7 @@ class Places[K: Hashable]:
         self.total, self.per_client = total, per_client
         self._per_group = max(1, total // 2) if per_group is None else per_group
         self._clients: dict[K, ClassedClient] = {}
-        self._classes = {rank: _ClassPlaces[K]() for rank in ClientClass}
+        self._classes = tuple(_ClassPlaces[K]() for _ in ClientClass)  # by rank; the hash of an enumeration's member is slow
         self._groups: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -222,7 +222,8 @@ class _ClassPlaces[K: Hashable]:
         items[item] = client.group
         self.count += 1
         self._move(client.key, len(items) - 1, len(items))
-        self._most = max(self._most, len(items))
+        if len(items) > self._most:
+            self._most = len(items)
 
     def remove(self, item: K, client: ClassedClient) -> None:
         items = self.items[client.key]
