@@ -133,4 +133,10 @@ def compile_path(path: str) -> PathTest:
     """
     body = ".*".join(re.escape(part) for part in path.split("*"))
     body = body[:1] + "(?:%2f)*" + body[1:].replace("/", r"(?:;[^/?]*)?(?:/|%2f)+")
-    return compile_set(["(?s)^" + (body if path.endswith("*") else body + r"(?:$|[/?#&;]|%2f|%00)")])
+    search = compile_set(["(?s)^" + (body if path.endswith("*") else body + r"(?:$|[/?#&;]|%2f|%00)")])
+    first = re.split(r"[/*]", path[1:], maxsplit=1)[0]
+    if not first:
+        return search
+    # Most URLs differ in their first letters, which Python's engine finds out in a tenth of the time.
+    begins = re.compile("/(?:%2f)*" + re.escape(first), re.IGNORECASE | re.ASCII).match
+    return lambda url: begins(url) is not None and search(url)
