@@ -214,45 +214,45 @@ class _ClassPlaces[K: Hashable]:
     def __init__(self) -> None:
         self.items: dict[str, dict[K, str]] = {}  # with the group of each
         self.count = 0
-        self._by_count: dict[int, dict[str, None]] = {}
+        self._by_count: list[dict[str, None]] = [{}]  # clients by how many places they have; there are none at 0
         self._most = 0
 
     def add(self, item: K, client: ClassedClient) -> None:
-        items = self.items.setdefault(client.key, {})
+        items = self.items.get(client.key)
+        if items is None:
+            items = self.items[client.key] = {}
+        else:
+            del self._by_count[len(items)][client.key]
         items[item] = client.group
         self.count += 1
-        self._move(client.key, len(items) - 1, len(items))
-        if len(items) > self._most:
-            self._most = len(items)
+        count = len(items)
+        if count > self._most:
+            self._most = count
+            if count == len(self._by_count):
+                self._by_count.append({})
+        self._by_count[count][client.key] = None
 
     def remove(self, item: K, client: ClassedClient) -> None:
         items = self.items[client.key]
+        del self._by_count[len(items)][client.key]
         del items[item]
         self.count -= 1
-        self._move(client.key, len(items) + 1, len(items))
-        if not items:
+        if items:
+            self._by_count[len(items)][client.key] = None
+        else:
             del self.items[client.key]
-        if self._most and self._most not in self._by_count:
+        if not self._by_count[self._most]:
             self._most -= 1  # that of the client whose count has just become one less
 
     def most_of(self, more_than: int, group: str = "") -> tuple[K, ...]:
         """Return the items of the client with the most, if these are `more_than` so many. With a `group`, only items in it count."""
         for count in range(self._most, more_than, -1):
-            for key in self._by_count.get(count, ()):
+            for key in self._by_count[count]:
                 items = self.items[key]
                 found = tuple(item for item in items if items[item] == group) if group else tuple(items)
                 if found:
                     return found
         return ()
-
-    def _move(self, key: str, before: int, now: int) -> None:
-        if before:
-            of_before = self._by_count[before]
-            del of_before[key]
-            if not of_before:
-                del self._by_count[before]
-        if now:
-            self._by_count.setdefault(now, {})[key] = None
 
 
 class ClassBudget:
