@@ -290,9 +290,6 @@ def _use_pins(cafe: Hedgerow, first: CounterClient, second: CounterClient) -> No
     for _ in range(5):
         assert "not the PIN" in second.send("duty", {"name": "Ben", "pin": "1357"}, 422).text
     assert "Too many wrong PINs" in second.send("duty", {"name": "Ben", "pin": PINS["Ben"]}, 422).text
-    answers = [second.send("duty", {"name": f"nobody {number}", "pin": "1357"}, 422).text for number in range(1030)]
-    assert sum("not the PIN" in each for each in answers) == 5, "names that nobody has count as one"
-    assert "Too many wrong PINs" in second.send("duty", {"name": "Ben", "pin": PINS["Ben"]}, 422).text, "they crowd nobody out"
     second.take_over("Ana")
     second.send("duty", {"name": "Eve", "pin": "1357"}, 422)
     assert report_of(cafe, "--by", "Ana")["wrong_pins"] == 1, "whoever is on duty is named"
