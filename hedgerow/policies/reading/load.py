@@ -221,6 +221,10 @@ def _read_policy(tree: YamlTree) -> RawPolicy:
     return raw
 
 
+MAX_FAULTS = 200
+"""Mistakes that are left out one by one. The work for each grows with the file, and nobody reads more of them."""
+
+
 def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:
     """Return the tree as `model`. What does not fit is left out and added to the tree's problems."""
     value: YamlValue = {} if tree.value is None else tree.value
@@ -230,6 +234,11 @@ def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:
             return model.model_validate(value)
         except ValidationError as error:
             faults = [(_known_path(tree, detail), detail) for detail in error.errors(include_url=False)]
+            if len(faults) > MAX_FAULTS:
+                for path, detail in faults[:MAX_FAULTS]:
+                    tree.add_problem(path, error_sentence(detail, model), key=detail["type"] == "extra_forbidden")
+                tree.add_problem((), f"{len(faults) - MAX_FAULTS} more mistakes are not shown")
+                return model.model_validate({})
             # The last first, so that leaving out an item does not move those before it.
             for path, detail in sorted(faults, key=lambda fault: [(isinstance(step, int), step) for step in fault[0]], reverse=True):
                 is_reported = path in tree.unreadable or (detail["type"] == "missing" and detail["loc"] in left_out)

@@ -136,5 +136,13 @@ TARGETS: dict[str, FuzzTarget] = {
         ),
         grown=(Shape(b"lease a", b"{", b"\n" * 200), Shape(b"lease a {", b"\n", b"}")),
     ),
-    "policy-file": FuzzTarget(policy_file, (_POLICY,), (PolicyError,), grown=(Shape(b"people: {mia: {bedtime: '20", b" ", b":30'}}\n"),)),
+    "policy-file": FuzzTarget(
+        policy_file,
+        (_POLICY,),
+        (PolicyError,),
+        grown=(
+            Shape(b"people: {mia: {bedtime: '20", b" ", b":30'}}\n"),
+            Shape(b"people: {mia: {", b"age: 9,", b"}}\n", is_numbered=True),
+        ),
+    ),
 }
