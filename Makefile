@@ -1,19 +1,11 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up setup dev test release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-parsers bench-abuse bench-pictures conformance
+.PHONY: help up setup dev test quick test-times release repo check fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-parsers bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
 # Tests start hundreds of processes, each of which would otherwise compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 BIN = .venv/bin
-
-# Side by side, and one more than there are processors, since tests mostly wait. What failed is tried once more with the machine to itself.
-twice = { $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $$there $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $$there $(1); }; }
-
-# Tests write thousands of small files, and the programs under test wait until each is on the disk: with a disk in memory they need not.
-# The paths are short, since those of Unix sockets may have 107 octets.
-in_memory = if [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" -gt 6000000 ] 2>/dev/null; then \
-		TMPDIR=$$(mktemp -d /dev/shm/XXXX) && chmod 755 "$$TMPDIR" && export TMPDIR && trap 'rm -rf "$$TMPDIR"' EXIT && there="--basetemp=$$TMPDIR/p"; fi
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +17,14 @@ test: dev  ## Run all tests, or those in ARGS
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	@failed= there=; $(in_memory); \
-	$(call twice,--ignore=tests/e2e --ignore=tests/lab) || failed=units; \
-	$(call twice,tests/e2e tests/lab) || failed="$$failed end-to-end"; \
-	test -z "$$failed" || { echo "Failed twice: $$failed"; exit 1; }
+	@$(BIN)/python tools/run_tests.py all
 endif
+
+quick: dev  ## Run the unit tests that need no service; for each commit
+	@$(BIN)/python tools/run_tests.py quick
+
+test-times: dev  ## Run all tests, and record the seconds of each file and layer
+	@$(BIN)/python tools/run_tests.py all --record
 
 setup:  ## Create .venv with the locked dependencies of the program
 	@scripts/setup.sh run

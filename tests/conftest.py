@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,29 +18,28 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # A loaded machine is slow, which is no mistake. In CI the examples are the same each time; elsewhere new ones are looked for.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=20)
 settings.load_profile("patient")
 
-LONGEST = (
-    *("lab/test_ways_round", "e2e/test_family_day", "packaging/test_debian", "e2e/test_browser_asks", "e2e/test_troubles"),
-    *("e2e/test_examples", "e2e/test_two_machines", "lab/test_gateway", "e2e/test_list_updates", "e2e/test_silent_processes"),
-    *("e2e/test_budget_in_fast_time", "e2e/test_starting_without_control", "e2e/test_many_sites", "e2e/test_cafe_day"),
-    *("e2e/test_encrypted_dns", "e2e/test_random_walk", "lab/test_bridge", "lab/test_away", "e2e/test_household", "e2e/test_bad_input"),
-    *("e2e/test_real_lists", "e2e/test_ten_seats", "e2e/test_mistakes", "dashboards/pages/test_browser", "proxy/gate/test_server"),
-    *("proxy/inspection/test_inspector", "proxy/test_browser", "dashboards/pages/test_narrow_phones", "packaging/test_release"),
-    *("app/control/test_list_jobs", "dashboards/test_attacks", "dashboards/pages/test_live", "proxy/test_recorded_browsing"),
-    *("app/control/test_lists", "proxy/inspection/engine/test_http_layer", "dns/server/test_doh", "blocklists/test_real_lists"),
-    *("proxy/gate/test_transparent", "dashboards/pages/test_switches", "dashboards/words/test_languages", "dashboards/pages/test_people"),
-    *("app/test_supervisor", "app/commands/test_explain", "blocklists/test_archives", "dns/test_against_unbound"),
-)
-"""Files that take the longest, which begin first: side by side with the others, one of them would be what all wait for at the end."""
+SECONDS: dict[str, float] = json.loads((ROOT / "tests" / "seconds.json").read_text(encoding="utf-8"))
+"""Seconds that each file took when they were last recorded (`make test-times`)."""
+UNKNOWN_S = 10.0
+"""Assumed for a file that is new."""
+
+SERVICES = frozenset({"whole_internet", "postgres", "chromium", "browser", "stand", "_stand", "family"})
+"""Fixtures that start servers, browsers or processes. Tests with one of them have the marker `service`: `make quick` leaves them out."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest first, and skips by marker, each with its reason, so that the suite says on a bare machine what it left out."""
-    places = {ROOT / "tests" / f"{name}.py": place for place, name in enumerate(LONGEST)}
-    if missing := [str(path) for path in places if not path.exists()]:
-        raise pytest.UsageError(f"LONGEST in tests/conftest.py names files that do not exist: {', '.join(missing)}")
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    """Put the longest files first, so that none is left at the end for all to wait for. Mark what needs services, and skip what can't run.
+
+    Each skip has a reason, so that a bare machine says what it left out.
+    """
+    items.sort(key=lambda item: -SECONDS.get(item.path.relative_to(ROOT).as_posix(), UNKNOWN_S))
+    for item in items:
+        if not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.service)
     lacking = {
         "shared": None if SHARED_DATA.is_dir() else "there is no folder ../shared/data of real lists, packets and requests",
         "root": None if os.geteuid() == 0 else "this needs root rights",

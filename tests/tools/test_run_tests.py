@@ -1,0 +1,72 @@
+"""A run of tests that says what failed at first, what was skipped, and where the time went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import run_tests
+
+UNSTEADY = """
+import pathlib, pytest
+
+@pytest.mark.parametrize("number", range({count}))
+def test_second_try(number):
+    seen = pathlib.Path(__file__).with_name(f"seen-{{number}}")
+    was_there = seen.exists()
+    seen.touch()
+    assert was_there
+
+@pytest.mark.skip(reason="kdig is not installed")
+def test_left_out(): ...
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tests" / "dns").mkdir(parents=True)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:schemathesis \n")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    return tmp_path
+
+
+def unsteady_tests(tree: Path, count: int) -> tuple[int, list[run_tests.Outcome], list[str]]:
+    (tree / "tests" / "dns" / "test_flaky.py").write_text(UNSTEADY.format(count=count))
+    return run_tests.run(tree, "units", ["-q", "--no-cov", "tests"], None)
+
+
+def test_names_what_passes_only_alone(tree: Path) -> None:
+    status, outcomes, unsteady = unsteady_tests(tree, 2)
+    assert unsteady == ["tests/dns/test_flaky.py::test_second_try[0]", "tests/dns/test_flaky.py::test_second_try[1]"]
+    assert status == 0
+    assert [outcome.layer for outcome in outcomes] == ["dns", "dns", "dns"]
+
+
+def test_fails_if_too_many_pass_only_alone(tree: Path) -> None:
+    status, _, unsteady = unsteady_tests(tree, run_tests.MOST_UNSTEADY + 1)
+    assert (status, len(unsteady)) == (run_tests.FAILED, run_tests.MOST_UNSTEADY + 1)
+
+
+def test_fails_if_a_test_fails_twice(tree: Path) -> None:
+    (tree / "tests" / "dns" / "test_broken.py").write_text("class TestBroken:\n    def test_it(self): assert False\n")
+    status, outcomes, unsteady = run_tests.run(tree, "units", ["-q", "--no-cov", "tests"], None)
+    assert (status, unsteady) == (run_tests.FAILED, [])
+    assert [outcome.name for outcome in outcomes if outcome.is_failed] == ["tests/dns/test_broken.py::TestBroken::test_it"]
+
+
+def test_says_what_was_not_tested_and_how_to_install_it(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, outcomes, unsteady = unsteady_tests(tree, 1)
+    capsys.readouterr()
+    run_tests.report("quick", outcomes, unsteady, 61.0)
+    said = capsys.readouterr().out
+    assert status == 0
+    assert "Not tested here, 1 tests:\n     1 × kdig is not installed\n" in said
+    assert said.rstrip().splitlines()[-1] == "  tests/dns/test_flaky.py::test_second_try[0]"
+    assert run_tests.PACKAGES_COMMAND in said
+    assert "| dns | 2 | " in said
+    assert "2 tests in 1 min 1 s" in said
+
+
+def test_the_command_for_missing_packages_is_there() -> None:
+    assert (run_tests.ROOT / run_tests.PACKAGES_COMMAND.removeprefix("sudo ")).stat().st_mode & 0o111
