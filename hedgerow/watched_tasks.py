@@ -67,11 +67,15 @@ class UnexpectedErrors:
     def note(self, text: str, error: BaseException | None) -> None:
         """Count and log an error."""
         self.count += 1
-        self.log(f"Unexpected error: {text}: {describe(error)}" if error is not None else f"Unexpected error: {text}")
+        self.log("Unexpected error: %s%s", f"{text}: {describe(error)}" if error is not None else text)
         log.debug("%s", text, exc_info=error)
 
-    def log(self, line: str) -> None:
-        """Log a line, but the same one at most once a minute, with the number of those left out."""
+    def log(self, template: str, text: str) -> None:
+        """Log a text, but the same one at most once a minute, with the number of those left out.
+
+        The process' limit of lines with one template lets no error hide those of a task.
+        """
+        line = template % (text, "")
         now = time.monotonic()
         if now - self._logged.get(line, -_LOG_AGAIN_S) < _LOG_AGAIN_S:
             self._unlogged[line] = self._unlogged.get(line, 0) + 1
@@ -81,7 +85,7 @@ class UnexpectedErrors:
             self._unlogged.clear()
         self._logged[line] = now
         left_out = self._unlogged.pop(line, 0)
-        log.error("%s%s", line, f" (and {left_out} times more in the last minutes)" if left_out else "")
+        log.error(template, text, f" (and {left_out} times more in the last minutes)" if left_out else "")
 
 
 class WatchedTasks:
@@ -170,7 +174,7 @@ class WatchedTasks:
                 log.error("The task %s has failed, and this process ends: %s", name, reason)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            self.errors.log(f"The task {name} has failed, and starts again: {reason}")
+            self.errors.log(f"The task {name} has failed, and starts again: %s%s", reason)
             await asyncio.sleep(min(longest_pause_s, FIRST_PAUSE_S * 2 ** min(in_a_row - 1, 20)))
             self._change(name, is_running=True)
             steady = asyncio.get_running_loop().call_later(STEADY_S, self._note_steady, name)
