@@ -102,55 +102,130 @@ def _video_of(path: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-# An unescaped quotation mark is never inside a JSON string, so titles and comments cannot pretend to be one of these.
-_DETAILS = re.compile(rb'(?<!\\)"videoDetails"\s*:\s*\{\s*"videoId"\s*:\s*"([\w-]{11})"')
-_CHANNEL_ID = re.compile(rb'(?<!\\)"channelId"\s*:\s*"(UC[\w-]{22})"')
-_OWNER_URL = re.compile(rb'(?<!\\)"ownerProfileUrl"\s*:\s*"https?:\\?/\\?/www\.youtube\.com\\?/(@[^"\\]{3,60})"')
-_OWNER = re.compile(rb'(?<!\\)"videoOwnerRenderer"\s*:')
-_BROWSE_ID = re.compile(rb'(?<!\\)"browseId"\s*:\s*"(UC[\w-]{22})"')
-_BASE_URL = re.compile(rb'(?<!\\)"canonicalBaseUrl"\s*:\s*"\\?/(@[^"\\]{3,60})"')
-_CURRENT = re.compile(rb'(?<!\\)"currentVideoEndpoint"\s*:')
-_WATCH_ID = re.compile(rb'(?<!\\)"watchEndpoint"\s*:\s*\{\s*"videoId"\s*:\s*"([\w-]{11})"')
-_METADATA = re.compile(rb'(?<!\\)"channelMetadataRenderer"\s*:')
-_EXTERNAL_ID = re.compile(rb'(?<!\\)"externalId"\s*:\s*"(UC[\w-]{22})"')
-_VANITY_URL = re.compile(rb'(?<!\\)"vanityChannelUrl"\s*:\s*"https?:\\?/\\?/www\.youtube\.com\\?/(@[^"\\]{3,60})"')
+_SPACES = 61
+_LONG_SPACE = re.compile(rb"\s(?<!\s\s)\s{%d,}" % _SPACES)
+"""White space that is longer than the longest name. It is shortened to `_SPACES`, so that every match has a length limit."""
+
+_LONGEST = 512
+"""Bytes of the longest match, and of what precedes it."""
+
+
+def _field(name: str, value: bytes) -> re.Pattern[bytes]:
+    """Return the pattern of a field of JSON.
+
+    An unescaped quotation mark is never inside a JSON string, so titles and comments cannot pretend to be a field. The look-behind follows
+    the name, because `re` searches fastest for a pattern that begins with literals.
+    """
+    quoted = b'"%b"' % name.encode()
+    return re.compile(rb"%b(?<!\\%b)\s*:%b" % (quoted, quoted, value))
+
+
+_VIDEO_VALUE, _CHANNEL_VALUE = rb'\s*"([\w-]{11})"', rb'\s*"(UC[\w-]{22})"'
+_URL_VALUE = rb'\s*"https?:\\?/\\?/www\.youtube\.com\\?/(@[^"\\]{3,60})"'
+
+_DETAILS = _field("videoDetails", rb'\s*\{\s*"videoId"\s*:' + _VIDEO_VALUE)
+_CHANNEL_ID, _OWNER_URL = _field("channelId", _CHANNEL_VALUE), _field("ownerProfileUrl", _URL_VALUE)
+_OWNER = _field("videoOwnerRenderer", b"")
+_BROWSE_ID, _BASE_URL = _field("browseId", _CHANNEL_VALUE), _field("canonicalBaseUrl", rb'\s*"\\?/(@[^"\\]{3,60})"')
+_CURRENT = _field("currentVideoEndpoint", b"")
+_WATCH_ID = _field("watchEndpoint", rb'\s*\{\s*"videoId"\s*:' + _VIDEO_VALUE)
+_METADATA = _field("channelMetadataRenderer", b"")
+_EXTERNAL_ID, _VANITY_URL = _field("externalId", _CHANNEL_VALUE), _field("vanityChannelUrl", _URL_VALUE)
 
 
 def is_chosen(url: str, body: bytes, chosen: Collection[str]) -> bool:
-    """Return whether the response to a request with `VERIFY` is of chosen channels and videos only, and of at least one.
-
-    A body without what is looked for is not: YouTube may have changed its format.
-    """
-    path = urlsplit(url).path
-    if path.startswith(f"{_API}browse"):
-        found = _after(body, _METADATA, _EXTERNAL_ID, _VANITY_URL)
-    elif path.startswith(f"{_API}next"):
-        found = _after(body, _OWNER, _BROWSE_ID, _BASE_URL)
-        current = _after(body, _CURRENT, _WATCH_ID)
-        found = [[*one, *(f"video:{each}" for video in current for each in video)] for one in found]
-    else:
-        found = _players(body)
-    return bool(found) and all(any(each in chosen for each in names) for names in found)
+    """Return whether a response is of chosen items; see `ResponseCheck`."""
+    check = ResponseCheck(url, chosen)
+    check.feed(body)
+    return check.is_chosen
 
 
-def _players(body: bytes) -> list[list[str]]:
-    """Return the names of each player response: its video, its channel and its handle."""
-    starts = list(_DETAILS.finditer(body))
-    ends = [*(each.start() for each in starts[1:]), len(body)][: len(starts)]
-    found = []
-    for start, end in zip(starts, ends, strict=True):
-        channel, owner = _CHANNEL_ID.search(body, start.end(), end), _OWNER_URL.search(body, start.end(), end)
-        names = [f"video:{start[1].decode()}"] + [each[1].decode() for each in (channel,) if each]
-        found.append(names + [each[1].decode("utf-8", "replace").lower() for each in (owner,) if each])
-    return found
+class ResponseCheck:
+    """Check of the response to a request with `VERIFY`, which is fed piece by piece. Each piece is read once."""
+
+    def __init__(self, url: str, chosen: Collection[str]) -> None:
+        path = urlsplit(url).path
+        items = frozenset(chosen)
+        self._current: _Sections | None = None
+        if path.startswith(f"{_API}browse"):
+            self._owners = _Sections(_METADATA, (_EXTERNAL_ID, _VANITY_URL), items)
+        elif path.startswith(f"{_API}next"):
+            self._owners = _Sections(_OWNER, (_BROWSE_ID, _BASE_URL), items)
+            self._current = _Sections(_CURRENT, (_WATCH_ID,), items)
+        else:
+            self._owners = _Sections(_DETAILS, (_CHANNEL_ID, _OWNER_URL), items)
+        self._body = b"\0"  # the end of what was fed, from `_base` on
+        self._base = -1
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the response."""
+        self._base += max(0, len(self._body) - _LONGEST)
+        self._body = _LONG_SPACE.sub(b" " * _SPACES, self._body[-_LONGEST:] + data)
+        self._owners.feed(self._body, self._base)
+        if self._current is not None:
+            self._current.feed(self._body, self._base)
+
+    @property
+    def is_chosen(self) -> bool:
+        """The bytes so far are of chosen channels and videos only, and of at least one.
+
+        Without what is looked for they are not: YouTube may have changed its format.
+        """
+        return self._owners.count > 0 and (self._owners.are_all_chosen or (self._current is not None and self._current.is_any_chosen))
 
 
-def _after(body: bytes, start: re.Pattern[bytes], *wanted: re.Pattern[bytes]) -> list[list[str]]:
-    """Return the first match of each pattern after each start, before the next one."""
-    starts = [each.end() for each in start.finditer(body)]
-    ends = [*starts[1:], len(body)][: len(starts)]
-    found = []
-    for begin, end in zip(starts, ends, strict=True):
-        names = [match[1].decode("utf-8", "replace") for pattern in wanted if (match := pattern.search(body, begin, end)) is not None]
-        found.append([name.lower() if name.startswith("@") else name for name in names])
-    return found
+class _Sections:
+    """Sections of a response, from each match of `start` to the next one. An item of a section is the first match of a pattern in it."""
+
+    def __init__(self, start: re.Pattern[bytes], patterns: tuple[re.Pattern[bytes], ...], chosen: frozenset[str]) -> None:
+        self.count = 0
+        self._start, self._patterns, self._chosen = start, patterns, chosen
+        self._begin = 0  # of the last section
+        self._found: dict[re.Pattern[bytes], tuple[int, bool]] = {}  # of the last section: where it ends, and if it is chosen
+        self._are_all_chosen, self._is_any_chosen = True, False  # of the sections before the last one
+
+    @property
+    def are_all_chosen(self) -> bool:
+        """Each section has a chosen item."""
+        return self._are_all_chosen and (self.count == 0 or self._is_last_chosen)
+
+    @property
+    def is_any_chosen(self) -> bool:
+        """One of the sections has a chosen item."""
+        return self._is_any_chosen or self._is_last_chosen
+
+    @property
+    def _is_last_chosen(self) -> bool:
+        return any(is_chosen for _end, is_chosen in self._found.values())
+
+    def feed(self, body: bytes, base: int) -> None:
+        """Search `body`, which begins at `base` with bytes that were searched before. The first byte is only looked back at."""
+        for match in self._start.finditer(body, max(self._begin - base, 1)):
+            self._search(body, base, match.start())
+            self._end_section(base + match.start())
+            self.count += 1
+            self._begin = base + match.end()
+            if self._start.groups:
+                self._take(self._start, match, base)
+        self._search(body, base, len(body))
+
+    def _search(self, body: bytes, base: int, end: int) -> None:
+        for pattern in self._patterns if self.count else ():
+            if pattern not in self._found and (match := pattern.search(body, max(self._begin - base, 1), end)) is not None:
+                self._take(pattern, match, base)
+
+    def _take(self, pattern: re.Pattern[bytes], match: re.Match[bytes], base: int) -> None:
+        self._found[pattern] = (base + match.end(), _item_of(match[1]) in self._chosen)
+
+    def _end_section(self, at: int) -> None:
+        """End the last section. A match that the next one cuts off does not count."""
+        is_chosen = any(is_chosen for end, is_chosen in self._found.values() if end <= at)
+        self._are_all_chosen &= is_chosen or self.count == 0
+        self._is_any_chosen |= is_chosen
+        self._found = {}
+
+
+def _item_of(name: bytes) -> str:
+    """Return the item of the policy for a channel's ID, a handle, or a video's ID of 11 characters."""
+    text = name.decode("utf-8", "replace")
+    return text.lower() if text.startswith("@") else f"video:{text}" if _VIDEO.fullmatch(text) else text

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hedgerow.policies.youtube import YouTubeAccess, access_to, is_chosen, is_youtube, parse_youtube_item
+from hedgerow.policies.youtube import ResponseCheck, YouTubeAccess, access_to, is_chosen, is_youtube, parse_youtube_item
 
 CHANNEL, OTHER = "UC" + "a" * 22, "UC" + "b" * 22
 VIDEO, OTHER_VIDEO = "chosen-vid1", "other_vid_2"
@@ -130,3 +132,29 @@ def test_a_response_that_is_cut_off_never_opens_more(cut):
     body = encoded([player(), player(OTHER, handle="xyz")])
     if is_chosen(PLAYER, body[:cut], [CHANNEL]):
         assert f'"{OTHER}"'.encode() not in body[:cut]
+
+
+FIELDS = (
+    *(f'"videoDetails":{{"videoId":"{each}"' for each in (VIDEO, OTHER_VIDEO)),
+    *(f'"{name}" :"{each}"' for name in ("channelId", "browseId", "externalId") for each in (CHANNEL, OTHER)),
+    *(f'"{name}":"http://www.youtube.com/@{each}"' for name in ("ownerProfileUrl", "vanityChannelUrl") for each in ("XYZ", "abc")),
+    *(f'"watchEndpoint": {{"videoId":"{each}"' for each in (VIDEO, OTHER_VIDEO)),
+    *(f'"canonicalBaseUrl":{" " * length}"/@xyz"' for length in (0, 61, 62, 2000)),
+    *('"videoOwnerRenderer":', '"currentVideoEndpoint":', '"channelMetadataRenderer":', f'"channelMetadataRenderer"{" " * 300}:'),
+    *(",", "\\", '"', ":", " " * 61, " " * 62, "x" * 600),
+)
+
+
+@given(
+    url=st.sampled_from((WATCH, NEXT, BROWSE)),
+    fields=st.lists(st.sampled_from(FIELDS), max_size=20),
+    chosen=st.lists(st.sampled_from((CHANNEL, f"video:{VIDEO}", "@xyz")), min_size=1, unique=True),
+    sizes=st.lists(st.integers(1, 900), min_size=1),
+)
+def test_pieces_are_judged_like_the_whole(url, fields, chosen, sizes):
+    body, check, at = "".join(fields).encode(), ResponseCheck(url, chosen), 0
+    while at < len(body):
+        size = sizes[at % len(sizes)]
+        check.feed(body[at : at + size])
+        at = min(len(body), at + size)
+        assert check.is_chosen is is_chosen(url, body[:at], chosen)

@@ -6,14 +6,13 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.policies.youtube import YOUTUBE_CHOSEN, YouTubeAccess, access_to, is_chosen, is_youtube
+from hedgerow.policies.youtube import YOUTUBE_CHOSEN, ResponseCheck, YouTubeAccess, access_to, is_youtube
 from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
-from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
+from hedgerow.proxy.scanners.scanner import Head, Outcome, Scanner, ScanRules
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of a response. A page with its film's data has about 1.5 MB."""
 
-_INLINE = 256 * 1024
 _CLOSED = Decision(Verdict.BLOCK, Reason.RULE, YOUTUBE_CHOSEN)
 
 
@@ -25,8 +24,8 @@ class YouTubeScanner(Scanner):
 
     def __init__(self, url: str, chosen: tuple[str, ...]) -> None:
         self.is_done = False
-        self._url, self._chosen = url, chosen
-        self._body = bytearray()
+        self._check = ResponseCheck(url, chosen)
+        self._length = 0
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
@@ -36,16 +35,14 @@ class YouTubeScanner(Scanner):
         return cls(head.url, chosen) if ContentDecoder(head.encoding).is_known else _CLOSED
 
     def feed(self, data: bytes) -> Outcome:
-        if len(self._body) + len(data) > MAX_BODY:
+        self._length += len(data)
+        if self._length > MAX_BODY:
             raise ExcessiveExpansion
-        self._body += data
+        self._check.feed(data)
         return None
 
     def release(self) -> Decision | None:
-        return self.work()
+        return None if self._check.is_chosen else _CLOSED
 
     def end(self) -> Outcome:
-        return PENDING if len(self._body) > _INLINE else self.work()
-
-    def work(self) -> Decision | None:
-        return None if is_chosen(self._url, bytes(self._body), self._chosen) else _CLOSED
+        return self.release()

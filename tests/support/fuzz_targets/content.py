@@ -20,6 +20,7 @@ from hedgerow.proxy.scanners.body import BodyScan
 from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset, label_of
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.words import PhraseMatcher, parse_phrases
+from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
 
 def scanned_body(data: bytes) -> None:
@@ -73,8 +74,14 @@ def response_fields(data: bytes) -> None:
 
 
 def youtube_page(data: bytes) -> None:
+    """Check a response of YouTube in pieces, and ask for the decision after each as the scanner's process does."""
     for path in ("/watch?v=abcdefghij1", "/youtubei/v1/next", "/youtubei/v1/browse"):
-        is_chosen(f"https://www.youtube.com{path}", data, ("@name", "video:abcdefghij1"))
+        url, chosen = f"https://www.youtube.com{path}", ("@name", "video:abcdefghij1")
+        scanner = YouTubeScanner(url, chosen)
+        for piece in pieces(data):
+            scanner.feed(piece)
+            scanner.release()
+        assert (scanner.end() is None) is is_chosen(url, data[1:], chosen)
 
 
 def phrase_list(data: bytes) -> None:
@@ -139,11 +146,13 @@ TARGETS: dict[str, FuzzTarget] = {
     "youtube-page": FuzzTarget(
         youtube_page,
         (
-            b'{"videoDetails":{"videoId":"abcdefghij1"},"channelId":"UCaaaaaaaaaaaaaaaaaaaaaa",'
+            STREAM + b'{"videoDetails":{"videoId":"abcdefghij1"},"channelId":"UCaaaaaaaaaaaaaaaaaaaaaa",'
             b'"ownerProfileUrl":"http://www.youtube.com/@name"}',
-            b'{"videoOwnerRenderer":{"browseId":"UCaaaaaaaaaaaaaaaaaaaaaa","canonicalBaseUrl":"/@name"},'
+            STREAM + b'{"videoOwnerRenderer":{"browseId":"UCaaaaaaaaaaaaaaaaaaaaaa","canonicalBaseUrl":"/@name"},'
             b'"currentVideoEndpoint":{"watchEndpoint":{"videoId":"abcdefghij1"}},"channelMetadataRenderer":{"externalId":"UCa"}}',
         ),
+        tokens=(b'"', b"\\", b" ", b'"videoDetails":{"videoId":"abcdefghij1"', b'"videoOwnerRenderer":', b'"channelId":'),
+        grown=(Shape(STREAM, b'{"text":"some words"}', b""), Shape(STREAM + b'"videoDetails"', b" ", b":")),
     ),
     "phrase-list": FuzzTarget(phrase_list, (b"#listcategory: 'x'\n< casino ><20>\n<win>,<money><-30>\n.Include<x>\n",)),
 }
