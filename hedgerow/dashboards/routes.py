@@ -9,14 +9,15 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import AccessScope
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 
 class Audience(StrEnum):
@@ -82,6 +83,9 @@ class ScopedRouter:
             extra = {_ACCESS_KEY: sorted(access)} | options.pop("openapi_extra", {})
 
             def build() -> APIRoute:
+                from fastapi import APIRouter  # not before there is a request
+                from fastapi.routing import APIRoute
+
                 router = APIRouter(prefix=self._prefix, **self._options)
                 router.add_api_route(path, endpoint, methods=[method], openapi_extra=extra, **options)
                 (route,) = router.routes

@@ -4,7 +4,7 @@
 
 // The QR code's address carries the code behind "#", which no server sees. It leaves the address bar and the history at once.
 const field = document.querySelector("[data-from-address]");
-const carried = /^#([a-z0-9]{4}-?[a-z0-9]{4})$/i.exec(location.hash);
+const carried = /^#([a-z0-9]{5}-?[a-z0-9]{5})$/i.exec(location.hash);
 if (carried) {
   history.replaceState(null, "", location.pathname + location.search);
   if (field) {
