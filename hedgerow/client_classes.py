@@ -127,10 +127,6 @@ class Places[K: Hashable]:
         """Return all items, the oldest first."""
         return tuple(self._clients)
 
-    def client_of(self, item: K) -> ClassedClient:
-        """Return whose item it is. Raises KeyError."""
-        return self._clients[item]
-
     def count(self, client: ClassedClient) -> int:
         """Return how many places a client has."""
         return len(self._classes[client.rank].items.get(client.key, ()))
@@ -150,7 +146,7 @@ class Places[K: Hashable]:
     def contenders(self, client: ClassedClient) -> tuple[K, ...]:
         """Return the items of which one has to leave before a client may enter, the oldest first.
 
-        XX
+        There are none if it may enter as things are, and none if no item may leave for it. `has_room` tells which.
         """
         own = self.count(client)
         if own >= self.per_client:
@@ -158,12 +154,11 @@ class Places[K: Hashable]:
         is_group_full = bool(client.group) and self._groups[client.group] >= self._per_group
         if not is_group_full and len(self._clients) < self.total:
             return ()
-        for rank in ClientClass:
-            more_than = own + 1 if own and rank is client.rank else 0
-            found = self._classes[rank].most_of(more_than, client.group if is_group_full else "")
-            if found or rank is client.rank:
+        group = client.group if is_group_full else ""
+        for lower in self._classes[: client.rank]:
+            if found := lower.most_of(0, group):
                 return found
-        return ()
+        return self._classes[client.rank].most_of(own + 1 if own else 0, group)
 
     def enter(self, item: K, client: ClassedClient) -> None:
         """Give a place to a new item. The caller has made room."""

@@ -12,6 +12,7 @@ from hedgerow.client_classes import (
     ClassBudget,
     ClassedClient,
     ClientClass,
+    FairQueues,
     Places,
     address_key,
     named_client,
@@ -73,7 +74,10 @@ def test_bounds_hold_and_no_client_is_displaced_by_one_of_a_lower_class(sequence
                     assert loser.rank <= client.rank
                     assert loser.rank < client.rank or counts[loser[:2]] >= least_of_a_rival(counts[client[:2]])
                 present[item] = client
-        assert {item: places.client_of(item) for item in places.items()} == present
+        assert sorted(places.items()) == sorted(present)
+        for owner in present.values():
+            own = [each for each, other in present.items() if other[:2] == owner[:2]]
+            assert sorted(places.items_of(owner)) == sorted(own)
         groups = Counter(client.group for client in present.values() if client.group)
         assert len(places) == len(present) <= TOTAL
         assert all(places.count(ClassedClient(*key)) == count <= PER_CLIENT for key, count in count_by_key(present).items())
@@ -153,6 +157,81 @@ def test_the_one_that_has_had_its_place_for_longest_comes_first() -> None:
     assert places.contenders(PHONE) == ("oldest", "older", "newer", "newest")
     places.replace("oldest", "successor")
     assert places.contenders(PHONE) == ("older", "newer", "newest", "successor")
+
+
+def test_a_client_that_signs_in_takes_its_place_along() -> None:
+    places, stranger = Places[str](TOTAL, 2, 1), unnamed_client("2001:db8:1::7")
+    places.enter("connection", stranger)
+    assert places.move("connection", PHONE)
+    assert places.move("connection", PHONE), "it may sign in again"
+    assert (places.items_of(PHONE), places.items_of(stranger)) == (("connection",), ())
+    assert (places.count_of_class(ClientClass.NAMED), places.count_of_class(ClientClass.UNNAMED)) == (1, 0)
+    assert places.has_room(stranger), "its group has its place back"
+
+
+def test_a_client_that_has_all_its_places_gets_no_more() -> None:
+    places, stranger = Places[str](TOTAL, 2, 1), unnamed_client("2001:db8:1::7")
+    for item in ("first", "second"):
+        places.enter(item, PHONE)
+    places.enter("other", stranger)
+    assert (places.has_room(PHONE), places.contenders(PHONE)) == (False, ())
+    assert not places.move("other", PHONE)
+    assert places.items_of(stranger) == ("other",), "who may not sign in stays"
+    places.enter("third", TABLET)
+    assert not places.move("third", stranger), "the group is full"
+    places.leave("second")
+    assert (places.has_room(PHONE), places.contenders(PHONE)) == (True, ())
+    assert ("first" in places, "second" in places) == (True, False)
+    places.leave("second")
+    assert len(places) == 3, "nobody leaves twice"
+
+
+def test_nobody_makes_room_for_a_lower_class() -> None:
+    places, outsider, stranger = Places[str](2, 2), outside_client("203.0.113.7"), unnamed_client("192.168.1.7")
+    places.enter("phone", PHONE)
+    places.enter("stranger", stranger)
+    assert (places.contenders(outsider), places.contenders(TABLET)) == ((), ("stranger",))
+    places.leave("stranger")
+    places.enter("tablet", TABLET)
+    assert places.contenders(stranger) == ()
+    assert places.contenders(PHONE) == (), "each has its share"
+
+
+def test_in_a_full_group_a_place_becomes_free_within_it() -> None:
+    places, other = Places[str](TOTAL, PER_CLIENT, 2), unnamed_client("192.168.1.7")
+    for number in (1, 2):
+        places.enter(f"site {number}", unnamed_client(f"2001:db8:1:{number}::7"))
+        places.enter(f"other {number}", other)
+    assert places.contenders(unnamed_client("2001:db8:1:3::7")) == ("site 1",)
+
+
+def test_strangers_have_half_of_a_budget_and_give_back_what_they_took() -> None:
+    budget = ClassBudget(4)
+    assert budget.take(ClientClass.UNNAMED, 2)
+    assert not budget.take(ClientClass.OUTSIDE)
+    assert not budget.take(ClientClass.NAMED, 3)
+    assert budget.taken == 2
+    assert budget.take(ClientClass.NAMED, 2)
+    budget.give_back(ClientClass.UNNAMED, 2)
+    budget.give_back(ClientClass.NAMED)
+    assert (budget.taken, budget.take(ClientClass.OUTSIDE)) == (1, True)
+    assert not ClassBudget(4, unnamed=0).take(ClientClass.UNNAMED)
+
+
+def test_every_second_turn_is_of_a_client_with_a_name() -> None:
+    queues = FairQueues[str]()
+    ranks = {"flood": ClientClass.UNNAMED, "guest": ClientClass.OUTSIDE, "mia": ClientClass.NAMED}
+    for key, count in (("flood", 3), ("guest", 1), ("mia", 2)):
+        for number in range(count):
+            queues.put(key, ranks[key], f"{key} {number}")
+    assert (len(queues), queues.clients) == (6, 3)
+    assert [queues.waiting(key, rank) for key, rank in ranks.items()] == [3, 1, 2]
+    assert [queues.pop() for _ in range(6)] == ["mia 0", "flood 0", "mia 1", "guest 0", "flood 1", "flood 2"]
+    with pytest.raises(StopIteration):
+        queues.pop()
+    queues.put("mia", ClientClass.NAMED, "forgotten")
+    queues.clear()
+    assert (len(queues), queues.clients) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,29 @@ def test_connections_of_one_client_share_its_tokens() -> None:
     assert not later.is_spent, "time restores them"
 
 
+def test_connections_of_a_device_use_up_its_tokens_as_well_as_their_own() -> None:
+    device = FrameTokens(connections=2)
+    assert device.is_full
+    for _ in range(2):
+        budget = FrameBudget(FrameTokens(device=device))
+        assert process(budget, PREFACE + PING * (MAX_TOKENS - 1))
+        assert not budget.is_spent
+    other = FrameBudget(FrameTokens(device=device))
+    process(other, PREFACE + PING * 2)
+    other.answered()
+    process(other, PING * 2)
+    assert not other.is_spent, "an answered request restored the device's tokens"
+    process(other, PING * 10)
+    assert other.is_spent, "the device has none left, though the connection has"
+    later = FrameBudget(FrameTokens(device=device))
+    process(later, PREFACE + PING, 100.0)
+    process(later, PING * TOKENS_PER_SECOND, 101.0)
+    assert not later.is_spent, "time restores them"
+    assert not device.is_full
+    device.refill(1e6)
+    assert device.is_full
+
+
 @given(some.lists(some.sampled_from([PING, REQUEST, RESET, UPDATE, frame.DataFrame(1, bytes(300)).serialize()]), max_size=60), some.data())
 def test_the_split_of_octets_does_not_matter(frames: list[bytes], cuts: some.DataObject) -> None:
     """The tokens do not depend on how the octets arrive."""

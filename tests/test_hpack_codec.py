@@ -78,7 +78,7 @@ def test_size_of_the_table_is_announced_though_the_setting_is_repeated() -> None
             encoder.header_table_size = size
         decoder.max_allowed_table_size = sizes[-1]
         assert [tuple(each) for each in decoder.decode(encoder.encode([(b"accept", b"*/*")]), raw=True)] == [(b"accept", b"*/*")]
-        assert decoder.header_table_size == sizes[-1]
+        assert encoder.header_table_size == decoder.header_table_size == sizes[-1]
 
 
 def test_many_fields_stay_bounded() -> None:
@@ -112,6 +112,51 @@ def test_junk_is_refused_alike(blocks: list[bytes]) -> None:
         assert found == expected or (found == "refused" and has_many_updates(block))
         if found == "refused":
             return
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x82\x3f\xe1\x1f",
+        b"\x3f\xe2\x1f",  # a table larger than we allow
+        b"\x80",
+        b"\xbe",  # an index behind the end of the table
+        b"\x7f",
+        b"\x40\x01",
+        b"\x40\x01a\x05cut",
+        b"\x40\x81\xff\x01b",  # a Huffman code that is padded for longer than seven bits
+        b"\x40\x84\xff\xff\xff\xff\x01b",  # the code for the end of a string
+    ],
+)
+def test_broken_blocks_are_refused_alike(block: bytes) -> None:
+    assert outcome(FastDecoder(), block) == outcome(Decoder(), block) == "refused"
+
+
+def test_fields_are_text_or_octets_as_asked_for() -> None:
+    block = Encoder().encode([(b":path", b"/one"), (b"x-field", b"a value")])
+    assert [tuple(each) for each in FastDecoder().decode(block)] == [(":path", "/one"), ("x-field", "a value")]
+    assert FastDecoder().decode(block, raw=True) == [(b":path", b"/one"), (b"x-field", b"a value")]
+
+
+def test_what_was_decoded_before_is_kept_for_the_next_time_only() -> None:
+    decoder = FastDecoder()
+    decoder.hold([(b"a", b"b")])
+    assert decoder.decode(b"\x82", raw=True) == [(b"a", b"b")]
+    assert decoder.decode(b"\x82", raw=True) == [(b":method", b"GET")]
+    decoder.hold(HPACKError("refused before"))
+    with pytest.raises(HPACKError, match="refused before"):
+        decoder.decode(b"\x82")
+    assert decoder.decode(b"\x82", raw=True) == [(b":method", b"GET")]
+
+
+def test_a_field_larger_than_the_table_empties_it() -> None:
+    """RFC 7541, section 4.4."""
+    encoder, decoder = FastEncoder(), Decoder()
+    for value in (b"short", b"x" * 5000, b"short", b"short"):
+        (found,) = decoder.decode(encoder.encode([(b"x-field", value)]), raw=True)
+        assert tuple(found) == (b"x-field", value)
+        assert list(encoder.header_table.dynamic_entries) == list(decoder.header_table.dynamic_entries)
 
 
 def has_many_updates(block: bytes) -> bool:

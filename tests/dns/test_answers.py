@@ -11,6 +11,7 @@ from hedgerow.dns import answers, wire
 from hedgerow.dns.cache import addresses_in
 from hedgerow.dns.upstreams import responses
 from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.network import BlockedAnswer
 
 DECISION = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
 
@@ -216,3 +217,86 @@ def test_soa_of_an_unrelated_zone_is_dropped(owner: str, stays: bool) -> None:
     draft = answers.forwarded(asked, found, ())
     assert (draft.authority, draft.lifetime) == ((1, 5.0) if stays else (0, 0.0))
     assert len(read(asked, draft).auth) == draft.authority
+
+
+@pytest.mark.parametrize(
+    ("qtype", "kind", "page", "shown"),
+    [
+        ("A", BlockedAnswer.NXDOMAIN, (), (3, [])),
+        ("A", BlockedAnswer.PAGE, ("192.168.1.2", "fd00::2"), (0, ["192.168.1.2"])),
+        ("AAAA", BlockedAnswer.PAGE, ("192.168.1.2", "fd00::2"), (0, ["fd00::2"])),
+        ("AAAA", BlockedAnswer.PAGE, ("192.168.1.2",), (0, [])),  # the page has no such address
+        ("A", BlockedAnswer.PAGE, (), (0, ["0.0.0.0"])),
+    ],
+)
+def test_a_blocked_name_is_answered_as_the_policy_wants(
+    qtype: str, kind: BlockedAnswer, page: tuple[str, ...], shown: tuple[int, list[str]]
+) -> None:
+    asked = query("casino.example", qtype)
+    draft = answers.blocked(asked, DECISION, kind, page)
+    reply = read(asked, draft)
+    assert (reply.header.rcode, [str(record.rdata) for record in reply.rr]) == shown
+    has_soa = [record.rtype for record in reply.auth] == [dnslib.QTYPE.SOA]
+    assert has_soa is not bool(shown[1]), "an answer without records is cached too"
+
+
+def test_own_addresses_are_shown_by_type_and_any_gets_one_record() -> None:
+    texts = ("192.168.1.2", "192.168.1.3", "fd00::2")
+    shown = {
+        qtype: [str(record.rdata) for record in read(query("hedgerow.internal", qtype), draft).rr]
+        for qtype in ("A", "AAAA")
+        if (draft := answers.addresses(query("hedgerow.internal", qtype), texts, 60))
+    }
+    assert shown == {"A": ["192.168.1.2", "192.168.1.3"], "AAAA": ["fd00::2"]}
+    asked = query("hedgerow.internal", "ANY")
+    assert [record.rtype for record in read(asked, answers.addresses(asked, texts, 60)).rr] == [wire.HINFO]
+
+
+@pytest.mark.parametrize(("given", "code"), [(None, 22), (9, 9)])
+def test_a_failure_says_why_and_is_kept_for_a_second(given: int | None, code: int) -> None:
+    asked = query("www.example", "A", edns=1232)
+    draft = answers.failed("the upstream did not answer", given)
+    reply = read(asked, draft)
+    (option,) = reply.ar[0].rdata
+    assert option.data == pack("!H", code) + b"the upstream did not answer"
+    assert (reply.header.rcode, draft.lifetime) == (wire.SERVFAIL, answers.FAILURE_TTL)
+
+
+@pytest.mark.parametrize(("rcode", "code"), [(0, 3), (3, 19)])
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_stale_answer_says_so_and_lives_for_thirty_seconds_at_most(rcode: int, code: int, keep: bool) -> None:
+    """RFC 8767, section 4; RFC 8914, sections 4.4 and 4.20."""
+    asked = query("www.example", "A", edns=1232)
+    before = answers.negative(rcode) if rcode else answers.addresses(asked, ["192.0.2.1"], 3600)
+    draft = answers.stale(before, keep=keep)
+    reply = read(asked, draft)
+    assert (reply.header.rcode, len(reply.rr), len(reply.auth)) == (rcode, before.answers, before.authority)
+    assert reply.ar[0].rdata[0].data[:2] == pack("!H", code)
+    assert ([ttl for _, ttl in draft.ttls], draft.ceiling, draft.lifetime) == ([30], 30, 30.0 if keep else 0.0)
+
+
+def test_services_lead_on_to_their_targets() -> None:
+    asked = query("www.example", "HTTPS")
+    said = response(
+        asked,
+        "www.example. 60 HTTPS 1 . alpn=h2",
+        "www.example. 60 HTTPS 2 Web.example. alpn=h2",
+        "other.example. 60 HTTPS 1 evil.example. alpn=h2",
+    )
+    assert answers.svcb_targets(said, {asked.name}) == (wire.name_of("web.example"),)
+    assert answers.svcb_targets(response(query("www.example", "A"), "www.example. 60 A 192.0.2.1"), {asked.name}) == ()
+    assert (answers.has_type(said, wire.HTTPS), answers.has_type(said, wire.A)) == (True, False)
+
+
+@pytest.mark.parametrize("rcode", [1, 2, 5])
+def test_an_upstreams_failure_is_passed_on_without_records(rcode: int) -> None:
+    asked = query("www.example", "A")
+    draft = answers.forwarded(asked, response(asked, "www.example. 60 A 192.0.2.1", rcode=rcode), ())
+    assert (read(asked, draft).header.rcode, draft.answers, draft.lifetime) == (rcode, 0, 1.0)
+
+
+def test_a_whole_message_is_for_its_client() -> None:
+    asked = query("Casino.example", "A")
+    reply = dnslib.DNSRecord.parse(answers.message(asked, answers.blocked(asked, DECISION)))
+    assert reply.header.id == int.from_bytes(asked.data[:2])
+    assert (str(reply.q.qname), len(reply.rr)) == ("Casino.example.", 1)

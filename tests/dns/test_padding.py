@@ -48,6 +48,11 @@ def test_padding_is_detected(data: bytes, wanted: bool) -> None:
     assert wants_padding(data) is wanted
 
 
+def test_a_reverse_look_up_without_edns_wants_no_padding() -> None:
+    """Its type is the number of the option."""
+    assert not wants_padding(bytes(dnslib.DNSRecord.question("7.2.0.192.in-addr.arpa", "PTR").pack()))
+
+
 @given(st.binary(max_size=100))
 def test_junk_raises_nothing(data: bytes) -> None:
     wants_padding(data)

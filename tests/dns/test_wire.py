@@ -102,11 +102,120 @@ def test_malformed_names(message: bytes, at: int) -> None:
         lambda good: good[:10] + b"\0\1" + good[12:] + b"\1a" + wire.opt_bytes(0, False),  # its owner must be the root (RFC 6891, 6.1.2)
         lambda good: good[:10] + b"\0\1" + good[12:] + b"\xc0\x0c" + wire.opt_bytes(0, False)[1:],
         lambda good: good[:12] + b"\xc0\x0c\0\1\0\1",
+        lambda good: good[:12] + b"\x05ab\0\0\1\0\1",  # a label that runs over the end of the name
+        lambda good: good[:11],
+        lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\1",
+        lambda good: good[:10] + b"\0\1" + good[12:] + wire.record_bytes(b"\0", wire.A, 0, bytes(4))[:-1],
+        lambda good: good[:10] + b"\0\1" + good[12:] + wire.opt_bytes(0, False, b"\0\x0a"),
     ],
 )
 def test_malformed_queries(damage: object) -> None:
     with pytest.raises(Malformed):
         wire.parse_query(damage(query(b"\x01a\0")))  # type: ignore[operator]
+
+
+def test_a_name_that_a_known_pointer_makes_too_long_is_refused() -> None:
+    """It is refused as it is where nothing is known of the pointer's target."""
+    message = bytes(12) + (b"\x3f" + b"a" * 63) * 3 + b"\0" + b"\x3f" + b"b" * 63 + b"\xc0\x0c"
+    at = len(message) - 66
+    known: dict[int, bytes] = {}
+    assert wire.read_name(message, len(message) - 2, known) == (message[12:205], len(message))
+    for names in (known, None):
+        with pytest.raises(Malformed, match="longer than 255 octets"):
+            wire.read_name(message, at, names)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a", "x" * 64 + ".example", ".".join(["x" * 50] * 5)])
+def test_a_text_that_is_no_host_has_no_wire_form(host: str) -> None:
+    with pytest.raises(ValueError, match="not a domain name"):
+        wire.name_of(host)
+
+
+@pytest.mark.parametrize(("host", "name"), [("", b"\0"), ("Www.example", b"\3www\7example\0")])
+def test_hosts_have_a_wire_form(host: str, name: bytes) -> None:
+    assert wire.name_of(host) == name
+    assert wire.host_of(name) == host.lower()
+
+
+def test_labels_are_found_and_unusual_octets_escaped() -> None:
+    assert list(wire.label_starts(b"\3www\7example\0")) == [0, 4]
+    assert wire.host_of(b"\5a.b c\7example\0") == "a\\046b\\032c.example"
+
+
+@pytest.mark.parametrize(
+    ("size", "transport", "limit"),
+    [
+        (None, "udp", 512),
+        (512, "udp", 512),
+        (1231, "udp", 512),
+        (1232, "udp", 1232),
+        (4096, "udp", 1232),
+        (None, "tcp", 65535),
+        (512, "doh", 65535),
+    ],
+)
+def test_answers_have_room_by_transport_and_what_the_client_takes(size: int | None, transport: str, limit: int) -> None:
+    opt = b"" if size is None else b"\0\0\x29" + size.to_bytes(2) + bytes(6)
+    assert wire.parse_query(query(b"\1a\0", opt=opt), transport).limit == limit
+
+
+def test_the_octets_behind_a_name_tell_its_suffix() -> None:
+    opt = wire.opt_bytes(0, True, wire.option_bytes(10, bytes(8)))
+    assert wire.parse_query(query(b"\1a\0", opt=opt)).suffix_key == b"\0\1\0\1" + opt[:15]
+    assert wire.parse_query(query(b"\1a\0")).suffix_key == b"\0\1\0\1"
+
+
+@pytest.mark.parametrize(("owner", "name"), [(b"\xc0\x0c", b"\1a\0"), (b"\0", b"\0"), (b"\1B\xc0\x0c", b"\1b\1a\0")])
+def test_records_are_found_with_their_owner_in_full(owner: bytes, name: bytes) -> None:
+    message = query(b"\1a\0")
+    whole = message + wire.record_bytes(owner, wire.A, 60, bytes(4))
+    record = wire.read_record(whole, len(message), b"\1a\0")
+    assert (record.owner, record.rtype, record.ttl, whole[record.start : record.end]) == (name, wire.A, 60, bytes(4))
+    assert (record.begin, record.end) == (len(message), len(whole))
+
+
+def test_a_transfer_of_changes_names_the_version_that_the_client_has() -> None:
+    """RFC 1995, section 3."""
+    version = wire.record_bytes(b"\xc0\x0c", wire.SOA, 0, b"\0\0" + bytes(20))
+    whole = query(b"\1a\0", wire.IXFR)
+    read = wire.parse_query(whole[:8] + b"\0\1" + whole[10:] + version)
+    assert (read.host, read.qtype, read.cacheable) == ("a", wire.IXFR, False)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [wire.record_bytes(b"\0", wire.A, 0, bytes(4))],
+        [wire.opt_bytes(0, False), wire.record_bytes(b"\0", wire.A, 0, bytes(4))],
+        [b"\0\0\x29\x04\xd0\0\1\0\0\0\0"],  # EDNS version 1
+        [wire.opt_bytes(0, False, wire.option_bytes(10, bytes(8)) + wire.EDE_OPTION_PREFIX + b"\0")],  # not the first option
+    ],
+)
+def test_queries_with_unusual_records_are_not_cached(more: list[bytes]) -> None:
+    plain = query(b"\1a\0")
+    read = wire.parse_query(plain[:10] + len(more).to_bytes(2) + plain[12:] + b"".join(more))
+    assert (read.host, read.cacheable) == ("a", False)
+
+
+@pytest.mark.parametrize(
+    ("content", "can_read"),
+    [
+        (b"", True),
+        (b"\0\x0f", True),
+        (b"\0", False),
+        (b"\0\x0fA text", False),
+    ],
+)
+def test_an_empty_extended_error_asks_for_structured_ones(content: bytes, can_read: bool) -> None:
+    opt = wire.opt_bytes(0, False, wire.option_bytes(wire.EXTENDED_ERROR, content))
+    assert bool(wire.parse_query(query(b"\1a\0", opt=opt)).shape & wire.STRUCTURED_SHAPE) is can_read
+
+
+@pytest.mark.parametrize("opt", [b"", wire.opt_bytes(0, False), wire.opt_bytes(0, True)])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "doh"])
+def test_a_key_tells_the_query_but_its_id(opt: bytes, transport: str) -> None:
+    asked = wire.parse_query(query(b"\3www\1a\0", opt=opt), transport)
+    assert wire.query_of(asked.key)._replace(data=asked.data) == asked
 
 
 def test_key_ignores_case_and_cookies_but_not_shape() -> None:
@@ -189,3 +298,4 @@ def test_forwarded_mac_is_found_among_other_options() -> None:
     assert wire.forwarded_mac(query(b"\1a\0", opt=wire.opt_bytes(0, True, cookie + reported))) == "02:00:5e:00:53:01"
     assert wire.forwarded_mac(query(b"\1a\0", opt=wire.opt_bytes(0, True, other + reported))) is None
     assert wire.forwarded_mac(query(b"\1a\0")) is None
+    assert wire.forwarded_mac(b"no query") is None

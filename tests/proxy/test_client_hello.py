@@ -77,8 +77,12 @@ def read(data: bytes, sizes: Iterable[int] = ()) -> ClientHello | str | None:
         (records(hello_message([server_name(b"a.example"), (45, b"\x01\0")])), ClientHello("a.example", (), False)),
         (records(hello_message([(45, b"\x02\0\x01")])), ClientHello(None, (), ech=False, can_resume=True)),
         (records(hello_message([(21, bytes(60_000)), server_name(b"far.example")])), ClientHello("far.example", (), False)),
+        (records(b"\x01" + vector(3, hello_message([])[4:-2])), ClientHello(None, (), False)),
     ],
-    ids=["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "host and port", "no extensions", "no DHE", "resumes", "60 kB"],
+    ids=[
+        *["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "host and port", "empty list", "no DHE", "resumes", "60 kB"],
+        "no extensions",
+    ],
 )
 def test_reads(data: bytes, expected: ClientHello) -> None:
     assert read(data) == expected
@@ -115,6 +119,10 @@ def _contents(data: bytes) -> Iterable[bytes]:
         records(hello_message([server_name("é.example".encode())])),
         records(hello_message([(0, b"\x00")])),
         records(hello_message([(16, vector(2, vector(1, b"h2")) + b"x")])),
+        records(hello_message([(16, vector(2, b"\x03h2"))])),
+        records(hello_message([(16, b"\0")])),
+        records(b"\x01" + vector(3, b"\x03\x03" + bytes(32))),
+        records(b"\x01" + vector(3, hello_message([])[4:-2] + vector(2, b"\0\x0a"))),
         records(hello_message([], suites=b"\x13")),
         records(hello_message([], suites=b"")),
         records(hello_message([])[:-1] + b"\x05"),

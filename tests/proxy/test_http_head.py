@@ -182,7 +182,7 @@ def test_authorities(text: str, expected: Authority | None) -> None:
         with pytest.raises(HeadError):
             parse_authority(text)
     else:
-        assert parse_authority(text) == expected
+        assert parse_authority(text) == parse_authority(str(expected)) == expected
 
 
 @pytest.mark.parametrize(
@@ -229,3 +229,34 @@ def test_a_forwarded_head_has_one_host_and_no_fields_for_the_proxy() -> None:
     assert isinstance(head, RequestHead)
     forwarded = forward_head(head, "http://a/", "a")
     assert forwarded == b"GET http://a/ HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "fields", "expected"),
+    [
+        (None, b"", b""),
+        ("ana:a%20b", b"", b"Authorization: Basic YW5hOmEgYg==\r\n"),
+        ("ana", b"", b"Authorization: Basic YW5hOg==\r\n"),
+        ("ana:a%20b", b"Authorization: Bearer x\r\n", b"Authorization: Bearer x\r\n"),
+    ],
+)
+def test_the_password_of_a_url_becomes_a_field(userinfo: str | None, fields: bytes, expected: bytes) -> None:
+    """As a browser sends them. A field that the client has written itself comes first."""
+    head = read_whole(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
+    assert isinstance(head, RequestHead)
+    assert forward_head(head, "/", "a", userinfo) == b"GET / HTTP/1.1\r\nHost: a\r\n" + expected + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "initiator"),
+    [
+        (b"Referer: https://News.example/a\r\nOrigin: https://other.example\r\n", "news.example"),
+        (b"Origin: https://news.example\r\n", "news.example"),
+        (b"Referer: nonsense\r\n", ""),
+        (b"", ""),
+    ],
+)
+def test_the_page_that_makes_a_request_is_told_by_its_fields(fields: bytes, initiator: str) -> None:
+    head = read_whole(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
+    assert isinstance(head, RequestHead)
+    assert head.initiator == initiator

@@ -169,9 +169,7 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     """Parse SVCB or HTTPS rdata (RFC 9460) into priority with target name, and the parameters as (key, value). Raises Malformed."""
     if not 3 <= len(rdata) <= _MAX_SVCB_OCTETS:
         raise Malformed("SVCB cut short, or without end")
-    name, at = read_name(rdata, 2)
-    if at - 2 != len(name):
-        raise Malformed("SVCB target is compressed")
+    _, at = read_name(rdata, 2)  # which refuses a compressed target: nothing before it could be one
     target, params, last = rdata[:at], [], -1
     while at < len(rdata):
         if at + 4 > len(rdata):

@@ -19,8 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from hedgerow.dns.server.http2_codec import MAX_STREAMS, Http2Codec
-from hedgerow.dns.server.http_codec import DohRequest, HttpClientError
+from hedgerow.dns.server.http_codec import DohRequest, Flood, HttpClientError
 from hedgerow.dns.server.rate_limits import MAX_QUERY
+from hedgerow.frame_budget import MAX_TOKENS
 
 START = [(":method", "GET"), (":scheme", "https"), (":authority", "dns.home.example")]
 POST = [(":method", "POST"), *START[1:], (":path", "/dns-query"), ("content-type", "application/dns-message")]
@@ -106,6 +107,95 @@ def test_plain_requests_skip_h2() -> None:
     assert exchange.received == {stream: f"answer {stream}".encode() for stream in streams}
     expected = [(b":status", b"200"), (b"content-type", b"application/dns-message"), (b"cache-control", b"private, max-age=7")]
     assert exchange.heads[streams[0]] == [*expected, (b"content-length", b"8")]
+
+
+def started() -> Exchange:
+    """Return an exchange whose first request, which is always h2's, is over."""
+    exchange = Exchange(Http2Codec)
+    exchange.ask(get("/first"))
+    for request in exchange.deliver():
+        assert exchange.codec.respond(request, 404, [], b"")
+    return exchange
+
+
+@pytest.mark.parametrize("pieces", [2, 3])
+def test_a_body_in_pieces_is_read_through_h2(pieces: int) -> None:
+    exchange = started()
+    stream = exchange.ask(POST, b"abcdef", pieces=pieces)
+    assert stream not in exchange.known_to_h2
+    (request,) = exchange.deliver()
+    assert (request.stream, bytes(request.body)) == (stream, b"abcdef")
+
+
+def test_a_body_that_comes_later_is_waited_for() -> None:
+    exchange = started()
+    stream = exchange.ask(POST, b"abcd")
+    data = exchange.client.data_to_send()
+    exchange.codec.feed(data[:-9])
+    assert exchange.codec.receive(0.0) == []
+    exchange.codec.feed(data[-9:])
+    assert [(each.stream, bytes(each.body)) for each in exchange.codec.receive(0.0)] == [(stream, b"abcd")]
+
+
+def test_a_connection_takes_bodies_beyond_its_first_window() -> None:
+    """The client keeps to the window of 65,535 octets, which is opened again and again."""
+    exchange = started()
+    for number in range(300):
+        stream = exchange.ask(POST, bytes([number % 256]) * MAX_QUERY)
+        (request,) = exchange.deliver()
+        assert (request.stream, bytes(request.body)) == (stream, bytes([number % 256]) * MAX_QUERY)
+        assert stream not in exchange.known_to_h2
+        assert exchange.codec.answer(request, b"answer", 1)
+    assert 300 * MAX_QUERY > 2 * 65_535
+
+
+def test_a_plain_request_may_be_refused_with_a_page() -> None:
+    exchange = started()
+    stream = exchange.ask(get("/nothing"))
+    (request,) = exchange.deliver()
+    assert stream not in exchange.known_to_h2
+    assert exchange.codec.respond(request, 404, [("content-type", "text/plain")], b"There is nothing here.")
+    exchange.deliver()
+    assert dict(exchange.heads[stream]) == {b":status": b"404", b"content-type": b"text/plain", b"content-length": b"22"}
+    assert exchange.received[stream] == b"There is nothing here."
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_an_answer_that_the_client_has_cancelled_is_dropped(is_plain: bool) -> None:
+    exchange = started()
+    stream = exchange.ask(get("/dns-query") if is_plain else get("/dns-query", ("cookie", "a=b")))
+    (request,) = exchange.deliver()
+    exchange.client.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+    assert exchange.deliver() == []
+    assert exchange.codec.answer(request, b"answer", 1)
+    after = exchange.ask(get("/after"))
+    (request,) = exchange.deliver()
+    assert exchange.codec.answer(request, b"after", 1)
+    exchange.deliver()
+    assert exchange.received == {after: b"after"}
+
+
+def test_a_client_that_ends_the_connection_gets_no_more() -> None:
+    exchange = started()
+    exchange.client.close_connection()
+    with pytest.raises(HttpClientError):
+        exchange.deliver()
+
+
+def read_all(codec: Http2Codec) -> None:
+    while codec.has_more:
+        codec.receive(0.0)
+
+
+def test_a_flood_of_frames_ends_the_connection() -> None:
+    """RFC 9113, section 10.5."""
+    exchange = started()
+    exchange.codec.feed(frame.PingFrame(0, b"12345678").serialize() * (MAX_TOKENS + 1))
+    with pytest.raises(Flood):
+        read_all(exchange.codec)
+    ended = exchange.client.receive_data(b"".join(exchange.written))[-1]
+    assert isinstance(ended, h2.events.ConnectionTerminated)
+    assert ended.error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
 UNUSUAL = {

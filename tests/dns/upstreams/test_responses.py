@@ -84,6 +84,10 @@ def response(records: list[bytes]) -> bytes:
     return b"\0\1\x81\x80\0\1" + len(records).to_bytes(2) + b"\0\0\0\0" + QUESTION + b"".join(records)
 
 
+def parsed(*records: bytes) -> responses.Response:
+    return responses.parse_response(response(list(records)), QUESTION)
+
+
 def record(rtype: bytes, rdata: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
     return owner + rtype + bytes(4) + len(rdata).to_bytes(2) + rdata
 
@@ -102,3 +106,96 @@ def test_responses_that_are_slow_to_judge_are_refused(good: list[bytes], bad: li
     assert len(responses.parse_response(response(good), QUESTION).answers) == len(good)
     with pytest.raises(Malformed):
         responses.parse_response(response(bad), QUESTION)
+
+
+ADDRESS_6, TEXT, MAIL = b"\0\x1c\0\1", b"\0\x10\0\1", b"\0\x0f\0\1"
+GOOD = response([record(ADDRESS, bytes(4))])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD + b"x",
+        GOOD[:-1],
+        GOOD[:11],
+        GOOD[:2] + b"\1" + GOOD[3:],  # a query
+        GOOD[:2] + b"\x89" + GOOD[3:],  # another opcode
+        GOOD[:5] + b"\2" + GOOD[6:],  # two questions
+        response([record(ADDRESS, bytes(5))]),
+        response([record(ADDRESS_6, bytes(4))]),
+        response([record(ALIAS, b"\1c\0x")]),
+        response([record(MAIL, b"\0\1\1c")]),
+        response([record(SERVICE, b"\0\1")]),
+        response([record(SERVICE, b"\0\1\xc0\x0c")]),  # a target must not be compressed (RFC 9460, section 2.2)
+        response([record(SERVICE, b"\0\1\1a\xc0\x02")]),
+        response([record(SERVICE, b"\0\1\xc0\x10\0\1\0\x08" + b"\5other\0" * 2)]),
+        response([record(SERVICE, b"\0\1\0\0\1\0")]),
+        response([record(SERVICE, b"\0\1\0\0\1\0\3h2")]),
+        response([record(SERVICE, b"\0\1\0" + wire.option_bytes(2, b"") + wire.option_bytes(1, b"\2h2"))]),
+    ],
+)
+def test_broken_responses_are_refused(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        responses.parse_response(data, QUESTION)
+
+
+def test_records_of_another_class_are_left_out() -> None:
+    found = parsed(record(ADDRESS, bytes(4)), record(ADDRESS[:2] + b"\0\3", b"evil"))
+    assert (len(found.answers), found.is_whole) == (1, False)
+    assert parsed(record(ADDRESS, bytes(4))).is_whole
+
+
+def test_rdata_is_expanded_for_another_message() -> None:
+    found = parsed(record(MAIL, b"\0\1\1m\xc0\x0e"), record(TEXT, b"\2hi"))
+    assert [responses.expand_rdata(found.data, each) for each in found.answers] == [b"\0\1\1m\7example\0", b"\2hi"]
+
+
+@pytest.mark.parametrize(
+    ("opt", "rcode", "error"),
+    [
+        (b"", 3, None),
+        (wire.opt_bytes(16, False), 19, None),
+        (wire.opt_bytes(0, False, wire.option_bytes(10, bytes(8)) + wire.option_bytes(15, b"\0\x11text")), 3, 17),
+        (wire.opt_bytes(0, False, wire.option_bytes(15, b"")), 3, None),
+        (wire.opt_bytes(0, False, wire.option_bytes(15, b"\x11") + wire.option_bytes(15, b"\0\x16")), 3, 22),
+    ],
+)
+def test_the_opt_record_tells_more_of_the_rcode_and_why(opt: bytes, rcode: int, error: int | None) -> None:
+    head = b"\0\1\x81\x83\0\1\0\0\0\0" + (b"\0\1" if opt else b"\0\0")
+    found = responses.parse_response(head + QUESTION + opt, QUESTION)
+    assert (found.rcode, responses.extended_error(found)) == (rcode, error)
+
+
+@pytest.mark.parametrize(
+    ("data", "refuses"),
+    [
+        (b"\0\1\x80\1" + bytes(8), True),  # FORMERR, without the question
+        (b"\0\1\x80\4\0\1" + bytes(6) + QUESTION, True),  # NOTIMP
+        (b"\0\1\x80\1" + bytes(6) + b"\0\1" + wire.opt_bytes(0, False), False),  # by EDNS: it refuses something else
+        (b"\0\1\x80\2" + bytes(8), False),
+        (b"\0\1\0\1" + bytes(8), False),
+        (b"\0\1\x80\1", False),
+    ],
+)
+def test_old_servers_refuse_edns(data: bytes, refuses: bool) -> None:
+    assert responses.refuses_edns(data) is refuses
+
+
+@pytest.mark.parametrize(("flags", "is_cut"), [(b"\x81\x80", False), (b"\x83\x80", True)])
+def test_an_answer_tells_that_it_was_cut(flags: bytes, is_cut: bool) -> None:
+    assert responses.is_truncated(GOOD[:2] + flags + GOOD[4:]) is is_cut
+
+
+def test_services_hint_at_the_addresses_of_their_names_only() -> None:
+    four, six = bytes((192, 0, 2, 1)), bytes(15) + b"\1"
+    hints = wire.option_bytes(1, b"\2h2") + wire.option_bytes(4, four * 2) + wire.option_bytes(6, six)
+    other = record(SERVICE, b"\0\1\0" + wire.option_bytes(4, b"evil"), b"\5other\0")
+    found = parsed(record(SERVICE, b"\0\1\0" + hints), other, record(ADDRESS, bytes(4)))
+    assert responses.address_hints(found, {QUESTION[:-4]}) == (four, four, six)
+    assert responses.address_hints(parsed(record(ADDRESS, bytes(4))), {QUESTION[:-4]}) == ()
+
+
+def test_addresses_are_shown_as_text() -> None:
+    four, six = bytes((192, 0, 2, 1)), b"\x20\1" + bytes(13) + b"\7"
+    found = parsed(record(ALIAS, b"\1c\0"), record(ADDRESS, four), record(ADDRESS_6, six))
+    assert list(responses.address_texts(found)) == ["192.0.2.1", "2001::7"]

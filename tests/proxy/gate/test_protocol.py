@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.client_classes import named_client
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.network import ProxySignIn
 from hedgerow.policies.reading.load import parse_policy
@@ -64,9 +65,15 @@ HIDDEN = Decision(Verdict.BLOCK, Reason.BYPASS, "ech")
 class Nothing:
     """A catalogue that knows nothing."""
 
-    categories = ()
+    categories: tuple[str, ...] = ()
     tells_clients = False
     listed = frozenset[str]()
+
+
+class Bypasses(Nothing):
+    """A catalogue that knows of ways round the filter, which are closed for children."""
+
+    categories = ("bypass",)
 
 
 @dataclass(frozen=True)
@@ -261,6 +268,13 @@ def test_a_redirected_connection(address: str, data: bytes, expected: list[type[
     assert protocol.state is state
 
 
+def test_limits_see_the_device_or_who_has_signed_in() -> None:
+    protocol = explicit()
+    check(protocol, connect("news.example:443"), AcceptConnect)
+    assert protocol.client is not None
+    assert protocol.client.classed == named_client("laptop")
+
+
 # What waits for something.
 
 
@@ -313,6 +327,47 @@ def test_a_tunnel_is_judged_again_under_a_new_policy(is_blocked: bool, expected:
 
 
 @pytest.mark.parametrize(
+    ("flaw", "is_known", "expected", "state"),
+    [
+        ("", False, [Join], State.TUNNELLED),
+        ("self-signed", False, [RecordDecision, Deny], State.DISCARDING),
+        ("fresh", False, [Join], State.TUNNELLED),
+        ("self-signed", True, [Join], State.TUNNELLED),
+    ],
+)
+def test_a_server_of_which_nothing_is_known_has_to_prove_itself(
+    flaw: str, is_known: bool, expected: list[type[Command]], state: State
+) -> None:
+    """The decision on its flaw is the policy's."""
+    flawed = Decision(Verdict.BLOCK, Reason.RECOGNISED, "self-signed")
+    tablet = Device(DeviceId("tablet"), "child-8-12")
+    child = tablet, Rulesets(parse_policy(b"", None), (), (), Bypasses()).ruleset(tablet, NOW)  # type: ignore[arg-type]
+    policy = replace(
+        World().policy(),
+        find_client=lambda _: child,
+        is_unlisted=lambda _ruleset, host: host == "news.example" and not is_known,
+        decide=lambda _ruleset, request: flawed if request.flaw == "self-signed" else ALLOWED,
+    )
+    rules = GateRules(policy, b"k" * 32, ProxyAuthenticator(lambda: NOW))
+    protocol = GateProtocol(rules, TABLET)
+    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, RecordDecision, Resolve)
+    protocol.resolved(Found(("93.184.215.14",)))
+    commands = protocol.dialled(flaw)
+    assert (types(commands), protocol.state) == (expected, state)
+    if isinstance(commands[0], RecordDecision):
+        request = commands[0].request
+        assert (commands[0].decision, request.host, request.flaw) == (flawed, "news.example", flaw)
+
+
+def test_a_server_that_does_not_answer_closes_the_connection() -> None:
+    protocol = opening()
+    protocol.resolved(Found(("93.184.215.14",)))
+    (command,) = protocol.not_dialled()
+    assert isinstance(command, Close)
+    assert (command.cause, protocol.state) == ("dial", State.CLOSED)
+
+
+@pytest.mark.parametrize(
     ("protocol", "data", "expected"),
     [
         (explicit(), get("http://news.example/", "x", "Accept: text/html"), Refuse),
@@ -362,7 +417,9 @@ def test_a_refused_upload_is_discarded_up_to_a_limit(data: bytes, megabytes: int
     protocol = explicit()
     protocol.receive_data(data, NOW)
     assert protocol.state is State.DISCARDING
-    for _ in range(megabytes):
+    check(protocol, MEGABYTE[:-1])
+    check(protocol, b"x", ExtendDeadline)
+    for _ in range(megabytes - 1):
         check(protocol, MEGABYTE, ExtendDeadline)
     check(protocol, b"x", Close)
     assert protocol.pending == b""
@@ -466,6 +523,10 @@ def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None
     assert isinstance(opened, OpenPages)
     assert b"Connection: close" in opened.head
     assert gate.pending == body
+    (joined,) = gate.pages_opened()
+    assert isinstance(joined, Join)
+    assert gate.client is not None
+    assert (joined.ruleset, gate.state) == (gate.client.ruleset, State.TUNNELLED)
 
 
 def test_a_repeated_connect_is_known_only_if_the_same_would_follow() -> None:
