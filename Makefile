@@ -32,12 +32,13 @@ setup:  ## Create .venv with the locked dependencies of the program
 dev:  ## Create .venv with what tests and checks need too
 	@scripts/setup.sh
 
-check: dev  ## Lint, types, import contracts, names and docstrings, and what must be blocked or open
+check: dev  ## Lint, types, import contracts, names and docstrings, coverage, and what must be blocked or open
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_prose.py
+	$(BIN)/python tools/check_coverage.py
 	$(BIN)/python bench/protection.py --sample
 
 fix: dev  ## Mend what ruff can mend
