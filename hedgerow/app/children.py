@@ -73,7 +73,7 @@ class ChildProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self, seconds: float) -> bool:
-        """End the process. Returns False if it did not end within some seconds and was killed."""
+        """End the process, and read no more of what it wrote. Returns False if it did not end within some seconds and was killed."""
         self.terminate()
         try:
             await asyncio.wait_for(self.wait(), seconds)
@@ -81,6 +81,8 @@ class ChildProcess:
             self.kill()
             await self.wait()
             return False
+        finally:
+            self.stdin.close()
         return True
 
     def note_end(self, status: int) -> None:
