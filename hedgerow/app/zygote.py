@@ -139,6 +139,7 @@ def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socke
     """
     if not sys.flags.safe_path:
         del sys.path[0]  # the directory of the command, or the current one
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or control looks for some among all installed packages
     preload_all(lambda: None)
     make_immortal()
     ours, theirs = socket.socketpair()

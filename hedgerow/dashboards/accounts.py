@@ -77,6 +77,10 @@ class Principal:
     session: str = ""
 
 
+COMMAND_LINE = Principal("the command line", frozenset(AccessScope))
+"""The principal of requests over the Unix socket, which only Hedgerow's own user and root can open."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenIdIdentity:
     """A person as their OpenID Connect provider describes them. `subject` is the issuer and their identifier there, which stays; `name` may

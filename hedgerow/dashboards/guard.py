@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import LOCAL, AccessScope, Principal
+from hedgerow.dashboards.accounts import COMMAND_LINE, LOCAL, Principal
 from hedgerow.dashboards.credentials import SESSION_COOKIE as SESSION_COOKIE
 from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
@@ -64,7 +64,6 @@ class Admission:
     why: str = ""
 
 
-COMMAND_LINE = Principal("the command line", frozenset(AccessScope))
 _LOCAL_SCRAPER = Principal("this machine", frozenset({METRICS}))
 
 LOCAL_PEERS = frozenset({"127.0.0.1", "::1"})

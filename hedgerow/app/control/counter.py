@@ -14,9 +14,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.guard import COMMAND_LINE
 from hedgerow.journal.access_store import Voucher
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, balance
 from hedgerow.policies.cafe import SEAT_PREFIX, CafeSettings, Payment, business_day, business_day_start, is_adult_kind, session_kinds

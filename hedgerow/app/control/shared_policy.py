@@ -21,9 +21,9 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.settings import STORE_URL, Settings
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
+from hedgerow.dashboards.accounts import COMMAND_LINE
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor, Texts
-from hedgerow.dashboards.guard import COMMAND_LINE
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, PolicyVersions, VersionConflict
 from hedgerow.journal.store import cause_of

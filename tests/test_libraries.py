@@ -1,0 +1,110 @@
+"""Other libraries and the interpreter are used as they are: no module of ours replaces a part of one, save those in `STILL_REPLACED`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "hedgerow"
+
+SETTINGS = {
+    "app/control/list_jobs.py": ["tempfile.tempdir"],
+    "proxy/scanners/pictures.py": ["ImageFile.LOAD_TRUNCATED_IMAGES", "Image.MAX_IMAGE_PIXELS"],
+    "watched_tasks.py": ["threading.excepthook", "sys.unraisablehook"],
+}
+"""Attributes of which the documentation of Python and Pillow says that a program may set them."""
+
+STILL_REPLACED = {
+    "proxy/inspection/engine/patches.py": ["setattr(resolve(f\"{module}:{'.'.join(owners)}\"), name, value)"],
+    "proxy/inspection/streams.py": ["callback.__set__(context, _note_message)"],
+}
+"""Debts: names of mitmproxy and h2 that the inspector replaces, and a callback of TLS messages, for which Python has no public name."""
+
+MUTATORS = frozenset({"clear", "pop", "popitem", "setdefault", "update"})
+"""Methods that change `sys.modules`."""
+
+
+def is_modules(node: ast.expr) -> bool:
+    """Return whether an expression is `sys.modules`."""
+    return isinstance(node, ast.Attribute) and node.attr == "modules" and isinstance(node.value, ast.Name) and node.value.id == "sys"
+
+
+def foreign_names(tree: ast.Module) -> set[str]:
+    """Return the names that a module gets by importing something that is not ours."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [(each.asname or each.name.partition(".")[0], each.name) for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found = [(each.asname or each.name, node.module or "") for each in node.names]
+        else:
+            continue
+        names |= {name for name, origin in found if origin.partition(".")[0] != "hedgerow"}
+    return names
+
+
+def root_of(node: ast.expr) -> str:
+    """Return the name at the left end of `a.b.c`; empty if there is none."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def is_own(node: ast.expr) -> bool:
+    """Return whether an expression is `object` or `super()`, by which a class sets attributes of its own objects."""
+    return ast.unparse(node) in {"object", "super()"}
+
+
+def replacements(source: str) -> Iterator[str]:
+    """Yield the statements that change `sys.modules` or an attribute of an imported module or class."""
+    tree = ast.parse(source)
+    foreign = foreign_names(tree)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) if root_of(node.value) in foreign:
+                yield ast.unparse(node)
+            case ast.Subscript(value=place, ctx=ast.Store() | ast.Del()) if is_modules(place):
+                yield ast.unparse(node)
+            case ast.Call(func=ast.Attribute(value=place, attr=name)) if is_modules(place) and name in MUTATORS:
+                yield ast.unparse(node)
+            case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[place, *_]) if root_of(place) != "self":
+                yield ast.unparse(node)
+            case ast.Call(func=ast.Attribute(attr="__set__" | "__setattr__" | "__delattr__", value=place)) if not is_own(place):
+                yield ast.unparse(node)
+
+
+def test_each_way_to_replace_a_part_is_found() -> None:
+    source = """
+import sys, json
+import xml.dom as dom
+from http import client as other
+from hedgerow import codec
+sys.modules["json"] = None
+del sys.modules["json"]
+sys.modules.update({})
+json.dumps = dom.parse = None
+other.HTTPConnection.connect = None
+setattr(json, "loads", None)
+setattr(self, "loads", None)
+object.__setattr__(self, "loads", None)
+json.JSONDecoder.decode.__set__(self, None)
+codec.encode = self.json = sys.modules
+"""
+    assert sorted(replacements(source)) == sorted(
+        [
+            "sys.modules['json']",
+            "sys.modules['json']",
+            "sys.modules.update({})",
+            "json.dumps",
+            "dom.parse",
+            "other.HTTPConnection.connect",
+            "setattr(json, 'loads', None)",
+            "json.JSONDecoder.decode.__set__(self, None)",
+        ]
+    )
+
+
+def test_no_module_replaces_a_part_of_a_library_or_the_interpreter() -> None:
+    found = {str(path.relative_to(PACKAGE)): [*replacements(path.read_text())] for path in sorted(PACKAGE.rglob("*.py"))}
+    assert {path: statements for path, statements in found.items() if statements} == SETTINGS | STILL_REPLACED
