@@ -45,7 +45,9 @@ class InspectedConnection:
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._pressure = BackPressure(self._streams, stream)
         self._pace = pace = ClientPace(inspector, self._share, self._pressure, stream, process=self._process, end=self._end)
-        self._origin_pace = OriginPace(inspector.shares, share, process=self._process_origin, pause=self._pressure.hold)
+        self._origin_pace = OriginPace(
+            inspector.shares, share, process_whole=self._offer_origin, process=self._process_origin, pause=self._pressure.hold
+        )
         self._driver = LayerDriver(
             inspector.inspection, context, self._streams, work=pace.work, replay=self.replay, on_handled=pace.settle, on_error=self.abort
         )
@@ -101,7 +103,9 @@ class InspectedConnection:
 
     def received(self, stream: Stream, data: bytes) -> None:
         if stream is not self.stream:
-            self._dispatch(self._streams.connection(stream), data)
+            origin = self._streams.connection(stream)
+            # What an idle origin sends is seen before a request that it could seem to answer.
+            self._origin_pace.receive(origin, data, may_wait=not self._is_idle(origin))
             return
         if not self._has_spoken:
             self._has_spoken = True
@@ -148,7 +152,7 @@ class InspectedConnection:
             return
         if self._streams.note_closed(connection):
             self._streams.is_origin_cut = stream is not self.stream and stream.is_cut
-            self._dispatch(connection)
+            self._dispatch_closed(connection)
             self._streams.is_origin_cut = False
 
     def _note_early_close(self) -> None:
@@ -158,28 +162,24 @@ class InspectedConnection:
             self._inspector.inspection.certificates.refused(self.client, self._context.server.address, None)
 
     def _process(self, data: bytes) -> None:
-        self._dispatch(self.client, data)
+        if not self._offer(self.client, data):
+            self._driver.handle(events.DataReceived(self.client, data))
 
-    def _dispatch(self, connection: Connection, data: bytes | None = None) -> None:
-        """Have the bytes that a connection has sent handled, or its end (None)."""
-        fast_path = self._fast_path
-        if data is not None and self._origin_pace.holds(connection):
-            self._origin_pace.receive(connection, data)
-            return
+    def _dispatch_closed(self, connection: Connection) -> None:
+        if not self._offer(connection, None):
+            self._driver.handle(events.ConnectionClosed(connection))
+
+    def _offer(self, connection: Connection, data: bytes | None) -> bool:
+        """Have the fast path handle what a connection has sent, or its end (None). Return False if the layers must."""
         try:
-            is_handled = fast_path.handle_end(connection) if data is None else fast_path.receive(connection, data)
+            return self._fast_path.handle_end(connection) if data is None else self._fast_path.receive(connection, data)
         except Exception:
             note_unexpected("a connection failed at the inspector")
             self.abort()
-            return
-        if is_handled:
-            return
-        if data is None:
-            self._driver.handle(events.ConnectionClosed(connection))
-        elif connection is self.client:
-            self._driver.handle(events.DataReceived(connection, data))
-        else:
-            self._origin_pace.receive(connection, data)
+            return True
+
+    def _offer_origin(self, origin: Connection, data: bytes) -> bool:
+        return self._streams.is_closed(origin) or self._offer(origin, data)
 
     def _process_origin(self, origin: Connection, data: bytes) -> None:
         if not self._streams.is_closed(origin):  # else what is left is of no use
@@ -208,7 +208,7 @@ class InspectedConnection:
 
     def close(self, connection: Connection) -> None:
         if self._streams.close(connection):
-            self._dispatch(connection)
+            self._dispatch_closed(connection)
 
     def replay(self, server: Connection, pending: PendingStream) -> None:
         """Handle what an origin sent before its stream was ours."""

@@ -1,4 +1,4 @@
-"""The pace of origins: the bytes that one sends at a time are processed in portions, between which other connections have their turn.
+"""The pace of origins: their bytes are processed in the turns of the device that gets them, in portions between which others have theirs.
 
 The cost of a byte differs a hundredfold: a download passes, but chunks of one octet or frames without data each go through all layers.
 Portions begin small, grow while they are cheap, and shrink when they are not.
@@ -26,7 +26,8 @@ _CHEAP_SECONDS = TURN_SECONDS / 4
 class OriginPace:
     """The bytes of a connection's origins that wait for a turn of its device.
 
-    `process` handles a portion; it may close this object. `pause` is told whether an origin must not be read.
+    `process_whole` handles what an origin sends at a time, or returns False if it must be portioned. `process` handles a portion. Both may
+    close this object. `pause` is told whether an origin must not be read.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class OriginPace:
         shares: DeviceShares,
         share: DeviceShare,
         *,
+        process_whole: Callable[[Connection, bytes], bool],
         process: Callable[[Connection, bytes], None],
         pause: Callable[[Connection, bool], None],
     ) -> None:
-        self._shares, self._share, self._process, self._pause = shares, share, process, pause
+        self._shares, self._share = shares, share
+        self._process_whole, self._process, self._pause = process_whole, process, pause
         self._sizes: dict[Connection, int] = {}
         self._held: dict[Connection, bytearray] = {}
         self._ends: dict[Connection, Callable[[], None]] = {}
@@ -47,11 +50,28 @@ class OriginPace:
         """Return whether bytes of an origin wait. What it sends next must wait too."""
         return origin in self._held
 
-    def receive(self, origin: Connection, data: bytes) -> None:
-        """Process bytes now, as far as the turn allows, or after those that are held."""
+    def receive(self, origin: Connection, data: bytes, *, may_wait: bool = True) -> None:
+        """Process bytes as far as the device's turn allows, after those that are held. Without `may_wait` this is the device's turn."""
         held = self._held.get(origin)
         if held is not None:
             held += data
+        elif may_wait and self._shares.must_wait(self._share, perf_counter()):
+            self._held[origin] = bytearray(data)
+            self._pause(origin, True)
+            self._turns[origin] = self._shares.wait(self._share, lambda: self._begin_later(origin))
+        else:
+            self._shares.run(self._share, self._begin, origin, data)
+
+    def _begin_later(self, origin: Connection) -> None:
+        self._turns.pop(origin, None)
+        data = bytes(self._held.pop(origin))
+        self._pause(origin, False)
+        self._begin(origin, data)
+        if origin not in self._held and (end := self._ends.pop(origin, None)) is not None:
+            end()
+
+    def _begin(self, origin: Connection, data: bytes) -> None:
+        if self._process_whole(origin, data):
             return
         size = self._sizes.get(origin, SMALLEST)
         if len(data) <= size:
@@ -77,7 +97,7 @@ class OriginPace:
         self._held.clear()
         self._ends.clear()
         self._turns.clear()
-        del self._process, self._pause  # references both ways
+        del self._process_whole, self._process, self._pause  # references both ways
 
     def _take_turn(self, origin: Connection) -> None:
         self._turns.pop(origin, None)

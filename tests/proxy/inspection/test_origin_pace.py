@@ -10,19 +10,26 @@ from mitmproxy.connection import Server
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.inspection.origin_pace import LARGEST, SMALLEST, OriginPace
-from hedgerow.proxy.inspection.shares import TURN_SECONDS, DeviceShares
+from hedgerow.proxy.inspection.shares import FREE_SECONDS, TURN_SECONDS, DeviceShares
 
 
 class Processing:
     """A pace whose portions cost `seconds` of work each, and what it has processed."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, shares: DeviceShares | None = None) -> None:
         self.seconds = seconds
         self.portions: list[bytes] = []
+        self.takes_whole = False
         self.paused: set[Server] = set()
         self.origin = Server(address=("a.example", 443))
-        shares = DeviceShares()
-        self.pace = OriginPace(shares, shares.of(DeviceId("mia")), process=self._process, pause=self._pause)
+        self.shares = shares = shares or DeviceShares()
+        self.share = shares.of(DeviceId("mia"))
+        self.pace = OriginPace(shares, self.share, process_whole=self._process_whole, process=self._process, pause=self._pause)
+
+    def _process_whole(self, origin: object, data: bytes) -> bool:
+        if self.takes_whole:
+            self._process(origin, data)
+        return self.takes_whole
 
     def _process(self, _origin: object, data: bytes) -> None:
         self.portions.append(data)
@@ -94,5 +101,59 @@ def test_nothing_is_processed_after_the_end_of_the_connection() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert len(processing.portions) == 1
+
+    asyncio.run(main())
+
+
+def test_answers_on_many_connections_of_one_device_take_turns_of_one_each() -> None:
+    """An event loop hands over the answers of all connections at once. Other devices are served in between all the same."""
+
+    async def main() -> None:
+        shares, done = DeviceShares(), list[str]()
+        connections = [Processing(4 * FREE_SECONDS, shares) for _ in range(4)]
+        connections[0].share.charge(1.0, perf_counter())
+        for each in connections:
+            each.takes_whole = True
+            each.pace.receive(each.origin, b"page")
+        assert [len(each.portions) for each in connections] == [1, 0, 0, 0]
+        assert [each.origin in each.paused for each in connections] == [False, True, True, True]
+        while any(each.pace.holds(each.origin) for each in connections):
+            done.append("another device")
+            before = sum(len(each.portions) for each in connections)
+            await asyncio.sleep(0)
+            assert sum(len(each.portions) for each in connections) <= before + 1
+        assert [each.portions for each in connections] == [[b"page"]] * 4
+        assert len(done) >= 3
+        assert not any(each.paused for each in connections)
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_waits_for_its_turn_keeps_its_order_and_its_end() -> None:
+    async def main() -> None:
+        processing, ends = Processing(), list[int]()
+        processing.takes_whole = True
+        processing.share.charge(1.0, perf_counter())
+        processing.shares.wait(processing.shares.of(DeviceId("tom")), lambda: None)
+        processing.pace.receive(processing.origin, b"an")
+        processing.pace.receive(processing.origin, b"swer")
+        assert processing.pace.defer(processing.origin, lambda: ends.append(len(processing.portions)))
+        assert processing.portions == []
+        await processing.drain()
+        assert (processing.portions, ends) == ([b"answer"], [1])
+
+    asyncio.run(main())
+
+
+def test_what_an_idle_origin_sends_does_not_wait() -> None:
+    """A request that came meanwhile would seem to be answered by it."""
+
+    async def main() -> None:
+        processing = Processing()
+        processing.takes_whole = True
+        processing.share.charge(1.0, perf_counter())
+        processing.shares.wait(processing.shares.of(DeviceId("tom")), lambda: None)
+        processing.pace.receive(processing.origin, b"unasked", may_wait=False)
+        assert processing.portions == [b"unasked"]
 
     asyncio.run(main())
