@@ -64,8 +64,9 @@ _MOST_KINDS = 256
 class RepetitionFilter(logging.Filter):
     """A limit per kind of record from info on, so that nobody fills the disk or hides other records by repeating a fault.
 
-    Records are of one kind if they have the same logger and text, whatever values are put into it, and if they have an error, its type and
-    the line that raised it. The next record after a minute says how many were left out.
+    Records are of one kind if they have the same logger and text, whatever values are put into it. Some libraries put in the values
+    themselves: without values, the line that logs counts instead of the text. If there is an error, its type and the line that raised it
+    count too. The next record after a minute says how many were left out.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,8 @@ class RepetitionFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.INFO:
             return True
-        kind = (record.name, record.levelno, record.msg, *_place_of_error(record))
+        text = (record.msg,) if record.args else (record.pathname, record.lineno)
+        kind = (record.name, record.levelno, *text, *_place_of_error(record))
         if kind not in self._seen and len(self._seen) >= _MOST_KINDS:
             self._seen.clear()
         minute = self._seen.setdefault(kind, [record.created, 0])

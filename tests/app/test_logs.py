@@ -7,6 +7,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
 from hedgerow.app.logs import MOST_ALIKE, MOST_TRACEBACKS, RepetitionFilter
 
 LOGGING = """
@@ -81,3 +85,29 @@ def test_lines_without_an_error_are_limited_too() -> None:
     assert written.count(True) == MOST_ALIKE
     assert written[0]
     assert all(limit.filter(_record(f"another {number} %d", 0, 1000.0)) for number in range(1000))
+
+
+class _Written(logging.Handler):
+    """The records that pass the filter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.addFilter(RepetitionFilter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def test_a_library_that_puts_values_into_its_lines_is_limited_too() -> None:
+    """Anybody can send malformed forms: each is logged with the place of its mistake."""
+    written, logger = _Written(), logging.getLogger("python_multipart")
+    logger.addHandler(written)
+    try:
+        for length in range(1, 500):
+            with pytest.raises(FormParserError):
+                MultipartParser(b"XX").write(b"--XX\r\n" + b"a" * length + b" b: c\r\n\r\n")
+    finally:
+        logger.removeHandler(written)
+    assert written.texts[0] != written.texts[1]
+    assert len(written.texts) == MOST_ALIKE

@@ -53,6 +53,12 @@ def problem_of(error: Mapping[str, Any]) -> InvalidInput:
     return InvalidInput(text, **error.get("ctx", {})).at(str(error["loc"][-1]))
 
 
+async def typed_fields(request: Request) -> list[tuple[str, str]]:
+    """Return the fields of a form in order. Files are closed and left out: no form of ours has one."""
+    async with request.form() as form:
+        return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+
+
 def refusal_of(request: HTTPConnection) -> InvalidInput | None:
     """Return the problem of the form for which a page is shown again, or None."""
     return getattr(request.state, "refusal", None)
@@ -63,9 +69,9 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     if refusal_of(request) is not None:
         return None
     sent: dict[str, tuple[str, ...]] = {}
-    typed = (await request.form()).multi_items() if request.method == "POST" else request.query_params.multi_items()
+    typed = await typed_fields(request) if request.method == "POST" else request.query_params.multi_items()
     for name, value in typed[:_MAX_VALUES]:
-        sent[name] = (*sent.get(name, ()), str(value))
+        sent[name] = (*sent.get(name, ()), value)
     page = _page_of(request, next(iter(sent.get(_PAGE, ())), ""))
     text = await _rendered(request, page, problem) or await _rendered(request, page.partition("?")[0], problem)
     if text is None:

@@ -19,7 +19,7 @@ from hedgerow.dashboards.edits.household import find_person, name_device_edits, 
 from hedgerow.dashboards.edits.yaml_text import Edit, put
 from hedgerow.dashboards.guard import LOCAL_PEERS, SECURITY_HEADERS, local_address, peer_address
 from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
-from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.pages.forms import at_field, typed_fields
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.pages.sign_in import client_of, with_session
 from hedgerow.dashboards.passwords import check_password_strength
@@ -231,7 +231,7 @@ def _may_be_a_stranger(request: Request) -> bool:
 
 async def _typed(request: Request) -> dict[str, str]:
     """Return the fields of a form, each of a limited length."""
-    return {key: value[:600] for key, value in (await request.form()).items() if isinstance(value, str)}
+    return {key: value[:600] for key, value in await typed_fields(request)}
 
 
 def _own_device(request: Request, device: DeviceId, row: DeviceRow | None, owner: str, taken: set[str]) -> GuideDevice:

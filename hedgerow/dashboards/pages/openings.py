@@ -14,6 +14,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, referring_page
+from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import reason_text, title_of
@@ -92,7 +93,7 @@ async def confirm(
         choices: titles of the buttons by the value of the form's field `field`.
         leave: the title of the link that leads back.
     """
-    form = [(key, str(value)) for key, value in (await request.form()).multi_items()]
+    form = await typed_fields(request)
     if any(key == SURE for key, _ in form):
         return None
     reader = language_of(request)

@@ -23,7 +23,7 @@ from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targe
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
-from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.pages.forms import at_field, typed_fields
 from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
@@ -192,7 +192,7 @@ class PersonDataPages(PageGroup):
 
 async def form_fields(request: Request) -> dict[str, str]:
     """Return the fields of a form; of a field with several values, the last one."""
-    return {key: str(value) for key, value in (await request.form()).items()}
+    return dict(await typed_fields(request))
 
 
 def person_path(name: str) -> str:

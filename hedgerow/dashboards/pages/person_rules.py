@@ -42,7 +42,7 @@ from hedgerow.dashboards.edits.times import (
 )
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
-from hedgerow.dashboards.pages.forms import at_field
+from hedgerow.dashboards.pages.forms import at_field, typed_fields
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
 from hedgerow.dashboards.routes import MANAGE, post
@@ -195,7 +195,7 @@ class PersonRulePages(PersonPageGroup):
 
 async def _chosen_items(context: PageContext, request: Request, known: TimedRules | None, effect: str, more: str) -> ScheduleItems | None:
     """Return the chosen items of a schedule; None if the form did not offer any because it opens and closes at once."""
-    chosen = [str(each) for each in (await request.form()).getlist("what")]
+    chosen = [value for key, value in await typed_fields(request) if key == "what"]
     if known is not None and not effect:
         return None
     with at_field("more"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -172,3 +173,11 @@ def test_nobody_sees_a_page_by_a_form_that_they_may_not_open(web: Web) -> None:
             assert answer.status_code == 422
             assert "tom-phone" not in answer.text
             assert "Type the address of the site" in answer.text
+
+
+def test_files_that_no_form_has_are_closed(family: httpx.Client) -> None:
+    """Whatever a client adds to a form: warnings about files that are left open fail the test."""
+    for path in ("/people/mia/nights", "/people/mia/schedule", "/people/mia/age"):
+        answer = family.post(path, data={"what": "games"}, files=[("file", (f"{number}.txt", b"x" * 1000)) for number in range(9)])
+        assert answer.status_code in {303, 404, 422}, answer.text
+    gc.collect()
