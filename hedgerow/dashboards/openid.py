@@ -122,7 +122,7 @@ class OpenIdSignIn:
                     if not isinstance(more, dict) or more.get("sub") != claims["sub"]:
                         raise _ProviderError("its user information is about somebody else")
                     claims = {**more, **claims}
-        return _identity(provider, claims)
+            return identity_of(provider, claims)
 
     @contextlib.asynccontextmanager
     async def _asking(self) -> AsyncIterator[OpenIdProvider]:
@@ -197,7 +197,7 @@ class OpenIdSignIn:
 
 _FAILURES = (
     *(_ProviderError, httpx.HTTPError, httpx.InvalidURL, OAuthError, JoseError, ssl.SSLError, OSError, TimeoutError),
-    *(KeyError, TypeError, ValueError),  # answers of another shape
+    *(LookupError, TypeError, ValueError, AttributeError, RecursionError),  # answers of another shape
 )
 
 
@@ -226,13 +226,18 @@ class _BoundedStream(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-def _identity(provider: OpenIdProvider, claims: Mapping[str, Any]) -> OpenIdIdentity:
+def identity_of(provider: OpenIdProvider, claims: Mapping[str, Any]) -> OpenIdIdentity:
+    """Return the identity that claims name, with the first role one of whose groups they have. Raises ValueError if they name nobody."""
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise ValueError("its ID token names nobody")
     listed = claims.get(provider.groups, ())
-    groups = {listed} if isinstance(listed, str) else set(listed[:_MAX_GROUPS]) if isinstance(listed, list) else set()
+    some = [listed] if isinstance(listed, str) else listed[:_MAX_GROUPS] if isinstance(listed, list) else ()
+    groups = {each for each in some if isinstance(each, str)}
     role = next((role for role, wanted in provider.roles.items() if groups.intersection(wanted)), "")
-    names = (claims.get(key) for key in ("preferred_username", "email", "name", "sub"))
-    name = next(name for name in names if isinstance(name, str) and name)
-    return OpenIdIdentity(f"{provider.issuer} {claims['sub']}", name, role)
+    names = (claims.get(key) for key in ("preferred_username", "email", "name"))
+    name = next((name for name in names if isinstance(name, str) and name), subject)
+    return OpenIdIdentity(f"{provider.issuer} {subject}", name, role)
 
 
 def _shown(text: object) -> str:

@@ -166,6 +166,8 @@ class SqliteDialect(Dialect):
         try:
             with closing(sqlite3.connect(place, uri=True, timeout=BUSY_TIMEOUT_S)) as database:
                 return all(database.execute(f"PRAGMA {check}").fetchone() == ("ok",) for check in checks)
+        except UnicodeDecodeError:  # SQLite quotes what is damaged
+            return False
         except sqlite3.Error as error:
             return bool(tables) and not self.is_damaged(error)  # such as a lock, which says nothing
 
@@ -202,6 +204,9 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
             cursor.execute(f"PRAGMA {pragma}")
 
 
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""Errors of reading a damaged database. `sqlite3` decodes SQLite's messages, which quote what is damaged."""
+
 _MAX_NUMBER = (1 << 63) - 1
 _OLD_TABLES = {"sessions": "sittings", "web_sessions": "sessions"}
 _OLD_COLUMNS = {"giver": "actor"}
@@ -223,7 +228,7 @@ def copy_rows(source: Path, target: Path, tables: Sequence[str] | None = None) -
                 if copied:
                     rows[table] = copied
             fresh.commit()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise OSError(str(error)) from error
     return Salvaged(rows, tuple(incomplete))
 
@@ -245,7 +250,7 @@ def _copy_table(damaged: sqlite3.Connection, fresh: sqlite3.Connection, table: s
         if _columns_of(damaged, "sittings"):
             source = _OLD_TABLES.get(table, table)
         columns = {name: _OLD_COLUMNS.get(name, name) for name in _columns_of(damaged, source)}
-    except sqlite3.DatabaseError:  # the schema itself can't be read
+    except _DAMAGE:  # the schema itself can't be read
         columns = {}
         incomplete.append(table)
     columns = {name: target for name, target in columns.items() if target in known}
@@ -291,6 +296,6 @@ class _TableReader:
             for number, *row in self._connection.execute(query, (low, high)):
                 yield tuple(row)
                 reached = number
-        except sqlite3.DatabaseError:
+        except _DAMAGE:
             return reached, False
         return reached, True

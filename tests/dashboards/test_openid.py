@@ -45,7 +45,7 @@ def server(tmp_path_factory):
 def provider(server):
     yield server
     server.person, server.flaw, server.algorithm, server.groups_in_token, server.long_answer = "ana", {}, "RS256", True, False
-    server.scopes = None
+    server.scopes, server.odd_answer = None, b""
     server.groups = {"ana": ["it-staff"], "tom": ["teachers", "all"], "eve": ["pupils"]}
 
 
@@ -112,6 +112,30 @@ def test_a_wrong_id_token_opens_nothing(provider, sign_in, flaw, caplog):
         assert refusal(provider, sign_in).status == 503
     assert "Signing in by OpenID Connect failed" in caplog.text
     assert CREDENTIAL not in caplog.text
+
+
+@pytest.mark.parametrize("groups", [[["it-staff"], {"it-staff": 1}, 1], {"it-staff": 1}, 7, None])
+def test_groups_of_another_shape_give_no_role(provider, sign_in, groups):
+    provider.flaw = {"groups": groups}
+    assert signed_in(provider, sign_in).role == ""
+
+
+@pytest.mark.parametrize("subject", [7, ["id-ana"], ""])
+def test_a_subject_of_another_shape_opens_nothing(provider, sign_in, subject):
+    provider.flaw = {"sub": subject}
+    assert refusal(provider, sign_in).status == 503
+
+
+ODD_ANSWERS = ("[" * 100_000, "[]", "7", '{"issuer": []}', '{"issuer": "ISSUER"}', "\xff", "9" * 100_000, "KEYS")
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS, ids=lambda text: text[:20])
+def test_an_answer_of_another_shape_refuses_the_sign_in(provider, sign_in, answer):
+    if answer == "KEYS":
+        places = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), 7)
+        answer = json.dumps({"issuer": provider.issuer, **places})
+    provider.odd_answer = answer.replace("ISSUER", provider.issuer).encode("latin-1")
+    assert refusal(provider, sign_in).status == 503
 
 
 def test_an_unsigned_id_token_opens_nothing(provider, sign_in):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.journal.database import open_journal
+from hedgerow.journal.database import dialect_of, open_journal
 from hedgerow.journal.sqlite import copy_rows
 from hedgerow.journal.tables import accounts, events
 
@@ -68,3 +68,16 @@ def test_rows_on_intact_pages_survive(journal: Path, tmp_path: Path, seed: int) 
     assert len(found) >= ROWS - 9 * per_page, "little more than the damaged pages is lost"
     assert names == ["ana"]
     assert incomplete == ("events",)
+
+
+def test_a_schema_that_is_no_text_is_damage(journal: Path, tmp_path: Path) -> None:
+    """SQLite quotes a table's name in its message, which can't be decoded."""
+    data = journal.read_bytes()
+    broken = data.replace(b"tableeventsevents", b"table\x81ventsevents").replace(b"CREATE TABLE events", b"CREATE xABLE events")
+    assert broken != data
+    journal.write_bytes(broken)
+    assert not dialect_of(journal).is_intact()
+    assert not dialect_of(journal).is_intact(("accounts",))
+    found, names, incomplete = copied(journal, tmp_path)
+    assert (found, names) == ({}, [])
+    assert {"events", "accounts"} <= {*incomplete}

@@ -42,6 +42,7 @@ class Provider:
     algorithm: str = "RS256"
     groups_in_token: bool = True
     long_answer: bool = False
+    odd_answer: bytes = b""
     scopes: list[str] | None = None
     requests: list[str] = field(default_factory=list)
 
@@ -182,7 +183,9 @@ def _app(provider: Provider) -> flask.Flask:
         provider.requests.append(flask.request.path)
 
     @app.get("/.well-known/openid-configuration")
-    def configuration() -> dict[str, Any]:
+    def configuration() -> Any:
+        if provider.odd_answer:
+            return flask.Response(provider.odd_answer, mimetype="application/json")
         places = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys", "userinfo_endpoint": "userinfo"}
         more: dict[str, Any] = {"x": "y" * 300_000} if provider.long_answer else {}
         more |= {"scopes_supported": provider.scopes} if provider.scopes is not None else {}

@@ -6,8 +6,15 @@ assertion, more time or memory than the fuzzer's limits, or time that grows fast
 
 from __future__ import annotations
 
-from fuzz_targets import content, control, dns, lists, proxy
+from fuzz_targets import content, control, dns, lists, proxy, services
 from fuzz_targets.target import FuzzTarget
 
-TARGETS: dict[str, FuzzTarget] = {**dns.TARGETS, **proxy.TARGETS, **content.TARGETS, **lists.TARGETS, **control.TARGETS}
+TARGETS: dict[str, FuzzTarget] = {
+    **dns.TARGETS,
+    **proxy.TARGETS,
+    **content.TARGETS,
+    **lists.TARGETS,
+    **control.TARGETS,
+    **services.TARGETS,
+}
 """The targets by name."""
