@@ -33,7 +33,7 @@ import needs
 from list_server import ListServer, text
 from lists import base_names, origin_of_names, varied_sources
 from small_internet import SmallInternet, small_internet
-from small_internet.running import ROLES, Hedgerow, command_of, network_section, running_hedgerow, wait_until
+from small_internet.running import ROLES, Hedgerow, has_role, network_section, running_hedgerow, wait_until
 
 DOMAINS, QUESTIONS, PAGES = 1_000_000, 40_000, 100
 SITE = "www.school.example"
@@ -64,8 +64,7 @@ def sizes(running: Hedgerow) -> Sizes:
     """Return the memory of every live process. A process outside the family of `hedgerow up` is a job that it started."""
     found = Sizes({"shared with the bench": shared_with_us()})
     for pid in running.all_pids():
-        words = command_of(pid)
-        role = next((role for role in (*ROLES, "zygote") if role in words[-4:]), "fetching and compiling")
+        role = next((role for role in (*ROLES, "zygote") if has_role(pid, role)), "fetching and compiling")
         found["supervisor" if pid == running.process.pid else role] += memory_of(pid)["Pss"]
     return found
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 import needs  # noqa: F401
 from small_internet import small_internet
-from small_internet.running import ROLES, Hedgerow, command_of, network_section, running_hedgerow
+from small_internet.running import ROLES, Hedgerow, has_role, network_section, running_hedgerow
 
 RESULTS = Path(__file__).parent / "results" / "start.md"
 COLUMNS = ("supervisor", "zygote", *ROLES, "others")
@@ -46,8 +46,7 @@ def processor_time(pid: int) -> float:
 def times_of(running: Hedgerow) -> Times:
     found = dict.fromkeys(COLUMNS, 0.0)
     for pid in running.all_pids():
-        words = command_of(pid)[-4:]
-        role = next((role for role in (*ROLES, "zygote") if role in words), "others")
+        role = next((role for role in (*ROLES, "zygote") if has_role(pid, role)), "others")
         found["supervisor" if pid == running.process.pid else role] += processor_time(pid)
     return found
 

@@ -344,7 +344,7 @@ def _program(machine: _Machine, rules: Confinement) -> list[_Instruction]:
 # The C library.
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 15, 36, 38
 
 
 def forbid_inspection() -> None:
@@ -365,6 +365,15 @@ def adopt_orphans() -> None:
 def end_with_parent() -> None:
     """Have this process killed when its parent ends (PR_SET_PDEATHSIG)."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_process(role: str) -> None:
+    """Have `ps -o comm` and `top` show this process as hedgerow-ROLE, cut off after 15 octets (PR_SET_NAME).
+
+    A process cannot write /proc/self/comm where its program has file capabilities, as in a container: the file belongs to root then.
+    """
+    name = ctypes.create_string_buffer(f"hedgerow-{role}".encode("ascii")[:15])
+    _prctl(_PR_SET_NAME, ctypes.addressof(name))
 
 
 def _prctl(option: int, *arguments: int) -> None:

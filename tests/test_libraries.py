@@ -70,6 +70,8 @@ def replacements(source: str) -> Iterator[str]:
                 yield ast.unparse(node)
             case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[place, *_]) if root_of(place) != "self":
                 yield ast.unparse(node)
+            case ast.Attribute(attr="from_address" | "memmove" | "memset"):  # of ctypes: writing to any memory
+                yield ast.unparse(node)
             case ast.Call(func=ast.Attribute(attr="__set__" | "__setattr__" | "__delattr__", value=place)) if not is_own(place):
                 yield ast.unparse(node)
 
@@ -89,6 +91,7 @@ setattr(json, "loads", None)
 setattr(self, "loads", None)
 object.__setattr__(self, "loads", None)
 json.JSONDecoder.decode.__set__(self, None)
+ctypes.memmove(0, 0, 0)
 codec.encode = self.json = sys.modules
 """
     assert sorted(replacements(source)) == sorted(
@@ -101,6 +104,7 @@ codec.encode = self.json = sys.modules
             "other.HTTPConnection.connect",
             "setattr(json, 'loads', None)",
             "json.JSONDecoder.decode.__set__(self, None)",
+            "ctypes.memmove",
         ]
     )
 

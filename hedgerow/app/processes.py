@@ -40,7 +40,7 @@ from hedgerow.app.privileges import confine_worker, keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, SnapshotWatch, snapshot_folders
 from hedgerow.app.workers.worker import Worker
-from hedgerow.confinement import end_with_parent
+from hedgerow.confinement import end_with_parent, name_process
 from hedgerow.files import error_text
 from hedgerow.internals import IncompatibleLibraryError
 from hedgerow.task_state import Area, describe
@@ -360,6 +360,7 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
 
 
 def main() -> None:
+    name_process(sys.argv[1])
     run_process(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), parse_descriptors("".join(sys.argv[4:5])))
 
 

@@ -22,7 +22,7 @@ from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import confine_signer
 from hedgerow.app.settings import Settings
 from hedgerow.codec import decode
-from hedgerow.confinement import forbid_inspection
+from hedgerow.confinement import forbid_inspection, name_process
 from hedgerow.files import error_text
 from hedgerow.network.own_addresses import OwnAddresses
 from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, load_ca
@@ -145,4 +145,5 @@ def run_signer(state: Path) -> None:
 
 
 if __name__ == "__main__":
+    name_process("signer")
     run_signer(Path(sys.argv[3]))

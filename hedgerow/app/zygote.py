@@ -21,15 +21,14 @@ import socket
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
-from types import CodeType
 from typing import NoReturn
 
 from hedgerow.app.ipc import FAILED, FORKED, HEARTBEAT, HEARTBEAT_INTERVAL_S, READY, REQUEST_OCTETS, parse_request
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import Settings
+from hedgerow.confinement import name_process
 from hedgerow.internals import resolve
 from hedgerow.sockets import raise_descriptor_limit
 from hedgerow.task_state import describe
@@ -57,11 +56,6 @@ LIST_JOBS = frozenset({"fetch", "compile"})
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
-_CHUNK_SIZES = (*(1 << power for power in range(16, 10, -1)), *range(1024, 16, -16))
-_MALLOC_INFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
-_IMMORTAL = 0xFFFFFFFF  # a count that CPython never changes; any from 2 ** 31 on counts as such
-_PR_SET_NAME = 15  # of linux/prctl.h
-_ARG_START, _ARG_END = 45, 46  # fields after the name in proc_pid_stat(5)
 
 
 def preload(place: str) -> None:
@@ -82,55 +76,6 @@ def preload_all(after_each: Callable[[], None]) -> None:
         after_each()
 
 
-def make_immortal() -> None:
-    """Freeze the reference counts of all objects (PEP 683), before a fork: a child that uses an object would copy the page with its count.
-
-    This does nothing if the counts are not where CPython keeps them, as in its builds without a global lock.
-    """
-    if sys.byteorder != "little" or sys.maxsize < 1 << 32:
-        return
-    counts = memoryview((ctypes.c_uint32 * (1 << 46)).from_address(0)).cast("B").cast("I")  # all memory
-    probe = object()
-    before, holders = counts[id(probe) >> 2], [probe] * 1000
-    if counts[id(probe) >> 2] - before != len(holders):
-        return
-    gc.unfreeze()  # what the command line has imported; get_objects leaves out what is frozen
-    unseen: list[object] = [gc.get_objects()]
-    while unseen:
-        found = []
-        for some in batched(unseen, 1000):
-            for each in gc.get_referents(*some):
-                if sys.getrefcount(each) < 1 << 31:
-                    counts[id(each) >> 2] = _IMMORTAL
-                    found.append(each)
-        unseen = found
-        unseen += [(code.co_consts, code.co_names, code.co_name, code.co_qualname) for code in found if isinstance(code, CodeType)]
-
-
-class _MallocInfo(ctypes.Structure):
-    """The result of mallinfo(3)."""
-
-    _fields_ = tuple((name, ctypes.c_int) for name in _MALLOC_INFO)
-
-
-def fill_heap() -> None:
-    """Return free pages, and take the free chunks between those in use, before a fork: a child that writes to one copies its page."""
-    libc = ctypes.CDLL(None)
-    libc.mallinfo.restype = _MallocInfo
-    libc.malloc.restype = libc.sbrk.restype = ctypes.c_size_t
-    libc.malloc.argtypes = libc.free.argtypes = (ctypes.c_size_t,)
-    libc.malloc_trim(0)
-    info = libc.mallinfo()
-    end, free = libc.sbrk(0) - info.keepcost, info.fordblks - info.keepcost
-    for size in _CHUNK_SIZES:
-        while free > 0:
-            chunk = libc.malloc(size)
-            if not chunk or chunk >= end:  # none of this size is left
-                libc.free(chunk)
-                break
-            free -= size
-
-
 def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socket.socket]:
     """Import, and fork this process, which has no threads.
 
@@ -141,11 +86,9 @@ def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socke
         del sys.path[0]  # the directory of the command, or the current one
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or control looks for some among all installed packages
     preload_all(lambda: None)
-    make_immortal()
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     gc.freeze()
-    fill_heap()
     pid = os.fork()
     if pid == 0:
         _run_to_the_end(lambda: _run_zygote(theirs, state, log_level, log_json))
@@ -163,7 +106,7 @@ def _run_zygote(sock: socket.socket, state: Path, log_level: str, log_json: bool
     os.close(null)
     start_logs("zygote", log_level, log_json)
     keep_role_capabilities(SUPERVISOR)
-    name_process("zygote", 0, state)
+    name_process("zygote")
     raise_descriptor_limit()
     if os.environ.setdefault("MALLOC_ARENA_MAX", "1") == "1":  # too late for this process, in time for its children
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
@@ -259,7 +202,6 @@ class ForkServer:
     def _fork(self, become: Callable[[], None]) -> int:
         """Return the process id of a child of the supervisor, which adopts it from a process between that ends at once. Raises OSError."""
         gc.freeze()
-        fill_heap()
         reading, writing = os.pipe()
         try:
             between = os.fork()
@@ -280,24 +222,24 @@ class ForkServer:
             os.setpgid(pid, pid)
         os.write(writing, str(pid).encode())
 
-    def _leave_server(self, role: str, index: int, kept: Collection[int]) -> None:
+    def _leave_server(self, role: str, kept: Collection[int]) -> None:
         """Become a process of a role, in a process group and with descriptors of its own."""
         os.setpgid(0, 0)
         for each in (self._sock, self._control):
             if each is not None:
                 each.detach()
         _close_all_but(kept)
-        name_process(role, index, self._state)
+        name_process(role)
         gc.enable()
 
     def _run_job_child(self, what: str, descriptor: int) -> None:
-        self._leave_server(what, 0, {descriptor})
+        self._leave_server(what, {descriptor})
         importlib.import_module("hedgerow.app.control.list_jobs").serve_job(what, socket.socket(fileno=descriptor))
 
     def _run_child(self, request: _Request, listening: Collection[int]) -> None:
         for standard in (0, 1):
             os.dup2(request.descriptors[0], standard)
-        self._leave_server(request.role, request.index, listening)
+        self._leave_server(request.role, listening)
         if request.role == "signer":
             importlib.import_module("hedgerow.app.signer").run_signer(self._state)
         else:
@@ -316,17 +258,6 @@ def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     except ConnectionError:
         return b"", []
     return data, descriptors
-
-
-def name_process(role: str, index: int, state: Path) -> None:
-    """Have `ps` and `top` show this process by its role: in place of its command line, as far as there is room, and of its name."""
-    words = [os.fsencode(word) for word in ("hedgerow", role, str(index), state)]
-    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
-    start, room = int(fields[_ARG_START]), int(fields[_ARG_END]) - int(fields[_ARG_START])
-    if start and room > 0:  # neither where /proc hides or emulates them
-        ctypes.memmove(start, b"\0".join(words)[: room - 1].ljust(room, b"\0"), room)
-    # Not by /proc/self/comm, which belongs to root in a process whose program has file capabilities, as in a container.
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"hedgerow-{role}"[:15].encode("ascii"))
 
 
 def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
@@ -349,7 +280,6 @@ def main() -> None:
     settings = Settings.load(state)
     sock = socket.socket(fileno=os.dup(0))
     preload_all(lambda: _send(sock, HEARTBEAT))
-    make_immortal()
     _run_zygote(sock, state, settings.log_level, settings.log_json)
 
 

@@ -222,9 +222,9 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
 
 
 def _kill_control(parent: int) -> None:
-    for line in subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(["ps", "-eww", "-o", "pid,ppid,comm"], capture_output=True, text=True, check=True).stdout.splitlines():
         words = line.split()
-        if words[1] == str(parent) and "control" in words:
+        if words[1] == str(parent) and words[2:] == ["hedgerow-control"[:15]]:
             os.kill(int(words[0]), signal.SIGKILL)
             return
     raise AssertionError("there is no control process")

@@ -18,7 +18,7 @@ from list_server import ListServer, bomb, send, slowly, text, tls_context
 from small_internet import SmallInternet
 from small_internet.clients import kdig
 from small_internet.family import TABLET, family_policy
-from small_internet.running import Hedgerow, command_of, hedgerow_command, running_hedgerow, wait_until
+from small_internet.running import Hedgerow, command_of, has_role, hedgerow_command, running_hedgerow, wait_until
 
 from hedgerow.blocklists.sources import popular_hosts
 
@@ -165,7 +165,7 @@ def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publi
 
 
 def check_that_fetching_is_forked_and_may_be_killed(running: Hedgerow) -> None:
-    (job,) = [pid for pid in running.all_pids() if command_of(pid)[:2] == ["hedgerow", "fetch"]]
+    (job,) = [pid for pid in running.all_pids() if has_role(pid, "fetch")]
     status = Path(f"/proc/{job}/status").read_text()
     assert re.search(rf"^PPid:\t{running.process.pid}$", status, re.MULTILINE), "the zygote has forked it for the supervisor"
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)

@@ -14,7 +14,7 @@ READY = "print('hedgerow ready dns=127.0.0.1:53 proxy=[::1]:3128 web=http://127.
 WAIT = "signal.pause()\n"
 CHILD = """
 import subprocess
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "hedgerow.app.processes", "dns", "0", "x"])
+subprocess.Popen([sys.executable, "-c", "open('/proc/self/comm', 'w').write('hedgerow-dns'); import time; time.sleep(60)"])
 """
 
 
@@ -60,7 +60,7 @@ def test_a_program_that_does_not_end_fails_the_test(monkeypatch: pytest.MonkeyPa
 def test_a_process_left_behind_fails_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in(monkeypatch, tmp_path, CHILD + ON_TERM + READY + WAIT)
     with pytest.raises(AssertionError, match="outlived"), running_hedgerow("") as started:
-        (child,) = started.pids("dns")
+        (child,) = wait_until(lambda: started.pids("dns"), 5, "it has its name")
     wait_until(lambda: not running.command_of(child), 5, "the one left behind is killed")
 
 

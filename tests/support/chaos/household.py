@@ -18,7 +18,7 @@ from service_manager import ServiceManager
 from small_internet import SmallInternet
 from small_internet.clients import curl
 from small_internet.family import COMPUTER, LISTS, PEOPLE, TABLET, family_policy
-from small_internet.running import command_of, executable, hedgerow_command, without_internet
+from small_internet.running import command_of, executable, has_role, hedgerow_command, without_internet
 
 from chaos.users import DnsUsers, Page, PageUsers, Question, dns_users, free_port
 
@@ -137,7 +137,7 @@ class Household:
         self._process = None
 
     def pids(self, role: str) -> list[int]:
-        return [pid for pid in self.all_pids() if role in command_of(pid)[-4:]]
+        return [pid for pid in self.all_pids() if has_role(pid, role)]
 
     def all_pids(self) -> list[int]:
         assert self._process is not None

@@ -89,7 +89,7 @@ class Hedgerow:
     def pids(self, role: str) -> list[int]:
         """The processes of one role (`ROLES` and "zygote") that live now, as the process table shows them."""
         assert role in (*ROLES, "zygote"), role
-        return [pid for pid, words in _descendants(self.process.pid) if role in words[-4:]]
+        return [pid for pid, _ in _descendants(self.process.pid) if has_role(pid, role)]
 
     def all_pids(self) -> list[int]:
         return [self.process.pid, *(pid for pid, _ in _descendants(self.process.pid))]
@@ -274,10 +274,23 @@ def _descendants(parent: int) -> list[tuple[int, list[str]]]:
     return [(pid, words) for pid in sorted(found) if (words := command_of(pid))]
 
 
+def has_role(pid: int, role: str) -> bool:
+    """Return whether a process has the name of a role. A forked one has the command line of `hedgerow up`."""
+    return name_of(pid) == f"hedgerow-{role}"[:15]
+
+
+def name_of(pid: int) -> str:
+    """The name of a process, as `ps -o comm` shows it; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").rstrip("\n")
+    except OSError:
+        return ""
+
+
 def command_of(pid: int) -> list[str]:
     """The words of a process's command line; none when it has ended, zombies included."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0")  # room that a forked process left
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0")
     except OSError:
         return []
     return words.split("\0") if words else []
