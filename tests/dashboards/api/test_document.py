@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -160,6 +161,34 @@ def test_what_is_no_document_is_refused(web: Web, script: httpx.Client) -> None:
         answer = script.put("/policy", content=content, headers={"content-type": kind, "if-match": "*"})
         assert answer.status_code == status, (content[:99], answer.text)
         assert web.policy_path.read_text() == before
+
+
+ODD_BODIES = (
+    b"[" * 60_000,
+    b'{"name":' * 7_000,
+    b'{"minutes": ' + b"9" * 60_000 + b"}",
+    b'{"name": "\\ud800"}',
+    b'{"minutes": 1e999}',
+    b"\xff",
+    b"null",
+)
+
+
+def test_no_body_of_any_call_is_a_fault_of_the_server(script: httpx.Client) -> None:
+    """Deep nesting, large numbers, halves of characters, and what is no JSON, for each call that takes JSON."""
+    description = script.get("/openapi.json").json()
+    calls = [
+        (method, re.sub(r"\{[^}]*\}", "1", path).removeprefix("/api/v1"))
+        for path, methods in description["paths"].items()
+        for method, call in methods.items()
+        if "application/json" in call.get("requestBody", {}).get("content", {})
+    ]
+    assert len(calls) > 30
+    for method, path in calls:
+        for body in ODD_BODIES:
+            answer = script.request(method, path, content=body, headers={"content-type": "application/json", "if-match": "*"})
+            assert 400 <= answer.status_code < 500, (method, path, body[:40], answer.text[:500])
+            assert len(answer.content) < 10_000, (method, path, body[:40])
 
 
 def test_only_admins_name_files_of_the_machine(web: Web, manager: httpx.Client) -> None:

@@ -16,6 +16,7 @@ from fuzz_targets.target import FuzzTarget, Shape
 from hedgerow.app.bundles import BundleError, open_bundle
 from hedgerow.app.control.rdap import parse_bootstrap, parse_registration
 from hedgerow.app.joining import Invitation, JoinError
+from hedgerow.dashboards.credentials import session_cookie
 from hedgerow.dashboards.guard import BODY_LIMIT, host_name
 from hedgerow.journal import messages
 from hedgerow.journal.statements import verify_chain
@@ -84,6 +85,7 @@ def page_form(data: bytes) -> None:
         async with request.form() as form:
             form.multi_items()
         request.cookies.get("x")
+        session_cookie(request.headers)
         request.query_params.multi_items()
         choose_language(request.headers["accept-language"])
         host_name(request.headers["host"])
