@@ -25,6 +25,7 @@ YEARS_REPEATED = 20
 MAX_DAYS = 100_000
 """Days of all events of a calendar."""
 MAX_CALENDAR_BYTES = 4 * 1024 * 1024
+_FREQUENCIES = frozenset({"DAILY", "WEEKLY", "MONTHLY", "YEARLY"})
 _FORMS = "use a date, a range such as 2026-12-19..2027-01-03, a calendar file that ends in .ics, or the URL of one"
 
 
@@ -133,20 +134,27 @@ def _recurrences(event: Event, first: date) -> Iterator[date]:
     if rule is None:
         yield first
         return
-    from dateutil.rrule import DAILY, rrulestr  # type: ignore[import-untyped]
+    from dateutil.rrule import rrulestr  # type: ignore[import-untyped]
 
     begin = datetime(first.year, first.month, first.day)
     try:
         last = begin.replace(year=first.year + YEARS_REPEATED, day=min(first.day, 28))
         parsed = rrulestr(rule.to_ical().decode(), dtstart=begin, ignoretz=True)
-        is_bounded = parsed._freq <= DAILY  # a rule by seconds that no date fits takes hours
-        until, count = parsed._until, parsed._count
-        moments = parsed.replace(until=min(until or last, last), count=None) if is_bounded else ()
+        if not all(interval >= 1 for interval in rule.get("INTERVAL", [])):
+            raise ValueError("its interval is less than 1")  # dateutil would search for the next day without end
+        is_bounded = rule["FREQ"][0].upper() in _FREQUENCIES  # a rule by seconds that no date fits takes hours
+        until, count = [_midnight_or_time(each) for each in rule.get("UNTIL", [])], rule.get("COUNT", [None])[0]
+        moments = parsed.replace(until=min([*until, last]), count=None) if is_bounded else ()
     except Exception as error:  # the library raises various exceptions for what is not a rule
         raise ValueError(f"an event repeats by a rule that can't be read: {error}") from None
     if not is_bounded:
         raise ValueError("an event repeats more often than daily")
     yield from (moment.date() for moment in islice(moments, count))
+
+
+def _midnight_or_time(moment: date) -> datetime:
+    """Return a moment without its time zone; that of a day is its first."""
+    return moment.replace(tzinfo=None) if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
 
 
 def _day(moment: object) -> date:
