@@ -117,17 +117,13 @@ class Gate:
         return int(listener.getsockname()[1])
 
     def _accept_on(self, listener: socket.socket, greet: Callable[[socket.SocketType, str], None]) -> None:
-        # Not socket.accept: the type of C alone is opened and closed faster than its subclass in Python.
-        wrap = partial(socket.SocketType, listener.family, listener.type, listener.proto)
-        self._poller.watch(listener, partial(self._accept, listener, wrap, greet))
+        self._poller.watch(listener, partial(self._accept, listener, greet))
 
-    def _accept(
-        self, listener: socket.socket, wrap: Callable[..., socket.SocketType], greet: Callable[[socket.SocketType, str], None], _events: int
-    ) -> None:  # fmt: skip
+    def _accept(self, listener: socket.socket, greet: Callable[[socket.SocketType, str], None], _events: int) -> None:
         """Accept the connections that wait, up to a number, and `greet` each."""
         for _ in range(_MAX_ACCEPTS):
             try:
-                descriptor, peer = listener._accept()  # type: ignore[attr-defined]
+                client, peer = listener.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
@@ -137,7 +133,6 @@ class Gate:
                 self._poller.unwatch(listener)
                 asyncio.get_running_loop().call_later(_ACCEPT_RETRY_SECONDS, self._accept_again, listener, greet)
                 return
-            client = wrap(fileno=descriptor)
             client.setblocking(False)
             try:
                 greet(client, peer[0])
