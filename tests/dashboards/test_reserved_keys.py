@@ -314,6 +314,7 @@ def test_every_way_of_the_api_refuses(web: Web, manager: httpx.Client) -> None:
     refused(manager.patch("/policy", json={"network": {"site": "cafe-3"}}, params={"dry_run": True}), "network.site")
     refused(manager.patch("/policy/people/mia", json={"holidays": ["/etc/passwd"]}), "people.mia.holidays")
     refused(manager.put("/policy/people/lea", json={"age": 3, "holidays": ["../x"]}), "people.lea.holidays")
+    refused(manager.patch("/policy", json={"network": {"holidays": [" https://x/../hol.ics"]}}), "network.holidays")
     text = "# nothing\n" + before.replace('"pupils"', '"x"').replace('"it"', '"pupils"')
     refused(manager.put("/policy", content=text, headers=YAML), "network.oidc.roles.admin")
     answer = manager.put("/policy", content=before + "]", headers=YAML)

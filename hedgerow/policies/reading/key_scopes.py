@@ -23,8 +23,9 @@ from hedgerow.policies.text.yaml_tree import read_tree
 type KeyPath = tuple[str, ...]
 """Keys from the top of a policy. In those of the schema, `*` is any name, and `[]` any item of a list."""
 
-_NOT_A_FILE = re.compile(r"\d{4}-\d\d-\d\d(\.\.\d{4}-\d\d-\d\d)?|(https?|webcal)://.*", re.IGNORECASE)
-"""Entries of `holidays`: dates and calendars from URLs."""
+_DATES = re.compile(r"\d{4}-\d\d-\d\d(\.\.\d{4}-\d\d-\d\d)?")
+_URL = re.compile("(https?|webcal)://", re.IGNORECASE)
+"""Entries of `holidays` that name no file: dates, and calendars from URLs. With a space before it, a URL is the name of a file."""
 
 
 def scope_of(key: FieldInfo) -> KeyScope:
@@ -137,7 +138,9 @@ class _Reserved:
 
 
 def _is_file(entry: Any) -> bool:
-    return entry is not None and not (isinstance(entry, str) and _NOT_A_FILE.fullmatch(entry.replace(" ", "")))
+    if isinstance(entry, str):
+        return not (_URL.match(entry) or _DATES.fullmatch(entry.replace(" ", "")))
+    return entry is not None
 
 
 def _text(value: Any) -> str:
