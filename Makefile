@@ -37,6 +37,7 @@ check: dev  ## Lint, types, import contracts, names and docstrings, coverage, an
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry hedgerow
 	$(BIN)/python tools/check_prose.py
 	$(BIN)/python tools/check_coverage.py
 	$(BIN)/python bench/protection.py --sample

@@ -2,8 +2,8 @@
 
 No client can exclude the others: connections and work are shared by class of client, and requests and responses have deadlines.
 
-uvicorn serves HTTP. It is pinned to an exact version, because `WebServer` replaces its listeners; `check_uvicorn` verifies the names that
-it relies on.
+uvicorn serves HTTP. `WebServer` is a subclass of its `Server` with other listeners. The version is pinned, since the overridden methods are
+not documented as hooks. `check_uvicorn` verifies the names.
 """
 
 from __future__ import annotations
