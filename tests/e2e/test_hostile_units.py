@@ -210,6 +210,7 @@ RESPONSES = {
     "chunks of one octet": (CHUNKED + b"1\r\na\r\n" * 200_000 + b"0\r\n\r\n", 200),
     "a tag of one name": (PAGE + b"<meta " + b"a" * 61_000 + b">", 200),
     "a charset of spaces": (PAGE + b"<meta charset=" + b" " * 61_000 + b">", 200),
+    "folded lines": (b"HTTP/1.1 200 OK\r\nA: b\r\n" + b" c\r\n" * 50_000 + LAST[len(b"HTTP/1.1 200 OK\r\n") :], 200),
     "chunks with extensions": (CHUNKED + b"1;\x80\r\na\r\n" * 200_000 + b"0\r\n\r\n", 200),
 }
 

@@ -26,6 +26,7 @@ _NEVER_NOMINATED = _FRAMING | frozenset(
     b"cache-control close connection content-disposition content-encoding content-range content-security-policy content-type date location "
     b"set-cookie upgrade".split()
 )
+_FOLD = (b" ", b"\t")
 _PLAIN_OPTIONS = ([b"keep-alive"], [b"close"])
 _CLOSE = (b"Connection", b"close")
 
@@ -43,7 +44,7 @@ def read_request_head(lines: list[bytes]) -> http.Request:
 
 def read_response_head(lines: list[bytes]) -> http.Response:
     """Parse a response's head. Raises ValueError."""
-    response = _read_response_head(lines)
+    response = _read_response_head(_unfolded(lines))
     examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
     framing = [field for field in examined if field[0] in _FRAMING]
     if not 100 <= response.data.status_code <= 999:
@@ -55,6 +56,19 @@ def read_response_head(lines: list[bytes]) -> http.Response:
     if len(framing) > 1 or (framing and (response.data.status_code == 204 or not _is_plain(*framing[0]))):
         _repair(response, framing)
     return response
+
+
+def _unfolded(lines: list[bytes]) -> list[bytes]:
+    """Join folded lines with a space (RFC 9112, section 5.2). mitmproxy copies the whole field for each of its lines."""
+    if not any(line.startswith(_FOLD) for line in lines):
+        return lines
+    fields: list[list[bytes]] = []
+    for line in lines:
+        if len(fields) > 1 and line.startswith(_FOLD):
+            fields[-1].append(line.strip())
+        else:
+            fields.append([line])
+    return [b" ".join(field) for field in fields]
 
 
 def _is_plain(name: bytes, value: bytes) -> bool:
