@@ -58,11 +58,6 @@ class EffectiveUser:
         return (Meter(account, allowance.subject) for allowance in allowances)
 
 
-def is_at_seat(device: Device) -> bool:
-    """Return whether a café's guests use a device in turn: it is a seat, or has the profile of one."""
-    return device.is_seat or device.profile.startswith(SEAT_PREFIX)
-
-
 class EffectiveUsers:
     """The users of each device in one policy."""
 
@@ -71,6 +66,19 @@ class EffectiveUsers:
         self._zones = {policy.network.timezone: ZoneInfo(policy.network.timezone)}
         self._holidays = frozenset(policy.network.holidays)
         self._free = {name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None}
+
+    @cached_property
+    def has_seats(self) -> bool:
+        """True if guests of a café use devices in turn: there is a seat, or a profile of seats is in use."""
+        policy = self._policy
+        return any(each.is_seat for each in policy.devices.values()) or any(each.startswith(SEAT_PREFIX) for each in policy.used_profiles)
+
+    def is_at_seat(self, device: Device) -> bool:
+        """Return whether a device counts as a café's seat: it is one, has the profile of one, or is unnamed in a network with seats.
+
+        A host name does not name a device.
+        """
+        return device.is_seat or device.profile.startswith(SEAT_PREFIX) or (not device.known and self.has_seats)
 
     def of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
         """Return the users of a device during `session`, or without one.

@@ -17,7 +17,6 @@ from hedgerow.policies.effective_users import (
     EffectiveUsers,
     Meter,
     RulesByScope,
-    is_at_seat,
     strictest_content,
     strictest_layers,
     strictest_settings,
@@ -197,7 +196,9 @@ class Rulesets:
         # A claimed device gets only the grants that it would have without the claim.
         granted = users if device.claims is None else users[-1:]
         relevant = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
-        is_childs_seat = is_at_seat(device) and self.policy.profiles[users[0].profile].is_for_children
+        is_childs_seat = self._effective_users.is_at_seat(device) and any(
+            self.policy.profiles[user.profile].is_for_children for user in users
+        )
         grants = tuple(
             grant
             for grant in relevant

@@ -13,6 +13,9 @@ from small_internet.clients import kdig_addresses
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
 SEAT, OTHER_SEAT, LAPTOP = "127.0.0.6", "127.0.0.7", "127.0.0.9"
+UNNAMED = "127.0.0.77"
+SPELLINGS = (UNNAMED, f"::ffff:{UNNAMED}", "02:00:00:00:00:77", "02-00-00-00-00-77", "tv")
+"""Devices that nobody has named: addresses as they may be written, and a device that is known by its host name only."""
 PASSWORD = "two seats and one door"
 PINS = {"Ana": "2580", "Ben": "4711"}
 POLICY = """
@@ -30,6 +33,7 @@ seats:
   seat-2: {ip: 127.0.0.7}
 devices:
   laptop: {ip: 127.0.0.9, profile: seat-child}
+  tv: {hostname: tv, profile: adult, budget: {games: 30m}}
 """
 NOBODY = "Nobody is on duty"
 
@@ -125,6 +129,11 @@ def openings(request: int) -> dict[str, Attempt]:
         "pause on a page": form("/pause", device="seat-1", minutes=1),
         "end of a pause on a page": form("/resume", device="seat-1"),
         "session on a page": form("/counter/open", seat="seat-2", band="child", minutes=60),
+        **{f"grant at {each}": call("/grants", device=each, subject="news.example", **how) for each in SPELLINGS},
+        **{f"code for {each}": call("/codes", device=each, subject="news.example") for each in SPELLINGS},
+        **{f"pause at {each}": call("/pause", device=each, minutes=1) for each in SPELLINGS},
+        **{f"end of a pause at {each}": call("/resume", device=each) for each in SPELLINGS},
+        "minutes for a device without a name": call("/bonus", name="tv", subject="games", minutes=15),
         "minutes for a session on a page": form("/counter/extend", seat="seat-1", minutes=15),
     }
 
@@ -189,7 +198,7 @@ def test_a_childs_seat_gets_nothing_that_is_kept_from_children(cafe: Hedgerow, c
     before = entries(cafe)
     with script(cafe) as root:
         for who in (counter, root):
-            for seat in ("seat-1", "seat-2", "laptop"):
+            for seat in ("seat-1", "seat-2", "laptop", *SPELLINGS):
                 answer = who.post("/api/v1/grants", json={"device": seat, "subject": subject, "how_long": "today"})
                 assert answer.status_code == 422, (seat, answer.text)
                 assert "child's seat" in answer.text
@@ -208,6 +217,27 @@ def test_what_is_asked_for_at_a_childs_seat_is_not_approved_if_it_is_for_adults(
     assert "child&#39;s seat" in answer.text
     assert counter.post(f"/api/v1/requests/{request}/approve", json={"how_long": "hour"}).status_code == 422
     assert is_blocked(cafe, "bets.example", SEAT)
+
+
+def test_a_device_that_nobody_has_named_is_a_seat(cafe: Hedgerow, counter: httpx.Client) -> None:
+    with script(cafe) as root:
+        approvals = [call(f"/requests/{asked(cafe, UNNAMED, site)}/approve", how_long="hour") for site in ("bets.example", "later.example")]
+        for approve in approvals:
+            answer = approve(counter)
+            assert answer.status_code == 422, answer.text
+            assert NOBODY in answer.text
+        take_over(counter, "Ana")
+        for_adults, for_all = (approve(counter) for approve in approvals)
+        assert for_adults.status_code == 422, for_adults.text
+        assert "child's seat" in for_adults.text
+        assert for_all.is_success, for_all.text
+        last = entries(cafe)[-1]
+        assert (last["actor"], last["action"], last["seat"], last["note"]) == ("Ana", "allow", UNNAMED, "later.example")
+        wait_until(lambda: not is_blocked(cafe, "later.example", UNNAMED), 30)
+        assert is_blocked(cafe, "bets.example", UNNAMED)
+        for row in root.get("/api/v1/requests").json():
+            if row["host"] == "bets.example":
+                root.post(f"/api/v1/requests/{row['id']}/deny").raise_for_status()
 
 
 def test_an_adults_seat_gets_it_as_an_opening_for_an_adult(cafe: Hedgerow, counter: httpx.Client) -> None:
@@ -242,6 +272,7 @@ def test_what_is_opened_for_everybody_stays_closed_at_a_childs_seat(cafe: Hedger
     wait_until(lambda: not is_blocked(cafe, "bets.example", OTHER_SEAT), 30)
     assert is_blocked(cafe, "bets.example", SEAT)
     assert is_blocked(cafe, "bets.example", LAPTOP)
+    assert is_blocked(cafe, "bets.example", UNNAMED)
     assert counter.delete(f"/api/v1/grants/{made.json()['id']}").status_code == 204
 
 

@@ -21,7 +21,7 @@ from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import DeviceId, Grant, GrantDuration, Pause
+from hedgerow.policies.model import Device, DeviceId, Grant, GrantDuration, Pause
 from hedgerow.policies.person_access import dangers_of
 from hedgerow.policies.rule_index import BYPASS
 from hedgerow.policies.ruleset import Rulesets
@@ -180,7 +180,9 @@ class AccessControl:
         """Return a change of a device, or of everybody without one, as the counter judges it if it concerns a seat."""
         view = self._view()
         known = identify_device(view.rulesets, device, self._mac_of)
-        found = find_device(view.rulesets, known) if known is not None else None
+        found = None
+        if known is not None:  # not for everybody, even if the network does not have the device any more
+            found = find_device(view.rulesets, known) or Device(known, view.policy.network.unknown_devices, known=False)
         dangers = dangers_of(subject, view.catalogue, for_child=True) if not minutes else ()
         host = subject.partition("/")[0]
         if is_address(host):  # whatever is there, no list of names judges it

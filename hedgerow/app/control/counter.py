@@ -19,7 +19,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.journal.access_store import Voucher
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, balance
 from hedgerow.policies.cafe import SEAT_PREFIX, CafeSettings, Payment, business_day, business_day_start, is_adult_kind, session_kinds
-from hedgerow.policies.effective_users import is_at_seat
+from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.model import Device, DeviceId, Policy, Session
 
 TOKEN_PREFIX, TOKEN_ROLE = "token ", "token"
@@ -240,11 +240,8 @@ class CounterService(CounterRules):
 
     def concerns_seats(self, device: Device | None) -> bool:
         """Return whether a change for a device, or for everybody, has an effect at a seat."""
-        policy = self._policy
-        if device is not None:
-            return is_at_seat(device)
-        is_for_strangers = policy.network.unknown_devices.startswith(SEAT_PREFIX)
-        return is_for_strangers or any(is_at_seat(each) for each in policy.devices.values())
+        users = EffectiveUsers(self._policy)
+        return users.has_seats if device is None else users.is_at_seat(device)
 
     async def check(self, wanted: SeatChange) -> None:
         """Raise `InvalidInput` if a change that concerns a seat would be refused now."""
@@ -279,7 +276,8 @@ class CounterService(CounterRules):
         )
         if wanted.action is not CounterAction.ALLOW or not wanted.dangers:
             return entry
-        if seat is not None and self._policy.profiles[profile].is_for_children:
+        profiles = [profile] if seat is None or seat.known else [profile, self._policy.network.unknown_devices]
+        if seat is not None and any(self._policy.profiles[each].is_for_children for each in profiles):
             raise InvalidInput("%(what)s is kept from children: it can't be opened at a child's seat.", what=wanted.subject)
         entry = replace(entry, action=CounterAction.ALLOW_ADULT)
         self._check_limit(entry, "adult_sessions")
@@ -292,7 +290,7 @@ class CounterService(CounterRules):
         for pause in self._publisher.reader.pauses(now):
             if pause.device != seat.id:
                 continue
-            self._publisher.ledger.resume(actor, *([entry] if is_at_seat(seat) else []), device=seat.id)
+            self._publisher.ledger.resume(actor, *([entry] if self.concerns_seats(seat) else []), device=seat.id)
             if pause.note == PAUSED_SESSION and pause.ends is not None and here is not None and here.ends is not None:
                 self._publisher.usage.extend_session(seat.id, now - pause.ends)
                 unused += pause.ends - now

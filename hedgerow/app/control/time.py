@@ -39,7 +39,10 @@ class TimeService(SessionService):
     async def add_minutes(self, name: str, subject: str, minutes: int, actor: str) -> Bonus:
         bonus = Bonus(secrets.token_hex(6), self._account(name), self._subject(subject), minutes, actor, time.time())
         self.check_bonus(name, subject)
-        device = self._policy.devices.get(name) if name not in self._policy.people else None
+        view = self._publisher.view
+        if view is None:
+            raise InvalidInput("Hedgerow is still starting.")
+        device = find_device(view.rulesets, name) if name not in self._policy.people else None
         wanted = SeatChange(CounterAction.ALLOW, actor, device, subject, minutes=minutes) if device is not None else None
         await self._counter.change(wanted, lambda *entries: self._publisher.usage.give(bonus, *entries))
         await self._publisher.put_in_force()
