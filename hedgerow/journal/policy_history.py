@@ -73,6 +73,10 @@ class PolicyHistory:
             raise NoSuchEntry(f"there is no change {change_id}")
         return _change(rows[0])
 
+    def since(self, change_id: int) -> tuple[PolicyChange, ...]:
+        """Return the changes after this one, the oldest first."""
+        return tuple(_change(row) for row in self._store.rows(self._store.select(policy_changes).where(_C.id > change_id).order_by(_C.id)))
+
     def latest(self, limit: int = 50) -> tuple[PolicyChange, ...]:
         """Return the latest changes, the newest first."""
         return tuple(_change(row) for row in self._store.rows(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit)))

@@ -345,6 +345,90 @@ def test_an_undo_changes_no_reserved_key_either(tmp_path: Path) -> None:
         assert "a.example" in web.policy_path.read_text()
 
 
+REMOVABLE = """people:
+  mia:
+    age: 9
+    holidays: [2026.ics]
+lists:
+  - {name: own, category: adult, path: own.txt}
+"""
+WITHOUT: dict[str, dict[str, Any]] = {"people.mia.holidays": {"people": {"mia": None}}, "lists.path": {"lists": None}}
+"""Changes that remove an entry, by the reserved key in it."""
+
+
+def newest_change(client: httpx.Client) -> int:
+    return max(each["id"] for each in client.get("/api/v1/changes").json())
+
+
+@contextmanager
+def removable(state: Path) -> Iterator[tuple[Web, httpx.Client, httpx.Client]]:
+    """Serve a policy with entries that have reserved keys, to an admin and a parent."""
+    for name in ("2026.ics", "third.ics", "own.txt"):
+        (state / name).write_text(FILES[name])
+    (state / "hedgerow.yaml").write_text(REMOVABLE)
+    with running_web(state) as web, caller(web) as admin, signed_in(web, "ben", Role.PARENT) as parent:
+        yield web, admin, parent
+
+
+@pytest.mark.parametrize("key", WITHOUT)
+def test_an_undo_brings_back_what_its_author_removed(tmp_path: Path, key: str) -> None:
+    with removable(tmp_path) as (web, admin, parent):
+        assert parent.patch("/api/v1/policy", json=WITHOUT[key], headers={"if-match": "*"}).json()["changed"]
+        removal, without = newest_change(parent), web.policy_path.read_text()
+        assert without != REMOVABLE
+        assert parent.patch("/api/v1/policy", json={"bedtime": "21:00-06:00"}).json()["changed"]
+        assert admin.post(f"/changes/{newest_change(parent)}/undo", json={}).status_code == 200
+        assert parent.post(f"/changes/{removal}/undo").status_code == 303
+        assert web.policy_path.read_text() == REMOVABLE
+        assert parent.post(f"/changes/{newest_change(parent)}/undo").status_code == 303, "the undo of the undo"
+        assert web.policy_path.read_text() == without
+        assert parent.post(f"/api/v1/changes/{newest_change(parent)}/undo").status_code == 200
+        assert web.policy_path.read_text() == REMOVABLE
+
+
+@pytest.mark.parametrize("key", WITHOUT)
+def test_an_undo_brings_nothing_back_that_an_admin_removed(tmp_path: Path, key: str) -> None:
+    with removable(tmp_path) as (web, admin, parent):
+        assert admin.patch("/policy", json=WITHOUT[key]).json()["changed"]
+        refused(parent.post(f"/api/v1/changes/{newest_change(parent)}/undo"), key)
+        assert admin.post(f"/changes/{newest_change(parent)}/undo", json={}).status_code == 200
+        assert parent.patch("/api/v1/policy", json=WITHOUT[key]).json()["changed"]
+        removal, without = newest_change(parent), web.policy_path.read_text()
+        assert admin.post(f"/changes/{removal}/undo", json={}).status_code == 200
+        assert admin.patch("/policy", json=WITHOUT[key]).json()["changed"]
+        assert web.policy_path.read_text() == without
+        refused(parent.post(f"/api/v1/changes/{removal}/undo"), key)
+        assert web.policy_path.read_text() == without
+
+
+def test_an_undo_brings_nothing_back_that_an_admin_changed_later(tmp_path: Path) -> None:
+    with removable(tmp_path) as (web, admin, parent):
+        mia = {"people": {"mia": {"age": 9, "holidays": ["third.ics"]}}}
+        assert parent.patch("/api/v1/policy", json=WITHOUT["people.mia.holidays"]).json()["changed"]
+        removal, without = newest_change(parent), web.policy_path.read_text()
+        assert admin.patch("/policy", json=mia).json()["changed"]
+        assert parent.patch("/api/v1/policy", json=WITHOUT["people.mia.holidays"]).json()["changed"]
+        assert web.policy_path.read_text() == without
+        refused(parent.post(f"/api/v1/changes/{removal}/undo"), "people.mia.holidays")
+        assert web.policy_path.read_text() == without
+
+
+def test_no_undo_brings_back_who_signs_in_as_admin(tmp_path: Path) -> None:
+    """A parent's own change removes nothing of it, and the admin's is not undone by others."""
+    with removable(tmp_path) as (web, admin, parent):
+        oidc = {"issuer": "https://id.example", "client": "hedgerow", "groups": "groups", "roles": {"admin": ["pupils"]}}
+        assert admin.patch("/policy", json={"network": {"oidc": oidc}}).json()["changed"]
+        assert parent.patch("/api/v1/policy", json=WITHOUT["people.mia.holidays"]).json()["changed"]
+        removal = newest_change(parent)
+        assert admin.patch("/policy", json={"network": {"oidc": None}}).json()["changed"]
+        before = web.policy_path.read_text()
+        assert parent.post(f"/api/v1/changes/{removal}/undo").status_code == 422, "the file was changed again"
+        answer = parent.post(f"/api/v1/changes/{newest_change(parent)}/undo")
+        assert answer.status_code == 403, answer.text
+        assert "network.oidc." in answer.json()["detail"]
+        assert web.policy_path.read_text() == before
+
+
 @pytest.mark.parametrize("key", ["include", "code_of_conduct", "network.holidays", "people.mia.holidays"])
 @pytest.mark.parametrize("name", ["pipe.ics", "zero.ics"])
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path, key: str, name: str) -> None:
