@@ -134,7 +134,7 @@ def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -
     if scratch is not None:
         environment["TMPDIR"] = str(scratch)
         arguments.append(f"--basetemp={scratch / 'p'}")
-    coverage = [] if tier == "quick" else ["--cov=hedgerow", "--cov-report=", f"--cov-report=json:{results / 'coverage.json'}"]
+    coverage = [] if tier != "all" else ["--cov=hedgerow", "--cov-report=", f"--cov-report=json:{results / 'coverage.json'}"]
     status = _pytest(root, results / "first.xml", [*_side_by_side(), *coverage, *arguments], environment)
     outcomes = list(read_outcomes(results / "first.xml"))
     failed = {outcome.name for outcome in outcomes if outcome.is_failed}

@@ -33,7 +33,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def unsteady_tests(tree: Path, count: int) -> tuple[int, list[run_tests.Outcome], list[str]]:
     (tree / "tests" / "dns" / "test_flaky.py").write_text(UNSTEADY.format(count=count))
-    return run_tests.run(tree, "units", ["-q", "--no-cov", "tests"], None)
+    return run_tests.run(tree, "units", ["-q", "tests"], None)
 
 
 def test_names_what_passes_only_alone(tree: Path) -> None:
@@ -50,7 +50,7 @@ def test_fails_if_too_many_pass_only_alone(tree: Path) -> None:
 
 def test_fails_if_a_test_fails_twice(tree: Path) -> None:
     (tree / "tests" / "dns" / "test_broken.py").write_text("class TestBroken:\n    def test_it(self): assert False\n")
-    status, outcomes, unsteady = run_tests.run(tree, "units", ["-q", "--no-cov", "tests"], None)
+    status, outcomes, unsteady = run_tests.run(tree, "units", ["-q", "tests"], None)
     assert (status, unsteady) == (run_tests.FAILED, [])
     assert [outcome.name for outcome in outcomes if outcome.is_failed] == ["tests/dns/test_broken.py::TestBroken::test_it"]
 
