@@ -179,8 +179,9 @@ class WorkersFileWriter:
                 write_atomically(make_memory_folder(self._settings.state) / copy.name, data)
             return
         self.is_unwritten = False
-        with contextlib.suppress(OSError):  # it may be of another user
-            copy.unlink(missing_ok=True)
+        if copy != file:  # equal while the state directory can't be written
+            with contextlib.suppress(OSError):  # it may be of another user
+                copy.unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from small_internet import SmallInternet
 from small_internet.browser import CHROMIUM
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow
@@ -104,6 +104,12 @@ def redeem(cafe: Hedgerow, seat: str, code: str) -> int:
         return guest.post(f"{cafe.web}/device/voucher", data={"code": code}).status_code
 
 
+def box_of(page: Page, selector: str) -> dict[str, float]:
+    """Return the place of the first element that matches, in one step, since live pages replace their parts."""
+    found: dict[str, float] = page.evaluate("selector => document.querySelector(selector).getBoundingClientRect().toJSON()", selector)
+    return found
+
+
 def codes_of(page: str) -> list[str]:
     return re.findall(r'class="digits">([A-Z0-9]{4}-[A-Z0-9]{4})<', page)
 
@@ -141,11 +147,8 @@ def on_a_phone(chromium: Browser, cafe: Hedgerow, client: CounterClient) -> None
     assert taps.since() == 1, "opening a seat"
     client.done["open child"] += 1
     client.done["taken"] += PRICES["child"]
-    last = page.locator("[data-seat=seat-20]").bounding_box()
-    assert last is not None
-    assert last["y"] + last["height"] <= page.locator("nav").last.bounding_box()["y"], "20 seats are on the screen at once"  # type: ignore[index]
-    code = page.locator(".seat").first.bounding_box()
-    assert code is not None
+    last, code = box_of(page, "[data-seat=seat-20]"), box_of(page, ".seat")
+    assert last["y"] + last["height"] <= box_of(page, "nav")["y"], "20 seats are on the screen at once"
     assert min(code["width"], code["height"]) >= 44
     taps.on(seat.locator("summary").first)
     taps.on(seat.get_by_role("button", name="15 minutes extra"))

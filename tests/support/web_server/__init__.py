@@ -515,6 +515,7 @@ def running_web(
             server.should_exit = True
             serving.join(10)
             engine.dispose()
+            control.view = control.bare_view = None  # FastAPI caches methods of pages, and with them this control and its open lists
 
 
 async def _nothing_to_do(_path: Path, _checked: CheckedPolicy) -> None:
