@@ -27,7 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MEASURED = ROOT / "build" / "tests" / "coverage.json"
 
-FLOORS: dict[str, int] = {}
+FLOORS: dict[str, int] = {
+    "app": 55,
+    "blocklists": 96,
+    "dashboards": 94,
+    "dns": 93,
+    "journal": 94,
+    "network": 81,
+    "policies": 96,
+    "proxy": 65,
+    "top level": 86,
+}
 """Percent of the statements of each package that tests have to run. A package without a floor is not checked while there are none."""
 
 PROTOCOL: dict[str, tuple[str, ...]] = {
