@@ -101,7 +101,7 @@ def layer_table(outcomes: Sequence[Outcome]) -> str:
         files = seconds_by_file(inside)
         slowest = max(files, key=files.__getitem__)
         spent = sum(files.values())
-        rows.append(f"| {layer} | {len(inside):,} | {spent:.0f} | `{slowest.removeprefix('tests/')}`, {files[slowest]:.0f} s |")
+        rows.append(f"| {layer} | {len(inside):,} | {spent:.0f} | `{slowest}`, {files[slowest]:.0f} s |")
     return "\n".join(rows)
 
 
