@@ -20,7 +20,7 @@ else
 	@$(BIN)/python tools/run_tests.py all
 endif
 
-quick: dev  ## Run the unit tests that need no service; for each commit
+quick: dev  ## Run the unit tests without shared services, with few examples
 	@$(BIN)/python tools/run_tests.py quick
 
 test-times: dev  ## Run all tests, and record the seconds of each file and layer

@@ -2,7 +2,7 @@
 
     python tools/run_tests.py quick|all|units [--record] [ARGUMENTS OF PYTEST ...]
 
-`quick` are the unit tests that start no service, with few examples per property; `units` are all unit tests; `all` adds the end-to-end
+`quick` are the unit tests without the fixtures of `SERVICES`, with few examples; `units` are all unit tests; `all` adds the end-to-end
 tests and the laboratory. A test that fails at first is run again with the machine to itself. If it passes then, it is listed by name: more
 than five such names fail the run. `--record` writes the seconds of each file into `tests/seconds.json`, which decides the order of the next
 runs, and the table of layers in `CONTRIBUTING.md`.
