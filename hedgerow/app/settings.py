@@ -222,8 +222,6 @@ class Settings:
     """The password with which Hedgerow signs in to the MQTT broker."""
     leases = _Place("leases.json")
     """DHCP leases that other machines report."""
-    webhook_key = _Place("webhook-key")
-    """The key that signs requests to the webhooks of `log_to`."""
     spool = _Place("spool")
     """Events that wait while the store is away."""
     gateway_file = _Place("gateway.json")

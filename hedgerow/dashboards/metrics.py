@@ -46,11 +46,13 @@ class Metric:
     from_start: tuple[tuple[str, ...], ...] = ()
 
 
-def _counter(name: str, help: str, *labels: str, shown: tuple[tuple[str, ...], ...] = ()) -> Metric:
+def counter(name: str, help: str, *labels: str, shown: tuple[tuple[str, ...], ...] = ()) -> Metric:
+    """Declare a counter; `shown` are label values that are exposed from the start."""
     return Metric(name, MetricType.COUNTER, help, labels, from_start=shown)
 
 
-def _gauge(name: str, help: str, *labels: str) -> Metric:
+def gauge(name: str, help: str, *labels: str) -> Metric:
+    """Declare a gauge."""
     return Metric(name, MetricType.GAUGE, help, labels)
 
 
@@ -58,103 +60,101 @@ _ROLES = (("control",), ("dns",), ("gate",), ("inspector",), ("signer",))
 _UPSTREAM_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 METRICS: tuple[Metric, ...] = (
-    _gauge("hedgerow_build_info", "Version and commit of Hedgerow; always 1.", "version", "commit"),
-    _counter(
+    gauge("hedgerow_build_info", "Version and commit of Hedgerow; always 1.", "version", "commit"),
+    counter(
         "hedgerow_dns_queries_total", "DNS queries answered.", "verdict", "reason", "transport",
         shown=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
     ),
-    _counter("hedgerow_dns_cache_hits_total", "DNS queries answered from the cache."),
-    _counter("hedgerow_dns_cache_misses_total", "DNS queries that needed a decision or an upstream."),
-    _gauge("hedgerow_dns_cache_entries", "Answers in the caches of all DNS workers."),
-    _gauge("hedgerow_dns_cache_octets", "Size of the caches of all DNS workers in bytes."),
-    _counter("hedgerow_dns_queries_by_type_total", "DNS queries answered, by query type.", "type", "verdict"),
-    _counter("hedgerow_dns_responses_total", "DNS queries answered, by response code.", "rcode", shown=(("NOERROR",), ("SERVFAIL",))),
-    _counter("hedgerow_dns_queries_by_profile_total", "DNS queries answered, by the client's profile.", "profile", "verdict"),
+    counter("hedgerow_dns_cache_hits_total", "DNS queries answered from the cache."),
+    counter("hedgerow_dns_cache_misses_total", "DNS queries that needed a decision or an upstream."),
+    gauge("hedgerow_dns_cache_entries", "Answers in the caches of all DNS workers."),
+    gauge("hedgerow_dns_cache_octets", "Size of the caches of all DNS workers in bytes."),
+    counter("hedgerow_dns_queries_by_type_total", "DNS queries answered, by query type.", "type", "verdict"),
+    counter("hedgerow_dns_responses_total", "DNS queries answered, by response code.", "rcode", shown=(("NOERROR",), ("SERVFAIL",))),
+    counter("hedgerow_dns_queries_by_profile_total", "DNS queries answered, by the client's profile.", "profile", "verdict"),
     Metric(
         "hedgerow_dns_answer_seconds", MetricType.HISTOGRAM, "Time to answer a DNS query, from the cache (hit) or not (miss).", ("cache",),
         (0.0001, 0.00025, 0.0005, *_UPSTREAM_BOUNDS),
     ),
     Metric("hedgerow_dns_upstream_seconds", MetricType.HISTOGRAM, "Response time of an upstream.", ("upstream",), _UPSTREAM_BOUNDS),
-    _counter(
+    counter(
         "hedgerow_dns_upstream_errors_total", "Queries without a usable answer from an upstream, by outcome: timeout, error or refused.",
         "upstream", "outcome",
     ),
-    _counter("hedgerow_gateway_admissions_total", "DNS answers that waited until the gateway admitted their addresses.", "result"),
-    _gauge("hedgerow_gateway_configured", "1 if this machine is configured as the gateway."),
-    _gauge("hedgerow_gateway_in_place", "1 while the gateway's table is in place as it should be."),
-    _counter(
+    counter("hedgerow_gateway_admissions_total", "DNS answers that waited until the gateway admitted their addresses.", "result"),
+    gauge("hedgerow_gateway_configured", "1 if this machine is configured as the gateway."),
+    gauge("hedgerow_gateway_in_place", "1 while the gateway's table is in place as it should be."),
+    counter(
         "hedgerow_gateway_packets_total",
         "Packets that a rule of the gateway has matched: redirected for the rules names and pages, refused for all others.", "rule",
     ),
-    _gauge("hedgerow_tunnel_devices", "Devices with a tunnel home: connected, or silent for three minutes or more.", "state"),
-    _counter("hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"),
-    _counter(
+    gauge("hedgerow_tunnel_devices", "Devices with a tunnel home: connected, or silent for three minutes or more.", "state"),
+    counter("hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"),
+    counter(
         "hedgerow_seat_bytes_total", "Bytes to (down) and from (up) a café's seat, while the policy limits the bandwidth of seats.",
         "seat", "direction",
     ),
-    _gauge("hedgerow_seat_bytes_per_second", "The same in the last seconds.", "seat", "direction"),
-    _counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
-    _counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
-    _counter(
+    gauge("hedgerow_seat_bytes_per_second", "The same in the last seconds.", "seat", "direction"),
+    counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
+    counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
+    counter(
         "hedgerow_proxy_requests_total", "Decisions about proxy requests.", "lane", "verdict", "reason",
         shown=(("refuse", "block", "bypass"),),
     ),
-    _counter("hedgerow_proxy_dropped_total", "Proxy connections and requests refused without a decision.", "cause"),
-    _counter("hedgerow_proxy_passed_through_total", "Hosts tunnelled for a while because a client rejected our certificate."),
-    _counter("hedgerow_proxy_pages_scanned_total", "Pages whose words were scanned.", "verdict"),
-    _counter(
+    counter("hedgerow_proxy_dropped_total", "Proxy connections and requests refused without a decision.", "cause"),
+    counter("hedgerow_proxy_passed_through_total", "Hosts tunnelled for a while because a client rejected our certificate."),
+    counter("hedgerow_proxy_pages_scanned_total", "Pages whose words were scanned.", "verdict"),
+    counter(
         "hedgerow_proxy_pages_recognised_total", "Pages of unlisted sites that looked like a topic, by their words or a label.",
         "topic", "evidence",
     ),
-    _counter(
+    counter(
         "hedgerow_registration_questions_total", "Questions when a new site was registered: answered, without a date (unknown) or failed.",
         "outcome",
     ),
-    _gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
-    _counter("hedgerow_proxy_pictures_judged_total", "Pictures that were judged: shown, hidden or unchecked.", "outcome"),
-    _counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
-    _counter("hedgerow_proxy_bytes_total", "Bytes from (in) and to (out) the clients.", "lane", "direction"),
-    _gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),
-    _counter("hedgerow_worker_restarts_total", "Workers restarted after they ended.", "role", shown=_ROLES),
-    _gauge(
+    gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
+    counter("hedgerow_proxy_pictures_judged_total", "Pictures that were judged: shown, hidden or unchecked.", "outcome"),
+    counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
+    counter("hedgerow_proxy_bytes_total", "Bytes from (in) and to (out) the clients.", "lane", "direction"),
+    gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),
+    counter("hedgerow_worker_restarts_total", "Workers restarted after they ended.", "role", shown=_ROLES),
+    gauge(
         "hedgerow_worker_heartbeat_timestamp_seconds", "Time of a process' last heartbeat in seconds since the epoch.", "role", "index",
     ),
-    _gauge("hedgerow_process_memory_bytes", "Resident memory of the processes of a role; what they share counts for each.", "role"),
-    _counter("hedgerow_task_failures_total", "Failures of long-running tasks, each of which was started again.", "process", "task"),
-    _gauge("hedgerow_tasks_failing", "1 while a task that has failed does not run, or keeps failing.", "process", "task"),
-    _counter(
+    gauge("hedgerow_process_memory_bytes", "Resident memory of the processes of a role; what they share counts for each.", "role"),
+    counter("hedgerow_task_failures_total", "Failures of long-running tasks, each of which was started again.", "process", "task"),
+    gauge("hedgerow_tasks_failing", "1 while a task that has failed does not run, or keeps failing.", "process", "task"),
+    counter(
         "hedgerow_unexpected_errors_total", "Errors in callbacks, dropped tasks, threads and finalizers that no code expected.", "process",
         shown=(("control",), ("dns",), ("gate",), ("gateway",), ("inspector",), ("supervisor",)),
     ),
-    _gauge("hedgerow_control_delay_seconds", "Longest time in the last minute for which control's event loop was held up."),
-    _counter("hedgerow_web_responses_total", "Responses of the pages and the API, by status code.", "part", "code"),
-    _counter("hedgerow_worker_renewals_total", "Workers replaced because of their age or size.", "role", shown=_ROLES),
-    _counter("hedgerow_events_dropped_total", "Events not recorded because a queue or the disk was full.", "role", shown=_ROLES),
-    _gauge("hedgerow_event_log_waiting", "Lines of the log of events that wait for the collectors of `log_to`."),
-    _counter("hedgerow_event_log_lost_total", "Lines of the log of events that waited too long for a collector.", shown=((),)),
-    _counter("hedgerow_policy_loads_total", "Loads of the policy file.", "result", shown=(("failure",), ("success",))),
-    _gauge("hedgerow_policy_loaded_timestamp_seconds", "Load time of the policy in force, in seconds since the epoch."),
-    _gauge("hedgerow_policy_info", "Hash of the policy in force, by which installations can be compared; always 1.", "hash"),
-    _gauge("hedgerow_list_domains", "Domains in the lists of a category.", "category"),
-    _gauge("hedgerow_coverage_names", "Distinct names that the lists in force have for a category.", "category"),
-    _gauge("hedgerow_coverage_lists", "Lists in force for a category, the starter list included.", "category"),
-    _gauge(
+    gauge("hedgerow_control_delay_seconds", "Longest time in the last minute for which control's event loop was held up."),
+    counter("hedgerow_web_responses_total", "Responses of the pages and the API, by status code.", "part", "code"),
+    counter("hedgerow_worker_renewals_total", "Workers replaced because of their age or size.", "role", shown=_ROLES),
+    counter("hedgerow_events_dropped_total", "Events not recorded because a queue or the disk was full.", "role", shown=_ROLES),
+    counter("hedgerow_policy_loads_total", "Loads of the policy file.", "result", shown=(("failure",), ("success",))),
+    gauge("hedgerow_policy_loaded_timestamp_seconds", "Load time of the policy in force, in seconds since the epoch."),
+    gauge("hedgerow_policy_info", "Hash of the policy in force, by which installations can be compared; always 1.", "hash"),
+    gauge("hedgerow_list_domains", "Domains in the lists of a category.", "category"),
+    gauge("hedgerow_coverage_names", "Distinct names that the lists in force have for a category.", "category"),
+    gauge("hedgerow_coverage_lists", "Lists in force for a category, the starter list included.", "category"),
+    gauge(
         "hedgerow_coverage_state",
         "1 for the state of a category that is recommended for somebody here: full, fetching, starter, missing or dead; 0 for the others.",
         "category", "state",
     ),
-    _gauge("hedgerow_list_age_seconds", "Seconds since a list was last fetched or written.", "source"),
-    _gauge("hedgerow_access_requests_open", "Open requests for access."),
-    _gauge("hedgerow_state_free_bytes", "Free bytes on the disk of the state directory."),
-    _gauge(
+    gauge("hedgerow_list_age_seconds", "Seconds since a list was last fetched or written.", "source"),
+    gauge("hedgerow_access_requests_open", "Open requests for access."),
+    gauge("hedgerow_state_free_bytes", "Free bytes on the disk of the state directory."),
+    gauge(
         "hedgerow_certificate_expires_timestamp_seconds",
         "Expiry time of a certificate in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
         "certificate",
     ),
-    _gauge("hedgerow_seats", "Seats of a café by state: free, child, adult, paused.", "state"),
-    _gauge("hedgerow_budgets", "Today's budgets by what is left: plenty, little (15 minutes or less), none.", "state"),
-    _gauge("hedgerow_notices_waiting", "Notices waiting to be sent."),
-    _counter("hedgerow_metrics_ignored_total", "Reports with an undeclared metric, wrong labels or too many series."),
+    gauge("hedgerow_seats", "Seats of a café by state: free, child, adult, paused.", "state"),
+    gauge("hedgerow_budgets", "Today's budgets by what is left: plenty, little (15 minutes or less), none.", "state"),
+    gauge("hedgerow_notices_waiting", "Notices waiting to be sent."),
+    counter("hedgerow_metrics_ignored_total", "Reports with an undeclared metric, wrong labels or too many series."),
 )  # fmt: skip
 
 type Labels = tuple[str, ...]
@@ -184,11 +184,12 @@ class _SampleSeries:
 
 
 class Metrics(Collector):
-    """Sums over all workers and control, rendered by prometheus-client. Used from one thread."""
+    """Sums over all workers and control, rendered by prometheus-client. `more` are metrics beside `METRICS`. Used from one thread."""
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, *more: Metric, strict: bool = False) -> None:
         self._strict = strict
-        self._sums = {sums_name: sums for metric in METRICS for sums_name, sums in _samples_of(metric)}
+        self._declared = (*METRICS, *more)
+        self._sums = {sums_name: sums for metric in self._declared for sums_name, sums in _samples_of(metric)}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -255,7 +256,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Yield all metrics for prometheus-client. Metrics without labels are 0 before the first event."""
-        for metric in METRICS:
+        for metric in self._declared:
             base = metric.name.removesuffix("_total")
             family = Family(base, metric.help, metric.type.value)
             for name, sums in _samples_of(metric):

@@ -59,6 +59,14 @@ def business_day_start(day: date, zone: ZoneInfo) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class ConductAccepted:
+    """A guest's consent to the code of conduct, for one session."""
+
+    when: float
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
 class CodeOfConduct:
     """A café's code of conduct: its text, and the place in the policy that names its file."""
 

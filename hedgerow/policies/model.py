@@ -13,6 +13,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.cafe import CafeSettings, CodeOfConduct
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.device_kinds import DeviceKind
+from hedgerow.policies.feature_settings import FeatureSettings, decode_settings
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
@@ -351,6 +352,12 @@ class Policy:
     phrase_lists: tuple[str, ...] = ()  # absolute paths of weighted phrases, in addition to the built-in ones
     notices: dict[str, Receiver] = field(default_factory=dict)
     cafe: CafeSettings = field(default_factory=CafeSettings)
+    features: dict[str, str] = field(default_factory=dict)  # settings of features as JSON, by their keys
+
+    def settings[Kind: FeatureSettings](self, kind: type[Kind]) -> Kind | None:
+        """Return the settings of a feature, None if the policy does not use it."""
+        text = self.features.get(kind.KEY)
+        return None if text is None else decode_settings(kind, text)
 
     @cached_property
     def used_profiles(self) -> set[str]:
@@ -374,14 +381,6 @@ class Session:
     profile: str | None = None
     name: str = ""
     accepted: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConductAccepted:
-    """A guest's consent to the code of conduct, for one session."""
-
-    when: float
-    session: str
 
 
 @dataclass(frozen=True, slots=True)

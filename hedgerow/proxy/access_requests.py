@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.cafe import ConductAccepted
+from hedgerow.policies.model import AccessRequest, CodeEntered, Decision, Device, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.limits import AttemptLimiter

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from grafana_dashboards import DASHBOARDS, dashboard, metrics_markdown
+from grafana_dashboards import ALL_METRICS, DASHBOARDS, dashboard, metrics_markdown, sample_names
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -37,7 +37,7 @@ def samples(metrics):
     return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in parse_text(text) for sample in family.samples}
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", ALL_METRICS, ids=lambda metric: metric.name)
 def test_names_follow_prometheus_own_rules(metric):
     assert re.fullmatch(r"hedgerow_[a-z]+(_[a-z]+)*", metric.name)
     assert metric.name.endswith("_total") == (metric.type is MetricType.COUNTER)
@@ -50,12 +50,12 @@ def test_names_follow_prometheus_own_rules(metric):
 
 
 def test_names_are_declared_once():
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    assert len({metric.name for metric in ALL_METRICS}) == len(ALL_METRICS)
 
 
 def test_every_name_in_the_code_is_declared():
     package = Path(hedgerow.__file__).parent
-    declared = {metric.name for metric in METRICS}
+    declared = {metric.name for metric in ALL_METRICS}
     for file in package.rglob("*.py"):
         used = set(re.findall(r"""["'](hedgerow_(?:dns|proxy|worker|events|policy|list|access|metrics|build)_[a-z_]+)""", file.read_text()))
         assert used <= declared, file
@@ -163,12 +163,6 @@ def test_a_total_kept_elsewhere_never_goes_down():
     assert samples(metrics)["hedgerow_events_dropped_total", (("role", "control"),)] == 8
 
 
-def sample_names(metric):
-    if metric.type is MetricType.HISTOGRAM:
-        return {f"{metric.name}_{ending}" for ending in ("bucket", "sum", "count")}
-    return {metric.name}
-
-
 def queries_of(board):
     return [target["expr"] for panel in dashboard(board)["panels"] for target in panel["targets"]]
 
@@ -176,12 +170,12 @@ def queries_of(board):
 def test_dashboards_and_alerts_use_every_declared_metric_and_no_other():
     alerts = [rule["expr"] for rule in yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]]
     queries = [query for board in DASHBOARDS for query in queries_of(board)]
-    declared = {name for metric in METRICS for name in sample_names(metric)}
+    declared = {name for metric in ALL_METRICS for name in sample_names(metric)}
     asked = {name for query in queries for name in re.findall(r"hedgerow_\w+", query)}
     assert asked | {name for query in alerts for name in re.findall(r"hedgerow_\w+", query)} <= declared
-    shown = {metric.name for metric in METRICS if sample_names(metric) & asked}
-    assert {metric.name for metric in METRICS} - shown == {IGNORED}
-    labels = {metric.name: set(metric.labels) for metric in METRICS}
+    shown = {metric.name for metric in ALL_METRICS if sample_names(metric) & asked}
+    assert {metric.name for metric in ALL_METRICS} - shown == {IGNORED}
+    labels = {metric.name: set(metric.labels) for metric in ALL_METRICS}
     for query in queries + alerts:
         for grouped in re.findall(r"by \(([^)]*)\)", query):
             names = [name for name in labels if any(sample in query for sample in sample_names_of(name))]
@@ -189,7 +183,7 @@ def test_dashboards_and_alerts_use_every_declared_metric_and_no_other():
 
 
 def sample_names_of(name):
-    return sample_names(next(metric for metric in METRICS if metric.name == name))
+    return sample_names(next(metric for metric in ALL_METRICS if metric.name == name))
 
 
 @pytest.mark.parametrize("board", DASHBOARDS)

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from web_server import TOKEN, Web, running_web
 
 from hedgerow.dashboards.accounts import Role
@@ -53,6 +54,17 @@ OTHER_RULES: dict[str, Any] = {
     "recognise_names.block": 80, "recognise_names.mark": 40, "tenants.google": ["other.example"], "tenants.microsoft": ["other.example"],
     "tenants.directory": "22222222-2222-2222-2222-222222222222",
 }  # fmt: skip
+
+
+def merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add what a mapping has, also inside the mappings that both have."""
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            merge(into[name], value)
+        else:
+            into[name] = value
+
+
 BASE: dict[str, Any] = RULES | {
     "network": {
         "timezone": "Europe/Lisbon", "country": "PT", "unknown_devices": "child-8-12", "lan": ["127.0.0.0/8"],
@@ -66,7 +78,7 @@ BASE: dict[str, Any] = RULES | {
         "block_page": ["192.168.1.5"], "dnssec": "off", "client_subnet": "203.0.113.0/24", "forwarders": ["192.168.1.1"],
         "proxy_protocol_from": ["192.168.1.1"], "query_limit": {"per_client": 100, "total": 1000, "exempt": ["127.0.0.1"]},
         "lists": "recommended", "holidays": ["2026-12-24", "2026.ics"], "wpad": ["lan"], "proxy_sign_in": "never",
-        "store": "postgresql://hedgerow@db.example/hedgerow", "site": "home", "log_to": ["syslog+tls://logs.example"],
+        "store": "postgresql://hedgerow@db.example/hedgerow", "site": "home",
         "tunnel": {"endpoint": "home.example", "port": 51820, "subnets": ["10.9.0.0/24"]},
         "ddns": {"server": "https://dyn.example/nic/update", "user": "ana", "host": "home.example", "seen_by": "https://ip.example/"},
         "mqtt": {
@@ -112,13 +124,17 @@ BASE: dict[str, Any] = RULES | {
     "phrase_lists": ["phrases.txt"],
     "notices": {"mama": {"about": ["trouble"], "language": "en", "quiet": "22:00-07:00", "digest": "18:00", "report": "sun 18:00"}},
 }  # fmt: skip
+OF_FEATURES = [yaml.safe_load(file.read_text()) for file in sorted(Path(__file__).parents[1].glob("features/*/keys.yaml"))]
+"""For each feature a policy with all of its keys, and another value of each of them."""
+for _each in OF_FEATURES:
+    merge(BASE, _each["policy"])
+
 CALENDAR = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:20260102\nSUMMARY:x\nEND:VEVENT\nEND:VCALENDAR\n"
 FILES = {
     "2026.ics": CALENDAR, "mia.ics": CALENDAR, "own.txt": "adult.example\n",
     "more.yaml": "people: {tom: {age: 15}}\n", "third.ics": CALENDAR, "empty.yaml": "{}\n",
     "conduct.txt": "Be kind.\n", "phrases.txt": "<bad phrase><10>\n",
 }  # fmt: skip
-
 
 WHOLE = BASE | {"people": BASE["people"] | {"tom": {"age": 15}}}
 """The policy with what its file includes."""
@@ -132,7 +148,7 @@ OTHERS: dict[str, Any] = {
     "network.proxy_protocol_from": ["192.168.1.9"], "network.query_limit.per_client": 101, "network.query_limit.total": 1001,
     "network.query_limit.exempt": ["127.0.0.2"], "network.lists": "starter", "network.holidays": ["2026-12-24", "third.ics"],
     "network.wpad": ["home"], "network.proxy_sign_in": "unknown", "network.store": "postgresql://x@db.attacker.example/x",
-    "network.site": "cafe-3", "network.log_to": ["https://hooks.attacker.example/x"], "network.tunnel.endpoint": "x.example",
+    "network.site": "cafe-3", "network.tunnel.endpoint": "x.example",
     "network.tunnel.port": 51821, "network.tunnel.subnets": ["10.8.0.0/24"], "network.ddns.server": "https://attacker.example/u",
     "network.ddns.user": "x", "network.ddns.host": "x.example", "network.ddns.seen_by": "https://attacker.example/",
     "network.mqtt.broker": "mqtts://attacker.example", "network.mqtt.user": "x", "network.mqtt.may": "manage",
@@ -158,6 +174,9 @@ OTHERS: dict[str, Any] = {
     "notices.*.quiet": "21:00-07:00", "notices.*.digest": "19:00", "notices.*.report": "mon 18:00",
 }  # fmt: skip
 """A changed value of every key that has no keys inside, by its path or the end of it."""
+
+for _each in OF_FEATURES:
+    OTHERS |= _each["others"]
 
 KEYS_OF_POLICY = {path: scope_of(key) for path, key in policy_keys()}
 LEAVES = [
@@ -328,14 +347,14 @@ def test_every_way_of_the_api_refuses(web: Web, manager: httpx.Client) -> None:
 def test_an_undo_changes_no_reserved_key_either(tmp_path: Path) -> None:
     (tmp_path / "hedgerow.yaml").write_text("network: {timezone: Europe/Lisbon}\n")
     with running_web(tmp_path) as web, caller(web) as admin, signed_in(web, "ben", Role.PARENT) as parent:
-        assert admin.patch("/policy", json={"network": {"log_to": ["syslog+tls://a.example"]}}).json()["changed"]
-        assert admin.patch("/policy", json={"network": {"log_to": None, "country": "PT"}}).json()["changed"]
+        assert admin.patch("/policy", json={"network": {"server_name": "dns.a.example"}}).json()["changed"]
+        assert admin.patch("/policy", json={"network": {"server_name": None, "country": "PT"}}).json()["changed"]
         newest = max(each["id"] for each in parent.get("/api/v1/changes").json())
         before = web.policy_path.read_text()
-        refused(parent.post(f"/api/v1/changes/{newest}/undo"), "network.log_to")
+        refused(parent.post(f"/api/v1/changes/{newest}/undo"), "network.server_name")
         page = parent.post(f"/changes/{newest}/undo")
         assert page.status_code == 403
-        assert "Only an admin may change network.log_to in the policy, so nothing was changed." in page.text
+        assert "Only an admin may change network.server_name in the policy, so nothing was changed." in page.text
         assert web.policy_path.read_text() == before
         form = {"country": "DE", "zone": "Europe/Berlin", "unknown": "adult"}
         assert parent.post("/settings/network", data=form).status_code == 303

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -14,18 +15,26 @@ from pathlib import Path
 
 import failing_tasks
 import pytest
+import yaml
 from failing_tasks import ROLES, SharedOrders
 from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
 
 from hedgerow.app.control.gateway import GatewayConfig
+from hedgerow.features import FEATURES
 
 pytestmark = [pytest.mark.root, pytest.mark.provokes_traceback]
 
 PATIENCE = 60.0
-POLICY = """
-network: {timezone: UTC, lists: starter, lan: [192.168.77.0/24, 127.0.0.0/8], upstream: [127.0.0.77], server_name: filter.example}
-people: {mia: {age: 9}}
-"""
+OF_FEATURES = [yaml.safe_load(file.read_text()) for file in sorted(Path(__file__).parents[1].glob("features/*/keys.yaml"))]
+"""For each feature keys with which it is in use, and the tasks that then run."""
+POLICY = {
+    "network": {
+        **{"timezone": "UTC", "lists": "starter", "lan": ["192.168.77.0/24", "127.0.0.0/8"], "upstream": ["127.0.0.77"]},
+        **{"server_name": "filter.example"},
+        **{key: value for each in OF_FEATURES for key, value in each["policy"].get("network", {}).items()},
+    },
+    "people": {"mia": {"age": 9}},
+}
 NETWORK = (
     "ip link set lo up && ip link add lan type veth peer name far && ip link set far up"
     " && ip addr add 192.168.77.1/24 dev lan && ip link set lan up"
@@ -46,10 +55,12 @@ EXPECTED = {
         "seats",
     },
     "control": {
-        *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "event log", "neighbours", "policy", "snapshots"),
+        *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "neighbours", "policy", "snapshots"),
         *("snapshot check", "compiling", "downloads", "leases", "new sites", "registrations", "expiry", "warnings", "calendars", "backups"),
         *("shared policy", "organisation", "processes", "certificates", "resolv.conf", "safe search", "notices", "statements", "radius"),
         *("tunnel", "home assistant", "dynamic name", "status", "discovery"),
+        *(f"feature {feature.name}" for feature in FEATURES),
+        *(task for each in OF_FEATURES for task in each.get("tasks", ())),
     },
 }
 
@@ -74,7 +85,7 @@ def house(orders: Path) -> Iterator[Hedgerow]:
     folders = os.pathsep.join(sys.path)
     options = ("--dot", "127.0.0.1:0")
     with running_hedgerow(
-        POLICY, program=program, prepare=configure, options=options, environment={**os.environ, "PYTHONPATH": folders}
+        json.dumps(POLICY), program=program, prepare=configure, options=options, environment={**os.environ, "PYTHONPATH": folders}
     ) as running:
         wait_until(lambda: set(SharedOrders(orders).tasks("gateway")) == EXPECTED["gateway"], PATIENCE, "the gateway's process runs")
         yield running

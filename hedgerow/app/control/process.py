@@ -11,11 +11,10 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DatabaseError
 from starlette.types import ASGIApp
@@ -28,7 +27,7 @@ from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
 from hedgerow.app.control.dynamic_name import DynamicNameKeeper
-from hedgerow.app.control.event_log import EventLog
+from hedgerow.app.control.feature_services import FeatureServices
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor, health_of_run
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
@@ -37,7 +36,7 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.radius import RadiusAccounting
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
-from hedgerow.app.control.services import ControlService, load_later, make_token, serve_broker
+from hedgerow.app.control.services import if_possible, load_later, make_token, report_of_week, serve_broker
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
@@ -55,7 +54,8 @@ from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.server import listen_locally, web_server
-from hedgerow.dashboards.words.languages import Language
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import ControlService, Core
 from hedgerow.files import error_text
 from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
@@ -68,20 +68,17 @@ from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersions
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import forget_decisions
-from hedgerow.journal.store import cause_of
 from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.effective_users import retention_days
 from hedgerow.policies.identity import renamed_devices
-from hedgerow.policies.model import CodeEntered, ConductAccepted, DeviceId
+from hedgerow.policies.model import CodeEntered, DeviceId
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
 from hedgerow.sockets import SocketPath, bind_datagrams, wait_until_removed
 from hedgerow.task_state import Area, TaskState
 from hedgerow.watched_tasks import WatchedTasks
-
-if TYPE_CHECKING:
-    from hedgerow.dashboards.reports import Report
 
 log = logging.getLogger("hedgerow.control")
 
@@ -102,16 +99,16 @@ class ControlProcess:
         self._store = store = open_journal(place_of(settings))
         self._publisher = SnapshotPublisher(settings, store, sockets.take_local())
         self._repair = SnapshotRepair(self._publisher)
-        self.metrics = Metrics()
-        self._event_log = EventLog(lambda: self._publisher.policy.network.log_to, self.metrics, settings.logs, settings.webhook_key)
-        self.recorder = make_recorder(store, settings, self._event_log.add)
+        self.metrics = Metrics(*(metric for feature in FEATURES for metric in feature.metrics()))
+        self._features = FeatureServices(FEATURES, tasks)
+        self.recorder = make_recorder(store, settings, self._features.copy)
         self.accounts = Accounts(AccountStore(store))
         # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
         self.shared = SharedPolicy(settings.state, PolicyVersions(store), self.editor)
         self.notices = NoticeDispatcher(
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess,
-            lambda reader: _weekly_report(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
+            lambda reader: report_of_week(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
             open_requests=lambda: self._publisher.reader.requests(),
         )  # fmt: skip
         self._journal = JournalWatch(settings.journal, lambda: self.recorder.is_damaged)
@@ -142,6 +139,18 @@ class ControlProcess:
         self._ending_notifier = EndingNotifier(
             lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event])
         )
+        self._core = Core(
+            settings=settings,
+            snapshots=self._publisher,
+            store=store,
+            reader=self._publisher.reader,
+            recorder=self.recorder,
+            metrics=self.metrics,
+            control=self.web,
+            editor=self.editor,
+            notify=self.notices.enqueue,
+        )
+        self._features.prepare(self._core)
 
     async def start(self) -> None:
         """Publish the first snapshot.
@@ -171,47 +180,48 @@ class ControlProcess:
         names = SafeSearchMonitor(settings, lambda: publisher.policy.network, self._remember)
         dynamic_name = DynamicNameKeeper(lambda: publisher.policy.network.ddns, settings.state, self.notices.enqueue)
         discovery = DeviceDiscovery(publisher.reader, self._remember, self.neighbours, view, publisher.update_host_names)
+        new_sites = partial(publisher.sites_seen.run, lambda: publisher.policy, publisher.request)
         watch = partial(watch_status, self.web.status, self.time.budgets, self.notices.enqueue)
         return (
-            ControlService("pages", self._serve_web, Area.PAGES),
-            ControlService("messages", self._receive, Area.MINUTES),
-            ControlService("connections", self._events.keep_listening, Area.MINUTES),
-            ControlService("journal", self.recorder.run, Area.LOG),
-            ControlService("journal check", self._journal.run, Area.UPKEEP),
-            ControlService("event log", self._event_log.run, Area.LOG),
-            ControlService("neighbours", self.neighbours.keep_fresh, Area.DEVICES),
-            ControlService("policy", self._watch_policy, Area.RULES),
-            ControlService("snapshots", publisher.publish_on_request, Area.RULES),
-            ControlService("snapshot check", self._repair.run, Area.RULES),
-            ControlService("compiling", self._compile_lists, Area.LISTS),
-            ControlService("downloads", self._fetch_lists, Area.LISTS),
-            ControlService("leases", publisher.leases.run, Area.DEVICES),
-            ControlService("new sites", partial(publisher.sites_seen.run, lambda: publisher.policy, publisher.request), Area.RULES),
-            ControlService("registrations", partial(publisher.registrations.run, self.metrics), Area.CONNECTIONS),
-            ControlService("expiry", self._delete_expired, Area.UPKEEP),
-            ControlService("warnings", self._ending_notifier.run, Area.NOTICES),
-            ControlService("calendars", calendars.run, Area.RULES),
-            ControlService("backups", self._backups.run, Area.UPKEEP),
-            ControlService("store", followed.run, Area.MACHINES, may_end=True),
-            ControlService("shared policy", self.shared.run, Area.MACHINES),
-            ControlService("organisation", self.levels.run, Area.MACHINES),
-            ControlService("authority", AuthorityFollower(settings, self._store).run, Area.MACHINES, may_end=True),
-            ControlService("processes", self.workers.run, Area.UPKEEP),
-            ControlService("certificates", self._dns_certificate.run, Area.CONNECTIONS),
-            ControlService("resolv.conf", ResolvConfCopy(settings.resolv_conf).run, Area.CONNECTIONS),
-            ControlService("safe search", names.run, Area.RULES),
-            ControlService("notices", self.notices.run, Area.NOTICES),
-            ControlService("statements", self.statements.run, Area.LOG),
-            ControlService("radius", RadiusAccounting(publisher, settings.state).run, Area.DEVICES),
-            ControlService("tunnel", TunnelWatch(self.tunnel, view, self.notices.enqueue).run, Area.TUNNEL),
+            ControlService(name="pages", run=self._serve_web, area=Area.PAGES),
+            ControlService(name="messages", run=self._receive, area=Area.MINUTES),
+            ControlService(name="connections", run=self._events.keep_listening, area=Area.MINUTES),
+            ControlService(name="journal", run=self.recorder.run, area=Area.LOG),
+            ControlService(name="journal check", run=self._journal.run, area=Area.UPKEEP),
+            ControlService(name="neighbours", run=self.neighbours.keep_fresh, area=Area.DEVICES),
+            ControlService(name="policy", run=self._watch_policy, area=Area.RULES),
+            ControlService(name="snapshots", run=publisher.publish_on_request, area=Area.RULES),
+            ControlService(name="snapshot check", run=self._repair.run, area=Area.RULES),
+            ControlService(name="compiling", run=self._compile_lists, area=Area.LISTS),
+            ControlService(name="downloads", run=self._fetch_lists, area=Area.LISTS),
+            ControlService(name="leases", run=publisher.leases.run, area=Area.DEVICES),
+            ControlService(name="new sites", run=new_sites, area=Area.RULES),
+            ControlService(name="registrations", run=partial(publisher.registrations.run, self.metrics), area=Area.CONNECTIONS),
+            ControlService(name="expiry", run=self._delete_expired, area=Area.UPKEEP),
+            ControlService(name="warnings", run=self._ending_notifier.run, area=Area.NOTICES),
+            ControlService(name="calendars", run=calendars.run, area=Area.RULES),
+            ControlService(name="backups", run=self._backups.run, area=Area.UPKEEP),
+            ControlService(name="store", run=followed.run, area=Area.MACHINES, may_end=True),
+            ControlService(name="shared policy", run=self.shared.run, area=Area.MACHINES),
+            ControlService(name="organisation", run=self.levels.run, area=Area.MACHINES),
+            ControlService(name="authority", run=AuthorityFollower(settings, self._store).run, area=Area.MACHINES, may_end=True),
+            ControlService(name="processes", run=self.workers.run, area=Area.UPKEEP),
+            ControlService(name="certificates", run=self._dns_certificate.run, area=Area.CONNECTIONS),
+            ControlService(name="resolv.conf", run=ResolvConfCopy(settings.resolv_conf).run, area=Area.CONNECTIONS),
+            ControlService(name="safe search", run=names.run, area=Area.RULES),
+            ControlService(name="notices", run=self.notices.run, area=Area.NOTICES),
+            ControlService(name="statements", run=self.statements.run, area=Area.LOG),
+            ControlService(name="radius", run=RadiusAccounting(publisher, settings.state).run, area=Area.DEVICES),
+            ControlService(name="tunnel", run=TunnelWatch(self.tunnel, view, self.notices.enqueue).run, area=Area.TUNNEL),
             ControlService(
-                "home assistant",
-                partial(serve_broker, self.web, self.time, publisher.reader, self.editor, settings.mqtt_password),
-                Area.CONNECTIONS,
+                name="home assistant",
+                run=partial(serve_broker, self.web, self.time, publisher.reader, self.editor, settings.mqtt_password),
+                area=Area.CONNECTIONS,
             ),
-            ControlService("dynamic name", dynamic_name.run, Area.CONNECTIONS),
-            ControlService("status", watch, Area.NOTICES),
-            ControlService("discovery", discovery.run, Area.DEVICES),
+            ControlService(name="dynamic name", run=dynamic_name.run, area=Area.CONNECTIONS),
+            ControlService(name="status", run=watch, area=Area.NOTICES),
+            ControlService(name="discovery", run=discovery.run, area=Area.DEVICES),
+            *self._features.followers(self._core),
         )
 
     async def close(self) -> None:
@@ -220,7 +230,7 @@ class ControlProcess:
         self.recorder.add(self._publisher.budgets.unsaved)
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self.recorder.put_aside)
-        await self._event_log.close()
+        await self._features.close()
         await asyncio.to_thread(self._publisher.sites_seen.prepare, self._publisher.policy)
 
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
@@ -319,9 +329,9 @@ class ControlProcess:
                     case ActiveMinute():
                         used.append(message)
                     case CodeEntered():
-                        await _if_possible(self.codes.take(message))
+                        await if_possible(self.codes.take(message))
                     case ConductAccepted():
-                        await _if_possible(self.time.accept(message.session))
+                        await if_possible(self.time.accept(message.session))
                     case PageRecognised():
                         await self.sites.take(message)
                     case ProtectionSeen():
@@ -368,20 +378,6 @@ class ControlProcess:
         context.renderer.warm()
         gc.freeze()  # it stays
         return app
-
-
-async def _if_possible(work: Awaitable[object]) -> None:
-    """Await work for a person, who will try again if the journal can't be used."""
-    try:
-        await work
-    except DatabaseError as error:
-        log.warning("What somebody typed or accepted on a page has no effect: %s", cause_of(error))
-
-
-def _weekly_report(publisher: SnapshotPublisher, reader: Language) -> Report:
-    from hedgerow.dashboards.reports import weekly_report  # with the templates
-
-    return weekly_report(publisher.reader, publisher.policy, time.time(), reader)
 
 
 async def _follow_names(recorder: Recorder | None, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:

@@ -1,37 +1,34 @@
-"""The parts of control that run as long as its process does, each of which may fail without the others, and what two of them need."""
+"""Parts of control that are too small for a module each."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
+import time
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.files import error_text, write_atomically
-from hedgerow.task_state import Area
-from hedgerow.watched_tasks import Run
+from hedgerow.journal.store import cause_of
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.api.time import TimeControl
     from hedgerow.dashboards.deferred_app import DeferredApp
+    from hedgerow.dashboards.reports import Report
+    from hedgerow.dashboards.words.languages import Language
     from hedgerow.journal.reader import JournalReader
 
 log = logging.getLogger("hedgerow.control")
 
 BROKER_CHECK_INTERVAL_S = 1.0
 LOAD_PAGES_AFTER_S = 20.0
-
-
-class ControlService(NamedTuple):
-    """A part of control: a coroutine function that runs until cancelled, or until it has nothing to do if it `may_end`."""
-
-    name: str
-    run: Run
-    area: Area
-    may_end: bool = False
 
 
 async def serve_broker(control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path) -> None:
@@ -60,3 +57,18 @@ def make_token(path: Path) -> str:
     except OSError as error:
         log.warning("Can't write %s, so scripts need tokens of their own: %s", path, error_text(error))
     return token
+
+
+async def if_possible(work: Awaitable[object]) -> None:
+    """Await work for a person, who will try again if the journal can't be used."""
+    try:
+        await work
+    except DatabaseError as error:
+        log.warning("What somebody typed or accepted on a page has no effect: %s", cause_of(error))
+
+
+def report_of_week(publisher: SnapshotPublisher, reader: Language) -> Report:
+    """Return the report of the last week in a language."""
+    from hedgerow.dashboards.reports import weekly_report  # with the templates
+
+    return weekly_report(publisher.reader, publisher.policy, time.time(), reader)

@@ -33,6 +33,7 @@ from hedgerow.codec import decode, encode
 from hedgerow.confinement import LACKING_TEXT, Limit, missing_limits
 from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, coverage_text
 from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.features import FEATURES
 from hedgerow.files import error_text
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
@@ -52,7 +53,7 @@ def run_checks(state: Path) -> list[Finding]:
     """Run all checks. Returns the findings in the order in which a person should read them. Time-outs may take several seconds."""
     installation = Installation.of(state)
     findings: list[Finding] = []
-    for check in CHECKS:
+    for check in (*CHECKS, *(check for feature in FEATURES for check in feature.checks())):
         try:
             findings += check(installation)
         except (OSError, ValueError) as error:

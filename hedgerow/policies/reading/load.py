@@ -21,14 +21,14 @@ from hedgerow.files import read_named_file
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.levels import Inherited, add_levels, inherited
 from hedgerow.policies.reading.resolve import resolve
-from hedgerow.policies.reading.schema import RawPolicy
+from hedgerow.policies.reading.schema import FEATURE_KEYS, RawPolicy
 from hedgerow.policies.reading.schema_errors import error_sentence
 from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.yaml_tree import YamlTree, YamlValue
 
 MAPPING_SECTIONS = ("people", "devices", "seats", "profiles")
 LISTS_SECTION = "lists"
-_LOG_TARGETS = "network.log_to"
+_MAY_BE_WRONG = {key.settings.KEY for key in FEATURE_KEYS if key.may_be_wrong}
 MAX_INCLUDED_FILES = 500
 _LONG_SECTIONS = ("people", "devices")
 ENTRIES_AT_A_TIME = 500
@@ -140,8 +140,8 @@ def _by_entry(paths: Iterable[yaml_tree.KeyPath]) -> Mapping[yaml_tree.KeyPath, 
 class PolicyError(Exception):
     """All mistakes of a policy file, in the order of the file.
 
-    `usable` is the policy without them if only places for logs are wrong: it filters as it would with them. An upgrade to a version that
-    takes fewer places, and can't read the last good policy, then starts with it.
+    `usable` is the policy without them if it filters as it would with them: only keys of features that may be wrong are. An upgrade to a
+    version that takes fewer places for logs, and can't read the last good policy, then starts with it.
     """
 
     def __init__(self, problems: tuple[Problem, ...], usable: Policy | None = None) -> None:
@@ -194,7 +194,7 @@ def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts:
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
         order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))
-        raise PolicyError(tuple(order), policy if all(each.path == _LOG_TARGETS for each in order) else None)
+        raise PolicyError(tuple(order), policy if all(each.path in _MAY_BE_WRONG for each in order) else None)
     return policy
 
 

@@ -23,14 +23,12 @@ from hedgerow.policies.network import (
     ForwardZone,
     ListSelection,
     LocalRecord,
-    LogTarget,
     NetworkSettings,
     ProxySignIn,
     QueryLimit,
     ResolverSettings,
     TunnelSettings,
     UpstreamStrategy,
-    parse_log_target,
 )
 from hedgerow.policies.reading import remote_services
 from hedgerow.policies.reading.flows import read_flows
@@ -205,7 +203,6 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         registration_age=remote_services.read_registration_age(raw.registration_age, tree),
         flows=read_flows(tree, ("network", "flows"), raw.flows),
         wpad=_wpad_names(tree, raw.wpad),
-        log_to=_log_targets(tree, raw.log_to),
         mqtt=remote_services.read_broker(raw.mqtt, tree),
         store=_store(tree, raw.store),
         site=_site(tree, raw.site),
@@ -268,16 +265,6 @@ def _server_name(tree: YamlTree, text: str | None) -> str | None:
         tree.add_problem(("network", "server_name"), f"'{text}' is not a fully qualified name, such as dns.home.example")
         return None
     return name
-
-
-def _log_targets(tree: YamlTree, texts: list[str]) -> tuple[LogTarget, ...]:
-    targets = []
-    for index, text in enumerate(texts):
-        try:
-            targets.append(parse_log_target(text))
-        except ValueError as error:
-            tree.add_problem(("network", "log_to", index), f"'{text}' {error}")
-    return tuple(targets)
 
 
 def _store(tree: YamlTree, url: str | None) -> str:

@@ -21,10 +21,11 @@ from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
 from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings
 from hedgerow.policies.reading.devices import DevicesReader
+from hedgerow.policies.reading.feature_keys import read_feature_keys
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
 from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
-from hedgerow.policies.reading.schema import RawList, RawPerson, RawPolicy, RawReceiver
+from hedgerow.policies.reading.schema import FEATURE_KEYS, RawList, RawPerson, RawPolicy, RawReceiver
 from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.text.locales import LANGUAGES
@@ -192,6 +193,7 @@ def resolve(
         phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
         cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),
+        features=read_feature_keys(raw, tree, FEATURE_KEYS),
     )  # fmt: skip
     _check_chores(tree, policy)
     return policy

@@ -1,14 +1,18 @@
 """Schema of the policy file as people write it; `resolve` makes a Policy of it.
 
 Each model is a mapping of the file. Unknown keys are errors. `resolve`, which knows the whole file, checks times, domains and profiles.
+
+The keys of features are part of it: `FEATURE_KEYS` has them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, create_model
 
+from hedgerow.features import FEATURES
 from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
@@ -21,6 +25,7 @@ from hedgerow.policies.network import (
     UnopenedSeatAccess,
     UpstreamStrategy,
 )
+from hedgerow.policies.reading.feature_keys import FeatureKey, extended
 from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.schema_types import (
     AMOUNTS,
@@ -39,6 +44,13 @@ from hedgerow.policies.reading.schema_types import (
     switch_is_enabled,
 )
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
+
+FEATURE_KEYS: tuple[FeatureKey, ...] = tuple(key for feature in FEATURES for key in feature.policy_keys())
+"""The keys of all features, in the order in which they are read."""
+
+
+def _with_features(*place: str) -> Callable[[type[RawModel]], type[RawModel]]:
+    return lambda model: extended(model, place, FEATURE_KEYS)
 
 
 def _items(value: object) -> object:
@@ -232,6 +244,7 @@ class RawRadius(RawModel):
     listen: str = reserved("0.0.0.0:1813", description="Address and UDP port at which they are heard.")
 
 
+@_with_features("network")
 class RawNetwork(RawModel):
     timezone: str | None = managed(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
     country: str | None = managed(None, description="Two-letter code (ISO 3166) that selects the helplines on block pages.")
@@ -271,10 +284,6 @@ class RawNetwork(RawModel):
     )
     site: str | None = reserved(
         None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default."
-    )
-    log_to: Texts = reserved(
-        [],
-        description="Files of the directory of logs, syslog servers and HTTPS URLs that get what is recorded, as JSON.",
     )
     tunnel: RawTunnel | None = reserved(None, description="The WireGuard tunnel home, for devices that are away.")
     ddns: RawDynamicName | None = reserved(None, description="A name that follows this line's changing address (dynamic DNS).")
@@ -358,6 +367,7 @@ class RawReceiver(RawModel):
     report: str | None = managed(None, description="Day and time of the weekly report, such as `sun 18:00`.")
 
 
+@_with_features()
 class RawPolicy(RawRules):
     network: RawNetwork = managed(RawNetwork(), description="Settings of the network: resolver, listeners, local networks.")
     people: Annotated[dict[str, RawPerson], BeforeValidator(empty_mappings)] = managed({}, description="People with their rules, by name.")

@@ -11,13 +11,15 @@ import pytest
 
 from hedgerow.policies.reading.load import PolicyError, load_policy, parse_policy
 
-SECTIONS = Path(__file__).with_name("mistakes.txt")
+FILES = [Path(__file__).with_name("mistakes.txt"), *sorted(Path(__file__).parents[2].glob("features/*/mistakes.txt"))]
+"""Mistakes in keys of the core, and in those of each feature."""
 
 
 def _load() -> Iterator[tuple[str, str]]:
-    for section in re.split(r"^=== ", SECTIONS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        name, _, text = section.partition("\n")
-        yield name, text
+    for file in FILES:
+        for section in re.split(r"^=== ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            name, _, text = section.partition("\n")
+            yield name, text
 
 
 ALL = list(_load())

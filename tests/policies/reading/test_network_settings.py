@@ -25,7 +25,6 @@ FULL = b"""network:
   proxy_protocol_from: [192.168.1.4, 10.9.0.0/24]
   client_subnet: 203.0.113.0/24
   store: "postgresql://hedgerow@db.example/hedgerow"
-  log_to: [events.jsonl, "syslog+tls://logs.example"]
   site: cafe-3
 """
 

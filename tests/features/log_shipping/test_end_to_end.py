@@ -33,7 +33,11 @@ def test_decisions_are_written_for_collectors_but_no_visit_to_a_helpline(whole_i
         rows = wait_until(decisions, 20, "two decisions in the file")
         blocked = next(row for row in rows if row.get("host") == "pornhub.com")
         assert (blocked["person"], blocked["verdict"], blocked["what"]) == ("mia", "block", "adult")
-        wait_until(lambda: "tablet (mia) dns pornhub.com: block, category adult" in running.stderr, 20, "the decision in the log")
+        wait_until(
+            lambda: "tablet (mia) dns pornhub.com: block, category adult" in running.stderr,
+            20,
+            "the decision in the log",
+        )
         for text in (file.read_text(), running.stderr):
             assert "childline" not in text
             assert "secret.example" not in text

@@ -1,7 +1,8 @@
-"""Decisions, requests and events as lines of JSON for collectors of logs: in files, on syslog servers, or posted to a URL.
+"""Decisions, requests and events as lines of JSON for collectors: in files, on syslog servers, or posted to a URL.
 
-Only what the journal stores is sent: each person's privacy has been applied, and visits to lifelines are left out. Filtering and the
-journal never wait for a collector. While it is away, a bounded number of lines waits. The oldest beyond that are lost, and counted.
+Only what the journal stores is sent: each person's privacy has been applied, and visits to lifelines are left out.
+Filtering and the journal never wait for a collector. While it is away, a bounded number of lines waits. The oldest
+beyond that are lost, and counted.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from pathlib import Path
 import msgspec
 
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.log_shipping.metrics import LOST, WAITING
+from hedgerow.features.log_shipping.settings import LogShipping, LogTarget, is_log_name
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
-from hedgerow.policies.network import LogTarget, is_log_name
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.control")
 
@@ -48,18 +52,20 @@ _PRIORITY = 16 * 8 + 6  # facility local0, severity informational (RFC 5424, sec
 
 
 def line_of(message: RecordedMessage) -> bytes:
-    """Return a message as a JSON object of one line: `time` (RFC 3339), `type` and its fields without the empty ones."""
-    kind = "decision" if isinstance(message, Observation) else "request" if isinstance(message, AccessRequest) else "event"
+    """Return a message as a JSON object in one line: `time` (RFC 3339), `type`, and its fields that are not empty."""
+    kinds = {Observation: "decision", AccessRequest: "request"}
     found = msgspec.to_builtins(message)
     when = datetime.fromtimestamp(found.pop("when"), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     found.pop("about", None)
-    return msgspec.json.encode({"time": when, "type": kind, **{name: value for name, value in found.items() if value not in ("", None)}})
+    given = {name: value for name, value in found.items() if value not in ("", None)}
+    return msgspec.json.encode({"time": when, "type": kinds.get(type(message), "event"), **given})
 
 
 class LogFile:
-    """A file of the directory of logs, to which lines are appended. It is opened anew for each batch, so that logrotate may rename it.
+    """A file of the directory of logs, to which lines are appended.
 
-    A policy can't choose another directory: a name with a path in it is refused, and a link is not followed.
+    It is opened anew for each batch, so that logrotate may rename it. A policy can't choose another directory: a
+    name with a path in it is refused, and a link is not followed.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -95,7 +101,7 @@ class LogFile:
 
 
 class SyslogServer:
-    """A syslog server (RFC 5424) that takes messages with their lengths before them over TCP (RFC 6587) or TLS (RFC 5425)."""
+    """A syslog server (RFC 5424). Messages follow their lengths, over TCP (RFC 6587) or TLS (RFC 5425)."""
 
     def __init__(self, target: LogTarget) -> None:
         self._target = target
@@ -144,25 +150,31 @@ def _is_open(connected: socket.socket) -> bool:
 
 
 class Webhook:
-    """A server that takes lines by POST, each request signed as in the specification of Standard Webhooks (HMAC-SHA256).
+    """A server that takes lines by POST, each request signed as Standard Webhooks specifies (HMAC-SHA256).
 
     A request that is repeated has the same identifier, by which the receiver knows it.
     """
 
     def __init__(self, target: LogTarget, key_file: Path) -> None:
         self._target, self._key_file = target, key_file
-        self._context: ssl.SSLContext | None = None  # made once: reading the authorities takes many times as long as a request
+        # Made once: reading the authorities takes many times as long as a request.
+        self._context: ssl.SSLContext | None = None
 
     def write(self, lines: Sequence[bytes]) -> None:
         body = b"".join(line + b"\n" for line in lines)
         identifier, stamp = f"msg_{sha256(body).hexdigest()[:32]}", str(int(time.time()))
         signature = hmac.digest(_webhook_key(self._key_file), f"{identifier}.{stamp}.".encode() + body, "sha256")
         headers = {
-            "Content-Type": "application/x-ndjson", "User-Agent": "Hedgerow", "Webhook-Id": identifier, "Webhook-Timestamp": stamp,
+            "Content-Type": "application/x-ndjson",
+            "User-Agent": "Hedgerow",
+            "Webhook-Id": identifier,
+            "Webhook-Timestamp": stamp,
             "Webhook-Signature": f"v1,{base64.b64encode(signature).decode()}",
-        }  # fmt: skip
+        }
         self._context = self._context or ssl.create_default_context()
-        connection = http.client.HTTPSConnection(self._target.host, self._target.port, timeout=_TIMEOUT_S, context=self._context)
+        connection = http.client.HTTPSConnection(
+            self._target.host, self._target.port, timeout=_TIMEOUT_S, context=self._context
+        )
         try:
             connection.request("POST", self._target.path, body, headers)
             status = connection.getresponse().status
@@ -237,7 +249,9 @@ class _Collector:
 class EventLog:
     """Copies of recorded messages for the targets of the policy in force. `add` may be called from any thread."""
 
-    def __init__(self, targets: Callable[[], Sequence[LogTarget]], metrics: Metrics, folder: Path, webhook_key: Path) -> None:
+    def __init__(
+        self, targets: Callable[[], Sequence[LogTarget]], *, metrics: Metrics, folder: Path, webhook_key: Path
+    ) -> None:
         """`folder` is the directory of files, and `webhook_key` the file of the key that signs requests to webhooks.
 
         Both are made when they are needed.
@@ -285,6 +299,20 @@ class EventLog:
                 collector = self._collectors[target] = _Collector(target, self._folder, self._webhook_key)
             lost = collector.add(lines)
             if lost:
-                self._metrics.add("hedgerow_event_log_lost_total", (), lost)
+                self._metrics.add(LOST, (), lost)
             collector.flush()
-        self._metrics.set("hedgerow_event_log_waiting", (), sum(len(each.lines) for each in self._collectors.values()))
+        self._metrics.set(WAITING, (), sum(len(each.lines) for each in self._collectors.values()))
+
+
+def event_log_service(core: Core) -> ControlService:
+    """Return the service that writes what is recorded to the places of the policy in force."""
+
+    def targets() -> Sequence[LogTarget]:
+        settings = core.snapshots.policy.settings(LogShipping)
+        return settings.targets if settings is not None else ()
+
+    key = core.settings.state / "webhook-key"
+    event_log = EventLog(targets, metrics=core.metrics, folder=core.settings.logs, webhook_key=key)
+    return ControlService(
+        name="event log", area=Area.LOG, run=event_log.run, copies=event_log.add, close=event_log.close
+    )

@@ -1,4 +1,4 @@
-"""Lines of JSON for collectors: files that move, disks that are full, servers that come late, show a wrong certificate, or go away."""
+"""Lines of JSON for collectors: files that move, full disks, servers that are late, untrusted or away."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from typing import BinaryIO
 import pytest
 from small_internet.authority import Authority, server_context
 
-from hedgerow.app.control import event_log
-from hedgerow.app.control.event_log import EventLog, LogFile, SyslogServer, line_of
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.features.log_shipping import event_log
+from hedgerow.features.log_shipping.event_log import EventLog, LogFile, SyslogServer, line_of
+from hedgerow.features.log_shipping.metrics import METRICS
+from hedgerow.features.log_shipping.settings import LogTarget, parse_log_target
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
-from hedgerow.policies.network import LogTarget, parse_log_target
 
 
 def event(number: int) -> SystemEvent:
@@ -46,7 +47,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     logs: list[EventLog] = []
 
     def make(target: LogTarget, metrics: Metrics | None = None, folder: Path = tmp_path) -> EventLog:
-        logs.append(EventLog(lambda: (target,), metrics or Metrics(), folder, tmp_path / "webhook-key"))
+        shown = metrics or Metrics(*METRICS)
+        logs.append(EventLog(lambda: (target,), metrics=shown, folder=folder, webhook_key=tmp_path / "webhook-key"))
         return logs[-1]
 
     yield make
@@ -120,14 +122,32 @@ def collector() -> Iterator[SyslogCollector]:
 
 def test_a_decision_is_one_line_without_what_is_empty() -> None:
     seen = Observation(
-        1_800_000_000.25, DeviceId("tablet"), "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "a.example"
+        1_800_000_000.25,
+        DeviceId("tablet"),
+        "mia",
+        "child-8-12",
+        RequestKind.DNS,
+        Verdict.BLOCK,
+        Reason.CATEGORY,
+        "adult",
+        "a.example",
     )
     line = line_of(seen)
     assert b"\n" not in line
     assert json.loads(line) == {
-        "time": "2027-01-15T08:00:00.250Z", "type": "decision", "device": "tablet", "person": "mia", "profile": "child-8-12", "kind": "dns",
-        "verdict": "block", "reason": "category", "what": "adult", "host": "a.example", "count": 1, "version": 0,
-    }  # fmt: skip
+        "time": "2027-01-15T08:00:00.250Z",
+        "type": "decision",
+        "device": "tablet",
+        "person": "mia",
+        "profile": "child-8-12",
+        "kind": "dns",
+        "verdict": "block",
+        "reason": "category",
+        "what": "adult",
+        "host": "a.example",
+        "count": 1,
+        "version": 0,
+    }
 
 
 def test_requests_and_events_say_what_they_are() -> None:
@@ -158,7 +178,7 @@ def test_no_file_outside_the_directory_of_logs_is_written(tmp_path: Path, start:
     (folder / "folder" / "link").symlink_to(shell)
     (folder / "link-to-folder").symlink_to(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    metrics = Metrics()
+    metrics = Metrics(*METRICS)
     log = start(LogTarget(file=name.format(shell)), metrics, folder)
     log.add([SystemEvent(1_800_000_000.0, "restart", "$(touch PWNED)")])
     log.flush()
@@ -169,7 +189,7 @@ def test_no_file_outside_the_directory_of_logs_is_written(tmp_path: Path, start:
 
 def test_lines_wait_until_the_file_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
-    metrics, folder = Metrics(), tmp_path / "later" / "logs"
+    metrics, folder = Metrics(*METRICS), tmp_path / "later" / "logs"
     log = start(LogTarget(file="log"), metrics, folder)
     log.add([event(1)])
     log.flush()
@@ -183,7 +203,7 @@ def test_lines_wait_until_the_file_can_be_written(tmp_path: Path, monkeypatch: p
 def test_the_oldest_lines_are_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
     monkeypatch.setattr(event_log, "LINES_LIMIT", 10)
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
-    metrics, folder = Metrics(), tmp_path / "later" / "logs"
+    metrics, folder = Metrics(*METRICS), tmp_path / "later" / "logs"
     log = start(LogTarget(file="log"), metrics, folder)
     for number in range(14):
         log.add([event(number)])
@@ -254,7 +274,7 @@ def test_the_certificate_of_a_syslog_server_is_verified(
 ) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
-    metrics, collector = Metrics(), SyslogCollector(server_context(authority.leaf(*names)))
+    metrics, collector = Metrics(*METRICS), SyslogCollector(server_context(authority.leaf(*names)))
     try:
         log = start(LogTarget(host="localhost", port=collector.port, is_encrypted=True), metrics)
         log.add([event(1)])
@@ -267,7 +287,7 @@ def test_the_certificate_of_a_syslog_server_is_verified(
 
 
 def test_a_webhook_gets_signed_lines_and_a_refused_request_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
-    authority, metrics = Authority(tmp_path), Metrics()
+    authority, metrics = Authority(tmp_path), Metrics(*METRICS)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
     answers, got = [503, 302, 204, 200], list[tuple[str, Message, bytes]]()

@@ -1,0 +1,80 @@
+"""The services of features in control. They are imported and started when the policy first uses a feature, and stopped once it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from hedgerow.features.contract import ControlService, Core, Feature
+from hedgerow.journal.recorder import RecordedMessage
+from hedgerow.task_state import Area
+from hedgerow.watched_tasks import WatchedTasks
+
+_LOOK_EVERY_S = 0.5
+
+
+class FeatureServices:
+    """The services of the features in use. `made` are those of all of them, in the order of `features`."""
+
+    def __init__(self, features: Sequence[Feature], tasks: WatchedTasks) -> None:
+        self._features, self._tasks = features, tasks
+        self._by_feature: dict[str, tuple[ControlService, ...]] = {}
+        self.made: tuple[ControlService, ...] = ()
+
+    def copy(self, messages: list[RecordedMessage]) -> None:
+        """Give the services what is recorded. May be called from any thread."""
+        for service in self.made:
+            if service.copies is not None:
+                service.copies(messages)
+
+    def prepare(self, core: Core) -> None:
+        """Make the services of the features that are in use from the start, so that they miss nothing."""
+        for feature in self._features:
+            if feature.is_used(core.snapshots.policy):
+                self._make(feature, core)
+
+    def followers(self, core: Core) -> tuple[ControlService, ...]:
+        """Return one service for each feature, which runs the feature's own services while the policy uses it."""
+        return tuple(
+            ControlService(name=f"feature {feature.name}", area=Area.UPKEEP, run=partial(self._follow, feature, core))
+            for feature in self._features
+        )
+
+    async def close(self) -> None:
+        """Close all services, after the last record."""
+        await _close(self.made)
+
+    async def _follow(self, feature: Feature, core: Core) -> None:
+        while True:
+            if feature.is_used(core.snapshots.policy):
+                services = await asyncio.to_thread(self._make, feature, core)  # with the libraries that it imports
+                await self._run(services, feature, core)
+                self._set(feature, ())
+                await _close(services)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _run(self, services: Sequence[ControlService], feature: Feature, core: Core) -> None:
+        try:
+            for service in services:
+                self._tasks.start(service.name, service.run, service.area, may_end=service.may_end)
+            while feature.is_used(core.snapshots.policy):  # noqa: ASYNC110 (the policy is a file)
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            await self._tasks.stop(*(service.name for service in reversed(services)))
+
+    def _make(self, feature: Feature, core: Core) -> tuple[ControlService, ...]:
+        """Return a feature's services, which are made unless they are there."""
+        services = self._by_feature.get(feature.name) or tuple(feature.services(core))
+        self._set(feature, services)
+        return services
+
+    def _set(self, feature: Feature, services: tuple[ControlService, ...]) -> None:
+        self._by_feature[feature.name] = services
+        self.made = tuple(service for each in self._features for service in self._by_feature.get(each.name, ()))
+
+
+async def _close(services: Sequence[ControlService]) -> None:
+    for service in reversed(services):
+        if service.close is not None:
+            await service.close()

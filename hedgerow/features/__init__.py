@@ -1,0 +1,16 @@
+"""Optional capabilities, one folder each, and `FEATURES`, the only place that names them.
+
+A feature's own package is data, and functions that import the rest when it is wanted, so that this table is cheap to
+read. `app` goes through it, and so does the schema of the policy file, which has the keys of all features. Otherwise
+the core imports no feature, and a feature imports no other one unless its `needs` name it.
+
+Deliberately absent: discovery, and registration at import.
+"""
+
+from __future__ import annotations
+
+from hedgerow.features import log_shipping
+from hedgerow.features.contract import Feature
+
+FEATURES: tuple[Feature, ...] = (log_shipping.FEATURE,)
+"""All features, in the order in which their cards and services appear."""

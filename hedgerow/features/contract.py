@@ -1,0 +1,107 @@
+"""The contract of a feature: what it may give, and the parts of the core that its services may use.
+
+Everything here is data. A feature names functions that import its modules and return what they have, so that a feature
+that the policy does not use costs the import of its `__init__` only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from hedgerow.task_state import Area
+from hedgerow.watched_tasks import Run
+
+if TYPE_CHECKING:
+    from hedgerow.app.doctor.findings import Finding, Installation
+    from hedgerow.app.settings import Settings
+    from hedgerow.app.snapshot import LoadedSnapshot
+    from hedgerow.dashboards.control import Control
+    from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+    from hedgerow.dashboards.metrics import Metric, Metrics
+    from hedgerow.dashboards.notices import Notice
+    from hedgerow.journal.reader import JournalReader
+    from hedgerow.journal.recorder import RecordedMessage, Recorder
+    from hedgerow.journal.store import Store
+    from hedgerow.policies.model import Policy
+    from hedgerow.policies.reading.feature_keys import FeatureKey
+
+type Check = Callable[[Installation], Iterator[Finding]]
+"""Yield the findings of `hedgerow doctor` about an installation, and change nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlService:
+    """A part of control that runs as long as its process does, or while the policy uses its feature.
+
+    It may fail without the others. `run` runs until it is cancelled, or until it has nothing to do if it `may_end`.
+    `copies` gets what is recorded in the journal, from any thread. `close` is awaited when control ends, after the last
+    record, and when the policy no longer uses the feature.
+    """
+
+    name: str
+    area: Area
+    run: Run
+    may_end: bool = False
+    copies: Callable[[list[RecordedMessage]], None] | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+class Snapshots(Protocol):
+    """The rules in force. `view` is the snapshot, None before the first."""
+
+    view: LoadedSnapshot | None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+
+    def request(self) -> None:
+        """Have a snapshot published soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts of control that a feature's services may use."""
+
+    settings: Settings
+    snapshots: Snapshots
+    store: Store
+    reader: JournalReader
+    recorder: Recorder
+    metrics: Metrics
+    control: Control
+    editor: PolicyEditor
+    notify: Callable[[Sequence[Notice]], None]
+    clock: Callable[[], float] = time.time
+
+
+def _nothing(_core: Core) -> Sequence[ControlService]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """An optional capability. Whatever it does not give is left at its default.
+
+    `name` is its folder's, and `summary` one sentence without a full stop. `needs` are the names of features that it
+    imports.
+
+    `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
+    them. `services` returns what runs in control while it is in use. `checks` are the doctor's, and `metrics` its rows
+    in the table of metrics.
+    """
+
+    name: str
+    summary: str
+    needs: tuple[str, ...] = ()
+    policy_keys: Callable[[], Sequence[FeatureKey]] = tuple
+    services: Callable[[Core], Sequence[ControlService]] = _nothing
+    checks: Callable[[], Sequence[Check]] = tuple
+    metrics: Callable[[], Sequence[Metric]] = tuple
+
+    def is_used(self, policy: Policy) -> bool:
+        """Return True if the policy has a value for one of the feature's keys."""
+        return any(key.settings.KEY in policy.features for key in self.policy_keys())

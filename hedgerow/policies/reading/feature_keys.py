@@ -1,0 +1,72 @@
+"""Keys of the policy file that features own, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, cast
+
+from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
+
+from hedgerow.codec import encode
+from hedgerow.policies.feature_settings import FeatureSettings
+from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyReader:
+    """The place of a value in a policy file, for the function that reads it: mistakes become problems of the tree."""
+
+    tree: YamlTree
+    path: KeyPath
+    found: Mapping[type[FeatureSettings], FeatureSettings]
+
+    def add_problem(self, *steps: str | int, text: str, key: bool = False) -> None:
+        """Report a mistake at a place below the value; with `key`, at the key instead of its value."""
+        self.tree.add_problem((*self.path, *steps), text, key=key)
+
+    def settings[Kind: FeatureSettings](self, kind: type[Kind]) -> Kind | None:
+        """Return the settings of a key that was read before; None if the file has none."""
+        value = self.found.get(kind)
+        return value if isinstance(value, kind) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureKey:
+    """A key of the policy file that a feature owns, at the place that `settings.KEY` names.
+
+    `kind` is the type of its value as people write it, and `declaration` what `managed` or `reserved` return: its default, description and
+    scope. `read` returns the settings of a value, or None if there are none.
+
+    If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them.
+    """
+
+    settings: type[FeatureSettings]
+    kind: Any
+    declaration: FieldInfo
+    read: Callable[[Any, KeyReader], FeatureSettings | None]
+    may_be_wrong: bool = False
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The keys that lead to it from the top of the file."""
+        return tuple(self.settings.KEY.split("."))
+
+
+def extended[Model: BaseModel](model: type[Model], place: tuple[str, ...], keys: Sequence[FeatureKey]) -> type[Model]:
+    """Return a model with the keys of features at a place, after its own."""
+    added: dict[str, Any] = {each.path[-1]: (each.kind, each.declaration) for each in keys if each.path[:-1] == place}
+    return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added) if added else model
+
+
+def read_feature_keys(raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey]) -> dict[str, str]:
+    """Return the settings of features as JSON, by their keys. Mistakes become problems of the tree."""
+    found: dict[type[FeatureSettings], FeatureSettings] = {}
+    for key in keys:
+        value = reduce(getattr, key.path, cast(Any, raw))
+        settings = None if value is None else key.read(value, KeyReader(tree=tree, path=key.path, found=found))
+        if settings is not None:
+            found[key.settings] = settings
+    return {kind.KEY: encode(settings).decode() for kind, settings in found.items()}

@@ -1,0 +1,106 @@
+"""Services of features: they run while the policy uses the feature, also after a change of the policy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+from pydantic.fields import FieldInfo
+
+from hedgerow.app.control.feature_services import FeatureServices
+from hedgerow.features.contract import ControlService, Core, Feature
+from hedgerow.journal.recorder import RecordedMessage, SystemEvent
+from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.feature_keys import FeatureKey
+from hedgerow.task_state import Area
+from hedgerow.watched_tasks import WatchedTasks
+
+EVENT = SystemEvent(1.0, "restart", "dns-0")
+USED = Policy(features={"network.clock": "{}"})
+
+
+@dataclass(frozen=True)
+class ClockSettings:
+    KEY: ClassVar[str] = "network.clock"
+
+
+CLOCK = FeatureKey(settings=ClockSettings, kind=str, declaration=FieldInfo(), read=lambda _raw, _reader: ClockSettings())
+
+
+@dataclass
+class House:
+    """A core of which only the policy counts, and what its service has seen."""
+
+    policy: Policy = field(default_factory=Policy)
+    seen: list[str] = field(default_factory=list)
+
+    @property
+    def snapshots(self) -> House:
+        return self
+
+    def services(self, _core: Core) -> Sequence[ControlService]:
+        self.seen.append("made")
+        return (ControlService(name="clock", area=Area.UPKEEP, run=self.run, copies=self.copy, close=self.close),)
+
+    async def run(self) -> None:
+        self.seen.append("running")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.seen.append("stopped")
+
+    def copy(self, messages: list[RecordedMessage]) -> None:
+        self.seen += [message.subject for message in messages if isinstance(message, SystemEvent)]
+
+    async def close(self) -> None:
+        self.seen.append("closed")
+
+
+async def until(house: House, *seen: str) -> None:
+    async with asyncio.timeout(20):
+        while house.seen != list(seen):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def services_of(house: House) -> tuple[FeatureServices, WatchedTasks, Core]:
+    tasks = WatchedTasks("control")
+    feature = Feature(name="clock", summary="A clock", policy_keys=lambda: (CLOCK,), services=house.services)
+    return FeatureServices((feature,), tasks), tasks, cast(Any, house)
+
+
+def test_a_feature_runs_while_the_policy_uses_it() -> None:
+    async def day() -> None:
+        house = House()
+        services, tasks, core = services_of(house)
+        services.prepare(core)
+        services.copy([EVENT])  # nobody wants it
+        (follower,) = services.followers(core)
+        tasks.start(follower.name, follower.run, follower.area)
+        house.policy = USED
+        await until(house, "made", "running")
+        services.copy([EVENT])
+        house.policy = Policy()
+        await until(house, "made", "running", "dns-0", "stopped", "closed")
+        house.policy = USED
+        await until(house, "made", "running", "dns-0", "stopped", "closed", "made", "running")
+        await tasks.stop()
+        await services.close()
+        await until(house, "made", "running", "dns-0", "stopped", "closed", "made", "running", "stopped", "closed")
+
+    asyncio.run(day())
+
+
+def test_a_feature_that_is_in_use_from_the_start_misses_no_record() -> None:
+    async def start() -> None:
+        house = House(USED)
+        services, tasks, core = services_of(house)
+        services.prepare(core)
+        services.copy([EVENT])
+        (follower,) = services.followers(core)
+        tasks.start(follower.name, follower.run, follower.area)
+        await until(house, "made", "dns-0", "running")
+        await tasks.stop()
+
+    asyncio.run(start())
