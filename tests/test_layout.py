@@ -51,7 +51,12 @@ def test_every_dependency_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.split(r"[\[><=;]", each)[0].strip() for each in project["dependencies"]} - {"python-multipart"}  # FastAPI's, for forms
     modules = {"argon2-cffi": "argon2", "google-re2": "re2", "marisa-trie": "marisa_trie", "prometheus-client": "prometheus_client"}
-    modules |= {"python-dateutil": "dateutil", "py-vapid": "py_vapid", "pydantic-core": "pydantic_core"}
+    modules |= {
+        "python-dateutil": "dateutil",
+        "py-vapid": "py_vapid",
+        "pydantic-core": "pydantic_core",
+        "annotated-types": "annotated_types",
+    }
     modules |= {"pyahocorasick": "ahocorasick", "pyyaml": "yaml", "ruamel-yaml": "ruamel", "backports-zstd": "backports"}
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "hedgerow").rglob("*.py")]
     imported = set(re.findall(r"^\s*(?:from|import) ([a-z_0-9]+)", "\n".join(texts), re.MULTILINE))

@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.passwords import PasswordHashes, SetupCode, SignInDelays, SignInRefused, check_password_strength
+from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
 LOCAL = "hedgerow.local"
@@ -36,16 +37,6 @@ OPENID_SESSION_S = DAY_S / 2
 
 _TOUCH_INTERVAL_S = 600.0
 _RECOVERY_CODES = 8
-
-
-class AccessScope(StrEnum):
-    """A permission. Tokens have `read`, `metrics` or `manage`, which includes the other two and `operate`."""
-
-    OPERATE = "operate"  # see devices and requests; answer, pause, resume
-    READ = "read"  # see the log, people, lists and changes
-    METRICS = "metrics"
-    MANAGE = "manage"  # change the policy
-    ADMIN = "admin"  # accounts, tokens, other people's sessions
 
 
 class Role(StrEnum):

@@ -13,8 +13,10 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow import __version__
+from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.api.access import add_access_routes, add_data_export_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
+from hedgerow.dashboards.api.actions import add_actions
 from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes, add_voucher_routes
 from hedgerow.dashboards.api.counter import add_counter_routes
@@ -110,6 +112,7 @@ def _refused(scope: Scope, admission: Admission) -> Response:
 
 def _api(context: PageContext) -> ScopedRouter:
     api, reader, control, clock = api_router(), context.reader, context.control, context.clock
+    add_actions(api, CORE_ACTIONS, context)
     add_access_routes(api, reader, control, clock)
     add_policy_routes(api, reader, control, context.editor, clock)
     add_document_routes(api, control, context.editor, clock)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import AccessScope
+from hedgerow.dashboards.scopes import AccessScope
 
 if TYPE_CHECKING:
     from fastapi.routing import APIRoute

@@ -16,10 +16,11 @@ from joserfc.errors import JoseError
 from openid_provider import CLIENT, CREDENTIAL, running_provider
 from web_server import running_web
 
-from hedgerow.dashboards.accounts import OPENID_SESSION_S, AccessScope, OpenIdIdentity, Role
+from hedgerow.dashboards.accounts import OPENID_SESSION_S, OpenIdIdentity, Role
 from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.openid import OpenIdSignIn
 from hedgerow.dashboards.passwords import SignInRefused
+from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.network import OpenIdProvider
 

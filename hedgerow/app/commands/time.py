@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.table import Table
 
+from hedgerow.app.commands.actions import command_of
 from hedgerow.app.commands.options import (
     JsonOption,
     StateOption,
@@ -27,6 +28,7 @@ from hedgerow.app.commands.options import (
     print_table,
     printable,
 )
+from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.audit import AuditRow, audit_csv
 from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.time_model import PauseKind
@@ -49,16 +51,7 @@ def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     print_table(table, "The policy has no time budgets.")
 
 
-def bonus(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person, or a device with a budget of its own.")],
-    minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=1440, help="How many minutes to add today.")],
-    subject: Annotated[str, typer.Option("--for", metavar="WHAT", help="A category or service that has a budget of its own.")] = "",
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Give extra minutes on top of today's budget."""
-    row = call_api(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
-    print_result(as_json, row, f"{name} has {minutes} more minutes today{f', for {subject}' if subject else ''}.")
+bonus = command_of(sessions.bonus)
 
 
 def homework(
@@ -111,54 +104,11 @@ def open_seat(
     print_result(as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
 
 
-@app.command()
-def extend(
-    name: Seat,
-    minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="How many minutes to add.")],
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Extend a session."""
-    call_api(state, "POST", f"/sessions/{name}/extend", minutes=minutes)
-    print_result(as_json, {"seat": name, "minutes": minutes}, f"The session at {name} lasts {minutes:g} minutes longer.")
-
-
-@app.command()
-def move(
-    name: Seat,
-    to: Annotated[str, typer.Argument(metavar="FREE_SEAT", help="Where the guest sits from now on.")],
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Move a guest to another seat, with the rest of the session."""
-    call_api(state, "POST", f"/sessions/{name}/move", to=to)
-    print_result(as_json, {"seat": to, "before": name}, f"The guest of {name} sits at {to} now.")
-
-
-@app.command("pause")
-def pause_seat(
-    name: Seat,
-    minutes: Annotated[float, typer.Option(min=1, max=1440, help="Minutes after which the pause ends by itself.")] = 60,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Close a seat while its guest is away; the session's time stands still."""
-    call_api(state, "POST", f"/sessions/{name}/pause", minutes=minutes)
-    print_result(as_json, {"seat": name, "minutes": minutes}, f"{name} is paused, for {minutes:g} minutes at most.")
-
-
-@app.command("resume")
-def resume_seat(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """End the pause of a seat."""
-    call_api(state, "POST", f"/sessions/{name}/resume")
-    print_result(as_json, {"seat": name}, f"{name} is open again.")
-
-
-@app.command()
-def end(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """End a session now; the seat then has the rules for children."""
-    call_api(state, "POST", f"/sessions/{name}/end")
-    print_result(as_json, {"ended": name}, f"{name} is free.")
+app.command("extend")(command_of(sessions.extend_session))
+app.command("move")(command_of(sessions.move_session))
+app.command("pause")(command_of(sessions.pause_session))
+app.command("resume")(command_of(sessions.resume_session))
+app.command("end")(command_of(sessions.end_session))
 
 
 @app.command("list")

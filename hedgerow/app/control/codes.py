@@ -10,7 +10,6 @@ import re
 import secrets
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.counter import VOUCHER_ACTOR, CounterService, key_of, kind_of
@@ -18,6 +17,7 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.sessions import GuestOrder
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
+from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, VoucherOrder
 from hedgerow.dashboards.control import InvalidInput, MadeCode, MadeVouchers, WrongCode
 from hedgerow.dashboards.refusals import AlreadyDone
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
@@ -27,16 +27,13 @@ from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration, Session
 from hedgerow.proxy.limits import AttemptLimiter
 
-if TYPE_CHECKING:  # with FastAPI
-    from hedgerow.dashboards.api.codes import CodeOrder, VoucherOrder
-
 CODE_DIGITS = 6
 MAX_ATTEMPTS, ATTEMPT_WINDOW_S = 5, 900.0
 _DURATION_TEXT = {"hour": "an hour", "today": "today", "good": "good"}
 
 
 class CodeService:
-    """The implementation of `dashboards.api.codes.CodeControl` over the snapshot in force."""
+    """The implementation of `dashboards.actions.operations.CodeControl` over the snapshot in force."""
 
     def __init__(
         self,
@@ -130,7 +127,8 @@ class CodeService:
 
     async def _apply(self, code: AccessCode, now: float) -> None:
         if code.minutes:
-            await self._times.add_minutes(code.person or code.device or "", code.subject, code.minutes, code.actor)
+            order = BonusOrder(name=code.person or code.device or "", subject=code.subject, minutes=code.minutes)
+            await self._times.add_minutes(order, actor=code.actor)
             return
         ends = self._web.within_session(
             code.device, GrantDuration(code.how_long).end(now, ZoneInfo(self._publisher.policy.network.timezone))
@@ -179,7 +177,7 @@ _SHEETS_KEPT, _SHEET_KEPT_S = 20, 600.0
 
 
 class VoucherService:
-    """The implementation of `dashboards.api.codes.VoucherControl`."""
+    """The implementation of `dashboards.actions.operations.VoucherControl`."""
 
     def __init__(
         self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore, counter: CounterService

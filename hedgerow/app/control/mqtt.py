@@ -17,7 +17,8 @@ from pathlib import Path
 from aiomqtt import Client, Message, MqttError, Will
 
 from hedgerow.dashboards.accounts import TOKEN_SCOPES, Principal
-from hedgerow.dashboards.api.time import TimeControl
+from hedgerow.dashboards.actions.operations import TimeControl
+from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.rules import switch_edits
@@ -195,7 +196,7 @@ class MqttBridge:
             case "internet", "OFF":
                 await control.pause(ACTOR, person=child)
             case "more_time", "PRESS":
-                await self._times.add_minutes(child, "", EXTRA_MINUTES, ACTOR)
+                await self._times.add_minutes(BonusOrder(name=child, minutes=EXTRA_MINUTES), actor=ACTOR)
             case "later_bedtime", "PRESS":
                 await control.postpone_bedtime(child, _LATER_MINUTES, ACTOR)
             case ("allow" | "deny") as answer, number if number.isdecimal():

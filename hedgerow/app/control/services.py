@@ -19,7 +19,7 @@ from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.store import cause_of
 
 if TYPE_CHECKING:
-    from hedgerow.dashboards.api.time import TimeControl
+    from hedgerow.dashboards.actions.operations import TimeControl
     from hedgerow.dashboards.deferred_app import DeferredApp
     from hedgerow.dashboards.reports import Report
     from hedgerow.dashboards.words.languages import Language

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hedgerow.app.control.counter import PAUSED_SESSION, CounterService, SeatChange, key_of
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.dashboards.actions.orders import SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.refusals import AlreadyDone, SeatTaken
 from hedgerow.journal.access_store import NoSuchEntry, Voucher
@@ -39,11 +40,12 @@ class SeatSessions:
         now = time.time()
         return tuple(each for each in view.rulesets.sessions if each.ends is None or each.ends > now) if view is not None else ()
 
-    def start_at_shared(self, device: Device, actor: str, person: str | None, minutes: float | None, name: str) -> Session:
+    def start_at_shared(self, device: Device, actor: str, order: SeatOrder) -> Session:
         """Sign a person in at a shared device, within a turn at the counter."""
         self._counter.check_actor(actor)
         now = time.time()
-        session = Session(secrets.token_hex(6), device.id, actor, now, now + minutes * 60 if minutes else None, person, None, name)
+        ends = now + order.minutes * 60 if order.minutes else None
+        session = Session(secrets.token_hex(6), device.id, actor, now, ends, order.person, None, order.name)
         self._publisher.usage.start_session(session)
         return session
 
@@ -115,21 +117,10 @@ class SeatSessions:
 
 
 class SessionService(SeatSessions):
-    """The part of `dashboards.api.time.TimeControl` that begins, changes and ends sessions. Those of seats are written by `counter`."""
+    """The part of `TimeControl` that begins, changes and ends sessions. Those of seats are written by `counter`."""
 
-    async def start_session(
-        self,
-        device: str,
-        actor: str,
-        *,
-        person: str | None,
-        band: str | None,
-        minutes: float | None,
-        name: str,
-        pays: str | None = None,
-        replaces: str = "",
-        request: str = "",
-    ) -> Session:
+    async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
+        person, band = order.person, order.band
         found = self._device(device)
         if found.is_seat == (person is not None) or (band is None) == (person is None):
             if found.is_seat:
@@ -138,28 +129,28 @@ class SessionService(SeatSessions):
         if person is not None and person not in found.sharers:
             raise InvalidInput("%(person)s does not share %(device)s.", device=device, person=person)
         if band is None:
-            session = await self._counter.in_turn(lambda: self.start_at_shared(found, actor, person, minutes, name))
+            session = await self._counter.in_turn(lambda: self.start_at_shared(found, actor, order))
         else:
-            allowed = self._counter.open_minutes(found, band, minutes, time.time())
-            guest = GuestOrder(band, allowed, name, pays, replaces, key_of(request, CounterAction.OPEN, found.id))
+            allowed = self._counter.open_minutes(found, band, order.minutes, time.time())
+            guest = GuestOrder(band, allowed, order.name, order.pays, order.replaces, key_of(request, CounterAction.OPEN, found.id))
             session = await self._counter.in_turn(lambda: self.start_in_turn(found, actor, guest))
         await self._publisher.put_in_force()
         return session
 
-    async def end_session(self, device: str, actor: str, request: str = "") -> Session | None:
+    async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
         found = self._device(device)
         key = key_of(request, CounterAction.END, found.id)
         ended = await self._counter.in_turn(lambda: self.end_in_turn(found, actor, key))
         await self._publisher.put_in_force()
         return ended
 
-    async def extend_session(self, device: str, minutes: float, actor: str, request: str = "") -> None:
+    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
         found = self._device(device)
         key = key_of(request, CounterAction.EXTEND, f"{found.id} {minutes:g}")
         await self._counter.in_turn(lambda: self.extend_in_turn(found, minutes, actor, key))
         await self._publisher.put_in_force()
 
-    async def move_session(self, device: str, to: str, actor: str, request: str = "") -> None:
+    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
         source, target = self._device(device), self._device(to)
         if not (source.is_seat and target.is_seat):
             raise InvalidInput("Only guests at seats can move, and only to another seat.")
@@ -174,7 +165,7 @@ class SessionService(SeatSessions):
         await self._counter.in_turn(move)
         await self._publisher.put_in_force()
 
-    async def pause_session(self, device: str, actor: str, minutes: float, request: str = "") -> None:
+    async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
         found = self._device(device)
         key = key_of(request, CounterAction.PAUSE, found.id)
 
@@ -191,12 +182,12 @@ class SessionService(SeatSessions):
         await self._counter.in_turn(pause)
         await self._publisher.put_in_force()
 
-    async def resume_session(self, device: str, actor: str) -> None:
+    async def resume_session(self, device: str, *, actor: str) -> None:
         found = self._device(device)
         await self._counter.in_turn(lambda: self._counter.lift_pauses(found, actor))
         await self._publisher.put_in_force()
 
-    async def reopen_session(self, session_id: str, ends: float | None, actor: str, request: str = "") -> None:
+    async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
         key = key_of(request, CounterAction.REOPEN, session_id)
 
         def reopen() -> None:
@@ -212,7 +203,7 @@ class SessionService(SeatSessions):
         await self._counter.in_turn(reopen)
         await self._publisher.put_in_force()
 
-    async def pay_session(self, session_id: str, actor: str, request: str = "") -> None:
+    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
         key = key_of(request, CounterAction.PAY, session_id)
 
         def pay() -> None:

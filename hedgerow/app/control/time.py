@@ -8,6 +8,7 @@ import time
 from hedgerow.app.control.counter import SeatChange
 from hedgerow.app.control.sessions import SessionService
 from hedgerow.blocklists.rules import Origin
+from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import BudgetRow, InvalidInput
 from hedgerow.journal.counter import CounterAction
 from hedgerow.policies.expiry import UpcomingEnd, upcoming_ends
@@ -18,7 +19,7 @@ from hedgerow.policies.time_model import Bonus
 
 
 class TimeService(SessionService):
-    """The implementation of `dashboards.api.time.TimeControl` over the snapshot in force."""
+    """The implementation of `dashboards.actions.operations.TimeControl` over the snapshot in force."""
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return tuple(
@@ -36,7 +37,8 @@ class TimeService(SessionService):
             return ()
         return upcoming_ends(view.rulesets, found, self._publisher.budgets.balances(self._policy, now), now)
 
-    async def add_minutes(self, name: str, subject: str, minutes: int, actor: str) -> Bonus:
+    async def add_minutes(self, order: BonusOrder, *, actor: str) -> Bonus:
+        name, subject, minutes = order.name, order.subject, order.minutes
         bonus = Bonus(secrets.token_hex(6), self._account(name), self._subject(subject), minutes, actor, time.time())
         self.check_bonus(name, subject)
         view = self._publisher.view

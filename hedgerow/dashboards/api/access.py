@@ -8,32 +8,27 @@ import dataclasses
 import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from fastapi import Path, Query, Request
 from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, OnDuty, PageLimit, PageOffset, StrictModel, one_page
-from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, PauseExemption, SiteCorrections, Status, pause_exemption
+from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
+from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, SiteCorrections, Status
 from hedgerow.dashboards.data_export import DataExport, csv_cell, ndjson_download
-from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.journal.personal_data import ErasureResult
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.journal.remembered_sites import RememberedRow
-from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
-from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
-from hedgerow.policies.time_model import Bonus, PauseKind
+from hedgerow.policies.model import Grant, Pause, Reason, RequestKind, Verdict
 
 MAX_EVENT_STREAMS = 20
 """Each open stream of events queries the journal once per second."""
 
-_CLOSED = LIFTED_BY_ALWAYS | WELCOME_REASONS | {Reason.PAUSE, Reason.UNNAMED}
 _DAY_S = 86400.0
 _POLL_INTERVAL_S = 1.0
 _POLLS_PER_PING = 15
@@ -50,43 +45,7 @@ class GrantsView:
     pauses: tuple[Pause, ...]
 
 
-class Approval(StrictModel):
-    """Duration of a grant."""
-
-    how_long: GrantDuration
-
-
-class GrantTarget(StrictModel):
-    """A device or a person; neither means everybody."""
-
-    device: str | None = Field(None, max_length=253)
-    person: str | None = Field(None, max_length=253)
-
-
-class PauseOrder(GrantTarget):
-    """Target of a pause and its minutes; without minutes it lasts until resumed. A pause without a target says `everybody`.
-
-    A pause for everybody spares the account's person and the device that sends the order unless `me_too`, and the named exceptions.
-    `kind` is `homework` for a pause of what distracts only.
-    """
-
-    minutes: float | None = Field(None, gt=0, le=60 * 24 * 365)
-    everybody: bool = False
-    me_too: bool = False
-    except_person: str | None = Field(None, max_length=253)
-    except_device: str | None = Field(None, max_length=253)
-    kind: PauseKind = PauseKind.ALL
-
-
-class GrantOrder(GrantTarget, Approval):
-    """Site, URL pattern, service or category to allow, and a note for those who see the grant."""
-
-    subject: str = Field(min_length=1, max_length=2048)
-    note: str = Field("", max_length=300)
-
-
 Cursor = Annotated[int | None, Query(ge=1, le=2**62, description="the `older` of the page before")]
-RequestId = Annotated[int, Path(ge=1, le=2**62)]
 Text = Annotated[str | None, Query(max_length=2048)]
 Instant = Annotated[float | None, Query(ge=0, le=2**40, description="seconds since the epoch")]
 
@@ -99,7 +58,6 @@ class ExportFormat(StrEnum):
 def add_access_routes(api: ScopedRouter, reader: JournalReader, control: Control, clock: Callable[[], float] = time.time) -> None:
     """Add the routes."""
     _add_reads(api, reader, control, clock)
-    _add_changes(api, control, clock)
     _add_streams(api, reader)
 
 
@@ -149,69 +107,6 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
         device: Annotated[str, Query(max_length=253)], target: Annotated[str, Query(max_length=8192)], at: Instant = None
     ) -> tuple[ExplanationView, ...]:
         return await control.explain(device, target, at)
-
-
-@dataclass(frozen=True, slots=True)
-class GivenGrant(Grant):
-    """A new grant, and what it does not lift: the reason why the internet is closed there, and until when."""
-
-    closed: Reason | None = None
-    closed_until: float | None = None
-
-
-async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:
-    if target.person is not None:
-        times = control.person_times([target.person]).get(target.person)  # None for somebody who was removed a moment ago
-        closed = times.closed if times is not None else None
-        return {} if closed is None else {"closed": closed.reason, "closed_until": closed.until}
-    decision = (await control.explain(target.device, "example.com"))[0].decision if target.device is not None else None
-    return {"closed": decision.reason, "closed_until": decision.until} if decision is not None and decision.reason in _CLOSED else {}
-
-
-def _add_changes(api: ScopedRouter, control: Control, clock: Callable[[], float]) -> None:
-    @api.serve("POST", "/requests/{request_id}/approve", OPERATE)
-    async def approve(actor: OnDuty, request_id: RequestId, approval: Approval) -> Grant | Bonus:
-        return await control.approve(request_id, approval.how_long, actor)
-
-    @api.serve("POST", "/requests/{request_id}/deny", OPERATE, status_code=204)
-    async def deny(actor: Actor, request_id: RequestId) -> None:
-        await control.deny(request_id, actor)
-
-    @api.serve("POST", "/grants", OPERATE, status_code=201)
-    async def give(actor: OnDuty, order: GrantOrder) -> GivenGrant:
-        """Allow a site, service or topic for a while, for a device, a person or everybody.
-
-        `closed` tells why the internet is closed there all the same, such as `bedtime`, and `closed_until` until when.
-        """
-        _check_target(order)
-        ends = order.how_long.end(clock(), ZoneInfo(control.status().timezone))
-        grant = await control.give(order.subject, actor, device=order.device, person=order.person, ends=ends, note=order.note)
-        return GivenGrant(**asdict(grant), **await _closure(control, order))
-
-    @api.serve("DELETE", "/grants/{grant_id}", OPERATE, status_code=204)
-    async def revoke(actor: Actor, grant_id: str) -> None:
-        await control.revoke(grant_id, actor)
-
-    @api.serve("POST", "/pause", OPERATE, status_code=201)
-    async def pause(request: Request, actor: OnDuty, target: PauseOrder) -> Pause:
-        _check_target(target)
-        if target.everybody is not (target.device is None and target.person is None):
-            raise InvalidInput("Name a person or a device, or set `everybody`.")
-        ends = None if target.minutes is None else clock() + target.minutes * 60
-        spared = PauseExemption(target.except_person, target.except_device)
-        if spared == PauseExemption() and not (target.me_too or target.device or target.person):
-            spared = pause_exemption(control, request.state.principal.name, peer_address(request.scope))
-        return await control.pause(actor, device=target.device, person=target.person, ends=ends, spared=spared, kind=target.kind)
-
-    @api.serve("POST", "/resume", OPERATE, status_code=204)
-    async def resume(actor: OnDuty, target: GrantTarget) -> None:
-        _check_target(target)
-        await control.resume(actor, device=target.device, person=target.person)
-
-
-def _check_target(target: GrantTarget) -> None:
-    if target.device is not None and target.person is not None:
-        raise InvalidInput("Name a device or a person, not both.")
 
 
 def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:

@@ -11,8 +11,8 @@ from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from hedgerow.dashboards.api.schema import OnDuty, RequestKey, StrictModel
-from hedgerow.dashboards.api.time import TimeControl
+from hedgerow.dashboards.actions.operations import TimeControl
+from hedgerow.dashboards.api.schema import StrictModel
 from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
@@ -89,11 +89,6 @@ def add_counter_routes(
         """Return the totals of the counter for some days."""
         policy = control.policy()
         return shift_report(await entries_of(first, last, person), lambda kind: is_adult_kind(kind, policy.profiles))
-
-    @api.serve("POST", "/counter/payments/{session}", OPERATE, status_code=204)
-    async def pay(actor: OnDuty, key: RequestKey, session: Annotated[str, Path(max_length=40)]) -> None:
-        """Record the payment for a session."""
-        await time.pay_session(session, actor, key)
 
     @api.serve("GET", "/counter/traffic", OPERATE, READ)
     async def traffic() -> tuple[SeatTraffic, ...]:

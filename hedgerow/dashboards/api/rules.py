@@ -9,7 +9,7 @@ from fastapi import Path
 from pydantic import Field
 
 from hedgerow.dashboards.accounts import Principal
-from hedgerow.dashboards.api.schema import Actor, Author, StrictModel
+from hedgerow.dashboards.api.schema import Author, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.dashboards.edits.household import BudgetLimit, budget_edit, budget_limits, find_person, parse_name
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -26,9 +26,9 @@ from hedgerow.dashboards.edits.times import (
     schedule_items,
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
-from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
+from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.dashboards.words.languages import language
-from hedgerow.policies.model import Grant, Person
+from hedgerow.policies.model import Person
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type ScheduleName = Annotated[str, Path(max_length=60)]
@@ -52,12 +52,6 @@ class NewBudget(StrictModel):
     what: str = Field("", max_length=60)
     school: int | None = Field(None, ge=0, le=1440)
     weekend: int | None = Field(None, ge=0, le=1440)
-
-
-class LaterBedtime(StrictModel):
-    """Minutes by which bedtime is later tonight."""
-
-    minutes: int = Field(30, ge=1, le=480)
 
 
 class NewSchedule(StrictModel):
@@ -154,12 +148,6 @@ def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     async def set_bedtime(author: Author, name: PersonName, bedtime: NewBedtime) -> TimesView:
         people.find(name)
         return await people.change(author, name, "Nights", put_times(("people", name, "bedtime"), bedtime.when))
-
-    @api.serve("POST", "/people/{name}/bedtime/later", OPERATE, status_code=201)
-    async def postpone_bedtime(actor: Actor, name: PersonName, later: LaterBedtime) -> Grant:
-        """Make bedtime later tonight, by a permission until then."""
-        people.find(name)
-        return await people.control.postpone_bedtime(name, later.minutes, actor)
 
     @api.serve("PUT", "/people/{name}/budget", MANAGE)
     async def set_budget(author: Author, name: PersonName, new: NewBudget) -> TimesView:

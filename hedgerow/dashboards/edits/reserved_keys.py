@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hedgerow.dashboards.accounts import AccessScope, Principal
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.reading.key_scopes import UnreadableText, reserved_changes

@@ -20,10 +20,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
-from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
+from hedgerow.dashboards.accounts import Accounts, Principal
+from hedgerow.dashboards.actions.operations import CodeControl, TimeControl, VoucherControl
+from hedgerow.dashboards.actions.orders import COUNTER_PATH
 from hedgerow.dashboards.api.leases import LeaseControl
-from hedgerow.dashboards.api.time import TimeControl
 from hedgerow.dashboards.audit import StatementControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
@@ -33,9 +33,11 @@ from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.organisation import Publishing
+from hedgerow.dashboards.pages.action_forms import form_endpoint
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
+from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.dashboards.staff import Staff
 from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
@@ -53,7 +55,6 @@ from hedgerow.proxy.pages.help import page_environment
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 SEE_OTHER, METHOD_NOT_ALLOWED = 303, 405
 _LONG_AGO_S = 400 * 86400.0
-COUNTER_PATH = "/counter"
 LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
 """Redirect targets on this server, never on another machine."""
 
@@ -138,7 +139,7 @@ class PageContext:
 
 
 class PageGroup:
-    """Pages with a common subject. Methods marked with `routes.get` and `routes.post` become routes, in their order."""
+    """Pages with a common subject. Methods marked with `get`, `post` and `form` become routes, in their order."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context
@@ -148,6 +149,9 @@ class PageGroup:
         for name, member in vars(type(self)).items():
             if (route := getattr(member, "page_route", None)) is not None:
                 router.serve(route.method, route.path, *route.access)(getattr(self, name))
+            if (form_of := getattr(member, "form_of", None)) is not None:
+                action, form = form_of
+                router.serve("POST", form.path, action.access)(form_endpoint(action, form, getattr(self, name)))
 
     def _page(self, request: Request, template: str, status_code: int = 200, **values: Any) -> Response:
         return self._context.renderer.page(request, template, status_code, **values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -11,13 +12,15 @@ from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.codes import MAX_VOUCHERS_PER_ORDER, VoucherOrder
+from hedgerow.dashboards.actions import codes, sessions
+from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder, VoucherOrder
 from hedgerow.dashboards.api.counter import seat_traffic
-from hedgerow.dashboards.api.time import LATEST
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
 from hedgerow.dashboards.control import InvalidInput, MadeVouchers
 from hedgerow.dashboards.guard import local_address, peer_address
-from hedgerow.dashboards.pages.context import COUNTER_PATH, PageContext, PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.action_forms import form
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
@@ -33,12 +36,6 @@ from hedgerow.journal.statements import ChainReport, SignedStatement, StatementS
 from hedgerow.policies.cafe import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
 from hedgerow.policies.model import Policy
 
-type Seat = Annotated[str, Form(max_length=253)]
-type Minutes = Annotated[int, Form(ge=1, le=1440)]
-type Kind = Annotated[str, Form(max_length=100)]
-
-type Once = Annotated[str, Form(max_length=40)]
-type SessionId = Annotated[str, Form(max_length=40)]
 type Person = Annotated[str, Query(max_length=100)]
 Day = Annotated[date | None, Query()]
 
@@ -48,18 +45,12 @@ LENGTHS = (30, 60, 90, 120)
 
 SHOWN_STATEMENTS = 31
 
-PAUSE_MINUTES = 60
-"""Minutes after which a guest's pause ends by itself."""
-
 
 class _CounterGroup(PageGroup):
     """Pages whose forms are each carried out once: the field `once` is new with each page."""
 
     def _counter_page(self, request: Request, template: str, **values: Any) -> Response:
         return self._page(request, template, once=secrets.token_hex(12), **values)
-
-    def _request_key(self, request: Request, once: str) -> str:
-        return f"{principal_of(request).name}\n{once}" if once else ""
 
 
 class CounterPages(_CounterGroup):
@@ -108,38 +99,20 @@ class CounterPages(_CounterGroup):
         kinds = kind_titles(self._context.policy(), language_of(request))
         return self._counter_page(request, "counter_seats.html", tiles=await self._tiles(), kinds=kinds)
 
-    @post(f"{COUNTER_PATH}/open", OPERATE)
-    async def open(
-        self,
-        request: Request,
-        seat: Seat,
-        band: Kind,
-        minutes: Minutes,
-        pays: Annotated[Payment | None, Form()] = None,
-        replaces: Annotated[str, Form(max_length=40)] = "",
-        once: Once = "",
-    ) -> Response:
+    @form(sessions.start_session)
+    async def open(self, request: Request, caller: Caller, device: str, order: SeatOrder) -> Response:
         """Open a session for a guest. If the seat is taken, ask whether the session there ends."""
-        key, time = self._request_key(request, once), self._context.time
+        if order.minutes is None:
+            raise InvalidInput("Fill in this field.").at("minutes")
         try:
-            await time.start_session(
-                seat,
-                self._actor(request),
-                person=None,
-                band=band,
-                minutes=minutes,
-                name="",
-                pays=pays,
-                replaces=replaces,
-                request=key,
-            )
+            await sessions.start_session.run(self._context, caller, device, replace(order, person=None, name=""))
         except SeatTaken as taken:
-            question = await self._ask_to_replace(request, seat, str(taken.more["session"]))
+            question = await self._ask_to_replace(request, device, str(taken.more["session"]))
             if question is None:
                 raise
             return question
-        chosen = {"minutes": minutes, "band": band} | ({"pays": pays.value} if pays is not None else {})
-        return redirect_to(f"{COUNTER_PATH}?{urlencode(chosen)}")
+        chosen = {"minutes": f"{order.minutes:g}", "band": order.band, "pays": order.pays}
+        return redirect_to(f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}")
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
         reader = language_of(request)
@@ -153,70 +126,19 @@ class CounterPages(_CounterGroup):
             leave=reader.gettext(message("Leave it as it is")),
         )
 
-    @post(f"{COUNTER_PATH}/extend", OPERATE)
-    async def extend(self, request: Request, seat: Seat, minutes: Minutes, once: Once = "") -> Response:
-        """Add minutes to a session."""
-        await self._context.time.extend_session(seat, minutes, self._actor(request), self._request_key(request, once))
-        return redirect_to(COUNTER_PATH)
-
-    @post(f"{COUNTER_PATH}/move", OPERATE)
-    async def move(self, request: Request, seat: Seat, to: Seat, once: Once = "") -> Response:
-        """Move a guest to a free seat."""
-        await self._context.time.move_session(seat, to, self._actor(request), self._request_key(request, once))
-        return redirect_to(COUNTER_PATH)
-
-    @post(f"{COUNTER_PATH}/pause", OPERATE)
-    async def pause(self, request: Request, seat: Seat, once: Once = "") -> Response:
-        """Close a seat while its guest is away; the session's time stands still."""
-        await self._context.time.pause_session(seat, self._actor(request), PAUSE_MINUTES, self._request_key(request, once))
-        return redirect_to(COUNTER_PATH)
-
-    @post(f"{COUNTER_PATH}/resume", OPERATE)
-    async def resume(self, request: Request, seat: Seat) -> Response:
-        await self._context.time.resume_session(seat, self._actor(request))
-        return redirect_to(COUNTER_PATH)
-
-    @post(f"{COUNTER_PATH}/end", OPERATE)
-    async def end(self, request: Request, seat: Seat, once: Once = "") -> Response:
+    @form(sessions.end_session)
+    async def end(self, _request: Request, caller: Caller, device: str) -> Response:
         """End a session, and offer to undo that."""
-        ended = await self._context.time.end_session(seat, self._actor(request), self._request_key(request, once))
+        ended = await sessions.end_session.run(self._context, caller, device)
         if ended is None:
             return redirect_to(COUNTER_PATH)
-        undo = {"ended": ended.id, "seat": seat} | ({"ends": f"{ended.ends:.0f}"} if ended.ends is not None else {})
+        undo = {"ended": ended.id, "seat": device} | ({"ends": f"{ended.ends:.0f}"} if ended.ends is not None else {})
         return redirect_to(f"{COUNTER_PATH}?{urlencode(undo)}")
 
-    @post(f"{COUNTER_PATH}/reopen", OPERATE)
-    async def reopen(
-        self,
-        request: Request,
-        session: SessionId,
-        ends: Annotated[float | None, Form(ge=0, le=LATEST)] = None,
-        once: Once = "",
-    ) -> Response:
-        """Undo the end of a session."""
-        await self._context.time.reopen_session(session, ends, self._actor(request), self._request_key(request, once))
-        return redirect_to(COUNTER_PATH)
-
-    @post(f"{COUNTER_PATH}/vouchers", OPERATE)
-    async def print_vouchers(
-        self,
-        request: Request,
-        count: Annotated[int, Form(ge=1, le=MAX_VOUCHERS_PER_ORDER)],
-        band: Kind,
-        minutes: Minutes,
-        valid_days: Annotated[int, Form(ge=1, le=366)] = 30,
-        paid: Annotated[bool, Form()] = True,
-        once: Once = "",
-    ) -> Response:
+    @form(codes.make_vouchers)
+    async def print_vouchers(self, request: Request, caller: Caller, order: VoucherOrder) -> Response:
         """Show a sheet of new codes, once."""
-        order = VoucherOrder(count=count, band=band, minutes=minutes, valid_days=valid_days, paid=paid)
-        made = await self._context.vouchers.make(order, self._actor(request), self._request_key(request, once))
-        return _voucher_sheet(self._context, request, made)
-
-    @post(f"{COUNTER_PATH}/vouchers/withdraw", OPERATE)
-    async def withdraw_vouchers(self, request: Request, once: Once = "") -> Response:
-        await self._context.vouchers.withdraw(self._actor(request), self._request_key(request, once))
-        return redirect_to(COUNTER_PATH)
+        return _voucher_sheet(self._context, request, await codes.make_vouchers.run(self._context, caller, order))
 
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
     async def audit(self) -> Response:
@@ -276,17 +198,16 @@ class ShiftPages(_CounterGroup):
         kinds = kind_titles(policy, language_of(request))
         return self._counter_page(request, "counter_receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe)
 
-    @post(f"{COUNTER_PATH}/pay", OPERATE)
-    async def pay(self, request: Request, session: SessionId, once: Once = "") -> Response:
+    @form(sessions.pay)
+    async def pay(self, _request: Request, caller: Caller, session: str) -> Response:
         """Record that a guest pays what is owed."""
-        await self._context.time.pay_session(session, self._actor(request), self._request_key(request, once))
+        await sessions.pay.run(self._context, caller, session)
         return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
 
-    @post(f"{COUNTER_PATH}/credit", OPERATE)
-    async def credit(self, request: Request, session: SessionId, once: Once = "") -> Response:
+    @form(codes.credit)
+    async def credit(self, request: Request, caller: Caller, session: str) -> Response:
         """Show a voucher for the minutes that were paid and not used, once."""
-        made = await self._context.vouchers.credit(session, self._actor(request), self._request_key(request, once))
-        return _voucher_sheet(self._context, request, made)
+        return _voucher_sheet(self._context, request, await codes.credit.run(self._context, caller, session))
 
     @post(f"{COUNTER_PATH}/duty", OPERATE)
     async def begin_duty(

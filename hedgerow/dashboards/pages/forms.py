@@ -32,6 +32,7 @@ _LIMITS = {
     "greater_than_equal": message("Use a number of at least %(ge)s."),
     "less_than_equal": message("Use a number of at most %(le)s."),
     "int_parsing": message("Use a whole number."),
+    "float_parsing": message("Use a whole number."),
     "missing": message("Fill in this field."),
 }
 """Sentences for errors of pydantic, with the keys of their context."""

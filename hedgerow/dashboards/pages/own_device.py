@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
+from hedgerow.dashboards.actions.operations import CodeControl, VoucherControl
 from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.guard import PORTAL_PATH

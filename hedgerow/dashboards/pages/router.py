@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 
+from hedgerow.dashboards.actions.action import Action, Caller, FormOf
+from hedgerow.dashboards.actions.core import CORE_ACTIONS
+from hedgerow.dashboards.pages.action_forms import Handler, form_endpoint
 from hedgerow.dashboards.pages.away import AwayPages
-from hedgerow.dashboards.pages.context import PageContext
+from hedgerow.dashboards.pages.context import PageContext, redirect_to, referring_page
 from hedgerow.dashboards.pages.counter import CounterPages, ShiftPages, StatementPages
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
@@ -56,10 +61,24 @@ def make_pages(context: PageContext) -> ScopedRouter:
     router = ScopedRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in _GROUPS:
         pages(context).add_to(router)
+    served = {route.path for route in router.routes if "POST" in route.methods}
+    for action in CORE_ACTIONS:
+        if (form := action.form) is not None and form.path not in served:
+            router.serve("POST", form.path, action.access)(form_endpoint(action, form, _carry_out(action, form, context)))
     for name, (media_type, caching) in _FILES.items():
         path = f"/{name}" if name in _AT_ROOT else f"/static/{name}"
         router.serve("GET", path, DEVICES)(_file(context.renderer.files[name], media_type, caching))
     return router
+
+
+def _carry_out(action: Action, form: FormOf, context: PageContext) -> Handler:
+    """Return what receives a form that needs no page of its own: it leads to the page that follows, or back."""
+
+    async def carry_out(request: Request, caller: Caller, **values: Any) -> Response:
+        await action.run(context, caller, **values)
+        return redirect_to(referring_page(request) if form.then is None else form.then)
+
+    return carry_out
 
 
 def _file(content: bytes, media_type: str, caching: str) -> Callable[[], Awaitable[Response]]:

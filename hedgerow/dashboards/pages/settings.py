@@ -10,7 +10,7 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES, AccessScope, Role
+from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES, Role
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
 from hedgerow.dashboards.guard import peer_address
@@ -27,6 +27,7 @@ from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
+from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message

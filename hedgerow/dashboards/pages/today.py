@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import Form, Path, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import BudgetRow, Control, PauseExemption, pause_exemption
-from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.actions import access, codes
+from hedgerow.dashboards.actions.action import Caller, FormOf
+from hedgerow.dashboards.actions.orders import Approval, CodeOrder, PauseOrder
+from hedgerow.dashboards.control import BudgetRow, Control
+from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
     MAX_CARDS,
@@ -24,28 +26,25 @@ from hedgerow.dashboards.pages.children import (
     shows_sites,
     subject_of,
 )
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to, referring_page
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, fold_brief, new_device_cards, unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.policy_index import PolicyIndex
-from hedgerow.dashboards.routes import OPERATE, READ, get, post
+from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.expiry import expiring_rules
-from hedgerow.policies.model import Grant, GrantDuration, Pause, Person, Policy, Verdict
-from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.model import Grant, Pause, Person, Policy, Verdict
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
-type RequestId = Annotated[int, Path(ge=1, le=2**62)]
 type Part = Literal["troubles", "new", "children", "requests", "pauses", "day", "devices", "blocked"]
-type FormText = Annotated[str, Form(max_length=253)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,79 +116,38 @@ class TodayPages(PageGroup):
             "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
         }
 
-    @post("/requests/{request_id}/approve", OPERATE)
-    async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
+    @form(access.approve)
+    async def approve(self, request: Request, caller: Caller, request_id: int, order: Approval) -> Response:
+        """Approve a request. Ask first before something dangerous, and tell if it stays closed all the same."""
         asked = next((each for each in await run_in_threadpool(self._context.reader.requests) if each.id == request_id), None)
         opening = None if asked is None or asked.chore else Opening(asked.host, None, asked.device)
         if opening is not None and (question := await ask_before(self._context, request, opening)) is not None:
             return question
-        await self._context.control.approve(request_id, how_long, self._actor(request))
-        obstacle = await explain_obstacle(self._context, request, opening, how_long) if opening is not None else None
+        await access.approve.run(self._context, caller, request_id, order)
+        obstacle = await explain_obstacle(self._context, request, opening, order.how_long) if opening is not None else None
         return obstacle or redirect_to("/")
 
-    @post("/requests/{request_id}/deny", OPERATE)
-    async def deny(self, request: Request, request_id: RequestId) -> Response:
-        await self._context.control.deny(request_id, principal_of(request).name)
-        return redirect_to("/")
-
-    @post("/grants/{grant_id}/revoke", OPERATE)
-    async def revoke(self, request: Request, grant_id: str) -> Response:
-        await self._context.control.revoke(grant_id, principal_of(request).name)
-        return redirect_to("/")
-
-    @post("/pause", OPERATE)
-    async def pause(
-        self,
-        request: Request,
-        minutes: Annotated[int | None, Form(ge=1, le=525600)] = None,
-        device: FormText = "",
-        person: FormText = "",
-        me_too: FormText = "",
-        kind: Annotated[PauseKind, Form()] = PauseKind.ALL,
-    ) -> Response:
-        """Pause a device, a person or everybody. A pause for everybody spares whoever ordered it unless the form says `me_too`."""
-        name, control = principal_of(request).name, self._context.control
-        ends = None if minutes is None else self._context.clock() + minutes * 60
-        is_for_all = not (device or person or me_too)
-        spared = pause_exemption(control, name, peer_address(request.scope)) if is_for_all else PauseExemption()
-        await control.pause(self._actor(request), device=device or None, person=person or None, ends=ends, spared=spared, kind=kind)
+    @form(access.pause)
+    async def pause(self, request: Request, caller: Caller, order: PauseOrder) -> Response:
+        """Pause a device, a person or everybody, for whom the form names nobody."""
+        is_for_all = order.device is None and order.person is None
+        await access.pause.run(self._context, caller, replace(order, everybody=is_for_all))
         return redirect_to(referring_page(request))
 
-    @post("/bedtime/later", OPERATE)
-    async def later_bedtime(self, request: Request, person: FormText, minutes: Annotated[int, Form(ge=1, le=480)]) -> Response:
-        await self._context.control.postpone_bedtime(person, minutes, principal_of(request).name)
-        return redirect_to(referring_page(request))
+    @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
+    async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
+        return await self._show_code(request, caller, CodeOrder(request=order.request))
 
-    @post("/resume", OPERATE)
-    async def resume(self, request: Request, device: FormText = "", person: FormText = "") -> Response:
-        await self._context.control.resume(self._actor(request), device=device or None, person=person or None)
-        return redirect_to(referring_page(request))
-
-    @post("/bonus", OPERATE)
-    async def bonus(
-        self, request: Request, name: FormText, minutes: Annotated[int, Form(ge=1, le=1440)], subject: FormText = ""
-    ) -> Response:
-        """Add minutes to today's budget."""
-        await self._context.time.add_minutes(name, subject, minutes, self._actor(request))
-        return redirect_to(referring_page(request))
-
-    @post("/requests/{request_id}/code", OPERATE)
-    async def answer_code(self, request: Request, request_id: RequestId) -> Response:
-        return await self._show_code(request, CodeOrder(request=request_id))
-
-    @post("/people/{person}/code", OPERATE)
-    async def make_code(
-        self, request: Request, person: Annotated[str, Path(max_length=60)], subject: FormText = "",
-        how_long: Annotated[GrantDuration, Form()] = GrantDuration.HOUR,
-        minutes: Annotated[int | None, Form(ge=1, le=1440)] = None,
-    ) -> Response:  # fmt: skip
-        opening = Opening(subject.strip(), person)
-        if subject and minutes is None and (question := await ask_before(self._context, request, opening, field="how_long")) is not None:
+    @form(codes.make_code)
+    async def make_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
+        opening = Opening(order.subject.strip(), order.person)
+        is_opening = order.subject and order.minutes is None
+        if is_opening and (question := await ask_before(self._context, request, opening, field="how_long")) is not None:
             return question
-        return await self._show_code(request, CodeOrder(person=person, subject=opening.subject, how_long=how_long, minutes=minutes))
+        return await self._show_code(request, caller, replace(order, subject=opening.subject, request=None, device=None))
 
-    async def _show_code(self, request: Request, order: CodeOrder) -> Response:
-        made = await self._context.codes.make(order, self._actor(request))
+    async def _show_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
+        made = await codes.make_code.run(self._context, caller, order)
         return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 
     def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:

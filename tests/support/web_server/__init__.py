@@ -27,8 +27,8 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder, VoucherOrder
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.codes import CodeOrder, VoucherOrder
 from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.control import (
     BudgetRow,
@@ -259,6 +259,8 @@ class LedgerControl:
         return {name: person_times(view.rulesets, policy.people[name], NOW) for name in people if name in policy.people}
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
+        if person not in self.policy().people:
+            raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
         bedtime = self.person_times([person])[person].bedtime
         if bedtime is None:
             raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
@@ -349,55 +351,43 @@ class CountedTime:
     def session_start(self, device: str) -> float:
         return self.since.get(device, 0.0)
 
-    async def add_minutes(self, name: str, subject: str, minutes: int, actor: str) -> Bonus:
-        if name not in {row.whose for row in self.rows}:
-            raise InvalidInput(f"{name} has no budget.")
-        self.given.append((name, subject, minutes, actor))
-        return Bonus("b", f"person:{name}", subject, minutes, actor, NOW)
+    async def add_minutes(self, order: BonusOrder, *, actor: str) -> Bonus:
+        if order.name not in {row.whose for row in self.rows}:
+            raise InvalidInput(f"{order.name} has no budget.")
+        self.given.append((order.name, order.subject, order.minutes, actor))
+        return Bonus("b", f"person:{order.name}", order.subject, order.minutes, actor, NOW)
 
-    async def start_session(
-        self,
-        device: str,
-        actor: str,
-        *,
-        person: str | None,
-        band: str | None,
-        minutes: float | None,
-        name: str,
-        pays: str | None = None,
-        replaces: str = "",
-        request: str = "",
-    ) -> Session:
+    async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
         if not device.startswith("seat"):
             raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
-        ends = NOW + minutes * 60 if minutes else None
-        self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, person, f"seat-{band}", name)
+        ends = NOW + order.minutes * 60 if order.minutes else None
+        self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, order.person, f"seat-{order.band}", order.name)
         return self.seated[device]
 
-    async def end_session(self, device: str, actor: str, request: str = "") -> Session | None:
+    async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
         here = self._seated(device)
         self.ended[here.id] = self.seated.pop(device)
         return here
 
-    async def extend_session(self, device: str, minutes: float, actor: str, request: str = "") -> None:
+    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
         here = self._seated(device)
         assert here.ends is not None
         self.seated[device] = replace(here, ends=here.ends + minutes * 60)
 
-    async def move_session(self, device: str, to: str, actor: str, request: str = "") -> None:
+    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
         self.seated[to] = replace(self._seated(device), device=DeviceId(to))
         del self.seated[device]
 
-    async def pause_session(self, device: str, actor: str, minutes: float, request: str = "") -> None:
-        await self.extend_session(device, minutes, actor)
+    async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
+        await self.extend_session(device, minutes, actor=actor)
 
-    async def resume_session(self, device: str, actor: str) -> None:
+    async def resume_session(self, device: str, *, actor: str) -> None:
         self._seated(device)
 
-    async def pay_session(self, session_id: str, actor: str, request: str = "") -> None:
+    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
         raise InvalidInput("Nothing is left to pay for this session.")
 
-    async def reopen_session(self, session_id: str, ends: float | None, actor: str, request: str = "") -> None:
+    async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
         if session_id not in self.ended:
             raise InvalidInput("There is no such session.")
         here = self.ended.pop(session_id)

@@ -1,0 +1,119 @@
+"""Requests for access, grants and pauses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hedgerow.dashboards.actions.action import Caller, FormOf, action
+from hedgerow.dashboards.actions.operations import Operations
+from hedgerow.dashboards.actions.orders import (
+    Approval,
+    GrantOrder,
+    GrantTarget,
+    JournalId,
+    LaterBedtime,
+    PauseOrder,
+    PersonName,
+)
+from hedgerow.dashboards.control import Control, InvalidInput, PauseExemption, pause_exemption
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
+from hedgerow.policies.model import Grant, Pause, Reason
+from hedgerow.policies.time_model import Bonus
+
+_CLOSED = LIFTED_BY_ALWAYS | WELCOME_REASONS | {Reason.PAUSE, Reason.UNNAMED}
+
+
+@dataclass(frozen=True, slots=True)
+class GivenGrant(Grant):
+    """A new grant, and what it does not lift: the reason why the internet is closed there, and until when."""
+
+    closed: Reason | None = None
+    closed_until: float | None = None
+
+
+@action(
+    "POST",
+    "/requests/{request_id}/approve",
+    status=200,
+    form=FormOf("/requests/{request_id}/approve", {"how_long": "for"}),
+)
+async def approve(core: Operations, caller: Caller, request_id: JournalId, order: Approval) -> Grant | Bonus:
+    """Approve a request."""
+    return await core.control.approve(request_id, order.how_long, caller.actor)
+
+
+@action("POST", "/requests/{request_id}/deny", form=FormOf("/requests/{request_id}/deny", then="/"))
+async def deny(core: Operations, caller: Caller, request_id: JournalId) -> None:
+    """Deny a request."""
+    await core.control.deny(request_id, caller.name)
+
+
+@action("POST", "/grants", status=201)
+async def give(core: Operations, caller: Caller, order: GrantOrder) -> GivenGrant:
+    """Allow a site, service or topic for a while, for a device, a person or everybody.
+
+    `closed` tells why the internet is closed there all the same, such as `bedtime`, and `closed_until` until when.
+    """
+    _check_target(order)
+    ends = order.how_long.end(core.clock(), ZoneInfo(core.control.status().timezone))
+    grant = await core.control.give(
+        order.subject, caller.actor, device=order.device, person=order.person, ends=ends, note=order.note
+    )
+    return GivenGrant(**asdict(grant), **await _closure(core.control, order))
+
+
+async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:
+    if target.person is not None:
+        times = control.person_times([target.person]).get(target.person)  # None once the person is removed
+        closed = times.closed if times is not None else None
+        return {} if closed is None else {"closed": closed.reason, "closed_until": closed.until}
+    decision = (await control.explain(target.device, "example.com"))[0].decision if target.device is not None else None
+    return (
+        {"closed": decision.reason, "closed_until": decision.until}
+        if decision is not None and decision.reason in _CLOSED
+        else {}
+    )
+
+
+@action("DELETE", "/grants/{grant_id}", form=FormOf("/grants/{grant_id}/revoke", then="/"))
+async def revoke(core: Operations, caller: Caller, grant_id: str) -> None:
+    """End a permission now."""
+    await core.control.revoke(grant_id, caller.name)
+
+
+@action("POST", "/pause", status=201, form=FormOf("/pause"))
+async def pause(core: Operations, caller: Caller, order: PauseOrder) -> Pause:
+    """Close the internet for a person, a device or everybody; helplines stay reachable."""
+    _check_target(order)
+    if order.everybody is not (order.device is None and order.person is None):
+        raise InvalidInput("Name a person or a device, or set `everybody`.")
+    ends = None if order.minutes is None else core.clock() + order.minutes * 60
+    spared = PauseExemption(order.except_person, order.except_device)
+    if spared == PauseExemption() and order.everybody and not order.me_too:
+        spared = pause_exemption(core.control, caller.name, caller.address)
+    return await core.control.pause(
+        caller.actor, device=order.device, person=order.person, ends=ends, spared=spared, kind=order.kind
+    )
+
+
+@action("POST", "/resume", form=FormOf("/resume"))
+async def resume(core: Operations, caller: Caller, order: GrantTarget) -> None:
+    """End a pause."""
+    _check_target(order)
+    await core.control.resume(caller.actor, device=order.device, person=order.person)
+
+
+@action("POST", "/people/{name}/bedtime/later", status=201, form=FormOf("/bedtime/later", {"name": "person"}))
+async def postpone_bedtime(core: Operations, caller: Caller, name: PersonName, order: LaterBedtime) -> Grant:
+    """Make bedtime later tonight, by a permission until then."""
+    return await core.control.postpone_bedtime(name, order.minutes, caller.name)
+
+
+def _check_target(target: GrantTarget) -> None:
+    if target.device is not None and target.person is not None:
+        raise InvalidInput("Name a device or a person, not both.")
+
+
+ACCESS_ACTIONS = (approve, deny, give, revoke, pause, resume, postpone_bedtime)

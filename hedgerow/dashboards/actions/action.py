@@ -1,0 +1,146 @@
+"""Declaration of an action: its function, whose signature is the typed input, and the ways by which it is reached."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+from hedgerow.dashboards.scopes import AccessScope
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.accounts import Principal
+    from hedgerow.dashboards.staff import Staff
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Base class of orders: the body of a request, and the fields of a form. Unknown keys are errors."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A field of an order as people meet it. `least` is the smallest number for them, where programs may use less.
+
+    Commands take the field as an argument, or as the `option` if that is set.
+    """
+
+    help: str = ""
+    metavar: str | None = None
+    option: str | None = None
+    least: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account or script that asks for an action, from `address`. `key` marks a request to do once."""
+
+    principal: Principal
+    staff: Staff
+    address: str = ""
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the account or token."""
+        return self.principal.name
+
+    @property
+    def actor(self) -> str:
+        """The name of the person on duty at a café's counter, else of the account. Raises `InvalidInput`."""
+        return self.staff.actor(self.principal)
+
+
+@dataclass(frozen=True, slots=True)
+class FormOf:
+    """A form at the address `path` of the pages.
+
+    Arguments:
+        names: names of the form's fields, by those of the input, where they differ.
+        then: path of the page that follows; None for the one from which the form came.
+    """
+
+    path: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    then: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOf:
+    """A command. `says` makes the sentence of success of the input.
+
+    Arguments:
+        facts: what `--json` prints: fields of the input by their name there. Without any, what the API answers.
+    """
+
+    says: Callable[..., str]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action, at `path` of the API. `run` takes the core and the caller, then the names in `path` and an `order`.
+
+    Its annotations are the types of this input and of the result, and its docstring describes it in the API. What it
+    raises is said in the same words by page, API and command.
+
+    Arguments:
+        status: the status of a success.
+        is_once: a request that is repeated with the same `Idempotency-Key`, or by the same form, has its effect once.
+    """
+
+    run: Callable[..., Awaitable[Any]]
+    method: str
+    path: str
+    access: AccessScope = AccessScope.OPERATE
+    status: int = 204
+    is_once: bool = False
+    form: FormOf | None = None
+    command: CommandOf | None = None
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The types of the input, by name: those of the names in `path`, and of the order."""
+        hints = get_type_hints(self.run, include_extras=True)
+        return {name: hints[name] for name in list(signature(self.run).parameters)[2:]}
+
+    @property
+    def fields(self) -> list[Parameter]:
+        """The single fields of the input, those of the order included, as parameters that are passed by name."""
+        kinds = self.input
+        order = kinds.pop("order", Order)
+        kinds |= get_type_hints(order, include_extras=True)
+        defaults = {
+            each.name: each.default for each in dataclasses.fields(order) if each.default is not dataclasses.MISSING
+        }
+        names = [*self.names, *(each.name for each in dataclasses.fields(order))]
+        return [keyword(name, kinds[name], defaults.get(name, Parameter.empty)) for name in names]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the input that are in `path`."""
+        return tuple(name for name in self.input if name != "order")
+
+    def input_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the input that has the values of these fields."""
+        found = {name: values[name] for name in self.names}
+        order = self.input.get("order")
+        return (
+            found
+            if order is None
+            else found | {"order": order(**{name: values[name] for name in values if name not in found})}
+        )
+
+
+def keyword(name: str, kind: Any, default: Any = Parameter.empty) -> Parameter:
+    """Return a parameter that is passed by name. Without a default it is required."""
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def action(method: str, path: str, **options: Any) -> Callable[[Callable[..., Awaitable[Any]]], Action]:
+    """Declare the decorated function as an `Action`, with its other fields as `options`. Tuples name all actions."""
+    return lambda run: Action(run, method, path, **options)

@@ -1,0 +1,124 @@
+"""Operations on the running Hedgerow that actions ask for, by subject. `app` implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder, VoucherOrder
+    from hedgerow.dashboards.control import BudgetRow, Control, MadeCode, MadeVouchers
+    from hedgerow.journal.access_store import AccessCode, VoucherCount
+    from hedgerow.policies.expiry import UpcomingEnd
+    from hedgerow.policies.model import Session
+    from hedgerow.policies.time_model import Bonus
+
+
+class TimeControl(Protocol):
+    """Time of the running Hedgerow. Raises `InvalidInput` for unknown names, `NoSuchEntry` where there is no session.
+
+    `request` identifies a request: with one that was used for the same action before, nothing is done again.
+    """
+
+    def budgets(self) -> tuple[BudgetRow, ...]:
+        """Return all budgets, from memory."""
+
+    def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
+        """Return what ends a device's time within minutes, nearest first; nothing for an unknown device."""
+
+    def sessions(self) -> tuple[Session, ...]:
+        """Return the open sessions at seats and shared devices."""
+
+    async def accept(self, session_id: str) -> None:
+        """Record that a guest accepts the code of conduct. A session that is over is ignored."""
+
+    def session_start(self, device: str) -> float:
+        """Return the start of the session at a seat, since when the data is this guest's, or 0 for other devices.
+
+        Blocks on the disk.
+        """
+
+    async def add_minutes(self, order: BonusOrder, *, actor: str) -> Bonus:
+        """Give a person or device extra minutes today."""
+
+    async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
+        """Open a seat for a guest of a kind of session, or sign a person in at a shared device.
+
+        A guest pays before or after; None for what the policy says. A session at a seat ends at its closing time.
+        Raises `SeatTaken` if there is a session at the seat, other than the one with the id `replaces`, which ends.
+        """
+
+    async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
+        """End a session and return it. None if an earlier `request` ended it and it is no longer known."""
+
+    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
+        """Add minutes to a session that has an end."""
+
+    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
+        """Move the guest of a seat to a free one, with the session, grants and pause."""
+
+    async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
+        """Close a seat for `minutes` or until resumed, while its session's time stands still.
+
+        Raises `InvalidInput` if it is paused.
+        """
+
+    async def resume_session(self, device: str, *, actor: str) -> None:
+        """End the pauses of a seat. Minutes that a pause added and that are not used up are taken away again."""
+
+    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
+        """Record the payment for a session. Raises `InvalidInput` if nothing is owed."""
+
+    async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
+        """Undo the end of a session, within some minutes. It ends at `ends` then; at a seat, as it was to before."""
+
+
+class CodeControl(Protocol):
+    """Codes of the running Hedgerow.
+
+    Raises `InvalidInput` for unknown names and `NoSuchEntry` for a request or code that is not open.
+    """
+
+    async def make(self, order: CodeOrder, actor: str) -> MadeCode:
+        """Make a code."""
+
+    async def open(self) -> tuple[AccessCode, ...]:
+        """Return the codes that can still be used, without their digits."""
+
+    async def withdraw(self, code_id: str) -> None:
+        """Make a code invalid."""
+
+    async def redeem(self, device_id: str, typed: str) -> AccessCode:
+        """Redeem a code typed on a device; in force everywhere on return. Raises `WrongCode`."""
+
+
+class VoucherControl(Protocol):
+    """Vouchers of the running Hedgerow. `request` is as for `TimeControl`."""
+
+    async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
+        """Make vouchers."""
+
+    async def open(self) -> tuple[VoucherCount, ...]:
+        """Return the number of usable vouchers of each kind."""
+
+    async def credit(self, session_id: str, actor: str, request: str = "") -> MadeVouchers:
+        """Make a voucher for the minutes of an ended session that were paid and not used.
+
+        Raises `InvalidInput` if there are none.
+        """
+
+    async def withdraw(self, actor: str, request: str = "") -> int:
+        """Make all unused vouchers invalid and return their number."""
+
+    async def redeem(self, device_id: str, typed: str) -> None:
+        """Open or extend the session at a seat with a voucher typed there. Raises `WrongCode`."""
+
+
+class Operations(Protocol):
+    """The operations that actions of the core ask for."""
+
+    control: Control
+    time: TimeControl
+    codes: CodeControl
+    vouchers: VoucherControl
+    clock: Callable[[], float]
