@@ -249,15 +249,6 @@ class BundleSource:
 
 
 @dataclass(frozen=True, slots=True)
-class RadiusSettings:
-    """RADIUS accounting from the access points and switches `clients`, at a UDP address of this machine."""
-
-    clients: tuple[IpNetwork, ...]
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class OpenIdProvider:
     """An OpenID Connect provider at which people sign in to the pages.
 
@@ -307,7 +298,6 @@ class NetworkSettings:
     ddns: DynamicName | None = None
     bundle: BundleSource | None = None
     oidc: OpenIdProvider | None = None
-    radius: RadiusSettings | None = None
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""

@@ -90,7 +90,7 @@ BASE: dict[str, Any] = RULES | {
             "issuer": "https://login.example", "client": "hedgerow", "groups": "groups", "label": "School", "ca": "/etc/ca.pem",
             "roles": {"admin": ["it"], "parent": ["staff"], "operator": ["front"]}, "address": "https://pages.example",
         },
-        "radius": {"clients": ["192.168.1.2"], "listen": "127.0.0.1:1813"}, "new_sites_days": 7, "registration_age": "registries",
+        "new_sites_days": 7, "registration_age": "registries",
     },
     "people": {
         "mia": RULES | {
@@ -157,7 +157,7 @@ OTHERS: dict[str, Any] = {
     "network.bundle.lists": False, "network.oidc.issuer": "https://attacker.example", "network.oidc.client": "x",
     "network.oidc.groups": "g", "network.oidc.label": "x", "network.oidc.ca": "/etc/x.pem", "network.oidc.roles.admin": ["pupils"],
     "network.oidc.roles.parent": ["pupils"], "network.oidc.roles.operator": ["pupils"], "network.oidc.address": "https://attacker.example",
-    "network.radius.clients": ["192.168.1.9"], "network.radius.listen": "127.0.0.1:1814", "network.new_sites_days": 0,
+    "network.new_sites_days": 0,
     "network.registration_age": "https://attacker.example/", "people.*.age": 10, "people.*.profile": "adult",
     "people.*.timezone": "Europe/Berlin", "people.*.devices": [], "people.*.holidays": ["third.ics"],
     "people.*.chores": {"dishes": 20}, "mac": ["02:00:00:00:00:09"], "ip": ["127.0.0.9"], "cidr": ["127.0.9.0/28"], "client_id": "other-1",

@@ -33,7 +33,6 @@ from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, plac
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.control.radius import RadiusAccounting
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.services import if_possible, load_later, make_token, report_of_week, serve_broker
@@ -211,7 +210,6 @@ class ControlProcess:
             ControlService(name="safe search", run=names.run, area=Area.RULES),
             ControlService(name="notices", run=self.notices.run, area=Area.NOTICES),
             ControlService(name="statements", run=self.statements.run, area=Area.LOG),
-            ControlService(name="radius", run=RadiusAccounting(publisher, settings.state).run, area=Area.DEVICES),
             ControlService(name="tunnel", run=TunnelWatch(self.tunnel, view, self.notices.enqueue).run, area=Area.TUNNEL),
             ControlService(
                 name="home assistant",

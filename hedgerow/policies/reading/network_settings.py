@@ -210,7 +210,6 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         ddns=remote_services.read_dynamic_name(raw.ddns, tunnel, tree),
         bundle=remote_services.read_bundle(raw.bundle, tree),
         oidc=remote_services.read_openid_provider(raw.oidc, tree),
-        radius=remote_services.read_radius(raw.radius, tree),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading of other servers that the `network` section names: broker, bundle, dynamic name, OpenID Connect provider and RADIUS.
+"""Reading of other servers that the `network` section names: broker, bundle, dynamic name and OpenID Connect provider.
 
 Mistakes become problems of the tree.
 """
@@ -19,16 +19,13 @@ from hedgerow.policies.network import (
     BundleSource,
     DynamicName,
     OpenIdProvider,
-    RadiusSettings,
     TunnelSettings,
 )
-from hedgerow.policies.reading.schema import RawBroker, RawBundle, RawDynamicName, RawOpenId, RawRadius
-from hedgerow.policies.text.addresses import IpNetwork, https_mistake, is_endpoint, parse_ip, parse_network, site_name_mistake
+from hedgerow.policies.reading.schema import RawBroker, RawBundle, RawDynamicName, RawOpenId
+from hedgerow.policies.text.addresses import https_mistake, parse_ip, site_name_mistake
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.text.suggestions import suggest
 from hedgerow.policies.text.yaml_tree import YamlTree
-
-_RADIUS = ("network", "radius")
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _KEY_BYTES = 32
@@ -155,20 +152,3 @@ def read_openid_provider(raw: RawOpenId | None, tree: YamlTree) -> OpenIdProvide
     if not roles:
         tree.add_problem(("network", "oidc", "roles"), "no group has a role, so nobody could sign in")
     return OpenIdProvider(raw.issuer, raw.client, roles, raw.groups, raw.label, raw.address.rstrip("/"), raw.ca)
-
-
-def read_radius(raw: RawRadius | None, tree: YamlTree) -> RadiusSettings | None:
-    """Read the settings of RADIUS accounting; mistakes become problems of the tree."""
-    if raw is None:
-        return None
-    clients: list[IpNetwork] = []
-    for index, text in enumerate(raw.clients):
-        if (network := parse_network(text)) is None:
-            tree.add_problem((*_RADIUS, "clients", index), f"'{text}' is not an IP address or network")
-        else:
-            clients.append(network)
-    if not is_endpoint(raw.listen):
-        tree.add_problem((*_RADIUS, "listen"), f"'{raw.listen}' is not ADDRESS:PORT, such as 0.0.0.0:1813 or [::]:1813")
-        return None
-    host, _, port = raw.listen.rpartition(":")
-    return RadiusSettings(tuple(clients), host.strip("[]"), int(port))

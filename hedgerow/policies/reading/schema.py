@@ -239,11 +239,6 @@ class RawOpenId(RawModel):
     ca: str = reserved("", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's.")
 
 
-class RawRadius(RawModel):
-    clients: Texts = reserved(description="Addresses and networks of the access points, switches and servers that report users.")
-    listen: str = reserved("0.0.0.0:1813", description="Address and UDP port at which they are heard.")
-
-
 @_with_features("network")
 class RawNetwork(RawModel):
     timezone: str | None = managed(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
@@ -292,7 +287,6 @@ class RawNetwork(RawModel):
         None, description="Signed bundle with the policies above this site, for sites without a shared store."
     )
     oidc: RawOpenId | None = reserved(None, description="OpenID Connect provider at which people sign in to the pages.")
-    radius: RawRadius | None = reserved(None, description="Users of the network by RADIUS accounting.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = managed(
         None, description="Days for which a site that this network has not seen before belongs to `new-domains`; 7 by default, 0 for never."
     )

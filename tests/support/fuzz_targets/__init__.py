@@ -6,8 +6,21 @@ assertion, more time or memory than the fuzzer's limits, or time that grows fast
 
 from __future__ import annotations
 
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
 from fuzz_targets import content, control, dns, lists, proxy, services
 from fuzz_targets.target import FuzzTarget
+
+FEATURES = Path(__file__).parents[2] / "features"
+
+
+def _of_features() -> Iterator[tuple[str, FuzzTarget]]:
+    """Yield the targets in `fuzz_targets.py` of each feature's tests."""
+    for file in sorted(FEATURES.glob("*/fuzz_targets.py")):
+        yield from runpy.run_path(str(file))["TARGETS"].items()
+
 
 TARGETS: dict[str, FuzzTarget] = {
     **dns.TARGETS,
@@ -16,5 +29,6 @@ TARGETS: dict[str, FuzzTarget] = {
     **lists.TARGETS,
     **control.TARGETS,
     **services.TARGETS,
+    **dict(_of_features()),
 }
 """The targets by name."""

@@ -1,10 +1,9 @@
-"""The control process: the policy, calendars, registries, DHCP leases, RADIUS reports, and the pages."""
+"""The control process: the policy, calendars, registries, DHCP leases, and the pages."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import tempfile
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from hedgerow.dashboards.credentials import session_cookie
 from hedgerow.dashboards.guard import BODY_LIMIT, host_name
 from hedgerow.journal import messages
 from hedgerow.journal.statements import verify_chain
-from hedgerow.network import discovery, radius
+from hedgerow.network import discovery
 from hedgerow.policies.reading.holidays import days_of_calendar
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.proxy.pages.translations import choose_language
@@ -43,12 +42,6 @@ def leases(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     for parse in (discovery.parse_dnsmasq, discovery.parse_isc, discovery.parse_kea):
         parse(text)
-
-
-def radius_report(data: bytes) -> None:
-    data = data[: 0xFFFF - 20]
-    head = b"\x04\x01" + (20 + len(data)).to_bytes(2)
-    radius.parse_accounting(head + hashlib.md5(head + bytes(16) + data + b"secret").digest() + data, b"secret")
 
 
 def policy_file(data: bytes) -> None:
@@ -104,7 +97,6 @@ def statements(data: bytes) -> None:
 
 
 TARGETS: dict[str, FuzzTarget] = {
-    "radius": FuzzTarget(radius_report, (b"\x28\6\0\0\0\1\1\5mia\x08\6\x0a\0\0\1\x1f\x1302-00-5E-00-53-01",), (ValueError,)),
     "page-form": FuzzTarget(
         page_form,
         (

@@ -1,4 +1,7 @@
-"""RADIUS accounting: what access points and switches tell about who has signed in at them (RFC 2866), without sockets or a clock."""
+"""The protocol of RADIUS accounting (RFC 2866), by which access points tell who has signed in at them.
+
+It has no sockets and no clock.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _address(found: dict[int, bytes]) -> str:
     for kind, make, size in ((_FRAMED_IP, IPv4Address, 4), (_FRAMED_IPV6, IPv6Address, 16)):
         value = found.get(kind, b"")
-        if len(value) == size and any(value) and value != b"\xff" * size:  # all ones: the user chooses (RFC 2865, section 5.8)
+        user_chooses = value == b"\xff" * size  # RFC 2865, section 5.8
+        if len(value) == size and any(value) and not user_chooses:
             return str(make(value))
     return ""

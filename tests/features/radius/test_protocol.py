@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from hedgerow.network.radius import Accounting, AccountingStatus, accounting_response, parse_accounting
+from hedgerow.features.radius.protocol import Accounting, AccountingStatus, accounting_response, parse_accounting
 
 SECRET = b"a shared secret"
 

@@ -1,7 +1,8 @@
 """The server for RADIUS accounting: it lets the person who signed in to the network be the user of the device.
 
-The user of a device is kept as its session, so that it holds on all nodes of a site, and after a restart. Devices that the policy gives to
-somebody stay theirs. An access point repeats what is not answered, and an answer means that the session is kept.
+The user of a device is kept as its session, so that it holds on all nodes of a site, and after a restart. Devices that
+the policy gives to somebody stay theirs. An access point repeats what is not answered, and an answer means that the
+session is kept.
 """
 
 from __future__ import annotations
@@ -13,24 +14,25 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.radius.protocol import Accounting, AccountingStatus, accounting_response, parse_accounting
+from hedgerow.features.radius.settings import RadiusSettings
 from hedgerow.files import error_text
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import cause_of
-from hedgerow.network.radius import Accounting, AccountingStatus, accounting_response, parse_accounting
+from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import DeviceId, Session
-from hedgerow.policies.network import RadiusSettings
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.radius")
 
 SECRET_NAME = "radius-secret"  # noqa: S105  (a file in the state directory)
 ACTOR = "RADIUS"
 KEPT_S = 24 * 3600.0
-"""Seconds for which a report holds. Access points repeat it during that time (Acct-Interim-Interval), or the user has gone."""
+"""Seconds for which a report counts. Access points repeat it meanwhile (Acct-Interim-Interval), or the user left."""
 _RENEWED_S = KEPT_S / 2
 _LOOK_EVERY_S = 1.0
 _QUEUE, _TOLD = 1000, 1000
@@ -44,10 +46,11 @@ class _Datagram:
 
 
 class RadiusAccounting:
-    """`run` serves as long as the policy says so."""
+    """`run` serves at the address of the policy in force."""
 
-    def __init__(self, publisher: SnapshotPublisher, state: Path) -> None:
-        self._publisher, self._secret_file = publisher, state / SECRET_NAME
+    def __init__(self, core: Core) -> None:
+        self._snapshots, self._usage = core.snapshots, UsageStore(core.store)
+        self._secret_file = core.settings.state / SECRET_NAME
         self._queue = asyncio.Queue[_Datagram](_QUEUE)
         self._told: set[str] = set()
         self._transport: asyncio.DatagramTransport | None = None
@@ -65,7 +68,7 @@ class RadiusAccounting:
         served: RadiusSettings | None = None
         problem = ""
         while True:
-            wanted = self._publisher.policy.network.radius
+            wanted = self._snapshots.policy.settings(RadiusSettings)
             if wanted != served or problem:
                 self._close()
                 served, before = wanted, problem
@@ -86,7 +89,9 @@ class RadiusAccounting:
         try:
             self._secret()
             loop, address = asyncio.get_running_loop(), (settings.host, settings.port)
-            self._transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self._queue, settings), local_addr=address)
+            self._transport, _ = await loop.create_datagram_endpoint(
+                lambda: _Receiver(self._queue, settings), local_addr=address
+            )
         except (OSError, ValueError) as error:
             return error_text(error)
         log.info("RADIUS accounting is taken at %s, port %d", *address)
@@ -116,7 +121,7 @@ class RadiusAccounting:
 
     async def _apply(self, report: Accounting) -> None:
         """Begin, renew or end the sessions of a device. Raises DatabaseError."""
-        person = person_named(report.user, self._publisher.policy.people)
+        person = person_named(report.user, self._snapshots.policy.people)
         if report.status is None:
             return
         if person is None:
@@ -126,11 +131,11 @@ class RadiusAccounting:
         for device in self._devices(report, person):
             has_changed |= await asyncio.to_thread(self._set_user, device, person, report.status)
         if has_changed:
-            self._publisher.request()
+            self._snapshots.request()
 
     def _devices(self, report: Accounting, person: str) -> set[DeviceId]:
         """Return the ids by which the device may be seen: by its MAC address, or by its IP address beyond a router."""
-        view = self._publisher.view
+        view = self._snapshots.view
         if view is None:
             return set()
         lookup = view.rulesets.devices
@@ -140,7 +145,7 @@ class RadiusAccounting:
 
     def _set_user(self, device: DeviceId, person: str, status: AccountingStatus) -> bool:
         """Return True if the user of a device is another one than before. Raises DatabaseError."""
-        usage, now = self._publisher.usage, time.time()
+        usage, now = self._usage, time.time()
         here = next((each for each in reversed(usage.sessions(now)) if each.device == device), None)
         is_theirs = here is not None and here.person == person
         if status is AccountingStatus.STOP:
@@ -185,3 +190,8 @@ def person_named(user: str, people: Iterable[str]) -> str | None:
     names = (lowered, lowered.partition("@")[0], lowered.rpartition("\\")[2])
     by_name = {name.lower(): name for name in people}
     return next((by_name[name] for name in names if name in by_name), None)
+
+
+def accounting_service(core: Core) -> ControlService:
+    """Return the service that takes reports of users."""
+    return ControlService(name="radius", area=Area.DEVICES, run=RadiusAccounting(core).run)

@@ -1,0 +1,126 @@
+"""Copy the tree without a feature, to prove that nothing else needs it: `python tools/without.py NAME FOLDER [--check]`.
+
+The copy lacks the feature's folder, its tests, its document, and its row of `FEATURES`. Generated documents are made anew, and links to the
+feature's document become plain text. `--check` runs what `make check` and `make quick` run, in the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = Path("hedgerow/features/__init__.py")
+_GENERATORS = (
+    ["tools/policy_reference.py", "docs"],
+    ["tools/reference.py", "docs"],
+    ["tools/grafana_dashboards.py"],
+)
+_CHECKS = (
+    ["-m", "ruff", "check", "."],
+    ["-m", "mypy"],
+    ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+    ["tools/check_prose.py"],
+    ["tools/run_tests.py", "quick"],
+)
+
+
+def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
+    """Copy the files of the checkout `root` to the new `folder`, without the feature `name`. Raises ValueError for an unknown feature."""
+    needed_by = [other for other in features(root) if name in needs_of(root, other)]
+    if name not in features(root) or needed_by:
+        raise ValueError(f"{name} is needed by {', '.join(needed_by)}" if needed_by else f"no feature is called {name}")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, check=True
+    ).stdout
+    built = [path.relative_to(root) for path in (root / "hedgerow").rglob("*.so")]
+    for file in [*map(Path, filter(None, os.fsdecode(listed).split("\0"))), *built]:
+        if not is_of(file, name) and (root / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / file, folder / file, follow_symlinks=False)
+    _rewrite(folder / TABLE, lambda text: without_row(text, name))
+    _rewrite(folder / "mkdocs.yml", lambda text: re.sub(rf"^.*features/{name}\.md\n", "", text, flags=re.MULTILINE))
+    _rewrite(folder / "tests" / "seconds.json", lambda text: _without_seconds(text, name))
+    for document in folder.rglob("*.md"):
+        _rewrite(document, lambda text: without_links(text, name))
+    (folder / ".path").mkdir()
+    (folder / ".path" / "hedgerow").symlink_to("../hedgerow")  # the root has links named dns, proxy and so on
+
+
+def features(root: Path) -> list[str]:
+    """Return the names of all features, in the order of the table."""
+    return re.findall(r"\b(\w+)\.FEATURE\b", (root / TABLE).read_text(encoding="utf-8"))
+
+
+def needs_of(root: Path, name: str) -> list[str]:
+    """Return the names of the features that a feature needs."""
+    found = re.search(r"\bneeds=\(([^)]*)\)", (root / TABLE.parent / name / "__init__.py").read_text(encoding="utf-8"))
+    return re.findall(r"\"(\w+)\"", found[1]) if found else []
+
+
+def is_of(file: Path, name: str) -> bool:
+    """Return True for a file that belongs to a feature.
+
+    >>> [is_of(Path(file), "away") for file in ("hedgerow/features/away/keys.py", "docs/features/away.md", "hedgerow/app/cli.py")]
+    [True, True, False]
+    """
+    homes = (TABLE.parent / name, Path("tests/features") / name)
+    return any(file.is_relative_to(home) for home in homes) or file == Path(f"docs/features/{name}.md")
+
+
+def without_row(text: str, name: str) -> str:
+    """Return the source of the table of features without one of them.
+
+    >>> print(without_row("from hedgerow.features import away, cafe\\nFEATURES = (away.FEATURE, cafe.FEATURE)", "away"))
+    from hedgerow.features import cafe
+    FEATURES = (cafe.FEATURE,)
+    """
+    text = re.sub(rf"\b{name}(?:\.FEATURE)?\b, ?|,\s*\b{name}(?:\.FEATURE)?\b", "", text)
+    text = re.sub(rf"^\s*{name}(?:\.FEATURE)?,\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"\((\w+\.FEATURE)\)", r"(\1,)", text)
+
+
+def without_links(text: str, name: str) -> str:
+    """Return a document without links to a feature's document, and without rows of tables that name its tests.
+
+    >>> without_links("See [the tunnel](../features/away.md#keys).", "away")
+    'See the tunnel.'
+    """
+    text = re.sub(rf"^\|.*\btests/features/{name}/.*\n", "", text, flags=re.MULTILINE)
+    return re.sub(rf"\[([^\]]*)\]\([\w./]*features/{name}\.md(?:#[\w-]*)?\)", r"\1", text)
+
+
+def _without_seconds(text: str, name: str) -> str:
+    return re.sub(rf'^ *"tests/features/{name}/.*\n', "", text, flags=re.MULTILINE)
+
+
+def _rewrite(file: Path, change: Callable[[str], str]) -> None:
+    before = file.read_text(encoding="utf-8")
+    after = change(before)
+    if after != before:
+        file.write_text(after, encoding="utf-8")
+
+
+def run_in(folder: Path, words: Sequence[str]) -> int:
+    """Run Python in the copy, with the modules of the copy. Returns the exit code."""
+    environment = os.environ | {"PYTHONPATH": str(folder / ".path"), "PYTHONSAFEPATH": "1"}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, check=False).returncode
+
+
+def main() -> None:
+    """Make the copy, its generated documents, and check it if asked to."""
+    name, folder = sys.argv[1], Path(sys.argv[2]).absolute()
+    copy_without(name, folder)
+    steps = [*_GENERATORS, *(_CHECKS if "--check" in sys.argv else ())]
+    failed = [" ".join(words) for words in steps if run_in(folder, words)]
+    print(f"without {name}: {'failed: ' + '; '.join(failed) if failed else 'all is well'}")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
