@@ -110,10 +110,15 @@ class DeadlineProtocol(asyncio.Protocol):
         self._http.data_received(data)
 
     def eof_received(self) -> bool:
-        """Finish a response that has not begun, to a client that has closed its side. asyncio's TLS has no half-closed connections."""
+        """Finish a response that has not begun, to a client that has closed its side. asyncio's TLS has no half-closed connections.
+
+        A request whose body is not complete never will be: it ends now, or when the application waits for the rest.
+        """
         self._http.eof_received()
-        if not self.owes_response or self._transport.get_extra_info("ssl_object") is not None:
+        is_incomplete = self._timer is not None
+        if is_incomplete or not self.owes_response or self._transport.get_extra_info("ssl_object") is not None:
             return False
+        self._left = 0.0
         self._http.shutdown()  # after the response
         return True
 

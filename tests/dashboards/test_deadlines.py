@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import ssl
@@ -15,16 +14,19 @@ from fastapi import FastAPI
 from small_internet.authority import Authority, server_context
 from small_internet.running import wait_until
 from starlette.responses import Response, StreamingResponse
+from web_server.serving import serving
 
 from hedgerow.dashboards.deadlines import LEAST_READ, ReadingPace
 from hedgerow.dashboards.server import web_server
 
 SIZE = 16 << 20
+READING_S = 0.6
+"""Time in which a client has to read something."""
 
 
 @contextlib.contextmanager
-def serving(tls: ssl.SSLContext | None) -> Iterator[int]:
-    """A server whose clients have three seconds to read."""
+def serving_pages(tls: ssl.SSLContext | None) -> Iterator[int]:
+    """A server whose clients have little time to read."""
     app = FastAPI()
 
     @app.get("/whole")
@@ -39,24 +41,20 @@ def serving(tls: ssl.SSLContext | None) -> Iterator[int]:
     async def small() -> Response:
         return Response(b"." * 20_000)
 
-    server = web_server(app, tls=lambda: tls, reading_timeout=3.0)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join(10)
+    server = web_server(app, tls=lambda: tls, reading_timeout=READING_S)
+    with socket.create_server(("127.0.0.1", 0)) as listener, serving(server, listener) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[int]:
-    with serving(None) as port:
+    with serving_pages(None) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with serving(server_context(Authority(Path(tmp_path_factory.mktemp("tls"))).leaf("localhost"))) as port:
+    with serving_pages(server_context(Authority(Path(tmp_path_factory.mktemp("tls"))).leaf("localhost"))) as port:
         yield port
 
 
@@ -96,7 +94,7 @@ def test_a_client_that_reads_slowly_gets_everything(plain: int) -> None:
     with asking(plain, "/pieces") as client:
         received, ends = 0, threading.Event()
         for _ in range(50):
-            ends.wait(0.1)
+            ends.wait(READING_S / 20)
             received += len(client.recv(20_000))
         while received < SIZE:
             received += len(data := client.recv(1 << 20))

@@ -8,7 +8,6 @@ import functools
 import secrets
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -72,6 +71,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDura
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
+from web_server.serving import serving
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 _NOBODY = PauseExemption()
@@ -497,13 +497,10 @@ def running_web(
         signed_in = _SignedInBrowser(signed_in, cookie)
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
         server = web_server(signed_in, client_of=control.client_at, person_of=accounts.person_of, unix_socket=unix_socket)
-        serving = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-        serving.start()
         try:
-            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted, post)
+            with serving(server, listener) as served:
+                yield Web(served, engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted, post)
         finally:
-            server.should_exit = True
-            serving.join(10)
             engine.dispose()
             control.view = control.bare_view = None  # FastAPI caches methods of pages, and with them this control and its open lists
 
