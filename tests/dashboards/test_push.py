@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import ssl
 import stat
 import threading
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from small_internet.authority import Authority, server_context
 from web_server import NOW, Web
 
@@ -32,8 +31,6 @@ from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.outbox import NoticeRow
 from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import AccessRequest, DeviceId
-
-CHROMIUM = shutil.which("chromium")
 
 
 def encoded(data: bytes) -> str:
@@ -197,68 +194,65 @@ def until(page: Page, is_so: Callable[[], bool]) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(web: Web) -> None:
+def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromium: Browser, web: Web) -> None:
     web.recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "scratch.example")])
     web.recorder.flush()
     point = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     granted = {"endpoint": "https://web.push.apple.com/abc", "keys": {"p256dh": encoded(point), "auth": encoded(b"x" * 16)}}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(permissions=["notifications"])
-        # There is no push service here to subscribe to: only that step is replaced.
-        context.add_init_script(f"PushManager.prototype.subscribe = async () => ({{toJSON: () => ({json.dumps(granted)})}})")
-        page = context.new_page()
-        page.goto(f"{web.url}/settings/notices")
-        mailbox = page.get_by_label("Your mail address")
-        assert mailbox.is_hidden()
-        page.get_by_role("button", name="Switch on here").click()
-        mailbox.fill("ana@home")  # a browser takes it for an address; Apple's service would not
-        page.get_by_role("button", name="Switch on here").click()
-        page.get_by_text("such as ana@mail.example").wait_for()
-        mailbox.fill("ana@mail.example")
-        page.get_by_role("button", name="Switch on here").click()
-        page.get_by_text("in a browser", exact=True).wait_for()
-        assert json.loads(web.post.sent[-1].body)["title"] == "Hedgerow: A test"
-        assert "push.apple.com" not in page.content()
-        page.get_by_role("button", name="Switch on here").click()
-        mailbox.fill("ana@mail.example")
-        page.get_by_role("button", name="Switch on here").click()
-        until(page, lambda: len(web.post.sent) == 2)
-        assert page.get_by_text("in a browser", exact=True).count() == 1, "one browser is one recipient"
+    context = chromium.new_context(permissions=["notifications"])
+    # There is no push service here to subscribe to: only that step is replaced.
+    context.add_init_script(f"PushManager.prototype.subscribe = async () => ({{toJSON: () => ({json.dumps(granted)})}})")
+    page = context.new_page()
+    page.goto(f"{web.url}/settings/notices")
+    mailbox = page.get_by_label("Your mail address")
+    assert mailbox.is_hidden()
+    page.get_by_role("button", name="Switch on here").click()
+    mailbox.fill("ana@home")  # a browser takes it for an address; Apple's service would not
+    page.get_by_role("button", name="Switch on here").click()
+    page.get_by_text("such as ana@mail.example").wait_for()
+    mailbox.fill("ana@mail.example")
+    page.get_by_role("button", name="Switch on here").click()
+    page.get_by_text("in a browser", exact=True).wait_for()
+    assert json.loads(web.post.sent[-1].body)["title"] == "Hedgerow: A test"
+    assert "push.apple.com" not in page.content()
+    page.get_by_role("button", name="Switch on here").click()
+    mailbox.fill("ana@mail.example")
+    page.get_by_role("button", name="Switch on here").click()
+    until(page, lambda: len(web.post.sent) == 2)
+    assert page.get_by_text("in a browser", exact=True).count() == 1, "one browser is one recipient"
 
-        devtools = context.new_cdp_session(page)
-        registrations: list[str] = []
-        devtools.on(
-            "ServiceWorker.workerRegistrationUpdated",
-            lambda event: registrations.extend(each["registrationId"] for each in event["registrations"]),
-        )
-        devtools.send("ServiceWorker.enable")
-        until(page, lambda: bool(registrations))
-        told = push_body("Hedgerow: mia asks", "mia asks for scratch.example.", (row(),), asked(1), language("en"))
-        devtools.send("ServiceWorker.deliverPushMessage", {"origin": web.url, "registrationId": registrations[0], "data": told})
-        shown = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.title).join())"
-        until(page, lambda: page.evaluate(shown) == "Hedgerow: mia asks")
+    devtools = context.new_cdp_session(page)
+    registrations: list[str] = []
+    devtools.on(
+        "ServiceWorker.workerRegistrationUpdated",
+        lambda event: registrations.extend(each["registrationId"] for each in event["registrations"]),
+    )
+    devtools.send("ServiceWorker.enable")
+    until(page, lambda: bool(registrations))
+    told = push_body("Hedgerow: mia asks", "mia asks for scratch.example.", (row(),), asked(1), language("en"))
+    devtools.send("ServiceWorker.deliverPushMessage", {"origin": web.url, "registrationId": registrations[0], "data": told})
+    shown = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.title).join())"
+    until(page, lambda: page.evaluate(shown) == "Hedgerow: mia asks")
 
-        worker = context.service_workers[0]
-        worker.evaluate(
-            """async () => {
-              const [notification] = await self.registration.getNotifications();
-              self.dispatchEvent(new NotificationEvent("notificationclick", { notification, action: "hour" }));
-            }"""
-        )
-        until(page, lambda: page.evaluate(shown) == "Answered.")
-        grants = web.control.reader.grants(NOW)
-        assert [(grant.subject, grant.device) for grant in grants] == [("scratch.example", "mia-tablet")]
+    worker = context.service_workers[0]
+    worker.evaluate(
+        """async () => {
+          const [notification] = await self.registration.getNotifications();
+          self.dispatchEvent(new NotificationEvent("notificationclick", { notification, action: "hour" }));
+        }"""
+    )
+    until(page, lambda: page.evaluate(shown) == "Answered.")
+    grants = web.control.reader.grants(NOW)
+    assert [(grant.subject, grant.device) for grant in grants] == [("scratch.example", "mia-tablet")]
 
-        page.goto(web.url)
-        until(page, lambda: page.evaluate("caches.open('today').then((kept) => kept.match('/')).then(Boolean)"))
-        assert page.locator("#offline").is_hidden()
-        context.set_offline(True)
-        page.goto(web.url)
-        assert "out of reach" in page.locator("#offline").inner_text()
-        assert page.evaluate("getComputedStyle(document.querySelector('#offline')).borderTopWidth") != "0px"  # the style sheet was kept
-        browser.close()
+    page.goto(web.url)
+    until(page, lambda: page.evaluate("caches.open('today').then((kept) => kept.match('/')).then(Boolean)"))
+    assert page.locator("#offline").is_hidden()
+    context.set_offline(True)
+    page.goto(web.url)
+    assert "out of reach" in page.locator("#offline").inner_text()
+    assert page.evaluate("getComputedStyle(document.querySelector('#offline')).borderTopWidth") != "0px"  # the style sheet was kept
+    context.close()
 
 
 def test_the_app_can_be_installed(web: Web) -> None:

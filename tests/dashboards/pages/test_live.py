@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import re
-import shutil
 import threading
 
 import httpx
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from web_server import NOW, TOKEN
 from web_server.big_family import fill_big
 from web_server.household import fill
@@ -19,10 +18,7 @@ from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import AccessRequest, DeviceId
 
 PASSWORD = "four words and more"
-CHROMIUM = shutil.which("chromium")
 MIA = DeviceId("mia-tablet")
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-expect.set_options(timeout=30_000)
 
 
 def test_nothing_is_looked_at_while_nobody_listens():
@@ -124,15 +120,13 @@ def test_a_part_is_what_the_page_has(web):
 
 
 @pytest.fixture
-def page():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(viewport={"width": 390, "height": 844})
-        browser.close()
+def page(chromium):
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    yield page
+    page.close()
 
 
 @pytest.mark.browser
-@in_a_browser
 def test_a_request_appears_without_a_reload_and_disturbs_nothing(web, page):
     fill(web)
     web.recorder.add([DeviceSeen(NOW, MIA, "192.168.1.31", None, "mia", "child-8-12")])
@@ -155,7 +149,6 @@ def test_a_request_appears_without_a_reload_and_disturbs_nothing(web, page):
 
 
 @pytest.mark.browser
-@in_a_browser
 @pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt"])
 def test_the_controls_of_five_children_are_on_a_phones_first_screen(web, page, reader):
     """With sixty devices at home, and a request. Texts of the buttons are whole, and a thumb needs 44 pixels."""
@@ -182,7 +175,6 @@ def test_the_controls_of_five_children_are_on_a_phones_first_screen(web, page, r
 
 
 @pytest.mark.browser
-@in_a_browser
 def test_long_lists_are_searched(web, page):
     fill(web)
     page.goto(web.url)
@@ -194,7 +186,6 @@ def test_long_lists_are_searched(web, page):
 
 
 @pytest.mark.browser
-@in_a_browser
 def test_the_counter_shows_a_session_that_somebody_else_ends(web, page, monkeypatch):
     """Also one that ends after the page was made, and before the server looks for the first time."""
     may_look, read = threading.Event(), LivePages._read

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from web_server import Web
 from web_server.household import fill
 
 from hedgerow.policies.text.locales import LANGUAGES
-
-CHROMIUM = shutil.which("chromium")
 
 # Names of days and instants on more than one line, and times that are wider than the span in which they stand.
 BROKEN = """() => {
@@ -27,21 +23,18 @@ BROKEN = """() => {
   return broken;
 }"""
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_days_and_times_are_whole(web: Web, has_scripts: bool) -> None:
+def test_days_and_times_are_whole(chromium: Browser, web: Web, has_scripts: bool) -> None:
     fill(web)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        for code in LANGUAGES:
-            context = browser.new_context(viewport={"width": 320, "height": 800}, locale=code, java_script_enabled=has_scripts)
-            page = context.new_page()
-            for path in ("/people/mia", "/log", "/log/raw", "/changes", "/why?row=1"):
-                page.goto(web.url + path)
-                assert page.evaluate("document.documentElement.lang") == code
-                assert page.evaluate(BROKEN) == [], (code, path)
-                assert page.evaluate("document.documentElement.scrollWidth") <= 320, (code, path)
-            context.close()
-        browser.close()
+    for code in LANGUAGES:
+        context = chromium.new_context(viewport={"width": 320, "height": 800}, locale=code, java_script_enabled=has_scripts)
+        page = context.new_page()
+        for path in ("/people/mia", "/log", "/log/raw", "/changes", "/why?row=1"):
+            page.goto(web.url + path)
+            assert page.evaluate("document.documentElement.lang") == code
+            assert page.evaluate(BROKEN) == [], (code, path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 320, (code, path)
+        context.close()

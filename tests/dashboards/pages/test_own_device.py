@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from web_server import NOW, Web
 
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Observation, Reason, RequestKind, Verdict
 
-CHROMIUM = shutil.which("chromium")
 CHILD = "127.0.0.2"
 TABLET = DeviceId("mia-tablet")
 
@@ -96,20 +94,17 @@ def test_a_blocked_site_is_shown_once_with_how_often(web: Web, child: httpx.Clie
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-def test_a_denial_appears_by_itself_and_leaves_what_is_being_typed(web: Web) -> None:
+def test_a_denial_appears_by_itself_and_leaves_what_is_being_typed(chromium: Browser, web: Web) -> None:
     web.control.devices["127.0.0.1"] = DeviceView(TABLET, "mia", "child-8-12")
     id = web.ledger.file(AccessRequest(NOW, TABLET, "mia", "news.example"))
     assert id is not None
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(locale="en", viewport={"width": 390, "height": 844}).new_page()
-        page.goto(f"{web.url}/device")
-        asked = page.locator('[data-fresh="asked"]')
-        expect(asked).to_contain_text("waiting for an answer")
-        page.get_by_label("Which site or app?").fill("scratch.mit.edu")
-        web.ledger.deny(id, "ana")
-        expect(asked.locator(".tag.block")).to_have_text("no", timeout=20_000)
-        assert page.get_by_label("Which site or app?").input_value() == "scratch.mit.edu"
-        assert Axe().run(page).response["violations"] == []
-        browser.close()
+    page = chromium.new_page(locale="en", viewport={"width": 390, "height": 844})
+    page.goto(f"{web.url}/device")
+    asked = page.locator('[data-fresh="asked"]')
+    expect(asked).to_contain_text("waiting for an answer")
+    page.get_by_label("Which site or app?").fill("scratch.mit.edu")
+    web.ledger.deny(id, "ana")
+    expect(asked.locator(".tag.block")).to_have_text("no", timeout=20_000)
+    assert page.get_by_label("Which site or app?").input_value() == "scratch.mit.edu"
+    assert Axe().run(page).response["violations"] == []
+    page.close()

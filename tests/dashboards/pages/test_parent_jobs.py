@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from web_server import NOW, SETUP_CODE, Web
 from web_server.household import fill
 
 from hedgerow.policies.reading.load import load_policy
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
 PASSWORD = "four words and more"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "parent-jobs.md"
@@ -289,14 +287,6 @@ def erase(hand: Hand) -> None:
     hand.said("Erased")
     hand.page.goto(f"{hand.web.url}/log?person=mia")
     hand.said("Nothing to show")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """The grid of a week, with a finger on a phone."""
 
 import re
-import shutil
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from hedgerow.policies.reading.load import load_policy
 
-CHROMIUM = shutil.which("chromium")
 NIGHTS = "form[action$='/nights']"
 HOUSE = """\
 people:
@@ -17,7 +15,7 @@ people:
     schedules: {homework: {block: games, when: {tue: "15:00-17:00"}}}
 """
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+pytestmark = pytest.mark.browser
 
 
 class Finger:
@@ -42,16 +40,14 @@ class Finger:
 
 
 @pytest.fixture
-def phone(web):
+def phone(chromium, web):
     web.policy_path.write_text(HOUSE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(f"{web.url}/people/mia")
-        yield page
-        browser.close()
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(f"{web.url}/people/mia")
+    yield page
+    context.close()
 
 
 def place(form, day, part):

@@ -70,7 +70,7 @@ PAGES = (
     ),
     *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
     *(f"/start/{step}" for step in ("place", "people", "devices", "done")),
-    *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1", "/log/raw"),
+    *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
     *("/devices/mia-tablet/away", "/organisation/edit", "/organisation/search", "/organisation/versions/1"),
 )
 """All pages for people."""
