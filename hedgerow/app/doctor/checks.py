@@ -140,7 +140,7 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     if status["registration_problem"]:
         found = f"not learnt for hours, so new sites count by when they were first seen here: {status['registration_problem']}"
         yield Finding("age of new sites", Health.UNSURE, found, "see network.registration_age in the policy, and the internet connection")
-    yield from list_findings(status)
+    yield from list_findings(status, time.time())
 
 
 def task_findings(status: dict[str, Any]) -> Iterator[Finding]:
@@ -151,15 +151,15 @@ def task_findings(status: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("tasks", health, state.text, mend if state.is_failing else "")
 
 
-def list_findings(status: dict[str, Any]) -> Iterator[Finding]:
-    """Report the coverage of each category, and lists that are waited for, dead, failing or old."""
+def list_findings(status: dict[str, Any], now: float) -> Iterator[Finding]:
+    """Report the coverage of each category, and lists that are waited for, dead, failing or old. `now` is a Unix timestamp."""
     lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
     waiting = [str(row["source"]) for row in lists if row["waiting"]]
     dead = [str(row["source"]) for row in lists if row["dead"]]
     failing = [str(row["source"]) for row in lists if row["problem"] and not row["dead"]]
     fetched = ((str(row["source"]), float(str(row["fetched"]))) for row in lists if row["is_remote"] and row["fetched"])
-    old = [name for name, when in fetched if time.time() - when > MAX_LIST_AGE_S and name not in (*dead, *failing)]
-    yield from _coverage(status)
+    old = [name for name, when in fetched if now - when > MAX_LIST_AGE_S and name not in (*dead, *failing)]
+    yield from _coverage(status, now)
     if waiting:
         public = sum(bool(row["is_remote"]) for row in lists)
         yield Finding("lists", Health.UNSURE, f"{len(waiting)} of {public} public lists are still being fetched", "wait a few minutes")
@@ -177,12 +177,12 @@ def list_findings(status: dict[str, Any]) -> Iterator[Finding]:
         yield good_finding("lists", f"{len(lists)} in force")
 
 
-def _coverage(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+def _coverage(status: dict[str, list[dict[str, object]]], now: float) -> Iterator[Finding]:
     """Report each category for which public lists are recommended. Only the starter list is not good enough for any."""
     for coverage in decode(tuple[CategoryCoverage, ...], encode(status["coverage"])):
         if not coverage.wanted:
             continue
-        what, found = f"{coverage.category} lists", coverage_text(coverage, time.time())
+        what, found = f"{coverage.category} lists", coverage_text(coverage, now)
         if coverage.category == "adult" and coverage.is_thin:
             found = f"{found}: {FEW_ADULT_SITES}"
         match coverage.state:

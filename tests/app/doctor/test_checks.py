@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.proxy.scanners import pictures
 
-NOW = time.time()
+NOW = 1_780_000_000.0
 STARTER = ListHealth("starter/adult", "adult", 117, NOW - 9e6, starter=True)
 WAITING = ListHealth("hagezi-nsfw", "adult", 0, is_remote=True, waiting=True)
 FAILED = replace(WAITING, waiting=False, failed=True, problem="the server answered 404")
@@ -62,7 +61,7 @@ def status_of(lists: list[ListHealth], *, starter_only: bool = False) -> dict[st
 )  # fmt: skip
 def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple[Health, str]]) -> None:
     """A list that nobody could have fetched yet is no problem; the starter list alone is one."""
-    found = list(list_findings(status_of(lists, starter_only=starter_only)))
+    found = list(list_findings(status_of(lists, starter_only=starter_only), NOW))
     assert [finding.health for finding in found] == [health for health, _text in expected]
     assert [finding.found[: len(text)] for finding, (_health, text) in zip(found, expected, strict=True)] == [
         text for _health, text in expected
@@ -71,7 +70,7 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
 
 def test_lists_of_a_bundle_that_are_not_taken_over_are_told() -> None:
     problem = "the compiled lists of the bundle are not taken over: the server answers 404"
-    found = list(list_findings(status_of([STARTER, FETCHED]) | {"lists_problem": problem}))
+    found = list(list_findings(status_of([STARTER, FETCHED]) | {"lists_problem": problem}, NOW))
     assert [(each.health, each.found) for each in found[1:]] == [(Health.UNSURE, f"those from before stay in force: {problem}")]
 
 
