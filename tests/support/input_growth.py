@@ -32,9 +32,13 @@ _MOST_PLACES = 80  # of a seed at which it is grown
 
 
 def families_of(target: FuzzTarget) -> Iterator[Family]:
-    """Yield a target's own families, then those of its seeds in a fixed order that mixes all kinds."""
+    """Yield a target's own families, then those of its seeds in a fixed order that mixes all kinds.
+
+    Seeds longer than the inputs that are tried first make none, as nothing in them would grow.
+    """
     yield from target.grown
-    shapes = [shape for seed in target.seeds for shape in _shapes(seed, target.tokens) if shape.unit]
+    seeds = [seed for seed in target.seeds if len(seed) < SIZES[2]]
+    shapes = [shape for seed in seeds for shape in _shapes(seed, target.tokens) if shape.unit]
     random.Random(len(shapes)).shuffle(shapes)
     yield from dict.fromkeys(shapes)
 
@@ -83,12 +87,12 @@ def cpu_seconds(target: FuzzTarget, data: bytes) -> float:
     return time.process_time() - begun
 
 
-def find_fast_growth(target: FuzzTarget, seconds: float) -> Growth | None:
+def find_fast_growth(target: FuzzTarget, seconds: float, largest: int = SIZES[-1]) -> Growth | None:
     """Return a family for which a target's time grows faster than its input, None if none is found in about these CPU seconds.
 
-    The families are tried up to 16 kB. Those among them whose time grows fastest, and those whose time is longest, are tried up to 256 kB.
+    The families are tried up to 16 kB. Those among them whose time grows fastest, and those whose time is longest, are tried up to
+    `largest` octets, one of `SIZES`.
     """
-    gc.collect()
     gc.disable()
     begun = time.process_time()
     try:
@@ -101,7 +105,7 @@ def find_fast_growth(target: FuzzTarget, seconds: float) -> Growth | None:
             if time.process_time() - begun > seconds / 2 and len(tried) > len(target.grown):
                 break
         for family in _most_promising(tried):
-            growth = _grow(target, family, SIZES[2:])
+            growth = _grow(target, family, SIZES[2 : SIZES.index(largest) + 1])
             if growth.is_too_fast:
                 return growth
             if time.process_time() - begun > seconds:
