@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -27,7 +28,10 @@ UNKNOWN_S = 10.0
 """Assumed for a file that is new."""
 
 SERVICES = frozenset({"whole_internet", "postgres", "chromium", "browser", "stand", "_stand", "family"})
-"""Fixtures that start servers, browsers or processes. Tests with one of them have the marker `service`: `make quick` leaves them out."""
+"""Fixtures that start servers, browsers or processes. Tests with one of them have the marker `service`: `make quick` leaves them out.
+
+`tools/run_tests.py` leaves out slow files too, whatever they start.
+"""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Each skip has a reason, so that a bare machine says what it left out.
     """
-    items.sort(key=lambda item: -SECONDS.get(item.path.relative_to(ROOT).as_posix(), UNKNOWN_S))
+    items.sort(key=lambda item: -SECONDS.get(item.nodeid.partition("::")[0], UNKNOWN_S))
     for item in items:
         if not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.service)
@@ -49,6 +53,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in lacking.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Leave thousands of tests and modules out of each garbage collection from now on."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def is_quick(pytestconfig: pytest.Config) -> bool:
+    """This is a run of `make quick`, in which tests that search take less time."""
+    return pytestconfig.getoption("hypothesis_profile") == "quick"
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,11 @@
 
     python tools/run_tests.py quick|all|units [--record] [ARGUMENTS OF PYTEST ...]
 
-`quick` are the unit tests without the fixtures of `SERVICES`, with few examples; `units` are all unit tests; `all` adds the end-to-end
-tests and the laboratory. A test that fails at first is run again with the machine to itself. If it passes then, it is listed by name: more
-than five such names fail the run. `--record` writes the seconds of each file into `tests/seconds.json`, which decides the order of the next
-runs, and the table of layers in `CONTRIBUTING.md`.
+`quick` are the unit tests in files that took at most `QUICK_FILE_S` seconds when they were last recorded, without the fixtures of
+`SERVICES` and with few examples; `units` are all unit tests; `all` adds the end-to-end tests and the laboratory. A test that fails at first
+is run again with the machine to itself. If it passes then, it is listed by name: more than two such names fail the run. `--record` writes
+the seconds of each file into `tests/seconds.json`, which decides what is quick and the order of the next runs, and the table of layers in
+`CONTRIBUTING.md`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ SECONDS_FILE = ROOT / "tests" / "seconds.json"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 RESULTS = Path("build", "tests")
 PACKAGES_COMMAND = "sudo scripts/test-packages.sh"
-MOST_UNSTEADY = 5
+MOST_UNSTEADY = 2
 """Tests that may fail at first and pass alone, before the run fails."""
+QUICK_FILE_S = 3.0
+"""Seconds of a file beyond which `make quick` leaves it out."""
+ALWAYS_QUICK = frozenset({"tests/fuzz/test_growth.py"})
+"""Files that are quick by themselves: they do less in a quick run."""
 SECOND_TRIES_AT_MOST = 40
 """Failures beyond which a second try says nothing new."""
 MEMORY_DISK, MEMORY_DISK_BYTES = Path("/dev/shm"), 6_000_000_000  # noqa: S108 (a folder of our own is made in it)
@@ -121,6 +126,20 @@ def _side_by_side() -> tuple[str, ...]:
     return ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
+def slow_files(seconds: Mapping[str, float]) -> list[str]:
+    """Return the files that `make quick` leaves out by their recorded seconds. A file that is new is quick.
+
+    >>> slow_files({"tests/test_a.py": 2.9, "tests/test_b.py": 3.1, "tests/fuzz/test_growth.py": 20.0})
+    ['tests/test_b.py']
+    """
+    return sorted(file for file, spent in seconds.items() if spent > QUICK_FILE_S and file not in ALWAYS_QUICK)
+
+
+def _left_out(root: Path) -> list[str]:
+    file = root / SECONDS_FILE.relative_to(ROOT)
+    return [f"--ignore={name}" for name in slow_files(json.loads(file.read_text(encoding="utf-8")))] if file.exists() else []
+
+
 def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -> tuple[int, list[Outcome], list[str]]:
     """Run a tier of the tests below `root`.
 
@@ -130,7 +149,7 @@ def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -
     results.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "COVERAGE_FILE": str(results / "coverage")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile all of its modules again
-    arguments = [*TIERS[tier], *arguments]
+    arguments = [*TIERS[tier], *(_left_out(root) if tier == "quick" else ()), *arguments]
     if scratch is not None:
         environment["TMPDIR"] = str(scratch)
         arguments.append(f"--basetemp={scratch / 'p'}")
