@@ -17,7 +17,7 @@ from mitmproxy.connection import Client, Server
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.http_head import HeadError, HeadReader
+from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, HeadReader
 from hedgerow.proxy.inspection.engine.plain_messages import (
     PlainHead,
     PlainRequest,
@@ -309,6 +309,7 @@ def test_a_request_with_a_known_head_is_what_its_parser_makes_of_it(path: str) -
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + b"a:b\r\n" * MAX_FIELDS + b"\r\nhello",
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello",
         *(
             b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\nhello"

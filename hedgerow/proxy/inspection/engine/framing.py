@@ -14,7 +14,7 @@ import re
 from mitmproxy import http
 from mitmproxy.net.http import http1
 
-from hedgerow.proxy.http_head import basic_credentials
+from hedgerow.proxy.http_head import MAX_FIELDS, basic_credentials
 
 _read_request_head, _read_response_head = http1.read_request_head, http1.read_response_head
 _USERINFO = re.compile(rb"(?i:(\S+ http://))([A-Za-z0-9._~!$&'()*+,;=:%-]*)@(.*)", re.DOTALL)
@@ -43,7 +43,9 @@ def read_request_head(lines: list[bytes]) -> http.Request:
 
 
 def read_response_head(lines: list[bytes]) -> http.Response:
-    """Parse a response's head. Raises ValueError."""
+    """Parse a response's head. Raises ValueError, also for more fields than a request may have: each is looked at many times."""
+    if len(lines) > MAX_FIELDS + 1:
+        raise ValueError(f"the response has more than {MAX_FIELDS:,} lines of fields")
     response = _read_response_head(_unfolded(lines))
     examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
     framing = [field for field in examined if field[0] in _FRAMING]

@@ -24,6 +24,7 @@ from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http1
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 
+from hedgerow.proxy.http_head import MAX_FIELDS
 from hedgerow.proxy.inspection.engine.http_stream import StaleConnection
 from hedgerow.proxy.inspection.engine.messages import (
     TOO_MANY_INTERIM,
@@ -115,6 +116,7 @@ class _ChunkedReader(ChunkedReader):
         super().__init__()
         self.trailers: http.Headers | None = None
         self._next: h11.EndOfMessage | h11.ProtocolError | None = None  # follows what was joined
+        self._counted, self._lines = 0, 0  # octets of the trailer section that were looked at, and the lines in them
 
     def __call__(self, buf: Any) -> Any:
         following, self._next = self._next, None
@@ -164,6 +166,8 @@ class _ChunkedReader(ChunkedReader):
         return not (self._bytes_in_chunk or self._bytes_to_discard or self._reading_trailer)
 
     def _read_one(self, buf: Any) -> Any:
+        if self._reading_trailer:
+            self._check_trailers(buf)
         event = super().__call__(buf)
         if event is None and self._is_between_chunks:
             self._check_size(buf)
@@ -172,6 +176,16 @@ class _ChunkedReader(ChunkedReader):
         fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _FORBIDDEN_TRAILERS]
         self.trailers = http.Headers(fields) if fields else None
         return h11.EndOfMessage()
+
+    def _check_trailers(self, buf: Any) -> None:
+        """Refuse a section of more lines than a head may have, complete or not."""
+        if buf._data.startswith((b"\r\n", b"\n")):
+            return
+        end = blank_line_regex.search(buf._data, buf._multiple_lines_search)  # where h11 continues
+        counted, self._counted = self._counted, len(buf) if end is None else end.end()
+        self._lines += buf._data.count(b"\n", counted, self._counted)
+        if self._lines > MAX_FIELDS + 1:  # the last line is empty
+            raise h11.RemoteProtocolError(f"more than {MAX_FIELDS:,} lines of trailers")
 
     def _check_size(self, buf: Any) -> None:
         """Refuse a chunk's size as soon as no continuation could be valid: h11 waits for the end of its line."""

@@ -126,7 +126,9 @@ def parse_plain_response(data: bytes) -> http.Response | None:
     if line is None or end < 0 or len(data) > MAX_PLAIN_RESPONSE:
         return None
     fields, values = _fields_of(data, line.end(), end + 2)
-    if not fields or not _EXCLUDED_FROM_RESPONSES.isdisjoint(values) or values.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+    if not 0 < len(fields) <= MAX_FIELDS or not _EXCLUDED_FROM_RESPONSES.isdisjoint(values):
+        return None
+    if values.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
     if len(values) != len(fields) and _are_repeated(fields, b"content-length", b"connection"):
         return None

@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any
 
 import h11
+import pytest
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from linear_work import assert_linear
 
+from hedgerow.proxy.http_head import MAX_FIELDS
 from hedgerow.proxy.inspection.engine.http1 import make_body_reader
 
 CHUNKS = some.lists(
@@ -67,6 +69,22 @@ def test_short_chunks_that_arrive_together_are_one_piece() -> None:
 
 def test_what_came_before_a_fault_is_passed_on() -> None:
     assert read(make_body_reader(None), [b"1\r\na\r\n" * 5 + b"1\r\nab\r\n"])[:3] == (b"a" * 6, "refused", 1)
+
+
+@pytest.mark.parametrize("line", [b"a:b\r\n", b" b\r\n", b"a:b\n"])
+def test_trailers_have_as_many_lines_as_a_head_at_most(line: bytes) -> None:
+    start, most = b"1\r\na\r\n0\r\na: b\r\n", MAX_FIELDS - 1
+    following = b"\r\n" + b"\n" * 2 * MAX_FIELDS
+    for size in (7, 1 << 20):
+
+        def read_pieces(data: bytes, size: int = size) -> tuple[bytes, str, int, bytes]:
+            return read(make_body_reader(None), [data[at : at + size] for at in range(0, len(data), size)])
+
+        assert read_pieces(start + line * most + b"\r\n")[:2] == (b"a", "ended")
+        assert read_pieces(start + line * (most + 1) + b"\r\n")[:2] == (b"a", "refused")
+        assert read_pieces(start + line * (most + 2))[:2] == (b"a", "refused")
+    assert read(make_body_reader(None), [start + line * most + b"\r\n" + following])[1:] == ("ended", 1, following)
+    assert read(make_body_reader(None), [b"0\r\n\r\n" + following])[1:] == ("ended", 0, following)
 
 
 def test_chunks_cost_no_more_than_their_length() -> None:
