@@ -89,7 +89,7 @@ class GrantStore:
             connection.execute(self._store.insert(grants).values(asdict(grant)))
             write_entries(self._store, connection, entries)
 
-    def confirm_chore(self, request_id: int, bonus: Bonus, day_off: Grant, day: ChoreDay) -> None:
+    def confirm_chore(self, request_id: int, bonus: Bonus, day_off: Grant, day: ChoreDay, *entries: CounterEntry) -> None:
         """Answer a chore's open request with the minutes that it earns, and with `day_off` if it was the last. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
             self._answer(connection, request_id, "approved", bonus.actor, bonus.id)
@@ -99,6 +99,7 @@ class GrantStore:
             done = connection.scalars(select(_REQUEST.chore).where(self._store.own(access_requests), is_done)).all()
             if day.chores <= set(done):
                 connection.execute(self._store.insert(grants).values(asdict(day_off)))
+            write_entries(self._store, connection, entries)
 
     def deny(self, request_id: int, actor: str) -> None:
         """Refuse an open request. Raises `NoSuchEntry`."""

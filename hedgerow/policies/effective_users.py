@@ -80,6 +80,12 @@ class EffectiveUsers:
         """
         return device.is_seat or device.profile.startswith(SEAT_PREFIX) or (not device.known and self.has_seats)
 
+    def seat_of(self, person: str) -> Device | None:
+        """Return a device that a person uses and that counts as a café's seat, a child's before an adult's; None without one."""
+        policy = self._policy
+        found = [each for each in policy.devices.values() if person in (each.person, *each.sharers) and self.is_at_seat(each)]
+        return min(found, key=lambda each: not policy.profiles[each.profile].is_for_children, default=None)
+
     def of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
         """Return the users of a device during `session`, or without one.
 

@@ -16,6 +16,8 @@ SEAT, OTHER_SEAT, LAPTOP = "127.0.0.6", "127.0.0.7", "127.0.0.9"
 UNNAMED = "127.0.0.77"
 SPELLINGS = (UNNAMED, f"::ffff:{UNNAMED}", "02:00:00:00:00:77", "02-00-00-00-00-77", "tv")
 """Devices that nobody has named: addresses as they may be written, and a device that is known by its host name only."""
+AT_SEATS = ("regular", "sam")
+"""People whose own rules apply at a seat: at their device that has the profile of one, and at one that is shared."""
 PASSWORD = "two seats and one door"
 PINS = {"Ana": "2580", "Ben": "4711"}
 POLICY = """
@@ -34,6 +36,14 @@ seats:
 devices:
   laptop: {ip: 127.0.0.9, profile: seat-child}
   tv: {hostname: tv, profile: adult, budget: {games: 30m}}
+  regulars-laptop: {ip: 127.0.0.10}
+  lounge: {ip: 127.0.0.11, profile: seat-child}
+  owners-phone: {ip: 127.0.0.12}
+people:
+  regular: {profile: seat-child, devices: [regulars-laptop], budget: {games: 30m}, bedtime: "23:58-23:59", chores: {dishes: {games: 5m}}}
+  sam: {age: 12, devices: [lounge], budget: {games: 30m}}
+  kim: {age: 13, devices: [lounge]}
+  owner: {age: 40, devices: [owners-phone]}
 """
 NOBODY = "Nobody is on duty"
 
@@ -135,6 +145,14 @@ def openings(request: int) -> dict[str, Attempt]:
         **{f"end of a pause at {each}": call("/resume", device=each) for each in SPELLINGS},
         "minutes for a device without a name": call("/bonus", name="tv", subject="games", minutes=15),
         "minutes for a session on a page": form("/counter/extend", seat="seat-1", minutes=15),
+        **{f"grant for {each}": call("/grants", person=each, subject="news.example", **how) for each in AT_SEATS},
+        **{f"code for {each}": call("/codes", person=each, subject="news.example") for each in AT_SEATS},
+        **{f"minutes for {each}": call("/bonus", name=each, subject="games", minutes=15) for each in AT_SEATS},
+        **{f"pause of {each}": call("/pause", person=each, minutes=1) for each in AT_SEATS},
+        **{f"end of a pause of {each}": call("/resume", person=each) for each in AT_SEATS},
+        "grant for a person on a page": form("/grants/new", person="regular", subject="news.example", **{"for": "hour"}),
+        "later bedtime": call("/people/regular/bedtime/later", minutes=15),
+        "later bedtime on a page": form("/bedtime/later", person="regular", minutes=15),
     }
 
 
@@ -169,11 +187,11 @@ def test_all_that_opens_at_a_seat_is_recorded_in_somebodys_name(cafe: Hedgerow, 
     found = entries(cafe)[first:]
     assert {each["actor"] for each in found} == {"Ben"}
     assert {(each["action"], each["seat"]) for each in found} >= {
-        *(("allow", seat) for seat in ("seat-1", "laptop", "")),
+        *(("allow", seat) for seat in ("seat-1", "laptop", "regulars-laptop", "lounge", "")),
         *(("pause", seat) for seat in ("seat-1", "")),
         *(("resume", seat) for seat in ("seat-1", "")),
     }
-    assert {each["note"] for each in found if each["action"] == "allow"} == {"news.example", "games"}
+    assert {each["note"] for each in found if each["action"] == "allow"} == {"news.example", "games", "bedtime"}
     counter.post("/api/v1/resume", json={})
 
 
@@ -202,7 +220,12 @@ def test_a_childs_seat_gets_nothing_that_is_kept_from_children(cafe: Hedgerow, c
                 answer = who.post("/api/v1/grants", json={"device": seat, "subject": subject, "how_long": "today"})
                 assert answer.status_code == 422, (seat, answer.text)
                 assert "child's seat" in answer.text
+            for person in AT_SEATS:
+                answer = who.post("/api/v1/grants", json={"person": person, "subject": subject, "how_long": "today"})
+                assert answer.status_code == 422, (person, answer.text)
+                assert "child's seat" in answer.text
             assert who.post("/api/v1/codes", json={"device": "seat-1", "subject": subject}).status_code == 422
+            assert who.post("/api/v1/codes", json={"person": "regular", "subject": subject}).status_code == 422
     sure = counter.post("/grants/new", data={"device": "seat-1", "subject": subject, "for": "today", "sure": "yes"})
     assert "child&#39;s seat" in sure.text
     assert entries(cafe) == before
@@ -315,6 +338,27 @@ def test_a_pause_that_is_lifted_elsewhere_gives_no_minutes_away(cafe: Hedgerow, 
         wait_until(lambda: end() < before + 600, 30)
     counter.post("/counter/resume", data={"seat": "seat-1"})
     wait_until(lambda: before - 1 < end() < before + 600, 30, "a pause that did not let the time stand still takes no minutes away")
+
+
+def test_a_chore_of_somebody_at_a_seat_is_confirmed_by_somebody_on_duty(cafe: Hedgerow, counter: httpx.Client) -> None:
+    transport = httpx.HTTPTransport(local_address="127.0.0.10")
+    with httpx.Client(transport=transport, headers={"Origin": cafe.web}, timeout=60) as guest:
+        assert guest.post(f"{cafe.web}/device/chore", data={"chore": "dishes"}).status_code == 303
+    with script(cafe) as root:
+        request = next(each["id"] for each in root.get("/api/v1/requests").json() if each["chore"] == "dishes")
+    approve = call(f"/requests/{request}/approve", how_long="hour")
+    assert NOBODY in approve(counter).text
+    take_over(counter, "Ben")
+    assert approve(counter).is_success
+    last = entries(cafe)[-1]
+    assert (last["actor"], last["action"], last["seat"], last["note"]) == ("Ben", "allow", "regulars-laptop", "dishes")
+
+
+def test_people_who_use_no_seat_need_nobody_on_duty(cafe: Hedgerow, counter: httpx.Client) -> None:
+    before = entries(cafe)
+    assert counter.post("/api/v1/grants", json={"person": "owner", "subject": "news.example", "how_long": "hour"}).is_success
+    assert counter.post("/api/v1/pause", json={"person": "owner", "minutes": 1}).is_success
+    assert entries(cafe) == before
 
 
 def test_the_journal_names_who_approved(cafe: Hedgerow, counter: httpx.Client) -> None:

@@ -18,6 +18,7 @@ from hedgerow.dashboards.control import InvalidInput, PauseExemption
 from hedgerow.journal.access_store import ChoreDay, NoSuchEntry
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.reader import RequestRow
+from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
@@ -76,7 +77,9 @@ class AccessControl:
         bonus = Bonus(secrets.token_hex(6), f"person:{person.name}", chore.subject, chore.minutes, actor, now)
         day_off = Grant(secrets.token_hex(6), CHORES_DONE, actor, now, midnight, person=person.name)
         day = ChoreDay(frozenset(each.name for each in person.chores), morning)
-        await asyncio.to_thread(self._publisher.ledger.confirm_chore, request.id, bonus, day_off, day)
+        wanted = self.seat_change(CounterAction.ALLOW, actor, person=person.name, subject=chore.name, minutes=chore.minutes)
+        confirm = self._publisher.ledger.confirm_chore
+        await self._counter.change(wanted, lambda *entries: confirm(request.id, bonus, day_off, day, *entries))
         await self._publisher.put_in_force()
         return bonus
 
@@ -100,7 +103,7 @@ class AccessControl:
             person,
             note,
         )
-        wanted = self.seat_change(CounterAction.ALLOW, actor, device, subject) if device or not person else None
+        wanted = self.seat_change(CounterAction.ALLOW, actor, device, subject, person=person)
         await self._counter.change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         await self._publisher.put_in_force()
         return grant
@@ -121,10 +124,11 @@ class AccessControl:
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
         device_id, spared_id = (identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device))
-        wanted = self.seat_change(CounterAction.PAUSE, actor, device) if device or not person else None
+        wanted = self.seat_change(CounterAction.PAUSE, actor, device, person=person)
 
         def write(*entries: CounterEntry) -> Pause:
-            if entries and wanted is not None and wanted.device is not None:  # the pause before may have let the session's time stand still
+            if entries and device and wanted is not None and wanted.device is not None:
+                # The pause before may have let the session's time stand still.
                 self._counter.lift_pauses(wanted.device, actor)
             return self._publisher.ledger.pause(
                 actor,
@@ -155,7 +159,8 @@ class AccessControl:
             raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
         grant = Grant(secrets.token_hex(6), LATER_BEDTIME, actor, now, max(bedtime, now) + minutes * 60, person=person)
         earlier = [each.id for each in view.rulesets.grants if each.subject == LATER_BEDTIME and each.person == person]
-        await asyncio.to_thread(self._publisher.ledger.give, grant)
+        wanted = self.seat_change(CounterAction.ALLOW, actor, person=person, subject=LATER_BEDTIME, minutes=minutes)
+        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         for grant_id in earlier:
             with contextlib.suppress(NoSuchEntry):  # it is over
                 await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, actor)
@@ -164,10 +169,10 @@ class AccessControl:
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         device_id = identify_device(self._view().rulesets, device, self._mac_of)
-        wanted = self.seat_change(CounterAction.RESUME, actor, device) if device or not person else None
+        wanted = self.seat_change(CounterAction.RESUME, actor, device, person=person)
 
         def write(*entries: CounterEntry) -> int:
-            if entries and wanted is not None and wanted.device is not None:
+            if entries and device and wanted is not None and wanted.device is not None:
                 self._counter.lift_pauses(wanted.device, actor)
             return self._publisher.ledger.resume(actor, *entries, device=device_id, person=person)
 
@@ -176,11 +181,25 @@ class AccessControl:
             self.check_target(device, person)
         await self._publisher.put_in_force()
 
-    def seat_change(self, action: CounterAction, actor: str, device: str | None, subject: str = "", minutes: int = 0) -> SeatChange:
-        """Return a change of a device, or of everybody without one, as the counter judges it if it concerns a seat."""
+    def seat_change(
+        self,
+        action: CounterAction,
+        actor: str,
+        device: str | None = None,
+        subject: str = "",
+        minutes: int = 0,
+        *,
+        person: str | None = None,
+    ) -> SeatChange | None:
+        """Return a change of a device, a person, or else of everybody, as the counter judges it if it concerns a seat.
+
+        None for a person without a device at a seat.
+        """
         view = self._view()
         known = identify_device(view.rulesets, device, self._mac_of)
-        found = None
+        found = EffectiveUsers(view.policy).seat_of(person) if person and known is None else None
+        if person and known is None and found is None:
+            return None
         if known is not None:  # not for everybody, even if the network does not have the device any more
             found = find_device(view.rulesets, known) or Device(known, view.policy.network.unknown_devices, known=False)
         dangers = dangers_of(subject, view.catalogue, for_child=True) if not minutes else ()

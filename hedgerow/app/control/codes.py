@@ -60,8 +60,8 @@ class CodeService:
         else:
             minutes = order.minutes or 0
             self._check(device, person, subject, minutes)
-        if device is not None:  # refused now rather than when it is typed, which only then is an entry of the counter
-            await self._counter.check(self._web.seat_change(CounterAction.ALLOW, actor, device, subject, minutes))
+        wanted = self._web.seat_change(CounterAction.ALLOW, actor, device, subject, minutes, person=person)
+        await self._counter.check(wanted)  # refused now rather than when it is typed, which only then is an entry of the counter
         code = AccessCode(
             secrets.token_hex(6), actor, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
         )
@@ -136,7 +136,7 @@ class CodeService:
         device = DeviceId(code.device) if code.device else None
         subject = self._web.check_subject(code.subject)
         grant = Grant(secrets.token_hex(6), subject, code.actor, now, ends, device, code.person, "by a code")
-        wanted = self._web.seat_change(CounterAction.ALLOW, code.actor, code.device, subject) if code.device else None
+        wanted = self._web.seat_change(CounterAction.ALLOW, code.actor, code.device, subject, person=code.person)
         ledger, request_id = self._publisher.ledger, code.request_id
         if request_id is not None:
             await self._counter.change(wanted, lambda *entries: ledger.approve(request_id, grant, *entries))

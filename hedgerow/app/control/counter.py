@@ -243,7 +243,7 @@ class CounterService(CounterRules):
         users = EffectiveUsers(self._policy)
         return users.has_seats if device is None else users.is_at_seat(device)
 
-    async def check(self, wanted: SeatChange) -> None:
+    async def check(self, wanted: SeatChange | None) -> None:
         """Raise `InvalidInput` if a change that concerns a seat would be refused now."""
         await self.change(wanted, lambda *_entries: None)
 

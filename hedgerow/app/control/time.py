@@ -11,6 +11,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import BudgetRow, InvalidInput
 from hedgerow.journal.counter import CounterAction
+from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.expiry import UpcomingEnd, upcoming_ends
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
@@ -44,7 +45,7 @@ class TimeService(SessionService):
         view = self._publisher.view
         if view is None:
             raise InvalidInput("Hedgerow is still starting.")
-        device = find_device(view.rulesets, name) if name not in self._policy.people else None
+        device = EffectiveUsers(self._policy).seat_of(name) if name in self._policy.people else find_device(view.rulesets, name)
         wanted = SeatChange(CounterAction.ALLOW, actor, device, subject, minutes=minutes) if device is not None else None
         await self._counter.change(wanted, lambda *entries: self._publisher.usage.give(bonus, *entries))
         await self._publisher.put_in_force()

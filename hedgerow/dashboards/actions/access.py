@@ -108,7 +108,7 @@ async def resume(core: Operations, caller: Caller, order: GrantTarget) -> None:
 @action("POST", "/people/{name}/bedtime/later", status=201, form=FormOf("/bedtime/later", {"name": "person"}))
 async def postpone_bedtime(core: Operations, caller: Caller, name: PersonName, order: LaterBedtime) -> Grant:
     """Make bedtime later tonight, by a permission until then."""
-    return await core.control.postpone_bedtime(name, order.minutes, caller.name)
+    return await core.control.postpone_bedtime(name, order.minutes, caller.actor)
 
 
 def _check_target(target: GrantTarget) -> None:

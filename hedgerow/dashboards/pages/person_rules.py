@@ -41,7 +41,7 @@ from hedgerow.dashboards.edits.times import (
     schedule_edits,
 )
 from hedgerow.dashboards.edits.yaml_text import put_times
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.forms import at_field, typed_fields
 from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
 from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
@@ -235,7 +235,7 @@ class SwitchPages(PageGroup):
             return question
         if wanted and how_long is not GrantDuration.GOOD:
             ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
-            await self._context.control.give(item, principal_of(request).name, person=name, ends=ends)
+            await self._context.control.give(item, self._actor(request), person=name, ends=ends)
             obstacle = await explain_obstacle(self._context, request, Opening(item, name), how_long)
             return obstacle or _back(name, item, wanted, "done")
         edits = switch_edits(policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item))
