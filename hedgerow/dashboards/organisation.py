@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
@@ -13,7 +12,7 @@ from hedgerow.dashboards.edits.reserved_keys import ReservedForAdmins, check_aut
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
-from hedgerow.journal.policy_history import MAIN_FILE, MAX_CHANGES, PolicyVersion, PolicyVersions, VersionConflict
+from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict
 from hedgerow.journal.site_search import SearchResult, SiteSearch
 from hedgerow.journal.store import Store
 from hedgerow.policies.reading.key_scopes import UnreadableText
@@ -66,8 +65,8 @@ class Publishing:
         before: Mapping[str, str] = newest.files if newest is not None else {}
         files = {**before, MAIN_FILE: draft.text} if draft.text is not None else dict(versions.version(draft.again or 0).files)
         if not is_admin(author):
-            for replaced in _replaced(versions, draft.only):
-                _check_author(author, replaced, files)
+            for replaced in versions.in_force(draft.only):  # some sites may be trying another version than the rest
+                _check_author(author, replaced.files if replaced is not None else {}, files)
         follows = newest.id if newest is not None else 0
         if draft.follows not in (None, follows):
             raise InvalidInput(_CONFLICT)
@@ -117,18 +116,6 @@ class Publishing:
         if not self.may_publish(level):
             site = self._store.rights.site
             raise InvalidInput("This machine belongs to the site %(site)s, and only the organisation's office changes that.", site=site)
-
-
-def _replaced(versions: PolicyVersions, only: Sequence[str]) -> tuple[Mapping[str, str], ...]:
-    """Return the files of all versions that a new one would replace: those at `only` some sites, or at all of the level.
-
-    Some sites may be trying another version than the rest.
-    """
-    kept = versions.latest(MAX_CHANGES)
-    trying = tuple(takewhile(lambda each: each.sites, kept))
-    sites = dict.fromkeys(only or ("", *(site for each in trying for site in each.sites)))
-    found = [next((each for each in kept if not each.sites or site in each.sites), None) for site in sites]
-    return tuple({each.id if each is not None else 0: each.files if each is not None else {} for each in found}.values())
 
 
 def _check_author(author: Principal, before: Mapping[str, str], after: Mapping[str, str]) -> None:

@@ -89,13 +89,16 @@ def level_name(group: str | None, site: str | None) -> str:
 
 
 def check_level(level: str, text: str, base: str | None) -> Policy:
-    """Read a level's text as sites will, below the organisation's policy `base` if there is one. Raises PolicyError."""
+    """Read a level's text as sites will, below the organisation's policy `base` if there is one. Raises PolicyError.
+
+    Files that it names are the sites', and are not opened.
+    """
     place = level_file(_CHECKED_AS, "organisation" if level == ORGANISATION else "group")
     texts = {str(level_file(_CHECKED_AS, "organisation")): base.encode()} if base is not None else {}
     try:
         if level.startswith(ORGANISATION):
-            return parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()})
-        return parse_policy(text.encode(), _CHECKED_AS, texts=texts)
+            return parse_policy(b"", _CHECKED_AS, texts={**texts, str(place): text.encode()}, is_elsewhere=True)
+        return parse_policy(text.encode(), _CHECKED_AS, texts=texts, is_elsewhere=True)
     except PolicyError as error:
         raise PolicyError(tuple(map(_without_folder, error.problems))) from None
 

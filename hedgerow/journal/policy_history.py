@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from hedgerow.journal.store import Store
 from hedgerow.journal.tables import policy_changes, policy_versions
 
 MAX_CHANGES = 500
-"""Changes that are kept, and versions. The oldest are deleted first."""
+"""Changes that are kept, and versions. The oldest are deleted first, but no version that is in force at a site."""
 
 MAIN_FILE = "hedgerow.yaml"
 """The name in a version of the main file, whatever a node calls it."""
@@ -149,8 +149,8 @@ class PolicyVersions:
             with self._store.begin() as connection:
                 key = connection.execute(self._store.insert(policy_versions).values(row)).inserted_primary_key
                 assert key is not None
-                old = self._store.delete(policy_versions).where(_V.id.in_(self._numbers().offset(MAX_CHANGES)))
-                connection.execute(old)
+                if old := self._superseded(connection):
+                    connection.execute(self._store.delete(policy_versions).where(_V.id.in_(old)))
         except IntegrityError:
             raise VersionConflict from None
         return int(key[0])
@@ -161,6 +161,19 @@ class PolicyVersions:
             return next(iter(self.latest(1)), None)
         rows = self._store.rows(self._store.select(policy_versions).where(_is_meant_for(site)).order_by(_V.id.desc()).limit(1))
         return _policy_version(rows[0]) if rows else None
+
+    def in_force(self, sites: Collection[str] = ()) -> tuple[PolicyVersion | None, ...]:
+        """Return each version that is to be in force at one of these sites, or at any site below this level. None is no version."""
+        rows = self._store.rows(self._numbers())
+        named: dict[str, int] = {}
+        general = 0
+        for row in rows:
+            if row.sites is None:
+                general = row.id
+                break
+            named = dict.fromkeys(json.loads(row.sites), row.id) | named
+        wanted = {named.get(site, general) for site in sites} or {general, *named.values()}
+        return tuple(self.version(number) if number else None for number in sorted(wanted))
 
     def version(self, number: int) -> PolicyVersion:
         """Return a version by its id. Raises `NoSuchEntry`."""
@@ -174,8 +187,24 @@ class PolicyVersions:
         rows = self._store.rows(self._store.select(policy_versions).order_by(_V.id.desc()).limit(limit))
         return tuple(_policy_version(row) for row in rows)
 
+    def _superseded(self, connection: Connection) -> list[int]:
+        """Return the ids of versions that are in force nowhere, beyond those that are kept."""
+        numbers = self._numbers()
+        if connection.execute(numbers.offset(MAX_CHANGES).limit(1)).first() is None:
+            return []
+        old: list[int] = []
+        named: set[str] = set()
+        has_general = False
+        for place, row in enumerate(connection.execute(numbers)):
+            sites = set(json.loads(row.sites or "[]"))
+            if place >= MAX_CHANGES and (has_general or (sites and sites <= named)):
+                old.append(row.id)
+            has_general |= not sites
+            named |= sites
+        return old
+
     def _numbers(self) -> Select[Any]:
-        return select(_V.id).where(self._store.own(policy_versions)).order_by(_V.id.desc())
+        return select(_V.id, _V.sites).where(self._store.own(policy_versions)).order_by(_V.id.desc())
 
 
 def newest_of_levels(store: Store, *levels: str | ColumnElement[str]) -> dict[str, PolicyVersion]:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.organisation import ORGANISATION, NodeRow, OrganisationStore, SiteState, blocked_by_category
-from hedgerow.journal.policy_history import PolicyVersion
+from hedgerow.journal.policy_history import MAX_CHANGES, PolicyVersion
 from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import policy_versions
@@ -54,6 +54,26 @@ def test_levels_groups_and_a_version_for_some_sites_first(journal: Store) -> Non
     assert organisation.groups() == {}
     with pytest.raises(NoSuchEntry):
         organisation.of_level("@north").version(first)
+
+
+def test_many_trials_at_some_sites_leave_the_version_of_the_others(journal: Store) -> None:
+    versions = OrganisationStore(journal).of_level(ORGANISATION)
+    publish(journal, ORGANISATION, "before")
+    general = publish(journal, ORGANISATION, "for all")
+    alone = publish(journal, ORGANISATION, "at two", "cafe-8", "cafe-9")
+    for number in range(MAX_CHANGES + 5):
+        publish(journal, ORGANISATION, f"trial {number}", "cafe-7", *(["cafe-9"] if number == 3 else []))
+    found = [levels_of(journal, site)["organisation"] for site in ("cafe-1", "cafe-7", "cafe-8", "cafe-9")]
+    assert found == ["for all", f"trial {MAX_CHANGES + 4}", "at two", "trial 3"]
+    kept = [each.id for each in versions.latest(2 * MAX_CHANGES)]
+    assert kept[-2:] == [alone, general]
+    assert len(kept) == MAX_CHANGES + 3
+    in_force = [each.summary for each in versions.in_force() if each is not None]
+    assert in_force == ["for all", "at two", "trial 3", f"trial {MAX_CHANGES + 4}"]
+    last = publish(journal, ORGANISATION, "for all again")
+    assert {levels_of(journal, site)["organisation"] for site in ("cafe-1", "cafe-7", "cafe-8")} == {"for all again"}
+    assert [each.id for each in versions.in_force() if each is not None] == [last]
+    assert len(versions.latest(2 * MAX_CHANGES)) == MAX_CHANGES
 
 
 def test_reports_of_sites(journal: Store) -> None:

@@ -31,12 +31,16 @@ _FORMS = "use a date, a range such as 2026-12-19..2027-01-03, a calendar file th
 
 @dataclass(slots=True)
 class CalendarSources:
-    """Locations of calendars: files in `base`, copies of downloaded ones in `copies`. Readers add to `files` and `urls`."""
+    """Locations of calendars: files in `base`, copies of downloaded ones in `copies`. Readers add to `files` and `urls`.
+
+    Files of a machine `is_elsewhere` are not opened.
+    """
 
     base: Path
     copies: Path | None = None
     files: list[str] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    is_elsewhere: bool = False
 
 
 def calendar_copy_path(url: str, folder: Path) -> Path:
@@ -54,7 +58,7 @@ def read_holidays(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str], cal
             elif text.lower().endswith(".ics"):
                 file = (calendars.base / text).absolute()
                 calendars.files.append(str(file))
-                found.update(days_of_calendar(file))
+                found.update(() if calendars.is_elsewhere else days_of_calendar(file))
             else:
                 found.update(parse_dates(text) if text[:1].isdigit() else _refuse_text(text))
         except ValueError as error:

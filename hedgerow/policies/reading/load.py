@@ -165,17 +165,23 @@ def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
 
 
 def parse_policy(
-    data: bytes, path: Path | None, calendars: Path | None = None, texts: Mapping[str, bytes] = MappingProxyType({})
+    data: bytes,
+    path: Path | None,
+    calendars: Path | None = None,
+    texts: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    is_elsewhere: bool = False,
 ) -> Policy:
     """Parse a policy from bytes. `path` is their file, beside which relative paths of lists lie.
 
-    `texts` replace the content of included files, by absolute path.
+    `texts` replace the content of included files, by absolute path. With `is_elsewhere`, the files that the policy names are another
+    machine's, and are not looked for.
     """
     was_enabled = gc.isenabled()
     gc.collect(1)  # what is garbage now would stay after the freeze
     gc.disable()  # none of the objects of a policy is garbage yet: scanning them doubles the time
     try:
-        policy = _parse_policy(data, path, calendars, texts)
+        policy = _parse_policy(data, path, calendars, texts, is_elsewhere=is_elsewhere)
         if len(policy.devices) + len(policy.people) > MANY_ENTRIES:
             gc.freeze()  # a look at each of its objects would hold up all threads; it has no cycles
         return policy
@@ -184,13 +190,13 @@ def parse_policy(
             gc.enable()
 
 
-def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts: Mapping[str, bytes]) -> Policy:
+def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts: Mapping[str, bytes], *, is_elsewhere: bool) -> Policy:
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
     included = add_included_files(tree, path.parent if path is not None else Path(), texts)
     included += add_levels(tree, path, RawPolicy.model_fields, texts) if path is not None else []
-    policy = resolve(_read_policy(tree), tree, path, included, calendars)
+    policy = resolve(_read_policy(tree), tree, path, included, calendars, is_elsewhere=is_elsewhere)
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
         order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))

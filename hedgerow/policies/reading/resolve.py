@@ -156,13 +156,20 @@ MAX_CONDUCT = 10_000
 
 
 def resolve(
-    raw: RawPolicy, tree: YamlTree, path: Path | None, included: Sequence[str] = (), calendars: Path | None = None
-) -> Policy:  # fmt: skip
+    raw: RawPolicy,
+    tree: YamlTree,
+    path: Path | None,
+    included: Sequence[str] = (),
+    calendars: Path | None = None,
+    *,
+    is_elsewhere: bool = False,
+) -> Policy:
     """Return the policy that `raw` describes, valid only if the tree has no problems afterwards.
 
-    `included` are files that it was read from, `calendars` the folder with copies of downloaded calendars.
+    `included` are files that it was read from, `calendars` the folder with copies of downloaded calendars. With `is_elsewhere`, the files
+    that it names are another machine's.
     """
-    sources = CalendarSources(path.parent if path is not None else Path(), calendars, list(included))
+    sources = CalendarSources(path.parent if path is not None else Path(), calendars, list(included), is_elsewhere=is_elsewhere)
     listed = [read_list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
     lists = tuple(source for source in listed if source is not None)
     builtin = [category.name for category in builtin_categories()]
@@ -190,7 +197,7 @@ def resolve(
         conduct=conduct,
         closes_unopened=tree.origin_of(("unopened_seats",)) if raw.unopened_seats is UnopenedSeatAccess.CLOSED else None,
         files=tuple(dict.fromkeys(sources.files)),
-        phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
+        phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
         cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),
         features=read_feature_keys(raw, tree, FEATURE_KEYS),
@@ -221,7 +228,7 @@ def _zone(name: str | None) -> ZoneInfo:
 
 def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources) -> CodeOfConduct | None:
     """Read the café's text. Its file is watched like the policy file."""
-    if name is None:
+    if name is None or sources.is_elsewhere:
         return None
     file, path = (sources.base / name).absolute(), ("code_of_conduct",)
     sources.files.append(str(file))
@@ -264,9 +271,9 @@ def _cafe(tree: YamlTree, raw: RawCafe, kinds: Sequence[str]) -> CafeSettings:
     return CafeSettings(raw.name, raw.currency or "", tariffs["prices"], tariffs["voucher_prices"], pays, roles, bandwidth)
 
 
-def _phrase_list(tree: YamlTree, index: int, name: str, policy_path: Path | None) -> str:
-    file = ((policy_path.parent if policy_path is not None else Path()) / name).absolute()
-    if not file.is_file():
+def _phrase_list(tree: YamlTree, index: int, name: str, sources: CalendarSources) -> str:
+    file = (sources.base / name).absolute()
+    if not sources.is_elsewhere and not file.is_file():
         tree.add_problem(("phrase_lists", index), f"the file '{file}' does not exist")
     return str(file)
 

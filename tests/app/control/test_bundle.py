@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from journal_rows import NOW as JOURNAL_NOW
 from journal_rows import TABLET, fill
+from policy_samples import FILES, LEAVES, WHOLE, changed_value
 from small_internet.running import hedgerow_command
 from static_server import serving
 
@@ -24,6 +26,7 @@ from hedgerow.journal.statements import StatementKey
 from hedgerow.policies.model import Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.reading.schema_types import KeyScope
 
 NOW = 1_790_000_000.0
 KEY, OTHER = StatementKey.make(), StatementKey.make()
@@ -95,6 +98,30 @@ def test_a_site_takes_the_levels_of_its_bundle(site: Site) -> None:
     assert site.levels()["group"] == NORTH
 
 
+RESERVED = [path for path, scope in LEAVES if scope is not KeyScope.MANAGE and path not in (("include",), ("locked",))]
+
+
+def test_a_bundle_replaces_no_value_of_the_sites_own_file(site: Site) -> None:
+    for name, text in FILES.items():
+        (site.policy.parent / name).write_text(text)
+    site.policy.write_text(json.dumps({key: value for key, value in WHOLE.items() if key not in ("include", "locked")}))
+
+    def in_force() -> object:
+        policy = parse_policy(site.policy.read_bytes(), site.policy)
+        return policy.network, policy.people, policy.conduct, policy.phrase_lists
+
+    own, base = in_force(), {"lists": [{"category": "adult", "name": "another", "path": "more.yaml"}]}
+    for path in (each for each in RESERVED if each[0] != "lists"):
+        place: dict[str, Any] = base
+        for step in path[:-1]:
+            place = place.setdefault("mia" if step == "*" else step, {})
+        place[path[-1]] = changed_value(path)
+    site.write(json.dumps(base))
+    assert site.look() == ""
+    assert json.loads(site.levels()["organisation"]) == base
+    assert in_force() == own
+
+
 def rewritten(site: Site, **changes: object) -> None:
     """Change the manifest, and keep the signature."""
     bundle = json.loads((site.served / BUNDLE).read_text())
@@ -116,6 +143,10 @@ def rewritten(site: Site, **changes: object) -> None:
         (lambda site: site.write(base="locked: [people]\n", at=NOW + 9), "'people' is locked by the organisation"),
         (lambda site: site.write(north="profiles: {child-8-12: {block: []}}", at=NOW + 9), "is locked by the organisation"),
         (lambda site: site.join("west"), "it has no group west"),
+        (lambda site: site.write(base="network: {log_to: [/etc/cron.d/x]}", at=NOW + 9), "'/etc/cron.d/x' is not the name of a file"),
+        (lambda site: site.write(base="network: {log_to: [../admin-token]}", at=NOW + 9), "'../admin-token' is not the name of a file"),
+        (lambda site: site.write(north="include: [/etc/*.yaml]", at=NOW + 9), "'include' is not allowed in the group's file"),
+        (lambda site: site.write(base="code_of_conduct: rules.txt", at=NOW + 9), "rules.txt' cannot be read"),
     ],
 )  # fmt: skip
 def test_what_is_not_taken_over(site: Site, change: object, words: str) -> None:
