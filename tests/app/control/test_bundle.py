@@ -108,7 +108,7 @@ def test_a_bundle_replaces_no_value_of_the_sites_own_file(site: Site) -> None:
 
     def in_force() -> object:
         policy = parse_policy(site.policy.read_bytes(), site.policy)
-        return policy.network, policy.people, policy.conduct, policy.phrase_lists
+        return policy.network, policy.people, policy.conduct, policy.phrase_lists, policy.features
 
     own, base = in_force(), {"lists": [{"category": "adult", "name": "another", "path": "more.yaml"}]}
     for path in (each for each in RESERVED if each[0] != "lists"):
