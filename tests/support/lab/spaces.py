@@ -20,6 +20,11 @@ class Space:
         self.files: dict[str, Path] = {}
         self._started: list[subprocess.Popen[str]] = []
 
+    @property
+    def network(self) -> str:
+        """The path of its network namespace."""
+        return f"/run/netns/{self.name}"
+
     def run(self, *words: str, seconds: float = 15, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command and return it with any status. After `seconds` it is killed, with status 124."""
         command = self._inside(["timeout", "-k", "1", str(seconds), *words])
@@ -42,7 +47,7 @@ class Space:
         self.must("ip", *words)
 
     def _inside(self, words: Sequence[str]) -> list[str]:
-        entered = ["nsenter", f"--net=/run/netns/{self.name}"]
+        entered = ["nsenter", f"--net={self.network}"]
         if not self.files:
             return [*entered, *words]
         mounts = " && ".join(f"mount --bind {path} {place}" for place, path in self.files.items())

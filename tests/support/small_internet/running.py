@@ -19,6 +19,7 @@ from pathlib import Path
 from server_logs import watched
 
 from small_internet.clients import Address, curl
+from small_internet.forked import ForkedProcess, can_fork, run_command, start_command
 from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
@@ -34,6 +35,9 @@ _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \
 _READY_OR_LIMITED = re.compile(r"hedgerow (?:ready|filters with limits) dns=(\S+) proxy=(\S+)(?: web=)?(\S*)(?: \w+=\S+)*\s*")
 
 
+type Process = subprocess.Popen[str] | ForkedProcess
+
+
 class StartFailure(Exception):
     """`hedgerow up` ended, or printed no ready line in time. `status` is its exit status, None if it had to be killed."""
 
@@ -45,7 +49,7 @@ class StartFailure(Exception):
 class Hedgerow:
     """A running `hedgerow up`. Made by `running_hedgerow(...)`. `web` answers with 503 while it runs with limits, without pages."""
 
-    def __init__(self, process: subprocess.Popen[str], ready: re.Match[str], directory: Path, log: Path) -> None:
+    def __init__(self, process: Process, ready: re.Match[str], directory: Path, log: Path) -> None:
         self.process, self._log = process, log
         self.ready_line = ready[0].strip()
         self.dns, self.proxy = parse_address(ready[1]), parse_address(ready[2])
@@ -102,13 +106,17 @@ class Hedgerow:
 
 
 def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") -> T:
-    """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`.
+
+    The longer it has waited, the longer are its pauses: a condition that starts a program each time takes a processor from all others.
+    """
+    began = time.monotonic()
     while True:
         if found := condition():
             return found
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"not within {seconds} s: {what or condition}"
+        time.sleep(min(max(0.02, waited / 10), 0.25))
 
 
 def parse_address(text: str) -> Address:
@@ -119,8 +127,7 @@ def parse_address(text: str) -> Address:
 
 def hedgerow_command(*arguments: str, cwd: Path | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Runs `hedgerow ARGUMENTS` to its end, whatever its exit status."""
-    command = [executable(), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd, env=without_internet())
+    return run_command([executable(), *arguments], environment=without_internet(), timeout=timeout, directory=cwd)
 
 
 def setup_code(state: Path) -> str:
@@ -189,12 +196,7 @@ def running_hedgerow(
         command = [*(program or (executable(),)), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
         command += ["--dns", dns, "--proxy", proxy, "--web", web, "--workers", str(workers), *options]
         command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
-        with (directory / "stderr.txt").open("w") as errors:
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory,
-                env=without_internet(environment) | dict(publishers or {}),
-            )  # fmt: skip
-        with process:
+        with _start(command, directory, directory / "stderr.txt", without_internet(environment) | dict(publishers or {})) as process:
             yield from _supervised(process, directory, directory / "stderr.txt", _READY)
 
 
@@ -203,13 +205,18 @@ def hedgerow_again(directory: Path, log: Path) -> Iterator[Hedgerow]:
     """Starts Hedgerow on what an earlier run left in `directory`, also with limits. Its log goes to the file `log`."""
     command = [executable(), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
     command += [word for name in ("dns", "proxy", "web") for word in (f"--{name}", "127.0.0.1:0")]
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=without_internet())
-    with process:
+    with _start(command, directory, log, without_internet()) as process:
         yield from _supervised(process, directory, log, _READY_OR_LIMITED)
 
 
-def _supervised(process: subprocess.Popen[str], directory: Path, stderr: Path, awaited: re.Pattern[str]) -> Iterator[Hedgerow]:
+def _start(command: Sequence[str], directory: Path, log: Path, environment: Mapping[str, str]) -> Process:
+    with log.open("w") as errors:
+        if command[0] == executable() and can_fork(environment):
+            return start_command(command, stderr=errors.fileno(), environment=environment, directory=directory)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=environment)
+
+
+def _supervised(process: Process, directory: Path, stderr: Path, awaited: re.Pattern[str]) -> Iterator[Hedgerow]:
     try:
         with watched(stderr):
             yield Hedgerow(process, _wait_for_ready(process, stderr, awaited), directory, stderr)
@@ -222,7 +229,7 @@ def _supervised(process: subprocess.Popen[str], directory: Path, stderr: Path, a
     assert process.returncode == 0, f"hedgerow up ended with status {process.returncode}\n{stderr.read_text()[-6000:]}"
 
 
-def _wait_for_ready(process: subprocess.Popen[str], stderr: Path, awaited: re.Pattern[str]) -> re.Match[str]:
+def _wait_for_ready(process: Process, stderr: Path, awaited: re.Pattern[str]) -> re.Match[str]:
     assert process.stdout
     # A silent program must fail the test rather than hang it, and reading a line cannot time out.
     watchdog = threading.Timer(START_SECONDS, process.kill)
@@ -238,7 +245,7 @@ def _wait_for_ready(process: subprocess.Popen[str], stderr: Path, awaited: re.Pa
     raise StartFailure("hedgerow up printed no ready line", None if status < 0 else status, stderr.read_text(errors="replace"))
 
 
-def _end(process: subprocess.Popen[str]) -> list[str]:
+def _end(process: Process) -> list[str]:
     """Ends the supervisor by SIGTERM; what then still runs of it is named, and killed."""
     family = _descendants(process.pid)
     if process.poll() is None:

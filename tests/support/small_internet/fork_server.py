@@ -1,0 +1,130 @@
+"""A process that has imported what `hedgerow` imports, and forks one that goes on as the command for each request.
+
+Run as `python -P fork_server.py up|commands DESCRIPTOR`. What it has imported for `up` is what `hedgerow up` itself has imported when it
+forks its zygote, so that the confined processes have no module that they would lack in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+_REQUEST_OCTETS = 200_000
+_PR_SET_NAME = 15
+_CLONE_NEWNS, _CLONE_NEWNET, _MS_BIND, _MS_PRIVATE_BELOW = 0x20000, 0x40000000, 0x1000, 0x44000
+_FURTHER = ("argon2", "httpx", "hedgerow.app.snapshot", "hedgerow.journal.statements")
+"""Modules that commands import when they run."""
+
+
+def preload(kind: str) -> None:
+    from hedgerow.app.cli import make_cli
+
+    if kind == "commands":
+        make_cli()
+        for name in _FURTHER:
+            __import__(name)
+        return
+    from hedgerow.app.zygote import preload_all
+
+    make_cli("up")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # as `fork_zygote` does
+    preload_all(lambda: None)
+
+
+def serve(requests: socket.socket) -> dict[str, Any] | None:
+    """Fork a process per request. Returns the request in each of them, and None here once nobody asks any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_OCTETS, 4)
+        if not message:
+            return None
+        if os.fork() == 0:
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _report(*descriptors)
+            return dict(json.loads(message))
+        for number in descriptors:
+            os.close(number)
+
+
+def _report(status: int, *standard: int) -> None:
+    """Fork once more. The parent reports the child's process id and how it ended. Returns in the child."""
+    pid = os.fork()
+    if pid:
+        for number in standard:
+            os.close(number)
+        os.write(status, pid.to_bytes(4))
+        _, ended = os.waitpid(pid, 0)
+        try:
+            os.write(status, os.waitstatus_to_exitcode(ended).to_bytes(4, signed=True))
+        finally:
+            os._exit(0)
+    for place, number in enumerate(standard):
+        os.dup2(number, place)
+    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+
+
+def become(request: dict[str, Any]) -> None:
+    """Enter what the command would be started in: its directory, environment, name, and its network and files in the laboratory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if request["network"]:
+        network = os.open(request["network"], os.O_RDONLY)
+        os.setns(network, _CLONE_NEWNET)
+        os.close(network)
+    if request["files"]:
+        os.unshare(_CLONE_NEWNS)
+        mounts = [("none", "/", _MS_PRIVATE_BELOW), *((file, place, _MS_BIND) for file, place in request["files"])]
+        for source, place, flags in mounts:
+            if libc.mount(os.fsencode(source), os.fsencode(place), None, flags, None):
+                raise OSError(ctypes.get_errno(), place)
+    os.chdir(request["directory"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    libc.prctl(_PR_SET_NAME, b"hedgerow", 0, 0, 0)
+    sys.argv[:] = request["words"]
+    gc.enable()
+
+
+def run_to_the_end() -> NoReturn:
+    """Run the command and end this process as Python would, but without freeing its memory, which is shared until it is written to."""
+    from hedgerow.app import cli
+
+    status: object = 1
+    try:
+        cli.main()
+    except SystemExit as ended:
+        status = ended.code or 0
+    except BaseException:
+        traceback.print_exc()
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    _, kind, descriptor = sys.argv
+    preload(kind)
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=int(descriptor)) as requests:
+        request = serve(requests)
+    if request is None:
+        return
+    become(request)
+    run_to_the_end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Commands and `hedgerow up` that are forked from a prepared process are the same as the installed program, started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.family import LISTS, family_policy
+from small_internet.forked import ForkedProcess, can_fork, run_command, start_command
+from small_internet.running import ROLES, Hedgerow, executable, running_hedgerow, wait_until, without_internet
+
+RIGHTS = ("Umask", "Uid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+SIGNALS = ("SigBlk", "SigIgn", "SigCgt")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["no-such-command"],
+        ["setup", "--state", "nowhere"],
+        ["check", "hedgerow.yaml"],
+        ["check", "nowhere.yaml"],
+        ["explain", "--policy", "hedgerow.yaml", "--state", "nowhere", "tv", "x.example"],
+        ["lists", "--help"],
+    ],
+)
+def test_a_forked_command_says_the_same_and_ends_the_same(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9, devices: [tv]}}\n")
+    command, environment = [executable(), *words], {**without_internet(), "COLUMNS": "90"}
+    forked = run_command(command, environment=environment, timeout=60, directory=tmp_path)
+    started = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def test_a_killed_command_is_told_by_its_signal(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        words = [executable(), "up", "--state", str(tmp_path / "state"), *(f"--{each}=127.0.0.1:0" for each in ("dns", "proxy", "web"))]
+        process = start_command(words, stderr=log.fileno(), environment=without_internet(), directory=tmp_path)
+    with process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("hedgerow ready")
+        assert process.poll() is None
+        process.kill()
+        assert process.wait(20) == -signal.SIGKILL
+
+
+def test_what_is_read_once_at_a_programs_start_is_not_left_to_a_fork() -> None:
+    assert can_fork({**os.environ, "HEDGEROW_STATE": "/x", "TZ": "Asia/Tokyo"})
+    assert not can_fork({**os.environ, "LD_PRELOAD": "/x.so"})
+    assert not can_fork({**os.environ, "PYTHONPATH": "/x"})
+
+
+def libraries(pid: int) -> set[str]:
+    lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    return {words[5] for words in lines if len(words) > 5 and ".so" in words[5]}
+
+
+def seen_from_outside(running: Hedgerow) -> dict[str, object]:
+    """Return what the kernel shows of each role: rights, limits, libraries, and open files that are not in its state directory."""
+    seen: dict[str, object] = {}
+    for role, pids in {"supervisor": [running.process.pid], **{role: running.pids(role) for role in (*ROLES, "zygote")}}.items():
+        (pid,) = pids
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        targets = {str(each.readlink()).partition(":")[0] for each in Path(f"/proc/{pid}/fd").iterdir()}
+        seen[role] = (
+            {name: status[name].strip() for name in (*RIGHTS, *SIGNALS)},
+            {target for target in targets if not target.startswith(str(running.directory))},
+            libraries(pid),
+            Path(f"/proc/{pid}/limits").read_text(),
+        )
+    return seen
+
+
+def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: SmallInternet) -> None:
+    policy, seen = family_policy(whole_internet), []
+    for program in ((), ("env", executable())):
+        with running_hedgerow(policy, lists=LISTS, program=program) as running:
+            assert isinstance(running.process, ForkedProcess) is (program == ())
+            assert Path(f"/proc/{running.process.pid}/comm").read_text() == "hedgerow\n"
+            wait_until(lambda: running.run("devices").returncode == 0, 30)
+            seen.append(seen_from_outside(running))
+    forked, started = seen
+    for role, facts in started.items():
+        assert forked[role] == facts, role
