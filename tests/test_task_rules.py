@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import hedgerow
 
@@ -19,7 +20,6 @@ AWAITED = "whoever started it awaits its result"
 CATCHES_ALL = "it reports each error of a turn to the loop's handler, and goes on"
 
 STARTS: dict[str, dict[str, str]] = {
-    "app/control/mqtt.py": {"_serve": AWAITED},
     "app/processes.py": {"serve_until_message": AWAITED, "wait_for_store": AWAITED, "run_inspector": AWAITED, "run_gateway": AWAITED},
     "app/gateway_process.py": {"keep_gateway": AWAITED},
     "app/supervisor.py": {"_retire": AWAITED, "_wait_settled": AWAITED},
@@ -45,6 +45,9 @@ STARTS: dict[str, dict[str, str]] = {
     "proxy/sign_in.py": {"check": AWAITED},
     "sockets.py": {"connect_first": AWAITED},
 }
+for _file in (PACKAGE.parent / "tests" / "features").glob("*/keys.yaml"):
+    for _module, _functions in yaml.safe_load(_file.read_text()).get("starts", {}).items():
+        STARTS[f"features/{_file.parent.name}/{_module}"] = _functions
 """Functions that start tasks which are no watched ones, and why nobody has to watch them."""
 
 THREADS = {"journal/postgresql_connection.py": "it ends when the server answers; an error reaches the process' handler of threads"}

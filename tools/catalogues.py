@@ -65,7 +65,7 @@ _CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 def messages(*, required_only: bool = False) -> Catalog:
     """Return all messages of the pages in English, or those that every language needs."""
     catalogue = Catalog(project="Hedgerow", creation_date=_CREATED, fuzzy=False)
-    for folder in (PACKAGE / "dashboards", PACKAGE / "app"):
+    for folder in (PACKAGE / "dashboards", PACKAGE / "app", PACKAGE / "features"):
         for file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
             if not required_only or any(fnmatch(file, pattern) for pattern in REQUIRED):
                 catalogue.add(text, context=context)

@@ -20,6 +20,7 @@ _GENERATORS = (
     ["tools/policy_reference.py", "docs"],
     ["tools/reference.py", "docs"],
     ["tools/grafana_dashboards.py"],
+    ["tools/catalogues.py"],
 )
 _CHECKS = (
     ["-m", "ruff", "check", "."],

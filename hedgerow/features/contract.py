@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hedgerow.app.doctor.findings import Finding, Installation
     from hedgerow.app.settings import Settings
     from hedgerow.app.snapshot import LoadedSnapshot
+    from hedgerow.dashboards.actions.operations import TimeControl
     from hedgerow.dashboards.control import Control
     from hedgerow.dashboards.edits.policy_editor import PolicyEditor
     from hedgerow.dashboards.metrics import Metric, Metrics
@@ -73,6 +74,7 @@ class Core:
     recorder: Recorder
     metrics: Metrics
     control: Control
+    times: TimeControl
     editor: PolicyEditor
     notify: Callable[[Sequence[Notice]], None]
     clock: Callable[[], float] = time.time

@@ -209,32 +209,6 @@ DYNAMIC_PLACEHOLDERS = ("host", "addresses", "ipv4", "ipv6")
 """The name, all addresses with a comma between them, and the address of each family."""
 
 
-class BrokerRights(StrEnum):
-    """Commands that are taken from an MQTT broker."""
-
-    READ = "read"  # nothing: it only shows
-    OPERATE = "operate"  # pauses, extra minutes, later bedtimes, answers to requests; the default
-    MANAGE = "manage"  # also switches of services, which change the policy
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """An MQTT broker through which Home Assistant shows and controls this home. Our topics begin with `base`.
-
-    `services` get a switch for each child. `ca` is the path of the authority of the broker's certificate, empty for the system's.
-    """
-
-    host: str
-    port: int
-    is_encrypted: bool
-    user: str = ""
-    may: BrokerRights = BrokerRights.OPERATE
-    services: tuple[str, ...] = ()
-    base: str = "hedgerow"
-    language: str = "en"
-    ca: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class BundleSource:
     """A signed bundle of the policies above this site: its URL, its key (Ed25519, base64), and the site's group.
@@ -291,7 +265,6 @@ class NetworkSettings:
     registration_age: str = ""  # whom to ask for the age of new sites: REGISTRIES, or the URL of an RDAP server; empty: nobody
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
-    mqtt: Broker | None = None
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
     site: str = DEFAULT_SITE  # name of this network in the store, which others may share
     tunnel: TunnelSettings | None = None

@@ -66,10 +66,6 @@ BASE: dict[str, Any] = RULES | {
         "store": "postgresql://hedgerow@db.example/hedgerow", "site": "home",
         "tunnel": {"endpoint": "home.example", "port": 51820, "subnets": ["10.9.0.0/24"]},
         "ddns": {"server": "https://dyn.example/nic/update", "user": "ana", "host": "home.example", "seen_by": "https://ip.example/"},
-        "mqtt": {
-            "broker": "mqtts://broker.lan", "user": "hedgerow", "may": "operate", "services": ["tiktok"], "home": "hedgerow",
-            "language": "en", "ca": "/etc/ca.pem",
-        },
         "bundle": {"url": "https://office.example/bundle.json", "key": KEYS[1], "group": "north", "lists": True},
         "oidc": {
             "issuer": "https://login.example", "client": "hedgerow", "groups": "groups", "label": "School", "ca": "/etc/ca.pem",
@@ -136,8 +132,6 @@ OTHERS: dict[str, Any] = {
     "network.site": "cafe-3", "network.tunnel.endpoint": "x.example",
     "network.tunnel.port": 51821, "network.tunnel.subnets": ["10.8.0.0/24"], "network.ddns.server": "https://attacker.example/u",
     "network.ddns.user": "x", "network.ddns.host": "x.example", "network.ddns.seen_by": "https://attacker.example/",
-    "network.mqtt.broker": "mqtts://attacker.example", "network.mqtt.user": "x", "network.mqtt.may": "manage",
-    "network.mqtt.services": ["roblox"], "network.mqtt.home": "other", "network.mqtt.language": "de", "network.mqtt.ca": "/etc/x.pem",
     "network.bundle.url": "https://attacker.example/bundle.json", "network.bundle.key": KEYS[0], "network.bundle.group": "south",
     "network.bundle.lists": False, "network.oidc.issuer": "https://attacker.example", "network.oidc.client": "x",
     "network.oidc.groups": "g", "network.oidc.label": "x", "network.oidc.ca": "/etc/x.pem", "network.oidc.roles.admin": ["pupils"],

@@ -35,7 +35,7 @@ from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
-from hedgerow.app.control.services import if_possible, load_later, make_token, report_of_week, serve_broker
+from hedgerow.app.control.services import if_possible, load_later, make_token, report_of_week
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
@@ -146,6 +146,7 @@ class ControlProcess:
             recorder=self.recorder,
             metrics=self.metrics,
             control=self.web,
+            times=self.time,
             editor=self.editor,
             notify=self.notices.enqueue,
         )
@@ -211,11 +212,6 @@ class ControlProcess:
             ControlService(name="notices", run=self.notices.run, area=Area.NOTICES),
             ControlService(name="statements", run=self.statements.run, area=Area.LOG),
             ControlService(name="tunnel", run=TunnelWatch(self.tunnel, view, self.notices.enqueue).run, area=Area.TUNNEL),
-            ControlService(
-                name="home assistant",
-                run=partial(serve_broker, self.web, self.time, publisher.reader, self.editor, settings.mqtt_password),
-                area=Area.CONNECTIONS,
-            ),
             ControlService(name="dynamic name", run=dynamic_name.run, area=Area.CONNECTIONS),
             ControlService(name="status", run=watch, area=Area.NOTICES),
             ControlService(name="discovery", run=discovery.run, area=Area.DEVICES),

@@ -13,31 +13,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.dashboards.control import Control
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.store import cause_of
 
 if TYPE_CHECKING:
-    from hedgerow.dashboards.actions.operations import TimeControl
     from hedgerow.dashboards.deferred_app import DeferredApp
     from hedgerow.dashboards.reports import Report
     from hedgerow.dashboards.words.languages import Language
-    from hedgerow.journal.reader import JournalReader
 
 log = logging.getLogger("hedgerow.control")
 
 BROKER_CHECK_INTERVAL_S = 1.0
 LOAD_PAGES_AFTER_S = 20.0
-
-
-async def serve_broker(control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path) -> None:
-    """Serve Home Assistant's MQTT broker from when the policy names one."""
-    while control.policy().network.mqtt is None:  # noqa: ASYNC110 (the policy is a file)
-        await asyncio.sleep(BROKER_CHECK_INTERVAL_S)
-    from hedgerow.app.control.mqtt import MqttBridge  # with the libraries for it
-
-    await MqttBridge(control, times, reader, editor, password).run()
 
 
 async def load_later(app: DeferredApp) -> None:

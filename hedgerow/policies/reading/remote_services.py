@@ -1,4 +1,4 @@
-"""Reading of other servers that the `network` section names: broker, bundle, dynamic name and OpenID Connect provider.
+"""Reading of other servers that the `network` section names: bundle, dynamic name and OpenID Connect provider.
 
 Mistakes become problems of the tree.
 """
@@ -10,60 +10,20 @@ import re
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.policies.host_facts import Services
 from hedgerow.policies.network import (
     DYNAMIC_PLACEHOLDERS,
     REGISTRIES,
-    Broker,
-    BrokerRights,
     BundleSource,
     DynamicName,
     OpenIdProvider,
     TunnelSettings,
 )
-from hedgerow.policies.reading.schema import RawBroker, RawBundle, RawDynamicName, RawOpenId
+from hedgerow.policies.reading.schema import RawBundle, RawDynamicName, RawOpenId
 from hedgerow.policies.text.addresses import https_mistake, parse_ip, site_name_mistake
-from hedgerow.policies.text.locales import LANGUAGES
-from hedgerow.policies.text.suggestions import suggest
 from hedgerow.policies.text.yaml_tree import YamlTree
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
 _KEY_BYTES = 32
 _USUAL_QUERY = "hostname={host}&myip={addresses}"
-
-
-def read_broker(raw: RawBroker | None, tree: YamlTree) -> Broker | None:
-    """Read the MQTT broker of Home Assistant."""
-    if raw is None:
-        return None
-    known = Services.load().by_id
-    for index, service in enumerate(raw.services):
-        if service not in known:
-            tree.add_problem(("network", "mqtt", "services", index), f"unknown service '{service}'.{suggest(service, known)}")
-    if raw.language not in LANGUAGES:
-        tree.add_problem(("network", "mqtt", "language"), f"unknown language '{raw.language}'. Languages: {', '.join(LANGUAGES)}.")
-    if re.fullmatch("[a-z0-9_-]{1,40}", raw.home) is None:
-        tree.add_problem(("network", "mqtt", "home"), f"'{raw.home}' may contain small letters, digits, - and _ only")
-    if raw.ca and not raw.ca.startswith("/"):
-        tree.add_problem(("network", "mqtt", "ca"), f"'{raw.ca}' is not an absolute path")
-    try:
-        url = urlsplit(raw.broker)
-        host, port = url.hostname, url.port
-    except ValueError:
-        host, port, url = None, None, urlsplit("")
-    if url.password:
-        tree.add_problem(
-            ("network", "mqtt", "broker"),
-            "the broker's address contains a password: put it into the file mqtt-password of the state directory",
-        )
-        return None
-    if url.scheme not in _PORTS or not host or url.path.strip("/") or url.query or url.username:
-        tree.add_problem(("network", "mqtt", "broker"), f"'{raw.broker}' is not the address of a broker, such as mqtts://broker.lan")
-        return None
-    return Broker(
-        host, port or _PORTS[url.scheme], url.scheme == "mqtts", raw.user, raw.may or BrokerRights.OPERATE, tuple(raw.services),
-        raw.home, raw.language, raw.ca,
-    )  # fmt: skip
 
 
 def read_bundle(raw: RawBundle | None, tree: YamlTree) -> BundleSource | None:

@@ -18,7 +18,6 @@ from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
 from hedgerow.policies.network import (
     BlockedAnswer,
-    BrokerRights,
     DnssecMode,
     ListSelection,
     ProxySignIn,
@@ -200,16 +199,6 @@ class RawDynamicName(RawModel):
     )
 
 
-class RawBroker(RawModel):
-    broker: str = reserved(description="Address of the MQTT broker, such as `mqtts://broker.lan`.")
-    user: str = reserved("", description="Name with which Hedgerow signs in; the password is in `mqtt-password` in the state directory.")
-    may: BrokerRights | None = reserved(None, description="What the broker may ask for; by default `operate`.")
-    services: Texts = managed([], description="Services with a switch for each child, such as `tiktok`.")
-    home: str = managed("hedgerow", description="First part of all topics; different for each home on the same broker.")
-    language: str = managed("en", description="Language of the names in Home Assistant.")
-    ca: str = reserved("", description="Absolute path of the authority of the broker's certificate, PEM; by default the system's.")
-
-
 class RawBundle(RawModel):
     """The signed bundle that `hedgerow organisation bundle` writes."""
 
@@ -282,7 +271,6 @@ class RawNetwork(RawModel):
     )
     tunnel: RawTunnel | None = reserved(None, description="The WireGuard tunnel home, for devices that are away.")
     ddns: RawDynamicName | None = reserved(None, description="A name that follows this line's changing address (dynamic DNS).")
-    mqtt: RawBroker | None = managed(None, description="MQTT broker through which Home Assistant shows and controls this home.")
     bundle: RawBundle | None = reserved(
         None, description="Signed bundle with the policies above this site, for sites without a shared store."
     )

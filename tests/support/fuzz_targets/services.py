@@ -1,4 +1,4 @@
-"""What scripts and services send to the control process: bodies of the API, claims of an OpenID provider, commands over MQTT, backups."""
+"""What scripts and services send to the control process: bodies of the API, claims of an OpenID provider, backups."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from hedgerow.app.backup import JOURNAL, POLICY, BackupError, files_elsewhere, r
 from hedgerow.dashboards import api
 from hedgerow.dashboards.api.schema import StrictModel
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.home_assistant import Topics
 from hedgerow.dashboards.openid import identity_of
 from hedgerow.dashboards.push import parse_subscription, push_endpoint
 from hedgerow.journal.database import open_journal
 from hedgerow.policies.network import OpenIdProvider
 
 _PROVIDER = OpenIdProvider("https://id.example", "hedgerow", {"admin": ("it-staff",), "parent": ("all",)})
-_TOPICS = Topics("hedgerow", ("mia", "José"))
 
 
 def _models() -> tuple[type[StrictModel], ...]:
@@ -57,12 +55,6 @@ def openid_claims(data: bytes) -> None:
         found = identity_of(_PROVIDER, claims)
         assert found.role in {"", *_PROVIDER.roles}
         assert isinstance(found.name, str)
-
-
-def mqtt_command(data: bytes) -> None:
-    topic, _, payload = data.partition(b"\n")
-    command = _TOPICS.command(topic.decode("utf-8", "replace"), payload)
-    assert command is None or command.child in {"mia", "José"}
 
 
 def push_subscription(data: bytes) -> None:
@@ -117,7 +109,6 @@ TARGETS: dict[str, FuzzTarget] = {
         (ValueError, RecursionError),
         grown=(Shape(b'{"sub":"1","groups":["a"', b',"g"', b"]}"), *_DEEP),
     ),
-    "mqtt-command": FuzzTarget(mqtt_command, (b"hedgerow/mia/internet/set\nOFF", b"hedgerow/jos_/allow/set\n17")),
     "push-subscription": FuzzTarget(
         push_subscription,
         (b"https://push.example/x\n" + b"A" * 86 + b"A\n" + b"A" * 22 + b"\nana@mail.example",),

@@ -1,7 +1,7 @@
 """Home Assistant's view of children and home: discovery payloads, states and commands over MQTT. Pure.
 
-Payloads follow the device-based discovery of Home Assistant (2024.11 and later): one message per device with all of its components, under
-`homeassistant/device/ID/config`. Every topic of ours begins with `BASE/`.
+Payloads follow the device-based discovery of Home Assistant (2024.11 and later): one message per device with all of its
+components, under `homeassistant/device/ID/config`. Every topic of ours begins with `BASE/`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.coverage import oldest_age_hours
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.features.home_assistant.settings import BrokerRights
 from hedgerow.journal.reader import RequestRow
-from hedgerow.policies.network import BrokerRights
 
 DISCOVERY = "homeassistant/device"
 HOME = "home"
@@ -30,7 +30,9 @@ type Payload = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ChildReading:
-    """The values of a child in Home Assistant. `left` is the budget of all use; `services` tells which of the chosen ones are open now."""
+    """The values of a child in Home Assistant. `left` is the budget of all use; `services` tells which of the chosen
+    ones are open now.
+    """
 
     name: str
     is_paused: bool
@@ -89,7 +91,9 @@ class Topics:
 
 
 def child_state(child: ChildReading, now: float) -> Payload:
-    """Return the state of a child, of which each component shows one value. During a bedtime, the next one is unknown."""
+    """Return the state of a child, of which each component shows one value. During a bedtime, the next one is
+    unknown.
+    """
     asked, bedtime = child.request, child.bedtime
     return {
         "internet": "OFF" if child.is_paused else "ON",
@@ -103,9 +107,16 @@ def child_state(child: ChildReading, now: float) -> Payload:
 
 
 def home_state(status: Status, now: float) -> Payload:
-    """Return the state of the filter: a problem or none, the age of the oldest public list in hours, and the number of its processes."""
+    """Return the state of the filter: a problem or none, the age of the oldest public list in hours, and the number of
+    its processes.
+    """
     stopped = status.stopped_workers(now)
-    trouble = next(filter(None, (*(p.message for p in status.policy_problems[:1]), status.journal_problem, status.publish_problem)), "")
+    trouble = next(
+        filter(
+            None, (*(p.message for p in status.policy_problems[:1]), status.journal_problem, status.publish_problem)
+        ),
+        "",
+    )
     text = trouble or ", ".join(each.name for each in stopped)
     return {
         "problem": "ON" if text else "OFF",
@@ -122,18 +133,36 @@ def child_config(topics: Topics, id: str, child: ChildReading, rights: BrokerRig
     """
     say, part, has_budget = reader.gettext, _Components(topics, id), child.left is not None
     asked = "none" if child.request is None else str(child.request.id)
-    part.add("binary_sensor" if rights is BrokerRights.READ else "switch", "internet", say(message("Internet")), icon="mdi:web")
+    part.add(
+        "binary_sensor" if rights is BrokerRights.READ else "switch",
+        "internet",
+        say(message("Internet")),
+        icon="mdi:web",
+    )
     if has_budget:
         time = {"unit_of_measurement": "min", "device_class": "duration", "state_class": "measurement"}
         part.add("sensor", "minutes_left", say(message("Minutes left")), **time)
     part.add("sensor", "bedtime", say(message("Bedtime tonight")), device_class="timestamp", icon="mdi:bed-clock")
-    part.add("sensor", "blocked_today", say(message("Blocked today")), state_class="total_increasing", icon="mdi:shield-check")
+    part.add(
+        "sensor",
+        "blocked_today",
+        say(message("Blocked today")),
+        state_class="total_increasing",
+        icon="mdi:shield-check",
+    )
     part.add("sensor", "request", say(message("Last request")), icon="mdi:hand-back-right")
     if rights is not BrokerRights.READ:
         if has_budget:
-            part.add("button", "more_time", say(message("%(minutes)d minutes more"), minutes=EXTRA_MINUTES), icon="mdi:timer-plus")
+            part.add(
+                "button",
+                "more_time",
+                say(message("%(minutes)d minutes more"), minutes=EXTRA_MINUTES),
+                icon="mdi:timer-plus",
+            )
         part.add("button", "later_bedtime", say(message("Bedtime half an hour later")), icon="mdi:weather-night")
-        part.add("button", "allow", say(message("Allow the request for an hour")), icon="mdi:check", payload_press=asked)
+        part.add(
+            "button", "allow", say(message("Allow the request for an hour")), icon="mdi:check", payload_press=asked
+        )
         part.add("button", "deny", say(message("Deny the request")), icon="mdi:close", payload_press=asked)
     for service in child.services:
         platform = "switch" if rights is BrokerRights.MANAGE else "binary_sensor"
@@ -160,7 +189,12 @@ class _Components:
         self._parts: dict[str, Payload] = {}
 
     def add(self, platform: str, what: str, name: str, **options: str) -> None:
-        part: Payload = {"platform": platform, "unique_id": f"{self._topics.base}_{self._id}_{what}", "name": name, **options}
+        part: Payload = {
+            "platform": platform,
+            "unique_id": f"{self._topics.base}_{self._id}_{what}",
+            "name": name,
+            **options,
+        }
         if platform != "button":
             part["value_template"] = f"{{{{ value_json['{what}'] }}}}"
         if platform in ("button", "switch"):
@@ -168,7 +202,12 @@ class _Components:
         self._parts[what] = part
 
     def config(self, name: str, model: str, via: str = "") -> Payload:
-        about = {"identifiers": [f"{self._topics.base}_{self._id}"], "name": name, "manufacturer": "Hedgerow", "model": model}
+        about = {
+            "identifiers": [f"{self._topics.base}_{self._id}"],
+            "name": name,
+            "manufacturer": "Hedgerow",
+            "model": model,
+        }
         return {
             "device": about | {"sw_version": __version__} | ({"via_device": via} if via else {}),
             "origin": {"name": "Hedgerow", "sw_version": __version__},

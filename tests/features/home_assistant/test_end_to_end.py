@@ -240,6 +240,7 @@ def test_a_wrong_password_is_said_once_and_a_broker_that_may_only_read_changes_n
             assert is_open(running)
             (running.state / "mqtt-password").write_text("hedgerow-pw")
             assistant.wait(lambda: assistant.json("hedgerow/mia/state"), "the first state")
+            assistant.wait(lambda: assistant.json("homeassistant/device/hedgerow_mia/config"), "the device")
             assert running.stderr.count("can't be used") == 1
             assert "wrong-pw" not in running.stderr
             parts = assistant.json("homeassistant/device/hedgerow_mia/config")["components"]

@@ -1,7 +1,7 @@
 """Home Assistant over MQTT: states go out, commands come in, under the rights that the policy gives the broker.
 
-The broker authenticates whoever sends a command. Whatever the broker does, filtering goes on: it may be away, refuse the password, or bring
-commands that it kept from yesterday, which are ignored.
+The broker authenticates whoever sends a command. Whatever the broker does, filtering goes on: it may be away, refuse
+the password, or bring commands that it kept from yesterday, which are ignored.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import json
 import logging
 import ssl
 import time
-from pathlib import Path
 
 from aiomqtt import Client, Message, MqttError, Will
 
 from hedgerow.dashboards.accounts import TOKEN_SCOPES, Principal
-from hedgerow.dashboards.actions.operations import TimeControl
 from hedgerow.dashboards.actions.orders import BonusOrder
-from hedgerow.dashboards.control import Control, InvalidInput
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.rules import switch_edits
-from hedgerow.dashboards.home_assistant import (
+from hedgerow.dashboards.words.labels import midnight_before, title_of, zone
+from hedgerow.dashboards.words.languages import language, message
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.home_assistant.payloads import (
     EXTRA_MINUTES,
     HOME,
     ChildReading,
@@ -34,13 +34,11 @@ from hedgerow.dashboards.home_assistant import (
     home_config,
     home_state,
 )
-from hedgerow.dashboards.words.labels import midnight_before, title_of, zone
-from hedgerow.dashboards.words.languages import language, message
+from hedgerow.features.home_assistant.settings import Broker, BrokerRights
 from hedgerow.files import error_text
-from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import DeviceId, GrantDuration, Person, Policy
-from hedgerow.policies.network import Broker, BrokerRights
 from hedgerow.policies.time_model import PauseKind
+from hedgerow.task_state import Area
 from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger("hedgerow.control")
@@ -55,13 +53,11 @@ _QUEUED = 100  # messages that wait; a broker that brings more loses them
 
 
 class MqttBridge:
-    """The connection to one broker, as long as the policy names one."""
+    """The connection to the broker that the policy names."""
 
-    def __init__(
-        self, control: Control, times: TimeControl, reader: JournalReader, editor: PolicyEditor, password: Path
-    ) -> None:  # fmt: skip
-        self._control, self._times, self._reader, self._editor = control, times, reader, editor
-        self._password = password
+    def __init__(self, core: Core) -> None:
+        self._control, self._times, self._reader, self._editor = core.control, core.times, core.reader, core.editor
+        self._password = core.settings.state / "mqtt-password"
         self._sent: dict[str, bytes] = {}
         self._wanted = asyncio.Event()
         self._problem = ""
@@ -70,10 +66,9 @@ class MqttBridge:
         """Keep a connection to the broker of the policy in force, until cancelled."""
         delay = _FIRST_RETRY_S
         while True:
-            broker = self._control.policy().network.mqtt
+            broker = self._control.policy().settings(Broker)
             if broker is None:
-                self._problem = ""
-                await asyncio.sleep(_FIRST_RETRY_S)
+                await asyncio.sleep(_FIRST_RETRY_S)  # until it is stopped, or the key is there again
                 continue
             try:
                 await self._serve(broker)
@@ -90,10 +85,16 @@ class MqttBridge:
         """Serve until the policy names another broker. Raises MqttError, OSError and ValueError."""
         topics = self._topics(broker)
         client = Client(
-            broker.host, broker.port, username=broker.user or None, password=self._read_password() if broker.user else None,
-            tls_context=_tls(broker), will=Will(topics.status, "offline", 1, retain=True), timeout=_TIMEOUT_S,
-            identifier=f"hedgerow-{broker.base}", max_queued_incoming_messages=_QUEUED,
-        )  # fmt: skip
+            broker.host,
+            broker.port,
+            username=broker.user or None,
+            password=self._read_password() if broker.user else None,
+            tls_context=_tls(broker),
+            will=Will(topics.status, "offline", 1, retain=True),
+            timeout=_TIMEOUT_S,
+            identifier=f"hedgerow-{broker.base}",
+            max_queued_incoming_messages=_QUEUED,
+        )
         async with client:
             if self._problem:
                 log.info("Home Assistant's broker %s can be used again", broker.host)
@@ -103,7 +104,7 @@ class MqttBridge:
             await client.subscribe(topics.commands, 1)
             receiving = asyncio.create_task(self._receive(client, broker))
             try:
-                while self._control.policy().network.mqtt == broker and not receiving.done():
+                while self._control.policy().settings(Broker) == broker and not receiving.done():
                     await self._publish(client, broker)
                     self._wanted.clear()
                     waiting = asyncio.create_task(self._wanted.wait())
@@ -114,7 +115,8 @@ class MqttBridge:
             finally:
                 receiving.cancel()
                 await asyncio.gather(receiving, return_exceptions=True)
-                with contextlib.suppress(MqttError, TimeoutError):  # the broker publishes its will only for those who vanish
+                # The broker publishes its will only for those who vanish.
+                with contextlib.suppress(MqttError, TimeoutError):
                     async with asyncio.timeout(_LAST_WORD_S):
                         await client.publish(topics.status, "offline", 1, retain=True)
 
@@ -126,7 +128,8 @@ class MqttBridge:
         ids = {name: id for id, name in topics.ids.items()}
         for child in children:
             id = ids[child.name]
-            payloads[topics.state(id)] = child_state(child, time.time())  # first: no button answers a request before it is shown
+            # The state is first: no button answers a request before it is shown.
+            payloads[topics.state(id)] = child_state(child, time.time())
             payloads[topics.config(id)] = child_config(topics, id, child, broker.may, reader)
         payloads[topics.state(HOME)] = home_state(self._control.status(), time.time())
         for topic in [each for each in self._sent if each not in payloads]:
@@ -156,11 +159,16 @@ class MqttBridge:
         asked = {request.person: request for request in reversed(requests)}
         return [
             ChildReading(
-                name, name in paused, budgets.get(name), times[name].bedtime, blocked.get(name, 0), asked.get(name),
+                name,
+                name in paused,
+                budgets.get(name),
+                times[name].bedtime,
+                blocked.get(name, 0),
+                asked.get(name),
                 self._services(name, broker),
             )
             for name in (person.name for person in people)
-        ]  # fmt: skip
+        ]
 
     def _services(self, child: str, broker: Broker) -> dict[str, bool]:
         subjects = self._control.person_access(child).subjects if broker.services else {}
@@ -174,22 +182,29 @@ class MqttBridge:
     async def _take(self, received: Message, broker: Broker) -> None:
         payload = received.payload if isinstance(received.payload, bytes) else b""
         if received.retain:
-            log.info("Home Assistant's broker kept a command from earlier, which is ignored: %s", str(received.topic)[:100])
+            log.info(
+                "Home Assistant's broker kept a command from earlier, which is ignored: %s", str(received.topic)[:100]
+            )
             return
         command = self._topics(broker).command(str(received.topic), payload)
         try:
             if command is None or not await self._carry_out(command, broker):
-                log.warning("Home Assistant's broker brought something that is no command: %s", str(received.topic)[:100])
+                log.warning(
+                    "Home Assistant's broker brought something that is no command: %s", str(received.topic)[:100]
+                )
         except InvalidInput as error:
             log.warning("Home Assistant wants something that can't be done: %s", error)
         except Exception:
             note_unexpected("A command of Home Assistant failed")
 
     async def _carry_out(self, command: Command, broker: Broker) -> bool:
-        """Carry out a command. Returns False if there is no such command, or none within the broker's rights. Raises `InvalidInput`."""
+        """Carry out a command. Returns False if there is no such command, or none within the broker's rights. Raises
+        `InvalidInput`.
+        """
         child, control = command.child, self._control
         if broker.may is BrokerRights.READ:
             return False
+        may_switch = broker.may is BrokerRights.MANAGE
         match command.what, command.payload:
             case "internet", "ON":
                 await control.resume(ACTOR, person=child)
@@ -201,14 +216,16 @@ class MqttBridge:
                 await control.postpone_bedtime(child, _LATER_MINUTES, ACTOR)
             case ("allow" | "deny") as answer, number if number.isdecimal():
                 await self._answer(child, int(number), answer == "allow")
-            case what, ("ON" | "OFF") as state if what.removeprefix("service_") in broker.services and broker.may is BrokerRights.MANAGE:
-                await self._switch(child, what.removeprefix("service_"), state == "ON")
+            case what, ("ON" | "OFF") as state if may_switch and what.removeprefix("service_") in broker.services:
+                await self._switch(child, what.removeprefix("service_"), broker=broker, is_open=state == "ON")
             case _:
                 return False
         return True
 
     async def _answer(self, child: str, number: int, is_allowed: bool) -> None:
-        """Answer the request of this number, which the button had when it was pressed. Raises `InvalidInput` if it is not open."""
+        """Answer the request of this number, which the button had when it was pressed. Raises `InvalidInput` if it is
+        not open.
+        """
         requests = await asyncio.to_thread(self._reader.requests)
         asked = next((each for each in requests if each.id == number and each.person == child), None)
         if asked is None:
@@ -220,13 +237,17 @@ class MqttBridge:
         else:
             await self._control.approve(asked.id, GrantDuration.HOUR, ACTOR)
 
-    async def _switch(self, child: str, service: str, is_open: bool) -> None:
+    async def _switch(self, child: str, service: str, *, broker: Broker, is_open: bool) -> None:
         if is_open and self._control.dangers(service, person=child):
-            raise InvalidInput("%(what)s needs a second look: open it on the page of %(name)s.", what=service, name=child)
+            raise InvalidInput(
+                "%(what)s needs a second look: open it on the page of %(name)s.", what=service, name=child
+            )
         policy = self._control.policy()
-        edits = switch_edits(policy, child, service, allows=is_open, by_default=self._control.is_open_by_default(child, service))
+        edits = switch_edits(
+            policy, child, service, allows=is_open, by_default=self._control.is_open_by_default(child, service)
+        )
         text = message("Open %(what)s for %(name)s") if is_open else message("Block %(what)s for %(name)s")
-        reader = language(policy.network.mqtt.language if policy.network.mqtt else "en")
+        reader = language(broker.language)
         author = Principal(ACTOR, TOKEN_SCOPES["manage"])
         await self._editor.change(author, reader.gettext(text, what=title_of(service, reader), name=child), *edits)
 
@@ -241,8 +262,15 @@ class MqttBridge:
 
 
 def _children_of(policy: Policy) -> list[Person]:
-    return [person for person in policy.people.values() if policy.profiles[person.profile].is_for_children][:MAX_CHILDREN]
+    return [person for person in policy.people.values() if policy.profiles[person.profile].is_for_children][
+        :MAX_CHILDREN
+    ]
 
 
 def _tls(broker: Broker) -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=broker.ca or None) if broker.is_encrypted else None
+
+
+def bridge_service(core: Core) -> ControlService:
+    """Return the service that keeps a connection to the broker."""
+    return ControlService(name="home assistant", area=Area.CONNECTIONS, run=MqttBridge(core).run)

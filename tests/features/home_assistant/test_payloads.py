@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hedgerow.dashboards.home_assistant import ChildReading, child_state
+from hedgerow.features.home_assistant.payloads import ChildReading, child_state
 
 NOW = 1_700_000_000.0
 
