@@ -18,7 +18,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hedgerow.dashboards.accounts import COMMAND_LINE, LOCAL, Principal
 from hedgerow.dashboards.credentials import SESSION_COOKIE as SESSION_COOKIE
 from hedgerow.dashboards.credentials import bearer_token, session_cookie
-from hedgerow.dashboards.routes import DEVICES, METRICS, NETWORK, SETUP, SIGN_IN, Access, AccessTable, wants_json
+from hedgerow.dashboards.routes import (
+    DEVICES,
+    MANAGE,
+    METRICS,
+    NETWORK,
+    OPERATE,
+    READ,
+    SETUP,
+    SIGN_IN,
+    Access,
+    AccessTable,
+    wants_json,
+)
+from hedgerow.dashboards.words.languages import message
 from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
@@ -115,7 +128,7 @@ class RouteGuard:
         if principal is not None:
             if SIGN_IN in required or principal.scopes & required:
                 return Admission(principal)
-            return Admission(principal, 403, "You do not have permission to see or change this.")
+            return Admission(principal, 403, _token_refusal(required) if bearer is not None else _refusal(required))
         is_page = method in {"GET", "HEAD"} and not wants_json(path)
         if not self.authenticator.has_any and (SETUP in required or is_page):
             return Admission(None, 200 if SETUP in required else 303)
@@ -136,6 +149,23 @@ class RouteGuard:
 
     def _principal_of_cookie(self, headers: Headers) -> Principal | None:
         return self.authenticator.principal_of_session(session_cookie(headers))
+
+
+ONLY_PARENTS = message("Only parents and admins may see or change this.")
+
+
+def _refusal(required: frozenset[Access]) -> str:
+    """Return the sentence for an account whose role does not include what a path needs."""
+    return ONLY_PARENTS if required & {READ, METRICS, MANAGE} else message("Only an admin may see or change this.")
+
+
+def _token_refusal(required: frozenset[Access]) -> str:
+    """Return the sentence for a token. Of the scopes of tokens, `manage` includes `operate`."""
+    wanted = required | {MANAGE} if OPERATE in required else required
+    scopes = [each.value for each in (READ, METRICS, MANAGE) if each in wanted]
+    if not scopes:
+        return "Only an admin who is signed in may see or change this, and no token."
+    return f"Only a token of the scope {' or '.join(scopes)} may see or change this."
 
 
 def host_name(header: str) -> str | None:

@@ -245,6 +245,27 @@ def test_scopes_of_roles_and_tokens(headers, allowed, refused):
             assert admit("192.168.1.5", LAN, method, path, headers | {"origin": f"http://{LAN}"}, has_any=True)[0] == status, request
 
 
+@pytest.mark.parametrize(
+    ("headers", "request_line", "who"),
+    [
+        (COOKIE, "POST /settings/accounts", "Only an admin may"),
+        (OPERATOR, "GET /people", "Only parents and admins may"),
+        (OPERATOR, "PATCH /api/v1/policy", "Only parents and admins may"),
+        (OPERATOR, "GET /api/v1/accounts", "Only an admin may"),
+        (READER, "PATCH /api/v1/policy", "Only a token of the scope manage may"),
+        (READER, "POST /api/v1/pause", "Only a token of the scope manage may"),
+        (SCRAPER, "GET /api/v1/devices", "Only a token of the scope read or manage may"),
+        (SCRIPT, "GET /api/v1/tokens", "Only an admin who is signed in may"),
+    ],
+)
+def test_a_refusal_says_who_may_do_it(headers, request_line, who):
+    method, path = request_line.split()
+    raw = [(name.encode(), value.encode()) for name, value in {"host": LAN, "origin": f"http://{LAN}", **headers}.items()]
+    admission = guard(has_any=True).admit("192.168.1.5", method, path, Headers(raw=raw), lambda _address: False)
+    assert admission.status == 403
+    assert admission.why.startswith(f"{who} see or change this"), admission.why
+
+
 def test_every_route_declares_its_access_and_can_be_built():
     assert len(routes()) > 100
     for route in routes():

@@ -105,7 +105,7 @@ def test_a_site_gets_a_role_of_its_own(server: PostgresServer, tmp_path: Path) -
     assert (made["site"], len(made["password"])) == ("cafe-3", 32)
     assert made["role"].endswith("_cafe_3")
     assert "site cafe-3" in run("check", made["store"])
-    assert "needs the role that owns the tables" in run("grant", "cafe-4", "--store", made["store"], status=2)
+    assert "Only the role that owns the store" in run("grant", "cafe-4", "--store", made["store"], status=2)
     assert "no name of a site" in run("grant", "Café 3", "--store", owner, status=2)
     run("revoke", made["role"], "--store", owner)
     assert "not permitted to log in" in run("check", made["store"], status=1)

@@ -161,7 +161,8 @@ def owned_store(url: str | None, state: Path) -> Iterator[tuple[Store, StoreAddr
     try:
         with contextlib.closing(open_journal(place)) as store:
             if store.rights.site is not None:
-                fail("This needs the role that owns the tables of the store.")
+                own = f"this one is of the site {store.rights.site}"
+                fail(f"Only the role that owns the store, which the organisation's office has, may do this: {own}.")
             yield store, place
     except JournalError as error:
         fail(f"{error}.", 1)

@@ -15,7 +15,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.devices import free_device_name, profile_device_edits, same_device_edits
 from hedgerow.dashboards.edits.household import find_person, name_device_edits
 from hedgerow.dashboards.edits.yaml_text import Edit
-from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.guard import ONLY_PARENTS, peer_address
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, unnamed_devices
 from hedgerow.dashboards.passwords import SignInRefused
@@ -140,7 +140,7 @@ class OwnNamingPages(PageGroup):
                 raise SignInRefused("Too many tries on devices without a name. Use a device where you are signed in.", 429)
             principal = await context.accounts.authenticate(account.strip(), password, code.strip(), peer_address(request.scope))
             if MANAGE not in principal.scopes:
-                raise SignInRefused("You do not have permission to see or change this.")
+                raise SignInRefused(ONLY_PARENTS)
         except SignInRefused as refused:
             return self._show(request, refused, account, owner)
         if owner:
