@@ -77,6 +77,15 @@ class TaskState:
         return self.is_failing or 0 < now - self.failed < RECENT_S
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """A problem that a service reports: what it is about, one sentence for people, and what they can do."""
+
+    about: str
+    problem: str
+    remedy: str
+
+
 def describe(error: BaseException) -> str:
     """Return an error in one line: its kind, its text, and the place in the source.
 

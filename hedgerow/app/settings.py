@@ -239,8 +239,6 @@ class Settings:
     authority = _Place("ca")
     calendars = _Place("calendars")
     """Copies of the holiday calendars that the policy gives by URL."""
-    registrations = _Place("registrations")
-    """A copy of the list that tells which server to ask when a site was registered."""
     admin_token = _Place("admin-token")
     """The token of scripts on this machine, replaced at each start."""
     notices = _Place("notices")

@@ -19,7 +19,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDura
 from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.time_model import Bonus, PauseKind
-from hedgerow.task_state import TaskState
+from hedgerow.task_state import StatusRow, TaskState
 
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
@@ -102,7 +102,7 @@ class Status:
     be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `clock_is_behind`:
     the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
     network's traffic and redirects it. `block_page` is the address at which this run can show the block page, empty without one.
-    `policy_hash` is equal for equal policies. `registration_problem` says why the age of new sites has not been learnt for hours.
+    `policy_hash` is equal for equal policies. `features` are problems that services of features report.
     `tasks` are those that fail, or have failed in the last minutes.
     """
 
@@ -131,7 +131,7 @@ class Status:
     has_gateway: bool = False
     block_page: str = ""
     policy_hash: str = ""
-    registration_problem: str = ""
+    features: tuple[StatusRow, ...] = ()
     tasks: tuple[TaskState, ...] = ()
 
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:

@@ -108,10 +108,6 @@ METRICS: tuple[Metric, ...] = (
         "hedgerow_proxy_pages_recognised_total", "Pages of unlisted sites that looked like a topic, by their words or a label.",
         "topic", "evidence",
     ),
-    counter(
-        "hedgerow_registration_questions_total", "Questions when a new site was registered: answered, without a date (unknown) or failed.",
-        "outcome",
-    ),
     gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
     counter("hedgerow_proxy_pictures_judged_total", "Pictures that were judged: shown, hidden or unchecked.", "outcome"),
     counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),

@@ -7,14 +7,16 @@ that the policy does not use costs the import of its `__init__` only.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hedgerow.task_state import Area
+from hedgerow.task_state import Area, StatusRow
 from hedgerow.watched_tasks import Run
 
 if TYPE_CHECKING:
+    from hedgerow.app.control.sites_seen import SitesSeenFile
     from hedgerow.app.doctor.findings import Finding, Installation
     from hedgerow.app.settings import Settings
     from hedgerow.app.snapshot import LoadedSnapshot
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
     from hedgerow.dashboards.edits.policy_editor import PolicyEditor
     from hedgerow.dashboards.metrics import Metric, Metrics
     from hedgerow.dashboards.notices import Notice
+    from hedgerow.journal.event_receiver import MessageBatch
     from hedgerow.journal.reader import JournalReader
     from hedgerow.journal.recorder import RecordedMessage, Recorder
     from hedgerow.journal.store import Store
     from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey
+
+type Handler = Callable[[MessageBatch, Any], Awaitable[object] | None]
+"""Take a message of a worker, given the batch that it is part of. The next one waits until it is done."""
 
 type Check = Callable[[Installation], Iterator[Finding]]
 """Yield the findings of `hedgerow doctor` about an installation, and change nothing."""
@@ -38,22 +44,28 @@ class ControlService:
     """A part of control that runs as long as its process does, or while the policy uses its feature.
 
     It may fail without the others. `run` runs until it is cancelled, or until it has nothing to do if it `may_end`.
-    `copies` gets what is recorded in the journal, from any thread. `close` is awaited when control ends, after the last
-    record, and when the policy no longer uses the feature.
+    `handles` says who takes which messages of workers, by their type or by the name of the gauge that they set.
+    `copies` gets what is recorded in the journal, from any thread. `prune` is awaited once an hour, with the
+    time in seconds since the epoch, and deletes what is out of date. `status` returns what people should know now.
+    `close` is awaited when control ends, after the last record, and when the policy no longer uses the feature.
     """
 
     name: str
     area: Area
     run: Run
     may_end: bool = False
+    handles: Mapping[type | str, Handler] = field(default_factory=lambda: MappingProxyType({}))
     copies: Callable[[list[RecordedMessage]], None] | None = None
+    prune: Callable[[float], Awaitable[object]] | None = None
+    status: Callable[[], Iterable[StatusRow]] = tuple
     close: Callable[[], Awaitable[None]] | None = None
 
 
 class Snapshots(Protocol):
-    """The rules in force. `view` is the snapshot, None before the first."""
+    """The rules in force. `view` is the snapshot, None before the first. `sites_seen` are those that are known here."""
 
     view: LoadedSnapshot | None
+    sites_seen: SitesSeenFile
 
     @property
     def policy(self) -> Policy:

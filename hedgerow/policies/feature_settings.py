@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import lru_cache
 from typing import ClassVar, Protocol
 
 from hedgerow.codec import decode
+
+
+class WorkerReport(StrEnum):
+    """Reports that workers send only if a feature that is in use wants them."""
+
+    NEW_SITES = "new-sites"  # the names of sites that were closed as new
 
 
 class FeatureSettings(Protocol):

@@ -13,7 +13,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.cafe import CafeSettings, CodeOfConduct
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.device_kinds import DeviceKind
-from hedgerow.policies.feature_settings import FeatureSettings, decode_settings
+from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport, decode_settings
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
@@ -353,6 +353,7 @@ class Policy:
     notices: dict[str, Receiver] = field(default_factory=dict)
     cafe: CafeSettings = field(default_factory=CafeSettings)
     features: dict[str, str] = field(default_factory=dict)  # settings of features as JSON, by their keys
+    reports: tuple[WorkerReport, ...] = ()  # what workers report for these features
 
     def settings[Kind: FeatureSettings](self, kind: type[Kind]) -> Kind | None:
         """Return the settings of a feature, None if the policy does not use it."""

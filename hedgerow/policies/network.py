@@ -14,8 +14,6 @@ WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095
 
 NEW_SITES_DAYS = 7
 """Days for which a site counts as new: long enough for lists to find out about most of those that were made to harm."""
-REGISTRIES = "registries"
-"""The value of `registration_age` by which each site's registry is asked."""
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -262,7 +260,6 @@ class NetworkSettings:
     certificate: CertificateFiles | None = None
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
     new_sites_days: int = NEW_SITES_DAYS  # how long a site counts as new (category new-domains); 0: only lists say which are new
-    registration_age: str = ""  # whom to ask for the age of new sites: REGISTRIES, or the URL of an RDAP server; empty: nobody
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory

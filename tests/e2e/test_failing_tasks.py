@@ -56,7 +56,7 @@ EXPECTED = {
     },
     "control": {
         *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "neighbours", "policy", "snapshots"),
-        *("snapshot check", "compiling", "downloads", "leases", "new sites", "registrations", "expiry", "warnings", "calendars", "backups"),
+        *("snapshot check", "compiling", "downloads", "leases", "new sites", "expiry", "warnings", "calendars", "backups"),
         *("shared policy", "organisation", "processes", "certificates", "resolv.conf", "safe search", "notices", "statements"),
         *("tunnel", "dynamic name", "status", "discovery"),
         *(f"feature {feature.name}" for feature in FEATURES),

@@ -71,7 +71,7 @@ BASE: dict[str, Any] = RULES | {
             "issuer": "https://login.example", "client": "hedgerow", "groups": "groups", "label": "School", "ca": "/etc/ca.pem",
             "roles": {"admin": ["it"], "parent": ["staff"], "operator": ["front"]}, "address": "https://pages.example",
         },
-        "new_sites_days": 7, "registration_age": "registries",
+        "new_sites_days": 7,
     },
     "people": {
         "mia": RULES | {
@@ -137,7 +137,7 @@ OTHERS: dict[str, Any] = {
     "network.oidc.groups": "g", "network.oidc.label": "x", "network.oidc.ca": "/etc/x.pem", "network.oidc.roles.admin": ["pupils"],
     "network.oidc.roles.parent": ["pupils"], "network.oidc.roles.operator": ["pupils"], "network.oidc.address": "https://attacker.example",
     "network.new_sites_days": 0,
-    "network.registration_age": "https://attacker.example/", "people.*.age": 10, "people.*.profile": "adult",
+    "people.*.age": 10, "people.*.profile": "adult",
     "people.*.timezone": "Europe/Berlin", "people.*.devices": [], "people.*.holidays": ["third.ics"],
     "people.*.chores": {"dishes": 20}, "mac": ["02:00:00:00:00:09"], "ip": ["127.0.0.9"], "cidr": ["127.0.9.0/28"], "client_id": "other-1",
     "tunnel.key": KEYS[0], "tunnel.number": 9, "hostname": ["other"], "proxy_user": ["other"], "kind": "phone", "trusts_ca": False,

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.journal.event_receiver import MessageBatch
+from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.journal.store import cause_of
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sentence, upcoming_ends
-from hedgerow.policies.model import DeviceId, Policy, Reason
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Policy, Reason
 from hedgerow.policies.time_model import ActiveMinute, Bonus, SpentBudget
 from hedgerow.policies.times.budget import BudgetAccount, BudgetBalance, BudgetBook, mark, minute_of, spent_budgets
 
@@ -135,6 +137,10 @@ class EndingNotifier:
         self._view, self._balances, self._emit = view, balances, emit
         self._seen: dict[str, float] = {}
         self._warned: dict[tuple[str, Reason, str], int] = {}
+
+    def take(self, _batch: MessageBatch, seen: Observation | AccessRequest | DeviceSeen) -> None:
+        """Take a message of a worker about somebody's use."""
+        self.seen(seen.person, seen.when)
 
     def seen(self, person: str | None, when: float) -> None:
         if person is not None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from hedgerow.features.contract import ControlService, Core, Feature
 from hedgerow.journal.recorder import RecordedMessage
-from hedgerow.task_state import Area
+from hedgerow.task_state import Area, StatusRow
 from hedgerow.watched_tasks import WatchedTasks
 
 _LOOK_EVERY_S = 0.5
@@ -27,6 +27,10 @@ class FeatureServices:
         for service in self.made:
             if service.copies is not None:
                 service.copies(messages)
+
+    def status(self) -> tuple[StatusRow, ...]:
+        """Return what the services report to people."""
+        return tuple(row for service in self.made for row in service.status())
 
     def prepare(self, core: Core) -> None:
         """Make the services of the features that are in use from the start, so that they miss nothing."""

@@ -10,16 +10,12 @@ import gc
 import logging
 import signal
 import socket
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from sqlalchemy.exc import DatabaseError
 from starlette.types import ASGIApp
 
-from hedgerow.app.control.budgets import BudgetTracker, EndingNotifier
+from hedgerow.app.control.budgets import EndingNotifier
 from hedgerow.app.control.calendars import CalendarUpdater
 from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
@@ -32,16 +28,17 @@ from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor, health_of
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
 from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.organisation import OrganisationFollower
+from hedgerow.app.control.policy_follower import PolicyFollower
 from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.remembered_sites import SiteMemory
 from hedgerow.app.control.safe_search import SafeSearchMonitor
-from hedgerow.app.control.services import if_possible, load_later, make_token, report_of_week
-from hedgerow.app.control.shared_policy import SharedPolicy
+from hedgerow.app.control.services import if_possible, load_later, make_token, prune_hourly, report_of_week
 from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
 from hedgerow.app.control.web import WebControl
+from hedgerow.app.control.worker_messages import ProcessReports, WorkerMessages
 from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.resolv_conf import ResolvConfCopy
 from hedgerow.app.settings import Settings
@@ -49,7 +46,6 @@ from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.deferred_app import DeferredApp
-from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.server import listen_locally, web_server
@@ -61,29 +57,24 @@ from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
-from hedgerow.journal.messages import SNAPSHOT_LEVEL, TUNNEL_LEVEL, CounterDelta, GaugeLevel, ProtectionSeen, SiteSeen, WorkerMessage
+from hedgerow.journal.messages import TUNNEL_LEVEL, DeviceSeen, SiteSeen, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
-from hedgerow.journal.policy_history import PolicyHistory, PolicyVersions
-from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.recorder import SystemEvent
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.effective_users import retention_days
-from hedgerow.policies.identity import renamed_devices
-from hedgerow.policies.model import CodeEntered, DeviceId
+from hedgerow.policies.model import AccessRequest, CodeEntered, Observation
 from hedgerow.policies.remembered import PageRecognised
-from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
 from hedgerow.sockets import SocketPath, bind_datagrams, wait_until_removed
-from hedgerow.task_state import Area, TaskState
+from hedgerow.task_state import Area
 from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.control")
 
-POLICY_CHECK_INTERVAL_S = 0.1
 LIST_CHECK_INTERVAL_S = 1.0
-PRUNE_INTERVAL_S = 3600.0
 
 
 class ControlProcess:
@@ -102,30 +93,35 @@ class ControlProcess:
         self._features = FeatureServices(FEATURES, tasks)
         self.recorder = make_recorder(store, settings, self._features.copy)
         self.accounts = Accounts(AccountStore(store))
-        # A first policy is written to the file that `hedgerow up` looks for.
-        self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
-        self.shared = SharedPolicy(settings.state, PolicyVersions(store), self.editor)
+        self._follower = follower = PolicyFollower(
+            settings, store=store, publisher=self._publisher, recorder=self.recorder, metrics=self.metrics
+        )
+        self.editor, self.shared = follower.editor, follower.shared
         self.notices = NoticeDispatcher(
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess,
             lambda reader: report_of_week(self._publisher, reader), link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
             open_requests=lambda: self._publisher.reader.requests(),
         )  # fmt: skip
         self._journal = JournalWatch(settings.journal, lambda: self.recorder.is_damaged)
-        self._backups = DailyBackups(settings, lambda: self.settings.policy, self._journal.restart)
+        self._backups = DailyBackups(settings, lambda: follower.settings.policy, self._journal.restart)
         self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy, on_erased=self._backups.forget)
         self._find_likely = likely_finder(self._publisher.reader, lambda: self._publisher.policy)
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_files, self.metrics, self.recorder, tasks)
-        self._reload_wanted, self._following = True, asyncio.Lock()
         self._events = EventReceiver(settings.event_socket)
+        self._reports = ProcessReports(self._publisher, self._repair, self.metrics, self.workers.tasks)
+        self._messages = WorkerMessages(self._events, services=self._all_services, record=self._remember, end=self._reports.end)
+        self._own_services: tuple[ControlService, ...] = ()
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
         counter = CounterService(self._publisher, CounterStore(store), self.accounts)
-        self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls, counter)
+        self.web = WebControl(
+            settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls, counter, self._features.status
+        )
         self.time = TimeService(self._publisher, counter)
         self.tunnel = TunnelService(settings, lambda: self._publisher.policy)
         self.levels = OrganisationFollower(
             settings.state, store, lambda: self._publisher.policy_file.path, self.web.status, lambda: self._publisher.policy,
-            lambda: sum(each.person is None for each in self.time.sessions()), self._want_reload,
+            lambda: sum(each.person is None for each in self.time.sessions()), follower.request,
         )  # fmt: skip
         self._publisher.policy_file.more_problems = lambda: self.shared.current_problems() + self.levels.current_problems()
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
@@ -162,7 +158,7 @@ class ControlProcess:
         except (CertificateAuthorityError, OSError) as error:
             raise StartProblem(f"can't use the certificate authority: {error_text(error)}") from error
         await self._events.start()
-        await self._follow_policy()
+        await self._follower.follow()
         self._dns_certificate.issue_if_due()
         await self._publisher.lists.load_first_generation(self._publisher.policy, self._publisher.last_generation())
         await self._publisher.publish_first()
@@ -170,10 +166,14 @@ class ControlProcess:
             bound = self._sockets.take(endpoint, socket.SOCK_STREAM) or endpoint.bind(socket.SOCK_STREAM)
             bound.listen(128)
             self._web_sockets.append(bound)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._follower.request)
 
     def services(self) -> tuple[ControlService, ...]:
         """Return the parts that run as long as this process does, each of which may fail without the others."""
+        self._own_services = self._own_services or self._make_services()
+        return self._own_services
+
+    def _make_services(self) -> tuple[ControlService, ...]:
         publisher, settings, view = self._publisher, self.settings, lambda: self._publisher.view
         calendars = CalendarUpdater(settings.calendars, lambda: publisher.policy.calendars)
         followed = StoreFollower(self._store, publisher, self.accounts, self.shared, self.levels)
@@ -183,22 +183,52 @@ class ControlProcess:
         new_sites = partial(publisher.sites_seen.run, lambda: publisher.policy, publisher.request)
         watch = partial(watch_status, self.web.status, self.time.budgets, self.notices.enqueue)
         return (
-            ControlService(name="pages", run=self._serve_web, area=Area.PAGES),
-            ControlService(name="messages", run=self._receive, area=Area.MINUTES),
+            ControlService(
+                name="pages",
+                run=self._serve_web,
+                area=Area.PAGES,
+                handles={
+                    CodeEntered: lambda _batch, entered: if_possible(self.codes.take(entered)),
+                    ConductAccepted: lambda _batch, accepted: if_possible(self.time.accept(accepted.session)),
+                },
+                prune=self._prune_access,
+            ),
+            ControlService(
+                name="messages",
+                run=self._messages.run,
+                area=Area.MINUTES,
+                handles=self._reports.handles,
+                prune=lambda _now: asyncio.to_thread(publisher.usage.prune),
+            ),
             ControlService(name="connections", run=self._events.keep_listening, area=Area.MINUTES),
-            ControlService(name="journal", run=self.recorder.run, area=Area.LOG),
+            ControlService(name="journal", run=self.recorder.run, area=Area.LOG, prune=self._prune_decisions),
             ControlService(name="journal check", run=self._journal.run, area=Area.UPKEEP),
             ControlService(name="neighbours", run=self.neighbours.keep_fresh, area=Area.DEVICES),
-            ControlService(name="policy", run=self._watch_policy, area=Area.RULES),
-            ControlService(name="snapshots", run=publisher.publish_on_request, area=Area.RULES),
+            ControlService(name="policy", run=self._follower.run, area=Area.RULES),
+            ControlService(
+                name="snapshots",
+                run=publisher.publish_on_request,
+                area=Area.RULES,
+                handles={PageRecognised: lambda _batch, page: self.sites.take(page)},
+                prune=lambda _now: self.sites.prune(),
+            ),
             ControlService(name="snapshot check", run=self._repair.run, area=Area.RULES),
             ControlService(name="compiling", run=self._compile_lists, area=Area.LISTS),
             ControlService(name="downloads", run=self._fetch_lists, area=Area.LISTS),
             ControlService(name="leases", run=publisher.leases.run, area=Area.DEVICES),
-            ControlService(name="new sites", run=new_sites, area=Area.RULES),
-            ControlService(name="registrations", run=partial(publisher.registrations.run, self.metrics), area=Area.CONNECTIONS),
-            ControlService(name="expiry", run=self._delete_expired, area=Area.UPKEEP),
-            ControlService(name="warnings", run=self._ending_notifier.run, area=Area.NOTICES),
+            ControlService(
+                name="new sites",
+                run=new_sites,
+                area=Area.RULES,
+                handles={SiteSeen: lambda _batch, seen: publisher.sites_seen.note(seen.site)},
+            ),
+            ControlService(name="expiry", run=partial(prune_hourly, self._all_services), area=Area.UPKEEP),
+            ControlService(
+                name="warnings",
+                run=self._ending_notifier.run,
+                area=Area.NOTICES,
+                handles=dict.fromkeys((Observation, AccessRequest, DeviceSeen), self._ending_notifier.take),
+            ),
             ControlService(name="calendars", run=calendars.run, area=Area.RULES),
             ControlService(name="backups", run=self._backups.run, area=Area.UPKEEP),
             ControlService(name="store", run=followed.run, area=Area.MACHINES, may_end=True),
@@ -209,9 +239,19 @@ class ControlProcess:
             ControlService(name="certificates", run=self._dns_certificate.run, area=Area.CONNECTIONS),
             ControlService(name="resolv.conf", run=ResolvConfCopy(settings.resolv_conf).run, area=Area.CONNECTIONS),
             ControlService(name="safe search", run=names.run, area=Area.RULES),
-            ControlService(name="notices", run=self.notices.run, area=Area.NOTICES),
+            ControlService(
+                name="notices",
+                run=self.notices.run,
+                area=Area.NOTICES,
+                prune=lambda _now: asyncio.to_thread(self.notices.outbox.prune),
+            ),
             ControlService(name="statements", run=self.statements.run, area=Area.LOG),
-            ControlService(name="tunnel", run=TunnelWatch(self.tunnel, view, self.notices.enqueue).run, area=Area.TUNNEL),
+            ControlService(
+                name="tunnel",
+                run=TunnelWatch(self.tunnel, view, self.notices.enqueue).run,
+                area=Area.TUNNEL,
+                handles={TUNNEL_LEVEL: lambda _batch, level: self.tunnel.note(level.labels[0], level.labels[1], level.value)},
+            ),
             ControlService(name="dynamic name", run=dynamic_name.run, area=Area.CONNECTIONS),
             ControlService(name="status", run=watch, area=Area.NOTICES),
             ControlService(name="discovery", run=discovery.run, area=Area.DEVICES),
@@ -232,59 +272,6 @@ class ControlProcess:
         self.recorder.add(messages)
         self.notices.enqueue(event_notices(messages, self._publisher.policy, self._find_likely))
 
-    def _want_reload(self) -> None:
-        self._reload_wanted = True
-
-    async def _follow_policy(self, checked: CheckedPolicy | None = None) -> bool:
-        """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
-        async with self._following:  # a change is read once, although the editor and the watch both notice it
-            if self.editor.is_replacing or not (self._reload_wanted or self._publisher.policy_file.has_changed()):
-                return False
-            self._reload_wanted = False
-            before = self._publisher.policy
-            good = await self._publisher.policy_file.reload(checked)
-            if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
-                is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
-                recorder = None if is_swapped and self.shared.is_taking_over else self.recorder
-                await _follow_names(recorder, self._publisher.budgets, names)
-            self.shared.request()
-            self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
-            return good
-
-    async def _apply_policy(self, path: Path, checked: CheckedPolicy) -> None:
-        """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""
-        if self.settings.policy is None:
-            self.settings = replace(self.settings, policy=path)
-            await asyncio.to_thread(self.settings.save)
-            self._publisher.policy_file.path = path
-        self._reload_wanted = True
-        await self._follow_policy(checked)
-        if self.shared.is_taking_over:  # nobody waits for an answer here, and the next version may be there
-            await self._publisher.publish_with_retry()
-        else:
-            await self._publisher.put_in_force()
-
-    async def _watch_policy(self) -> None:
-        while True:
-            await asyncio.sleep(POLICY_CHECK_INTERVAL_S)
-            if await self._follow_policy():
-                await self._publisher.publish_with_retry()
-
-    async def _delete_expired(self) -> None:
-        """Delete expired data once an hour: old minutes, codes, vouchers and notices, and decisions past the policy's retention."""
-        while True:
-            await asyncio.sleep(PRUNE_INTERVAL_S)
-            people, profiles = retention_days(self._publisher.policy)
-            try:
-                await asyncio.to_thread(self._publisher.usage.prune)
-                await asyncio.to_thread(self.codes.prune)
-                await asyncio.to_thread(self.vouchers.prune)
-                await asyncio.to_thread(self.notices.outbox.prune)
-                await self.sites.prune()
-                await asyncio.to_thread(forget_decisions, self._store, people, profiles, time.time())
-            except DatabaseError as error:
-                log.warning("Can't delete old entries of the journal: %s", error.orig)
-
     async def _compile_lists(self) -> None:
         """Compile changed lists. A new policy is in force with the old lists until its own are compiled."""
         while True:
@@ -301,46 +288,16 @@ class ControlProcess:
                 await self._publisher.lists.fetch_if_due(policy)
             await asyncio.sleep(LIST_CHECK_INTERVAL_S)
 
-    async def _receive(self) -> None:
-        """Receive the workers' messages: metrics are added up, the rest goes to the recorder, which waits while the disk is full."""
-        async for delivery in self._events.batches():
-            records: list[WorkerMessage] = []
-            used = []
-            for message in delivery.messages:
-                match message:
-                    case CounterDelta(name, labels, value):
-                        self.metrics.add(name, labels, value)
-                    case GaugeLevel(name, _, value) if name == SNAPSHOT_LEVEL:
-                        self._publisher.applied.note(delivery.worker, int(value))
-                        if not value:  # the snapshot of last resort
-                            self._repair.suspect()
-                    case GaugeLevel(name, (key, what), value) if name == TUNNEL_LEVEL:
-                        self.tunnel.note(key, what, value)
-                    case TaskState():
-                        self.workers.tasks.note(delivery.worker, delivery.role, message)
-                    case GaugeLevel(name, labels, value):
-                        self.metrics.set(name, labels, value, delivery.worker)
-                    case ActiveMinute():
-                        used.append(message)
-                    case CodeEntered():
-                        await if_possible(self.codes.take(message))
-                    case ConductAccepted():
-                        await if_possible(self.time.accept(message.session))
-                    case PageRecognised():
-                        await self.sites.take(message)
-                    case ProtectionSeen():
-                        records.append(message)
-                    case SiteSeen(site, name):
-                        self._publisher.sites_seen.note(site)
-                        self._publisher.registrations.want(name)
-                    case _:
-                        records.append(message)
-                        self._ending_notifier.seen(message.person, message.when)
-            self._remember(records)
-            await self._publisher.count(used)
-            if delivery.left:
-                self.metrics.worker_left(delivery.worker)
-                self.workers.tasks.forget(delivery.worker)
+    def _all_services(self) -> tuple[ControlService, ...]:
+        return (*self._own_services, *self._features.made)
+
+    async def _prune_access(self, _now: float) -> None:
+        await asyncio.to_thread(self.codes.prune)
+        await asyncio.to_thread(self.vouchers.prune)
+
+    async def _prune_decisions(self, now: float) -> None:
+        people, profiles = retention_days(self._publisher.policy)
+        await asyncio.to_thread(forget_decisions, self._store, people, profiles, now)
 
     async def _serve_web(self) -> None:
         local, relay = self.settings.control_socket, self.settings.pages_socket
@@ -372,14 +329,3 @@ class ControlProcess:
         context.renderer.warm()
         gc.freeze()  # it stays
         return app
-
-
-async def _follow_names(recorder: Recorder | None, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:
-    """Let history, requests, grants, pauses and minutes follow devices to their new names."""
-    try:
-        await asyncio.to_thread(budgets.save)
-        if recorder is not None:
-            await asyncio.to_thread(recorder.rename, names)
-    except DatabaseError as error:
-        log.error("What is recorded about %s stays under the old names: %s", ", ".join(names), error.orig)
-    budgets.rename(names)

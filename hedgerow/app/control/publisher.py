@@ -17,7 +17,6 @@ from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.leases import LeaseTable
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.control.live_state import LiveStateReader
-from hedgerow.app.control.registrations import RegistrationAges
 from hedgerow.app.control.sites_seen import SitesSeenFile
 from hedgerow.app.control.snapshot_delivery import AppliedSnapshots, SnapshotFiles
 from hedgerow.app.settings import Settings
@@ -78,7 +77,6 @@ class SnapshotPublisher:
         self.leases = LeaseTable(settings.leases, self._wanted.set)
         self.request = self._wanted.set
         """Publish soon."""
-        self.registrations = RegistrationAges(settings.registrations, lambda: self.policy.network, self.sites_seen, self.request)
 
     @property
     def policy(self) -> Policy:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.features.contract import ControlService
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.store import cause_of
 
@@ -23,8 +24,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hedgerow.control")
 
-BROKER_CHECK_INTERVAL_S = 1.0
 LOAD_PAGES_AFTER_S = 20.0
+PRUNE_INTERVAL_S = 3600.0
+
+
+async def prune_hourly(services: Callable[[], Iterable[ControlService]]) -> None:
+    """Have all services delete what is out of date, once an hour, until cancelled."""
+    while True:
+        await asyncio.sleep(PRUNE_INTERVAL_S)
+        for service in services():
+            if service.prune is not None:
+                try:
+                    await service.prune(time.time())
+                except DatabaseError as error:
+                    log.warning("Can't delete old entries of the journal: %s", cause_of(error))
 
 
 async def load_later(app: DeferredApp) -> None:

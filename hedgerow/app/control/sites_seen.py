@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hedgerow.files import error_text, make_private_folder, write_atomically
+from hedgerow.policies.feature_settings import WorkerReport
 from hedgerow.policies.model import Policy
 from hedgerow.policies.sites_seen import DAY_S, MAX_SITES_PER_DAY, SitesSeen, closes_new_sites
 
@@ -65,7 +66,7 @@ class SitesSeenFile:
         """
         with self._preparing:
             if closes_new_sites(policy):
-                return self._update(policy.network.new_sites_days, keeps_dates=bool(policy.network.registration_age))
+                return self._update(policy.network.new_sites_days, keeps_dates=WorkerReport.NEW_SITES in policy.reports)
             with contextlib.suppress(OSError):
                 self._file.unlink()
             self._sites, self._found, self._dated, self._of_today = None, {}, {}, 0

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -54,6 +54,7 @@ from hedgerow.proxy.certificate_authority import (
 )
 from hedgerow.proxy.http_head import Authority as HttpAuthority
 from hedgerow.proxy.own_pages import pac_response, web_host_names
+from hedgerow.task_state import StatusRow
 
 
 class EnforcedRules(AccessControl):
@@ -120,8 +121,10 @@ class WebControl(EnforcedRules):
         neighbours: Neighbours,
         tls: WebCertificates,
         counter: CounterService,
+        status_rows: Callable[[], Iterable[StatusRow]] = tuple,
     ) -> None:
         super().__init__(publisher, counter, neighbours.mac_of)
+        self._status_rows = status_rows
         self._settings, self._workers, self._recorder = settings, workers, recorder
         self._neighbours, self._tls = neighbours, tls
         self._started = time.time()
@@ -156,7 +159,7 @@ class WebControl(EnforcedRules):
             has_gateway=config_file(self._settings.state).exists(),
             block_page=next(iter(self._settings.page_addresses), ""),
             policy_hash=self._publisher.policy_hash,
-            registration_problem=self._publisher.registrations.lasting_problem,
+            features=tuple(self._status_rows()),
             tasks=self._workers.tasks.troubles,
         )
 

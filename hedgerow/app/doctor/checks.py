@@ -137,9 +137,8 @@ def check_status(installation: Installation) -> Iterator[Finding]:
     if status["policy_problems"]:
         path = status["policy"]
         yield Finding("policy", Health.BAD, f"{path} has mistakes; the last good policy stays in force", f"hedgerow check {path}")
-    if status["registration_problem"]:
-        found = f"not learnt for hours, so new sites count by when they were first seen here: {status['registration_problem']}"
-        yield Finding("age of new sites", Health.UNSURE, found, "see network.registration_age in the policy, and the internet connection")
+    for row in status["features"]:
+        yield Finding(str(row["about"]), Health.UNSURE, str(row["problem"]), str(row["remedy"]))
     yield from list_findings(status, time.time())
 
 

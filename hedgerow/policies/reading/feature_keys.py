@@ -11,7 +11,7 @@ from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from hedgerow.codec import encode
-from hedgerow.policies.feature_settings import FeatureSettings
+from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
 
@@ -24,7 +24,7 @@ class KeyReader:
     found: Mapping[type[FeatureSettings], FeatureSettings]
 
     def add_problem(self, *steps: str | int, text: str, key: bool = False) -> None:
-        """Report a mistake at a place below the value; with `key`, at the key instead of its value."""
+        """WorkerReport a mistake at a place below the value; with `key`, at the key instead of its value."""
         self.tree.add_problem((*self.path, *steps), text, key=key)
 
     def settings[Kind: FeatureSettings](self, kind: type[Kind]) -> Kind | None:
@@ -40,7 +40,8 @@ class FeatureKey:
     `kind` is the type of its value as people write it, and `declaration` what `managed` or `reserved` return: its default, description and
     scope. `read` returns the settings of a value, or None if there are none.
 
-    If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them.
+    If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them. `reports` are what workers
+    report while there are settings.
     """
 
     settings: type[FeatureSettings]
@@ -48,6 +49,7 @@ class FeatureKey:
     declaration: FieldInfo
     read: Callable[[Any, KeyReader], FeatureSettings | None]
     may_be_wrong: bool = False
+    reports: tuple[WorkerReport, ...] = ()
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -70,3 +72,8 @@ def read_feature_keys(raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey]
         if settings is not None:
             found[key.settings] = settings
     return {kind.KEY: encode(settings).decode() for kind, settings in found.items()}
+
+
+def reports_for(texts: Mapping[str, str], keys: Sequence[FeatureKey]) -> tuple[WorkerReport, ...]:
+    """Return what workers report for the features that have settings."""
+    return tuple(dict.fromkeys(report for key in keys if key.settings.KEY in texts for report in key.reports))

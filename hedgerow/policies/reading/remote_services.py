@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.network import (
     DYNAMIC_PLACEHOLDERS,
-    REGISTRIES,
     BundleSource,
     DynamicName,
     OpenIdProvider,
@@ -83,18 +82,6 @@ def _https_url(tree: YamlTree, key: str, text: str) -> str:
     if mistake:
         tree.add_problem(("network", "ddns", key), mistake)
     return "" if mistake else text
-
-
-def read_registration_age(text: str | None, tree: YamlTree) -> str:
-    """Read whom to ask for the age of new sites."""
-    if text is None or text == REGISTRIES:
-        return text or ""
-    mistake = https_mistake(text)
-    if not mistake and ("?" in text or "#" in text):
-        mistake = "the address of an RDAP server ends with a path"
-    if mistake:
-        tree.add_problem(("network", "registration_age"), f"{mistake}: write `registries`, or the URL of an RDAP server")
-    return "" if mistake else f"{text.rstrip('/')}/"
 
 
 def read_openid_provider(raw: RawOpenId | None, tree: YamlTree) -> OpenIdProvider | None:

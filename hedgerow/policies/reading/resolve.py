@@ -21,7 +21,7 @@ from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
 from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings
 from hedgerow.policies.reading.devices import DevicesReader
-from hedgerow.policies.reading.feature_keys import read_feature_keys
+from hedgerow.policies.reading.feature_keys import read_feature_keys, reports_for
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
 from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
@@ -191,6 +191,7 @@ def resolve(
     devices = DevicesReader(reader, profiles, network, people).read(raw)
     conduct = _code_of_conduct(tree, raw.code_of_conduct, sources)
     check_categories_used(tree, listed, builtin, reader.used)
+    features = read_feature_keys(raw, tree, FEATURE_KEYS)
     policy = Policy(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
         calendars=tuple(dict.fromkeys(sources.urls)),
@@ -200,7 +201,8 @@ def resolve(
         phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
         cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),
-        features=read_feature_keys(raw, tree, FEATURE_KEYS),
+        features=features,
+        reports=reports_for(features, FEATURE_KEYS),
     )  # fmt: skip
     _check_chores(tree, policy)
     return policy

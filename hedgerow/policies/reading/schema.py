@@ -278,9 +278,6 @@ class RawNetwork(RawModel):
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = managed(
         None, description="Days for which a site that this network has not seen before belongs to `new-domains`; 7 by default, 0 for never."
     )
-    registration_age: str | None = reserved(
-        None, description="Who is asked by RDAP when a site that is closed as new was registered: `registries`, or one server's URL."
-    )
 
 
 class RawPerson(RawRules):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hedgerow.app.control.sites_seen import SitesSeenFile
+from hedgerow.policies.feature_settings import WorkerReport
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.sites_seen import DAY_S, MAX_SITES_PER_DAY, SitesSeen
@@ -92,7 +94,7 @@ def test_a_clock_that_was_ahead_closes_nothing_for_long(tmp_path: Path) -> None:
 
 
 def test_days_of_registration_outlast_a_restart_while_the_policy_asks_for_them(tmp_path: Path) -> None:
-    asks = policy("people: {mia: {age: 6}}\nnetwork: {registration_age: registries}")
+    asks = replace(policy("people: {mia: {age: 6}}"), reports=(WorkerReport.NEW_SITES,))
     before = SitesSeenFile(tmp_path, Clock())
     assert not before.lacks_date("example.net")  # no table yet
     before.prepare(asks)

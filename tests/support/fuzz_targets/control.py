@@ -1,4 +1,4 @@
-"""The control process: the policy, calendars, registries, DHCP leases, and the pages."""
+"""The control process: the policy, calendars, DHCP leases, and the pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from starlette.requests import Request
 
 from fuzz_targets.target import FuzzTarget, Shape
 from hedgerow.app.bundles import BundleError, open_bundle
-from hedgerow.app.control.rdap import parse_bootstrap, parse_registration
 from hedgerow.app.joining import Invitation, JoinError
 from hedgerow.dashboards.credentials import session_cookie
 from hedgerow.dashboards.guard import BODY_LIMIT, host_name
@@ -23,11 +22,6 @@ from hedgerow.network import discovery
 from hedgerow.policies.reading.holidays import days_of_calendar
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.proxy.pages.translations import choose_language
-
-
-def registration(data: bytes) -> None:
-    day = parse_registration(data, "example.net", 20_000)
-    assert day is None or 0 < day <= 20_001
 
 
 def calendar(data: bytes) -> None:
@@ -48,10 +42,6 @@ def policy_file(data: bytes) -> None:
     parse_policy(data, None)
 
 
-_REGISTRATION = (
-    b'{"objectClassName":"domain","ldhName":"EXAMPLE.net",'
-    b'"events":[{"eventAction":"registration","eventDate":"2015-05-03T10:20:30.5+02:00"}]}'
-)
 _CALENDAR = (
     b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20261224\r\nDTEND;VALUE=DATE:20261227\r\n"
     b"RRULE:FREQ=YEARLY;COUNT=3\r\nSUMMARY:Holidays\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
@@ -119,8 +109,6 @@ TARGETS: dict[str, FuzzTarget] = {
         (JoinError,),
     ),
     "calendar": FuzzTarget(calendar, (_CALENDAR,), (ValueError,)),
-    "registration": FuzzTarget(registration, (_REGISTRATION,), (ValueError,)),
-    "rdap-servers": FuzzTarget(parse_bootstrap, (b'{"services": [[["net"], ["https://rdap.example/"]]]}',), (ValueError,)),
     "leases": FuzzTarget(
         leases,
         (

@@ -1,8 +1,9 @@
-"""The days on which new sites were registered, asked for by RDAP where the policy names whom to ask (`network.registration_age`).
+"""The days on which new sites were registered, asked for by RDAP where the policy names whom to ask
+(`network.registration_age`).
 
-Workers report the names of sites that they closed as new, without the device. Each is asked about after a random delay, in random order,
-one at a time, and then forgotten; the day stays in the table of sites seen, by the site's hash. Failures change nothing: the site is new
-for as long as it would be otherwise.
+Workers report the names of sites that they closed as new, without the device. Each is asked about after a random delay,
+in random order, one at a time, and then forgotten; the day stays in the table of sites seen, by the site's hash.
+Failures change nothing: the site is new for as long as it would be otherwise.
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from hedgerow.app.control.jobs import JobError
-from hedgerow.app.control.rdap import Question, Registration, look_up_in_subprocess
 from hedgerow.app.control.sites_seen import SitesSeenFile
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.registration_age.metrics import QUESTIONS
+from hedgerow.features.registration_age.rdap import Question, Registration, look_up_in_subprocess
+from hedgerow.features.registration_age.settings import REGISTRIES, RegistrationAge
 from hedgerow.files import error_text
-from hedgerow.policies.network import REGISTRIES, NetworkSettings
+from hedgerow.journal.event_receiver import MessageBatch
+from hedgerow.journal.messages import SiteSeen
+from hedgerow.policies.model import Policy
 from hedgerow.policies.sites_seen import MAX_DAY, can_be_new
+from hedgerow.task_state import Area, StatusRow
 
 log = logging.getLogger("hedgerow.control")
 
@@ -48,10 +56,16 @@ class RegistrationAges:
     """
 
     def __init__(
-        self, folder: Path, network: Callable[[], NetworkSettings], sites: SitesSeenFile, publish: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic, ask: Callable[[Question], Awaitable[Registration]] = look_up_in_subprocess,
-    ) -> None:  # fmt: skip
-        self._folder, self._network, self._sites, self._publish = folder, network, sites, publish
+        self,
+        folder: Path,
+        *,
+        policy: Callable[[], Policy],
+        sites: SitesSeenFile,
+        publish: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        ask: Callable[[Question], Awaitable[Registration]] = look_up_in_subprocess,
+    ) -> None:
+        self._folder, self._policy, self._sites, self._publish = folder, policy, sites, publish
         self._clock, self._ask = clock, ask
         self._waiting: dict[str, int] = {}
         self._silent: OrderedDict[str, float] = OrderedDict()
@@ -65,9 +79,26 @@ class RegistrationAges:
         since, problem = self._failing or (self._clock(), "")
         return problem if self._clock() - since >= LASTING_S else ""
 
+    def status(self) -> tuple[StatusRow, ...]:
+        """Return the reason why no age has been learnt for hours."""
+        if not self.lasting_problem:
+            return ()
+        problem = f"not learnt for hours, so new sites count by when they were first seen here: {self.lasting_problem}"
+        remedy = "see network.registration_age in the policy, and the internet connection"
+        return (StatusRow("age of new sites", problem, remedy),)
+
+    def take(self, _batch: MessageBatch, seen: SiteSeen) -> None:
+        """Put the site of a worker's message into the queue."""
+        self.want(seen.name)
+
     def want(self, site: str) -> None:
         """Put a site into the queue, if it is one of the internet, its age is not known, and there is room."""
-        if site in self._waiting or len(self._waiting) >= MAX_WAITING or parse_host(site) != site or not can_be_new(site):
+        if (
+            site in self._waiting
+            or len(self._waiting) >= MAX_WAITING
+            or parse_host(site) != site
+            or not can_be_new(site)
+        ):
             return
         if self._sites.lacks_date(site) and self._clock() - self._silent.get(site, -SILENT_S) >= SILENT_S:
             self._waiting[site] = 0
@@ -77,11 +108,14 @@ class RegistrationAges:
         while True:
             await asyncio.sleep(random.uniform(*_DELAY_S))  # noqa: S311 (no secret)
             if self._waiting and (outcome := await self.step()):
-                metrics.add("hedgerow_registration_questions_total", (outcome,))
+                metrics.add(QUESTIONS, (outcome,))
 
     async def step(self) -> str:
-        """Ask about one site, if one may be asked about now. Returns the outcome: answered, unknown or failed; empty if none was asked."""
-        now, whom = self._clock(), self._network().registration_age
+        """Ask about one site, if one may be asked about now. Returns the outcome: answered, unknown or failed; empty if
+        none was asked.
+        """
+        now, settings = self._clock(), self._policy().settings(RegistrationAge)
+        whom = settings.whom if settings is not None else ""
         self._waiting = {site: tries for site, tries in self._waiting.items() if whom and self._sites.lacks_date(site)}
         ready = [site for site in self._waiting if self._pauses.get(_zone(site, whom), (0.0, 0.0))[0] <= now]
         if not ready or (len(self._asked) == QUESTIONS_PER_HOUR and self._asked[0] > now - _HOUR_S):
@@ -126,3 +160,20 @@ class RegistrationAges:
 def _zone(site: str, whom: str) -> str:
     """Return the part of the internet that shares a server with a site, which is spared after a failure."""
     return site.rpartition(".")[2] if whom == REGISTRIES else whom
+
+
+def registrations_service(core: Core) -> ControlService:
+    """Return the service that asks when sites were registered."""
+    ages = RegistrationAges(
+        core.settings.state / "registrations",
+        policy=lambda: core.snapshots.policy,
+        sites=core.snapshots.sites_seen,
+        publish=core.snapshots.request,
+    )
+    return ControlService(
+        name="registrations",
+        area=Area.CONNECTIONS,
+        run=partial(ages.run, core.metrics),
+        handles={SiteSeen: ages.take},
+        status=ages.status,
+    )

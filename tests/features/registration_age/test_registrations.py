@@ -14,11 +14,27 @@ import pytest
 from list_server import ListServer, Serve, send, slowly, text
 from small_internet.authority import Authority, server_context
 
-from hedgerow.app.control import rdap
-from hedgerow.app.control.rdap import Question, Registration, find_server, load_bootstrap, look_up, look_up_in_subprocess, parse_bootstrap
-from hedgerow.app.control.registrations import LASTING_S, MAX_ATTEMPTS, MAX_WAITING, QUESTIONS_PER_HOUR, SILENT_S, RegistrationAges
 from hedgerow.app.control.sites_seen import SitesSeenFile
-from hedgerow.policies.network import REGISTRIES, NetworkSettings
+from hedgerow.features.registration_age import rdap
+from hedgerow.features.registration_age.rdap import (
+    Question,
+    Registration,
+    find_server,
+    load_bootstrap,
+    look_up,
+    look_up_in_subprocess,
+    parse_bootstrap,
+)
+from hedgerow.features.registration_age.registrations import (
+    LASTING_S,
+    MAX_ATTEMPTS,
+    MAX_WAITING,
+    QUESTIONS_PER_HOUR,
+    SILENT_S,
+    RegistrationAges,
+)
+from hedgerow.features.registration_age.settings import REGISTRIES
+from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.sites_seen import DAY_S
 
@@ -195,10 +211,12 @@ class Home:
         self.now, self.published, self.asked = 0.0, 0, list[str]()
         self.answer = Registration(DAY_OF_2015)
         self.policy = parse_policy(f"people: {{mia: {{age: 6}}}}\nnetwork: {{registration_age: '{whom}'}}".encode(), Path("hedgerow.yaml"))
-        self.network: NetworkSettings = self.policy.network
+        self.asks: Policy = self.policy
         self.sites = SitesSeenFile(folder)
         self.sites.prepare(self.policy)
-        self.ages = RegistrationAges(folder, lambda: self.network, self.sites, self.publish, lambda: self.now, self.ask)
+        self.ages = RegistrationAges(
+            folder, policy=lambda: self.asks, sites=self.sites, publish=self.publish, clock=lambda: self.now, ask=self.ask
+        )
 
     def publish(self) -> None:
         self.published += 1
@@ -287,7 +305,7 @@ def test_questions_per_hour_and_in_the_queue_are_limited(tmp_path: Path) -> None
 def test_nobody_is_asked_without_the_policys_word(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.ages.want(SITE)
-    home.network = NetworkSettings()
+    home.asks = Policy()
     assert home.step() == ""
-    home.network = home.policy.network
+    home.asks = home.policy
     assert (home.step(), home.asked) == ("", [])

@@ -2,11 +2,12 @@
 
 Sources: RFC 7480 (HTTP), RFC 9082 (queries), RFC 9083 (answers), RFC 9224 (IANA's list of the registries' servers).
 
-    python -m hedgerow.app.control.rdap
+    python -m hedgerow.features.registration_age.rdap
 
-Standard input is a `Question` as JSON, and standard output the `Registration`. The server learns the site, the address of this network and
-Hedgerow's version. It is asked by HTTPS, at a public address unless the policy itself names another, and nothing it says takes more than
-`MAX_ANSWER_BYTES` or `MAX_REDIRECTS`; control ends the process when it takes too long.
+Standard input is a `Question` as JSON, and standard output the `Registration`. The server learns the site, the address
+of this network and Hedgerow's version. It is asked by HTTPS, at a public address unless the policy itself names
+another, and nothing it says takes more than `MAX_ANSWER_BYTES` or `MAX_REDIRECTS`; control ends the process when it
+takes too long.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources, run_job
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.codec import decode, encode
+from hedgerow.features.registration_age.settings import REGISTRIES
 from hedgerow.files import error_text, write_atomically
-from hedgerow.policies.network import REGISTRIES
 
 BOOTSTRAP_URL = "https://data.iana.org/rdap/dns.json"
 BOOTSTRAP_NAME = "dns.json"
@@ -51,7 +52,9 @@ _BUSY = frozenset({403, 408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about a registered domain. `whom` is `REGISTRIES` or a server's URL that ends with a slash; `folder` keeps IANA's list."""
+    """A question about a registered domain. `whom` is `REGISTRIES` or a server's URL that ends with a slash; `folder`
+    keeps IANA's list.
+    """
 
     site: str
     whom: str
@@ -62,8 +65,8 @@ class Question:
 class Registration:
     """An answer: the day of registration, counted from the epoch in UTC; None if nobody tells.
 
-    `problem` says in one clause why, unless there is no server to ask or it just does not know the site. `wait_s` is the least number of
-    seconds before the question may be repeated, None if that would not help.
+    `problem` says in one clause why, unless there is no server to ask or it just does not know the site. `wait_s` is
+    the least number of seconds before the question may be repeated, None if that would not help.
     """
 
     day: int | None = None
@@ -99,7 +102,8 @@ class _Bootstrap(msgspec.Struct):
 
 
 def parse_registration(body: bytes, site: str, today: int) -> int | None:
-    """Return the day of the last registration in an answer about a site (RFC 9083, sections 4.5 and 5.3); None if it has none.
+    """Return the day of the last registration in an answer about a site (RFC 9083, sections 4.5 and 5.3); None if it
+    has none.
 
     Raises ValueError for an answer that is not about the site, or whose date can't be right.
     """
@@ -109,7 +113,11 @@ def parse_registration(body: bytes, site: str, today: int) -> int | None:
         raise _UnusableError("the answer is not that of an RDAP server") from None
     if domain.object_class_name != "domain" or (domain.ldh_name or site).lower().removesuffix(".") != site:
         raise _UnusableError("the answer is about something else")
-    days = [_day_of(each.event_date or "") for each in domain.events or () if (each.event_action or "").lower() in _REGISTERED]
+    days = [
+        _day_of(each.event_date or "")
+        for each in domain.events or ()
+        if (each.event_action or "").lower() in _REGISTERED
+    ]
     day = max(days, default=None)
     if day is not None and not _FIRST_DAY <= day <= today + 1:
         raise _UnusableError("the date of registration can't be right")
@@ -128,7 +136,9 @@ type _Servers = dict[str, list[str]]
 
 
 def parse_bootstrap(data: bytes) -> _Servers:
-    """Return the URLs of servers by suffix, from IANA's list (RFC 9224, section 3). Raises ValueError for anything else."""
+    """Return the URLs of servers by suffix, from IANA's list (RFC 9224, section 3). Raises ValueError for anything
+    else.
+    """
     try:
         services = msgspec.json.decode(data, type=_Bootstrap).services
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -139,7 +149,8 @@ def parse_bootstrap(data: bytes) -> _Servers:
 
 
 def find_server(servers: _Servers, site: str) -> str:
-    """Return the URL of the server to be asked about a site, that of its longest suffix (RFC 9224, section 4); empty if there is none.
+    """Return the URL of the server to be asked about a site, that of its longest suffix (RFC 9224, section 4); empty if
+    there is none.
 
     >>> find_server({"com": ["http://rdap.example/com", "https://rdap.example/com"]}, "example.com")
     'https://rdap.example/com/'
@@ -167,7 +178,9 @@ def load_bootstrap(folder: Path, url: str = BOOTSTRAP_URL) -> _Servers:
         write_atomically(place, data)
     except (httpx.HTTPError, ValueError, OSError) as error:
         if kept is None:
-            raise _UnreachableError(f"IANA's list of servers can't be had: {' '.join(str(error).split()) or 'no answer'}") from None
+            raise _UnreachableError(
+                f"IANA's list of servers can't be had: {' '.join(str(error).split()) or 'no answer'}"
+            ) from None
         with contextlib.suppress(OSError):
             os.utime(place, times=(time.time(), time.time() - REFRESH_S + RETRY_S))
         return kept
@@ -199,13 +212,19 @@ class _Connection(http.client.HTTPSConnection):
 
 
 def _get(url: str, named: str) -> tuple[http.client.HTTPResponse, bytes]:
-    """Return a response and at most one byte more of its body than is taken. Only the server that the policy has `named` may be inside."""
+    """Return a response and at most one byte more of its body than is taken. Only the server that the policy has
+    `named` may be inside.
+    """
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise _UnusableError("it redirects to an address without encryption")
     is_named = parts.netloc == urlsplit(named).netloc
     target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-    headers = {"Accept": "application/rdap+json", "Accept-Encoding": "identity", "User-Agent": f"Hedgerow/{__version__}"}
+    headers = {
+        "Accept": "application/rdap+json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"Hedgerow/{__version__}",
+    }
     connection = _Connection(parts.hostname, parts.port or 443, ssl.create_default_context(), may_be_inside=is_named)
     try:
         connection.request("GET", target, headers=headers)
@@ -229,7 +248,9 @@ def _ask(url: str, named: str) -> bytes | None:
             case 301 | 302 | 303 | 307 | 308 if location := response.headers.get("location"):
                 url = urljoin(url, location)
             case status if status in _BUSY or status >= 500:
-                raise _UnreachableError(f"the server answers {status}", _seconds(response.headers.get("retry-after", "")))
+                raise _UnreachableError(
+                    f"the server answers {status}", _seconds(response.headers.get("retry-after", ""))
+                )
             case status:
                 raise _UnusableError(f"the server answers {status}")
     raise _UnusableError(f"more than {MAX_REDIRECTS} redirects")
@@ -259,8 +280,10 @@ def look_up(question: Question) -> Registration:
 
 
 async def look_up_in_subprocess(question: Question) -> Registration:
-    """Ask in a process of its own. Raises JobError, OSError and ValueError; the process is killed when the waiting task is cancelled."""
-    return decode(Registration, await run_job("hedgerow.app.control.rdap", stdin=encode(question)))
+    """Ask in a process of its own. Raises JobError, OSError and ValueError; the process is killed when the waiting task
+    is cancelled.
+    """
+    return decode(Registration, await run_job("hedgerow.features.registration_age.rdap", stdin=encode(question)))
 
 
 def main() -> None:
