@@ -40,6 +40,7 @@ check: dev  ## Lint, types, import contracts, names and docstrings, coverage, an
 	$(BIN)/deptry hedgerow
 	$(BIN)/python tools/check_prose.py
 	$(BIN)/python tools/check_coverage.py
+	$(BIN)/python tools/statements.py --check
 	$(BIN)/python bench/protection.py --sample
 
 fix: dev  ## Mend what ruff can mend

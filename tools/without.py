@@ -21,6 +21,7 @@ _GENERATORS = (
     ["tools/reference.py", "docs"],
     ["tools/grafana_dashboards.py"],
     ["tools/catalogues.py"],
+    ["tools/features_page.py"],
 )
 _CHECKS = (
     ["-m", "ruff", "check", "."],
