@@ -192,11 +192,14 @@ class Accounts:
         if account is None or not is_right:
             self.delays.count_failure(address)
             raise SignInRefused("Wrong name or password.")
-        if account.totp and not await self._take_code(account, code.replace(" ", "")):
-            if not code:
-                raise SignInRefused("Now enter the code from your authenticator app.", needs_code=True)
-            self.delays.count_failure(address)
-            raise SignInRefused("That code is not right.", needs_code=True)
+        if account.totp and not code:
+            raise SignInRefused("Now enter the code from your authenticator app.", needs_code=True)
+        if account.totp:
+            try:
+                await self._take_code(account, code.replace(" ", ""))
+            except SignInRefused:
+                self.delays.count_failure(address)
+                raise
         self.delays.forget(address)
         return Principal(account.name, ROLE_SCOPES[Role(account.role)])
 
@@ -260,11 +263,12 @@ class Accounts:
         self._forget_sessions(name)
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
-        """Switch the second factor on after a first valid code, and return recovery codes. Raises `InvalidInput`."""
-        if _time_step(secret, code.replace(" ", "")) is None:
+        """Switch the second factor on by a first valid code, which counts as used, and return recovery codes. Raises `InvalidInput`."""
+        step = _time_step(secret, code.replace(" ", ""))
+        if step is None:
             raise InvalidInput("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
-        await self._change(replace(self._known(name), totp=secret, recovery=" ".join(map(_digest, codes))))
+        await self._change(replace(self._known(name), totp=secret, totp_step=step, recovery=" ".join(map(_digest, codes))))
         return codes
 
     async def stop_totp(self, name: str) -> None:
@@ -336,21 +340,22 @@ class Accounts:
         check_password_strength(name, password)
         return await self.passwords.hash(password)
 
-    async def _take_code(self, account: AccountRow, code: str) -> bool:
-        """Return True for a code that works now. It works once, and no earlier one works after it."""
+    async def _take_code(self, account: AccountRow, code: str) -> None:
+        """Use a code that works now. It works once, and no earlier one works after it. Raises `SignInRefused`."""
         step = _time_step(account.totp, code)
         if step is not None:
-            return await run_in_threadpool(self.store.use_step, account.name, step)
+            if not await run_in_threadpool(self.store.use_step, account.name, step):
+                raise SignInRefused("That code no longer works. Wait for the next one.", needs_code=True)
+            return
         left = account.recovery.split()
         if _digest(code) not in left:
-            return False
+            raise SignInRefused("That code is not right.", needs_code=True)
         left.remove(_digest(code))
         spent = replace(account, recovery=" ".join(left))
         if not await run_in_threadpool(self.store.use_recovery_code, account, spent.recovery):
-            return False
+            raise SignInRefused("That code is not right.", needs_code=True)
         self._accounts[account.name] = spent
         self._forget_sessions(account.name)
-        return True
 
 
 def _time_step(secret: str, code: str) -> int | None:

@@ -90,8 +90,8 @@ class AccountStore:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
 
     def change_account(self, row: AccountRow) -> None:
-        """Replace an account but for the step of its last code, and end its sessions. Raises `NoSuchEntry`."""
-        step = case((accounts.c.totp == row.totp, accounts.c.totp_step), else_=0)  # of another secret, no code was used
+        """Replace an account, and end its sessions. The step of its last code stays with its secret. Raises `NoSuchEntry`."""
+        step = case((accounts.c.totp == row.totp, accounts.c.totp_step), else_=row.totp_step)
         with self._store.begin() as connection:
             change = self._store.update(accounts).where(accounts.c.name == row.name).values(asdict(row) | {"totp_step": step})
             if not connection.execute(change).rowcount:

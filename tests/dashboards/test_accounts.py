@@ -54,6 +54,12 @@ def sign_in(accounts, password=GOOD, name="ana", address=PHONE, code=""):
     return asyncio.run(accounts.sign_in(name, password, code, address, "Firefox"))
 
 
+def codes_of(secret):
+    """The code of now, and the next one."""
+    now = time.time()
+    return pyotp.TOTP(secret).at(now), pyotp.TOTP(secret).at(now + 30)
+
+
 def refusal(accounts, *arguments, **more):
     with pytest.raises(SignInRefused) as caught:
         sign_in(accounts, *arguments, **more)
@@ -195,10 +201,11 @@ def test_a_second_factor_is_required_once_set(clock, accounts):
     secret = pyotp.random_base32()
     with pytest.raises(InvalidInput):
         asyncio.run(accounts.start_totp("ana", secret, "000000x"))
-    codes = asyncio.run(accounts.start_totp("ana", secret, pyotp.TOTP(secret).now()))
+    first, code = codes_of(secret)
+    codes = asyncio.run(accounts.start_totp("ana", secret, first))
     assert refusal(accounts).needs_code
     assert refusal(accounts, code="123").needs_code
-    code = pyotp.TOTP(secret).now()
+    assert refusal(accounts, code=first).needs_code, "the code that switched it on was used"
     assert sign_in(accounts, code=code)
     assert refusal(accounts, code=code).needs_code, "a code is good once"
     assert sign_in(accounts, code=codes[3])
@@ -210,12 +217,13 @@ def test_a_second_factor_is_required_once_set(clock, accounts):
 def test_no_code_works_after_a_later_one_not_even_after_a_restart_or_on_another_node(engine, clock, accounts):
     other = made(engine, clock)
     secret = pyotp.random_base32()
-    asyncio.run(accounts.start_totp("ana", secret, pyotp.TOTP(secret).now()))
-    other.adopt(other.read())
     now = time.time()
     before, current, after = (pyotp.TOTP(secret).at(now + 30 * shift) for shift in (-1, 0, 1))
-    assert sign_in(accounts, code=current)
-    assert refusal(accounts, code=before).needs_code
+    asyncio.run(accounts.start_totp("ana", secret, current))
+    other.adopt(other.read())
+    for each in (accounts, other, Accounts(AccountStore(engine), clock)):
+        assert refusal(each, code=before).needs_code
+        assert refusal(each, code=current).needs_code, "it switched the second factor on"
     assert sign_in(accounts, code=after)
     for each in (accounts, other, Accounts(AccountStore(engine), clock)):
         for code in (before, current, after):
