@@ -296,7 +296,7 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
 
 
 async def run_gateway(settings: Settings, _index: int, _sockets: InheritedSockets, tasks: WatchedTasks) -> None:
-    from hedgerow.app.gateway_process import serve_gateway, wait_until_removed
+    from hedgerow.app.gateway.process import serve_gateway, wait_until_removed
 
     keep_role_capabilities("gateway", settings.state)
     async with serve_gateway(settings, tasks):

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, print_result, state_directory
-from hedgerow.app.control.gateway import GatewayConfig, build_gateway, delete_config, device_states_of, is_unmodified, record_ruleset
+from hedgerow.app.gateway.controller import GatewayConfig, build_gateway, delete_config, device_states_of, is_unmodified, record_ruleset
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import keep_role_capabilities
 from hedgerow.app.settings import Settings
@@ -108,7 +108,7 @@ def run(state: StateOption = None) -> None:
 
     It ends when the gateway is removed or Hedgerow was started with other settings; a service manager then starts it again.
     """
-    from hedgerow.app.gateway_process import keep_gateway
+    from hedgerow.app.gateway.process import keep_gateway
 
     folder = state_directory(state)
     apply(state=state)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.control.gateway import GatewayConfig, build_gateway, is_unmodified
 from hedgerow.app.doctor.findings import Finding, Health, good_finding
+from hedgerow.app.gateway.controller import GatewayConfig, build_gateway, is_unmodified
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.network import gateway as nftables

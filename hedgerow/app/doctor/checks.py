@@ -20,11 +20,11 @@ from typing import Any
 import httpx
 
 from hedgerow.app.control.discovery import unreadable_lease_files
-from hedgerow.app.control.gateway import GatewayConfig, is_unmodified
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.doctor.line import check_dynamic_name, check_exposure, check_tunnel
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
+from hedgerow.app.gateway.controller import GatewayConfig, is_unmodified
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.gateway_process import AdmissionServer
+from hedgerow.app.gateway.process import AdmissionServer
 from hedgerow.app.workers import admissions
 from hedgerow.app.workers.admissions import DestinationAdmitter
 from hedgerow.network.nft_sets import SetElement, SetWriter

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from hedgerow.app.control.traffic import READ_INTERVAL_S, TrafficMeter
+from hedgerow.app.gateway.traffic import READ_INTERVAL_S, TrafficMeter
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources

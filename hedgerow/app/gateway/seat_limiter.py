@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from hedgerow.app.control.gateway import GatewayConfig
+from hedgerow.app.gateway.controller import GatewayConfig
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.journal.event_sender import MetricSeries

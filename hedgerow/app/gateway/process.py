@@ -21,13 +21,13 @@ from itertools import count
 from pathlib import Path
 
 from hedgerow.app.announcements import notify_systemd
-from hedgerow.app.control.gateway import GatewayController
-from hedgerow.app.control.traffic import count_traffic
+from hedgerow.app.gateway.controller import GatewayController
+from hedgerow.app.gateway.seat_limiter import SeatLimiter
+from hedgerow.app.gateway.traffic import count_traffic
+from hedgerow.app.gateway.tunnel_keeper import TunnelKeeper
 from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S
-from hedgerow.app.seat_limiter import SeatLimiter
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
-from hedgerow.app.tunnel_keeper import TunnelKeeper
 from hedgerow.journal.event_sender import UNEXPECTED_METRIC, EventSender
 from hedgerow.journal.messages import heartbeat
 from hedgerow.network.access_state import DeviceStates, addresses_not_open, addresses_to_cut
