@@ -48,6 +48,8 @@ _HEADER: Final = 9
 _START: Final = Struct(">BHBB")  # of a header: the length in two parts, kind, flags
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 8, 9
 _PADDED: Final = 0x8
+_END_HEADERS: Final = 0x4
+_ACK: Final = 0x1
 _COSTS: Final = {_HEADERS: 4, _RST_STREAM: 4, _SETTINGS: 10}
 
 
@@ -108,7 +110,18 @@ class FrameBudget:
     (True, False)
     """
 
-    __slots__ = ("_block", "_free_settings", "_header", "_left", "_tokens", "_updates", "is_spent")
+    __slots__ = (
+        "_block",
+        "_free_settings",
+        "_header",
+        "_is_block_open",
+        "_kind",
+        "_left",
+        "_tokens",
+        "_updates",
+        "has_long_ack",
+        "is_spent",
+    )
 
     def __init__(self, tokens: FrameTokens | None = None, free_settings: int = 0, preface: int = PREFACE_OCTETS) -> None:
         self._tokens = tokens or FrameTokens()
@@ -116,7 +129,10 @@ class FrameBudget:
         self._free_settings = free_settings
         self._left = preface  # octets still missing of the preface or a frame's payload
         self._header = b""
+        self._kind = _DATA  # of the last frame
         self._block = 0  # octets of the last header block so far
+        self._is_block_open = False  # it continues with the next frame
+        self.has_long_ack = False  # the client has acknowledged settings in a frame with a payload (RFC 9113, section 6.5)
         self.is_spent = False  # the client has sent more than its budget allows
 
     def take(self, data: bytes | bytearray, now: float, most: int = TURN_TOKENS) -> int:
@@ -149,6 +165,11 @@ class FrameBudget:
                 cost += self._charge(header[3], header[4])
         return at
 
+    @property
+    def is_in_head(self) -> bool:
+        """True if a header block or another frame than DATA is incomplete. DATA comes at the pace of an upload."""
+        return bool(self._header) or self._is_block_open or (self._left > 0 and self._kind != _DATA)
+
     def answered(self) -> None:
         """Record an answered request."""
         if not self.is_spent:
@@ -160,14 +181,18 @@ class FrameBudget:
 
     def _charge(self, kind: int, flags: int) -> int:
         """Charge for a frame whose payload is still missing. Return the tokens."""
+        self._kind = kind
         if kind == _DATA and self._left >= SHORT_DATA and not flags & _PADDED:
             return 0
+        if kind == _SETTINGS and flags & _ACK and self._left:
+            self.has_long_ack = True
         if kind == _SETTINGS and self._free_settings:
             self._free_settings -= 1
             return 1
         cost = _COSTS.get(kind, 1)
         if kind in (_HEADERS, _CONTINUATION):
             self._block = self._left + (self._block if kind == _CONTINUATION else 0)
+            self._is_block_open = not flags & _END_HEADERS
             cost += self._left // BLOCK_OCTETS
         if kind == _WINDOW_UPDATE and self._updates >= 1:
             self._updates -= 1

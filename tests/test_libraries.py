@@ -16,10 +16,9 @@ SETTINGS = {
 """Attributes of which the documentation of Python and Pillow says that a program may set them."""
 
 STILL_REPLACED = {
-    "proxy/inspection/engine/patches.py": ["setattr(resolve(f\"{module}:{'.'.join(owners)}\"), name, value)"],
     "proxy/inspection/streams.py": ["callback.__set__(context, _note_message)"],
 }
-"""Debts: names of mitmproxy and h2 that the inspector replaces, and a callback of TLS messages, for which Python has no public name."""
+"""A debt: a callback of TLS messages, for which Python has no public name."""
 
 MUTATORS = frozenset({"clear", "pop", "popitem", "setdefault", "update"})
 """Methods that change `sys.modules`."""

@@ -264,10 +264,10 @@ def _ending_on_incompatible_library() -> Iterator[None]:
 
 
 async def run_inspector(settings: Settings, index: int, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
-    from hedgerow.proxy.inspection.engine import patches
+    from hedgerow.proxy.inspection.engine import compatibility
 
     with _ending_on_incompatible_library():
-        patches.check()
+        compatibility.check()
 
     from hedgerow.app.workers.inspector_worker import is_any_unreadable, request_successor, serve_inspector
 

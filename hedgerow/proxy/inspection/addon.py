@@ -23,6 +23,7 @@ from hedgerow.proxy.access_requests import AccessRequestHandler, BlockPageReques
 from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection.certificates import CertificateReactions
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry, ClientRejected
+from hedgerow.proxy.inspection.engine.flows import HeaderFields
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
 from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM, form_of, is_signed_exchange, lane_label, named_authorities, url_of
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
@@ -191,7 +192,7 @@ class InspectionAddon:
 
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse:
         """Return the answer to a request that failed with `message`, in the form that its client can show."""
-        fields = request.headers if request is not None else http.Headers()
+        fields = request.headers if request is not None else HeaderFields()
         page, form, language = self.clients.policy.page, form_of(fields), fields.get("accept-language", "")
         if (block := self.origins.recall(message, client)) is not None:
             ticket = issue_ticket(self._key, block.request.host, block.request.device, self._clock())

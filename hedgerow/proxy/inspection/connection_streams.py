@@ -10,7 +10,7 @@ from mitmproxy.connection import Client, Connection, ConnectionState, Server
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.context import InspectorContext
-from hedgerow.proxy.inspection.engine.http_layer import OriginServer
+from hedgerow.proxy.inspection.engine.flows import OriginServer
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, CERTIFICATE_NEEDED
 from hedgerow.proxy.inspection.origins import OriginError, OriginKey, PendingStream
 from hedgerow.proxy.inspection.streams import Stream, StreamOwner

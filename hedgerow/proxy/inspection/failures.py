@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM
+from hedgerow.proxy.inspection.engine.messages import BROKEN_ANSWER, TOO_MANY_INTERIM
 
 NO_ADDRESS = "the name has no address"
 NOT_RESOLVED = "no upstream resolver answers"
@@ -11,32 +11,32 @@ NOT_SERVED = "this destination is not served"
 CERTIFICATE_ASKED = "the site asks for a client certificate: open it again, and it will not be inspected"
 CERTIFICATE_NEEDED = "the site needs a client certificate, and the rules do not let it pass uninspected"
 
-_BROKEN = ("tls", "ssl", "handshake", "parse", "protocol", "header", "unexpected", "received", "body", "head is")
+CERTIFICATE_INVALID = "the certificate of the site is not valid"
+TLS_FAILED = "no TLS connection with the site"
+
+_SECTIONS = {
+    CERTIFICATE_ASKED: "certificate-asked",
+    CERTIFICATE_NEEDED: "certificate-needed",
+    CERTIFICATE_INVALID: "bad-certificate",
+    TLS_FAILED: "broken-answer",
+    TOO_MANY_INTERIM: "broken-answer",
+    BROKEN_ANSWER: "broken-answer",
+    NO_ADDRESS: "no-address",
+    NOT_RESOLVED: "busy",
+    NOT_REACHABLE: "not-reachable",
+    NOT_SERVED: "not-reachable",
+}
+"""Sections by the messages of our errors, or their first words."""
 
 
 def failure_key(status: int, message: str) -> str:
     """Return the section of the pages' words that explains a failure.
 
-    >>> failure_key(502, "Certificate verify failed: self-signed certificate"), failure_key(502, "Connection killed: " + NO_ADDRESS)
+    >>> failure_key(502, f"{CERTIFICATE_INVALID}: self-signed certificate"), failure_key(502, NO_ADDRESS)
     ('bad-certificate', 'no-address')
-    >>> failure_key(502, "Connection killed: " + NOT_RESOLVED), failure_key(502, TOO_MANY_INTERIM)
-    ('busy', 'broken-answer')
+    >>> failure_key(502, "Connection refused"), failure_key(502, f"{BROKEN_ANSWER}: its head is too long")
+    ('unreachable', 'broken-answer')
     """
     if status < 500:
         return "bad-request"
-    if CERTIFICATE_ASKED in message:
-        return "certificate-asked"
-    if CERTIFICATE_NEEDED in message:
-        return "certificate-needed"
-    if TOO_MANY_INTERIM in message:
-        return "broken-answer"
-    text = message.lower()
-    if NO_ADDRESS in text:
-        return "no-address"
-    if NOT_RESOLVED in text:
-        return "busy"
-    if NOT_REACHABLE in text or NOT_SERVED in text:
-        return "not-reachable"
-    if "certificate" in text:
-        return "bad-certificate"
-    return "broken-answer" if any(sign in text for sign in _BROKEN) else "unreachable"
+    return next((section for text, section in _SECTIONS.items() if text in message), "unreachable")

@@ -19,9 +19,8 @@ from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
-from hedgerow.proxy.inspection.engine.http_layer import OriginServer
+from hedgerow.proxy.inspection.engine.flows import OriginServer
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
-from hedgerow.proxy.inspection.engine.lean_messages import lean
 from hedgerow.proxy.inspection.engine.messages import to_mitmproxy_response
 from hedgerow.proxy.inspection.engine.plain_messages import (
     PlainRequest,
@@ -154,7 +153,7 @@ class FastPath:
 
     def _connect(self, flow: http.HTTPFlow) -> None:
         wanted = self._context.server
-        self.server = server = lean(OriginServer, address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
+        self.server = server = OriginServer.make(address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
         if wanted.tls and wanted.address is not None:
             server.sni = self._client.sni or wanted.address[0]
         active = self._inspection.clients.active.get(flow.id)

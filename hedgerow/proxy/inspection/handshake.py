@@ -15,15 +15,15 @@ from functools import partial
 from itertools import count
 from time import perf_counter
 
-from mitmproxy.connection import Client, ConnectionState
+from mitmproxy.connection import ConnectionState
 
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
+from hedgerow.proxy.inspection.engine.flows import ClientConnection, LayerContext, OriginServer
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
-from hedgerow.proxy.inspection.engine.lean_messages import lean, lean_context
 from hedgerow.proxy.inspection.parallel_handshakes import GoOn, Key
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
@@ -43,8 +43,8 @@ class ClientHandshake:
         self.stream = _HandshakeStream(self)
         self._began = asyncio.get_running_loop().time()
         id = f"c{next(_numbers)}"
-        self.client = lean(
-            Client, id=id, peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=inspector.clock()
+        self.client = ClientConnection.make(
+            id=id, peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=inspector.clock()
         )
         self._inspector = inspector
         self._header = header
@@ -54,7 +54,7 @@ class ClientHandshake:
         self._offers: tuple[str, ...] = ()
         self._can_resume = False
         self._parallel: tuple[Key, GoOn] | None = None  # its place among those that wait for one another
-        self._context = lean_context(self.client, OPTIONS, f"{id}s")
+        self._context = LayerContext(self.client, OPTIONS, OriginServer.make(id=f"{id}s", address=None))
 
     def begin(self) -> None:
         """Begin once the stream is connected."""

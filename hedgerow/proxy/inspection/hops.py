@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mitmproxy import http
 
-from hedgerow.proxy.inspection.engine.lean_messages import values_of
+from hedgerow.proxy.inspection.engine.flows import values_of
 from hedgerow.proxy.pages.response import ProxyResponse
 
 VIA_KEY = "hedgerow-via"

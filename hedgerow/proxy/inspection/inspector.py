@@ -1,7 +1,7 @@
 """The inspector: takes connections from gates over a Unix socket and judges each of their requests.
 
 mitmproxy's HTTP layers are embedded. They keep no flows and stream every body. Sockets, TLS and the event loop are ours (`handshake.py`,
-`connection.py`). The changes to mitmproxy affect the whole process, so there is one inspector per process.
+`connection.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorSession
-from hedgerow.proxy.inspection.engine import http_layer
 from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
@@ -122,7 +121,6 @@ class Inspector:
         `place` is a socket that a predecessor may share, or a path at which this inspector takes the predecessor's place.
         Raises InspectorError.
         """
-        http_layer.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
             self.origins, self._poller = OriginPool(trust), TransportPoller()
             self._listen(place)

@@ -21,7 +21,8 @@ from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
-from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode, OriginServer
+from hedgerow.proxy.inspection.engine.flows import OriginServer
+from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode
 from hedgerow.proxy.inspection.engine.http_stream import WaitForScan
 from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.watched_tasks import note_unexpected
@@ -59,7 +60,7 @@ class LayerDriver:
 
     def start(self) -> HttpLayer:
         """Create the layers."""
-        self.layer = layer = HttpLayer(self._context, self.mode)
+        self.layer = layer = HttpLayer(self._context, self.mode, self._inspection.explain)
         self.handle(events.Start())
         return layer
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.connections import dial
+from hedgerow.proxy.inspection.failures import CERTIFICATE_INVALID, TLS_FAILED
 from hedgerow.proxy.inspection.streams import Stream, TlsSession, note_certificate_requests
 
 DIAL_SECONDS = 15.0
@@ -36,6 +37,10 @@ class OriginError(Exception):
     """
 
     asks_for_certificate = False
+
+
+class HandshakeAborted(ConnectionResetError):
+    """The origin ended the connection during the handshake."""
 
 
 class OriginKey(NamedTuple):
@@ -195,10 +200,10 @@ class PendingStream:
 
     def ended(self, stream: Stream) -> None:  # noqa: ARG002
         self.has_ended = True
-        self._finish(ConnectionResetError("the TLS handshake was aborted"))
+        self._finish(HandshakeAborted("the handshake was aborted"))
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
-        self._finish(error or ConnectionResetError("the TLS handshake was aborted"))
+        self._finish(error or HandshakeAborted("the handshake was aborted"))
         stream.abort()
 
     def lost(self, stream: Stream) -> None:
@@ -238,12 +243,14 @@ class _IdleStream:
 
 
 def _error_text(error: Exception) -> str:
-    """Return the text of an error, in the words that `failures.failure_key` recognises."""
+    """Return the text of an error, with the first words that `failures.failure_key` recognises."""
     match error:
         case ssl.SSLCertVerificationError():
-            return f"Certificate verify failed: {error.verify_message}"
+            return f"{CERTIFICATE_INVALID}: {error.verify_message}"
         case ssl.SSLError():
-            return f"TLS with the origin failed: {error.reason}"
+            return f"{TLS_FAILED}: {error.reason}"
+        case HandshakeAborted():
+            return f"{TLS_FAILED}: {error}"
         case TimeoutError():
             return "the origin does not answer"
         case _:

@@ -23,7 +23,6 @@ from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection import search_forms
 from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
 from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
-from hedgerow.proxy.inspection.engine.lean_messages import add_field
 from hedgerow.proxy.inspection.engine.messages import (
     SIGNED_EXCHANGE,
     form_of,
@@ -252,7 +251,7 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     if ruleset.safe_search is not SafeSearch.OFF:
         preferences = fields.get("prefer", "")
         if not preferences:
-            add_field(fields, b"Prefer", b"safe")
+            fields.add("Prefer", "safe")
         elif "safe" not in [each.strip().lower() for each in preferences.split(",")]:
             fields["Prefer"] = f"{preferences}, safe"
     if ruleset.content.tenants is not None:

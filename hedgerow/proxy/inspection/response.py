@@ -15,8 +15,8 @@ from hedgerow.policies.remembered import TOPICS
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.youtube import is_youtube
 from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
+from hedgerow.proxy.inspection.engine.flows import values_of
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
-from hedgerow.proxy.inspection.engine.lean_messages import values_of
 from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse

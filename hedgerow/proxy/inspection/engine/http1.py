@@ -1,6 +1,6 @@
-"""Both sides of an HTTP/1 connection: bounded heads, trailers, informational responses, connections that are reused.
+"""Both sides of an HTTP/1 connection, as layers of mitmproxy's protocol: bounded, strict about framing, with trailers and 1xx responses.
 
-Protocol code: no sockets, no clock, no files.
+Protocol code: no sockets, no files.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -9,34 +9,32 @@ Protocol code: no sockets, no clock, no files.
 from __future__ import annotations
 
 import contextlib
-import re
+from abc import abstractmethod
 from collections.abc import Generator
-from typing import Any
+from enum import Enum, auto
+from typing import Any, ClassVar
 
-import h11
-from h11._readers import ChunkedReader
-from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from mitmproxy import http
-from mitmproxy.connection import ConnectionState
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
-from mitmproxy.proxy.layers.http import _http1
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._base import HttpConnection
 
-from hedgerow.proxy.http_head import MAX_FIELDS
+from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, Field, ReceiveBuffer, body_reader, split_lines
+from hedgerow.proxy.inspection.engine.flows import HeaderFields, InspectedFlow
+from hedgerow.proxy.inspection.engine.heads import read_request_head, read_response_head, request_head, response_head
 from hedgerow.proxy.inspection.engine.http_stream import StaleConnection
 from hedgerow.proxy.inspection.engine.messages import (
+    BROKEN_ANSWER,
     TOO_MANY_INTERIM,
     ErrorRenderer,
     InterimAllowance,
-    as_http1,
     head_fault,
     is_interim,
     is_too_long,
     may_forward_interim,
-    with_chunked_coding,
-    without_close,
 )
 
 MAX_PENDING = 256 * 1024
@@ -47,304 +45,377 @@ _FORBIDDEN_TRAILERS = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
 
-MAX_CHUNK_LINE = 4096
-"""Bytes of a chunk's size and extensions. What there is of the line is read again with each piece that comes."""
-
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
-"""The beginning of a chunk's size and extensions, without the end of the line (RFC 9112, section 7.1)."""
-
-_SHORT_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,4})(?:;[\t -~]*)?\r\n")
-_MAX_JOINED = 64 * 1024
-
 layers: Any = _layers  # mitmproxy exports nothing explicitly
 
 type Commands = Generator[commands.Command, Any, None]
 
 
-class _BoundedHttp1Connection(_http1.Http1Connection):
-    """Common part of both sides: a bounded buffer, and trailers."""
+class _State(Enum):
+    """The next thing in the bytes that the peer sends."""
 
-    trailers_of: type[Any]
+    HEAD = auto()
+    BODY = auto()
+    REST = auto()  # kept until the other side's message is complete too
+    OTHER_PROTOCOL = auto()  # passed on
+    NOTHING = auto()  # the connection is over
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+
+class _Http1Connection(HttpConnection):
+    """One side of a connection. `incoming` are the events of the messages that its peer sends: data, trailers, end, error."""
+
+    incoming: ClassVar[tuple[Any, Any, Any, Any]]
+
+    def __init__(self, context: Context, connection: Connection) -> None:
+        super().__init__(context, connection)
+        self.buffer = ReceiveBuffer()
+        self.state = _State.HEAD
+        self.stream_id: int | None = None
+        self.request: http.Request | None = None
+        self.response: http.Response | None = None
+        self._reader: BodyReader
+        self._is_received = self._is_sent = False  # the message of the peer, and ours
+        self._in_chunks = False  # our message
         self._trailers: http.Headers | None = None
 
     def _handle_event(self, event: events.Event) -> Commands:
-        if isinstance(event, self.trailers_of):
-            self._trailers = event.trailers
+        if isinstance(event, layers.HttpEvent):
+            yield from self._send(event)
+        elif isinstance(event, events.DataReceived):
+            if self.state is _State.OTHER_PROTOCOL:
+                yield layers.ReceiveHttp(self.incoming[0](self.stream_id, event.data))
+            elif self.state is not _State.NOTHING:
+                self.buffer.data += event.data
+                yield from self._read()
+                if len(self.buffer) > MAX_PENDING:
+                    yield from self._overflow()
+        elif isinstance(event, events.ConnectionClosed):
+            yield from self._end()
+
+    # Messages of the peer.
+
+    def _read(self) -> Commands:
+        if self.state is _State.HEAD:
+            yield from self._read_head()
+        if self.state is _State.BODY:
+            yield from self._read_body()
+
+    @abstractmethod
+    def _read_head(self) -> Commands: ...
+
+    def _read_body(self) -> Commands:
+        reader, (data_of, trailers_of, end_of, _) = self._reader, self.incoming
+        try:
+            while not reader.is_complete:
+                data = reader.read(self.buffer)
+                if data:
+                    yield layers.ReceiveHttp(data_of(self.stream_id, data))
+                elif not reader.is_complete:
+                    return
+                if self.state is not _State.BODY:  # the message was refused meanwhile
+                    return
+        except BodyError as error:
+            yield from self._refuse_body(str(error))
             return
-        yield from super()._handle_event(event)
-        # After the state has run, the buffer holds the beginning of something incomplete.
-        if len(self.buf) > MAX_PENDING and self.state != self.passthrough:
+        if (trailers := _harmless(reader.trailers)) is not None:
+            yield layers.ReceiveHttp(trailers_of(self.stream_id, trailers))
+        yield layers.ReceiveHttp(end_of(self.stream_id))
+        yield from self._note_done(received=True)
+
+    @abstractmethod
+    def _refuse_body(self, message: str) -> Commands:
+        """Fail the message whose body is malformed or incomplete, and end the connection."""
+
+    @abstractmethod
+    def _overflow(self) -> Commands:
+        """End a connection whose peer sends too much of something."""
+
+    def _end(self) -> Commands:
+        """Handle the end of what the peer sends."""
+        if self.state is _State.HEAD:
+            yield from self._end_in_head()
+        elif self.state is _State.BODY:
+            try:
+                self._reader.end()
+            except BodyError as error:
+                yield from self._refuse_body(str(error))
+            else:
+                yield from self._read_body()
+        elif self.state is _State.OTHER_PROTOCOL:
+            yield layers.ReceiveHttp(self.incoming[2](self.stream_id))
+        elif self.state is _State.REST:
+            yield from self._close()
+            yield layers.ReceiveHttp(self.incoming[3](self.stream_id, "disconnected", layers.ErrorCode.CLIENT_DISCONNECTED))
+
+    @abstractmethod
+    def _end_in_head(self) -> Commands: ...
+
+    def _close(self) -> Commands:
+        """Close the connection, and ignore what is still to come."""
+        self.state, self.buffer = _State.NOTHING, ReceiveBuffer()
+        if self.conn.state is not ConnectionState.CLOSED:
+            yield commands.CloseConnection(self.conn)
+
+    # Our messages.
+
+    @abstractmethod
+    def _send(self, event: Any) -> Commands: ...
+
+    def _send_data(self, data: bytes) -> Commands:
+        if data:
+            yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(data), data) if self._in_chunks else data)
+
+    def _send_last_chunk(self) -> Commands:
+        trailers, self._trailers = self._trailers, None
+        lines = b"".join([b"%b: %b\r\n" % field for field in trailers.fields]) if trailers is not None else b""
+        yield commands.SendData(self.conn, b"0\r\n%b\r\n" % lines)
+
+    # Between two messages.
+
+    def _note_done(self, *, received: bool = False, sent: bool = False) -> Commands:
+        """Note that a message is complete, and go on with the next once both are."""
+        self._is_received |= received
+        self._is_sent |= sent
+        if received:
+            self.state = _State.REST
+        if not (self._is_received and self._is_sent):
+            return
+        assert self.request is not None
+        assert self.response is not None
+        if self.response.status_code == 101:
+            self.state, self._in_chunks = _State.OTHER_PROTOCOL, False
+            if data := self.buffer.take(len(self.buffer)):
+                yield layers.ReceiveHttp(self.incoming[0](self.stream_id, data))
+        elif self._is_last(self.request, self.response):
+            yield from self._close()
+        else:
+            self._is_received = self._is_sent = False
+            self.request = self.response = None
+            self._next()
+            self.state = _State.HEAD
+            if self.buffer:
+                yield from self._read()
+
+    def _is_last(self, request: http.Request, response: http.Response) -> bool:
+        """Return whether the connection ends with this response."""
+        return _ends_with_connection(request, response) or _says_close(response)
+
+    @abstractmethod
+    def _next(self) -> None:
+        """Go on with the next stream."""
+
+
+class Http1Server(_Http1Connection):
+    """The side of HTTP/1 clients. `render_error` writes the answers to what is refused."""
+
+    incoming = (layers.RequestData, layers.RequestTrailers, layers.RequestEndOfMessage, layers.RequestProtocolError)
+    stream_id: int
+
+    def __init__(self, context: Context, render_error: ErrorRenderer) -> None:
+        super().__init__(context, context.client)
+        self._render_error = render_error
+        self.stream_id = 1
+
+    def _read_head(self) -> Commands:
+        buffer = self.buffer
+        while buffer.data.startswith(b"\r\n"):  # RFC 9112, section 2.2: ignore empty lines before a request
+            buffer.drop(2)
+        size = buffer.find_head()
+        if is_too_long(buffer.data[:size] if size else buffer.data):
             yield from self._overflow()
+            return
+        if not size:
+            return
+        head = buffer.take(size)
+        try:
+            if (fault := head_fault(head)) is not None:
+                raise ValueError(fault)
+            self.request = request = read_request_head(split_lines(head))
+            body = http1.expected_http_body_size(request)
+        except ValueError as error:
+            yield from self._send_error(400, str(error))
+            return
+        self._reader, self.state = body_reader(body), _State.BODY
+        flow = InspectedFlow(self.context.client, self.context.server, request)
+        yield layers.ReceiveHttp(layers.RequestHeaders(self.stream_id, request, body == 0, flow))
+
+    def _refuse_body(self, message: str) -> Commands:
+        yield from self._send_error(400, message)
+        yield layers.ReceiveHttp(
+            layers.RequestProtocolError(self.stream_id, f"the request is malformed: {message}", layers.ErrorCode.GENERIC_CLIENT_ERROR)
+        )
 
     def _overflow(self) -> Commands:
-        self.buf = ReceiveBuffer()
-        self.state = self.done
-        yield commands.CloseConnection(self.conn)
-
-    def done(self, _event: events.Event) -> Commands:
-        self.buf = ReceiveBuffer()
-        yield from ()
-
-    def read_body(self, event: events.Event) -> Commands:
-        reader = self.body_reader
-        for command in super().read_body(event):
-            is_end = isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage)
-            if is_end and isinstance(reader, _ChunkedReader) and reader.trailers is not None:
-                yield ReceiveHttp(self.trailers_of(self.stream_id, reader.trailers))
-            yield command
-
-    def _with_trailers(self, sent: Commands, *, is_end: bool) -> Commands:
-        """Put the trailers into the last chunk."""
-        for command in sent:
-            if is_end and isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n":
-                trailers, self._trailers = self._trailers, None
-                lines = b"".join(b"%s: %s\r\n" % field for field in trailers.fields) if trailers is not None else b""
-                command = commands.SendData(command.connection, b"0\r\n" + lines + b"\r\n")
-            yield command
-
-
-class _ChunkedReader(ChunkedReader):
-    """Join the chunks that have arrived, each of which would cost a round through all layers, and set trailers aside.
-
-    mitmproxy raises an error on trailers.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trailers: http.Headers | None = None
-        self._next: h11.EndOfMessage | h11.ProtocolError | None = None  # follows what was joined
-        self._counted, self._lines = 0, 0  # octets of the trailer section that were looked at, and the lines in them
-
-    def __call__(self, buf: Any) -> Any:
-        following, self._next = self._next, None
-        if isinstance(following, h11.ProtocolError):
-            raise following
-        if following is not None:
-            return following
-        pieces, size = list[bytes](), 0
-        try:
-            while size < _MAX_JOINED:
-                data = self._read_short_chunks(buf)
-                if not data:
-                    event = self._read_one(buf)
-                    if not isinstance(event, h11.Data):
-                        self._next = event
-                        break
-                    data = bytes(event.data)
-                pieces.append(data)
-                size += len(data)
-        except h11.ProtocolError as error:
-            if not pieces:
-                raise
-            self._next = error
-        if pieces:
-            return h11.Data(data=b"".join(pieces))
-        event, self._next = self._next, None
-        return event
-
-    def _read_short_chunks(self, buf: Any) -> bytes:
-        """Return what the next chunks contain that are whole, short and plain. h11 reads all others."""
-        if not self._is_between_chunks:
-            return b""
-        data, at, size, pieces = buf._data, 0, 0, list[bytes]()
-        while size < _MAX_JOINED and (line := _SHORT_CHUNK.match(data, at)) is not None:
-            end = line.end() + int(line[1], 16)
-            if end == line.end() or data[end : end + 2] != b"\r\n":
-                break
-            pieces.append(data[line.end() : end])
-            size += end - line.end()
-            at = end + 2
-        if at:
-            buf.maybe_extract_at_most(at)
-        return b"".join(pieces)
-
-    @property
-    def _is_between_chunks(self) -> bool:
-        return not (self._bytes_in_chunk or self._bytes_to_discard or self._reading_trailer)
-
-    def _read_one(self, buf: Any) -> Any:
-        if self._reading_trailer:
-            self._check_trailers(buf)
-        event = super().__call__(buf)
-        if event is None and self._is_between_chunks:
-            self._check_size(buf)
-        if not isinstance(event, h11.EndOfMessage) or not event.headers:
-            return event
-        fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _FORBIDDEN_TRAILERS]
-        self.trailers = http.Headers(fields) if fields else None
-        return h11.EndOfMessage()
-
-    def _check_trailers(self, buf: Any) -> None:
-        """Refuse a section of more lines than a head may have, complete or not."""
-        if buf._data.startswith((b"\r\n", b"\n")):
+        if self.state is _State.HEAD:
+            yield from self._send_error(431, "the request head is too long")
             return
-        end = blank_line_regex.search(buf._data, buf._multiple_lines_search)  # where h11 continues
-        counted, self._counted = self._counted, len(buf) if end is None else end.end()
-        self._lines += buf._data.count(b"\n", counted, self._counted)
-        if self._lines > MAX_FIELDS + 1:  # the last line is empty
-            raise h11.RemoteProtocolError(f"more than {MAX_FIELDS:,} lines of trailers")
+        yield from self._close()
+        if self.request is not None:
+            error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
+            yield layers.ReceiveHttp(error)
 
-    def _check_size(self, buf: Any) -> None:
-        """Refuse a chunk's size as soon as no continuation could be valid: h11 waits for the end of its line."""
-        if len(buf) > MAX_CHUNK_LINE or _CHUNK_SIZE.match(buf._data) is None:
-            raise h11.RemoteProtocolError("illegal chunk size")
+    def _end_in_head(self) -> Commands:
+        yield from self._close()
 
-
-def make_body_reader(expected_size: int | None) -> Any:
-    """The reader of a body of `expected_size` octets: None means chunked, -1 until the end of the connection."""
-    return _ChunkedReader() if expected_size is None else _plain_body_reader(expected_size)
-
-
-_plain_body_reader = _http1.make_body_reader
-
-
-class Http1Server(_BoundedHttp1Connection, _http1.Http1Server):
-    """The side of HTTP/1 clients. `make_http1_server` adds what writes its error pages."""
-
-    render_error: ErrorRenderer
-    trailers_of = layers.RequestTrailers
-
-    def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        buffer = self.buf
-        while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: ignore empty lines before a request
-            buffer.maybe_extract_lines()
-        end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # where h11 continues
-        head = buffer._data if end is None else buffer._data[: end.end()]
-        if is_too_long(head):
-            yield from self._overflow()
-            return
-        if end is not None and (fault := head_fault(head)) is not None:
-            self.state = self.done
-            yield from self._send_error(400, fault)
-            return
-        yield from super().read_headers(event)
-
-    def read_body(self, event: events.Event) -> Commands:
-        """Answer a malformed body with 400. mitmproxy closes the connection without an answer."""
-        closing: commands.CloseConnection | None = None
-        for command in super().read_body(event):
-            if isinstance(command, commands.CloseConnection):
-                closing = command
-                continue
-            fault = command.event if isinstance(command, ReceiveHttp) else None
-            if closing is not None and self.response is None and isinstance(fault, layers.RequestProtocolError):
-                self.state = self.done
-                yield from self._send_error(400, fault.message)
-                closing = None
-            yield command
-        if closing is not None:
-            yield closing
-
-    def send(self, event: Any) -> Commands:
-        if isinstance(event, layers.ResponseTrailers):
-            self._trailers = event.trailers
-            return
+    def _send(self, event: Any) -> Commands:
+        assert event.stream_id == self.stream_id
         if isinstance(event, layers.ResponseHeaders):
-            if is_interim(event.response):
-                if self.request is not None and self.request.is_http11:  # HTTP/1.0 has none: it would be taken for the response
-                    yield commands.SendData(self.conn, http1.assemble_response_head(as_http1(event.response)))
-                return
-            self._trailers = None  # left from the response before, which was not chunked
-        if isinstance(event, layers.ResponseProtocolError) and not self.response:
+            yield from self._send_head(event.response)
+        elif isinstance(event, layers.ResponseData):
+            yield from self._send_data(event.data)
+        elif isinstance(event, layers.ResponseTrailers):
+            self._trailers = event.trailers
+        elif isinstance(event, layers.ResponseEndOfMessage):
+            if self._in_chunks:
+                yield from self._send_last_chunk()
+            yield from self._note_done(sent=True)
+        elif isinstance(event, layers.ResponseProtocolError):
             yield from self._send_error(event.code.http_status_code(), event.message)
+
+    def _send_head(self, response: http.Response) -> Commands:
+        if is_interim(response):
+            if self.request is not None and self.request.is_http11:  # HTTP/1.0 has none: it would be taken for the response
+                yield commands.SendData(self.conn, response_head(response))
             return
-        yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.ResponseEndOfMessage))
+        self.response, self._trailers = response, None
+        has_body = response.status_code != 304 and self.request is not None and self.request.method != "HEAD"
+        self._in_chunks = has_body and _is_chunked(response)
+        yield commands.SendData(self.conn, response_head(response))
 
     def _send_error(self, status: int | None, message: str) -> Commands:
-        if not self.conn.state & ConnectionState.CAN_WRITE:
-            return
-        if status is not None:
-            head_only = self.request is not None and self.request.method.upper() == "HEAD"
-            yield commands.SendData(self.conn, self.render_error(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
-        yield commands.CloseConnection(self.conn)
+        """Close the connection, with an answer unless it has had one, or `status` is None."""
+        can_answer = self.state is not _State.NOTHING and self.conn.state & ConnectionState.CAN_WRITE
+        if can_answer and status is not None and self.response is None:
+            answer = self._render_error(status, message, self.request, self.conn.id)
+            head_only = self.request is not None and self.request.method == "HEAD"
+            yield commands.SendData(self.conn, answer.to_bytes(head_only=head_only))
+        yield from self._close()
 
-    def _overflow(self) -> Commands:
-        if self.state == self.read_headers:
-            yield commands.SendData(self.conn, self.render_error(431, "the request head is too long", None, self.conn.id).to_bytes())
-        elif self.stream_id and self.request is not None:
-            error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
-            yield ReceiveHttp(error)
-        yield from super()._overflow()
+    @property
+    def awaits_head(self) -> bool:
+        """True between two requests, and while the head of one is incomplete."""
+        return self.state is _State.HEAD
+
+    @property
+    def is_answering(self) -> bool:
+        """True if a request is complete and its response is not."""
+        return self.state is _State.REST
+
+    def _is_last(self, request: http.Request, response: http.Response) -> bool:
+        return super()._is_last(request, response) or _says_close(request)
+
+    def _next(self) -> None:
+        self.stream_id += 2
 
 
-def make_http1_server(render_error: ErrorRenderer) -> type[Http1Server]:
-    """Return the class for the side of HTTP/1 clients. `render_error` writes its error pages."""
-    return type("Server", (Http1Server,), {"render_error": staticmethod(render_error)})
-
-
-class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
+class Http1Client(_Http1Connection):
     """The side of HTTP/1 origins. A connection is reused after a request of an HTTP/2 client too."""
 
-    trailers_of = layers.ResponseTrailers
+    incoming = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage, layers.ResponseProtocolError)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, context.server)
         self._has_served = getattr(self.conn, "is_used_again", False)
         self._interim = InterimAllowance()
 
-    def send(self, event: Any) -> Commands:
-        if isinstance(event, layers.RequestTrailers):
+    def _send(self, event: Any) -> Commands:
+        if isinstance(event, layers.RequestProtocolError):
+            yield from self._close()
+        elif isinstance(event, layers.RequestHeaders):
+            assert self.stream_id is None
+            self.stream_id, self.request = event.stream_id, event.request
+            self._interim, self._trailers = InterimAllowance(), None
+            head = request_head(event.request, has_body=not event.end_stream)
+            self._in_chunks = _is_chunked(event.request) or head.endswith(b"\r\ntransfer-encoding: chunked\r\n\r\n")
+            yield commands.SendData(self.conn, head)
+        elif isinstance(event, layers.RequestData):
+            yield from self._send_data(event.data)
+        elif isinstance(event, layers.RequestTrailers):
             self._trailers = event.trailers
-            return
-        if isinstance(event, layers.RequestHeaders):
-            request = event.request
-            if request.is_http11:
-                request = without_close(request)
-            elif not event.end_stream:
-                request = with_chunked_coding(request)
-            event = layers.RequestHeaders(event.stream_id, request, event.end_stream)
-            self._interim = InterimAllowance()
-            self._trailers = None  # left from the request before, which was not chunked
-        yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.RequestEndOfMessage))
+        elif isinstance(event, layers.RequestEndOfMessage):
+            if self._in_chunks:
+                yield from self._send_last_chunk()
+            yield from self._note_done(sent=True)
 
-    def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        if self.request is not None:
-            yield from self._pass_interim()
-        if self.state == self.done:
+    def _read_head(self) -> Commands:
+        if self.request is None:  # nobody has asked
+            yield from self._close()
             return
-        if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
-            if self.conn.state & ConnectionState.CAN_WRITE:
-                yield commands.CloseConnection(self.conn)
-            code = layers.ErrorCode.GENERIC_SERVER_ERROR
-            yield ReceiveHttp(StaleConnection(self.stream_id, "server closed connection", code))
+        yield from self._pass_interim()
+        if self.state is not _State.HEAD or (lines := self.buffer.take_lines()) is None:
             return
-        yield from super().read_headers(event)
+        try:
+            response = read_response_head(lines)
+            body = http1.expected_http_body_size(self.request, response)
+        except ValueError as error:
+            yield from self._fail(f"{BROKEN_ANSWER}: {error}")
+            return
+        self._has_served, self.response = True, response
+        self._reader, self.state = body_reader(body), _State.BODY
+        yield layers.ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, body == 0))
 
     def _pass_interim(self) -> Commands:
-        """Forward informational responses (RFC 9110, section 15.2), which mitmproxy takes for the final one. 101 is final."""
-        while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
-            lines = self.buf.maybe_extract_lines()
-            if lines is None:
+        """Forward informational responses (RFC 9110, section 15.2). 101 is final."""
+        while (start := self.buffer.data[:13]).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and start[9:12] != b"101":
+            size = self.buffer.find_head()
+            if not size:
                 return
-            if not self._interim.take(sum(map(len, lines))):
-                yield from self._give_up(TOO_MANY_INTERIM)
+            if not self._interim.take(size):
+                yield from self._fail(TOO_MANY_INTERIM)
                 return
             with contextlib.suppress(ValueError):  # a malformed one is left out: the final response follows
-                response = http1.read_response_head([bytes(line) for line in lines])
+                response = read_response_head(split_lines(self.buffer.take(size)))
                 if may_forward_interim(response):
-                    yield ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, False))
+                    yield layers.ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, False))
 
-    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
-        """Keep the connection for the next stream. mitmproxy closes it where the client speaks HTTP/2."""
-        sent = self.request
-        self._has_served = self._has_served or response
-        if sent is not None and (sent.is_http2 or sent.is_http3) and (self.request_done or request) and (self.response_done or response):
-            self.request = sent.copy()
-            self.request.http_version = "HTTP/1.1"
-        yield from super().mark_done(request=request, response=response)
+    def _refuse_body(self, message: str) -> Commands:
+        yield from self._fail(f"{BROKEN_ANSWER}: {message}")
+
+    def _overflow(self) -> Commands:
+        yield from self._fail(f"{BROKEN_ANSWER}: its head is too long")
+
+    def _end_in_head(self) -> Commands:
+        if self.stream_id is not None and self._has_served and not self.buffer:
+            yield from self._close()
+            code = layers.ErrorCode.GENERIC_SERVER_ERROR
+            yield layers.ReceiveHttp(StaleConnection(self.stream_id, "server closed connection", code))
+            return
+        yield from self._fail(f"{BROKEN_ANSWER}: its head is incomplete" if self.buffer else "server closed connection")
+
+    def _fail(self, message: str) -> Commands:
+        """Close the connection, and fail the request, if there is one."""
+        yield from self._close()
+        if self.stream_id is not None:
+            yield layers.ReceiveHttp(layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR))
+
+    def _is_last(self, request: http.Request, response: http.Response) -> bool:
+        return super()._is_last(request, response) or (request.is_http10 and _says_close(request))
+
+    def _next(self) -> None:
+        self.stream_id = None
 
     @property
     def is_idle(self) -> bool:
-        return self.stream_id is None and self.state == self.read_headers and not self.buf
+        return self.stream_id is None and self.state is _State.HEAD and not self.buffer
 
-    def _overflow(self) -> Commands:
-        yield from self._give_up("the response head is too long")
 
-    def _give_up(self, message: str) -> Commands:
-        """Fail the request, and close the connection."""
-        if self.stream_id is not None:
-            yield ReceiveHttp(layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR))
-        yield from super()._overflow()
+def _harmless(trailers: list[Field]) -> HeaderFields | None:
+    """Return the trailers without those that could deceive; None if there are none."""
+    fields = [field for field in trailers if field[0] not in _FORBIDDEN_TRAILERS]
+    return HeaderFields(fields) if fields else None
+
+
+def _is_chunked(message: http.Message) -> bool:
+    return "chunked" in message.headers.get("transfer-encoding", "").lower()
+
+
+def _ends_with_connection(request: http.Request, response: http.Response) -> bool:
+    try:
+        return http1.expected_http_body_size(request, response) == -1
+    except ValueError:  # a scanner's answer, or one that was changed
+        return True
+
+
+def _says_close(message: http.Message) -> bool:
+    """Return whether the sender closes the connection after this message (RFC 9112, section 9.3)."""
+    options = [each.strip().lower() for each in message.headers.get("connection", "").split(",")]
+    return "close" in options or (message.is_http10 and "keep-alive" not in options)

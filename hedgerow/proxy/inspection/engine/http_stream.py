@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-from mitmproxy import http
+from mitmproxy import flow, http
+from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
-from hedgerow.proxy.inspection.engine.messages import is_interim, to_mitmproxy_response
+from hedgerow.proxy.inspection.engine.messages import BROKEN_ANSWER, is_interim, request_fault, response_fault, to_mitmproxy_response
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
@@ -71,8 +71,18 @@ class HeldStream(_layers.HttpStream):
     _is_late = False
     _discarded = 0
     _is_second_try = False
+    is_cancelled = False
+    """The client has given the request up."""
+
+    def handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, layers.RequestProtocolError):
+            self.is_cancelled = True  # at once, though the stream may wait for a connection
+        return super().handle_event(event)
 
     def _handle_event(self, event: events.Event) -> Commands:
+        if self.child_layer is not None:
+            yield from self.passthrough(event)
+            return
         if isinstance(event, events.Wakeup):
             if event.command is self._wait:
                 yield from self._continue()
@@ -93,14 +103,60 @@ class HeldStream(_layers.HttpStream):
             return
         if isinstance(event, layers.ResponseHeaders) and event.response.status_code == 101 and not self._may_switch():
             yield from self._leave_origin()
-            message = "unexpected response: the origin switches to a protocol that was not asked for"
-            event = ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR)
+            message = f"{BROKEN_ANSWER}: it switches to a protocol that was not asked for"
+            event = layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR)
         yield from super()._handle_event(event)
 
     def _may_switch(self) -> bool:
         """Return whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6)."""
         request = self.flow.request
         return request.is_http11 and "upgrade" in request.headers
+
+    def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
+        """Refuse a message that others could read differently. Return True if it was refused."""
+        fault = self._request_fault() if request else self._response_fault()
+        if fault is None:
+            return False
+        self.flow.error = flow.Error(fault)
+        if request:
+            yield layers.HttpRequestHeadersHook(self.flow)
+        else:
+            yield from self._leave_origin()
+        yield layers.HttpErrorHook(self.flow)
+        code = layers.ErrorCode.REQUEST_VALIDATION_FAILED if request else layers.ErrorCode.RESPONSE_VALIDATION_FAILED
+        yield layers.SendHttp(layers.ResponseProtocolError(self.stream_id, fault, code), self.context.client)
+        self.flow.live = False
+        self.client_state = self.server_state = self.state_errored
+        return True
+
+    def _request_fault(self) -> str | None:
+        request = self.flow.request
+        if request.scheme not in {"http", "https", ""}:
+            return "a request must be for http or https"
+        try:
+            validate_headers(request)
+        except ValueError as error:
+            return f"a field of the request is malformed: {error}"
+        return request_fault(request, names_whole_url=self.mode is layers.HTTPMode.regular)
+
+    def _response_fault(self) -> str | None:
+        response = self.flow.response
+        assert response is not None
+        try:
+            validate_headers(response)
+        except ValueError as error:
+            return f"{BROKEN_ANSWER}: {error}"
+        fault = response_fault(response)
+        return f"{BROKEN_ANSWER}: {fault}" if fault is not None else None
+
+    def flow_done(self) -> Commands:
+        """Go on as a WebSocket, if that was agreed; else the exchange is over."""
+        if self.flow.websocket is None:
+            yield from super().flow_done()
+            return
+        self.child_layer = WebSocketRelay(self.context)
+        yield from self.child_layer.handle_event(events.Start())
+        yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
 
     # Stale connections.
 
@@ -294,9 +350,7 @@ class HeldStream(_layers.HttpStream):
 class WebSocketRelay(layer.Layer):
     """A relay in place of mitmproxy's WebSocket layer. Both sides end when one ends (a WebSocket closes with frames of its own)."""
 
-    def __init__(self, context: Context, _flow: object) -> None:
-        super().__init__(context)
-        self._is_over = False
+    _is_over = False
 
     def _handle_event(self, event: events.Event) -> Generator[commands.Command, Any, None]:
         if self._is_over or not isinstance(event, events.ConnectionEvent):

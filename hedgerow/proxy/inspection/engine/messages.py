@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Protocol
 
 from mitmproxy import http
@@ -17,7 +16,7 @@ from mitmproxy.net.http.validate import validate_headers
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import Device, Request, RequestKind
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD, Authority, parse_authority
-from hedgerow.proxy.inspection.engine.lean_messages import values_of
+from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpResponse, values_of
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
 
 
@@ -110,48 +109,13 @@ def lane_label(flow: http.HTTPFlow) -> str:
     return "inspect" if flow.request.scheme == "https" else "http"
 
 
-def _shallow_copy[T](thing: T) -> T:
-    """Return a shallow copy. `copy.copy` takes several times as long."""
-    copied = object.__new__(type(thing))
-    copied.__dict__.update(thing.__dict__)
-    return copied
-
-
-def without_close(request: http.Request) -> http.Request:
-    """Return the request without `Connection: close`, which concerns the client's connection only (RFC 9110, section 7.6.1)."""
-    if "connection" not in request.headers:
-        return request
-    options = [each.strip() for each in request.headers["connection"].split(",")]
-    others = [each for each in options if each.lower() != "close"]
-    if len(others) == len(options):
-        return request
-    kept = _shallow_copy(request)
-    kept.data = _shallow_copy(request.data)
-    kept.headers = http.Headers(request.headers.fields)
-    if others:
-        kept.headers["connection"] = ", ".join(others)
-    else:
-        del kept.headers["connection"]
-    return kept
-
-
-def with_chunked_coding(request: http.Request) -> http.Request:
-    """Return an HTTP/2 request framed for HTTP/1: a body of unknown length would be read as the next request."""
-    if "content-length" in request.headers:
-        return request
-    framed = _shallow_copy(request)
-    framed.data = _shallow_copy(request.data)
-    framed.headers = http.Headers((*request.headers.fields, (b"transfer-encoding", b"chunked")))
-    return framed
-
-
 def to_mitmproxy_response(answer: ProxyResponse, *, head_only: bool = False) -> http.Response:
     """Return an answer of ours as mitmproxy's object, without the checks of `http.Response.make`."""
     body = b"" if head_only else answer.body
     fields = [(name.encode(), value.encode()) for name, value in answer.headers]
     fields.append((b"content-length", b"%d" % len(body)))
     reason = status_codes.RESPONSES.get(answer.status, "").encode()
-    return http.Response(b"HTTP/1.1", answer.status, reason, http.Headers(fields), body, None, 0.0, 0.0)
+    return HttpResponse(answer.status, reason, HeaderFields(fields), body)
 
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -239,6 +203,9 @@ def has_control_characters(head: bytes | bytearray) -> bool:
     return not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n")
 
 
+BROKEN_ANSWER = "the answer of the site is malformed"
+"""Start of the messages of errors about responses that cannot be understood."""
+
 MAX_INTERIM = 32
 """Informational responses (RFC 9110, section 15.2) to one request, forwarded or not. More of them are an attack."""
 
@@ -265,9 +232,6 @@ class InterimAllowance:
         return self._left >= 0 and self._octets >= 0
 
 
-_INTERIM_PHRASES = {status.value: status.phrase for status in HTTPStatus if status < 200}
-
-
 def is_interim(response: http.Response) -> bool:
     """Return whether a response is informational: another one follows. 101 is final."""
     return 100 <= response.status_code < 200 and response.status_code != 101
@@ -281,11 +245,3 @@ def may_forward_interim(response: http.Response) -> bool:
         return False
     fields = response.headers
     return is_interim(response) and response_fault(response) is None and not ("content-length" in fields or "transfer-encoding" in fields)
-
-
-def as_http1(response: http.Response) -> http.Response:
-    """Return an informational response for an HTTP/1 client."""
-    copied = response.copy()
-    copied.http_version = "HTTP/1.1"
-    copied.reason = copied.reason or _INTERIM_PHRASES.get(copied.status_code, "Interim")
-    return copied

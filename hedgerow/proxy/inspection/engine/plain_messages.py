@@ -12,10 +12,10 @@ import re
 
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
-from mitmproxy.net.http import http1
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
-from hedgerow.proxy.inspection.engine.lean_messages import headers_of, values_of
+from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest, HttpResponse, InspectedFlow, values_of
+from hedgerow.proxy.inspection.engine.heads import response_head
 from hedgerow.proxy.inspection.engine.messages import has_control_characters, target_fault
 
 MAX_PLAIN_RESPONSE = 64 * 1024
@@ -38,7 +38,7 @@ _BODILESS = frozenset({204, 304})
 type Fields = list[tuple[bytes, bytes]]
 
 
-class PlainRequest(http.Request):
+class PlainRequest(HttpRequest):
     """A plain request, with its bytes, and the path and fields that they hold. `is_ready`: they are for the origin."""
 
     raw: bytes
@@ -60,17 +60,13 @@ class PlainHead:
         self._rest = request_bytes(request)[len(b"GET ") + len(self._data.path) :]
         self._values = values_of(self._data.headers)
 
-    def flow(self, path: bytes, client: Client, server: Server) -> http.HTTPFlow:
+    def flow(self, path: bytes, client: Client, server: Server) -> InspectedFlow:
         """Return a flow for the request with this head and another path, ready to be sent."""
-        flow = http.HTTPFlow(client, server, live=True)
-        flow.request = request = PlainRequest.__new__(PlainRequest)
         data = self._data
-        fields = headers_of(data.headers.fields, self._values)
-        request.data = http.RequestData(
-            b"HTTP/1.1", fields, None, None, flow.timestamp_created, None, data.host, data.port, b"GET", data.scheme, b"", path
-        )
-        request.raw, request.sent, request.is_ready = b"GET " + path + self._rest, (path, data.headers.fields), True
-        return flow
+        fields = HeaderFields(data.headers.fields, self._values)
+        request = PlainRequest(method=b"GET", path=path, headers=fields, scheme=data.scheme, host=data.host, port=data.port)
+        request.raw, request.sent, request.is_ready = b"GET " + path + self._rest, (path, fields.fields), True
+        return InspectedFlow(client, server, request)
 
 
 def head_after_path(data: bytes) -> bytes:
@@ -78,14 +74,14 @@ def head_after_path(data: bytes) -> bytes:
     return data[data.find(b"\r\n") :]
 
 
-class PlainResponse(http.Response):
+class PlainResponse(HttpResponse):
     """A plain response, with its bytes, and its fields as they were sent."""
 
     raw: bytes
     sent: tuple[tuple[bytes, bytes], ...]
 
 
-def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTTPFlow | None:
+def parse_plain_request(data: bytes, client: Client, server: Server) -> InspectedFlow | None:
     """Return a flow for the plain request that `data` consists of, as the layers would create it; None for any other request.
 
     `server` is the client's destination.
@@ -101,15 +97,11 @@ def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTT
     if values.get(b"connection", b"close").lower() not in {b"close", b"keep-alive"} or target_fault(b"GET", line[1]) is not None:
         return None
     assert server.address is not None
-    flow = http.HTTPFlow(client, server, live=True)
-    flow.request = request = PlainRequest.__new__(PlainRequest)
     host, port = server.address
-    request.data = http.RequestData(
-        b"HTTP/1.1", _headers(fields, values), None, None, flow.timestamp_created, None, host, port, b"GET",
-        b"https" if server.tls else b"http", b"", line[1],
-    )  # fmt: skip
+    scheme = b"https" if server.tls else b"http"
+    request = PlainRequest(method=b"GET", path=line[1], headers=_headers(fields, values), scheme=scheme, host=host, port=port)
     request.raw, request.sent = data, (line[1], request.data.headers.fields)
-    return flow
+    return InspectedFlow(client, server, request)
 
 
 def parse_plain_path(data: bytes) -> bytes | None:
@@ -120,7 +112,7 @@ def parse_plain_path(data: bytes) -> bytes | None:
     return line[1]
 
 
-def parse_plain_response(data: bytes) -> http.Response | None:
+def parse_plain_response(data: bytes) -> PlainResponse | None:
     """Return the plain response to a plain request that `data` consists of; None for any other. Its connection stays open."""
     line, end = _STATUS_LINE.match(data), data.find(_END)
     if line is None or end < 0 or len(data) > MAX_PLAIN_RESPONSE:
@@ -140,8 +132,7 @@ def parse_plain_response(data: bytes) -> http.Response | None:
     start = end + len(_END)
     if size < 0 or len(data) != start + size or b"\0" in data[:end]:
         return None
-    response = PlainResponse.__new__(PlainResponse)
-    response.data = http.ResponseData(b"HTTP/1.1", _headers(fields, values), data[start:], None, 0.0, None, status, line[2])
+    response = PlainResponse(status, line[2], _headers(fields, values), data[start:])
     response.raw, response.sent = data, response.data.headers.fields
     return response
 
@@ -169,8 +160,8 @@ def _are_repeated(fields: Fields, *single: bytes) -> bool:
     return any(names.count(name) > 1 for name in single)
 
 
-def _headers(fields: Fields, values: dict[bytes, bytes]) -> http.Headers:
-    return headers_of(fields, values) if len(fields) == len(values) else http.Headers(fields)
+def _headers(fields: Fields, values: dict[bytes, bytes]) -> HeaderFields:
+    return HeaderFields(fields, values if len(fields) == len(values) else None)
 
 
 def request_bytes(request: http.Request) -> bytes:
@@ -190,7 +181,7 @@ def response_bytes(response: http.Response) -> bytes:
     """Return a response as the client gets it."""
     if isinstance(response, PlainResponse) and response.data.headers.fields is response.sent:
         return response.raw
-    return bytes(http1.assemble_response_head(response) + (response.data.content or b""))
+    return response_head(response) + (response.data.content or b"")
 
 
 def ends_connection(request: http.Request) -> bool:

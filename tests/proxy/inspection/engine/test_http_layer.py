@@ -24,8 +24,8 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING
 from hedgerow.proxy.inspection.engine.http_layer import MAX_BACKLOG, MAX_CONNECTIONS_PER_ORIGIN
-from hedgerow.proxy.inspection.engine.messages import MAX_INTERIM
-from hedgerow.proxy.inspection.failures import failure_key
+from hedgerow.proxy.inspection.engine.messages import BROKEN_ANSWER, MAX_INTERIM, TOO_MANY_INTERIM
+from hedgerow.proxy.inspection.failures import CERTIFICATE_INVALID, NOT_REACHABLE, failure_key
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
@@ -258,11 +258,11 @@ def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("Connection killed: the address is not reachable through the proxy", "not-reachable"),
+        (NOT_REACHABLE, "not-reachable"),
         ("[Errno 111] Connect call failed ('192.0.2.1', 443)", "unreachable"),
-        ("Certificate verify failed: Hostname mismatch", "bad-certificate"),
-        ("unexpected server response: b'x'", "broken-answer"),
-        ("the response head is too long", "broken-answer"),
+        (f"{CERTIFICATE_INVALID}: Hostname mismatch", "bad-certificate"),
+        (f"{BROKEN_ANSWER}: its head is incomplete", "broken-answer"),
+        (f"{BROKEN_ANSWER}: {TOO_MANY_INTERIM}", "broken-answer"),
     ],
 )
 def test_failures_have_words(message: str, expected: str) -> None:

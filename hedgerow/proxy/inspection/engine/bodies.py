@@ -1,0 +1,229 @@
+"""Bodies of HTTP/1 messages (RFC 9112, sections 6 and 7): of a known length, in chunks, or up to the end of the connection.
+
+Protocol code: no sockets, no clock, no files.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_CHUNK_LINE = 4096
+"""Bytes of a chunk's size and extensions. An incomplete line is read again with each piece that arrives."""
+
+MAX_JOINED = 64 * 1024
+"""Bytes of chunks that are joined into one piece. Each piece takes a round through all layers."""
+
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[^\n]*)?[ \t]*")
+_BEGUN_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
+_SHORT_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,4})(?:;[\t -~]*)?\r\n")
+_TRAILER = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*((?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?)[ \t]*")
+
+type Field = tuple[bytes, bytes]
+
+
+class BodyError(ValueError):
+    """The body is malformed, or ends too early."""
+
+
+class ReceiveBuffer:
+    """Bytes of a connection that are not processed yet."""
+
+    __slots__ = ("_searched", "data")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._searched = 0  # octets that contain no end of a head
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def take(self, size: int) -> bytes:
+        """Remove the first `size` bytes, or fewer if there are fewer, and return them."""
+        data = self.data
+        if size >= len(data):
+            taken = bytes(data)
+            data.clear()
+        else:
+            with memoryview(data) as view:
+                taken = bytes(view[:size])
+            del data[:size]
+        self._searched = 0
+        return taken
+
+    def drop(self, size: int) -> None:
+        """Remove the first `size` bytes."""
+        if size:
+            del self.data[:size]
+            self._searched = 0
+
+    def find_head(self) -> int:
+        """Return the length of the head with which the data begins, up to the end of its empty line; 0 if it is incomplete."""
+        data = self.data
+        if data.startswith((b"\n", b"\r\n")):
+            return 1 if data[0] == ord("\n") else 2
+        found = _EMPTY_LINE.search(data, self._searched)
+        if found is None:
+            self._searched = max(0, len(data) - 2)
+            return 0
+        return found.end()
+
+    def take_lines(self) -> list[bytes] | None:
+        """Remove the head with which the data begins. Return its lines without their ends; None if it is incomplete."""
+        size = self.find_head()
+        return split_lines(self.take(size)) if size else None
+
+
+def split_lines(head: bytes) -> list[bytes]:
+    """Return the lines of a head, without their ends and without the empty line.
+
+    >>> split_lines(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"), split_lines(b"\\r\\n")
+    ([b'GET / HTTP/1.1', b'Host: a'], [])
+    """
+    return [line.removesuffix(b"\r") for line in head.split(b"\n")[:-2]]
+
+
+class BodyReader:
+    """Reader of one body. `read` returns its next piece until `is_complete`. `trailers` follow the last chunk."""
+
+    __slots__ = ("is_complete", "trailers")
+
+    def __init__(self) -> None:
+        self.is_complete = False
+        self.trailers: list[Field] = []
+
+    def read(self, buffer: ReceiveBuffer) -> bytes:
+        """Remove a piece of the body from `buffer`; empty if there is none now. Raises BodyError."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Note the end of the connection. Raises BodyError if the body is not complete then."""
+        raise BodyError("the connection was closed before the end of the body")
+
+
+class LengthReader(BodyReader):
+    """Reader of a body whose length is known."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._left = length
+        self.is_complete = not length
+
+    def read(self, buffer: ReceiveBuffer) -> bytes:
+        data = buffer.take(self._left)
+        self._left -= len(data)
+        self.is_complete = not self._left
+        return data
+
+
+class UntilCloseReader(BodyReader):
+    """Reader of a body that ends with its connection."""
+
+    __slots__ = ()
+
+    def read(self, buffer: ReceiveBuffer) -> bytes:
+        return buffer.take(len(buffer))
+
+    def end(self) -> None:
+        self.is_complete = True
+
+
+class ChunkedReader(BodyReader):
+    """Reader of a body in chunks, which joins those that have arrived."""
+
+    __slots__ = ("_ends", "_error", "_is_in_trailers", "_left")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = 0  # octets of the chunk that has begun
+        self._ends = b""  # the rest of the line end that must follow it
+        self._is_in_trailers = False
+        self._error: BodyError | None = None  # follows what was joined
+
+    def read(self, buffer: ReceiveBuffer) -> bytes:
+        if self._error is not None:
+            raise self._error
+        pieces, size = list[bytes](), 0
+        try:
+            while size < MAX_JOINED:
+                data = self._read_short_chunks(buffer) or self._read_next(buffer)
+                if not data:
+                    break
+                pieces.append(data)
+                size += len(data)
+        except BodyError as error:
+            if not pieces:
+                raise
+            self._error = error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_short_chunks(self, buffer: ReceiveBuffer) -> bytes:
+        """Return the contents of the next chunks that are whole, short and plain."""
+        if self._left or self._ends or self._is_in_trailers:
+            return b""
+        data, at, size, pieces = buffer.data, 0, 0, list[bytearray]()
+        while size < MAX_JOINED and (line := _SHORT_CHUNK.match(data, at)) is not None:
+            end = line.end() + int(line[1], 16)
+            if end == line.end() or data[end : end + 2] != b"\r\n":
+                break
+            pieces.append(data[line.end() : end])
+            size += end - line.end()
+            at = end + 2
+        buffer.drop(at)
+        return b"".join(pieces)
+
+    def _read_next(self, buffer: ReceiveBuffer) -> bytes:
+        """Return what there is of the next chunk; nothing if it is incomplete before its first octet, or the body is complete."""
+        if self._ends:
+            found = buffer.take(len(self._ends))
+            if not self._ends.startswith(found):
+                raise BodyError("a chunk is longer than its size")
+            self._ends = self._ends[len(found) :]
+            if self._ends:
+                return b""
+        if not (self._left or self._is_in_trailers or self._read_line(buffer)):
+            return b""
+        if self._is_in_trailers:
+            self._read_trailers(buffer)
+            return b""
+        data = buffer.take(self._left)
+        self._left -= len(data)
+        if not self._left:
+            self._ends = b"\r\n"
+        return data
+
+    def _read_line(self, buffer: ReceiveBuffer) -> bool:
+        """Read the line with the size of a chunk. Return False if it is incomplete."""
+        data = buffer.data
+        end = data.find(b"\r\n")
+        if end < 0:
+            if len(data) > MAX_CHUNK_LINE or _BEGUN_CHUNK_LINE.match(data) is None:
+                raise BodyError("a chunk has no size")
+            return False
+        line = _CHUNK_LINE.fullmatch(data, 0, end)
+        if line is None:
+            raise BodyError("a chunk has no size")
+        self._left = int(line[1], 16)
+        self._is_in_trailers = not self._left
+        buffer.drop(end + 2)
+        return True
+
+    def _read_trailers(self, buffer: ReceiveBuffer) -> None:
+        lines = buffer.take_lines()
+        if lines is None:
+            return
+        for line in lines:
+            field = _TRAILER.fullmatch(line)
+            if field is None:
+                raise BodyError("a trailer is malformed")
+            self.trailers.append((field[1].lower(), field[2]))  # HTTP/2 has no capitals
+        self.is_complete = True
+
+
+def body_reader(size: int | None) -> BodyReader:
+    """Return the reader of a body of `size` octets: None means chunks, -1 up to the end of the connection."""
+    if size is None:
+        return ChunkedReader()
+    return UntilCloseReader() if size < 0 else LengthReader(size)

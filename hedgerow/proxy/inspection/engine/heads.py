@@ -1,0 +1,190 @@
+"""Heads of HTTP/1 messages with one meaning each: what RFC 9112, section 6.3 lets a proxy repair is repaired before anything reads it.
+
+Of a response: equal lengths are merged, chunks win over a length, and 204 has no length. A transfer coding that was not asked for is
+refused, since nobody after us would undo it. Of a request: a user name in the URL becomes a field.
+
+Protocol code: no sockets, no files.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from mitmproxy import http
+from mitmproxy.net.http import url
+
+from hedgerow.proxy.http_head import basic_credentials
+from hedgerow.proxy.inspection.engine.flows import Fields, HeaderFields, HttpRequest, HttpResponse, values_of
+
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+(.*))?", re.DOTALL)
+_USERINFO = re.compile(rb"(?i:(\S+ http://))([A-Za-z0-9._~!$&'()*+,;=:%-]*)@(.*)", re.DOTALL)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_OF_THE_HOP = frozenset({b"keep-alive", b"proxy-connection"})
+_EXAMINED = _FRAMING | _OF_THE_HOP | {b"connection"}
+# What an origin names in Connection is removed, but not what gives its answer a meaning.
+_NEVER_NOMINATED = _FRAMING | frozenset(
+    b"cache-control close connection content-disposition content-encoding content-range content-security-policy content-type date location "
+    b"set-cookie upgrade".split()
+)
+_FOLD = (b" ", b"\t")
+_PLAIN_OPTIONS = ([b"keep-alive"], [b"close"])
+_CLOSE = (b"Connection", b"close")
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def read_request_head(lines: list[bytes]) -> HttpRequest:
+    """Parse a request's head. Raises ValueError."""
+    found = _USERINFO.fullmatch(lines[0]) if b"@" in lines[0] else None
+    if found is None:
+        return _read_request(lines[0], lines[1:])
+    request = _read_request(found[1] + found[3], lines[1:])
+    if "authorization" not in request.headers:
+        request.headers["Authorization"] = basic_credentials(found[2].decode())
+    return request
+
+
+def _read_request(line: bytes, lines: list[bytes]) -> HttpRequest:
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise ValueError("the request line is not method, target and version")
+    method, target, version = parts
+    fields = HeaderFields(_read_fields(lines))
+    if target.startswith((b"/", b"*")) or method == b"CONNECT":
+        return HttpRequest(method=method, path=target, headers=fields, http_version=version)
+    scheme, _, rest = target.partition(b"://")
+    authority, _, path = rest.partition(b"/")
+    scheme = scheme.lower()
+    host, port = url.parse_authority(authority, check=True)
+    port = port or url.default_port(scheme)
+    if not port:
+        raise ValueError("the scheme of the URL is not known")
+    return HttpRequest(
+        method=method, path=b"/" + path, headers=fields, http_version=version, scheme=scheme, authority=authority, host=host, port=port
+    )
+
+
+def _read_fields(lines: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name:
+            raise ValueError(f"the line {line[:80]!r} is not a field")
+        yield name, value.strip()
+
+
+def read_response_head(lines: list[bytes]) -> HttpResponse:
+    """Parse a response's head. Raises ValueError."""
+    status = _STATUS_LINE.fullmatch(lines[0]) if lines else None
+    if status is None:
+        raise ValueError("it does not begin with a status line of HTTP/1")
+    response = HttpResponse(int(status[2]), status[3] or b"", HeaderFields(_read_fields(_unfolded(lines)[1:])), http_version=status[1])
+    examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
+    framing = [field for field in examined if field[0] in _FRAMING]
+    if response.data.status_code < 100:
+        raise ValueError(f"the status {response.data.status_code} has not three digits")
+    if len(examined) > len(framing):
+        options = [value.lower() for name, value in examined if name == b"connection"]
+        if options not in _PLAIN_OPTIONS or len(examined) > len(framing) + 1:
+            _strip_hop_fields(response, options)
+    if len(framing) > 1 or (framing and (response.data.status_code == 204 or not _is_plain(*framing[0]))):
+        _repair(response, framing)
+    return response
+
+
+def _unfolded(lines: list[bytes]) -> list[bytes]:
+    """Join folded lines with a space (RFC 9112, section 5.2)."""
+    if not any(line.startswith(_FOLD) for line in lines):
+        return lines
+    fields: list[list[bytes]] = []
+    for line in lines:
+        if len(fields) > 1 and line.startswith(_FOLD):
+            fields[-1].append(line.strip())
+        else:
+            fields.append([line])
+    return [b" ".join(field) for field in fields]
+
+
+def _is_plain(name: bytes, value: bytes) -> bool:
+    return value.isdigit() if name == b"content-length" else value.lower() == b"chunked"
+
+
+def _strip_hop_fields(response: HttpResponse, options: list[bytes]) -> None:
+    """Remove the fields that concern the origin's connection (RFC 9110, section 7.6.1)."""
+    named = {each.strip() for value in options for each in value.split(b",")}
+    dropped = _OF_THE_HOP | (named - _NEVER_NOMINATED)
+    response.data.headers.fields = tuple(field for field in response.data.headers.fields if field[0].lower() not in dropped)
+
+
+def _repair(response: HttpResponse, framing: list[tuple[bytes, bytes]]) -> None:
+    lengths = [each.strip() for name, value in framing if name == b"content-length" for each in value.split(b",")]
+    codings = [value.lower() for name, value in framing if name == b"transfer-encoding" and value.lower() != b"identity"]
+    if codings and codings != [b"chunked"]:
+        raise ValueError(f"the response has the transfer coding {b', '.join(codings).decode('latin-1')!r}, which was not asked for")
+    if codings and not response.is_http11:
+        return  # refused later: the message may have been forwarded by somebody who knows no chunks
+    kept = [(name, value) for name, value in response.data.headers.fields if name.lower() not in _FRAMING]
+    if codings:
+        kept.append((b"Transfer-Encoding", b"chunked"))
+        if lengths:
+            kept = [field for field in kept if field[0].lower() != b"connection"] + [_CLOSE]
+    elif len(set(lengths)) == 1 and response.data.status_code != 204:
+        kept.append((b"Content-Length", lengths[0]))
+    elif len(set(lengths)) > 1:
+        raise ValueError("the response has two lengths")
+    response.data.headers = HeaderFields(kept)
+
+
+def request_head(request: http.Request, *, has_body: bool) -> bytes:
+    """Return the head of a request as an HTTP/1 origin gets it.
+
+    `Connection: close` concerns the client's connection only (RFC 9110, section 7.6.1). A body of unknown length goes on in chunks: an
+    origin would read it as the next request.
+    """
+    data, fields = request.data, request.headers.fields
+    if request.is_http2:
+        return _head(b"%b %b HTTP/1.1" % (data.method, data.path), _from_http2(request, has_body=has_body))
+    if request.is_http11 and b"connection" in values_of(request.headers):
+        fields = _without_close(fields)
+    return _head(b"%b %b %b" % (data.method, data.path, data.http_version), fields)
+
+
+def _from_http2(request: http.Request, *, has_body: bool) -> Fields:
+    fields, values = request.headers.fields, values_of(request.headers)
+    if b"host" not in values and request.data.authority:
+        fields = ((b"Host", request.data.authority), *fields)
+    if has_body and b"content-length" not in values:
+        fields = (*fields, (b"transfer-encoding", b"chunked"))
+    cookies = [value for name, value in fields if name == b"cookie"]
+    if len(cookies) > 1:  # RFC 9113, section 8.2.3
+        fields = (*[field for field in fields if field[0] != b"cookie"], (b"cookie", b"; ".join(cookies)))
+    return fields
+
+
+def _without_close(fields: Fields) -> Fields:
+    kept = []
+    for name, value in fields:
+        if name.lower() == b"connection":
+            options = [each.strip() for each in value.split(b",")]
+            others = [each for each in options if each.lower() != b"close"]
+            if not others:
+                continue
+            value = value if len(others) == len(options) else b", ".join(others)
+        kept.append((name, value))
+    return tuple(kept)
+
+
+def response_head(response: http.Response) -> bytes:
+    """Return the head of a response as an HTTP/1 client gets it."""
+    data = response.data
+    if response.is_http2:
+        reason = data.reason or _PHRASES.get(data.status_code, b"")
+        return _head(b"HTTP/1.1 %d %b" % (data.status_code, reason), data.headers.fields)
+    return _head(b"%b %d %b" % (data.http_version, data.status_code, data.reason), data.headers.fields)
+
+
+def _head(first: bytes, fields: Fields) -> bytes:
+    return b"%b\r\n%b\r\n" % (first, b"".join([b"%b: %b\r\n" % field for field in fields]))

@@ -1,0 +1,49 @@
+"""Heads of HTTP/1 messages, read and written."""
+
+from __future__ import annotations
+
+import pytest
+
+from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest, HttpResponse
+from hedgerow.proxy.inspection.engine.heads import read_request_head, read_response_head, request_head, response_head
+
+
+def test_a_url_is_taken_apart() -> None:
+    request = read_request_head([b"GET HTTP://me:pw@a.example:8080/x?y HTTP/1.1", b"Host: a.example:8080"])
+    assert (request.scheme, request.host, request.port, request.path) == ("http", "a.example", 8080, "/x?y")
+    assert request.headers["authorization"] == "Basic bWU6cHc="
+    path = read_request_head([b"OPTIONS * HTTP/1.1", b"Host: a"])
+    assert (path.path, path.host, path.scheme) == ("*", "", "")
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET /", b"GET  / HTTP/1.1", b"GET\t/ HTTP/1.1", b"GET a HTTP/1.1", b"GET ftp://a/ HTTP/1.1", b"GET http:///x HTTP/1.1", b""]
+)
+def test_other_request_lines_are_refused(line: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_request_head([line, b"Host: a"])
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 20 OK", b"HTTP/2.0 200 OK", b"ICY 200 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 2000 OK", b""])
+def test_other_status_lines_are_refused(line: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_response_head([line])
+
+
+def test_an_http2_request_becomes_one_of_http1() -> None:
+    fields = HeaderFields([(b"cookie", b"a=b"), (b"accept", b"*/*"), (b"cookie", b"c=d")])
+    request = HttpRequest(method=b"POST", path=b"/x", headers=fields, http_version=b"HTTP/2.0", authority=b"xn--bcher-kva.example")
+    head = b"POST /x HTTP/1.1\r\nHost: xn--bcher-kva.example\r\naccept: */*\r\n%bcookie: a=b; c=d\r\n\r\n"
+    assert request_head(request, has_body=False) == head % b""
+    assert request_head(request, has_body=True) == head % b"transfer-encoding: chunked\r\n"
+
+
+def test_closing_concerns_the_connection_of_the_client() -> None:
+    for sent, kept in ((b"close", b""), (b"close, upgrade", b"Connection: upgrade\r\n"), (b"Upgrade", b"Connection: Upgrade\r\n")):
+        request = HttpRequest(method=b"GET", path=b"/", headers=HeaderFields([(b"Host", b"a"), (b"Connection", sent)]))
+        assert request_head(request, has_body=False) == b"GET / HTTP/1.1\r\nHost: a\r\n" + kept + b"\r\n"
+
+
+def test_an_http2_response_gets_a_reason() -> None:
+    response = HttpResponse(404, b"", HeaderFields([(b"x", b"y")]), http_version=b"HTTP/2.0")
+    assert response_head(response) == b"HTTP/1.1 404 Not Found\r\nx: y\r\n\r\n"
