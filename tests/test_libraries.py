@@ -1,4 +1,4 @@
-"""Other libraries and the interpreter are used as they are: no module of ours replaces a part of one, save those in `STILL_REPLACED`."""
+"""Other libraries and the interpreter are used as they are: no module of ours replaces a part of one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ SETTINGS = {
     "watched_tasks.py": ["threading.excepthook", "sys.unraisablehook"],
 }
 """Attributes of which the documentation of Python and Pillow says that a program may set them."""
-
-STILL_REPLACED = {
-    "proxy/inspection/streams.py": ["callback.__set__(context, _note_message)"],
-}
-"""A debt: a callback of TLS messages, for which Python has no public name."""
 
 MUTATORS = frozenset({"clear", "pop", "popitem", "setdefault", "update"})
 """Methods that change `sys.modules`."""
@@ -110,4 +105,4 @@ codec.encode = self.json = sys.modules
 
 def test_no_module_replaces_a_part_of_a_library_or_the_interpreter() -> None:
     found = {str(path.relative_to(PACKAGE)): [*replacements(path.read_text())] for path in sorted(PACKAGE.rglob("*.py"))}
-    assert {path: statements for path, statements in found.items() if statements} == SETTINGS | STILL_REPLACED
+    assert {path: statements for path, statements in found.items() if statements} == SETTINGS

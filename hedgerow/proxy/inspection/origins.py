@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.connections import dial
 from hedgerow.proxy.inspection.failures import CERTIFICATE_INVALID, TLS_FAILED
-from hedgerow.proxy.inspection.streams import Stream, TlsSession, note_certificate_requests
+from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 DIAL_SECONDS = 15.0
 """Seconds for the connection and the TLS handshake."""
@@ -62,7 +62,6 @@ class OriginPool:
         self._by_origin: dict[OriginKey, deque[Stream]] = {}
         self._sessions: OrderedDict[OriginKey, ssl.SSLSession] = OrderedDict()
         self._context = cache(self._make_context)
-        self._quiet = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     async def open(self, origin: OriginKey, addresses: Sequence[str], *, must_be_new: bool = False) -> tuple[Stream, PendingStream]:
         """Return a stream to the origin at one of `addresses`, and its temporary owner. Raises OriginError."""
@@ -78,7 +77,7 @@ class OriginPool:
                 assert isinstance(waiting, PendingStream)
                 if origin.sni is not None:
                     context = self._context(origin.alpn)
-                    stream.secure(TlsSession(context, host=origin.sni, session=self._sessions.get(origin), quiet=self._quiet))
+                    stream.secure(TlsSession(context, host=origin.sni, session=self._sessions.get(origin)))
                     await waiting.handshake()
                 return stream, waiting
         except (OSError, TimeoutError, asyncio.CancelledError) as error:
@@ -159,7 +158,6 @@ class OriginPool:
         context.hostname_checks_common_name = False
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_verify_locations(self._trust)
-        note_certificate_requests(context)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         return context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _ssl
 import asyncio
 import socket
 import ssl
@@ -10,37 +9,51 @@ from typing import Any, Protocol
 
 _RECORD = 16 * 1024
 _TCP_CLOSE = 7  # of the kernel's net/tcp_states.h; the first octet of TCP_INFO is the state
-_CERTIFICATE_REQUEST = 13  # RFC 8446, section 4.3.2; RFC 5246, section 7.4.4
+
+_CHANGE_CIPHER_SPEC, _HANDSHAKE, _APPLICATION_DATA = 20, 22, 23  # kinds of records (RFC 8446, section 5.1)
+_RECORD_HEADER = 5
+_CERTIFICATE = 11  # kind of a handshake message
 
 
-def note_certificate_requests(context: ssl.SSLContext) -> None:
-    """Let `TlsSession.asks_for_certificate` tell of connections in this context. Python has no public way to learn it."""
-    callback = getattr(_ssl._SSLContext, "_msg_callback", None)  # ssl's own would make enumerations of all arguments
-    if callback is not None:
-        callback.__set__(context, _note_message)
+def shows_certificate(flight: bytes) -> bool:
+    """Return whether a client's part of a handshake has a Certificate message: the server has asked for one, if only for an empty one.
 
-
-def _note_message(connection: ssl.SSLObject, direction: str, _version: int, _record: int, kind: int, _data: bytes) -> None:
-    if kind == _CERTIFICATE_REQUEST and direction == "read":
-        connection.asks_for_certificate = True  # type: ignore[attr-defined]
+    TLS 1.2 sends it first and in plaintext (RFC 5246, section 7.4.6). In TLS 1.3 the client ends the handshake with Finished alone, or
+    with Certificate and Finished (RFC 8446, section 4.4), each of which OpenSSL encrypts as a record.
+    """
+    at, encrypted, is_plain = 0, 0, True
+    while at + _RECORD_HEADER < len(flight):
+        kind, length = flight[at], int.from_bytes(flight[at + 3 : at + _RECORD_HEADER])
+        if kind == _HANDSHAKE and is_plain and flight[at + _RECORD_HEADER] == _CERTIFICATE:
+            return True
+        is_plain = is_plain and kind != _CHANGE_CIPHER_SPEC
+        encrypted += kind == _APPLICATION_DATA
+        at += _RECORD_HEADER + length
+    return encrypted > 1
 
 
 class TlsSession:
-    """One side of a TLS connection. The client's side names the `host`, and may resume an earlier `session`.
+    """One side of a TLS connection. The client's side names the `host`, and may resume an earlier `session`."""
 
-    After the handshake the connection is in the `quiet` context, if there is one: `note_certificate_requests` costs a call per record.
-    """
-
-    __slots__ = ("_context", "_incoming", "_is_server", "_outgoing", "_quiet", "_tls", "is_closed", "is_established")
+    __slots__ = (
+        "_incoming",
+        "_is_handshake_sent",
+        "_is_server",
+        "_outgoing",
+        "_tls",
+        "asks_for_certificate",
+        "is_closed",
+        "is_established",
+    )
 
     def __init__(
-        self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None,
-        quiet: ssl.SSLContext | None = None,
-    ) -> None:  # fmt: skip
-        self._context, self._quiet = context, quiet
+        self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None
+    ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session)
         self._is_server = is_server
+        self._is_handshake_sent = is_server  # only the client's is examined
+        self.asks_for_certificate = False  # the server has asked for a certificate of the client
         self.is_established = False
         self.is_closed = False  # the peer has sent close_notify
 
@@ -53,8 +66,6 @@ class TlsSession:
             except ssl.SSLWantReadError:
                 return b""
             self.is_established = True
-            if self._quiet is not None:
-                self._tls.context = self._quiet
         return self._read()
 
     def _read(self) -> bytes:
@@ -90,7 +101,11 @@ class TlsSession:
 
     def take(self) -> bytes:
         """Return the bytes to send to the peer."""
-        return self._outgoing.read()
+        data = self._outgoing.read()
+        if not self._is_handshake_sent:
+            self.asks_for_certificate = self.asks_for_certificate or shows_certificate(data)
+            self._is_handshake_sent = self.is_established
+        return data
 
     @property
     def can_wait(self) -> bool:
@@ -107,14 +122,8 @@ class TlsSession:
         return self._tls.getpeercert(binary_form=True)
 
     @property
-    def asks_for_certificate(self) -> bool:
-        """The server has asked for a certificate of the client."""
-        return getattr(self._tls, "asks_for_certificate", False)
-
-    @property
     def session(self) -> ssl.SSLSession | None:
         """The session with which a later connection to the same host can be resumed."""
-        self._tls.context = self._context  # else no connection in this context could resume it
         return self._tls.session
 
 

@@ -16,10 +16,9 @@ from mitmproxy.connection import Client, Server
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.certificate_authority import ensure_ca, issue_leaf_certificate, key_pem
-from hedgerow.proxy.inspection import streams
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.origins import OriginKey, OriginPool
-from hedgerow.proxy.inspection.streams import Stream, TlsSession, note_certificate_requests
+from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 
 @pytest.fixture(scope="module")
@@ -40,36 +39,51 @@ def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("curve", [None, "secp521r1"])  # with the other one, a client of TLS 1.3 must begin again
+@pytest.mark.parametrize("asks", [ssl.CERT_NONE, ssl.CERT_OPTIONAL])
 def test_requests_for_certificates_are_noted_and_sessions_resumed(
-    contexts: tuple[ssl.SSLContext, ssl.SSLContext], version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+    folder: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext], version: ssl.TLSVersion, curve: str | None, asks: ssl.VerifyMode
 ) -> None:
-    noted: list[object] = []
-    note = streams._note_message
-
-    def note_call(*arguments: Any) -> None:
-        noted.append(arguments)
-        note(*arguments)
-
-    monkeypatch.setattr(streams, "_note_message", note_call)
-    server_context, client_context = contexts
-    note_certificate_requests(client_context)
-    client_context.maximum_version = version
-    quiet, session = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), None
+    client_context = contexts[1]
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(folder / "leaf.pem")
+    server_context.maximum_version, server_context.verify_mode = version, asks
+    if curve is not None:
+        server_context.set_ecdh_curve(curve)
+    session = None
     for is_resumed in (False, True):
         server = TlsSession(server_context, is_server=True)
-        client = TlsSession(client_context, host="a.example", session=session, quiet=quiet)
+        client = TlsSession(client_context, host="a.example", session=session)
         client.feed(b"")
         while not (client.is_established and server.is_established):
             server.feed(client.take())
             client.feed(server.take())
-        assert client.asks_for_certificate is not is_resumed
-        noted.clear()
+        server.feed(client.take())
+        assert client.asks_for_certificate is (asks is ssl.CERT_OPTIONAL and not is_resumed)
         for text in (b"one", b"two"):
             server.write(text)
             assert client.feed(server.take()) == text
-        assert noted == []
+            client.write(text)
+            client.write(text)
+            assert server.feed(client.take()) == 2 * text
+        assert client.asks_for_certificate is (asks is ssl.CERT_OPTIONAL and not is_resumed)
         assert client._tls.session_reused is is_resumed
         session = client.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_insists_is_noted_before_it_refuses(folder: Path, version: ssl.TLSVersion) -> None:
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(folder / "leaf.pem")
+    server_context.maximum_version, server_context.verify_mode = version, ssl.CERT_REQUIRED
+    client_context = ssl.create_default_context(cadata=ensure_ca(folder).pem.decode())
+    server, client = TlsSession(server_context, is_server=True), TlsSession(client_context, host="a.example")
+    client.feed(b"")
+    with pytest.raises(ssl.SSLError):  # noqa: PT012
+        for _ in range(4):
+            server.feed(client.take())
+            client.feed(server.take())
+    assert client.asks_for_certificate
 
 
 def test_connections_that_are_not_kept_leave_their_session(folder: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
