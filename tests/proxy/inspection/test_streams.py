@@ -1,4 +1,4 @@
-"""TLS sessions towards origins: their handshakes are watched and their records are not, and later connections resume them."""
+"""TLS sessions towards origins: requests for certificates are noted, and later connections resume them."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def test_requests_for_certificates_are_noted_and_sessions_resumed(
         session = client.session
 
 
+@pytest.mark.usefixtures("contexts")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_server_that_insists_is_noted_before_it_refuses(folder: Path, version: ssl.TLSVersion) -> None:
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -16,7 +16,6 @@ MAX_JOINED = 64 * 1024
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[^\n]*)?[ \t]*")
 _BEGUN_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
-_SHORT_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,4})(?:;[\t -~]*)?\r\n")
 _TRAILER = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*((?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?)[ \t]*")
 
 type Field = tuple[bytes, bytes]
@@ -148,7 +147,7 @@ class ChunkedReader(BodyReader):
         pieces, size = list[bytes](), 0
         try:
             while size < MAX_JOINED:
-                data = self._read_short_chunks(buffer) or self._read_next(buffer)
+                data = self._read_next(buffer)
                 if not data:
                     break
                 pieces.append(data)
@@ -158,21 +157,6 @@ class ChunkedReader(BodyReader):
                 raise
             self._error = error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _read_short_chunks(self, buffer: ReceiveBuffer) -> bytes:
-        """Return the contents of the next chunks that are whole, short and plain."""
-        if self._left or self._ends or self._is_in_trailers:
-            return b""
-        data, at, size, pieces = buffer.data, 0, 0, list[bytearray]()
-        while size < MAX_JOINED and (line := _SHORT_CHUNK.match(data, at)) is not None:
-            end = line.end() + int(line[1], 16)
-            if end == line.end() or data[end : end + 2] != b"\r\n":
-                break
-            pieces.append(data[line.end() : end])
-            size += end - line.end()
-            at = end + 2
-        buffer.drop(at)
-        return b"".join(pieces)
 
     def _read_next(self, buffer: ReceiveBuffer) -> bytes:
         """Return what there is of the next chunk; nothing if it is incomplete before its first octet, or the body is complete."""
