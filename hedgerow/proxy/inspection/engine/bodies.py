@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from hedgerow.proxy.http_head import MAX_FIELDS
+
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size and extensions. An incomplete line is read again with each piece that arrives."""
 
@@ -28,11 +30,12 @@ class BodyError(ValueError):
 class ReceiveBuffer:
     """Bytes of a connection that are not processed yet."""
 
-    __slots__ = ("_searched", "data")
+    __slots__ = ("_searched", "data", "lines")
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self._searched = 0  # octets that contain no end of a head
+        self._searched = 0  # octets in which the end of a head was looked for
+        self.lines = 0  # and the ends of lines in them
 
     def __len__(self) -> int:
         return len(self.data)
@@ -47,25 +50,25 @@ class ReceiveBuffer:
             with memoryview(data) as view:
                 taken = bytes(view[:size])
             del data[:size]
-        self._searched = 0
+        self._searched = self.lines = 0
         return taken
 
     def drop(self, size: int) -> None:
         """Remove the first `size` bytes."""
         if size:
             del self.data[:size]
-            self._searched = 0
+            self._searched = self.lines = 0
 
     def find_head(self) -> int:
         """Return the length of the head with which the data begins, up to the end of its empty line; 0 if it is incomplete."""
         data = self.data
         if data.startswith((b"\n", b"\r\n")):
             return 1 if data[0] == ord("\n") else 2
-        found = _EMPTY_LINE.search(data, self._searched)
-        if found is None:
-            self._searched = max(0, len(data) - 2)
-            return 0
-        return found.end()
+        found = _EMPTY_LINE.search(data, max(0, self._searched - 2))
+        end = len(data) if found is None else found.end()
+        self.lines += data.count(b"\n", self._searched, end)
+        self._searched = end
+        return 0 if found is None else end
 
     def take_lines(self) -> list[bytes] | None:
         """Remove the head with which the data begins. Return its lines without their ends; None if it is incomplete."""
@@ -146,7 +149,7 @@ class ChunkedReader(BodyReader):
             raise self._error
         pieces, size = list[bytes](), 0
         try:
-            while size < MAX_JOINED:
+            while size < MAX_JOINED and not self.is_complete:
                 data = self._read_next(buffer)
                 if not data:
                     break
@@ -195,10 +198,12 @@ class ChunkedReader(BodyReader):
         return True
 
     def _read_trailers(self, buffer: ReceiveBuffer) -> None:
-        lines = buffer.take_lines()
-        if lines is None:
+        size = buffer.find_head()
+        if buffer.lines > MAX_FIELDS + 1:  # the last line is empty
+            raise BodyError(f"more than {MAX_FIELDS:,} lines of trailers")
+        if not size:
             return
-        for line in lines:
+        for line in split_lines(buffer.take(size)):
             field = _TRAILER.fullmatch(line)
             if field is None:
                 raise BodyError("a trailer is malformed")

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from linear_work import assert_linear
 
+from hedgerow.proxy.http_head import MAX_FIELDS
 from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, ReceiveBuffer, body_reader
 
 CHUNKS = some.lists(
@@ -93,6 +94,22 @@ def test_trailers_are_set_aside() -> None:
 @pytest.mark.parametrize("line", [b"x", b": y", b"x y: z", b" x: y", b"x: \0", b"x: a\x0bb"])
 def test_malformed_trailers_are_refused(line: bytes) -> None:
     assert read(body_reader(None), [b"0\r\n" + line + b"\r\n\r\n"])[1] == "refused"
+
+
+@pytest.mark.parametrize("line", [b"a:b\r\n", b"a:b\n"])
+def test_trailers_have_as_many_lines_as_a_head_at_most(line: bytes) -> None:
+    start, most = b"1\r\na\r\n0\r\na: b\r\n", MAX_FIELDS - 1
+    following = b"\r\n" + b"\n" * 2 * MAX_FIELDS
+    for size in (7, 1 << 20):
+
+        def read_pieces(data: bytes, size: int = size) -> tuple[bytes, str, int, bytes]:
+            return read(body_reader(None), [data[at : at + size] for at in range(0, len(data), size)])
+
+        assert read_pieces(start + line * most + b"\r\n")[:2] == (b"a", "ended")
+        assert read_pieces(start + line * (most + 1) + b"\r\n")[:2] == (b"a", "refused")
+        assert read_pieces(start + line * (most + 2))[:2] == (b"a", "refused")
+    assert read(body_reader(None), [start + line * most + b"\r\n" + following])[1:] == ("ended", 1, following)
+    assert read(body_reader(None), [b"0\r\n\r\n" + following])[1:] == ("ended", 0, following)
 
 
 def test_a_body_of_known_length_leaves_the_rest() -> None:
