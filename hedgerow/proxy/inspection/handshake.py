@@ -22,7 +22,7 @@ from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorContext
-from hedgerow.proxy.inspection.engine.flows import ClientConnection, LayerContext, OriginServer
+from hedgerow.proxy.inspection.engine.flows import InspectedClient, LayerContext, OriginServer
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
 from hedgerow.proxy.inspection.parallel_handshakes import GoOn, Key
 from hedgerow.proxy.inspection.shares import DeviceShare
@@ -43,7 +43,7 @@ class ClientHandshake:
         self.stream = _HandshakeStream(self)
         self._began = asyncio.get_running_loop().time()
         id = f"c{next(_numbers)}"
-        self.client = ClientConnection.make(
+        self.client = InspectedClient.make(
             id=id, peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=inspector.clock()
         )
         self._inspector = inspector

@@ -16,9 +16,10 @@ MAX_JOINED = 64 * 1024
 """Bytes of chunks that are joined into one piece. Each piece takes a round through all layers."""
 
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[^\n]*)?[ \t]*")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[^\n]*|[ \t]*)")
 _BEGUN_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
-_TRAILER = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*((?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?)[ \t]*")
+_NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_CONTROLS = re.compile(rb"[\x00\n\v\f\r]")
 
 type Field = tuple[bytes, bytes]
 
@@ -204,10 +205,10 @@ class ChunkedReader(BodyReader):
         if not size:
             return
         for line in split_lines(buffer.take(size)):
-            field = _TRAILER.fullmatch(line)
-            if field is None:
+            name, colon, value = line.partition(b":")
+            if not colon or _NAME.fullmatch(name) is None or _CONTROLS.search(value) is not None:
                 raise BodyError("a trailer is malformed")
-            self.trailers.append((field[1].lower(), field[2]))  # HTTP/2 has no capitals
+            self.trailers.append((name.lower(), value.strip(b" \t")))  # HTTP/2 has no capitals
         self.is_complete = True
 
 

@@ -168,7 +168,7 @@ class _Identity:
         return made
 
 
-class ClientConnection(_Identity, Client):
+class InspectedClient(_Identity, Client):
     """A client's connection."""
 
 

@@ -22,7 +22,8 @@ from mitmproxy.proxy.layers import http as _layers
 
 from hedgerow.frame_budget import FrameBudget, FrameTokens
 from hedgerow.proxy.inspection.engine.flows import OriginServer
-from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING, Http1Client, Http1Server
+from hedgerow.proxy.inspection.engine.http1 import Http1Client, Http1Server
+from hedgerow.proxy.inspection.engine.http1_connection import MAX_PENDING
 from hedgerow.proxy.inspection.engine.http2 import Http2Client, Http2Server
 from hedgerow.proxy.inspection.engine.http_stream import HeldStream
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer

@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
 
-from hedgerow.proxy.inspection.engine.flows import ClientConnection, HeaderFields, HttpRequest, InspectedFlow, OriginServer, values_of
+from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest, InspectedClient, InspectedFlow, OriginServer, values_of
 
 NAMES = some.sampled_from([b"A", b"a", b"Accept", b"accept", b"X-Y"])
 FIELDS = some.lists(some.tuples(NAMES, some.binary(max_size=4)), max_size=6)
@@ -47,7 +47,7 @@ def test_a_flow_has_what_layers_and_hooks_use() -> None:
 
 def test_connections_are_equal_only_to_themselves() -> None:
     first, second = (OriginServer.make(id="1", address=("a.example", 443)) for _ in range(2))
-    client = ClientConnection.make(id="1", peername=("", 0), sockname=("", 0), timestamp_start=0.0)
+    client = InspectedClient.make(id="1", peername=("", 0), sockname=("", 0), timestamp_start=0.0)
     assert len({first, second, client}) == 3
     assert (first.tls, first.alpn, first.error, first.must_be_new, client.sni) == (False, None, None, False, None)
     first.address = ("b.example", 443)

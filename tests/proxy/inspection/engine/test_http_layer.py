@@ -22,7 +22,7 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING
+from hedgerow.proxy.inspection.engine.http1_connection import MAX_PENDING
 from hedgerow.proxy.inspection.engine.http_layer import MAX_BACKLOG, MAX_CONNECTIONS_PER_ORIGIN
 from hedgerow.proxy.inspection.engine.messages import BROKEN_ANSWER, MAX_INTERIM, TOO_MANY_INTERIM
 from hedgerow.proxy.inspection.failures import CERTIFICATE_INVALID, NOT_REACHABLE, failure_key
