@@ -56,7 +56,7 @@ walk: dev  ## Tap 2,000 times at random on all pages; TAPS and SEED choose other
 
 # Needs root, and what the laboratory needs.
 redteam: dev  ## Try every way round the filter in network namespaces, and write docs/ways-round.md
-	HEDGEROW_WRITE_DOCS=1 $(BIN)/pytest -q tests/lab/test_ways_round.py
+	HEDGEROW_WRITE_DOCS=1 $(BIN)/pytest -q tests/lab/test_ways_round.py tests/lab/test_ways_round_closed.py
 
 # Atheris stays apart from .venv, which needs no compiler's run-time libraries.
 fuzz: dev  ## Fuzz the parsers of strangers' bytes; MINUTES and TARGETS choose how long and which

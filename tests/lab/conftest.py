@@ -25,3 +25,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         parent.chmod(0o755)
     with build_house(folder, options=ENCRYPTED) as whole:
         yield whole
+
+
+@pytest.fixture
+def tablet_house(house: House) -> Iterator[House]:
+    """The house with a gateway that has met the tablet, which has looked up the names of all servers."""
+    house.hedgerow("gateway", "apply", "--no-strict")
+    assert house.steers_pages, "the table is about routers on which web traffic is redirected to the proxy"
+    house.meet("tablet")
+    house.resolve("tablet")
+    yield house
+    house.meet("parent")  # whose addresses the tablet has worn

@@ -46,6 +46,7 @@ def serve_addresses(house: House, first: int) -> subprocess.Popen[str]:
         "--pid-file=",
         "--interface=lan",
         "--bind-interfaces",
+        "--no-ping",
     ]
     words += [f"--dhcp-range={LAN4}.{first},{LAN4}.{first + 9},2m", f"--dhcp-range={LAN6}:,ra-only", "--enable-ra", "--dhcp-authoritative"]
     return house.router.start(*words, stderr=house.folder / "dnsmasq.log")

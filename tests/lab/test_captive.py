@@ -93,7 +93,7 @@ def test_dhcp_announces_the_portal(cafe: House) -> None:
     """By option 114 (RFC 8910), with dnsmasq configured as documented."""
     phone, place = cafe.devices["phone"], cafe.folder / "option114"
     words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=lan"]
-    words += ["--bind-interfaces", f"--dhcp-range={LAN4}.100,{LAN4}.109,2m", f"--dhcp-option=114,{API}"]
+    words += ["--bind-interfaces", "--no-ping", f"--dhcp-range={LAN4}.100,{LAN4}.109,2m", f"--dhcp-option=114,{API}"]
     server = cafe.router.start(*words, stderr=cafe.folder / "dnsmasq.log")
     script = cafe.folder / "udhcpc.sh"
     script.write_text(CLIENT.replace("$PLACE", str(place)))

@@ -49,7 +49,9 @@ def behind_forwarder(house: House, request: pytest.FixtureRequest) -> Iterator[H
 def test_devices_behind_a_forwarder_are_told_apart(behind_forwarder: House) -> None:
     """dnsmasq's cache does not mix their answers."""
     expected = {"parent": address4("adult.example"), "tablet": "0.0.0.0", "phone": "0.0.0.0"}
-    wait_until(lambda: asked(behind_forwarder, "parent") == expected["parent"], 10)
+    for who in expected:
+        behind_forwarder.meet(who)
+    wait_until(lambda: asked(behind_forwarder, "parent") == expected["parent"], 30)
     for _ in range(3):
         assert {who: asked(behind_forwarder, who) for who in expected} == expected
 

@@ -73,7 +73,7 @@ def seats(cafe: House) -> Iterator[tuple[Space, dict[str, Space]]]:
 
 def serve(cafe: House) -> subprocess.Popen[str]:
     words = ("--keep-in-foreground", f"--conf-file={cafe.folder / 'dnsmasq.conf'}", "--port=0", "--user=root", "--pid-file=")
-    more = ("--interface=lan", "--bind-interfaces", "--log-dhcp", "--log-facility=-")
+    more = ("--interface=lan", "--bind-interfaces", "--no-ping", "--log-dhcp", "--log-facility=-")
     return cafe.router.start("dnsmasq", *words, *more, stderr=cafe.folder / "dnsmasq.log")
 
 

@@ -193,7 +193,8 @@ def reads(*words: str, page: str = CLOSED) -> Aim:
 
 
 def fronts_after_refusals(_house: House, device: Space) -> bool:
-    """Refuse the network's certificate, as an app with pinned certificates does, then ask for a blocked site inside TLS."""
+    """Use a host, refuse the network's certificate for it, as a pinned app does, then ask for a blocked site inside TLS."""
+    device.run("curl", "-sk", "--max-time", "3", f"https://{FRONT}/")
     for _ in range(4):
         device.run("curl", "-s", "--max-time", "3", f"https://{FRONT}/")
     return reads("-k", "--http1.1", "-H", f"Host: {CLOSED}", f"https://{FRONT}/")(_house, device)
@@ -421,7 +422,7 @@ def tunnels_by_iodine(house: House, device: Space) -> bool:
     process = device.start(*words, stderr=house.folder / "iodine.log")
     try:
         once = f"ping -I {interface} -c 1 -W 1 10.98.0.1"
-        return device.run("sh", "-c", f"for _ in $(seq 40); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=40).returncode == 0
+        return device.run("sh", "-c", f"for _ in $(seq 12); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=20).returncode == 0
     finally:
         process.terminate()
         process.wait(10)

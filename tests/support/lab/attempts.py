@@ -223,7 +223,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
         inspected=False,
     ),
     Attempt(
-        *("Domain fronting, after refusing the network's certificate several times", "curl -H Host"),
+        *("Domain fronting, after refusing the network's certificate several times for a host in use", "curl -H Host"),
         fronts_after_refusals,
         "with the certificate, the proxy checks each request; without it, it sees the allowed host only",
         normally=True,

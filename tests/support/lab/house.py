@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from small_internet.forked import run_command
 
 from lab.internet import OWN_RESOLVER, PEER_NAME, VPN_NAME, Internet, internet
 from lab.spaces import Space, connect, spaces
@@ -82,7 +85,13 @@ class House:
         return self.folder / "hedgerow.yaml"
 
     def hedgerow(self, *words: str, must: bool = True) -> subprocess.CompletedProcess[str]:
-        done = self.router.run(*command(), *words, "--state", str(self.state), seconds=60)
+        done = run_command(
+            ["hedgerow", *words, "--state", str(self.state)],
+            environment=os.environ,
+            timeout=60,
+            network=self.router.network,
+            files=self.router.files,
+        )
         assert done.returncode == 0 or not must, f"hedgerow {' '.join(words)}: {done.stdout}{done.stderr}"
         return done
 
@@ -119,6 +128,8 @@ class House:
     def meet(self, who: str) -> None:
         """Let Hedgerow see a device: until it knows the MAC address of an IP address, half a second at most, the device is unknown.
 
+        The gateway's process, which sees the same at the same time as others, puts what it knows into the table.
+
         Where another device has worn that address, the kernel takes its time (seconds) until it asks who has it now.
         """
         device, deadline = self.devices[who], time.monotonic() + 60
@@ -130,16 +141,31 @@ class House:
             behind = {entry["dst"]: entry["lladdr"] for entry in json.loads(self.router.must("ip", "-j", "neigh")) if "lladdr" in entry}
             met = [info for info in own if info["local"] in behind]
             families = [{info["family"] for info in infos} for infos in (own, met)]
-            if families[0] == families[1] and all(behind[info["local"]] == link["address"] for info in met):
+            is_met = families[0] == families[1] and all(behind[info["local"]] == link["address"] for info in met)
+            owners = [f"{info['local']} . {link['address']}" for info in met if info["local"].startswith(LAN4)]
+            if is_met and self._lists("owners_v4", owners):
                 break
             assert time.monotonic() < deadline, f"{who}: {behind}"
-        time.sleep(1)
+
+    def _lists(self, name: str, entries: Sequence[str]) -> bool:
+        """True if a set of the gateway's table, if there is one, has these elements."""
+        listed = self.router.run("nft", "list", "set", "inet", "hedgerow", name)
+        return listed.returncode != 0 or all(entry in listed.stdout for entry in entries)
 
     def resolve(self, who: str, *names: str) -> None:
-        """Look up names on a device, which admits it to their addresses."""
-        for name in names or (PEER_NAME, VPN_NAME, OWN_RESOLVER):
-            for kind in ("A", "AAAA"):
-                self.devices[who].run("kdig", "+short", "+time=2", "+retry=2", f"@{LAN4}.1", name, kind)
+        """Look up names on a guarded device until it is admitted to their addresses, if the gateway admits by name."""
+        device, deadline = self.devices[who], time.monotonic() + 30
+        mac = json.loads(device.must("ip", "-j", "link", "show", "dev", "eth0"))[0]["address"]
+        while True:
+            found = [
+                device.run("kdig", "+short", "+time=2", "+retry=2", f"@{LAN4}.1", name, kind).stdout
+                for name in names or (PEER_NAME, VPN_NAME, OWN_RESOLVER)
+                for kind in ("A", "AAAA")
+            ]
+            addresses = [line for line in "".join(found).split() if line.count(".") == 3 and not line.endswith(".")]
+            if self._lists("admitted_v4", [f"{mac} . {address}" for address in addresses]):
+                break
+            assert time.monotonic() < deadline, f"{who} is not admitted to {addresses}"
 
     def rules(self) -> str:
         """Return the router's ruleset with counters, without Hedgerow's table."""
