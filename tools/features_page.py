@@ -6,12 +6,13 @@ Each cell is read from the contract, or from files that prove it, so that none c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
 
 import hedgerow.features
+from hedgerow.dashboards.extensions import Extensions
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import Feature
 
@@ -86,16 +87,16 @@ def _cost(feature: Feature) -> str:
     return "[parsers](../../bench/results/parsers.md)" if any(f"| {name} |" in measured for name in names) else ""
 
 
-def _given(*fields: str) -> Callable[[Feature], str]:
-    """Return a cell that says whether the contract has one of these fields of a feature."""
-    return lambda feature: "yes" if any(getattr(feature, name, ()) for name in fields) else ""
+def _given(parts: Callable[[Extensions], Sequence[object]]) -> Callable[[Feature], str]:
+    """Return a cell that says whether a feature adds such parts to the pages, the API or the commands."""
+    return lambda feature: "yes" if (added := feature.extensions()) is not None and parts(added) else ""
 
 
 COLUMNS: dict[str, Callable[[Feature], str]] = {
     "keys": _keys,
-    "page": _given("cards"),
-    "API": _given("actions"),
-    "command": _given("actions"),
+    "page": _given(lambda added: [*added.cards, *added.page_groups]),
+    "API": _given(lambda added: added.actions),
+    "command": _given(lambda added: [action for action in added.actions if action.command is not None]),
     "languages": _languages,
     "metrics": _metrics,
     "doctor": _doctor,

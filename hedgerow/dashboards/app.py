@@ -112,11 +112,11 @@ def _refused(scope: Scope, admission: Admission) -> Response:
 
 def _api(context: PageContext) -> ScopedRouter:
     api, reader, control, clock = api_router(), context.reader, context.control, context.clock
-    add_actions(api, CORE_ACTIONS, context)
+    add_actions(api, (*CORE_ACTIONS, *context.extensions.actions), context)
     add_access_routes(api, reader, control, clock)
     add_policy_routes(api, reader, control, context.editor, clock)
     add_document_routes(api, control, context.editor, clock)
-    add_rule_routes(api, control, context.editor)
+    add_rule_routes(api, control, context.editor, context.extensions.presets)
     add_audit_routes(api, reader, control.policy, context.statements, clock)
     add_account_routes(api, context.accounts, control)
     add_site_routes(api, context.sites)

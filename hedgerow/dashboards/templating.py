@@ -15,6 +15,8 @@ from hedgerow.proxy.pages.help import page_environment
 from hedgerow.proxy.pages.translations import page_words
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
+FEATURES = pathlib.Path(__file__).parents[1] / "features"
+"""The folder of all features, whose templates are named by their path in it."""
 
 
 def load_templates(environment: Environment) -> None:
@@ -32,7 +34,7 @@ def compile_templates() -> None:
 def make_environment(reader: Language) -> Environment:
     """Return a new environment that escapes all values as HTML."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader((TEMPLATES, FEATURES)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -53,7 +55,6 @@ def make_environment(reader: Language) -> Environment:
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
         "public_list": lambda name: public_sources()[name],
         "title_of": lambda name: labels.title_of(name, reader),
-        "grant_title": lambda grant: labels.grant_title(grant.subject, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),
         "iso": labels.iso_timestamp,

@@ -9,8 +9,14 @@ Deliberately absent: discovery, and registration at import.
 
 from __future__ import annotations
 
-from hedgerow.features import home_assistant, log_shipping, radius, registration_age
+from hedgerow.features import chores, home_assistant, log_shipping, radius, registration_age
 from hedgerow.features.contract import Feature
 
-FEATURES: tuple[Feature, ...] = (log_shipping.FEATURE, radius.FEATURE, home_assistant.FEATURE, registration_age.FEATURE)
+FEATURES: tuple[Feature, ...] = (
+    chores.FEATURE,
+    log_shipping.FEATURE,
+    radius.FEATURE,
+    home_assistant.FEATURE,
+    registration_age.FEATURE,
+)
 """All features, in the order in which their cards and services appear."""

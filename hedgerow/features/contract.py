@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from hedgerow.dashboards.actions.operations import TimeControl
     from hedgerow.dashboards.control import Control
     from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+    from hedgerow.dashboards.extensions import Extensions
     from hedgerow.dashboards.metrics import Metric, Metrics
     from hedgerow.dashboards.notices import Notice
     from hedgerow.journal.event_receiver import MessageBatch
-    from hedgerow.journal.reader import JournalReader
+    from hedgerow.journal.reader import JournalReader, RequestRow
     from hedgerow.journal.recorder import RecordedMessage, Recorder
     from hedgerow.journal.store import Store
     from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey
+    from hedgerow.policies.time_model import Bonus
 
 type Handler = Callable[[MessageBatch, Any], Awaitable[object] | None]
 """Take a message of a worker, given the batch that it is part of. The next one waits until it is done."""
@@ -92,6 +94,24 @@ class Core:
     clock: Callable[[], float] = time.time
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """A report of a device, such as a chore that is done, and who says yes to it."""
+
+    request: RequestRow
+    actor: str
+    policy: Policy
+    store: Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earned:
+    """Minutes for what was reported. `write` answers the report with them, and writes entries of the counter too."""
+
+    bonus: Bonus
+    write: Callable[..., None]
+
+
 def _nothing(_core: Core) -> Sequence[ControlService]:
     return ()
 
@@ -103,6 +123,10 @@ class Feature:
     `name` is its folder's, and `summary` one sentence without a full stop. `needs` are the names of features that it
     imports.
 
+    `conditions` are texts about what `unless` may name in a schedule, each named as the key of a person that sets it.
+    `extensions` returns what it adds to the pages. `confirm` returns what a report earns, and None for another
+    feature's. It runs in a thread.
+
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
     them. `services` returns what runs in control while it is in use. `checks` are the doctor's, and `metrics` its rows
     in the table of metrics.
@@ -112,10 +136,21 @@ class Feature:
     summary: str
     needs: tuple[str, ...] = ()
     policy_keys: Callable[[], Sequence[FeatureKey]] = tuple
+    conditions: Mapping[str, str] = field(default_factory=dict)
     services: Callable[[Core], Sequence[ControlService]] = _nothing
+    extensions: Callable[[], Extensions | None] = lambda: None
+    confirm: Callable[[Confirmation], Earned | None] | None = None
     checks: Callable[[], Sequence[Check]] = tuple
     metrics: Callable[[], Sequence[Metric]] = tuple
 
     def is_used(self, policy: Policy) -> bool:
         """Return True if the policy has a value for one of the feature's keys."""
         return any(key.settings.KEY in policy.features for key in self.policy_keys())
+
+
+def extensions_of(features: Sequence[Feature]) -> Extensions:
+    """Return what all features add to the pages, in their order."""
+    from hedgerow.dashboards.extensions import Extensions
+
+    found = (feature.extensions() for feature in features)
+    return sum((each for each in found if each is not None), Extensions())

@@ -18,9 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 from hedgerow.journal.counter import CounterEntry, write_entries, write_entry
 from hedgerow.journal.reader import RequestRow, is_running_pause
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import access_requests, bonuses, codes, grants, pauses, vouchers
+from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
-from hedgerow.policies.time_model import Bonus, PauseKind
+from hedgerow.policies.time_model import PauseKind
 
 OPEN_REQUESTS_LIMIT = 50
 """Open requests per device. More of them would only bury those of others."""
@@ -56,12 +56,14 @@ def file_request(store: Store, connection: Connection, request: AccessRequest) -
     return int(key[0]) if key else None
 
 
-@dataclass(frozen=True, slots=True)
-class ChoreDay:
-    """The chores of a person's day, and the instant at which the day began."""
-
-    chores: frozenset[str]
-    since: float
+def answer_request(
+    store: Store, connection: Connection, request_id: int, *, state: str, actor: str, grant_id: str | None, now: float
+) -> None:
+    """Answer an open request. Raises `NoSuchEntry`."""
+    answer = {"state": state, "answered_at": now, "answered_by": actor, "grant_id": grant_id}
+    change = store.update(access_requests).where(_REQUEST.id == request_id, _REQUEST.state == "open").values(answer)
+    if not connection.execute(change).rowcount:
+        raise NoSuchEntry(f"there is no open request {request_id}")
 
 
 class GrantStore:
@@ -85,26 +87,14 @@ class GrantStore:
     def approve(self, request_id: int, grant: Grant, *entries: CounterEntry) -> None:
         """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            self._answer(connection, request_id, "approved", grant.actor, grant.id)
+            answer_request(self._store, connection, request_id, state="approved", actor=grant.actor, grant_id=grant.id, now=self._clock())
             connection.execute(self._store.insert(grants).values(asdict(grant)))
-            write_entries(self._store, connection, entries)
-
-    def confirm_chore(self, request_id: int, bonus: Bonus, day_off: Grant, day: ChoreDay, *entries: CounterEntry) -> None:
-        """Answer a chore's open request with the minutes that it earns, and with `day_off` if it was the last. Raises `NoSuchEntry`."""
-        with self._store.begin() as connection:
-            self._answer(connection, request_id, "approved", bonus.actor, bonus.id)
-            if bonus.minutes:
-                connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
-            is_done = (_REQUEST.person == day_off.person) & (_REQUEST.state == "approved") & (_REQUEST.last_at >= day.since)
-            done = connection.scalars(select(_REQUEST.chore).where(self._store.own(access_requests), is_done)).all()
-            if day.chores <= set(done):
-                connection.execute(self._store.insert(grants).values(asdict(day_off)))
             write_entries(self._store, connection, entries)
 
     def deny(self, request_id: int, actor: str) -> None:
         """Refuse an open request. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            self._answer(connection, request_id, "denied", actor, None)
+            answer_request(self._store, connection, request_id, state="denied", actor=actor, grant_id=None, now=self._clock())
 
     def give(self, grant: Grant, *entries: CounterEntry) -> None:
         """Write a grant that answers no request."""
@@ -163,12 +153,6 @@ class GrantStore:
             ended = self._end_pauses(connection, actor, device, person)
             write_entries(self._store, connection, entries if ended else ())
             return ended
-
-    def _answer(self, connection: Connection, request_id: int, state: str, actor: str, grant_id: str | None) -> None:
-        answer = {"state": state, "answered_at": self._clock(), "answered_by": actor, "grant_id": grant_id}
-        change = self._store.update(access_requests).where(_REQUEST.id == request_id, _REQUEST.state == "open").values(answer)
-        if not connection.execute(change).rowcount:
-            raise NoSuchEntry(f"there is no open request {request_id}")
 
     def _end_pauses(self, connection: Connection, actor: str, device: DeviceId | None, person: str | None) -> int:
         is_same = _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)

@@ -230,12 +230,6 @@ class JournalReader(SightingReader):
         """Return the requests in a state (None: all), the latest first."""
         return self._requests(None if state is None else access_requests.c.state == state, limit)
 
-    def chores_of(self, person: str, since: float) -> dict[str, str]:
-        """Return the state of the chores that a person has reported since an instant, by name."""
-        is_theirs = (access_requests.c.person == person) & (access_requests.c.chore != "") & (access_requests.c.last_at >= since)
-        query = self.store.select(access_requests).where(is_theirs).order_by(access_requests.c.id)
-        return {row.chore: row.state for row in self.store.rows(query)}
-
     def count_open_requests(self) -> int:
         """Count the requests that wait for an answer."""
         is_open = access_requests.c.state == "open"

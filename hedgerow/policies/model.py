@@ -17,7 +17,7 @@ from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport, de
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.text.addresses import IpNetwork
-from hedgerow.policies.time_model import Allowance, Chore, PauseKind, Schedule
+from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
 from hedgerow.values import value_dataclass
 
 DeviceId = NewType("DeviceId", str)  # the name in the policy file; for a device without one its MAC address if known, else its IP address
@@ -243,7 +243,7 @@ class TimedRules:
     note: str = ""
     otherwise: tuple[Target, ...] = ()
     closed_otherwise: bool = False
-    unless_chores: bool = False  # holds for people with chores only, until the day's are done
+    unless: str = ""  # condition: holds only for people who have it, until a grant of this subject lifts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ class Person:
     rules: Rules = field(default_factory=Rules)
     origin: Origin | None = None
     holidays: tuple[date, ...] | None = None  # None: the network's
-    chores: tuple[Chore, ...] = ()
+    conditions: tuple[str, ...] = ()  # under which schedules with `unless` hold for this person
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,16 +82,6 @@ class Bonus:
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
-    """A task of each day. Once somebody in charge has confirmed it, `minutes` are added to the day's budget for `subject`."""
-
-    name: str
-    minutes: int
-    subject: str
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
 class SpentBudget:
     """A budget of `minutes` that is spent from the instant `since` until `until`, when it is reset (seconds since the epoch).
 
@@ -124,6 +114,3 @@ class PauseKind(StrEnum):
 
 LATER_BEDTIME = "bedtime"
 """Subject of a grant that lifts a person's bedtime until it ends."""
-
-CHORES_DONE = "chores"
-"""Subject of a grant that lifts a person's schedules with `unless: chores` until it ends."""

@@ -1,4 +1,4 @@
-"""Codes over the phone: made on the command line or a page, typed on the block page or the personal page. Chores, reported there too."""
+"""Codes over the phone: made on the command line or a page, typed on the block page or the personal page."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ people:
     devices: [tablet]
     block: [news.example, bank.example, games.example]
     budget: {games: 30m}
-    chores: {Read: {games: 20m}, Tidy: none}
-    schedules: {chores first: {block: [idle.example], when: [every-day], unless: chores}}
   tom: {age: 9, devices: [other], block: [news.example]}
 devices:
   tablet: {ip: 127.0.0.2}
@@ -65,23 +63,6 @@ def _type_at_own_page(running: Hedgerow, digits: str, source: str = TABLET) -> t
     done = subprocess.run([*words, f"{running.web}/device/code"], capture_output=True, text=True, timeout=60, check=True)
     text, _, status = done.stdout.rpartition("\n")
     return int(status), text
-
-
-def _report(running: Hedgerow, chore: str) -> dict[str, object]:
-    """Report a chore at the tablet, and return its request."""
-    words = ["curl", "-s", "-o", "-", "-w", "%{http_code}", "--interface", TABLET, "-H", f"Origin: {running.web}", "-d", f"chore={chore}"]
-    done = subprocess.run([*words, f"{running.web}/device/chore"], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "303", done.stdout
-    return wait_until(lambda: next((row for row in _requests(running) if row["chore"] == chore), None), 30, "the request") or {}
-
-
-def _requests(running: Hedgerow) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(running.run("requests", "--json").stdout)
-    return found
-
-
-def _minutes_of_games(running: Hedgerow) -> int:
-    return next(int(row["limit"]) for row in json.loads(running.run("budgets", "--json").stdout) if row["subject"] == "games")
 
 
 def test_a_code_opens_its_site_once_over_dns_and_proxy(running: Hedgerow, internet: SmallInternet) -> None:
@@ -132,22 +113,3 @@ def test_minutes_over_the_phone_and_guessing(running: Hedgerow, internet: SmallI
     assert "Too many codes" in _type_at_own_page(running, right, OTHER)[1], "even the right one has to wait now"
     assert _is_blocked(running, "news.example", OTHER)
     del internet
-
-
-def test_chores_earn_minutes_and_end_a_schedule(running: Hedgerow) -> None:
-    assert _is_blocked(running, "idle.example")
-    before = _minutes_of_games(running)
-    request = _report(running, "Read")
-    assert _report(running, "Read")["id"] == request["id"], "a chore that waits is not reported twice"
-    assert running.run("requests", "--approve", str(request["id"])).returncode == 0
-    assert _minutes_of_games(running) == before + 20
-    assert _is_blocked(running, "idle.example"), "one chore is left"
-    refused = _report(running, "Tidy")
-    assert running.run("requests", "--deny", str(refused["id"])).returncode == 0
-    assert _is_blocked(running, "idle.example")
-    again = _report(running, "Tidy")
-    assert running.run("requests", "--approve", str(again["id"])).returncode == 0
-    wait_until(lambda: not _is_blocked(running, "idle.example"), 30, "the end of the schedule")
-    page = curl(f"{running.web}/device", source=TABLET).text
-    assert page.count(">done</span>") == 2
-    assert "/device/chore" not in page

@@ -2,11 +2,9 @@
 
 import pytest
 
-from hedgerow.journal.access_store import OPEN_REQUESTS_LIMIT, ChoreDay, GrantStore, NoSuchEntry
+from hedgerow.journal.access_store import OPEN_REQUESTS_LIMIT, GrantStore, NoSuchEntry
 from hedgerow.journal.reader import JournalReader
-from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant
-from hedgerow.policies.time_model import Bonus
 
 NOW = 1_780_000_000.0
 MIA = DeviceId("mia-tablet")
@@ -87,28 +85,3 @@ def test_a_pause_holds_for_its_device_or_person_only(journal, store):
     assert store.resume("web page") == 1
     assert set(reader.pauses(NOW)) == {longer, tablet}
     assert store.resume("web page", person="tom") == 0
-
-
-def test_the_last_chore_of_the_day_lifts_schedules(journal, store):
-    def report(chore, when=NOW):
-        return store.file(AccessRequest(when, MIA, "mia", "", chore=chore))
-
-    def confirm(number, key, minutes=15):
-        bonus = Bonus(key, "person:mia", "", minutes, "web page", NOW)
-        store.confirm_chore(number, bonus, Grant(f"g-{key}", "chores", "web page", NOW, NOW + 3600, person="mia"), day)
-
-    reader, day = JournalReader(journal), ChoreDay(frozenset({"Read", "Tidy"}), NOW - 3600)
-    first = report("Read")
-    assert report("Read") == first
-    assert report("Tidy", NOW - 86400) != first
-    assert reader.chores_of("mia", day.since) == {"Read": "open"}
-    confirm(first, "b1")
-    assert [bonus.minutes for bonus in UsageStore(journal).bonuses(NOW - 60)] == [15]
-    assert reader.grants(NOW) == (), "the other chore was reported yesterday"
-    store.deny(report("Tidy"), "web page")
-    assert reader.chores_of("mia", day.since) == {"Read": "approved", "Tidy": "denied"}
-    confirm(report("Tidy"), "b2", 0)
-    assert [(grant.subject, grant.person) for grant in reader.grants(NOW)] == [("chores", "mia")]
-    with pytest.raises(NoSuchEntry):
-        confirm(first, "b3")
-    assert [bonus.id for bonus in UsageStore(journal).bonuses(NOW - 60)] == ["b1"], "a chore without minutes leaves no bonus"

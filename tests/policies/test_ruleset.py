@@ -22,7 +22,7 @@ from hedgerow.policies.model import (
 )
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME, PauseKind, SpentBudget
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, SpentBudget
 from hedgerow.policies.times.closing import is_in_force
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
@@ -297,30 +297,3 @@ def test_whatever_time_closes_is_closed_while_the_clock_is_wrong(catalogue: Cata
         assert not any(rule.allow for rule in closed[2].rules.hosts.values())
         assert all(ruleset.until is not None and ruleset.until <= NOON for ruleset in closed), "a right clock is noticed at once"
         assert rulesets.ruleset(_at(rulesets, "192.168.1.200"), wrong).closed is not None, "a stranger could be the child"
-
-
-def test_a_schedule_holds_until_the_chores_of_the_day_are_done(catalogue: Catalogue) -> None:
-    policy = b"""
-network: {lan: [192.168.1.0/24]}
-schedules: {chores first: {block: internet, when: "08:00-20:00", unless: chores}}
-people:
-  mia: {age: 9, devices: [tablet], chores: {Tidy: none}}
-  tom: {age: 9, devices: [phone]}
-devices:
-  tablet: {ip: 192.168.1.9}
-  phone: {ip: 192.168.1.10}
-"""
-
-    def verdict(address: str, *given: Grant, at: float = NOON) -> Verdict:
-        rulesets = _rulesets(catalogue, *given, policy=policy)
-        device = _at(rulesets, address)
-        return decide(rulesets.ruleset(device, at), catalogue, Request(device.id, RequestKind.DNS, "example.org")).verdict
-
-    done = Grant("g", CHORES_DONE, "ana", NOON, NOON + 3600, person="mia")
-    assert verdict("192.168.1.9") is Verdict.BLOCK
-    assert verdict("192.168.1.10") is Verdict.ALLOW, "tom has no chores"
-    assert verdict("192.168.1.9", done) is Verdict.ALLOW
-    assert verdict("192.168.1.9", done, at=NOON + 3600) is Verdict.BLOCK
-    rulesets = _rulesets(catalogue, done, policy=policy)
-    assert rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON).until == NOON + 3600
-    assert verdict("192.168.1.9", Grant("g", CHORES_DONE, "ana", NOON, NOON + 3600, person="tom")) is Verdict.BLOCK

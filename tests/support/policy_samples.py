@@ -23,7 +23,7 @@ RULES: dict[str, Any] = {
     "schedules": {
         "work": {
             "allow": [ITEM | {"what": "a.example"}], "block": [ITEM | {"what": "b.example"}], "only": [ITEM | {"what": "c.example"}],
-            "when": {"mon": "15:00-16:00"}, "unless": "chores", "note": "quiet",
+            "when": {"mon": "15:00-16:00"}, "note": "quiet",
         }
     },
     "safe_search": "strict", "youtube": "strict", "privacy": "full", "retention": 30, "pass_through": True,
@@ -33,7 +33,7 @@ RULES: dict[str, Any] = {
 }  # fmt: skip
 OTHER_RULES: dict[str, Any] = {
     "what": "other.example", "until": "2032-01-01", "note": "another", "bedtime": "21:00-06:00", "budget": "3h",
-    "schedules.*.when": {"tue": "15:00-16:00"}, "schedules.*.unless": None, "safe_search": "off", "youtube": "off", "privacy": "category",
+    "schedules.*.when": {"tue": "15:00-16:00"}, "safe_search": "off", "youtube": "off", "privacy": "category",
     "retention": 20, "pass_through": False, "page_scan.limit": 200, "page_scan.everywhere": True, "picture_scan.enabled": False,
     "picture_scan.limit": 60, "block_searches": ["rifle"], "block_files": ["torrents"], "youtube_only": ["@other"],
     "recognise_names.block": 80, "recognise_names.mark": 40, "tenants.google": ["other.example"], "tenants.microsoft": ["other.example"],
@@ -76,7 +76,6 @@ BASE: dict[str, Any] = RULES | {
     "people": {
         "mia": RULES | {
             "age": 9, "timezone": "Europe/Lisbon", "devices": ["tablet"], "holidays": ["2026-12-24", "mia.ics"],
-            "chores": {"dishes": 10},
         }
     },
     "devices": {
@@ -139,7 +138,7 @@ OTHERS: dict[str, Any] = {
     "network.new_sites_days": 0,
     "people.*.age": 10, "people.*.profile": "adult",
     "people.*.timezone": "Europe/Berlin", "people.*.devices": [], "people.*.holidays": ["third.ics"],
-    "people.*.chores": {"dishes": 20}, "mac": ["02:00:00:00:00:09"], "ip": ["127.0.0.9"], "cidr": ["127.0.9.0/28"], "client_id": "other-1",
+    "mac": ["02:00:00:00:00:09"], "ip": ["127.0.0.9"], "cidr": ["127.0.9.0/28"], "client_id": "other-1",
     "tunnel.key": KEYS[0], "tunnel.number": 9, "hostname": ["other"], "proxy_user": ["other"], "kind": "phone", "trusts_ca": False,
     "never_inspect": True, "proxy_password": "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$b3RoZXJvdGhlcm90aGVyb3RoZXI",
     "devices.*.profile": "adult", "seats.*.profile": "seat-adult", "profiles.*.extends": "adult", "profiles.*.title": "x",

@@ -15,7 +15,9 @@ from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput, PauseExemption
-from hedgerow.journal.access_store import ChoreDay, NoSuchEntry
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import Confirmation
+from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.effective_users import EffectiveUsers
@@ -28,8 +30,7 @@ from hedgerow.policies.rule_index import BYPASS
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.policies.text.addresses import parse_mac
-from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME, Bonus, PauseKind
-from hedgerow.policies.times.budget import day_of
+from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind
 
 _NOBODY = PauseExemption()
 
@@ -49,7 +50,7 @@ class AccessControl:
     async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant | Bonus:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         if request.chore:
-            return await self._confirm_chore(request, actor)
+            return await self._confirm(request, actor)
         refuse_illegal(self._view(), request.host)
         now = time.time()
         grant = Grant(
@@ -66,22 +67,17 @@ class AccessControl:
         await self._publisher.put_in_force()
         return grant
 
-    async def _confirm_chore(self, request: RequestRow, actor: str) -> Bonus:
-        policy = self._view().policy
-        person = policy.people.get(request.person or "")
-        chore = next((each for each in person.chores if each.name == request.chore), None) if person is not None else None
-        if person is None or chore is None:
-            raise InvalidInput("The policy does not have this chore any more.")
-        now = time.time()
-        _, morning, midnight = day_of(now, ZoneInfo(person.timezone or policy.network.timezone))
-        bonus = Bonus(secrets.token_hex(6), f"person:{person.name}", chore.subject, chore.minutes, actor, now)
-        day_off = Grant(secrets.token_hex(6), CHORES_DONE, actor, now, midnight, person=person.name)
-        day = ChoreDay(frozenset(each.name for each in person.chores), morning)
-        wanted = self.seat_change(CounterAction.ALLOW, actor, person=person.name, subject=chore.name, minutes=chore.minutes)
-        confirm = self._publisher.ledger.confirm_chore
-        await self._counter.change(wanted, lambda *entries: confirm(request.id, bonus, day_off, day, *entries))
-        await self._publisher.put_in_force()
-        return bonus
+    async def _confirm(self, request: RequestRow, actor: str) -> Bonus:
+        report = Confirmation(request=request, actor=actor, policy=self._view().policy, store=self._publisher.reader.store)
+        for confirm in (feature.confirm for feature in FEATURES if feature.confirm is not None):
+            if (earned := await asyncio.to_thread(confirm, report)) is not None:
+                bonus = earned.bonus
+                who, what = request.person, request.chore
+                wanted = self.seat_change(CounterAction.ALLOW, actor, person=who, subject=what, minutes=bonus.minutes)
+                await self._counter.change(wanted, earned.write)
+                await self._publisher.put_in_force()
+                return bonus
+        raise NoSuchEntry(f"there is no open request {request.id}")
 
     async def deny(self, request_id: int, actor: str) -> None:
         await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor)

@@ -50,7 +50,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.features import FEATURES
-from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.contract import ControlService, Core, extensions_of
 from hedgerow.files import error_text
 from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
@@ -321,9 +321,22 @@ class ControlProcess:
         from hedgerow.dashboards.pages.context import PageContext
 
         context = PageContext(
-            *(self._publisher.reader, self.web, self.accounts, self.editor, self.kept, self.metrics),
-            *(self.time, self.codes, self.vouchers, self.notices, lambda asked: self._remember([asked])),
-            *(self.sites, self.tunnel, self.statements, self._publisher.leases),
+            reader=self._publisher.reader,
+            control=self.web,
+            accounts=self.accounts,
+            editor=self.editor,
+            data_export=self.kept,
+            metrics=self.metrics,
+            time=self.time,
+            codes=self.codes,
+            vouchers=self.vouchers,
+            notices=self.notices,
+            request_access=lambda asked: self._remember([asked]),
+            sites=self.sites,
+            tunnel=self.tunnel,
+            statements=self.statements,
+            leases=self._publisher.leases,
+            extensions=extensions_of(FEATURES),
         )
         app = create_app(context, self._token)
         context.renderer.warm()

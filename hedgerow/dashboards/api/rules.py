@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,17 +16,16 @@ from hedgerow.dashboards.edits.household import BudgetLimit, budget_edit, budget
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.rules import choose_youtube_edits, drop_youtube_edits
 from hedgerow.dashboards.edits.times import (
-    PresetName,
     ScheduleEffect,
     ScheduleItems,
     holiday_edits,
-    preset_edits,
     presets,
     remove_schedule_edit,
     schedule_edits,
     schedule_items,
 )
 from hedgerow.dashboards.edits.yaml_text import Edit, put_times
+from hedgerow.dashboards.extensions import PresetMaker
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.dashboards.words.languages import language
 from hedgerow.policies.model import Person
@@ -63,7 +63,7 @@ class NewSchedule(StrictModel):
 
 
 class PresetChoice(StrictModel):
-    preset: PresetName
+    preset: str = Field(max_length=40)
 
 
 class Holidays(StrictModel):
@@ -110,6 +110,7 @@ class _PeopleRules:
 
     control: Control
     editor: PolicyEditor
+    presets: Sequence[PresetMaker]
 
     def find(self, name: str) -> Person:
         return find_person(self.control.policy(), name)
@@ -129,9 +130,9 @@ class _PeopleRules:
         return self.view(name)
 
 
-def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor, more_presets: Sequence[PresetMaker] = ()) -> None:
     """Add the routes."""
-    people = _PeopleRules(control, editor)
+    people = _PeopleRules(control, editor, more_presets)
     _add_time_routes(api, people)
     _add_schedule_routes(api, people)
     _add_holiday_routes(api, people)
@@ -172,10 +173,12 @@ def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     async def use_preset(author: Author, name: PersonName, choice: PresetChoice) -> TimesView:
         """Put a common arrangement in force that is not yet: nights before school, homework or dinner."""
         person = people.find(name)
-        chosen = next((each for each in presets(person, language("en")) if each.name is choice.preset), None)
+        english = language("en")
+        more = (make(people.control.policy(), person, english) for make in people.presets)
+        chosen = next((each for each in presets(person, english, more) if each.name == choice.preset), None)
         if chosen is None:
-            raise InvalidInput("This is in force already.")
-        return await people.change(author, name, chosen.title, *preset_edits(person, chosen))
+            raise InvalidInput("There is no such preset, or it is in force already.")
+        return await people.change(author, name, chosen.title, *chosen.edits)
 
 
 def _add_holiday_routes(api: ScopedRouter, people: _PeopleRules) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,90 +72,59 @@ def remove_schedule_edit(person: Person, name: str) -> Edit:
     return remove(("people", person.name, "schedules") if len(names) == 1 else ("people", person.name, "schedules", name))
 
 
-class PresetName(StrEnum):
-    """Common arrangements of a week."""
-
-    SCHOOL_NIGHTS = "school-nights"
-    HOMEWORK = "homework"
-    DINNER = "dinner"
-    CHORES_FIRST = "chores-first"
-
-
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """An arrangement to put in force with one button. `schedule` is the schedule's name, None for nights."""
+    """A common arrangement of a week, to put in force with one button. `schedule` is the schedule's name, None for nights."""
 
-    name: PresetName
+    name: str
     title: str
     detail: str
     schedule: str | None = None
+    edits: tuple[Edit, ...] = ()
+    is_possible: bool = True
 
 
 # Ages from which the nights hold: nine to twelve hours of sleep up to 12 years and eight to ten from 13 on, as the American Academy of
 # Sleep Medicine recommends, with time to fall asleep and to get to school.
 _NIGHTS = ((0, "19:30-07:00", "20:00-07:30"), (8, "20:30-07:00", "21:30-08:00"), (13, "22:00-06:30", "23:00-08:00"))
 _OLDER = (16, "23:00-06:30", "23:45-08:00")
-_HOMEWORK, _HOMEWORK_TIME, _DINNER_TIME = ("games", "social", "video"), "15:00-17:00", "19:00-19:45"
+DISTRACTIONS = ("games", "social", "video")
+"""Topics that a preset closes."""
+_HOMEWORK_TIME, _DINNER_TIME = "15:00-17:00", "19:00-19:45"
 
 
-def presets(person: Person, reader: Language) -> list[Preset]:
-    """Return the presets that are not in force for a person yet."""
+def presets(person: Person, reader: Language, more: Iterable[Preset] = ()) -> list[Preset]:
+    """Return the presets that can be put in force for a person and are not, `more` of them last."""
     school, weekend = _nights(person.age)
     span = {"school": school.replace("-", "–"), "weekend": weekend.replace("-", "–")}
     homework, dinner = reader.gettext(message("homework")), reader.gettext(message("dinner"))
+    closed, distractions = ScheduleItems(ScheduleEffect.BLOCK, (INTERNET,)), ScheduleItems(ScheduleEffect.BLOCK, DISTRACTIONS)
     found = [
         Preset(
-            PresetName.SCHOOL_NIGHTS, reader.gettext(message("School nights")),
+            "school-nights",
+            reader.gettext(message("School nights")),
             reader.gettext(message("closed %(school)s before school, %(weekend)s at the weekend"), **span),
+            edits=(put_times(("people", person.name, "bedtime"), {"school-nights": school, "weekend": weekend}),),
+            is_possible=person.rules.bedtime is None,
         ),
         Preset(
-            PresetName.HOMEWORK, reader.gettext(message("Homework")),
+            "homework",
+            reader.gettext(message("Homework")),
             reader.gettext(message("no games, social networks and videos on school days, %(time)s"), time=_HOMEWORK_TIME.replace("-", "–")),
             homework,
+            edits=tuple(schedule_edits(person, homework, distractions, {"school-days": _HOMEWORK_TIME})),
         ),
         Preset(
-            PresetName.DINNER, reader.gettext(message("Dinner")),
-            reader.gettext(message("no internet, every day %(time)s"), time=_DINNER_TIME.replace("-", "–")), dinner,
+            "dinner",
+            reader.gettext(message("Dinner")),
+            reader.gettext(message("no internet, every day %(time)s"), time=_DINNER_TIME.replace("-", "–")),
+            dinner,
+            edits=tuple(schedule_edits(person, dinner, closed, _DINNER_TIME)),
         ),
-        Preset(
-            PresetName.CHORES_FIRST, reader.gettext(message("Chores first")),
-            reader.gettext(message("no games, social networks and videos until the day's chores are done")),
-            reader.gettext(message("chores first")),
-        ),
-    ]  # fmt: skip
+        *more,
+    ]
     names = {each.name for each in person.rules.schedules}
-    is_taken = {preset.name: bool({preset.name.value, preset.schedule} & names) for preset in found}
-    is_taken[PresetName.SCHOOL_NIGHTS] = person.rules.bedtime is not None
-    is_taken[PresetName.CHORES_FIRST] |= not person.chores
-    return [preset for preset in found if not is_taken[preset.name]]
-
-
-def preset_edits(person: Person, preset: Preset) -> list[Edit]:
-    """Put a preset in force for a person."""
-    if preset.schedule is None:
-        school, weekend = _nights(person.age)
-        return [put_times(("people", person.name, "bedtime"), {"school-nights": school, "weekend": weekend})]
-    if preset.name is PresetName.HOMEWORK:
-        items = ScheduleItems(ScheduleEffect.BLOCK, _HOMEWORK)
-        return schedule_edits(person, preset.schedule, items, {"school-days": _HOMEWORK_TIME})
-    if preset.name is PresetName.CHORES_FIRST:
-        edits = schedule_edits(person, preset.schedule, ScheduleItems(ScheduleEffect.BLOCK, _HOMEWORK), {"every-day": "all-day"})
-        return [*edits, put(("people", person.name, "schedules", preset.schedule, "unless"), "chores")]
-    return schedule_edits(person, preset.schedule, ScheduleItems(ScheduleEffect.BLOCK, (INTERNET,)), _DINNER_TIME)
-
-
-def chore_edit(person: Person, name: str, minutes: int, subject: str) -> Edit:
-    """Add a chore, or change what it earns: minutes for a category or service, or for all use if `subject` is empty."""
-    amount = f"{minutes}m" if minutes else "none"
-    return put(("people", person.name, "chores", name), {subject: amount} if subject and minutes else amount)
-
-
-def remove_chore_edit(person: Person, name: str) -> Edit:
-    """Remove a chore. Raises `InvalidInput`."""
-    names = {each.name for each in person.chores}
-    if name not in names:
-        raise InvalidInput("This chore does not exist.")
-    return remove(("people", person.name, "chores") if len(names) == 1 else ("people", person.name, "chores", name))
+    return [preset for preset in found if preset.is_possible and not {preset.name, preset.schedule} & names]
 
 
 def _nights(age: int | None) -> tuple[str, str]:

@@ -28,7 +28,9 @@ from hedgerow.dashboards.audit import StatementControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.times import Preset
 from hedgerow.dashboards.edits.yaml_text import Edit
+from hedgerow.dashboards.extensions import ConditionWords, Extensions, Place
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
@@ -48,7 +50,7 @@ from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.rule_versions import RuleVersions
-from hedgerow.policies.model import AccessRequest, Policy
+from hedgerow.policies.model import AccessRequest, Grant, Person, Policy
 from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
 from hedgerow.proxy.pages.help import page_environment
 
@@ -84,7 +86,15 @@ class NavEntry:
     is_extra: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class ShownCard:
+    """A card of a feature: its template, and the `value` that it shows."""
+
+    template: str
+    value: object
+
+
+@dataclass(slots=True, kw_only=True)
 class PageContext:
     """Everything that the application reads and changes."""
 
@@ -103,12 +113,13 @@ class PageContext:
     tunnel: TunnelControl
     statements: StatementControl
     leases: LeaseControl
+    extensions: Extensions
     clock: Callable[[], float] = system_time
     renderer: Renderer = field(init=False)
     staff: Staff = field(init=False)
 
     def __post_init__(self) -> None:
-        self.renderer = Renderer(self.control, self.clock)
+        self.renderer = Renderer(self.control, self.clock, self.extensions.conditions, self.cards)
         self.staff = Staff(self.accounts, self.counter, self.control.policy, self.clock)
 
     @property
@@ -130,6 +141,15 @@ class PageContext:
     def budgets(self) -> tuple[BudgetRow, ...]:
         """Return all budgets with a limit today."""
         return tuple(row for row in self.time.budgets() if row.limit is not None)
+
+    def cards(self, place: Place, subject: object = None) -> list[ShownCard]:
+        """Return the cards of features at a place, in the order of the features. Waits for the disk."""
+        read = ((card, card.read(self, subject)) for card in self.extensions.cards if card.place is place)
+        return [ShownCard(card.template, value) for card, value in read if value is not None]
+
+    def presets(self, person: Person, reader: Language) -> list[Preset]:
+        """Return the presets of features."""
+        return [make(self.policy(), person, reader) for make in self.extensions.presets]
 
     def policy(self) -> Policy:
         return self.control.policy()
@@ -189,8 +209,14 @@ class RenderedPage(HTMLResponse):
 class Renderer:
     """Templates and their common values in each language."""
 
-    def __init__(self, control: Control, clock: Callable[[], float]) -> None:
-        self._control, self._clock = control, clock
+    def __init__(
+        self,
+        control: Control,
+        clock: Callable[[], float],
+        conditions: Mapping[str, ConditionWords],
+        cards_at: Callable[..., list[ShownCard]],
+    ) -> None:
+        self._control, self._clock, self._conditions, self._cards_at = control, clock, conditions, cards_at
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir()}
         self._versions = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.files.items()}
         self._icons = frozenset(re.findall('<symbol id="([a-z-]+)"', self.files["icons.svg"].decode()))
@@ -259,8 +285,20 @@ class Renderer:
     def _environment(self, reader: Language) -> Environment:
         if reader.code not in self._templates:
             environment = self._templates[reader.code] = make_environment(reader)
-            environment.globals |= {"static": self._static_path, "icon": self._icon, "initials": labels.initials, "languages": LANGUAGES}
+            environment.globals |= {
+                "static": self._static_path,
+                "icon": self._icon,
+                "initials": labels.initials,
+                "languages": LANGUAGES,
+                "condition_words": self._conditions,
+                "cards_at": lambda place, subject=None: self._cards_at(Place(place), subject),
+                "grant_title": lambda grant: self._grant_title(grant, reader),
+            }
         return self._templates[reader.code]
+
+    def _grant_title(self, grant: Grant, reader: Language) -> str:
+        words = self._conditions.get(grant.subject)
+        return labels.grant_title(grant.subject, reader) if words is None else reader.gettext(words.lifted)
 
     def _static_path(self, name: str) -> str:
         """Return the path of a static file, with a version, so that browsers may keep it."""

@@ -19,9 +19,10 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.actions.operations import CodeControl, VoucherControl
 from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
+from hedgerow.dashboards.extensions import Place
 from hedgerow.dashboards.guard import PORTAL_PATH
 from hedgerow.dashboards.pages.activity_groups import merge_similar
-from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, redirect_to
+from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, ShownCard, redirect_to
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
@@ -31,8 +32,6 @@ from hedgerow.policies.expiry import ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
-from hedgerow.policies.time_model import Chore
-from hedgerow.policies.times.budget import day_of
 from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT, forbids_access_request
 from hedgerow.proxy.pages.help import render_help
@@ -51,7 +50,7 @@ class _OwnDeviceData:
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     counts: tuple[ReasonCount, ...]
-    chores: tuple[tuple[Chore, str], ...]  # with their states
+    cards: list[ShownCard]
 
 
 class OwnDevicePages(PageGroup):
@@ -68,8 +67,9 @@ class OwnDevicePages(PageGroup):
         """Show the page. `voucher` is a code to fill in, from the QR code of a voucher."""
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
-        mine = await run_in_threadpool(self._read, view.device, view.person)
+        mine = await run_in_threadpool(self._read, view)
         rules = rules_text(policy, view.profile, view.person, view.device, reader, now) if view.profile in policy.profiles else None
+        person = policy.people.get(view.person or "")
         owners = {"", view.device, *([view.person] if view.person else [])}
         return self._page(
             request,
@@ -80,6 +80,7 @@ class OwnDevicePages(PageGroup):
             state=_state(view, mine),
             view=view,
             mine=mine,
+            conditions_of_person=person.conditions if person is not None else (),
             rules=rules,
             is_unnamed=view.device not in policy.devices and not view.is_seat and context.accounts.has_any,
             budgets=[row for row in context.budgets() if row.whose in (view.person, view.device)],
@@ -100,27 +101,14 @@ class OwnDevicePages(PageGroup):
         if not self._ask_limit.allows(view.device, context.clock(), is_named=view.device in context.policy().devices):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
-        await _until(lambda: any(row.host == host and row.last_at >= asked.when for row in context.reader.requests_of(view.device)))
+        await until_recorded(lambda: any(row.host == host and row.last_at >= asked.when for row in context.reader.requests_of(view.device)))
         return redirect_to(f"/device?asked={host}#ask")
-
-    @post("/device/chore", DEVICES)
-    async def report_chore(self, request: Request, chore: Annotated[str, Form(max_length=40)] = "") -> Response:
-        """Say that a chore of today is done. Somebody in charge confirms it."""
-        view, context = self._device(request), self._context
-        mine = dict(await run_in_threadpool(_chores_today, context, view.person))
-        named = next((each for each in mine if each.name == chore), None)
-        if named is None:
-            raise InvalidInput("This chore is not one of yours.")
-        if mine[named] not in ("open", "approved"):
-            context.request_access(AccessRequest(context.clock(), view.device, view.person, "", chore=chore))
-            await _until(lambda: dict(_chores_today(context, view.person)).get(named) == "open")
-        return redirect_to("/device#chores")
 
     @get("/device/state", DEVICES)
     async def state(self, request: Request) -> Response:
         """Return a text that changes with the page's parts that are kept up to date."""
         view = self._device(request)
-        return JSONResponse({"state": _state(view, await run_in_threadpool(self._read, view.device, view.person))})
+        return JSONResponse({"state": _state(view, await run_in_threadpool(self._read, view))})
 
     @get("/device/time", DEVICES)
     async def time(self, request: Request) -> Response:
@@ -188,7 +176,8 @@ class OwnDevicePages(PageGroup):
             response.delete_cookie(LANGUAGE_COOKIE, httponly=True, samesite="strict")
         return response
 
-    def _read(self, device: str, person: str | None) -> _OwnDeviceData:
+    def _read(self, view: DeviceView) -> _OwnDeviceData:
+        device, person = view.device, view.person
         reader, now = self._context.reader, self._context.clock()
         midnight = labels.midnight_before(now, labels.zone(self._context.control.status().timezone))
         grants = tuple(grant for grant in reader.grants(now) if grant.device == device or (person is not None and grant.person == person))
@@ -200,11 +189,11 @@ class OwnDevicePages(PageGroup):
             requests=tuple(request for request in reader.requests_of(device) if request.at >= since and not request.chore),
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
-            chores=_chores_today(self._context, person),
+            cards=self._context.cards(Place.OWN_PAGE, view),
         )
 
 
-async def _until(is_recorded: Callable[[], bool]) -> None:
+async def until_recorded(is_recorded: Callable[[], bool]) -> None:
     """Wait a moment for the journal, which is written twice per second, so that the next page shows what was just said."""
     for _ in range(_LOOKS):
         if await run_in_threadpool(is_recorded):
@@ -212,21 +201,10 @@ async def _until(is_recorded: Callable[[], bool]) -> None:
         await asyncio.sleep(_PAUSE)
 
 
-def _chores_today(context: PageContext, name: str | None) -> tuple[tuple[Chore, str], ...]:
-    """Return the chores of a person's day, each with the state of its request, empty if there is none."""
-    policy = context.policy()
-    person = policy.people.get(name or "")
-    if person is None or not person.chores:
-        return ()
-    _, morning, _ = day_of(context.clock(), labels.zone(person.timezone or policy.network.timezone))
-    states = context.reader.chores_of(person.name, morning)
-    return tuple((chore, states.get(chore.name, "")) for chore in person.chores)
-
-
 def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
     """Return a digest of what the page keeps up to date: the answers to requests, permissions, and a closure of the internet."""
     answers = [(each.id, each.state, each.last_at) for each in mine.requests]
-    parts = (answers, mine.chores, [grant.id for grant in mine.grants], view.held, view.held_until)
+    parts = (answers, mine.cards, [grant.id for grant in mine.grants], view.held, view.held_until)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -134,7 +134,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         days=DAY_NAMES,
         times=night_times(person.rules.bedtime),
         schedules=[(schedule_text(each, reader), day_times(each.when), each.note, schedule_items(each)) for each in person.rules.schedules],
-        presets=presets(person, reader),
+        presets=presets(person, reader, context.presets(person, reader)),
         free_days=date_ranges(policy.network.holidays if person.holidays is None else person.holidays, today, reader)[:6],
         has_own_holidays=person.holidays is not None,
         budgets=budgets,

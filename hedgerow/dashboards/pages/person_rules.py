@@ -31,12 +31,9 @@ from hedgerow.dashboards.edits.rules import (
 from hedgerow.dashboards.edits.times import (
     ScheduleEffect,
     ScheduleItems,
-    chore_edit,
     holiday_edits,
     holiday_entry,
-    preset_edits,
     presets,
-    remove_chore_edit,
     remove_schedule_edit,
     schedule_edits,
 )
@@ -132,24 +129,6 @@ class PersonRulePages(PersonPageGroup):
         edits = [] if is_same else [budget_edit(name, limit)]
         return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
 
-    @post("/people/{name}/chore", MANAGE)
-    async def set_chore(
-        self, request: Request, name: PersonName, chore: FormText = "", minutes: FormText = "", what: FormText = ""
-    ) -> Response:
-        """Add a chore, or change what it earns."""
-        person = self._person(name)
-        with at_field("chore"):
-            chore = parse_name(chore)
-        with at_field("minutes"):
-            earned = parse_minutes(minutes) or 0
-        edit = chore_edit(person, chore, earned, what)
-        return await self._save(request, name, "chores", message("The chore “%(chore)s” for %(name)s"), edit, chore=chore)
-
-    @post("/people/{name}/chore/remove", MANAGE)
-    async def remove_chore(self, request: Request, name: PersonName, chore: FormText) -> Response:
-        edit = remove_chore_edit(self._person(name), chore)
-        return await self._save(request, name, "chores", message("Without the chore “%(chore)s” for %(name)s"), edit, chore=chore)
-
     @post("/people/{name}/schedule", MANAGE)
     async def set_schedule(
         self, request: Request, name: PersonName, schedule: FormText = "", effect: FormText = "", more: FormText = "", form: FormText = ""
@@ -179,11 +158,12 @@ class PersonRulePages(PersonPageGroup):
     async def use_preset(self, request: Request, name: PersonName, preset: FormText) -> Response:
         """Put a common arrangement in force: nights before school, homework or dinner."""
         person = self._person(name)
-        chosen = next((each for each in presets(person, language_of(request)) if each.name.value == preset), None)
+        offered = presets(person, language_of(request), self._context.presets(person, language_of(request)))
+        chosen = next((each for each in offered if each.name == preset), None)
         if chosen is None:
             raise InvalidInput("This is in force already.")
         part = "schedules" if chosen.schedule else "nights"
-        return await self._save(request, name, part, message("%(preset)s for %(name)s"), *preset_edits(person, chosen), preset=chosen.title)
+        return await self._save(request, name, part, message("%(preset)s for %(name)s"), *chosen.edits, preset=chosen.title)
 
     @post("/people/{name}/holidays", MANAGE)
     async def add_holidays(self, request: Request, name: PersonName, first: FormText = "", last: FormText = "") -> Response:

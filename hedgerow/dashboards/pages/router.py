@@ -59,10 +59,10 @@ _GROUPS = (
 def make_pages(context: PageContext) -> ScopedRouter:
     """Return the routes of all pages."""
     router = ScopedRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    for pages in _GROUPS:
+    for pages in (*_GROUPS, *context.extensions.page_groups):
         pages(context).add_to(router)
     served = {route.path for route in router.routes if "POST" in route.methods}
-    for action in CORE_ACTIONS:
+    for action in (*CORE_ACTIONS, *context.extensions.actions):
         if (form := action.form) is not None and form.path not in served:
             router.serve("POST", form.path, action.access)(form_endpoint(action, form, _carry_out(action, form, context)))
     for name, (media_type, caching) in _FILES.items():

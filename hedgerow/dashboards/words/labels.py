@@ -18,7 +18,7 @@ from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.sites_seen import registration_of
-from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME
+from hedgerow.policies.time_model import LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 
@@ -126,8 +126,7 @@ def title_of(name: str, reader: Language) -> str:
 
 def grant_title(subject: str, reader: Language) -> str:
     """Return the title of what a grant opens."""
-    titles = {LATER_BEDTIME: message("Later bedtime"), CHORES_DONE: message("Chores done")}
-    return reader.gettext(titles[subject]) if subject in titles else subject
+    return reader.gettext(message("Later bedtime")) if subject == LATER_BEDTIME else subject
 
 
 @cache

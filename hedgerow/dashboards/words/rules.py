@@ -42,7 +42,7 @@ class ScheduleText:
     is_only: bool
     targets: tuple[str, ...]
     when: tuple[tuple[str, str], ...]
-    unless_chores: bool = False
+    unless: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
     when = _group_days(times, reader, reader.gettext("every day"))
     is_all, is_only = schedule.internet is not None or schedule.closed_otherwise, schedule.closed_otherwise or bool(schedule.otherwise)
     return ScheduleText(
-        schedule.name, closes, is_all, is_only, targets, (*when, *_date_ranges(date_times(schedule.when), reader)), schedule.unless_chores
+        schedule.name, closes, is_all, is_only, targets, (*when, *_date_ranges(date_times(schedule.when), reader)), schedule.unless
     )
 
 

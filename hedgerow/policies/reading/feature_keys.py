@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from hedgerow.codec import encode
 from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport
+from hedgerow.policies.model import Policy
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
+
+
+class AmountReader(Protocol):
+    """Reader of times in a policy file. Mistakes become problems of the tree."""
+
+    def earned(self, raw: object, path: KeyPath) -> tuple[str, int] | None:
+        """Read minutes that are added to a budget, with its subject: of all use, or as `{games: 20m}`; `none` is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyReader:
-    """The place of a value in a policy file, for the function that reads it: mistakes become problems of the tree."""
+    """The place of a value in a policy file, for the function that reads it: mistakes become problems of the tree.
+
+    `policy` is that of the file but for the settings of features.
+    """
 
     tree: YamlTree
     path: KeyPath
+    policy: Policy
+    amounts: AmountReader
     found: Mapping[type[FeatureSettings], FeatureSettings]
 
     def add_problem(self, *steps: str | int, text: str, key: bool = False) -> None:
@@ -35,10 +48,11 @@ class KeyReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureKey:
-    """A key of the policy file that a feature owns, at the place that `settings.KEY` names.
+    """A key of the policy file that a feature owns, at the place that `settings.KEY` names. A `*` there is any entry.
 
     `kind` is the type of its value as people write it, and `declaration` what `managed` or `reserved` return: its default, description and
-    scope. `read` returns the settings of a value, or None if there are none.
+    scope. `read` returns the settings of a value, or None if there are none. With a `*`, it gets
+    the values by entry, and the path before it.
 
     If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them. `reports` are what workers
     report while there are settings.
@@ -63,12 +77,13 @@ def extended[Model: BaseModel](model: type[Model], place: tuple[str, ...], keys:
     return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added) if added else model
 
 
-def read_feature_keys(raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey]) -> dict[str, str]:
+def read_feature_keys(raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey], policy: Policy, amounts: AmountReader) -> dict[str, str]:
     """Return the settings of features as JSON, by their keys. Mistakes become problems of the tree."""
     found: dict[type[FeatureSettings], FeatureSettings] = {}
     for key in keys:
-        value = reduce(getattr, key.path, cast(Any, raw))
-        settings = None if value is None else key.read(value, KeyReader(tree=tree, path=key.path, found=found))
+        path, value = _place_and_value(key.path, raw)
+        reader = KeyReader(tree=tree, path=path, policy=policy, amounts=amounts, found=found)
+        settings = None if value is None else key.read(value, reader)
         if settings is not None:
             found[key.settings] = settings
     return {kind.KEY: encode(settings).decode() for kind, settings in found.items()}
@@ -77,3 +92,12 @@ def read_feature_keys(raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey]
 def reports_for(texts: Mapping[str, str], keys: Sequence[FeatureKey]) -> tuple[WorkerReport, ...]:
     """Return what workers report for the features that have settings."""
     return tuple(dict.fromkeys(report for key in keys if key.settings.KEY in texts for report in key.reports))
+
+
+def _place_and_value(path: tuple[str, ...], raw: BaseModel) -> tuple[KeyPath, Any]:
+    """Return where a key's value is, and the value; or of a path with `*`, the part before it and the values by entry."""
+    if "*" not in path:
+        return path, reduce(getattr, path, cast(Any, raw))
+    place = path[: path.index("*")]
+    entries = reduce(getattr, place, cast(Any, raw))
+    return place, {name: reduce(getattr, path[len(place) + 1 :], entry) for name, entry in entries.items()}

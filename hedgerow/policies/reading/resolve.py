@@ -25,7 +25,7 @@ from hedgerow.policies.reading.feature_keys import read_feature_keys, reports_fo
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
 from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
-from hedgerow.policies.reading.schema import FEATURE_KEYS, RawList, RawPerson, RawPolicy, RawReceiver
+from hedgerow.policies.reading.schema import CONDITIONS, FEATURE_KEYS, RawList, RawPerson, RawPolicy, RawReceiver
 from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.text.locales import LANGUAGES
@@ -191,7 +191,6 @@ def resolve(
     devices = DevicesReader(reader, profiles, network, people).read(raw)
     conduct = _code_of_conduct(tree, raw.code_of_conduct, sources)
     check_categories_used(tree, listed, builtin, reader.used)
-    features = read_feature_keys(raw, tree, FEATURE_KEYS)
     policy = Policy(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
         calendars=tuple(dict.fromkeys(sources.urls)),
@@ -201,25 +200,9 @@ def resolve(
         phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
         cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),
-        features=features,
-        reports=reports_for(features, FEATURE_KEYS),
     )  # fmt: skip
-    _check_chores(tree, policy)
-    return policy
-
-
-def _check_chores(tree: YamlTree, policy: Policy) -> None:
-    """Add a problem for a chore whose minutes would be added to no budget."""
-    for person in policy.people.values():
-        profile = policy.profiles.get(person.profile)
-        scopes = (person.rules, policy.household, *([profile.rules] if profile is not None else []))
-        nearest = next((rules.budget for rules in scopes if rules.budget is not None), ())
-        budgets = {allowance.subject for allowance in nearest}
-        for chore in person.chores:
-            if chore.minutes and chore.subject not in budgets:
-                of = chore.subject.partition(":")[2] or "all use"
-                path = ("people", person.name, "chores", chore.name)
-                tree.add_problem(path, f"{person.name} has no time budget for {of}, to which '{chore.name}' could add", key=True)
+    features = read_feature_keys(raw, tree, FEATURE_KEYS, policy, reader.times)
+    return replace(policy, features=features, reports=reports_for(features, FEATURE_KEYS))
 
 
 def _zone(name: str | None) -> ZoneInfo:
@@ -290,5 +273,5 @@ def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, 
     profile = network_settings.known_profile(tree, (*path, "profile"), raw.profile, profiles)
     if profile is None:
         profile = network.unknown_devices if raw.age is None else profile_for_age(raw.age)
-    chores = reader.times.chores(raw.chores, (*path, "chores"))
-    return Person(name, profile, raw.age, raw.timezone, reader.read(raw, path), reader.origin(path, key=True), chores=chores)
+    conditions = tuple(each for each in CONDITIONS if getattr(raw, each))
+    return Person(name, profile, raw.age, raw.timezone, reader.read(raw, path), reader.origin(path, key=True), conditions=conditions)

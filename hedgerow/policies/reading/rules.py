@@ -174,7 +174,16 @@ class RulesReader:
                 self.tree.add_problem(path, f"the schedule '{name}' blocks '{target.name}' even when `only` opens it", key=True)
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
         return TimedRules(
-            name, when, self.origin(path, key=True), (*allow, *only), block, verdict, raw.note, only, otherwise, raw.unless is not None
+            name,
+            when,
+            self.origin(path, key=True),
+            allow=(*allow, *only),
+            block=block,
+            internet=verdict,
+            note=raw.note,
+            otherwise=only,
+            closed_otherwise=otherwise,
+            unless=getattr(raw, "unless", None) or "",
         )
 
     def _instant(self, text: str, path: yaml_tree.KeyPath) -> float | None:

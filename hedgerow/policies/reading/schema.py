@@ -27,7 +27,6 @@ from hedgerow.policies.network import (
 from hedgerow.policies.reading.feature_keys import FeatureKey, extended
 from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.schema_types import (
-    AMOUNTS,
     BUDGET,
     Rate,
     RawModel,
@@ -46,6 +45,10 @@ from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
 
 FEATURE_KEYS: tuple[FeatureKey, ...] = tuple(key for feature in FEATURES for key in feature.policy_keys())
 """The keys of all features, in the order in which they are read."""
+
+
+CONDITIONS = {name: text for feature in FEATURES for name, text in feature.conditions.items()}
+"""Conditions under which a schedule holds for those who have them, each named as the key of a person that sets it."""
 
 
 def _with_features(*place: str) -> Callable[[type[RawModel]], type[RawModel]]:
@@ -69,6 +72,15 @@ class RawItem(RawModel):
 RawItems = Annotated[list[RawItem], BeforeValidator(_items, json_schema_input_type=str | list[str | RawItem])]
 
 
+def _with_conditions(model: type[RawModel]) -> type[RawModel]:
+    """Return a model with the key `unless`, if a feature has a condition."""
+    texts = " ".join(f"`{name}`: {text}" for name, text in CONDITIONS.items())
+    kind: Any = Literal.__getitem__(tuple(CONDITIONS)) if CONDITIONS else None
+    added: dict[str, Any] = {"unless": (kind | None, managed(None, description=texts))} if CONDITIONS else {}
+    return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added)
+
+
+@_with_conditions
 class RawSchedule(RawModel):
     """Rules for certain times. `allow` and `block` also take `internet`. Items of `only` are open at these times and blocked at others."""
 
@@ -76,7 +88,6 @@ class RawSchedule(RawModel):
     block: RawItems = managed([], description="Closed at these times; `internet` closes everything but helplines.")
     only: RawItems = managed([], description="Open at these times and closed at all others.")
     when: RawTimes = managed(description='Times: spans such as `"20:30-07:00"`, days, or spans by days.')
-    unless: Literal["chores"] | None = managed(None, description="`chores`: holds for people with chores, until the day's are done.")
     note: str = managed("", description="Shown with the schedule.")
 
 
@@ -280,6 +291,7 @@ class RawNetwork(RawModel):
     )
 
 
+@_with_features("people", "*")
 class RawPerson(RawRules):
     age: Annotated[StrictInt, Field(ge=0, le=130)] | None = managed(
         None, description="Age in years; chooses a profile where none is named."
@@ -288,9 +300,6 @@ class RawPerson(RawRules):
     timezone: str | None = managed(None, description="Time zone of the person's schedules, instead of the household's.")
     devices: Texts = managed([], description="Names of the person's devices; a device of several people is shared.")
     holidays: Texts | None = managed_dates(None, description="Dates and calendars without school, instead of the household's.")
-    chores: Annotated[dict[str, Any], WithJsonSchema(AMOUNTS)] = managed(
-        {}, description="Tasks of each day, by name, with the minutes that one earns; for a category or service as `{games: 20m}`."
-    )
 
 
 class RawTunnelPeer(RawModel):

@@ -8,7 +8,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.suggestions import did_you_mean, guess_amount, guess_days, guess_interval, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import YamlTree
-from hedgerow.policies.time_model import UNLIMITED, Allowance, Chore, DatedSpan, Schedule, Span, WeekdayValues
+from hedgerow.policies.time_model import UNLIMITED, Allowance, DatedSpan, Schedule, Span, WeekdayValues
 from hedgerow.policies.times.budget import parse_minutes
 from hedgerow.policies.times.schedule import (
     DAY_GROUPS,
@@ -27,7 +27,6 @@ ALL_DAY = "all-day"
 SCHOOL_NIGHTS = "school-nights"
 _OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # the name for bedtimes, and for everything else
 
-MAX_CHORES, MAX_CHORE_NAME = 20, 40
 
 _SCHEDULE_GROUPS = DAY_GROUPS | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]}
 
@@ -139,29 +138,18 @@ class TimesReader:
             found.append(self._allowance(subject, value if isinstance(value, dict) else {"": value}, place))
         return tuple(found)
 
-    def chores(self, raw: dict[str, object], path: yaml_tree.KeyPath) -> tuple[Chore, ...]:
-        """Read chores by name: minutes for all use, or as `{games: 20m}` for a category or service; `none` earns nothing."""
-        found = []
-        for name, value in raw.items():
-            place = (*path, name)
-            if not 0 < len(name.strip()) <= MAX_CHORE_NAME:
-                self.tree.add_problem(place, f"a chore's name has 1 to {MAX_CHORE_NAME} characters", key=True)
-            subject: str | None = ""
-            if isinstance(value, dict):
-                if len(value) != 1:
-                    self.tree.add_problem(place, "a chore earns minutes for one thing, such as {games: 20m}")
-                    continue
-                ((key, value),) = value.items()
-                place = (*place, key)
-                subject = self._subject_of_budget(key, place)
-            minutes = self._minutes(value, place) or 0
-            if minutes > MINUTES_PER_DAY:
-                self.tree.add_problem(place, f"'{value}' is longer than a day")
-            elif subject is not None:
-                found.append(Chore(name, minutes, subject, self._origin_of((*path, name), True)))
-        if len(found) > MAX_CHORES:
-            self.tree.add_problem(path, f"{len(found)} chores are too many: {MAX_CHORES} at most", key=True)
-        return tuple(found)
+    def earned(self, raw: object, path: yaml_tree.KeyPath) -> tuple[str, int] | None:
+        """Read minutes that are added to a budget, with its subject: of all use, or as `{games: 20m}`; `none` is 0."""
+        subject: str | None = ""
+        if isinstance(raw, dict):
+            ((key, raw),) = raw.items()
+            path = (*path, key)
+            subject = self._subject_of_budget(key, path)
+        minutes = self._minutes(raw, path) or 0
+        if minutes > MINUTES_PER_DAY:
+            self.tree.add_problem(path, f"'{raw}' is longer than a day")
+            return None
+        return None if subject is None else (subject, minutes)
 
     def _subject_of_budget(self, key: str, path: yaml_tree.KeyPath) -> str | None:
         if "." in key or "/" in key or key[:1].isdigit():

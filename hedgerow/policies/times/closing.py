@@ -19,7 +19,7 @@ from hedgerow.policies.model import (
     Verdict,
 )
 from hedgerow.policies.rule_index import RuleScope, ScopeLayer
-from hedgerow.policies.time_model import CHORES_DONE, LATER_BEDTIME, PauseKind, Schedule, SpentBudget
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, Schedule, SpentBudget
 from hedgerow.policies.times.schedule import ScheduleState, state_at
 
 DISTRACTIONS = ("games", "social", "video", "messaging", "random-chat", "dating", "forums", "shopping")
@@ -65,7 +65,7 @@ class TimeRules:
         self, pauses: Sequence[Pause], spent: Sequence[SpentBudget], grants: Sequence[Grant] = (), trusted_from: float = 0.0
     ) -> None:
         self._pauses, self._spent, self._trusted_from = pauses, spent, trusted_from
-        self._chores_done = [grant for grant in grants if grant.subject == CHORES_DONE]
+        self._grants = grants
         self._later_bedtimes = [grant for grant in grants if grant.subject == LATER_BEDTIME]
         self._states: dict[tuple[int, str | None], tuple[float, ScheduleState]] = {}
 
@@ -100,13 +100,10 @@ class TimeRules:
     def _timed(self, user: EffectiveUser, now: float, effects: TimeEffects) -> list[tuple[RuleScope, TimedRules, ScheduleState]]:
         """Return the state of all schedules with their scope; add the rules in force to the layers of `effects`."""
         found = []
-        done = [grant for grant in self._chores_done if applies_to(grant, user)]
-        effects.edges += boundaries_after(done, now)
-        has_chores = user.person is not None and bool(user.person.chores)
-        are_done = not has_chores or (now >= self._trusted_from and any(is_in_force(grant, now) for grant in done))
+        holding = self._conditions(user, now, effects)
         for scope, rules in sorted(user.layers.items()):
             for timed in rules.schedules:
-                if timed.unless_chores and are_done:
+                if timed.unless and timed.unless not in holding:
                     continue
                 state = self.state(timed.when, user, now)
                 if state.until is not None:
@@ -118,6 +115,16 @@ class TimeRules:
                     effects.layers.append(ScopeLayer(scope, allow, block, state.until, timed.name))
                 found.append((scope, timed, state))
         return found
+
+    def _conditions(self, user: EffectiveUser, now: float, effects: TimeEffects) -> set[str]:
+        """Return the conditions of the user's person that no grant lifts now."""
+        holding = set(user.person.conditions) if user.person is not None else set()
+        for name in tuple(holding):
+            lifting = [grant for grant in self._grants if grant.subject == name and applies_to(grant, user)]
+            effects.edges += boundaries_after(lifting, now)
+            if now >= self._trusted_from and any(is_in_force(grant, now) for grant in lifting):
+                holding.discard(name)
+        return holding
 
     def _scheduled(
         self, user: EffectiveUser, timed: list[tuple[RuleScope, TimedRules, ScheduleState]], now: float, effects: TimeEffects

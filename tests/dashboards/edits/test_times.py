@@ -10,15 +10,11 @@ from web_server import TOKEN
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.times import (
-    PresetName,
     ScheduleEffect,
     ScheduleItems,
-    chore_edit,
     holiday_edits,
     holiday_entry,
-    preset_edits,
     presets,
-    remove_chore_edit,
     schedule_edits,
     schedule_items,
 )
@@ -72,18 +68,12 @@ def test_items_of_a_schedule_are_read(written, items):
 def test_every_preset_gives_a_valid_policy_and_is_offered_once(age):
     text = ENTRY.replace("age: 9", f"age: {age}")
     offered = presets(mia(text), language("de"))
-    assert [each.name for each in offered] == [name for name in PresetName if name is not PresetName.CHORES_FIRST]
-    text = apply_edits(text, [chore_edit(mia(text), "Read", 0, "")])
-    offered = presets(mia(text), language("de"))
-    assert [each.name for each in offered] == list(PresetName)
+    assert [each.name for each in offered] == ["school-nights", "homework", "dinner"]
     for preset in offered:
-        text = apply_edits(text, preset_edits(mia(text), preset))
+        text = apply_edits(text, preset.edits)
     assert presets(mia(text), language("de")) == []
     assert mia(text).rules.bedtime is not None
-    assert {each.name for each in mia(text).rules.schedules} == {"Hausaufgaben", "Abendessen", "Erst die Aufgaben"}
-    assert [each.unless_chores for each in mia(text).rules.schedules] == [False, False, True]
-    text = apply_edits(text, [remove_chore_edit(mia(text), "Read")])
-    assert mia(text).chores == ()
+    assert {each.name for each in mia(text).rules.schedules} == {"Hausaufgaben", "Abendessen"}
 
 
 def test_holidays_are_everybodys_unless_a_person_has_their_own():

@@ -46,9 +46,8 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
     assert "The code worked." not in child.get("/device").text
 
 
-def test_the_next_page_shows_what_was_just_asked_and_reported(web: Web, child: httpx.Client) -> None:
+def test_the_next_page_shows_what_was_just_asked(web: Web, child: httpx.Client) -> None:
     """The journal is written later than a request comes. Without waiting for it, the button would seem to do nothing."""
-    web.policy_path.write_text("people: {mia: {age: 9, chores: {Tidy: none}}}")
     is_over = threading.Event()
 
     def write() -> None:
@@ -59,11 +58,9 @@ def test_the_next_page_shows_what_was_just_asked_and_reported(web: Web, child: h
     writer.start()
     web.control.explained = Decision(Verdict.BLOCK, Reason.CATEGORY, "games")
     asked = child.post("/device/ask", data={"site": "play.example"}, follow_redirects=True).text
-    page = child.post("/device/chore", data={"chore": "Tidy"}, follow_redirects=True).text
     is_over.set()
     writer.join()
     assert "waiting for an answer" in asked
-    assert "waiting for a yes" in page
 
 
 def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: httpx.Client) -> None:

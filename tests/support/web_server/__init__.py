@@ -48,6 +48,7 @@ from hedgerow.dashboards.control import (
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.deferred_app import DeferredApp, health_of
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
+from hedgerow.dashboards.extensions import Extensions
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
@@ -55,6 +56,8 @@ from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.passwords import PasswordHashes, SetupCode
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import extensions_of
 from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import Place, open_journal
@@ -455,7 +458,7 @@ class _SignedInBrowser:
 @contextlib.contextmanager
 def running_web(
     state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW,
-    warm: bool = False, store: StoreAddress | None = None, has_password: bool = True,
+    warm: bool = False, store: StoreAddress | None = None, has_password: bool = True, extensions: Extensions | None = None,
 ) -> Iterator[Web]:  # fmt: skip
     """Serve on every IPv4 loopback address, so that a test can act as any device in 127.0.0.0/8.
 
@@ -482,8 +485,23 @@ def running_web(
     )  # fmt: skip
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     context = PageContext(
-        *(reader, control, accounts, editor, kept, metrics, counted, FixedCodes(), Printed(), notices, lambda asked: recorder.add([asked])),
-        *(sites, FixedTunnel(control), FixedStatements(), LeaseTable(state / "leases.json", lambda: None, clock), clock),
+        reader=reader,
+        control=control,
+        accounts=accounts,
+        editor=editor,
+        data_export=kept,
+        metrics=metrics,
+        time=counted,
+        codes=FixedCodes(),
+        vouchers=Printed(),
+        notices=notices,
+        request_access=lambda asked: recorder.add([asked]),
+        sites=sites,
+        tunnel=FixedTunnel(control),
+        statements=FixedStatements(),
+        leases=LeaseTable(state / "leases.json", lambda: None, clock),
+        extensions=extensions_of(FEATURES) if extensions is None else extensions,
+        clock=clock,
     )
     app = create_app(context, token)
     routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)

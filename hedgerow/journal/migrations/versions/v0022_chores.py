@@ -1,4 +1,4 @@
-"""Chores among the requests."""
+"""The column of requests for what a child says is done."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,69 @@
+"""Additions of features, as one value: actions, cards at named places, pages, presets, and words for conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from hedgerow.dashboards.actions.action import Action
+from hedgerow.dashboards.edits.times import Preset
+from hedgerow.dashboards.words.languages import Language
+from hedgerow.policies.model import Person, Policy
+
+
+class Place(StrEnum):
+    """Named places of the core's pages, with the value that their cards are read for."""
+
+    TODAY = "today"  # nothing
+    PERSON = "person"  # the Person
+    DEVICE = "device"  # the Device of the policy
+    SETTINGS = "settings"  # nothing
+    OWN_PAGE = "own page"  # the DeviceView of the device that opens it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A part of a page of the core, with a template of its own: `FEATURE/templates/NAME.html` in the folder of features.
+
+    `read` takes the `PageContext` and the place's value, and returns the template's `card`, or None to leave it out. It
+    runs in a thread.
+    """
+
+    place: Place
+    template: str
+    read: Callable[[Any, Any], object | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionWords:
+    """Messages about a condition of schedules: the grant that lifts it, and until when they hold for me or for others."""
+
+    lifted: str
+    mine: str
+    theirs: str
+
+
+type PresetMaker = Callable[[Policy, Person, Language], Preset]
+"""Make the preset of a feature for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """The additions of one feature, or of all. `page_groups` are classes of `PageGroup`."""
+
+    actions: Sequence[Action] = ()
+    cards: Sequence[Card] = ()
+    page_groups: Sequence[Callable[[Any], Any]] = ()
+    presets: Sequence[PresetMaker] = ()
+    conditions: Mapping[str, ConditionWords] = field(default_factory=dict)
+
+    def __add__(self, other: Extensions) -> Extensions:
+        return Extensions(
+            actions=(*self.actions, *other.actions),
+            cards=(*self.cards, *other.cards),
+            page_groups=(*self.page_groups, *other.page_groups),
+            presets=(*self.presets, *other.presets),
+            conditions={**self.conditions, **other.conditions},
+        )

@@ -1,0 +1,71 @@
+"""Chores of a running Hedgerow: a child reports them at the tablet, and they earn minutes and end a schedule."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import curl, kdig_addresses
+from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+
+TABLET = "127.0.0.2"
+PEOPLE = """
+people:
+  mia:
+    age: 9
+    devices: [tablet]
+    budget: {games: 30m}
+    chores: {Read: {games: 20m}, Tidy: none}
+    schedules: {chores first: {block: [idle.example], when: [every-day], unless: chores}}
+devices:
+  tablet: {ip: 127.0.0.2}
+"""
+
+
+@pytest.fixture(scope="module")
+def running(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
+    with running_hedgerow(network_section(whole_internet) + PEOPLE, workers=2) as each:
+        yield each
+
+
+def _is_blocked(running: Hedgerow, name: str, source: str = TABLET) -> bool:
+    return kdig_addresses(running.dns, name, source=source) == ["0.0.0.0"]
+
+
+def _report(running: Hedgerow, chore: str) -> dict[str, object]:
+    """Report a chore at the tablet, and return its request."""
+    words = ["curl", "-s", "-o", "-", "-w", "%{http_code}", "--interface", TABLET, "-H", f"Origin: {running.web}", "-d", f"chore={chore}"]
+    done = subprocess.run([*words, f"{running.web}/device/chore"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "303", done.stdout
+    return wait_until(lambda: next((row for row in _requests(running) if row["chore"] == chore), None), 30, "the request") or {}
+
+
+def _requests(running: Hedgerow) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(running.run("requests", "--json").stdout)
+    return found
+
+
+def _minutes_of_games(running: Hedgerow) -> int:
+    return next(int(row["limit"]) for row in json.loads(running.run("budgets", "--json").stdout) if row["subject"] == "games")
+
+
+def test_chores_earn_minutes_and_end_a_schedule(running: Hedgerow) -> None:
+    assert _is_blocked(running, "idle.example")
+    before = _minutes_of_games(running)
+    request = _report(running, "Read")
+    assert _report(running, "Read")["id"] == request["id"], "a chore that waits is not reported twice"
+    assert running.run("requests", "--approve", str(request["id"])).returncode == 0
+    assert _minutes_of_games(running) == before + 20
+    assert _is_blocked(running, "idle.example"), "one chore is left"
+    refused = _report(running, "Tidy")
+    assert running.run("requests", "--deny", str(refused["id"])).returncode == 0
+    assert _is_blocked(running, "idle.example")
+    again = _report(running, "Tidy")
+    assert running.run("requests", "--approve", str(again["id"])).returncode == 0
+    wait_until(lambda: not _is_blocked(running, "idle.example"), 30, "the end of the schedule")
+    page = curl(f"{running.web}/device", source=TABLET).text
+    assert page.count(">done</span>") == 2
+    assert "/device/chore" not in page

@@ -1,0 +1,54 @@
+"""Cards of features at the named places of the core's pages, in the order of the features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from web_server import Web, running_web
+
+from hedgerow.dashboards import templating
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.extensions import Card, Extensions, Place
+from hedgerow.policies.model import DeviceId
+
+POLICY = "people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 127.0.0.2}}\n"
+PAGES = {
+    Place.TODAY: "/",
+    Place.PERSON: "/people/mia",
+    Place.DEVICE: "/devices",
+    Place.SETTINGS: "/settings",
+    Place.OWN_PAGE: "/device",
+}
+
+
+def _told(subject: object) -> str:
+    """Return the name of a person or device, or the text of none."""
+    return str(getattr(subject, "name", "") or getattr(subject, "id", "") or getattr(subject, "device", ""))
+
+
+def _cards(name: str) -> tuple[Card, ...]:
+    return tuple(Card(place=place, template="toy.html", read=lambda _context, subject: f"{name}:{_told(subject)}") for place in Place)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    (tmp_path / "hedgerow.yaml").write_text(POLICY)
+    hidden = Card(place=Place.TODAY, template="toy.html", read=lambda _context, _subject: None)
+    both = Extensions(cards=(*_cards("first"), hidden)) + Extensions(cards=_cards("second"))
+    with running_web(tmp_path, extensions=both) as running:
+        running.control.devices["127.0.0.1"] = DeviceView(DeviceId("tablet"), "mia", "child-8-12")
+        yield running
+
+
+def test_each_place_shows_its_cards_in_order(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toy.html").write_text("<p>[{{ card.value }}]</p>")
+    monkeypatch.setattr(templating, "FEATURES", tmp_path)
+    subjects = {Place.PERSON: "mia", Place.DEVICE: "tablet", Place.OWN_PAGE: "tablet"}
+    for place, path in PAGES.items():
+        page = httpx.get(web.url + path, trust_env=False, timeout=60).text
+        subject = subjects.get(place, "")
+        assert page.count("[first:") == page.count("[second:") == 1, place
+        assert page.index(f"[first:{subject}]") < page.index(f"[second:{subject}]"), place
