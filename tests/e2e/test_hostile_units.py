@@ -28,6 +28,8 @@ devices:
 HTTP2_HOST = "forum.example"
 ROLES = ("dns", "gate", "inspector")
 SENDERS, TIMES = 3, 3
+UNFINISHED = b"/unfinished"
+"""Path of the answer after which the origin waits until the other side closes, for up to 20 s."""
 
 
 class HostileOrigin:
@@ -47,7 +49,10 @@ class HostileOrigin:
             head = b""
             while b"\r\n\r\n" not in head and (piece := client.recv(65536)):
                 head += piece
-            client.sendall(self.answers[head.split(b" ")[1]])
+            path = head.split(b" ")[1]
+            client.sendall(self.answers[path])
+            if path == UNFINISHED:
+                client.recv(1)
 
 
 class Http2Origin(HostileOrigin):
@@ -208,7 +213,7 @@ RESPONSES = {
     "100 Continue": (b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + LAST, 502),
     "early hints": ((b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </a.css>\r\n" * 50 + b"\r\n") * 3000 + LAST, 502),
     "malformed ones": (b"HTTP/1.1 199\r\nContent-Length: 1\r\n\r\n" * 100_000 + LAST, 502),
-    "fields of an early hint": (b"HTTP/1.1 103 Early Hints\r\n" + b"a:b\r\n" * 12_000 + b"\r\n" + LAST, 200),
+    "fields of an early hint": (b"HTTP/1.1 103 Early Hints\r\n" + b"a:b\r\n" * 12_000 + b"\r\n" + LAST, 502),
     "fields": (b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 50_000 + REST, 502),
     "folded lines": (b"HTTP/1.1 200 OK\r\nA: b\r\n" + b" c\r\n" * 50_000 + REST, 502),
     "trailers": (CHUNKED + b"1\r\na\r\n0\r\n" + b"a:b\r\n" * 50_000 + b"\r\n", 502),
@@ -230,6 +235,12 @@ def test_http1_responses(family: Hedgerow, whole_internet: SmallInternet, origin
     assert set(statuses) == {expected}
     if kind in {"100 Continue", "early hints", "malformed ones"}:
         assert "warning: a request failed: the site sends too many informational responses" in family.stderr
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Early Hints\r\n"])
+def test_too_many_fields_are_refused_before_the_head_ends(family: Hedgerow, origin: HostileOrigin, start: bytes) -> None:
+    origin.answers[UNFINISHED] = start + b"a:b\r\n" * 1_100
+    assert curl(origin.url(UNFINISHED.decode()), proxy=family.proxy, source=TABLET, timeout=15).status == 502
 
 
 def test_a_switch_of_protocols_after_many_informational_responses(

@@ -71,11 +71,6 @@ class ReceiveBuffer:
         self._searched = end
         return 0 if found is None else end
 
-    def take_lines(self) -> list[bytes] | None:
-        """Remove the head with which the data begins. Return its lines without their ends; None if it is incomplete."""
-        size = self.find_head()
-        return split_lines(self.take(size)) if size else None
-
 
 def split_lines(head: bytes) -> list[bytes]:
     """Return the lines of a head, without their ends and without the empty line.

@@ -18,6 +18,7 @@ from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 
+from hedgerow.proxy.http_head import MAX_FIELDS
 from hedgerow.proxy.inspection.engine.bodies import body_reader, split_lines
 from hedgerow.proxy.inspection.engine.flows import InspectedFlow
 from hedgerow.proxy.inspection.engine.heads import read_request_head, read_response_head, request_head, response_head
@@ -35,6 +36,10 @@ from hedgerow.proxy.inspection.engine.messages import (
 )
 
 layers: Any = _layers  # mitmproxy exports nothing explicitly
+
+MOST_LINES = MAX_FIELDS + 2
+"""Lines of a response's head: its status, its fields, and the empty line."""
+TOO_MANY_FIELDS = f"{BROKEN_ANSWER}: it has more than {MAX_FIELDS:,} lines of fields"
 
 
 class Http1Server(Http1Connection):
@@ -170,10 +175,16 @@ class Http1Client(Http1Connection):
             yield from self._close()
             return
         yield from self._pass_interim()
-        if self.state is not MessagePhase.HEAD or (lines := self.buffer.take_lines()) is None:
+        if self.state is not MessagePhase.HEAD:
+            return
+        size = self.buffer.find_head()
+        if self.buffer.lines > MOST_LINES:
+            yield from self._fail(TOO_MANY_FIELDS)
+            return
+        if not size:
             return
         try:
-            response = read_response_head(lines)
+            response = read_response_head(split_lines(self.buffer.take(size)))
             body = http1.expected_http_body_size(self.request, response)
         except ValueError as error:
             yield from self._fail(f"{BROKEN_ANSWER}: {error}")
@@ -186,6 +197,9 @@ class Http1Client(Http1Connection):
         """Forward informational responses (RFC 9110, section 15.2). 101 is final."""
         while (start := self.buffer.data[:13]).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and start[9:12] != b"101":
             size = self.buffer.find_head()
+            if self.buffer.lines > MOST_LINES:
+                yield from self._fail(TOO_MANY_FIELDS)
+                return
             if not size:
                 return
             if not self._interim.take(size):
