@@ -27,7 +27,9 @@ from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import KEY_BYTES
 from proxy_stand.workers import Report, World, run_gate, run_inspector
 
-_SPAWN = multiprocessing.get_context("spawn")
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(["proxy_stand.workers", "hedgerow.proxy.inspection.inspector", "hedgerow.proxy.scanners.response_scanner"])
+"""Workers are forked from a process that has imported their modules once: that takes longer than all else of a start."""
 PATIENCE = 60.0
 """Seconds that a busy machine may take to start a worker or to come to a condition."""
 
@@ -36,8 +38,8 @@ class Worker:
     """One process and our end of its pipe."""
 
     def __init__(self, run: Callable[[Pipe, World], None], world: World) -> None:
-        self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=run, args=(theirs, world))
+        self._pipe, theirs = _FORKED.Pipe()
+        self._process = _FORKED.Process(target=run, args=(theirs, world))
         self._process.start()
         theirs.close()
         self.port: int = self._answer()
