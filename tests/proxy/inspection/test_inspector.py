@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -389,37 +390,45 @@ def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
     assert net.origins.connections() == []
 
 
-@pytest.mark.parametrize("scheme", ["https", "http"])
-def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net: SmallInternet, policy: str, scheme: str) -> None:
-    page, origin = net.url(INSPECTED, "/secret/plan?x=1&y=2", scheme), net.url(INSPECTED, "", scheme)
+def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net: SmallInternet, policy: str) -> None:
+    """Over HTTPS and HTTP. A page that asks again waits nine seconds for an answer, so all of them wait at once."""
+    origins = {scheme: net.url(INSPECTED, "", scheme) for scheme in ("https", "http")}
+    pages = {scheme: net.url(INSPECTED, "/secret/plan?x=1&y=2", scheme) for scheme in origins}
 
-    def refreshed(answer: HttpAnswer) -> HttpAnswer:
+    def get(url: str) -> HttpAnswer:
+        return curl(url, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+
+    def refreshed(scheme: str, answer: HttpAnswer) -> HttpAnswer:
         seconds, _, path = answer.headers["refresh"][0].partition("; url=")
         assert seconds == "1"
-        return curl(origin + path, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+        return get(origins[scheme] + path)
 
-    answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
-    again = refreshed(answer)
-    assert (again.status, "Your request was sent" in again.text) == (200, True)
-    assert len([each for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]) == 1
+    def last(scheme: str) -> HttpAnswer:
+        return get(f"{origins[scheme]}{ASK_PATH}?url={pages[scheme]}&times=180&ticket={ticket_for(stand, INSPECTED)}")
+
+    with ThreadPoolExecutor(4) as pool:
+        again, ends = dict[str, Future[HttpAnswer]](), dict[str, Future[HttpAnswer]]()
+        for scheme, origin in origins.items():
+            answer = ask(stand, origin + ASK_PATH, pages[scheme], f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
+            again[scheme] = pool.submit(refreshed, scheme, answer)
+            ends[scheme] = pool.submit(last, scheme)
+    assert len([each for each in stand.wait_for(lambda reported: sum(bool(each.asked) for each in reported) == 2) if each.asked]) == 2
     try:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"www.school.example/other"'))
-        opened = refreshed(again)
+        opened = {scheme: refreshed(scheme, waiting.result()) for scheme, waiting in again.items()}
     finally:
         stand.swap(policy=policy)
-    assert (opened.status, "This page is open now" in opened.text) == (200, True)
-    assert page.replace("&", "&amp;") in opened.text
-    assert "refresh" not in opened.headers
-    last = curl(
-        f"{origin}{ASK_PATH}?url={page}&times=180&ticket={ticket_for(stand, INSPECTED)}",
-        proxy=stand.proxy,
-        source=CHILD_WITH_CA,
-        ca=stand.ca,
-    )
-    assert "refresh" not in last.headers
-    hostile = f"url=https://evil.example/%0d%0aX:y&times=1&ticket={ticket_for(stand, INSPECTED)}"
-    forged = curl(f"{origin}{ASK_PATH}?{hostile}", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
-    assert "evil" not in str(forged.headers) + forged.text
+    for scheme, page in pages.items():
+        waiting = again[scheme].result()
+        assert (waiting.status, "Your request was sent" in waiting.text) == (200, True)
+        assert (opened[scheme].status, "This page is open now" in opened[scheme].text) == (200, True)
+        assert page.replace("&", "&amp;") in opened[scheme].text
+        assert "refresh" not in opened[scheme].headers
+        assert ends[scheme].result().status == 200
+        assert "refresh" not in ends[scheme].result().headers
+        hostile = f"url=https://evil.example/%0d%0aX:y&times=1&ticket={ticket_for(stand, INSPECTED)}"
+        forged = get(f"{origins[scheme]}{ASK_PATH}?{hostile}")
+        assert "evil" not in str(forged.headers) + forged.text
 
 
 def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) -> None:
