@@ -92,20 +92,19 @@ def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, said: bytes,
     context.load_cert_chain(leaf.certificate, leaf.key)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             while data := await reader.read(4096):
                 writer.write(data)
-        writer.close()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.readuntil(b"\r\n\r\n")
-        writer.write(said)
-        if b"established" in said:
-            there = asked.split()[1].decode().rpartition(":")[2]
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(there))
-            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
-        await writer.drain()
-        writer.close()
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, OSError):  # of an examiner that has left
+            asked = await reader.readuntil(b"\r\n\r\n")
+            writer.write(said)
+            if b"established" in said:
+                there = asked.split()[1].decode().rpartition(":")[2]
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(there))
+                await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+            await writer.drain()
 
     async def look() -> list[CertificateFlaw]:
         async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
