@@ -33,7 +33,7 @@ RESULTS = Path("build", "tests")
 PACKAGES_COMMAND = "sudo scripts/test-packages.sh"
 MOST_UNSTEADY = 2
 """Tests that may fail at first and pass alone, before the run fails."""
-QUICK_FILE_S = 3.0
+QUICK_FILE_S = 2.0
 """Seconds of a file beyond which `make quick` leaves it out."""
 ALWAYS_QUICK = frozenset({"tests/fuzz/test_growth.py"})
 """Files that are quick by themselves: they do less in a quick run."""
@@ -129,7 +129,7 @@ def _side_by_side() -> tuple[str, ...]:
 def slow_files(seconds: Mapping[str, float]) -> list[str]:
     """Return the files that `make quick` leaves out by their recorded seconds. A file that is new is quick.
 
-    >>> slow_files({"tests/test_a.py": 2.9, "tests/test_b.py": 3.1, "tests/fuzz/test_growth.py": 20.0})
+    >>> slow_files({"tests/test_a.py": 1.9, "tests/test_b.py": 2.1, "tests/fuzz/test_growth.py": 20.0})
     ['tests/test_b.py']
     """
     return sorted(file for file, spent in seconds.items() if spent > QUICK_FILE_S and file not in ALWAYS_QUICK)

@@ -36,7 +36,7 @@ def cleaned(server: PostgresServer) -> Iterator[Place]:
     server.execute("; ".join([*statements, "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"]), DATABASE)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """The place of an empty journal, which may not exist yet."""
     if request.param == "sqlite":
