@@ -190,24 +190,6 @@ class TunnelPeer:
 
 
 @dataclass(frozen=True, slots=True)
-class DynamicName:
-    """A name that follows the changing address of the line, at a provider of dynamic DNS (the protocol dyndns2).
-
-    `url` is the provider's address for updates; its query has the placeholders `DYNAMIC_PLACEHOLDERS`. `seen_by` is the URL of a page that
-    shows the IPv4 address from which it is asked, for a machine behind another router; empty to use the machine's own address.
-    """
-
-    host: str
-    url: str
-    user: str = ""
-    seen_by: str = ""
-
-
-DYNAMIC_PLACEHOLDERS = ("host", "addresses", "ipv4", "ipv6")
-"""The name, all addresses with a comma between them, and the address of each family."""
-
-
-@dataclass(frozen=True, slots=True)
 class BundleSource:
     """A signed bundle of the policies above this site: its URL, its key (Ed25519, base64), and the site's group.
 
@@ -265,7 +247,6 @@ class NetworkSettings:
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
     site: str = DEFAULT_SITE  # name of this network in the store, which others may share
     tunnel: TunnelSettings | None = None
-    ddns: DynamicName | None = None
     bundle: BundleSource | None = None
     oidc: OpenIdProvider | None = None
 

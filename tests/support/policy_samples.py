@@ -65,7 +65,6 @@ BASE: dict[str, Any] = RULES | {
         "lists": "recommended", "holidays": ["2026-12-24", "2026.ics"], "wpad": ["lan"], "proxy_sign_in": "never",
         "store": "postgresql://hedgerow@db.example/hedgerow", "site": "home",
         "tunnel": {"endpoint": "home.example", "port": 51820, "subnets": ["10.9.0.0/24"]},
-        "ddns": {"server": "https://dyn.example/nic/update", "user": "ana", "host": "home.example", "seen_by": "https://ip.example/"},
         "bundle": {"url": "https://office.example/bundle.json", "key": KEYS[1], "group": "north", "lists": True},
         "oidc": {
             "issuer": "https://login.example", "client": "hedgerow", "groups": "groups", "label": "School", "ca": "/etc/ca.pem",
@@ -129,8 +128,7 @@ OTHERS: dict[str, Any] = {
     "network.query_limit.exempt": ["127.0.0.2"], "network.lists": "starter", "network.holidays": ["2026-12-24", "third.ics"],
     "network.wpad": ["home"], "network.proxy_sign_in": "unknown", "network.store": "postgresql://x@db.attacker.example/x",
     "network.site": "cafe-3", "network.tunnel.endpoint": "x.example",
-    "network.tunnel.port": 51821, "network.tunnel.subnets": ["10.8.0.0/24"], "network.ddns.server": "https://attacker.example/u",
-    "network.ddns.user": "x", "network.ddns.host": "x.example", "network.ddns.seen_by": "https://attacker.example/",
+    "network.tunnel.port": 51821, "network.tunnel.subnets": ["10.8.0.0/24"],
     "network.bundle.url": "https://attacker.example/bundle.json", "network.bundle.key": KEYS[0], "network.bundle.group": "south",
     "network.bundle.lists": False, "network.oidc.issuer": "https://attacker.example", "network.oidc.client": "x",
     "network.oidc.groups": "g", "network.oidc.label": "x", "network.oidc.ca": "/etc/x.pem", "network.oidc.roles.admin": ["pupils"],

@@ -22,7 +22,6 @@ from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.daily_backups import DailyBackups
 from hedgerow.app.control.discovery import DeviceDiscovery
-from hedgerow.app.control.dynamic_name import DynamicNameKeeper
 from hedgerow.app.control.feature_services import FeatureServices
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor, health_of_run
 from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
@@ -178,7 +177,6 @@ class ControlProcess:
         calendars = CalendarUpdater(settings.calendars, lambda: publisher.policy.calendars)
         followed = StoreFollower(self._store, publisher, self.accounts, self.shared, self.levels)
         names = SafeSearchMonitor(settings, lambda: publisher.policy.network, self._remember)
-        dynamic_name = DynamicNameKeeper(lambda: publisher.policy.network.ddns, settings.state, self.notices.enqueue)
         discovery = DeviceDiscovery(publisher.reader, self._remember, self.neighbours, view, publisher.update_host_names)
         new_sites = partial(publisher.sites_seen.run, lambda: publisher.policy, publisher.request)
         watch = partial(watch_status, self.web.status, self.time.budgets, self.notices.enqueue)
@@ -252,7 +250,6 @@ class ControlProcess:
                 area=Area.TUNNEL,
                 handles={TUNNEL_LEVEL: lambda _batch, level: self.tunnel.note(level.labels[0], level.labels[1], level.value)},
             ),
-            ControlService(name="dynamic name", run=dynamic_name.run, area=Area.CONNECTIONS),
             ControlService(name="status", run=watch, area=Area.NOTICES),
             ControlService(name="discovery", run=discovery.run, area=Area.DEVICES),
             *self._features.followers(self._core),

@@ -22,7 +22,7 @@ import httpx
 from hedgerow.app.control.discovery import unreadable_lease_files
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
-from hedgerow.app.doctor.line import check_dynamic_name, check_exposure, check_tunnel
+from hedgerow.app.doctor.line import check_exposure, check_tunnel
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.gateway.controller import GatewayConfig, is_unmodified
 from hedgerow.app.ipc import control_client, problem_of_control
@@ -366,7 +366,7 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel, check_dynamic_name,
+    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel,
     check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed, check_pictures,
 )  # fmt: skip
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
-from hedgerow.app.control.dynamic_name import DynamicRecord
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
-from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.app.workers.upstreams import open_policy_upstreams
-from hedgerow.dns.upstreams.factory import BootstrapResolver
-from hedgerow.dns.upstreams.upstream import UpstreamError
+from hedgerow.app.settings import Endpoint
 from hedgerow.network import interfaces
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.network.tunnel import has_interface
@@ -20,8 +14,6 @@ from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")  # RFC 6598
-_SETTLES_S = 600.0
-"""Seconds that a provider may take until resolvers give the new address."""
 
 
 def check_tunnel(installation: Installation) -> Iterator[Finding]:
@@ -54,30 +46,6 @@ def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
     return "another router is in front", "forward the UDP port there, and check that router's own address: see docs/away.md." + six
 
 
-def check_dynamic_name(installation: Installation) -> Iterator[Finding]:
-    """Check that the provider of dynamic DNS has accepted this line's addresses, and that the name leads to them."""
-    settings, policy = installation.settings, installation.policy
-    if settings is None or policy is None or policy.network.ddns is None:
-        return
-    name, record = policy.network.ddns.host, DynamicRecord.load(installation.state)
-    found = () if record.problem else asyncio.run(_addresses_of(name, policy.network, settings))
-    yield name_finding(name, record, found, time.time())
-
-
-def name_finding(name: str, record: DynamicRecord, found: Collection[str], now: float) -> Finding:
-    """Report on a name that leads to the addresses `found` while the provider was told what is in the record."""
-    told = " and ".join(record.addresses)
-    if record.host != name:
-        return Finding("dynamic DNS", Health.UNSURE, f"{name}: nothing has been sent yet", "wait a minute, and see the log")
-    if record.problem:
-        mend = "network.ddns in the policy, and the password in ddns-password in the state directory; see docs/away.md"
-        return Finding("dynamic DNS", Health.BAD if record.is_final else Health.UNSURE, f"{name}: {record.problem}", mend)
-    if set(found) & set(record.addresses):
-        return good_finding("dynamic DNS", f"{name} leads to {told}")
-    mend = "see the name in your account at the provider" if now - record.when > _SETTLES_S else "wait a few minutes"
-    return Finding("dynamic DNS", Health.UNSURE, f"{name} leads to {' and '.join(found) or 'no address'}, not to {told}", mend)
-
-
 def check_exposure(installation: Installation) -> Iterator[Finding]:
     """Check that nobody on the internet is served, and say what strangers can reach."""
     settings, policy = installation.settings, installation.policy
@@ -102,14 +70,3 @@ def exposure_findings(network: NetworkSettings, listeners: Mapping[str, Endpoint
         mend = "strangers are refused, but need not reach these: drop their packets in the firewall, or listen at your own network only"
         found = f"{', '.join(map(str, open_ones))} can be reached from the internet at {', '.join(public)}"
         yield Finding("strangers", Health.UNSURE, found, mend)
-
-
-async def _addresses_of(name: str, network: NetworkSettings, settings: Settings) -> tuple[str, ...]:
-    """Return the addresses of a name on the internet, empty if it has none."""
-    upstreams = open_policy_upstreams(network, settings)
-    try:
-        return await BootstrapResolver(upstreams)(name)
-    except UpstreamError:
-        return ()
-    finally:
-        await upstreams.close()

@@ -37,7 +37,7 @@ class KeyReader:
     found: Mapping[type[FeatureSettings], FeatureSettings]
 
     def add_problem(self, *steps: str | int, text: str, key: bool = False) -> None:
-        """WorkerReport a mistake at a place below the value; with `key`, at the key instead of its value."""
+        """Report a mistake at a place below the value; with `key`, at the key instead of its value."""
         self.tree.add_problem((*self.path, *steps), text, key=key)
 
     def settings[Kind: FeatureSettings](self, kind: type[Kind]) -> Kind | None:

@@ -196,20 +196,6 @@ class RawTunnel(RawModel):
     subnets: Texts | None = reserved(None, description="Addresses inside the tunnel: at most one network of each family.")
 
 
-class RawDynamicName(RawModel):
-    """A name that follows the line's changing address, at a provider of dynamic DNS."""
-
-    server: str = reserved(
-        description="The provider's address for updates (dyndns2), such as `https://dynupdate.no-ip.com/nic/update`, with a query of its "
-        "own if the provider wants other parameters: `?hostname={host}&myip={ipv4}&myipv6={ipv6}`."
-    )
-    user: str = reserved("", description="Name with which Hedgerow signs in; the password is in `ddns-password` in the state directory.")
-    host: str | None = reserved(None, description="The name; by default that of the tunnel's `endpoint`.")
-    seen_by: str = reserved(
-        "", description="URL of a page that shows the IPv4 address of whoever asks, for a machine behind another router."
-    )
-
-
 class RawBundle(RawModel):
     """The signed bundle that `hedgerow organisation bundle` writes."""
 
@@ -281,7 +267,6 @@ class RawNetwork(RawModel):
         None, description="Name of this network in a store that several share, such as `cafe-3`; `home` by default."
     )
     tunnel: RawTunnel | None = reserved(None, description="The WireGuard tunnel home, for devices that are away.")
-    ddns: RawDynamicName | None = reserved(None, description="A name that follows this line's changing address (dynamic DNS).")
     bundle: RawBundle | None = reserved(
         None, description="Signed bundle with the policies above this site, for sites without a shared store."
     )

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from small_internet.authority import Authority, server_context
 
-from hedgerow.app.control.dynamic_name import AGAIN_AFTER_S, DynamicNameKeeper, DynamicRecord
 from hedgerow.app.doctor.findings import Health
-from hedgerow.app.doctor.line import name_finding
 from hedgerow.dashboards.notices import Notice
 from hedgerow.dashboards.words.languages import language
+from hedgerow.features.dynamic_name.checks import name_finding
+from hedgerow.features.dynamic_name.keeper import AGAIN_AFTER_S, DynamicNameKeeper, DynamicRecord
+from hedgerow.features.dynamic_name.settings import DynamicName
 from hedgerow.network.own_addresses import outgoing_addresses, own_addresses
-from hedgerow.policies.network import DynamicName
 
 NOW, HOST = 1_700_000_000.0, "home.example"
 OLD, NEW, SIX = "45.55.20.7", "45.55.20.8", "2600:9000:5500::2"
@@ -99,7 +99,7 @@ class Home:
         self.start()
 
     def start(self) -> None:
-        self.keeper = DynamicNameKeeper(lambda: self.name, self.folder, self.notices.extend, lambda: self.addresses)
+        self.keeper = DynamicNameKeeper(lambda: self.name, state=self.folder, enqueue=self.notices.extend, addresses=lambda: self.addresses)
 
     def at(self, now: float) -> DynamicRecord:
         asyncio.run(self.keeper.step(self.name, now))

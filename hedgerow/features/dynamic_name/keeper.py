@@ -1,8 +1,8 @@
 """The client of dynamic DNS: it tells a provider this line's addresses when they have changed (the protocol dyndns2).
 
-Sources: the answers and rules of dyndns2 as its clients and providers document them (ddclient, inadyn, No-IP). An address is sent when it
-has changed or was sent almost a month ago. After a refusal, nothing is sent until the name, the user or the password differs. After `911`,
-the next try is half an hour later.
+Sources: the answers and rules of dyndns2 as its clients and providers document them (ddclient, inadyn, No-IP). An
+address is sent when it has changed or was sent almost a month ago. After a refusal, nothing is sent until the name, the
+user or the password differs. After `911`, the next try is half an hour later.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from hedgerow import __version__
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.dynamic_name.settings import DynamicName
 from hedgerow.files import error_text, write_atomically
 from hedgerow.network.own_addresses import outgoing_addresses
-from hedgerow.policies.network import DynamicName
 from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.text.addresses import IpAddress, parse_ip
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.ddns")
 
@@ -58,7 +60,8 @@ _REFUSED = {
 class DynamicRecord:
     """The last exchange with the provider. `of` identifies the settings and the password with which it was had.
 
-    `problem` is one sentence, empty if the provider has accepted the addresses. `is_final`: another try would be refused, too.
+    `problem` is one sentence, empty if the provider has accepted the addresses. `is_final`: another try would be
+    refused, too.
     """
 
     of: str = ""
@@ -93,9 +96,13 @@ class DynamicNameKeeper:
     """The name of the policy in force, kept at this line's addresses."""
 
     def __init__(
-        self, wanted: Callable[[], DynamicName | None], state: Path, enqueue: Callable[[list[Notice]], None],
+        self,
+        wanted: Callable[[], DynamicName | None],
+        *,
+        state: Path,
+        enqueue: Callable[[list[Notice]], None],
         addresses: Callable[[], Iterable[str]] = outgoing_addresses,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._wanted, self._state, self._password = wanted, state, state / PASSWORD_NAME
         self._enqueue, self._addresses = enqueue, addresses
         self._record = DynamicRecord.load(state)
@@ -117,20 +124,29 @@ class DynamicNameKeeper:
             password = self._read_password() if name.user else ""
         except (OSError, UnicodeError) as error:
             why = error_text(error) if isinstance(error, OSError) else "it is no text"
-            self._put(DynamicRecord(host=name.host, when=now, problem=f"can't read {self._password}: {why}", is_final=True))
+            self._put(
+                DynamicRecord(host=name.host, when=now, problem=f"can't read {self._password}: {why}", is_final=True)
+            )
             return
         of, last = hashlib.sha256(repr((name, password)).encode()).hexdigest(), self._record
         if last.of == of and (last.is_final or now < self._next_try):
             return
         try:
             addresses = await self._public_addresses(name, now)
-            if last.of == of and last.addresses == addresses and not last.problem and 0 <= now - last.when < AGAIN_AFTER_S:
+            if (
+                last.of == of
+                and last.addresses == addresses
+                and not last.problem
+                and 0 <= now - last.when < AGAIN_AFTER_S
+            ):
                 return
             await tell_provider(name, password, addresses)
         except ProviderError as error:
             self._next_try = now + max(error.wait_s, self._delay)
             self._delay = min(2 * self._delay, _LONGEST_RETRY_S)
-            self._put(DynamicRecord(of, name.host, last.addresses if last.of == of else (), now, str(error), error.is_final))
+            self._put(
+                DynamicRecord(of, name.host, last.addresses if last.of == of else (), now, str(error), error.is_final)
+            )
         else:
             self._next_try, self._delay = now, _FIRST_RETRY_S
             log.info("%s leads to %s now", name.host, " and ".join(addresses))
@@ -156,7 +172,10 @@ class DynamicNameKeeper:
         if record.problem and is_news:
             log.warning("%s can't be kept at this line's address: %s", record.host, record.problem)
         if record.is_final and is_news:
-            text = message("%(name)s no longer follows the address of your line: devices may not find home. `hedgerow doctor` says why.")
+            text = message(
+                "%(name)s no longer follows the address of your line: devices may not find home. "
+                "`hedgerow doctor` says why."
+            )
             self._enqueue([Notice(NoticeTopic.TROUBLE, f"ddns {record.host}", localized(text, name=record.host))])
         self._record = record
         try:
@@ -168,11 +187,17 @@ class DynamicNameKeeper:
 def update_url(name: DynamicName, addresses: Iterable[str]) -> str:
     """Return the URL that tells the provider these addresses. Parameters without a value are left out.
 
-    >>> update_url(DynamicName("home.example", "https://dyn.example/nic/update?hostname={host}&myip={ipv4}&myipv6={ipv6}"), ["203.0.113.7"])
-    'https://dyn.example/nic/update?hostname=home.example&myip=203.0.113.7'
+    >>> name = DynamicName("home.example", "https://dyn.example/update?hostname={host}&myip={ipv4}&myipv6={ipv6}")
+    >>> update_url(name, ["203.0.113.7"])
+    'https://dyn.example/update?hostname=home.example&myip=203.0.113.7'
     """
     by_version = {ip_address(address).version: address for address in addresses}
-    values = {"host": name.host, "ipv4": by_version.get(4, ""), "ipv6": by_version.get(6, ""), "addresses": ",".join(by_version.values())}
+    values = {
+        "host": name.host,
+        "ipv4": by_version.get(4, ""),
+        "ipv6": by_version.get(6, ""),
+        "addresses": ",".join(by_version.values()),
+    }
     url = urlsplit(name.url)
     pairs = [(key, _filled(value, values)) for key, value in parse_qsl(url.query, keep_blank_values=True)]
     query = urlencode([(key, value) for key, value in pairs if value], safe=":,")
@@ -194,7 +219,9 @@ async def tell_provider(name: DynamicName, password: str, addresses: Iterable[st
         raise ProviderError(f"{_REFUSED[answer]} (“{answer}”)", is_final=True)
     if answer not in _ACCEPTED:
         shown = re.sub(r"[^ -~]", " ", text.strip())[:80]
-        raise ProviderError(f"the provider answered “{shown}” (status {status})", wait_s=_BROKEN_S if answer == "911" else 0.0)
+        raise ProviderError(
+            f"the provider answered “{shown}” (status {status})", wait_s=_BROKEN_S if answer == "911" else 0.0
+        )
 
 
 async def ask_for_address(url: str) -> IpAddress:
@@ -226,3 +253,11 @@ async def _get(url: str, auth: tuple[str, str] | None) -> tuple[int, str]:
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
         raise ProviderError(f"{host} can't be reached: {' '.join(str(error).split()) or 'no answer in time'}") from None
     return response.status_code, body[:_MAX_OCTETS].decode(errors="replace")
+
+
+def keeper_service(core: Core) -> ControlService:
+    """Return the service that keeps the name at this line's addresses."""
+    keeper = DynamicNameKeeper(
+        lambda: core.snapshots.policy.settings(DynamicName), state=core.settings.state, enqueue=core.notify
+    )
+    return ControlService(name="dynamic name", area=Area.CONNECTIONS, run=keeper.run)
