@@ -50,7 +50,7 @@ class SightingReporter:
         self._protected: dict[tuple[DeviceId, Protection], float] = {}
 
     def report_device(self, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
-        """WorkerReport that a device was seen at an address.
+        """Report that a device was seen at an address.
 
         An address without a name counts as a device only if the neighbour table still has no MAC address for it some seconds later.
         """
@@ -72,7 +72,7 @@ class SightingReporter:
         return self._at_addresses.setdefault(address, now)
 
     def report_protection(self, device: DeviceId, protection: Protection) -> None:
-        """WorkerReport that a device used a protection."""
+        """Report that a device used a protection."""
         now = time.time()
         if now - self._protected.get((device, protection), 0.0) < INTERVAL_S:
             return
@@ -94,7 +94,7 @@ class SiteReporter:
         self._named: set[str] = set()
 
     def note(self, ruleset: Ruleset, catalogue: Catalogue, host: str) -> None:
-        """WorkerReport the site of a canonical host, if nobody knows it and it is not in the table of those seen."""
+        """Report the site of a canonical host, if nobody knows it and it is not in the table of those seen."""
         if host in self._noted:
             return
         if len(self._noted) >= MAX_NOTED_HOSTS:
@@ -108,7 +108,7 @@ class SiteReporter:
             self._send(SiteSeen(site))
 
     def note_block(self, ruleset: Ruleset, catalogue: Catalogue, host: str, decision: Decision) -> None:
-        """WorkerReport the name of a site that was closed as new, if others may be asked about it."""
+        """Report the name of a site that was closed as new, if others may be asked about it."""
         name = site_to_ask_about(ruleset, catalogue, host, decision)
         if not name or name in self._named or ruleset.sites is None:
             return
@@ -223,7 +223,7 @@ class Worker:
         return decision
 
     def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
-        """WorkerReport a decision to control as far as the person's privacy permits, and the minute of use if there is a budget."""
+        """Report a decision to control as far as the person's privacy permits, and the minute of use if there is a budget."""
         now = time.time()
         self._activity.note(ruleset, self.view.catalogue, request, decision, now)
         seen = observe(ruleset, request, decision, now, count)

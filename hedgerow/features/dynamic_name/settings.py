@@ -41,7 +41,8 @@ class RawDynamicName(RawModel):
 
     server: str = reserved(
         description="The provider's address for updates (dyndns2), such as "
-        "`https://dynupdate.no-ip.com/nic/update`, with a query of its own if the provider wants other parameters: `?hostname={host}&myip={ipv4}&myipv6={ipv6}`."
+        "`https://dynupdate.no-ip.com/nic/update`, with a query of its own if the provider wants other "
+        "parameters: `?hostname={host}&myip={ipv4}&myipv6={ipv6}`."
     )
     user: str = reserved(
         "", description="Name with which Hedgerow signs in; the password is in `ddns-password` in the state directory."
