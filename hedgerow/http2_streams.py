@@ -8,24 +8,39 @@ Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
-from h2.connection import H2Connection, _decode_headers
+import contextlib
+from collections.abc import Buffer
+
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import Event
-from h2.stream import StreamClosedBy
-from hyperframe.frame import Frame, HeadersFrame, RstStreamFrame
+from h2.events import DataReceived, Event, RequestReceived
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+
+_UNLIMITED = 2**31 - 1
 
 
 class LimitedConnection(H2Connection):
-    """A server's side of HTTP/2 that refuses streams beyond its MAX_CONCURRENT_STREAMS."""
+    """A server's side of HTTP/2 that refuses streams beyond the MAX_CONCURRENT_STREAMS that it announces."""
 
-    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        number = frame.stream_id
-        is_new = number not in self.streams and number > self.highest_inbound_stream_id and number % 2 == 1
-        if not is_new or self.open_inbound_streams < self.local_settings.max_concurrent_streams:
-            return super()._receive_headers_frame(frame)
-        _decode_headers(self.decoder, frame.data)  # later blocks build on the table of fields
-        self.highest_inbound_stream_id = number
-        self._closed_streams[number] = StreamClosedBy.SEND_RST_STREAM  # what follows on it is ignored
-        reset = RstStreamFrame(number)
-        reset.error_code = ErrorCodes.REFUSED_STREAM
-        return [reset], []
+    def initiate_connection(self) -> None:
+        super().initiate_connection()
+        self._most_streams = self.local_settings.max_concurrent_streams
+        # The settings are announced. Those that h2 enforces have no limit of streams.
+        values = {SettingCodes(code): value for code, value in self.local_settings.items()}
+        self.local_settings = Settings(client=False, initial_values=values | {SettingCodes.MAX_CONCURRENT_STREAMS: _UNLIMITED})
+
+    def receive_data(self, data: Buffer) -> list[Event]:
+        events = super().receive_data(data)
+        opened = [event.stream_id for event in events if isinstance(event, RequestReceived) and event.stream_id is not None]
+        too_many = self.open_inbound_streams - self._most_streams if opened else 0
+        if too_many <= 0:
+            return events
+        refused = set(opened[-too_many:])
+        for number in refused:
+            with contextlib.suppress(ProtocolError):  # the client has cancelled it
+                self.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+        for event in events:
+            if isinstance(event, DataReceived) and event.stream_id in refused and event.flow_controlled_length:
+                self.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        return [event for event in events if getattr(event, "stream_id", None) not in refused]

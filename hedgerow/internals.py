@@ -18,11 +18,8 @@ from typing import Any, Final
 H2_VERSIONS: Final = {"h2": "4.4.1", "hpack": "4.2.0"}
 
 H2_PARAMETERS: Final = {
-    "h2.connection:H2Connection._receive_headers_frame": "self frame",
-    "h2.connection:_decode_headers": "decoder encoded_header_block",
     "h2.stream:H2Stream.__init__": "self stream_id config inbound_window_size outbound_window_size",
     "h2.stream:H2Stream.receive_headers": "self headers end_stream header_encoding",
-    "h2.stream:validate_headers": "headers hdr_validation_flags",
     "h2.windows:WindowManager.window_consumed": "self size",
     "h2.windows:WindowManager.process_bytes": "self size",
     "hpack.hpack:Decoder._assert_valid_table_size": "self",

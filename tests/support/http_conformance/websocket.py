@@ -132,7 +132,10 @@ async def _through(proxy: Proxy, port: int) -> tuple[asyncio.StreamReader, async
 async def _verdicts(cases: Sequence[str], port: int, connect: Callable[[], Any]) -> dict[str, tuple[str, str]]:
     kosoku: Any = importlib.import_module("kosoku")
 
+    relays = set[asyncio.Task[None] | None]()
+
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relays.add(asyncio.current_task())
         await _relay(reader, writer, port, connect)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 20)
@@ -142,6 +145,9 @@ async def _verdicts(cases: Sequence[str], port: int, connect: Callable[[], Any])
         results = failure.results
     finally:
         server.close()
+        for relay in filter(None, relays):
+            relay.cancel()
+        await asyncio.gather(*filter(None, relays), return_exceptions=True)
     return {each.case_id: (each.behavior.value, each.behavior_close.value) for each in results}
 
 
