@@ -8,13 +8,11 @@ Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Buffer
 
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived
-from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 _UNLIMITED = 2**31 - 1
@@ -32,14 +30,13 @@ class LimitedConnection(H2Connection):
 
     def receive_data(self, data: Buffer) -> list[Event]:
         events = super().receive_data(data)
-        opened = [event.stream_id for event in events if isinstance(event, RequestReceived) and event.stream_id is not None]
-        too_many = self.open_inbound_streams - self._most_streams if opened else 0
+        requests = [event.stream_id for event in events if isinstance(event, RequestReceived) and event.stream_id is not None]
+        too_many = self.open_inbound_streams - self._most_streams if requests else 0  # counting forgets closed streams
         if too_many <= 0:
             return events
-        refused = set(opened[-too_many:])
+        refused = [number for number in requests if number in self.streams][-too_many:]
         for number in refused:
-            with contextlib.suppress(ProtocolError):  # the client has cancelled it
-                self.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+            self.reset_stream(number, ErrorCodes.REFUSED_STREAM)
         for event in events:
             if isinstance(event, DataReceived) and event.stream_id in refused and event.flow_controlled_length:
                 self.acknowledge_received_data(event.flow_controlled_length, event.stream_id)

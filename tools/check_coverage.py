@@ -48,7 +48,7 @@ PROTOCOL: dict[str, tuple[str, ...]] = {
     "hedgerow/dns/wire.py": ("tests/dns/test_wire.py",),
     "hedgerow/frame_budget.py": ("tests/test_frame_budget.py",),
     "hedgerow/hpack_codec.py": ("tests/test_hpack_codec.py",),
-    "hedgerow/http2_streams.py": ("tests/dns/server/test_http2_codec.py",),
+    "hedgerow/http2_streams.py": ("tests/test_http2_streams.py",),
     "hedgerow/network/handshake.py": ("tests/network/test_handshake.py",),
     "hedgerow/proxy/client_hello.py": ("tests/proxy/test_client_hello.py",),
     "hedgerow/proxy/gate/commands.py": ("tests/proxy/gate/test_commands.py", "tests/proxy/gate/test_protocol.py"),
