@@ -135,12 +135,13 @@ def unbounded_roles(connection: Connection) -> list[str]:
     return list(connection.scalars(_UNBOUNDED))
 
 
-def end_holding_up(connection: Connection) -> list[str]:
+def end_holding_up(connection: Connection, *, idle: str = _IDLE) -> list[str]:
     """End the connections of sites' roles that hold up others. Returns the roles, one for each connection. Raises DatabaseError.
 
-    A node of Hedgerow never does: its transactions are short, and it locks nothing but its own rows.
+    A node of Hedgerow never does: its transactions are short, and it locks nothing but its own rows. `idle` is the interval for which a
+    transaction may do nothing, as PostgreSQL writes it.
     """
-    return list(connection.scalars(_END_HOLDING_UP, {"idle": _IDLE, "long": _LONG, "waiting": _WAITING}))
+    return list(connection.scalars(_END_HOLDING_UP, {"idle": idle, "long": _LONG, "waiting": _WAITING}))
 
 
 def delete_by_function(_connection: Connection, statement: Any, several: Any, parameters: Any, _options: Any) -> tuple[Any, Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -159,14 +160,24 @@ def test_the_office_ends_what_holds_up_others(shared: Shared) -> None:
     thief.execute("BEGIN")
     thief.execute("SELECT count(*) FROM pauses")
     waiting = shared.connect("hedgerow")
-    waiting.pgconn.send_query(b"ALTER TABLE pauses SET (fillfactor = 90)")
-    ended: list[str] = []
-    while not ended:  # the office looks every few seconds
-        with shared.owner.begin() as connection:
-            ended = end_holding_up(connection)
+    waiting.pgconn.send_query(b"BEGIN; LOCK TABLE pauses IN ACCESS EXCLUSIVE MODE; COMMIT")  # as a migration does
+    assert ended_by(shared.owner, idle="1 hour") == [shared.role]
     while (result := waiting.pgconn.get_result()) is not None:
         assert not result.error_message
-    assert ended == [shared.role]
+    thief = shared.connect()
+    thief.execute("BEGIN")
+    thief.execute("SELECT count(*) FROM pauses")
+    assert ended_by(shared.owner, idle="1 second") == [shared.role], "though nobody waits yet"
+
+
+def ended_by(owner: Store, *, idle: str) -> list[str]:
+    """Look as the office does every few seconds, until connections are ended."""
+    ended: list[str] = []
+    while not ended:
+        time.sleep(0.05)
+        with owner.begin() as connection:
+            ended = end_holding_up(connection, idle=idle)
+    return ended
 
 
 def test_the_check_names_roles_that_an_older_version_made(shared: Shared) -> None:

@@ -172,7 +172,7 @@ def test_client_that_connects_again_has_no_new_budget(internet: SmallInternet) -
                 with contextlib.suppress(OSError):
                     writer.write(flood)
                     if accepted > 4:
-                        async with asyncio.timeout(20):
+                        async with asyncio.timeout(2):  # some come when there are tokens again, and are not ended soon
                             ends += (await reader.read(-1))[-4:] == b"\0\0\0\x0b"
                 writer.close()
                 assert await ask(server.port, QUERY, source="127.0.0.2") is not None
