@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from web_server import NOW, SETUP_CODE, Web
+from web_server import NOW, OWNER, OWNER_PASSWORD, Web
 from web_server.household import fill
 
 from hedgerow.policies.reading.load import load_policy
 
 pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
-PASSWORD = "four words and more"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "parent-jobs.md"
 HEAD = """# What a parent does, and what it takes
 
@@ -207,9 +206,9 @@ def read_the_report(hand: Hand) -> None:
 
 @job("Change one's own password", "More, the account")
 def change_the_password(hand: Hand) -> None:
-    hand.go("More", "parent")
-    hand.enter(hand.page.get_by_label("Current password"), PASSWORD)
-    hand.enter(hand.page.get_by_label("New password"), "five words and no more")
+    hand.go("More", OWNER)
+    hand.enter(hand.page.get_by_label("Current password"), OWNER_PASSWORD)
+    hand.enter(hand.page.get_by_label("New password"), "four words and more")
     hand.button("Change")
     hand.page.wait_for_url("**/sign-in*")
 
@@ -222,7 +221,7 @@ def add_the_other_parent(hand: Hand) -> None:
     hand.enter(accounts.get_by_label("Password"), "her own words")
     hand.tap(accounts.get_by_role("button", name="Add"))
     expect(accounts.get_by_role("listitem").filter(has_text="ana")).to_be_visible()
-    assert {row.name for row in hand.web.accounts.accounts()} == {"parent", "ana"}
+    assert {row.name for row in hand.web.accounts.accounts()} == {OWNER, "ana"}
 
 
 @job("Undo the last change", "the bar after a change")
@@ -295,19 +294,13 @@ def measured() -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_job(chromium: Browser, new_web: Web, measured: dict[str, tuple[int, int]], name: str) -> None:
-    web = new_web
+def test_job(chromium: Browser, web: Web, measured: dict[str, tuple[int, int]], name: str) -> None:
     fill(web)
     home, _, rest = web.policy_path.read_text().partition("seats:")
     web.policy_path.write_text(f"{home}notices:{rest.partition('notices:')[2]}")  # a home has no seats
     context = chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True, locale="en")  # type: ignore[arg-type]
     page = context.new_page()
     page.set_default_timeout(30_000)
-    page.goto(f"{web.url}/start#{SETUP_CODE}")
-    page.locator("[name=name]").fill("parent")
-    page.locator("[name=password]").fill(PASSWORD)
-    page.locator("main button.yes").click()
-    page.wait_for_url("**/start/place")
     page.goto(web.url)
     hand = Hand(page, web)
     JOBS[name][1](hand)
