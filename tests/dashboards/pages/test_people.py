@@ -45,9 +45,8 @@ def own_rules(browser, name):
     return {id for id, each in ShownSwitches.read(browser.get(f"/people/{name}").text).by_id.items() if each.is_own}
 
 
-def decided(web, name):
-    """Return the verdicts of `decide` for a person's device under the policy in the file."""
-    view = view_of(load_policy(web.policy_path))
+def decided(view, name):
+    """Return the verdicts of `decide` for a person's device."""
     device = find_device(view.rulesets, DEVICES[name])
     assert device is not None
     ruleset = view.rulesets.ruleset(device, NOW)
@@ -57,8 +56,9 @@ def decided(web, name):
 
 
 def assert_all_agree(web, browser, order):
+    view = view_of(load_policy(web.policy_path))
     for name in order:
-        states, verdicts = shown(browser, name), decided(web, name)
+        states, verdicts = shown(browser, name), decided(view, name)
         assert {id: states[id] for id in verdicts} == verdicts, name
 
 
