@@ -81,9 +81,13 @@ def without_row(text: str, name: str) -> str:
     >>> print(without_row("from hedgerow.features import away, cafe\\nFEATURES = (away.FEATURE, cafe.FEATURE)", "away"))
     from hedgerow.features import cafe
     FEATURES = (cafe.FEATURE,)
+    >>> print(without_row("FEATURES = (\\n    away.FEATURE,\\n    cafe.FEATURE,\\n)", "away"))
+    FEATURES = (
+        cafe.FEATURE,
+    )
     """
-    text = re.sub(rf"\b{name}(?:\.FEATURE)?\b, ?|,\s*\b{name}(?:\.FEATURE)?\b", "", text)
     text = re.sub(rf"^\s*{name}(?:\.FEATURE)?,\n", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"\b{name}(?:\.FEATURE)?\b, ?|,\s*\b{name}(?:\.FEATURE)?\b", "", text)
     return re.sub(r"\((\w+\.FEATURE)\)", r"(\1,)", text)
 
 
@@ -110,7 +114,8 @@ def _rewrite(file: Path, change: Callable[[str], str]) -> None:
 
 def run_in(folder: Path, words: Sequence[str]) -> int:
     """Run Python in the copy, with the modules of the copy. Returns the exit code."""
-    environment = os.environ | {"PYTHONPATH": str(folder / ".path"), "PYTHONSAFEPATH": "1"}
+    places = os.pathsep.join(map(str, (folder / ".path", folder / "tools")))  # tools import each other
+    environment = os.environ | {"PYTHONPATH": places, "PYTHONSAFEPATH": "1"}
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, check=False).returncode
 
 
