@@ -155,7 +155,7 @@ def requests(
     how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long an approval holds.")] = GrantDuration.HOUR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the open requests from block pages, and chores that are done; answer one with --approve or --deny."""
+    """Show the open requests from block pages, and what is reported as done; answer one with --approve or --deny."""
     if approve is not None:
         row = call_api(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
         print_result(as_json, row, f"Approved request {approve}.")
