@@ -44,9 +44,10 @@ MEMORY_DISK, MEMORY_DISK_BYTES = Path("/dev/shm"), 6_000_000_000  # noqa: S108 (
 FAILED = 1
 """Exit status of pytest if tests failed; others mean that it could not run them."""
 
+_UNITS = ("--ignore=tests/e2e", "--ignore=tests/lab", "--ignore-glob=tests/features/*/test_end_to_end.py")
 TIERS = {
-    "quick": ("--ignore=tests/e2e", "--ignore=tests/lab", "-m", "not service", "--hypothesis-profile=quick"),
-    "units": ("--ignore=tests/e2e", "--ignore=tests/lab"),
+    "quick": (*_UNITS, "-m", "not service", "--hypothesis-profile=quick"),
+    "units": _UNITS,
     "all": (),
 }
 
