@@ -45,7 +45,7 @@ STARTS: dict[str, dict[str, str]] = {
     "proxy/sign_in.py": {"check": AWAITED},
     "sockets.py": {"connect_first": AWAITED},
 }
-for _file in (PACKAGE.parent / "tests" / "features").glob("*/keys.yaml"):
+for _file in (Path(__file__).parent / "features").glob("*/keys.yaml"):
     for _module, _functions in yaml.safe_load(_file.read_text()).get("starts", {}).items():
         STARTS[f"features/{_file.parent.name}/{_module}"] = _functions
 """Functions that start tasks which are no watched ones, and why nobody has to watch them."""

@@ -6,6 +6,7 @@ Each cell is read from the contract, or from files that prove it, so that none c
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -107,6 +108,7 @@ COLUMNS: dict[str, Callable[[Feature], str]] = {
 
 def main() -> None:
     """Write the page."""
+    sys.path.insert(0, str(Path(__file__).parent))  # which Python leaves out where it runs safely
     PAGE.write_text(page(), encoding="utf-8")
 
 

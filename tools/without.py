@@ -31,6 +31,28 @@ _CHECKS = (
     ["tools/run_tests.py", "quick"],
 )
 
+_FINDER = '''"""Have Python find the copy's package. Its root is not on the path, since it has links named dns, proxy and so on."""
+
+import sys
+from importlib.util import spec_from_file_location
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "hedgerow"
+
+
+class Finder:
+    """The finder of one package."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "hedgerow":
+            return spec_from_file_location(name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)])
+        return None
+
+
+sys.meta_path.insert(0, Finder)
+'''
+
 
 def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
     """Copy the files of the checkout `root` to the new `folder`, without the feature `name`. Raises ValueError for an unknown feature."""
@@ -51,7 +73,7 @@ def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
     for document in folder.rglob("*.md"):
         _rewrite(document, lambda text: without_links(text, name))
     (folder / ".path").mkdir()
-    (folder / ".path" / "hedgerow").symlink_to("../hedgerow")  # the root has links named dns, proxy and so on
+    (folder / ".path" / "sitecustomize.py").write_text(_FINDER, encoding="utf-8")
 
 
 def features(root: Path) -> list[str]:

@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Path:
 def test_a_copy_lacks_what_belongs_to_the_feature(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     without.copy_without("cafe", copy, tree)
-    left = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file() and path.suffix}
+    left = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file() and ".path" not in path.parts}
     assert left == {name for name in TREE if "features/cafe" not in name}
     assert (copy / "hedgerow/features/__init__.py").read_text() == "from hedgerow.features import away\nFEATURES = (away.FEATURE,)\n"
     assert (copy / "docs/policy.md").read_text() == "| test |\n\nSee the café.\n"
@@ -49,6 +49,13 @@ def test_a_copy_lacks_what_belongs_to_the_feature(tree: Path, tmp_path: Path) ->
 def test_what_is_needed_or_unknown_is_not_left_out(tree: Path, tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         without.copy_without(name, tmp_path / "copy", tree)
+
+
+def test_a_copy_has_modules_of_its_own(tree: Path, tmp_path: Path) -> None:
+    (tree / "hedgerow/__init__.py").write_text("PLACE = __file__\n")
+    without.copy_without("cafe", tmp_path / "copy", tree)
+    (tmp_path / "copy/check.py").write_text("import sys\nimport hedgerow\nsys.exit('/copy/hedgerow/' not in hedgerow.PLACE)\n")
+    assert without.run_in(tmp_path / "copy", ["check.py"]) == 0
 
 
 def test_every_feature_of_the_table_is_found_by_its_name() -> None:
