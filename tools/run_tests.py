@@ -122,9 +122,11 @@ def _pytest(root: Path, report: Path, arguments: Sequence[str], environment: Map
     return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
-def _side_by_side() -> tuple[str, ...]:
-    """Return pytest's options for one worker more than there are processors, since tests often wait."""
-    return ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
+def _side_by_side(tier: str) -> tuple[str, ...]:
+    """Return pytest's options for the number of workers: quick tests compute, and the others wait more than half of the time."""
+    processors = os.cpu_count() or 1
+    workers = processors if tier == "quick" else 2 * processors + 1
+    return ("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def slow_files(seconds: Mapping[str, float]) -> list[str]:
@@ -155,7 +157,7 @@ def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -
         environment["TMPDIR"] = str(scratch)
         arguments.append(f"--basetemp={scratch / 'p'}")
     coverage = [] if tier != "all" else ["--cov=hedgerow", "--cov-report=", f"--cov-report=json:{results / 'coverage.json'}"]
-    status = _pytest(root, results / "first.xml", [*_side_by_side(), *coverage, *arguments], environment)
+    status = _pytest(root, results / "first.xml", [*_side_by_side(tier), *coverage, *arguments], environment)
     outcomes = list(read_outcomes(results / "first.xml"))
     failed = {outcome.name for outcome in outcomes if outcome.is_failed}
     if status != FAILED or not failed or len(failed) > SECOND_TRIES_AT_MOST:

@@ -17,6 +17,7 @@ from publicsuffixlist import PublicSuffixList
 import hedgerow
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.host_facts import Lifelines, Services
 from hedgerow.policies.model import SafeSearch
 from hedgerow.policies.safe_search import SearchEngines
@@ -58,7 +59,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def read_yaml(*parts: str) -> Any:
-    return yaml.safe_load(PACKAGE.joinpath(*parts).read_text(encoding="utf-8"))
+    return yaml.load(PACKAGE.joinpath(*parts).read_text(encoding="utf-8"), YamlLoader)
 
 
 def parents(host: str) -> Iterator[str]:

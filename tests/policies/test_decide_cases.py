@@ -41,7 +41,7 @@ CASES = Path(__file__).parents[1] / "cases"
 
 def _load() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for path in sorted(CASES.glob("*.yaml")):
-        topic = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        topic = yaml.load(path.read_text(encoding="utf-8"), yaml.CBaseLoader)
         if not isinstance(topic, dict):
             continue  # of another part, with a form of its own
         for case in topic["cases"]:

@@ -19,6 +19,7 @@ from proxy_stand import Stand
 from small_internet.clients import HttpAnswer, curl
 from small_internet.whole import SmallInternet
 
+from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.model import Reason
 from hedgerow.proxy.inspection.engine.http_stream import MAX_HELD
 
@@ -27,7 +28,7 @@ CHILD = "127.0.0.12"
 ADULT = "127.0.0.13"
 INSPECTED = "www.school.example"
 CASES = Path(__file__).parents[2] / "cases" / "content" / "pages.yaml"
-PAGES = {case["name"]: case["text"] for case in yaml.safe_load(CASES.read_text(encoding="utf-8"))}
+PAGES = {case["name"]: case["text"] for case in yaml.load(CASES.read_text(encoding="utf-8"), YamlLoader)}
 VERSIONS = ("--http1.1", "--http2")
 
 

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Reason
 from hedgerow.policies.remembered import ADULT, is_by_page
@@ -19,7 +20,7 @@ from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import ListedTopics, PageFinding
 from hedgerow.proxy.scanners.words import PageScanner, list_versions
 
-CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "content" / "topics.yaml").read_text(encoding="utf-8"))
+CASES = yaml.load((Path(__file__).parents[2] / "cases" / "content" / "topics.yaml").read_text(encoding="utf-8"), YamlLoader)
 LISTED = ListedTopics(Path(), lambda host: int("adult.example" in host) | (2 * ("casino.example" in host)), {"adult": 1, "gambling": 2})
 
 

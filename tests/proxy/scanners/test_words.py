@@ -15,11 +15,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.reading.profiles import builtin_profiles
 from hedgerow.proxy.scanners.page_text import TextDecoder, TextExtractor, normalize_text
 from hedgerow.proxy.scanners.words import STARTER_LISTS, PageScore, Phrase, PhraseMatcher, list_versions, load_phrases, parse_phrases
 
-CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"))
+CASES = yaml.load((Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"), YamlLoader)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "content.md"
 YOUNGEST_FIRST = ["child-under-8", "child-8-12", "teen-13-15", "teen-16-17"]
 STARTER = load_phrases(list_versions(()))[0]

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 Handler = http.server.BaseHTTPRequestHandler
@@ -52,9 +53,13 @@ def slowly(body: bytes, seconds: float, *, says_length: bool = False) -> Serve:
 
 
 def bomb(megabytes: int) -> Serve:
-    """So many megabytes of one name again and again, a thousandth of that on the wire."""
-    packed = gzip.compress(b"bomb.example\n" * (megabytes << 20 >> 4) * 2, compresslevel=9)
-    return lambda handler: send(handler, 200, packed, content_encoding="gzip")
+    """So many megabytes of one name again and again, a thousandth of that on the wire. They are packed for the first request."""
+
+    @cache
+    def packed() -> bytes:
+        return gzip.compress(b"bomb.example\n" * (megabytes << 20 >> 4) * 2, compresslevel=9)
+
+    return lambda handler: send(handler, 200, packed(), content_encoding="gzip")
 
 
 class ListServer:
