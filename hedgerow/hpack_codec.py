@@ -200,7 +200,8 @@ class FastEncoder(Encoder):
         was_resized = table.resized
         table.maxsize = value
         if table.resized:
-            self.table_size_changes.append(value)
+            lowest = min([value, *self.table_size_changes])  # RFC 7541, section 4.2: only it and the last one are announced
+            self.table_size_changes = [lowest, value] if lowest < value else [value]
         table.resized = table.resized or was_resized
 
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:

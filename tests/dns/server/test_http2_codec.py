@@ -374,6 +374,8 @@ def play(make: Callable[..., Http2Codec], steps: list[tuple[str, int]]) -> objec
 @settings(max_examples=120, deadline=None)
 @given(STEPS)
 @example(REPEATED_SETTING)
+@example([("get", 0), ("table", 100), ("table", 0), ("deliver", 0), ("answer", 0)])
+@example([("get", 0), ("table", 0), ("table", 100), ("table", 4096), ("deliver", 0), ("answer", 0)])
 def test_any_conversation_goes_as_with_h2(steps: list[tuple[str, int]]) -> None:
     assert play(Http2Codec, steps) == play(SlowCodec, steps)
 
