@@ -131,11 +131,15 @@ class WatchedTasks:
         self._keepers[name] = asyncio.get_running_loop().create_task(keep, name=name)
 
     async def stop(self, *names: str) -> None:
-        """Cancel tasks, and wait until they have ended. Without a name, all of them."""
-        keepers = [self._keepers.pop(name) for name in names or tuple(self._keepers) if name in self._keepers]
+        """Cancel the named tasks, and wait until they have ended. A name that does not run is ignored."""
+        keepers = [self._keepers.pop(name) for name in names if name in self._keepers]
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def stop_all(self) -> None:
+        """Cancel all tasks, and wait until they have ended."""
+        await self.stop(*self._keepers)
 
     async def wait(self, seconds: float) -> None:
         """Wait until all tasks have ended by themselves, at most for some seconds."""

@@ -36,7 +36,7 @@ async def watched(process: str) -> AsyncIterator[WatchedTasks]:
     try:
         yield tasks
     finally:
-        await tasks.stop()
+        await tasks.stop_all()
 
 
 class Flaky:
@@ -207,3 +207,15 @@ async def test_an_error_that_nobody_expects_is_one_line_and_counted(fail: Callab
     (line,) = [record for record in caplog.records if record.name == "hedgerow.tasks" and record.levelno >= logging.ERROR]
     assert "ValueError: odd bytes" in line.getMessage()
     assert line.exc_info is None, "tracebacks are for debugging"
+
+
+@in_a_loop
+async def test_stopping_no_task_stops_none() -> None:
+    async with watched("control") as tasks:
+        steady = Flaky()
+        tasks.start("steady", steady.run, Area.RULES)
+        await steady.is_steady.wait()
+        await tasks.stop()
+        assert not steady.was_cancelled
+        await tasks.stop_all()
+        assert steady.was_cancelled

@@ -130,7 +130,7 @@ class Supervisor:
             await asyncio.gather(*map(_end_processes, group))
         await self._trouble.hide()
         await self._tasks.wait(STOP_TIMEOUT_S)
-        await self._tasks.stop()
+        await self._tasks.stop_all()
         return self._status
 
     async def _announce(self) -> None:

@@ -36,7 +36,7 @@ class FeatureServices:
         """Make the services of the features that are in use from the start, so that they miss nothing."""
         for feature in self._features:
             if feature.is_used(core.snapshots.policy):
-                self._make(feature, core)
+                self._set(feature, _make(feature, core))
 
     def followers(self, core: Core) -> tuple[ControlService, ...]:
         """Return one service for each feature, which runs the feature's own services while the policy uses it."""
@@ -52,7 +52,8 @@ class FeatureServices:
     async def _follow(self, feature: Feature, core: Core) -> None:
         while True:
             if feature.is_used(core.snapshots.policy):
-                services = await asyncio.to_thread(self._make, feature, core)  # with the libraries that it imports
+                services = self._by_feature.get(feature.name, ()) or await asyncio.to_thread(_make, feature, core)
+                self._set(feature, services)
                 await self._run(services, feature, core)
                 self._set(feature, ())
                 await _close(services)
@@ -67,15 +68,14 @@ class FeatureServices:
         finally:
             await self._tasks.stop(*(service.name for service in reversed(services)))
 
-    def _make(self, feature: Feature, core: Core) -> tuple[ControlService, ...]:
-        """Return a feature's services, which are made unless they are there."""
-        services = self._by_feature.get(feature.name) or tuple(feature.services(core))
-        self._set(feature, services)
-        return services
-
     def _set(self, feature: Feature, services: tuple[ControlService, ...]) -> None:
         self._by_feature[feature.name] = services
         self.made = tuple(service for each in self._features for service in self._by_feature.get(each.name, ()))
+
+
+def _make(feature: Feature, core: Core) -> tuple[ControlService, ...]:
+    """Return a feature's services, after the import of its libraries, which may take a second."""
+    return tuple(feature.services(core))
 
 
 async def _close(services: Sequence[ControlService]) -> None:

@@ -294,7 +294,7 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     try:
         yield
     finally:
-        await tasks.stop()
+        await tasks.stop_all()
         await keeper.close()
         await seats.close()
         admissions.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 from pydantic.fields import FieldInfo
@@ -24,6 +24,11 @@ USED = Policy(features={"network.clock": "{}"})
 @dataclass(frozen=True)
 class ClockSettings:
     KEY: ClassVar[str] = "network.clock"
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    KEY: ClassVar[str] = "network.words"
 
 
 CLOCK = FeatureKey(settings=ClockSettings, kind=str, declaration=FieldInfo(), read=lambda _raw, _reader: ClockSettings())
@@ -85,7 +90,7 @@ def test_a_feature_runs_while_the_policy_uses_it() -> None:
         await until(house, "made", "running", "dns-0", "stopped", "closed")
         house.policy = USED
         await until(house, "made", "running", "dns-0", "stopped", "closed", "made", "running")
-        await tasks.stop()
+        await tasks.stop_all()
         await services.close()
         await until(house, "made", "running", "dns-0", "stopped", "closed", "made", "running", "stopped", "closed")
 
@@ -101,6 +106,34 @@ def test_a_feature_that_is_in_use_from_the_start_misses_no_record() -> None:
         (follower,) = services.followers(core)
         tasks.start(follower.name, follower.run, follower.area)
         await until(house, "made", "dns-0", "running")
-        await tasks.stop()
+        await tasks.stop_all()
 
     asyncio.run(start())
+
+
+def test_the_end_of_a_feature_without_services_stops_nothing_else() -> None:
+    async def day() -> None:
+        looks = 0
+
+        def words_key() -> Sequence[FeatureKey]:
+            nonlocal looks
+            looks += 1
+            return (replace(CLOCK, settings=WordSettings),)
+
+        house = House(Policy(features={"network.clock": "{}", "network.words": "{}"}))
+        clock = Feature(name="clock", summary="A clock", policy_keys=lambda: (CLOCK,), services=house.services)
+        words = Feature(name="words", summary="Words on pages", policy_keys=words_key)
+        tasks, core = WatchedTasks("control"), cast(Any, house)
+        services = FeatureServices((clock, words), tasks)
+        services.prepare(core)
+        for follower in services.followers(core):
+            tasks.start(follower.name, follower.run, follower.area)
+        await until(house, "made", "running")
+        house.policy, looks = USED, 0
+        async with asyncio.timeout(20):
+            while looks < 3:  # it has noticed, and looks on  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert house.seen == ["made", "running"]
+        await tasks.stop_all()
+
+    asyncio.run(day())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from small_internet import SmallInternet
@@ -33,6 +34,10 @@ def running(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
 
 def _is_blocked(running: Hedgerow, name: str, source: str = TABLET) -> bool:
     return kdig_addresses(running.dns, name, source=source) == ["0.0.0.0"]
+
+
+def _is_as_wanted(running: Hedgerow, is_blocked: bool) -> bool:
+    return _is_blocked(running, "idle.example") is is_blocked
 
 
 def _report(running: Hedgerow, chore: str) -> dict[str, object]:
@@ -69,3 +74,15 @@ def test_chores_earn_minutes_and_end_a_schedule(running: Hedgerow) -> None:
     page = curl(f"{running.web}/device", source=TABLET).text
     assert page.count(">done</span>") == 2
     assert "/device/chore" not in page
+
+
+def test_hedgerow_goes_on_without_chores(whole_internet: SmallInternet) -> None:
+    with running_hedgerow(network_section(whole_internet) + PEOPLE, workers=1) as running:
+        assert _is_blocked(running, "idle.example")
+        without = "".join(line for line in PEOPLE.splitlines(True) if "chores" not in line)
+        running.edit_policy(network_section(whole_internet) + without)
+        wait_until(lambda: not _is_blocked(running, "idle.example"), 30, "the policy without chores")
+        for closes in (True, False) * 3:  # what was stopped with them would follow no change any more
+            running.edit_policy(network_section(whole_internet) + without + ("block: [idle.example]\n" if closes else ""))
+            wait_until(partial(_is_as_wanted, running, closes), 30, "a change after it")
+        assert curl(f"{running.web}/device", source=TABLET).status == 200
