@@ -131,11 +131,14 @@ class WatchedTasks:
         self._keepers[name] = asyncio.get_running_loop().create_task(keep, name=name)
 
     async def stop(self, *names: str) -> None:
-        """Cancel the named tasks, and wait until they have ended. A name that does not run is ignored."""
-        keepers = [self._keepers.pop(name) for name in names if name in self._keepers]
-        for keeper in keepers:
+        """Cancel the named tasks, and wait until they have ended. They count as failing no longer. Unknown names are ignored."""
+        keepers = {name: self._keepers.pop(name) for name in names if name in self._keepers}
+        for keeper in keepers.values():
             keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        await asyncio.gather(*keepers.values(), return_exceptions=True)
+        for name in keepers:
+            if self._states[name].is_failing:
+                self._change(name, in_a_row=0, is_running=True)
 
     async def stop_all(self) -> None:
         """Cancel all tasks, and wait until they have ended."""

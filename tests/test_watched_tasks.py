@@ -219,3 +219,17 @@ async def test_stopping_no_task_stops_none() -> None:
         assert not steady.was_cancelled
         await tasks.stop_all()
         assert steady.was_cancelled
+
+
+@in_a_loop
+async def test_a_task_that_is_stopped_fails_no_longer() -> None:
+    async with watched("control") as tasks:
+        reports: list[TaskState] = []
+        tasks.report_to(reports.append)
+        tasks.start("radius", Flaky(*[ValueError("no")] * 9).run, Area.DEVICES)
+        async with asyncio.timeout(20):
+            while not (reports and reports[-1].in_a_row > 1):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await tasks.stop("radius")
+        assert not reports[-1].is_failing
+        assert reports[-1].failures > 1
