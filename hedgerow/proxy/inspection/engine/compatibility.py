@@ -38,6 +38,7 @@ PARAMETERS = {
     f"{_HTTP}:HttpStream._handle_event": "self event",
     f"{_HTTP}:HttpStream.check_invalid": "self request",
     f"{_HTTP}:HttpStream.flow_done": "self",
+    f"{_HTTP}:HttpStream.handle_protocol_error": "self event",
     f"{_HTTP}:HttpStream.make_server_connection": "self",
     f"{_HTTP}:HttpStream.passthrough": "self event",
     f"{_HTTP}:HttpStream.start_response_stream": "self",

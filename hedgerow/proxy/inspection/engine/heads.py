@@ -154,11 +154,16 @@ def request_head(request: http.Request, *, has_body: bool) -> bytes:
     return _head(b"%b %b %b" % (data.method, data.path, data.http_version), fields)
 
 
+def has_unknown_length(request: http.Request) -> bool:
+    """Return whether the body of a request, if it has one, is of a length that only its end tells: in HTTP/2 no field says so."""
+    return request.is_http2 and b"content-length" not in values_of(request.headers)
+
+
 def _from_http2(request: http.Request, *, has_body: bool) -> Fields:
     fields, values = request.headers.fields, values_of(request.headers)
     if b"host" not in values and request.data.authority:
         fields = ((b"Host", request.data.authority), *fields)
-    if has_body and b"content-length" not in values:
+    if has_body and has_unknown_length(request):
         fields = (*fields, (b"transfer-encoding", b"chunked"))
     cookies = [value for name, value in fields if name == b"cookie"]
     if len(cookies) > 1:  # RFC 9113, section 8.2.3

@@ -21,7 +21,13 @@ from mitmproxy.proxy.layers import http as _layers
 from hedgerow.proxy.http_head import MAX_FIELDS
 from hedgerow.proxy.inspection.engine.bodies import body_reader, split_lines
 from hedgerow.proxy.inspection.engine.flows import InspectedFlow
-from hedgerow.proxy.inspection.engine.heads import read_request_head, read_response_head, request_head, response_head
+from hedgerow.proxy.inspection.engine.heads import (
+    has_unknown_length,
+    read_request_head,
+    read_response_head,
+    request_head,
+    response_head,
+)
 from hedgerow.proxy.inspection.engine.http1_connection import Commands, Http1Connection, MessagePhase, is_chunked, says_close
 from hedgerow.proxy.inspection.engine.http_stream import StaleConnection
 from hedgerow.proxy.inspection.engine.messages import (
@@ -158,9 +164,8 @@ class Http1Client(Http1Connection):
             assert self.request is None
             self.stream_id, self.request = event.stream_id, event.request
             self._interim, self._trailers = InterimAllowance(), None
-            head = request_head(event.request, has_body=not event.end_stream)
-            self._in_chunks = is_chunked(event.request) or head.endswith(b"\r\ntransfer-encoding: chunked\r\n\r\n")
-            yield commands.SendData(self.conn, head)
+            self._in_chunks = is_chunked(event.request) or (has_unknown_length(event.request) and not event.end_stream)
+            yield commands.SendData(self.conn, request_head(event.request, has_body=not event.end_stream))
         elif isinstance(event, layers.RequestData):
             yield from self._send_data(event.data)
         elif isinstance(event, layers.RequestTrailers):
@@ -185,6 +190,8 @@ class Http1Client(Http1Connection):
             return
         try:
             response = read_response_head(split_lines(self.buffer.take(size)))
+            if is_interim(response):  # `_pass_interim` has not recognised it
+                raise ValueError("the line of its informational status is malformed")
             body = http1.expected_http_body_size(self.request, response)
         except ValueError as error:
             yield from self._fail(f"{BROKEN_ANSWER}: {error}")

@@ -127,6 +127,7 @@ class HeldStream(_layers.HttpStream):
         yield layers.SendHttp(layers.ResponseProtocolError(self.stream_id, fault, code), self.context.client)
         self.flow.live = False
         self.client_state = self.server_state = self.state_errored
+        yield layers.DropStream(self.stream_id)
         return True
 
     def _request_fault(self) -> str | None:
@@ -148,6 +149,13 @@ class HeldStream(_layers.HttpStream):
             return f"{BROKEN_ANSWER}: {error}"
         fault = response_fault(response)
         return f"{BROKEN_ANSWER}: {fault}" if fault is not None else None
+
+    def handle_protocol_error(self, event: Any) -> Commands:
+        """End the exchange. An origin that answered an upload before its end is left: its connection waits for the rest in vain."""
+        is_upload = self.client_state == self.state_stream_request_body and self.server_state == self.state_done
+        if is_upload and isinstance(event, layers.RequestProtocolError):
+            yield from self._leave_origin()
+        yield from super().handle_protocol_error(event)
 
     def flow_done(self) -> Commands:
         """Go on as a WebSocket, if that was agreed; else the exchange is over."""
@@ -339,6 +347,7 @@ class HeldStream(_layers.HttpStream):
             return
         yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
         self.client_state = self.server_state = self.state_errored
+        yield layers.DropStream(self.stream_id)
 
     def _send(self, response: http.Response) -> Commands:
         content = response.raw_content

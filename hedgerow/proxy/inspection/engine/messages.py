@@ -134,7 +134,7 @@ def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None
     'a CONNECT must be the first request of its connection'
     """
     data = request.data
-    if data.method == b"CONNECT":
+    if data.method.upper() == b"CONNECT":  # mitmproxy's layers know no case
         return "a CONNECT must be the first request of its connection"
     if names_whole_url and data.scheme == b"https":
         return "a request through the proxy must be for http, or CONNECT"
@@ -156,9 +156,12 @@ def target_fault(method: bytes, target: bytes) -> str | None:
 
 
 def response_fault(response: http.Response) -> str | None:
-    """Return the reason to refuse a response, or None. A line break in a field would make two fields of it for an HTTP/1 client."""
-    is_split = _FIELD_CONTROLS.search(b"".join([value for _, value in response.data.headers.fields])) is not None
-    return "a field of the response contains control characters" if is_split else None
+    """Return the reason to refuse a response, or None.
+
+    A line break in a field or in the reason would make two fields of it for an HTTP/1 client: browsers take a bare CR for one.
+    """
+    parts = [response.data.reason, *[value for _, value in response.data.headers.fields]]
+    return "its head contains control characters" if _FIELD_CONTROLS.search(b"".join(parts)) is not None else None
 
 
 def is_signed_exchange(response: http.Response) -> bool:
