@@ -180,7 +180,7 @@ class _SampleSeries:
 
 
 class Metrics(Collector):
-    """Sums over all workers and control, rendered by prometheus-client. `more` are metrics beside `METRICS`. Used from one thread."""
+    """Sums over all workers and control, of `METRICS` and `more`, rendered by prometheus-client. Used from one thread."""
 
     def __init__(self, *more: Metric, strict: bool = False) -> None:
         self._strict = strict

@@ -1,7 +1,7 @@
 """The contract of a feature: what it may give, and the parts of the core that its services may use.
 
-Everything here is data. A feature names functions that import its modules and return what they have, so that a feature
-that the policy does not use costs the import of its `__init__` only.
+Everything here is data. A feature names functions that import its modules and return what they have. A feature that the
+policy does not use costs its `__init__`, the declarations of its keys and metrics, and its pages once they are loaded.
 """
 
 from __future__ import annotations

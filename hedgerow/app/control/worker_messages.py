@@ -16,7 +16,7 @@ from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.task_state import TaskState
 
 RECORDED = (Observation, AccessRequest, DeviceSeen, ProtectionSeen)
-"""The kinds of messages that the journal stores, beside what services do with them."""
+"""The kinds of messages that the journal stores. Services may take them too."""
 
 
 class WorkerMessages:

@@ -190,7 +190,7 @@ class MqttBridge:
         try:
             if command is None or not await self._carry_out(command, broker):
                 log.warning(
-                    "Home Assistant's broker brought something that is no command: %s", str(received.topic)[:100]
+                    "Home Assistant's broker sent something that is not a command: %s", str(received.topic)[:100]
                 )
         except InvalidInput as error:
             log.warning("Home Assistant wants something that can't be done: %s", error)

@@ -90,7 +90,7 @@ class LogFile:
 
     def _open(self) -> int:
         if not is_log_name(self._name):  # from the policy of an earlier version
-            raise OSError(f"files of `log_to` are in {self._folder}, and this is no name of one")
+            raise OSError(f"files of `log_to` are in {self._folder}, and this is not the name of one")
         self._folder.mkdir(mode=0o750, exist_ok=True)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -199,7 +199,7 @@ def _webhook_key(file: Path) -> bytes:
     try:
         return base64.b64decode(text.removeprefix(_KEY_PREFIX), validate=True)
     except ValueError:
-        raise OSError(f"{file} holds no key: {_KEY_PREFIX} and its octets in Base64") from None
+        raise OSError(f"{file} contains no key: {_KEY_PREFIX} and its octets in Base64") from None
 
 
 class _Collector:

@@ -1,4 +1,4 @@
-"""The key `network.log_to`: places that get what is recorded, beside the journal."""
+"""The key `network.log_to`: places that get a copy of what is recorded."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The server for RADIUS accounting: it lets the person who signed in to the network be the user of the device.
 
-The user of a device is kept as its session, so that it holds on all nodes of a site, and after a restart. Devices that
+The user of a device is kept as its session, so that all nodes of a site know it, also after a restart. Devices that
 the policy gives to somebody stay theirs. An access point repeats what is not answered, and an answer means that the
 session is kept.
 """

@@ -44,7 +44,7 @@ def parse_accounting(data: bytes, secret: bytes) -> Accounting:
         raise ValueError("it is too short")
     code, _identifier, length, authenticator = _HEAD.unpack_from(data)
     if code != _REQUEST or not _HEAD.size <= length <= min(len(data), _MAX_OCTETS):
-        raise ValueError("it is no Accounting-Request")
+        raise ValueError("it is not an Accounting-Request")
     expected = hashlib.md5(data[:4] + bytes(16) + data[_HEAD.size : length] + secret, usedforsecurity=False).digest()
     if not hmac.compare_digest(expected, authenticator):
         raise ValueError("it was made with another secret")

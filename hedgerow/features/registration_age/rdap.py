@@ -63,7 +63,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An answer: the day of registration, counted from the epoch in UTC; None if nobody tells.
+    """An answer: the day of registration, counted from the epoch in UTC; None if it is not known.
 
     `problem` says in one clause why, unless there is no server to ask or it just does not know the site. `wait_s` is
     the least number of seconds before the question may be repeated, None if that would not help.

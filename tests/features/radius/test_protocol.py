@@ -46,8 +46,8 @@ def test_what_a_report_leaves_out_is_empty() -> None:
     ("data", "why"),
     [
         (b"", "too short"),
-        (request(USER)[:-1], "no Accounting-Request"),
-        (b"\x01" + request(USER)[1:], "no Accounting-Request"),
+        (request(USER)[:-1], "not an Accounting-Request"),
+        (b"\x01" + request(USER)[1:], "not an Accounting-Request"),
         (request(USER, secret=b"another secret"), "another secret"),
         (request(b"\x01\x01"), "wrong length"),
         (request(b"\x01\x09mia"), "wrong length"),
