@@ -45,6 +45,7 @@ layers: Any = _layers  # mitmproxy exports nothing explicitly
 
 MOST_LINES = MAX_FIELDS + 2
 """Lines of a response's head: its status, its fields, and the empty line."""
+_WITHOUT_BODY = frozenset({204, 304})  # RFC 9112, section 6.3
 TOO_MANY_FIELDS = f"{BROKEN_ANSWER}: it has more than {MAX_FIELDS:,} lines of fields"
 
 
@@ -56,6 +57,7 @@ class Http1Server(Http1Connection):
     def __init__(self, context: Context, render_error: ErrorRenderer) -> None:
         super().__init__(context, context.client)
         self._render_error = render_error
+        self._has_body = False  # our response
 
     def _read_head(self) -> Commands:
         buffer = self.buffer
@@ -104,7 +106,8 @@ class Http1Server(Http1Connection):
         if isinstance(event, layers.ResponseHeaders):
             yield from self._send_head(event.response)
         elif isinstance(event, layers.ResponseData):
-            yield from self._send_data(event.data)
+            if self._has_body:  # an HTTP/2 origin may send one where HTTP/1 has none: the client would read it as its next response
+                yield from self._send_data(event.data)
         elif isinstance(event, layers.ResponseTrailers):
             self._trailers = event.trailers
         elif isinstance(event, layers.ResponseEndOfMessage):
@@ -120,8 +123,8 @@ class Http1Server(Http1Connection):
                 yield commands.SendData(self.conn, response_head(response))
             return
         self.response, self._trailers = response, None
-        has_body = response.status_code != 304 and self.request is not None and self.request.method != "HEAD"
-        self._in_chunks = has_body and is_chunked(response)
+        self._has_body = response.status_code not in _WITHOUT_BODY and self.request is not None and self.request.method != "HEAD"
+        self._in_chunks = self._has_body and is_chunked(response)
         yield commands.SendData(self.conn, response_head(response))
 
     def _send_error(self, status: int | None, message: str) -> Commands:

@@ -103,14 +103,17 @@ class HeldStream(_layers.HttpStream):
             return
         if isinstance(event, layers.ResponseHeaders) and event.response.status_code == 101 and not self._may_switch():
             yield from self._leave_origin()
-            message = f"{BROKEN_ANSWER}: it switches to a protocol that was not asked for"
+            message = f"{BROKEN_ANSWER}: it switches to a protocol that was not asked for, or too early"
             event = layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR)
         yield from super()._handle_event(event)
 
     def _may_switch(self) -> bool:
-        """Return whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6)."""
+        """Return whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6).
+
+        It must have sent its whole request (RFC 9110, section 7.8).
+        """
         request = self.flow.request
-        return request.is_http11 and "upgrade" in request.headers
+        return request.is_http11 and "upgrade" in request.headers and self.client_state == self.state_done
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
         """Refuse a message that others could read differently. Return True if it was refused."""

@@ -22,13 +22,14 @@ POST = [(":method", "POST"), (":scheme", "https"), (":authority", "o.example"), 
 class Exchange:
     """The layers of one client, whose connections are lists of bytes."""
 
-    def __init__(self, alpn: bytes = b"http/1.1", mode: HTTPMode = HTTPMode.transparent) -> None:
+    def __init__(self, alpn: bytes = b"http/1.1", mode: HTTPMode = HTTPMode.transparent, origin_alpn: bytes = b"http/1.1") -> None:
         self.client = InspectedClient.make(
             id="client", peername=("", 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=0.0, alpn=alpn
         )
         wanted = OriginServer.make(id="wanted", address=("o.example", 443), tls=True)
         self.layer = HttpLayer(LayerContext(self.client, OPTIONS, wanted), mode, self._explain)
         self.origins: list[OriginServer] = []
+        self._origin_alpn = origin_alpn
         self.sent: dict[object, bytes] = {}
         self.refusals: list[int] = []
         self._handle(events.Start())
@@ -58,7 +59,7 @@ class Exchange:
                         self.sent[command.connection] = self.sent.get(command.connection, b"") + command.data
                     case commands.OpenConnection():
                         assert isinstance(command.connection, OriginServer)
-                        command.connection.state = ConnectionState.OPEN
+                        command.connection.state, command.connection.alpn = ConnectionState.OPEN, self._origin_alpn
                         self.origins.append(command.connection)
                         pending.append(events.OpenConnectionCompleted(command, None))
                     case commands.CloseConnection():
@@ -139,3 +140,25 @@ def test_an_origin_that_answered_an_upload_early_is_left_with_it() -> None:
     client.reset_stream(1)
     exchange.from_client(client.data_to_send())
     assert (exchange.layer.streams, exchange.origins[0].state) == ({}, ConnectionState.CLOSED)
+
+
+@pytest.mark.parametrize("status", ["204", "304"])
+def test_an_http2_origin_puts_no_body_where_http1_has_none(status: str) -> None:
+    exchange, origin = Exchange(origin_alpn=b"h2"), H2Connection(H2Configuration(client_side=False))
+    exchange.from_client(GET)
+    origin.initiate_connection()
+    origin.receive_data(exchange.to_origin())
+    origin.send_headers(1, [(":status", status), ("etag", "a")])
+    origin.send_data(1, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", end_stream=True)
+    exchange.from_origin(origin.data_to_send())
+    assert exchange.to_client().endswith(b"\r\netag: a\r\n\r\n")
+    assert exchange.client.state is ConnectionState.OPEN
+
+
+def test_an_origin_switches_protocols_only_after_the_whole_request() -> None:
+    exchange = Exchange()
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: 5\r\n\r\n"
+    exchange.from_client(GET[:-2] + upgrade + b"ab")
+    exchange.from_origin(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
+    exchange.from_client(b"cde")
+    assert (exchange.refusals, exchange.origins[0].state) == ([502], ConnectionState.CLOSED)
