@@ -111,7 +111,7 @@ class CounterPages(_CounterGroup):
             if question is None:
                 raise
             return question
-        chosen = {"minutes": f"{order.minutes:g}", "band": order.band, "pays": order.pays}
+        chosen = {"minutes": round(order.minutes), "band": order.band, "pays": order.pays}
         return redirect_to(f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}")
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:

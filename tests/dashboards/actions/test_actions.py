@@ -81,6 +81,12 @@ def test_a_seat_is_extended_by_api_page_and_command_alike(cafe: Web) -> None:
     assert cafe.time.seated["seat-1"].ends == begin + 2400
 
 
+def test_a_seat_that_is_opened_for_half_a_minute_more_leads_to_the_counter(cafe: Web) -> None:
+    opened = form(cafe, "/counter/open", {"seat": "seat-1", "band": "child", "minutes": "45.6"})
+    assert opened.headers["location"] == "/counter?minutes=46&band=child"
+    assert httpx.get(cafe.url + opened.headers["location"], trust_env=False, timeout=20).status_code == 200
+
+
 def test_a_bonus_is_given_by_api_page_and_command_alike(cafe: Web) -> None:
     cafe.time.rows = (BUDGET,)
     assert api(cafe, "/bonus", {"name": "mia", "minutes": 5}).json()["minutes"] == 5
