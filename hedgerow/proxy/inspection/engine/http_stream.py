@@ -155,6 +155,9 @@ class HeldStream(_layers.HttpStream):
 
     def handle_protocol_error(self, event: Any) -> Commands:
         """End the exchange. An origin that answered an upload before its end is left: its connection waits for the rest in vain."""
+        if isinstance(event, ResponseProtocolError) and self.server_state == self.state_errored:
+            yield layers.DropStream(self.stream_id)  # the client has its answer already
+            return
         is_upload = self.client_state == self.state_stream_request_body and self.server_state == self.state_done
         if is_upload and isinstance(event, layers.RequestProtocolError):
             yield from self._leave_origin()

@@ -13,6 +13,7 @@ from mitmproxy.proxy import commands, events
 
 from hedgerow.proxy.inspection.engine.flows import InspectedClient, LayerContext, OriginServer
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HttpLayer, HTTPMode
+from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
 from hedgerow.proxy.pages.response import ProxyResponse
 
 GET = b"GET / HTTP/1.1\r\nHost: o.example\r\n\r\n"
@@ -32,6 +33,7 @@ class Exchange:
         self._origin_alpn = origin_alpn
         self.sent: dict[object, bytes] = {}
         self.refusals: list[int] = []
+        self.refusal: ProxyResponse | None = None  # in place of a response
         self._handle(events.Start())
 
     def _explain(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse:
@@ -67,6 +69,8 @@ class Exchange:
                     case commands.StartHook():
                         (flow,) = command.args()
                         flow.request.stream = True
+                        if self.refusal is not None and command.name == "responseheaders":
+                            flow.metadata[REFUSAL_KEY] = self.refusal
                         if flow.response is not None:
                             flow.response.stream = True
                         pending.append(events.HookCompleted(command))
@@ -162,3 +166,14 @@ def test_an_origin_switches_protocols_only_after_the_whole_request() -> None:
     exchange.from_origin(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
     exchange.from_client(b"cde")
     assert (exchange.refusals, exchange.origins[0].state) == ([502], ConnectionState.CLOSED)
+
+
+@pytest.mark.parametrize("requests", [GET, GET + GET])
+def test_a_malformed_body_after_a_refused_head_is_no_second_answer(requests: bytes) -> None:
+    exchange = Exchange()
+    exchange.refusal = ProxyResponse(403, (), b"no")
+    exchange.from_client(requests)
+    exchange.from_origin(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size")
+    assert exchange.to_client().startswith(b"HTTP/1.1 403 ")
+    assert (exchange.to_client().count(b"HTTP/1.1"), exchange.refusals) == (1, [])
+    assert exchange.client.state is ConnectionState.OPEN
