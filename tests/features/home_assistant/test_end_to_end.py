@@ -246,7 +246,7 @@ def test_a_wrong_password_is_said_once_and_a_broker_that_may_only_read_changes_n
             parts = assistant.json("homeassistant/device/hedgerow_mia/config")["components"]
             assert {part["platform"] for part in parts.values()} == {"sensor", "binary_sensor"}
             assistant.send("mia/internet", "OFF")
-            wait_until(lambda: "no command" in running.stderr, 20, "the refusal in the log")
+            wait_until(lambda: "not a command" in running.stderr, 20, "the refusal in the log")
             assert is_open(running)
     finally:
         assistant.close()
