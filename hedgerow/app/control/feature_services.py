@@ -20,6 +20,7 @@ class FeatureServices:
     def __init__(self, features: Sequence[Feature], tasks: WatchedTasks) -> None:
         self._features, self._tasks = features, tasks
         self._by_feature: dict[str, tuple[ControlService, ...]] = {}
+        self._making = asyncio.Lock()
         self.made: tuple[ControlService, ...] = ()
 
     def copy(self, messages: list[RecordedMessage]) -> None:
@@ -32,11 +33,11 @@ class FeatureServices:
         """Return what the services report to people."""
         return tuple(row for service in self.made for row in service.status())
 
-    def prepare(self, core: Core) -> None:
-        """Make the services of the features that are in use from the start, so that they miss nothing."""
+    async def prepare(self, core: Core) -> None:
+        """Make the services of the features that a policy uses before it is in force, so that they miss nothing."""
         for feature in self._features:
             if feature.is_used(core.snapshots.policy):
-                self._set(feature, _make(feature, core))
+                await self._services_of(feature, core)
 
     def followers(self, core: Core) -> tuple[ControlService, ...]:
         """Return one service for each feature, which runs the feature's own services while the policy uses it."""
@@ -52,8 +53,7 @@ class FeatureServices:
     async def _follow(self, feature: Feature, core: Core) -> None:
         while True:
             if feature.is_used(core.snapshots.policy):
-                services = self._by_feature.get(feature.name, ()) or await asyncio.to_thread(_make, feature, core)
-                self._set(feature, services)
+                services = await self._services_of(feature, core)
                 await self._run(services, feature, core)
                 self._set(feature, ())
                 await _close(services)
@@ -67,6 +67,12 @@ class FeatureServices:
                 await asyncio.sleep(_LOOK_EVERY_S)
         finally:
             await self._tasks.stop(*(service.name for service in reversed(services)))
+
+    async def _services_of(self, feature: Feature, core: Core) -> tuple[ControlService, ...]:
+        async with self._making:
+            if not self._by_feature.get(feature.name):
+                self._set(feature, await asyncio.to_thread(_make, feature, core))
+            return self._by_feature[feature.name]
 
     def _set(self, feature: Feature, services: tuple[ControlService, ...]) -> None:
         self._by_feature[feature.name] = services

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +30,22 @@ POLICY_CHECK_INTERVAL_S = 0.1
 class PolicyFollower:
     """The reader of the policy file. `editor` changes it, and `shared` takes over what other nodes have published.
 
-    `settings` are those of the run. They change when the first policy file is written.
+    `settings` are those of the run. They change when the first policy file is written. `prepare` is awaited when the file
+    has been read, before the policy is in force.
     """
 
-    def __init__(self, settings: Settings, *, store: Store, publisher: SnapshotPublisher, recorder: Recorder, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        publisher: SnapshotPublisher,
+        recorder: Recorder,
+        metrics: Metrics,
+        prepare: Callable[[], Awaitable[None]],
+    ) -> None:
         self.settings = settings
+        self._prepare = prepare
         self._publisher, self._recorder, self._metrics = publisher, recorder, metrics
         # A first policy is written to the file that `hedgerow up` looks for.
         place = settings.policy or Path("hedgerow.yaml").absolute()
@@ -58,6 +69,7 @@ class PolicyFollower:
                 is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
                 recorder = None if is_swapped and self.shared.is_taking_over else self._recorder
                 await _follow_names(recorder, self._publisher.budgets, names)
+            await self._prepare()
             self.shared.request()
             self._metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
             return good

@@ -93,7 +93,12 @@ class ControlProcess:
         self.recorder = make_recorder(store, settings, self._features.copy)
         self.accounts = Accounts(AccountStore(store))
         self._follower = follower = PolicyFollower(
-            settings, store=store, publisher=self._publisher, recorder=self.recorder, metrics=self.metrics
+            settings,
+            store=store,
+            publisher=self._publisher,
+            recorder=self.recorder,
+            metrics=self.metrics,
+            prepare=lambda: self._features.prepare(self._core),
         )
         self.editor, self.shared = follower.editor, follower.shared
         self.notices = NoticeDispatcher(
@@ -145,7 +150,6 @@ class ControlProcess:
             editor=self.editor,
             notify=self.notices.enqueue,
         )
-        self._features.prepare(self._core)
 
     async def start(self) -> None:
         """Publish the first snapshot.

@@ -79,7 +79,7 @@ def test_a_feature_runs_while_the_policy_uses_it() -> None:
     async def day() -> None:
         house = House()
         services, tasks, core = services_of(house)
-        services.prepare(core)
+        await services.prepare(core)
         services.copy([EVENT])  # nobody wants it
         (follower,) = services.followers(core)
         tasks.start(follower.name, follower.run, follower.area)
@@ -101,7 +101,7 @@ def test_a_feature_that_is_in_use_from_the_start_misses_no_record() -> None:
     async def start() -> None:
         house = House(USED)
         services, tasks, core = services_of(house)
-        services.prepare(core)
+        await services.prepare(core)
         services.copy([EVENT])
         (follower,) = services.followers(core)
         tasks.start(follower.name, follower.run, follower.area)
@@ -125,7 +125,7 @@ def test_the_end_of_a_feature_without_services_stops_nothing_else() -> None:
         words = Feature(name="words", summary="Words on pages", policy_keys=words_key)
         tasks, core = WatchedTasks("control"), cast(Any, house)
         services = FeatureServices((clock, words), tasks)
-        services.prepare(core)
+        await services.prepare(core)
         for follower in services.followers(core):
             tasks.start(follower.name, follower.run, follower.area)
         await until(house, "made", "running")
