@@ -146,10 +146,12 @@ def resolution(number: int, records: int) -> Resolution:
 @pytest.mark.parametrize("records", [1, 5, 50, 512])
 def test_size_of_an_entry_matches_its_memory(records: int) -> None:
     kept = [resolution(number, records) for number in range(20)]  # what is made once and shared
-    gc.collect()
-    tracemalloc.start()
-    kept = [resolution(number, records) for number in range(100)]
-    gc.collect()
-    taken = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert taken < 1.3 * sum(each.size for each in kept)
+    taken = []
+    for _ in range(3):  # another thread may keep something of its own meanwhile
+        gc.collect()
+        tracemalloc.start()
+        kept = [resolution(number, records) for number in range(100)]
+        gc.collect()
+        taken.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert min(taken) < 1.3 * sum(each.size for each in kept)

@@ -204,10 +204,12 @@ class Download:
         self._thread = threading.Thread(target=fetch)
         self._thread.start()
         address = internet.address_of("files.example")
-        wait_until(lambda: internet.origins.connections(address), PATIENCE, "the download reaches its origin")
-        port = internet.origins.connections(address)[-1].peer[1]
-        self.worker = next((pid for pid in running.all_pids() if _has_local_port(pid, port)), None)
-        assert self.worker, "no process of Hedgerow holds the download"
+
+        def worker() -> int | None:
+            ports = [connection.peer[1] for connection in internet.origins.connections(address)]
+            return next((pid for pid in running.all_pids() for port in ports if _has_local_port(pid, port)), None)
+
+        self.worker = wait_until(worker, PATIENCE, "a process of Hedgerow carries the download")
 
     def finish(self) -> tuple[str, int]:
         self._thread.join(60)
