@@ -214,3 +214,26 @@ def test_the_split_of_octets_does_not_matter(frames: list[bytes], cuts: some.Dat
 def test_junk_is_charged(junk: bytes) -> None:
     budget = FrameBudget()
     assert process(budget, junk) == len(junk) or budget.is_spent
+
+
+def test_a_connection_is_in_a_head_while_its_block_or_a_frame_other_than_data_is_incomplete() -> None:
+    budget = fresh()
+    assert not budget.is_in_head
+    for data, is_in_head in (
+        (REQUEST[:4], True),
+        (REQUEST[4:], False),
+        (frame.HeadersFrame(3, b"\x82").serialize(), True),
+        (frame.ContinuationFrame(3, b"\x84", flags=["END_HEADERS"]).serialize(), False),
+        (PING[:-1], True),
+        (PING[-1:], False),
+        (frame.DataFrame(1, bytes(1000)).serialize()[:-1], False),
+    ):
+        assert process(budget, data) == len(data)
+        assert budget.is_in_head is is_in_head
+
+
+def test_settings_that_are_acknowledged_with_a_payload_are_noted() -> None:
+    budget = fresh()
+    assert not budget.has_long_ack
+    process(budget, b"\0\0\x06\x04\x01\0\0\0\0" + bytes(6))
+    assert budget.has_long_ack

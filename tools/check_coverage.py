@@ -28,15 +28,16 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MEASURED = ROOT / "build" / "tests" / "coverage.json"
 
 FLOORS: dict[str, int] = {
-    "app": 55,
-    "blocklists": 96,
-    "dashboards": 94,
-    "dns": 93,
-    "journal": 94,
-    "network": 81,
-    "policies": 96,
-    "proxy": 65,
-    "top level": 86,
+    "app": 45,
+    "blocklists": 94,
+    "dashboards": 88,
+    "dns": 90,
+    "features": 50,
+    "journal": 88,
+    "network": 75,
+    "policies": 94,
+    "proxy": 55,
+    "top level": 80,
 }
 """Percent of the statements of each package that tests have to run. A package without a floor is not checked while there are none."""
 
