@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,10 +35,14 @@ class FeatureServices:
         return tuple(row for service in self.made for row in service.status())
 
     async def prepare(self, core: Core) -> None:
-        """Make the services of the features that a policy uses before it is in force, so that they miss nothing."""
+        """Make the services of the features that a policy uses before it is in force, so that they miss nothing.
+
+        One that fails holds no policy back: its follower makes it again, and tells.
+        """
         for feature in self._features:
             if feature.is_used(core.snapshots.policy):
-                await self._services_of(feature, core)
+                with contextlib.suppress(Exception):
+                    await self._services_of(feature, core)
 
     def followers(self, core: Core) -> tuple[ControlService, ...]:
         """Return one service for each feature, which runs the feature's own services while the policy uses it."""

@@ -111,6 +111,16 @@ def test_a_feature_that_is_in_use_from_the_start_misses_no_record() -> None:
     asyncio.run(start())
 
 
+def test_a_feature_that_cannot_start_holds_no_policy_back() -> None:
+    def fail(_core: Core) -> Sequence[ControlService]:
+        raise OSError("no library")
+
+    broken = Feature(name="broken", summary="A broken one", policy_keys=lambda: (CLOCK,), services=fail)
+    services = FeatureServices((broken,), WatchedTasks("control"))
+    asyncio.run(services.prepare(cast(Any, House(USED))))
+    assert services.made == ()
+
+
 def test_the_end_of_a_feature_without_services_stops_nothing_else() -> None:
     async def day() -> None:
         looks = 0

@@ -9,6 +9,7 @@ Protocol code: no sockets, no files.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator
 from typing import Any
 
 from mitmproxy import http
@@ -185,10 +186,7 @@ class Http1Client(Http1Connection):
         yield from self._pass_interim()
         if self.state is not MessagePhase.HEAD:
             return
-        size = self.buffer.find_head()
-        if self.buffer.lines > MOST_LINES:
-            yield from self._fail(TOO_MANY_FIELDS)
-            return
+        size = yield from self._find_head()
         if not size:
             return
         try:
@@ -203,13 +201,18 @@ class Http1Client(Http1Connection):
         self._reader, self.state = body_reader(body), MessagePhase.BODY
         yield layers.ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, body == 0))
 
+    def _find_head(self) -> Generator[commands.Command, Any, int]:
+        """Return the length of the next head, or 0 if it is incomplete or has too many lines, which fails the request."""
+        size = self.buffer.find_head()
+        if self.buffer.lines <= MOST_LINES:
+            return size
+        yield from self._fail(TOO_MANY_FIELDS)
+        return 0
+
     def _pass_interim(self) -> Commands:
         """Forward informational responses (RFC 9110, section 15.2). 101 is final."""
         while (start := self.buffer.data[:13]).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and start[9:12] != b"101":
-            size = self.buffer.find_head()
-            if self.buffer.lines > MOST_LINES:
-                yield from self._fail(TOO_MANY_FIELDS)
-                return
+            size = yield from self._find_head()
             if not size:
                 return
             if not self._interim.take(size):
