@@ -41,3 +41,7 @@ class LimitedConnection(H2Connection):
             if isinstance(event, DataReceived) and event.stream_id in refused and event.flow_controlled_length:
                 self.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         return [event for event in events if getattr(event, "stream_id", None) not in refused]
+
+    def release(self) -> None:
+        """Cut the references of a connection that is over to its own methods, so that it is freed without the collector of garbage."""
+        self._frame_dispatch_table.clear()

@@ -20,8 +20,7 @@ H2_VERSIONS: Final = {"h2": "4.4.1", "hpack": "4.2.0"}
 H2_PARAMETERS: Final = {
     "h2.stream:H2Stream.__init__": "self stream_id config inbound_window_size outbound_window_size",
     "h2.stream:H2Stream.receive_headers": "self headers end_stream header_encoding",
-    "h2.windows:WindowManager.window_consumed": "self size",
-    "h2.windows:WindowManager.process_bytes": "self size",
+    "h2.stream:H2Stream.send_headers": "self headers encoder end_stream",
     "hpack.hpack:Decoder._assert_valid_table_size": "self",
     "hpack.hpack:Encoder._encode_table_size_change": "self",
     "hpack.hpack:VARINT_MAX_LENGTH": None,
@@ -33,8 +32,8 @@ H2_PARAMETERS: Final = {
 
 H2_ATTRIBUTES: Final = {
     "h2.connection:H2Connection": (
-        "_closed_streams _frame_dispatch_table _inbound_flow_control_window_manager decoder encoder highest_inbound_stream_id "
-        "max_outbound_frame_size outbound_flow_control_window streams"
+        "_frame_dispatch_table decoder encoder highest_inbound_stream_id inbound_flow_control_window max_outbound_frame_size "
+        "outbound_flow_control_window streams"
     ),
     "h2.stream:H2Stream": "max_outbound_frame_size",
     "hpack.hpack:Decoder": "header_table max_allowed_table_size max_header_list_size",
@@ -56,9 +55,7 @@ AIOQUIC_ATTRIBUTES: Final = {
         "_close_event _local_max_streams_bidi _local_max_streams_uni _streams _streams_finished host_cid tls"
     ),
     "aioquic.tls:Context": "_receive_buffer",
-    "aioquic.asyncio.protocol:QuicConnectionProtocol": (
-        "_connection_id_issued_handler _connection_id_retired_handler _connection_terminated_handler _loop _quic _timer _transport"
-    ),
+    "aioquic.asyncio.protocol:QuicConnectionProtocol": ("_loop _quic _timer _transport"),
 }
 
 

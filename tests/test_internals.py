@@ -57,7 +57,7 @@ def other_signature_of_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("doh", removed_of_hpack, "Decoder._assert_valid_table_size is missing", H2),
         ("doh", other_signature_of_h2, "H2Stream.receive_headers takes (self, headers, end_stream) instead of", H2),
-        ("doh", other_attribute_of_h2, "H2Connection has no attribute _closed_streams", H2),
+        ("doh", other_attribute_of_h2, "H2Connection has no attribute _frame_dispatch_table", H2),
         ("doq", removed_of_aioquic, "QuicConnection._write_stream_limits is missing", AIOQUIC),
         (
             "doq",

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -22,7 +21,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnectionTable
-from hedgerow.dns.server.quic import HTTP3, MAX_REQUEST_OCTETS, MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
+from hedgerow.dns.server.quic import HTTP3, MAX_REQUEST_OCTETS, MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener, RoutedConnection
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -148,7 +147,7 @@ class QuicServer:
             listener.close()
 
 
-class QuicDnsConnection(QuicConnectionProtocol):
+class QuicDnsConnection(RoutedConnection):
     """A client's connection. Its error codes are those of the protocol over QUIC."""
 
     no_error: ClassVar[int]
@@ -157,7 +156,6 @@ class QuicDnsConnection(QuicConnectionProtocol):
 
     def __init__(self, server: QuicServer, address: str, quic: BoundedQuicConnection) -> None:
         super().__init__(quic)
-        self._bounded = quic
         self.address, self.owner = address, server.owner(address)
         self._tokens = server.frontend.frame_tokens(address) or FrameTokens()
         self.active_at = asyncio.get_running_loop().time()
@@ -186,27 +184,28 @@ class QuicDnsConnection(QuicConnectionProtocol):
         """Begin to serve, after the handshake."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        if self._bounded.is_released:
+        if self.bounded.is_released:
             return
         self._tokens.refill(self._loop.time())
         self._tokens.charge(1)
         super().datagram_received(data, addr)
-        if self._bounded.is_ending:
+        if self.bounded.is_ending:
             self._server.leave(self)
         elif self._tokens.is_overspent:
             self._frontend.responder.count(DROPPED_METRIC, "flood")
             self.close(self.excessive_load)
-        elif self._bounded.is_flooding:
+        elif self.bounded.is_flooding:
             self.close(self.protocol_error)
-        elif self._bounded.owes_stream_credit:
+        elif self.bounded.owes_stream_credit:
             self._transmit_soon()
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        super().quic_event_received(event)
         match event:
             case HandshakeCompleted():
                 self.is_ready = True
                 self._server.handshakes.leave(self)
-                self._client_id = client_id_from_sni(self._bounded.server_name, self._frontend.own_name)
+                self._client_id = client_id_from_sni(self.bounded.server_name, self._frontend.own_name)
                 self._begin()
             case StreamDataReceived():
                 self._take(event)
@@ -219,20 +218,20 @@ class QuicDnsConnection(QuicConnectionProtocol):
 
     def _is_waiting(self, stream: int) -> bool:
         """Return whether a stream still waits for an answer: the client has not gone, and has not cancelled."""
-        return self._bounded.is_open(stream) and self in self._server.table.connections
+        return self.bounded.is_open(stream) and self in self._server.table.connections
 
     def _finish_stream(self, stream: int, data: bytes) -> None:
         """Send a whole answer. A client that does not read its answers loses the connection."""
         self._tokens.add(ANSWER_TOKENS)
         self._quic.send_stream_data(stream, data, end_stream=True)
-        self._unsent = {other: size for other, size in self._unsent.items() if self._bounded.is_open(other)}
+        self._unsent = {other: size for other, size in self._unsent.items() if self.bounded.is_open(other)}
         self._unsent[stream] = len(data)
         self._go_on()
 
     def _go_on(self) -> None:
         if sum(self._unsent.values()) > MAX_UNSENT:
             self.close(self.excessive_load)
-        elif self._bounded.is_exhausted and not self.outstanding:
+        elif self.bounded.is_exhausted and not self.outstanding:
             self.close(self.no_error)
         else:
             self._transmit_soon()
@@ -249,11 +248,11 @@ class QuicDnsConnection(QuicConnectionProtocol):
     def close(self, error_code: int | None = None, reason_phrase: str = "") -> None:
         self._server.leave(self)
         self._partial.clear()
-        if not self._bounded.is_released:
+        if not self.bounded.is_released:
             super().close(self.no_error if error_code is None else error_code, reason_phrase)
 
     def transmit(self) -> None:
-        if not self._bounded.is_released:
+        if not self.bounded.is_released:
             super().transmit()
 
 
@@ -287,7 +286,7 @@ class DoqConnection(QuicDnsConnection):
     def _refuse(self, stream: int) -> None:
         """Cancel a stream whose query is longer than any: its client would wait for credit, and then for an answer, forever."""
         del self._partial[stream]
-        self._refused = {other for other in self._refused if self._bounded.is_open(other)} | {stream}
+        self._refused = {other for other in self._refused if self.bounded.is_open(other)} | {stream}
         self._quic.stop_stream(stream, EXCESSIVE_LOAD)
         self._quic.reset_stream(stream, EXCESSIVE_LOAD)
         self._transmit_soon()

@@ -51,10 +51,13 @@ _FAULTY_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f]|(?:\A|\x7f)[ \t]|[ \t]
 """In values that are joined by DEL: control characters, or white space around a value."""
 
 _WINDOW_UPDATE: Final = b"\0\0\x04\x08\0\0\0\0\0"  # of the connection, without the increment
+_MOST_KEPT_BACK: Final = 16384  # a quarter of the window, so that a client always has room for a query beside what h2 keeps back
+_MOST_ANSWERED: Final = 1024  # streams per connection. A frame on an older one ends the connection with a less precise code.
 _OK: Final = b"\x88"  # entries of HPACK's static table: the status, and the names of fields
 _CACHE_CONTROL, _CONTENT_LENGTH, _CONTENT_TYPE = 24, 28, 31
 
 _STAND_IN: Final[list[Field]] = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"stand-in"), (b":path", b"/")]
+_STAND_IN_ANSWER: Final[list[Field]] = [(b":status", b"200")]
 
 
 class _Shape(NamedTuple):
@@ -63,6 +66,18 @@ class _Shape(NamedTuple):
     method: str
     content_type: str
     length: int | None
+
+
+class _PlainBodies:
+    """Bodies that h2 has not seen. `octets` are those that the client does not have back in the connection's window."""
+
+    def __init__(self) -> None:
+        self.octets = 0
+
+    def give_back(self) -> bytes:
+        """Return the frame that opens the window again."""
+        octets, self.octets = self.octets, 0
+        return _WINDOW_UPDATE + octets.to_bytes(4)
 
 
 class Http2Codec(HttpCodec):
@@ -82,15 +97,17 @@ class Http2Codec(HttpCodec):
                 h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
             },
         )
-        # h2's connection refers to its own methods here. It is freed with this codec once that is cut. The collector of garbage, which
-        # would find it, seldom looks at what has lived as long as a client's connection does.
-        weakref.finalize(self, self._connection._frame_dispatch_table.clear).atexit = False
+        # h2's connection refers to itself. The collector of garbage, which would find it, seldom looks at what has lived as long as a
+        # client's connection does.
+        weakref.finalize(self, self._connection.release).atexit = False
         self._decoder = self._connection.decoder = FastDecoder()
         self._decoder.max_header_list_size = MAX_HEAD
         self._connection.encoder = FastEncoder()
         self._requests: dict[int, DohRequest] = {}
         self._unsent: dict[int, bytearray] = {}
         self._plain: set[int] = set()  # streams of plain requests without an answer yet, of which h2 does not know
+        self._answered: set[int] = set()  # the latest streams of plain requests that have their answers
+        self._bodies = _PlainBodies()
         self._fields: list[Field] | None = None  # of the last plain request, without its path
         self._shape: _Shape | None = None
         self._budget = FrameBudget(tokens, free_settings=2)
@@ -148,8 +165,11 @@ class Http2Codec(HttpCodec):
                 _refuse(self._connection, h2.errors.ErrorCodes.PROTOCOL_ERROR, "the frame continues no block")
             if kind in (_HEADERS, _CONTINUATION):
                 self._is_in_block = not flags & _END_HEADERS
-            if stream & _MAX_STREAM_ID in self._plain:
-                self._open(stream & _MAX_STREAM_ID)
+            number = stream & _MAX_STREAM_ID
+            if number in self._plain or number in self._answered:
+                self._open(number)
+            if kind == _DATA and self._bodies.octets:
+                self._write(self._bodies.give_back())  # h2 counts from here
             requests += self._read_others(data[at:end])
             at = end
         del self._charged[:at]
@@ -180,7 +200,7 @@ class Http2Codec(HttpCodec):
                 return None
             at += _PRIORITY_OCTETS
         if not flags & _END_STREAM:
-            found = _find_body(data, end, stream, connection.inbound_flow_control_window)
+            found = _find_body(data, end, stream, connection.inbound_flow_control_window - self._bodies.octets)
             if found is None:
                 return None
             body = found
@@ -195,8 +215,9 @@ class Http2Codec(HttpCodec):
             return None
         connection.highest_inbound_stream_id = stream
         self._plain.add(stream)
-        if body and (update := _acknowledge(connection, len(body))):
-            self._write(update)
+        self._bodies.octets += len(body)
+        if self._bodies.octets >= _MOST_KEPT_BACK:
+            self._write(self._bodies.give_back())
         return request
 
     def _plain_request(self, stream: int, fields: list[Field], body: bytes, *, is_get: bool) -> DohRequest | None:
@@ -216,7 +237,7 @@ class Http2Codec(HttpCodec):
         return DohRequest(stream, shape.method, path.decode("ascii"), shape.content_type, bytearray(body))
 
     def _open(self, stream: int) -> None:
-        """Tell h2 of the stream of a plain request."""
+        """Tell h2 of the stream of a plain request, and of its answer if it has one. h2 knows what a frame on it means."""
         self._plain.discard(stream)
         connection = self._connection
         made = h2.stream.H2Stream(
@@ -224,6 +245,9 @@ class Http2Codec(HttpCodec):
         )
         made.max_outbound_frame_size = connection.max_outbound_frame_size
         made.receive_headers(_STAND_IN, end_stream=True, header_encoding=None)
+        if stream in self._answered:
+            self._answered.discard(stream)
+            made.send_headers(_STAND_IN_ANSWER, FastEncoder(), end_stream=True)
         connection.streams[stream] = made
 
     def answer(self, request: DohRequest, message: bytes, max_age: int) -> bool:
@@ -233,7 +257,9 @@ class Http2Codec(HttpCodec):
             if size <= room and request.method != "HEAD" and not connection.encoder.header_table.resized:
                 self._plain.discard(stream)
                 connection.outbound_flow_control_window -= size
-                connection._closed_streams[stream] = h2.stream.StreamClosedBy.SEND_END_STREAM
+                if len(self._answered) >= _MOST_ANSWERED:
+                    self._answered.clear()
+                self._answered.add(stream)
                 head, number = _answer_head(max_age, size), stream.to_bytes(4)
                 self._write(b"%b%b%b%b%b%b" % (head[0], number, head[1], head[2], number, message))
                 self._budget.answered()
@@ -348,11 +374,3 @@ def _find_body(data: bytes, at: int, stream: int, window: int) -> bytes | None:
         return None
     body = data[at + _FRAME_OCTETS : at + _FRAME_OCTETS + length]
     return body if len(body) == length <= window else None
-
-
-def _acknowledge(connection: h2.connection.H2Connection, octets: int) -> bytes:
-    """Account for a body as h2 does. Return the frame that opens the connection's window again, which is sent now and then."""
-    window = connection._inbound_flow_control_window_manager
-    window.window_consumed(octets)
-    increment = window.process_bytes(octets)
-    return _WINDOW_UPDATE + increment.to_bytes(4) if increment else b""

@@ -17,6 +17,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, ConnectionTerminated, QuicEvent
 from aioquic.quic.packet import (
     QuicFrameType,
     QuicHeader,
@@ -27,7 +28,7 @@ from aioquic.quic.packet import (
 )
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStream
-from aioquic.tls import pull_client_hello
+from aioquic.tls import Context, pull_client_hello
 
 from hedgerow.client_classes import ClassedClient, ClientClass
 from hedgerow.dns.server.turns import TurnScheduler
@@ -93,8 +94,30 @@ class _ComputedLimit:
         pass
 
 
+class NotingContext(Context):
+    """The TLS of a connection, made from one of aioquic's before its handshake. `client_name` is the SNI, known with the ClientHello."""
+
+    def __init__(self, fresh: Context) -> None:
+        vars(self).update(vars(fresh))
+        self.client_name: str | None = None
+
+    @property
+    def unread_octets(self) -> int:
+        """The octets of a handshake message that is incomplete."""
+        return len(self._receive_buffer)
+
+    def _server_handle_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer, onertt_buf: Buffer) -> None:
+        self.client_name = pull_client_hello(input_buf).server_name
+        input_buf.seek(0)
+        super()._server_handle_hello(input_buf, initial_buf, handshake_buf, onertt_buf)
+
+    def release(self) -> None:
+        """Forget all state of a connection that is over."""
+        vars(self).clear()
+
+
 class BoundedQuicConnection(QuicConnection):
-    """A bounded connection. `server_name` is the SNI, known with the ClientHello.
+    """A bounded connection.
 
     `configuration` must allow `MAX_STREAM_OCTETS` per stream, or `MAX_REQUEST_OCTETS` for HTTP/3.
 
@@ -102,13 +125,18 @@ class BoundedQuicConnection(QuicConnection):
     """
 
     is_released = False
+    tls: NotingContext
 
     def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:
         super().__init__(configuration=configuration, **options)
-        self.server_name: str | None = None
         most_uni = _MAX_UNI_STREAMS if HTTP3 in (configuration.alpn_protocols or ()) else 0
         self._local_max_streams_bidi = _ComputedLimit(QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", self._stream_credit)  # type: ignore[assignment]
         self._local_max_streams_uni = _ComputedLimit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", lambda: most_uni)  # type: ignore[assignment]
+
+    @property
+    def server_name(self) -> str | None:
+        """The SNI, known with the ClientHello."""
+        return self.tls.client_name
 
     @property
     def open_streams(self) -> int:
@@ -135,7 +163,7 @@ class BoundedQuicConnection(QuicConnection):
     @property
     def is_flooding(self) -> bool:
         """True if the client sends a handshake message without end."""
-        return hasattr(self, "tls") and len(self.tls._receive_buffer) > _MAX_HANDSHAKE_OCTETS
+        return hasattr(self, "tls") and self.tls.unread_octets > _MAX_HANDSHAKE_OCTETS
 
     @property
     def is_exhausted(self) -> bool:
@@ -152,14 +180,7 @@ class BoundedQuicConnection(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        handle: Callable[..., None] = self.tls._server_handle_hello
-
-        def note_name(hello: Buffer, *rest: Buffer) -> None:
-            self.server_name = pull_client_hello(hello).server_name
-            hello.seek(0)
-            handle(hello, *rest)
-
-        self.tls._server_handle_hello = note_name  # type: ignore[method-assign,assignment]
+        self.tls = NotingContext(self.tls)
 
     def release(self) -> None:
         """Forget all state of a connection that is over.
@@ -168,7 +189,7 @@ class BoundedQuicConnection(QuicConnection):
         connections would stay in memory.
         """
         if hasattr(self, "tls"):
-            vars(self.tls).clear()
+            self.tls.release()
         ending = self._close_event
         vars(self).clear()
         self._close_event = ending
@@ -199,7 +220,7 @@ class QuicService(Protocol):
     def admits(self, client: str) -> bool:
         """Return whether an address may begin a connection, and count its handshake."""
 
-    def begin(self, client: str, quic: BoundedQuicConnection) -> QuicConnectionProtocol:
+    def begin(self, client: str, quic: BoundedQuicConnection) -> RoutedConnection:
         """Return the protocol of a new connection from an address."""
 
     def unwrap(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
@@ -207,6 +228,32 @@ class QuicService(Protocol):
 
     def reject(self) -> None:
         """Count a datagram that found no place."""
+
+
+class RoutedConnection(QuicConnectionProtocol):
+    """A connection that tells its listener by which ids its datagrams come."""
+
+    def __init__(self, quic: BoundedQuicConnection) -> None:
+        super().__init__(quic)
+        self.bounded = quic
+        self._listener: QuicListener | None = None
+
+    def route(self, listener: QuicListener) -> None:
+        """Set the listener, before the first datagram."""
+        self._listener = listener
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if self._listener is None:
+            return
+        match event:
+            case ConnectionIdIssued():
+                self._listener.add(self, event.connection_id)
+            case ConnectionIdRetired():
+                self._listener.remove(self, event.connection_id)
+            case ConnectionTerminated():
+                self._listener.forget(self)
+            case _:
+                pass
 
 
 class _DatagramSender(asyncio.DatagramTransport):
@@ -229,7 +276,7 @@ class QuicListener:
     def __init__(self, sock: socket.socket, service: QuicService, turns: TurnScheduler) -> None:
         self._socket, self._service, self._turns = sock, service, turns
         self._tokens = RetryTokens()
-        self._connections: dict[bytes, QuicConnectionProtocol] = {}
+        self._connections: dict[bytes, RoutedConnection] = {}
         self._transport = _DatagramSender(sock)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
@@ -277,7 +324,7 @@ class QuicListener:
 
     def _begin_connection(
         self, header: QuicHeader, addr: Address, client: str, configuration: QuicConfiguration
-    ) -> QuicConnectionProtocol | None:
+    ) -> RoutedConnection | None:
         """Begin a connection if the datagram may; else tell the client what to send, in fewer octets than it sent."""
         if header.version is not None and header.version not in configuration.supported_versions:
             versions = configuration.supported_versions
@@ -292,7 +339,7 @@ class QuicListener:
 
     def _accept_validated(
         self, header: QuicHeader, addr: Address, client: str, configuration: QuicConfiguration
-    ) -> QuicConnectionProtocol | None:
+    ) -> RoutedConnection | None:
         try:
             original, retried = self._tokens.validate_token(addr, header.token)
         except ValueError:
@@ -302,7 +349,7 @@ class QuicListener:
         quic = BoundedQuicConnection(
             configuration=configuration, original_destination_connection_id=original, retry_source_connection_id=retried
         )
-        return self._start(header.destination_cid, self._service.begin(client, quic), quic)
+        return self._start(header.destination_cid, self._service.begin(client, quic))
 
     def _retry(self, header: QuicHeader, addr: tuple[str, int]) -> bytes:
         assert header.version is not None
@@ -310,39 +357,26 @@ class QuicListener:
         token = self._tokens.create_token(addr, header.destination_cid, source)
         return encode_quic_retry(header.version, source, header.source_cid, header.destination_cid, token)
 
-    def _start(self, destination: bytes, connection: QuicConnectionProtocol, quic: BoundedQuicConnection) -> QuicConnectionProtocol:
+    def _start(self, destination: bytes, connection: RoutedConnection) -> RoutedConnection:
         connection.connection_made(self._transport)
-        connection._connection_id_issued_handler = partial(self._add, connection)
-        connection._connection_id_retired_handler = partial(self._remove, connection)
-        connection._connection_terminated_handler = partial(self._forget, connection, quic)
-        self._connections[destination] = self._connections[quic.host_cid] = connection
+        connection.route(self)
+        self._connections[destination] = self._connections[connection.bounded.host_cid] = connection
         return connection
 
-    def _add(self, connection: QuicConnectionProtocol, number: bytes) -> None:
+    def add(self, connection: RoutedConnection, number: bytes) -> None:
+        """Route the datagrams with a connection id."""
         self._connections[number] = connection
 
-    def _remove(self, connection: QuicConnectionProtocol, number: bytes) -> None:
+    def remove(self, connection: RoutedConnection, number: bytes) -> None:
+        """Route a connection id no longer."""
         if self._connections.get(number) is connection:
             del self._connections[number]
 
-    def _forget(self, connection: QuicConnectionProtocol, quic: BoundedQuicConnection) -> None:
+    def forget(self, connection: RoutedConnection) -> None:
+        """Route nothing to a connection that is over, and release it."""
         for number in [number for number, other in self._connections.items() if other is connection]:
             del self._connections[number]
-        asyncio.get_running_loop().call_soon(self._release, connection, quic)  # aioquic still works on its events
-
-    @staticmethod
-    def _release(connection: QuicConnectionProtocol, quic: BoundedQuicConnection) -> None:
-        connection._connection_id_issued_handler = connection._connection_id_retired_handler = _ignore
-        connection._connection_terminated_handler = _nothing
-        quic.release()
+        asyncio.get_running_loop().call_soon(connection.bounded.release)  # aioquic still works on its events
 
     def _send(self, data: bytes, addr: Address) -> None:
         self._transport.sendto(data, addr)
-
-
-def _ignore(_number: bytes) -> None:
-    return
-
-
-def _nothing() -> None:
-    return

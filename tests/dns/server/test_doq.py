@@ -176,7 +176,7 @@ def test_finished_connection_leaves_nothing_behind(internet: SmallInternet) -> N
                 client.write(framed())
                 await client.answer()
                 (connection,) = stand.server.table.connections
-                ended += [weakref.ref(each) for each in (connection, connection._bounded, connection._bounded.tls)]
+                ended += [weakref.ref(each) for each in (connection, connection.bounded, connection.bounded.tls)]
             del connection, client
         await until(lambda: not any(each() for each in ended))
 
@@ -225,10 +225,10 @@ def test_open_streams_use_up_the_credit(internet: SmallInternet) -> None:
         async with stand.client() as client:
             for _ in range(2 * MAX_STREAMS):
                 client.write(framed()[:-1], end=False)
-            await until(lambda: any(connection._bounded.open_streams >= MAX_STREAMS for connection in stand.server.table.connections))
+            await until(lambda: any(connection.bounded.open_streams >= MAX_STREAMS for connection in stand.server.table.connections))
             await client.ping()
             (connection,) = stand.server.table.connections
-            assert connection._bounded.open_streams == MAX_STREAMS
+            assert connection.bounded.open_streams == MAX_STREAMS
             assert client._quic._remote_max_streams_bidi == MAX_STREAMS
             assert client._quic._remote_max_streams_uni == 0
 

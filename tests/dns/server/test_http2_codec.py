@@ -149,6 +149,35 @@ def test_a_connection_takes_bodies_beyond_its_first_window() -> None:
     assert 300 * MAX_QUERY > 2 * 65_535
 
 
+def test_plain_bodies_and_others_share_the_window() -> None:
+    """The client never waits for room, though each way keeps back a part of the window before it opens it again."""
+    exchange = started()
+    for number in range(120):
+        pieces = 1 if number % 7 < 4 else 2
+        exchange.ask(POST, b"x" * (MAX_QUERY if pieces == 1 else 2_000 + number), pieces=pieces)
+        (request,) = exchange.deliver()
+        assert exchange.codec.answer(request, b"answer", 1)
+        assert exchange.client.outbound_flow_control_window >= MAX_QUERY
+    assert exchange.client.outbound_flow_control_window <= 65_535
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_frame_on_a_stream_with_an_answer_ends_the_connection(is_old: bool) -> None:
+    """The oldest streams are forgotten, which changes nothing but the error's code."""
+    exchange = started()
+    for _ in range(1030):
+        stream = exchange.ask(get("/dns-query"))
+        (request,) = exchange.deliver()
+        assert exchange.codec.answer(request, b"answer", 1)
+    again = frame.HeadersFrame(3 if is_old else stream, b"\x82", flags=["END_HEADERS", "END_STREAM"])
+    exchange.codec.feed(again.serialize())
+    with pytest.raises(HttpClientError):
+        exchange.codec.receive(0.0)
+    (ended,) = list(exchange.client.receive_data(b"".join(exchange.written)))[-1:]
+    assert isinstance(ended, h2.events.ConnectionTerminated)
+    assert ended.error_code == (h2.errors.ErrorCodes.PROTOCOL_ERROR if is_old else h2.errors.ErrorCodes.STREAM_CLOSED)
+
+
 def test_a_plain_request_may_be_refused_with_a_page() -> None:
     exchange = started()
     stream = exchange.ask(get("/nothing"))
