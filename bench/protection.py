@@ -35,7 +35,7 @@ from protection_pages import blocked_by_e2guardian, read_pages  # noqa: E402
 from protection_peers import Peer, peers  # noqa: E402
 from protection_sets import CATEGORIES, OWN_HEALTH_TERMS, QUOTED_HEALTH_TERMS, NameSet, Sets, read_sets  # noqa: E402
 
-from hedgerow.app.control.list_sources import sources_of  # noqa: E402
+from hedgerow.app.control.lists.list_sources import sources_of  # noqa: E402
 from hedgerow.blocklists.catalogue import Catalogue  # noqa: E402
 from hedgerow.blocklists.compiler import compile_generation  # noqa: E402
 from hedgerow.blocklists.sources import Source  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "hedgerow"
 
 SETTINGS = {
-    "app/control/list_jobs.py": ["tempfile.tempdir"],
+    "app/control/lists/list_jobs.py": ["tempfile.tempdir"],
     "proxy/scanners/pictures.py": ["ImageFile.LOAD_TRUNCATED_IMAGES", "Image.MAX_IMAGE_PIXELS"],
     "watched_tasks.py": ["threading.excepthook", "sys.unraisablehook"],
 }

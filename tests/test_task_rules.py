@@ -23,7 +23,7 @@ STARTS: dict[str, dict[str, str]] = {
     "app/processes.py": {"serve_until_message": AWAITED, "wait_for_store": AWAITED, "run_inspector": AWAITED, "run_gateway": AWAITED},
     "app/gateway/process.py": {"keep_gateway": AWAITED},
     "app/supervisor.py": {"_retire": AWAITED, "_wait_settled": AWAITED},
-    "app/control/journal_setup.py": {"keep_events": AWAITED},
+    "app/control/upkeep/journal_setup.py": {"keep_events": AWAITED},
     "app/workers/upstreams.py": {"replace": ENDS_BY_ITSELF},
     "dashboards/deferred_app.py": {"load": AWAITED},
     "dashboards/notices.py": {"step": ENDS_BY_ITSELF},

@@ -13,9 +13,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hedgerow.app.control.list_jobs import ListFolders, newest_generation
-from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, sources_of
-from hedgerow.app.control.lists import COMPILE_FIRST_BYTES
+from hedgerow.app.control.lists.list_jobs import ListFolders, newest_generation
+from hedgerow.app.control.lists.list_sources import CopyStatuses, file_identities, fingerprint, sources_of
+from hedgerow.app.control.lists.updater import COMPILE_FIRST_BYTES
 from hedgerow.app.settings import Settings, make_memory_folder
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import is_usable

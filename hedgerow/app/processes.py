@@ -153,7 +153,7 @@ def prepare_in_child(settings: Settings) -> str:
 
     Returns an empty string, or why the store can't be opened now. Raises StartProblem for any other problem.
     """
-    from hedgerow.app.control.journal_setup import StoreAwayProblem, prepare_journal, prepare_store
+    from hedgerow.app.control.upkeep.journal_setup import StoreAwayProblem, prepare_journal, prepare_store
 
     reading, writing = os.pipe()
     pid = os.fork()
@@ -189,7 +189,7 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
 
     The first attempts are short, so that the supervisor starts the workers and shows the reason.
     """
-    from hedgerow.app.control.journal_setup import keep_events
+    from hedgerow.app.control.upkeep.journal_setup import keep_events
 
     gc.enable()
     heartbeats = asyncio.create_task(send_heartbeats())
@@ -217,7 +217,7 @@ async def run_control(settings: Settings, _index: int, sockets: InheritedSockets
 
     from sqlalchemy.exc import DatabaseError
 
-    from hedgerow.app.control.list_jobs import CompileError
+    from hedgerow.app.control.lists.list_jobs import CompileError
     from hedgerow.app.control.process import ControlProcess
     from hedgerow.journal.store import JournalError
     from hedgerow.policies.reading.load import PolicyError

@@ -42,7 +42,7 @@ PRELOADED = (
     "hedgerow.blocklists.names:load_public_suffixes",
     "hedgerow.dns.tunnel_detector:trusted_domains",
     "hedgerow.app.signer",
-    "hedgerow.app.control.list_jobs",
+    "hedgerow.app.control.lists.list_jobs",
     "hedgerow.app.workers.gate_worker",
     "hedgerow.app.workers.inspector_worker",
 )
@@ -234,7 +234,7 @@ class ForkServer:
 
     def _run_job_child(self, what: str, descriptor: int) -> None:
         self._leave_server(what, {descriptor})
-        importlib.import_module("hedgerow.app.control.list_jobs").serve_job(what, socket.socket(fileno=descriptor))
+        importlib.import_module("hedgerow.app.control.lists.list_jobs").serve_job(what, socket.socket(fileno=descriptor))
 
     def _run_child(self, request: _Request, listening: Collection[int]) -> None:
         for standard in (0, 1):

@@ -1,7 +1,7 @@
 """Web push: subscriptions of browsers as addresses of notices, and the key by which push services know this installation.
 
 A notice is encrypted for the browser (RFC 8291), so that the push service (Google's, Mozilla's, Apple's …) learns that there was one and
-nothing else. It is sent by `app.control.notice_sender`.
+nothing else. It is sent by `app.control.notices.sender`.
 """
 
 from __future__ import annotations

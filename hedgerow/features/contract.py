@@ -16,7 +16,7 @@ from hedgerow.task_state import Area, StatusRow
 from hedgerow.watched_tasks import Run
 
 if TYPE_CHECKING:
-    from hedgerow.app.control.sites_seen import SitesSeenFile
+    from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
     from hedgerow.app.doctor.findings import Finding, Installation
     from hedgerow.app.settings import Settings
     from hedgerow.app.snapshot import LoadedSnapshot

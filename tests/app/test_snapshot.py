@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.lists import prepare_generation
-from hedgerow.app.control.snapshot_delivery import SnapshotFiles
+from hedgerow.app.control.lists.updater import prepare_generation
+from hedgerow.app.control.snapshots.delivery import SnapshotFiles
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, SnapshotWatch, load_newest
 from hedgerow.codec import encode
 from hedgerow.policies.decide import decide

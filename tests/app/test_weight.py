@@ -47,7 +47,7 @@ LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if n
         ("workers.gate_worker", HEAVY),
         ("workers.inspector_worker", HEAVY),
         ("control.process", NOT_IN_CONTROL),
-        ("control.list_jobs", NOT_IN_COMPILER),
+        ("control.lists.list_jobs", NOT_IN_COMPILER),
         ("signer", (*HEAVY, "asyncio", "ssl", "idna", "uvloop", "mitmproxy")),
     ],
 )

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page
 from small_internet.authority import Authority, server_context
 from web_server import NOW, Web
 
-from hedgerow.app.control.notice_sender import GONE, REFUSED, send
+from hedgerow.app.control.notices.sender import GONE, REFUSED, send
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.push import PushKey, Subscription, parse_subscription, push_body
 from hedgerow.dashboards.words.languages import language

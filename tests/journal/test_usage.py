@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hedgerow.app.control.budgets import FRESH_S, BudgetTracker
+from hedgerow.app.control.snapshots.budgets import FRESH_S, BudgetTracker
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import Store

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
-from hedgerow.app.control.list_jobs import CompileError
-from hedgerow.app.control.list_sources import source_location
-from hedgerow.app.control.lists import prepare_generation
+from hedgerow.app.control.lists.list_jobs import CompileError
+from hedgerow.app.control.lists.list_sources import source_location
+from hedgerow.app.control.lists.updater import prepare_generation
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.network.neighbours import neighbours_of_this_machine
 from hedgerow.policies.explain import Explanation, find_device

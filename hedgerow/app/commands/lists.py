@@ -34,9 +34,9 @@ from hedgerow.app.commands.options import (
     printable,
     state_directory,
 )
-from hedgerow.app.control.list_jobs import CompileError, ListFolders, newest_generation
-from hedgerow.app.control.list_sources import sources_of
-from hedgerow.app.control.lists import ListProgress, prepare_generation
+from hedgerow.app.control.lists.list_jobs import CompileError, ListFolders, newest_generation
+from hedgerow.app.control.lists.list_sources import sources_of
+from hedgerow.app.control.lists.updater import ListProgress, prepare_generation
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue

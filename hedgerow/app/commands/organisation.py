@@ -30,10 +30,10 @@ from hedgerow.app.commands.options import (
     state_directory,
 )
 from hedgerow.app.commands.store import owned_store
-from hedgerow.app.control.bundled_lists import index_of
-from hedgerow.app.control.list_jobs import CompileError, ListFolders
-from hedgerow.app.control.list_sources import CopyStatuses, sources_of
-from hedgerow.app.control.lists import ListProgress, ListUpdater, prepare_generation
+from hedgerow.app.control.lists.bundled_lists import index_of
+from hedgerow.app.control.lists.list_jobs import CompileError, ListFolders
+from hedgerow.app.control.lists.list_sources import CopyStatuses, sources_of
+from hedgerow.app.control.lists.updater import ListProgress, ListUpdater, prepare_generation
 from hedgerow.app.control.statements import site_key
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.sources import public_sources

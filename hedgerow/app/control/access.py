@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.counter import CounterService, SeatChange
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin

@@ -13,8 +13,8 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.counter import VOUCHER_ACTOR, CounterService, key_of, kind_of
-from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.sessions import GuestOrder
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
 from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, VoucherOrder

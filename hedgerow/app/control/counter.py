@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.journal.access_store import Voucher

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.ipc import WorkerRow, WorkersFile, is_alive
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.dashboards.control import WorkerHealth

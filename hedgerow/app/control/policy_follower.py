@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.budgets import BudgetTracker
-from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.shared_policy import SharedPolicy
+from hedgerow.app.control.snapshots.budgets import BudgetTracker
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.dashboards.metrics import Metrics

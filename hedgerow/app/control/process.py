@@ -15,27 +15,27 @@ from functools import partial
 
 from starlette.types import ASGIApp
 
-from hedgerow.app.control.budgets import EndingNotifier
-from hedgerow.app.control.calendars import CalendarUpdater
-from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.counter import CounterService
-from hedgerow.app.control.daily_backups import DailyBackups
-from hedgerow.app.control.discovery import DeviceDiscovery
+from hedgerow.app.control.devices.discovery import DeviceDiscovery
 from hedgerow.app.control.feature_services import FeatureServices
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor, health_of_run
-from hedgerow.app.control.journal_setup import JournalWatch, make_recorder, place_of
-from hedgerow.app.control.notices import event_notices, likely_finder, send_in_subprocess, watch_status
+from hedgerow.app.control.notices.event_notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.policy_follower import PolicyFollower
-from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.control.remembered_sites import SiteMemory
-from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.control.services import if_possible, load_later, make_token, prune_hourly, report_of_week
+from hedgerow.app.control.snapshots.budgets import EndingNotifier
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
+from hedgerow.app.control.upkeep.calendars import CalendarUpdater
+from hedgerow.app.control.upkeep.certificates import DnsCertificateIssuer, WebCertificates
+from hedgerow.app.control.upkeep.daily_backups import DailyBackups
+from hedgerow.app.control.upkeep.journal_setup import JournalWatch, make_recorder, place_of
+from hedgerow.app.control.upkeep.safe_search import SafeSearchMonitor
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.control.worker_messages import ProcessReports, WorkerMessages
 from hedgerow.app.ipc import InheritedSockets, StartProblem

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 
 from hedgerow.app.control.counter import PAUSED_SESSION, CounterService, SeatChange, key_of
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.dashboards.actions.orders import SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.refusals import AlreadyDone, SeatTaken

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.organisation import OrganisationFollower
-from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.shared_policy import SharedPolicy
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.ipc import restart_inspectors
 from hedgerow.app.joining import open_authority
 from hedgerow.app.settings import Settings

@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 from hedgerow import __version__
 from hedgerow.app.control.access import AccessControl
-from hedgerow.app.control.certificates import WebCertificates
 from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.health import WorkerMonitor
-from hedgerow.app.control.list_sources import recommended_for_profiles
-from hedgerow.app.control.lists import coverage_of
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.lists.list_sources import recommended_for_profiles
+from hedgerow.app.control.lists.updater import coverage_of
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
+from hedgerow.app.control.upkeep.certificates import WebCertificates
 from hedgerow.app.gateway.controller import config_file
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from hedgerow.app.control.health import SnapshotRepair, TaskMonitor
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.features.contract import ControlService, Handler
 from hedgerow.journal.event_receiver import EventReceiver, MessageBatch

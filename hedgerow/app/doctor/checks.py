@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from hedgerow.app.control.discovery import unreadable_lease_files
-from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
+from hedgerow.app.control.devices.discovery import unreadable_lease_files
+from hedgerow.app.control.upkeep.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.doctor.line import check_exposure, check_tunnel
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from hedgerow.app.control.jobs import JobError
-from hedgerow.app.control.sites_seen import SitesSeenFile
+from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.features.contract import ControlService, Core

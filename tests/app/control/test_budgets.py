@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hedgerow.app.control.budgets import EndingNotifier
+from hedgerow.app.control.snapshots.budgets import EndingNotifier
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources

@@ -15,10 +15,10 @@ import pytest
 from list_server import ListServer, send, text
 
 from hedgerow.app.bundles import BUNDLE, OBJECTS, BundledFile, GenerationIndex, Manifest, key_text, open_bundle, write_bundle
-from hedgerow.app.control import list_sources
-from hedgerow.app.control.bundled_lists import index_of
-from hedgerow.app.control.list_sources import CopyStatuses, sources_of
-from hedgerow.app.control.lists import ListUpdater, prepare_generation
+from hedgerow.app.control.lists import list_sources
+from hedgerow.app.control.lists.bundled_lists import index_of
+from hedgerow.app.control.lists.list_sources import CopyStatuses, sources_of
+from hedgerow.app.control.lists.updater import ListUpdater, prepare_generation
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.sources import Source
 from hedgerow.journal.statements import StatementKey
@@ -80,7 +80,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Household]
         monkeypatch.setattr(list_sources, "correction_sources", lambda: ())
         (tmp_path / "starter.txt").write_text("starter.example\n")
         found = Household(tmp_path, server)
-        monkeypatch.setattr("hedgerow.app.control.bundled_lists.time.time", lambda: found.now)
+        monkeypatch.setattr("hedgerow.app.control.lists.bundled_lists.time.time", lambda: found.now)
         yield found
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.calendars import CalendarUpdater
-from hedgerow.app.control.publisher import PolicyFile
+from hedgerow.app.control.snapshots.publisher import PolicyFile
+from hedgerow.app.control.upkeep.calendars import CalendarUpdater
 from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, calendar_copy_path
 from hedgerow.policies.reading.load import load_policy
 

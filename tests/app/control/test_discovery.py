@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from web_server import view_of
 
-from hedgerow.app.control.discovery import (
+from hedgerow.app.control.devices.discovery import (
     MAX_LEASE_FILE_BYTES,
     MAX_NEW_PER_HOUR,
     DeviceDiscovery,

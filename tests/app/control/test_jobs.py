@@ -18,9 +18,9 @@ from small_internet.running import wait_until
 from hedgerow.app.control.jobs import LIST_MEMORY, SMALL_MEMORY, fork_job
 
 JOBS = {
-    ("hedgerow.app.control.list_jobs", "fetch"): LIST_MEMORY,
-    ("hedgerow.app.control.list_jobs", "compile"): LIST_MEMORY,
-    ("hedgerow.app.control.notice_sender",): SMALL_MEMORY,
+    ("hedgerow.app.control.lists.list_jobs", "fetch"): LIST_MEMORY,
+    ("hedgerow.app.control.lists.list_jobs", "compile"): LIST_MEMORY,
+    ("hedgerow.app.control.notices.sender",): SMALL_MEMORY,
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.backup import back_up, backup_folder
-from hedgerow.app.control.journal_setup import mark_damaged, prepare_journal
+from hedgerow.app.control.upkeep.journal_setup import mark_damaged, prepare_journal
 from hedgerow.app.ipc import StartProblem
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.files import make_private_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control import leases
-from hedgerow.app.control.leases import LeaseTable
+from hedgerow.app.control.devices import leases
+from hedgerow.app.control.devices.leases import LeaseTable
 from hedgerow.app.snapshot import identity_of
 from hedgerow.codec import decode
 from hedgerow.dashboards.control import InvalidInput

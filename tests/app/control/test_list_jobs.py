@@ -20,8 +20,8 @@ import pytest
 from list_server import ListServer, text
 from pydantic import TypeAdapter
 
-from hedgerow.app.control.list_jobs import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
-from hedgerow.app.control.list_sources import fingerprint
+from hedgerow.app.control.lists.list_jobs import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
+from hedgerow.app.control.lists.list_sources import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.download_store import FetchOutcome, copy_status
 from hedgerow.blocklists.sources import Source
@@ -119,7 +119,7 @@ def stand(tmp_path: Path) -> Iterator[ListFixture]:
 
 
 def spawn(what: str, job: bytes, **more: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "hedgerow.app.control.list_jobs", what]
+    command = [sys.executable, "-P", "-m", "hedgerow.app.control.lists.list_jobs", what]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process: subprocess.Popen[bytes] = subprocess.Popen(command, **pipes, **more)  # type: ignore[call-overload]
     assert process.stdin

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 from list_server import ListServer, text
 
-from hedgerow.app.control import list_sources as sources_module
-from hedgerow.app.control import lists as lists_module
-from hedgerow.app.control.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
-from hedgerow.app.control.list_sources import fingerprint, recommended_sources, source_location, sources_of
-from hedgerow.app.control.lists import ListUpdater, coverage_of
+from hedgerow.app.control.lists import list_sources as sources_module
+from hedgerow.app.control.lists import updater as lists_module
+from hedgerow.app.control.lists.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
+from hedgerow.app.control.lists.list_sources import fingerprint, recommended_sources, source_location, sources_of
+from hedgerow.app.control.lists.updater import ListUpdater, coverage_of
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport
 from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, failing_since, mark_failure, pointer_path

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hedgerow.app.control.notices import budget_notices, event_notices, send_in_subprocess, status_notices
+from hedgerow.app.control.notices.event_notices import budget_notices, event_notices, send_in_subprocess, status_notices
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.coverage import ListHealth

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.control.health import SnapshotRepair
-from hedgerow.app.control.publisher import PolicyFile, SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import PolicyFile, SnapshotPublisher
 from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
 from hedgerow.app.snapshot import FILE_NAME, Snapshot
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy

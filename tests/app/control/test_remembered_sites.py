@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control import remembered_sites
-from hedgerow.app.control.remembered_sites import SiteMemory
+from hedgerow.app.control.snapshots import remembered_sites
+from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.policies.remembered import PageRecognised

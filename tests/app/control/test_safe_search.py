@@ -8,7 +8,7 @@ from pathlib import Path
 
 from small_internet import Fault, SmallInternet
 
-from hedgerow.app.control.safe_search import SafeSearchMonitor
+from hedgerow.app.control.upkeep.safe_search import SafeSearchMonitor
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.policies.network import NetworkSettings

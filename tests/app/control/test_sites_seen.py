@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.sites_seen import SitesSeenFile
+from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
 from hedgerow.policies.feature_settings import WorkerReport
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import parse_policy

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control import snapshot_delivery
-from hedgerow.app.control.snapshot_delivery import AppliedSnapshots
+from hedgerow.app.control.snapshots import delivery as snapshot_delivery
+from hedgerow.app.control.snapshots.delivery import AppliedSnapshots
 from hedgerow.app.ipc import WorkerRow, WorkersFile
 from hedgerow.codec import encode
 from hedgerow.files import write_atomically

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.settings import Endpoint, Settings, remove_memory_folder
 from hedgerow.app.snapshot import Snapshot, StartClock
 from hedgerow.journal.database import open_journal

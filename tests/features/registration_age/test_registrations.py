@@ -14,7 +14,7 @@ import pytest
 from list_server import ListServer, Serve, send, slowly, text
 from small_internet.authority import Authority, server_context
 
-from hedgerow.app.control.sites_seen import SitesSeenFile
+from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
 from hedgerow.features.registration_age import rdap
 from hedgerow.features.registration_age.rdap import (
     Question,

@@ -18,8 +18,8 @@ from journal_rows import KEY
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hedgerow.app.control.leases import LeaseTable
-from hedgerow.app.control.remembered_sites import SiteMemory
+from hedgerow.app.control.devices.leases import LeaseTable
+from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
 from hedgerow.blocklists.compiler import compile_generation

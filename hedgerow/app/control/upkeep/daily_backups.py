@@ -1,6 +1,6 @@
 """A backup per day in the state directory, of which seven are kept. Each is made by a process of its own, at low priority:
 
-python -m hedgerow.app.control.daily_backups STATE POLICY FILE STORE
+python -m hedgerow.app.control.upkeep.daily_backups STATE POLICY FILE STORE
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DailyBackups:
             make_private_folder(out.parent)
             policy = self._policy()
             words = (str(self._settings.state), str(policy or ""), str(out), self._settings.store, self._settings.site)
-            await run_job("hedgerow.app.control.daily_backups", *words, stdin=b"")
+            await run_job("hedgerow.app.control.upkeep.daily_backups", *words, stdin=b"")
         except (JobError, OSError) as error:
             return error_text(error)
         for old in backups_in(self._settings.state)[KEPT:]:

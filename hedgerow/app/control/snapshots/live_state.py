@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.budgets import BudgetTracker
+from hedgerow.app.control.snapshots.budgets import BudgetTracker
 from hedgerow.app.snapshot import StartClock, denial_key
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.remembered_sites import RememberedSiteStore

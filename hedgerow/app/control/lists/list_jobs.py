@@ -1,6 +1,6 @@
 """Downloading and compiling of lists in a low-priority process, so that the processes that answer queries are not affected.
 
-    python -m hedgerow.app.control.list_jobs fetch|compile
+    python -m hedgerow.app.control.lists.list_jobs fetch|compile
 
 Standard input is a `FetchJob` or a `CompileJob` as JSON, and standard output the result. On failure the exit status is 1, with a sentence
 on standard error. Where there is a zygote, the process is forked from it instead (`serve_job`). Only one process of each kind works in a
@@ -144,7 +144,7 @@ async def _run_subprocess(what: str, job: bytes, zygote: socket.socket | None) -
             with contextlib.suppress(ForkError):
                 return await fork_job(zygote, what, job)
         malloc = {"MALLOC_MMAP_THRESHOLD_": str(_MMAP_THRESHOLD)}
-        return await run_job("hedgerow.app.control.list_jobs", what, stdin=job, environment=malloc)
+        return await run_job("hedgerow.app.control.lists.list_jobs", what, stdin=job, environment=malloc)
     except JobError as error:
         raise CompileError(f"The lists could not be {what}{'ed' if what == 'fetch' else 'd'}: {error}") from None
 

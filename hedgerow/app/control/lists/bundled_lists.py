@@ -29,8 +29,8 @@ from hedgerow.app.bundles import (
     GenerationIndex,
     Manifest,
 )
-from hedgerow.app.control.list_jobs import ListFolders
-from hedgerow.app.control.list_sources import CopyStatuses, all_recommended, sources_of
+from hedgerow.app.control.lists.list_jobs import ListFolders
+from hedgerow.app.control.lists.list_sources import CopyStatuses, all_recommended, sources_of
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.download_store import CopyStatus
 from hedgerow.blocklists.generation import FORMAT_VERSION, read_meta

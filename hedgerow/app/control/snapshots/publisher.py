@@ -13,12 +13,12 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.budgets import BudgetTracker
-from hedgerow.app.control.leases import LeaseTable
-from hedgerow.app.control.lists import ListUpdater
-from hedgerow.app.control.live_state import LiveStateReader
-from hedgerow.app.control.sites_seen import SitesSeenFile
-from hedgerow.app.control.snapshot_delivery import AppliedSnapshots, SnapshotFiles
+from hedgerow.app.control.devices.leases import LeaseTable
+from hedgerow.app.control.lists.updater import ListUpdater
+from hedgerow.app.control.snapshots.budgets import BudgetTracker
+from hedgerow.app.control.snapshots.delivery import AppliedSnapshots, SnapshotFiles
+from hedgerow.app.control.snapshots.live_state import LiveStateReader
+from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, identity_of
 from hedgerow.blocklists.rules import Problem

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
-from hedgerow.app.control.notice_sender import GONE, REFUSED, UNKNOWN
+from hedgerow.app.control.notices.sender import GONE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
@@ -47,7 +47,7 @@ async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIME
     """Send a message. Returns the problem in one sentence without any part of the address; empty if the service accepted it."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.control.notice_sender"),
+            *(sys.executable, "-P", "-m", "hedgerow.app.control.notices.sender"),
             stdin=asyncio.subprocess.PIPE,  # not an argument, since every user can read command lines
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,  # it may contain the address

@@ -18,8 +18,8 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.control.bundled_lists import BundledCopies, BundledGeneration, BundledListTaker
-from hedgerow.app.control.list_jobs import (
+from hedgerow.app.control.lists.bundled_lists import BundledCopies, BundledGeneration, BundledListTaker
+from hedgerow.app.control.lists.list_jobs import (
     CompileError,
     CompileJob,
     FetchJob,
@@ -30,7 +30,7 @@ from hedgerow.app.control.list_jobs import (
     run_compile,
     run_fetch,
 )
-from hedgerow.app.control.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
+from hedgerow.app.control.lists.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
 from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy

@@ -2,9 +2,9 @@
 
 A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains the dates.
 
-Each download is a process of its own: `python -m hedgerow.app.control.calendars FILE`, with the URL on standard input, since it may hold a
-secret and everybody can read the arguments of a process. If the download fails, is too large or is not a calendar, the old copy stays and
-the exit status is 1, with a sentence on standard error.
+Each download is a process of its own: `python -m hedgerow.app.control.upkeep.calendars FILE`, with the URL on standard
+input, since it may contain a secret and everybody can read the arguments of a process. If the download fails, is too
+large or is not a calendar, the old copy stays and the exit status is 1, with a sentence on standard error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class CalendarUpdater:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 place = calendar_copy_path(url, self._folder)
-                await run_job("hedgerow.app.control.calendars", str(place), stdin=url.encode())
+                await run_job("hedgerow.app.control.upkeep.calendars", str(place), stdin=url.encode())
         except (JobError, TimeoutError, OSError) as error:
             log.warning(
                 "The calendar %s could not be fetched, its last copy stays: %s", shown_url(url), str(error) or "no response in time"

@@ -1,0 +1,1 @@
+"""Fetching and compiling of the lists that a policy names. `updater` decides when."""

@@ -1,0 +1,1 @@
+"""Notices about events, and the process that sends one."""

@@ -1,0 +1,1 @@
+"""Snapshots: what they are made of, their publication and delivery to the workers."""
