@@ -32,8 +32,8 @@ SESSION_IDLE_S = 30 * DAY_S
 """Maximum time between two uses of a session."""
 SESSION_LIFETIME_S = 180 * DAY_S
 """Maximum age of a session."""
-OPENID_SESSION_S = DAY_S / 2
-"""Maximum age of the session of somebody who signed in at an OpenID Connect provider, which may have dismissed them since."""
+EXTERNAL_SESSION_S = DAY_S / 2
+"""Maximum age of the session of somebody who signed in elsewhere, where they may have been dismissed since."""
 
 _TOUCH_INTERVAL_S = 600.0
 _RECOVERY_CODES = 8
@@ -73,9 +73,9 @@ COMMAND_LINE = Principal("the command line", frozenset(AccessScope))
 
 
 @dataclass(frozen=True, slots=True)
-class OpenIdIdentity:
-    """A person as their OpenID Connect provider describes them. `subject` is the issuer and their identifier there, which stays; `name` may
-    change. `role` is that of an account, empty for none."""
+class ExternalIdentity:
+    """A person as the provider describes them at which they signed in. `subject` is the provider and their identifier there, which stays.
+    `name` may change. `role` is that of an account, empty for none."""
 
     subject: str
     name: str
@@ -152,8 +152,8 @@ class Accounts:
         """Begin a session and return its cookie. Raises `SignInRefused`."""
         return await self._begin_session((await self.authenticate(name, password, code, address)).name, address, agent)
 
-    async def sign_in_from(self, identity: OpenIdIdentity, address: str, agent: str) -> str:
-        """Begin a session of somebody who signed in at the OpenID Connect provider, and return its cookie.
+    async def sign_in_from(self, identity: ExternalIdentity, address: str, agent: str) -> str:
+        """Begin a session of somebody who signed in at a provider, and return its cookie.
 
         Their account is made by their first sign-in, and has the role that the provider's groups give it. Raises `SignInRefused`.
         """
@@ -169,7 +169,7 @@ class Accounts:
             await self._change(row)
         return await self._begin_session(row.name, address, agent)
 
-    async def _add_from(self, identity: OpenIdIdentity) -> AccountRow:
+    async def _add_from(self, identity: ExternalIdentity) -> AccountRow:
         name = re.sub(r"[^\w.@'’-]+", " ", identity.name).strip()[:40].strip()
         if not self.has_any:
             raise SignInRefused("The first account is an admin's.")
@@ -286,7 +286,7 @@ class Accounts:
 
     def _is_valid(self, session: WebSessionRow, now: float) -> bool:
         account = self._accounts.get(session.account)
-        lifetime = OPENID_SESSION_S if account is not None and account.subject else SESSION_LIFETIME_S
+        lifetime = EXTERNAL_SESSION_S if account is not None and account.subject else SESSION_LIFETIME_S
         return now - session.seen_at <= SESSION_IDLE_S and now - session.created_at <= lifetime
 
     async def end_session(self, session_id: str) -> None:

@@ -20,6 +20,7 @@ class Place(StrEnum):
     PERSON = "person"  # the Person
     DEVICE = "device"  # the Device of the policy
     SETTINGS = "settings"  # nothing
+    SIGN_IN = "sign in"  # nothing
     OWN_PAGE = "own page"  # the DeviceView of the device that opens it
 
 

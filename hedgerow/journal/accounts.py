@@ -17,7 +17,7 @@ from hedgerow.journal.tables import accounts, tokens, web_sessions
 class AccountRow:
     """An account. `password` is an argon2 hash; `totp` is empty without a second factor.
 
-    `subject` is the issuer and the identifier of somebody who signs in at an OpenID Connect provider, and has no password here. `totp_step`
+    `subject` is the provider at which somebody signs in, who has no password here, and their identifier there. `totp_step`
     is the time step (RFC 6238) of the last code of the second factor that was used.
     """
 

@@ -121,7 +121,7 @@ accounts = _state(
     *_text("password"),  # an argon2 hash
     *_text("totp"),  # the shared secret of the second factor, empty without one
     *_text("recovery"),  # hashes of one-time recovery codes
-    Column("subject", TEXT, nullable=False, server_default=""),  # issuer and identifier at an OpenID Connect provider; else empty
+    Column("subject", TEXT, nullable=False, server_default=""),  # where somebody signs in who has no password here; else empty
     Column("totp_step", NUMBER, nullable=False, server_default="0"),  # 30 s each since the epoch: of the last code
 )  # fmt: skip
 web_sessions = _state(

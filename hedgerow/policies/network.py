@@ -203,24 +203,6 @@ class BundleSource:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenIdProvider:
-    """An OpenID Connect provider at which people sign in to the pages.
-
-    `roles` holds the provider's groups by role of an account, the role with the most rights first; `groups` is the claim that names
-    somebody's groups. `address` is where browsers find the pages if another server stands in front of them, else empty. `ca` is the path of
-    the authority of the provider's certificate, empty for the system's.
-    """
-
-    issuer: str
-    client: str
-    roles: dict[str, tuple[str, ...]]
-    groups: str = "groups"
-    label: str = ""
-    address: str = ""
-    ca: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """Settings of the whole network. Clients outside `lan` are refused. `upstream` empty: the system's resolvers.
 
@@ -248,7 +230,6 @@ class NetworkSettings:
     site: str = DEFAULT_SITE  # name of this network in the store, which others may share
     tunnel: TunnelSettings | None = None
     bundle: BundleSource | None = None
-    oidc: OpenIdProvider | None = None
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""

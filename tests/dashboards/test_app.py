@@ -334,8 +334,6 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
             "/api/v1/decisions",
             "/api/v1/openapi.json",
             "/sign-in",
-            "/sign-in/openid",
-            "/sign-in/openid/back?code=x&state=y",
             "/docs",
         ):
             assert child.get(path).status_code == 403, path

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from policy_samples import OF_FEATURES
 from web_server import NOW, SETUP_CODE, TOKEN
 from web_server.household import PAGES
 
@@ -37,9 +38,9 @@ FILES = (
     "/devices/mia-tablet/away?form=firefox",
 )
 STREAMS = ("/events",)
-ELSEWHERE = ("/sign-in/openid", "/sign-in/openid/back")
-"""Ways to an OpenID Connect provider and back; test_openid has one."""
 """Without an end: tests of live parts read them."""
+ELSEWHERE = [path for each in OF_FEATURES for path in each.get("elsewhere", ())]
+"""Ways to other sites and back, with which tests of their features deal."""
 OWN_FORMS = ("/device/ask", "/device/chore", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
 """Forms of a device's own page."""
 FORMS = {

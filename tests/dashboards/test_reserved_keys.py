@@ -130,25 +130,25 @@ def test_a_manager_sends_a_whole_policy_back_with_reserved_keys_as_they_are(web:
     document["people"]["mia"]["age"] = 8
     document["people"].pop("tom")
     assert put(manager, document, dry_run=True).json()["ok"]
-    del document["network"]["oidc"]["label"]
-    refused(put(manager, document, dry_run=True), "network.oidc.label")
+    del document["network"]["listen"]["doh3"]
+    refused(put(manager, document, dry_run=True), "network.listen.doh3")
     text = before.replace('"age": 9', '"age": 8')
     assert manager.put("/policy", content=text, headers=YAML, params={"dry_run": True}).json()["ok"]
-    patch = {"network": {"oidc": {"client": "hedgerow"}, "timezone": "Europe/Berlin"}}
+    patch = {"network": {"listen": {"dns": "127.0.0.1:5300"}, "timezone": "Europe/Berlin"}}
     assert manager.patch("/policy", json=patch, params={"dry_run": True}).json()["ok"]
     assert web.policy_path.read_text() == before
 
 
 def test_every_way_of_the_api_refuses(web: Web, manager: httpx.Client) -> None:
     before = web.policy_path.read_text()
-    role = {"oidc": {"roles": {"admin": ["pupils"]}}}
-    refused(manager.patch("/policy", json={"network": role}), "network.oidc.roles.admin")
+    listen = {"listen": {"web": "0.0.0.0:80"}}
+    refused(manager.patch("/policy", json={"network": listen}), "network.listen.web")
     refused(manager.patch("/policy", json={"network": {"site": "cafe-3"}}, params={"dry_run": True}), "network.site")
     refused(manager.patch("/policy/people/mia", json={"holidays": ["/etc/passwd"]}), "people.mia.holidays")
     refused(manager.put("/policy/people/lea", json={"age": 3, "holidays": ["../x"]}), "people.lea.holidays")
     refused(manager.patch("/policy", json={"network": {"holidays": [" https://x/../hol.ics"]}}), "network.holidays")
-    text = "# nothing\n" + before.replace('"pupils"', '"x"').replace('"it"', '"pupils"')
-    refused(manager.put("/policy", content=text, headers=YAML), "network.oidc.roles.admin")
+    text = "# nothing\n" + before.replace('"127.0.0.1:8053"', '"0.0.0.0:80"')
+    refused(manager.put("/policy", content=text, headers=YAML), "network.listen.web")
     answer = manager.put("/policy", content=before + "]", headers=YAML)
     assert (answer.status_code, "The policy would be invalid" in answer.text) == (422, True), answer.text
     everything = manager.patch("/policy", json={"network": None}).json()["detail"]
@@ -245,19 +245,19 @@ def test_an_undo_brings_nothing_back_that_an_admin_changed_later(tmp_path: Path)
         assert web.policy_path.read_text() == without
 
 
-def test_no_undo_brings_back_who_signs_in_as_admin(tmp_path: Path) -> None:
+def test_no_undo_brings_back_a_certificate_of_an_admin(tmp_path: Path) -> None:
     """A parent's own change removes nothing of it, and the admin's is not undone by others."""
     with removable(tmp_path) as (web, admin, parent):
-        oidc = {"issuer": "https://id.example", "client": "hedgerow", "groups": "groups", "roles": {"admin": ["pupils"]}}
-        assert admin.patch("/policy", json={"network": {"oidc": oidc}}).json()["changed"]
+        files = {"server_name": "dns.home.example", "certificate": {"chain": "/etc/a.pem", "key": "/etc/a.key"}}
+        assert admin.patch("/policy", json={"network": files}).json()["changed"]
         assert parent.patch("/api/v1/policy", json=WITHOUT["people.mia.holidays"]).json()["changed"]
         removal = newest_change(parent)
-        assert admin.patch("/policy", json={"network": {"oidc": None}}).json()["changed"]
+        assert admin.patch("/policy", json={"network": {"certificate": None}}).json()["changed"]
         before = web.policy_path.read_text()
         assert parent.post(f"/api/v1/changes/{removal}/undo").status_code == 422, "the file was changed again"
         answer = parent.post(f"/api/v1/changes/{newest_change(parent)}/undo")
         assert answer.status_code == 403, answer.text
-        assert "network.oidc." in answer.json()["detail"]
+        assert "network.certificate." in answer.json()["detail"]
         assert web.policy_path.read_text() == before
 
 

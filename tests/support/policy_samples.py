@@ -66,10 +66,6 @@ BASE: dict[str, Any] = RULES | {
         "store": "postgresql://hedgerow@db.example/hedgerow", "site": "home",
         "tunnel": {"endpoint": "home.example", "port": 51820, "subnets": ["10.9.0.0/24"]},
         "bundle": {"url": "https://office.example/bundle.json", "key": KEYS[1], "group": "north", "lists": True},
-        "oidc": {
-            "issuer": "https://login.example", "client": "hedgerow", "groups": "groups", "label": "School", "ca": "/etc/ca.pem",
-            "roles": {"admin": ["it"], "parent": ["staff"], "operator": ["front"]}, "address": "https://pages.example",
-        },
         "new_sites_days": 7,
     },
     "people": {
@@ -130,9 +126,7 @@ OTHERS: dict[str, Any] = {
     "network.site": "cafe-3", "network.tunnel.endpoint": "x.example",
     "network.tunnel.port": 51821, "network.tunnel.subnets": ["10.8.0.0/24"],
     "network.bundle.url": "https://attacker.example/bundle.json", "network.bundle.key": KEYS[0], "network.bundle.group": "south",
-    "network.bundle.lists": False, "network.oidc.issuer": "https://attacker.example", "network.oidc.client": "x",
-    "network.oidc.groups": "g", "network.oidc.label": "x", "network.oidc.ca": "/etc/x.pem", "network.oidc.roles.admin": ["pupils"],
-    "network.oidc.roles.parent": ["pupils"], "network.oidc.roles.operator": ["pupils"], "network.oidc.address": "https://attacker.example",
+    "network.bundle.lists": False,
     "network.new_sites_days": 0,
     "people.*.age": 10, "people.*.profile": "adult",
     "people.*.timezone": "Europe/Berlin", "people.*.devices": [], "people.*.holidays": ["third.ics"],

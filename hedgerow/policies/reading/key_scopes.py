@@ -72,7 +72,7 @@ def _reserved_keys(model: type[RawModel]) -> Mapping[str, tuple[KeyScope, tuple[
 def is_open(path: KeyPath) -> bool:
     """Return True if no key is reserved at a path in a policy or beneath it. Unknown keys are none that are open.
 
-    >>> is_open(("people", "mia", "bedtime")), is_open(("people", "mia")), is_open(("network", "oidc", "label"))
+    >>> is_open(("people", "mia", "bedtime")), is_open(("people", "mia")), is_open(("network", "tunnel", "port"))
     (True, False, False)
     """
     model: type[RawModel] = RawPolicy

@@ -206,7 +206,6 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         site=_site(tree, raw.site),
         tunnel=_tunnel(tree, raw.tunnel),
         bundle=remote_services.read_bundle(raw.bundle, tree),
-        oidc=remote_services.read_openid_provider(raw.oidc, tree),
     )
 
 

@@ -205,26 +205,6 @@ class RawBundle(RawModel):
     lists: bool = reserved(True, description="Use the bundle's compiled lists; `false` to always fetch and compile lists here.")
 
 
-class RawOpenIdRoles(RawModel):
-    """The provider's groups whose members get a role."""
-
-    admin: Texts = reserved([], description="Groups whose members may do everything.")
-    parent: Texts = reserved([], description="Groups whose members see everything and change the policy.")
-    operator: Texts = reserved([], description="Groups whose members see devices and answer requests.")
-
-
-class RawOpenId(RawModel):
-    """An OpenID Connect provider, at which people sign in to the pages beside the local accounts."""
-
-    issuer: str = reserved(description="The provider's address, such as `https://login.school.example/realms/staff`.")
-    client: str = reserved(description="Hedgerow's client id at the provider; a secret is in `oidc-secret` in the state directory.")
-    roles: RawOpenIdRoles = reserved(description="Groups by role.")
-    groups: str = reserved("groups", description="Claim in which the provider names somebody's groups.")
-    label: str = reserved("", description="The provider's name on the sign-in page; by default its host.")
-    address: str = reserved("", description="Address of the pages in browsers, if another server stands in front of them.")
-    ca: str = reserved("", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's.")
-
-
 @_with_features("network")
 class RawNetwork(RawModel):
     timezone: str | None = managed(None, description="Time zone of the household, such as `Europe/Lisbon`; by default this machine's.")
@@ -270,7 +250,6 @@ class RawNetwork(RawModel):
     bundle: RawBundle | None = reserved(
         None, description="Signed bundle with the policies above this site, for sites without a shared store."
     )
-    oidc: RawOpenId | None = reserved(None, description="OpenID Connect provider at which people sign in to the pages.")
     new_sites_days: Annotated[StrictInt, Field(ge=0, le=90)] | None = managed(
         None, description="Days for which a site that this network has not seen before belongs to `new-domains`; 7 by default, 0 for never."
     )

@@ -1,4 +1,4 @@
-"""What scripts and services send to the control process: bodies of the API, claims of an OpenID provider, backups."""
+"""What scripts and services send to the control process: bodies of the API, backups."""
 
 from __future__ import annotations
 
@@ -18,12 +18,8 @@ from hedgerow.app.backup import JOURNAL, POLICY, BackupError, files_elsewhere, r
 from hedgerow.dashboards import api
 from hedgerow.dashboards.api.schema import StrictModel
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.openid import identity_of
 from hedgerow.dashboards.push import parse_subscription, push_endpoint
 from hedgerow.journal.database import open_journal
-from hedgerow.policies.network import OpenIdProvider
-
-_PROVIDER = OpenIdProvider("https://id.example", "hedgerow", {"admin": ("it-staff",), "parent": ("all",)})
 
 
 def _models() -> tuple[type[StrictModel], ...]:
@@ -46,15 +42,6 @@ def api_body(data: bytes) -> None:
             model.model_validate(value)
         except ValidationError as error:
             error.errors(include_input=False, include_url=False)
-
-
-def openid_claims(data: bytes) -> None:
-    """Read whose account somebody has at the provider, from claims whose signature is valid."""
-    claims = json.loads(data)
-    if isinstance(claims, dict):
-        found = identity_of(_PROVIDER, claims)
-        assert found.role in {"", *_PROVIDER.roles}
-        assert isinstance(found.name, str)
 
 
 def push_subscription(data: bytes) -> None:
@@ -102,12 +89,6 @@ TARGETS: dict[str, FuzzTarget] = {
             b'{"person": "mia", "device": null, "what": ["games"], "days": ["mon"], "from": "20:00", "until": 1e3, "duration": "hour"}',
         ),
         grown=_DEEP,
-    ),
-    "openid-claims": FuzzTarget(
-        openid_claims,
-        (b'{"sub": "42", "preferred_username": "ana", "groups": ["it-staff", "all"]}', b'{"sub": "42", "groups": "all"}'),
-        (ValueError, RecursionError),
-        grown=(Shape(b'{"sub":"1","groups":["a"', b',"g"', b"]}"), *_DEEP),
     ),
     "push-subscription": FuzzTarget(
         push_subscription,

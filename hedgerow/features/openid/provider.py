@@ -1,7 +1,8 @@
 """Sign-in at an OpenID Connect provider: the authorization code flow with PKCE.
 
-Sources: OpenID Connect Core 1.0, section 3.1; OpenID Connect Discovery 1.0, section 4; RFC 7636; RFC 9207. What a sign-in needs until the
-browser comes back travels in a cookie of that browser, so that it may come back to another machine of the same home.
+Sources: OpenID Connect Core 1.0, section 3.1; OpenID Connect Discovery 1.0, section 4; RFC 7636; RFC 9207. What a
+sign-in needs until the browser comes back travels in a cookie of that browser, so that it may come back to another
+machine of the same home.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from hedgerow import __version__
-from hedgerow.dashboards.accounts import OpenIdIdentity
+from hedgerow.dashboards.accounts import ExternalIdentity
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.words.languages import message
-from hedgerow.policies.network import OpenIdProvider
+from hedgerow.features.openid.settings import OpenIdProvider
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)  # it prefers httpx's successor, where that is installed
@@ -49,7 +50,7 @@ _MAX_GROUPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """A sign-in that was begun: the provider's page, and the cookie for the browser, whose secrets have 256 random bits each."""
+    """A sign-in that was begun: the provider's page, and the browser's cookie, with secrets of 256 random bits each."""
 
     url: str
     cookie: str
@@ -57,7 +58,7 @@ class PendingSignIn:
 
 @dataclass(frozen=True, slots=True)
 class _Metadata:
-    """The provider's endpoints, keys and scopes, as they were at `read_at`, and the authorities that its certificate may be of."""
+    """The provider's endpoints, keys and scopes, as they were at `read_at`, and the authorities of its certificate."""
 
     provider: OpenIdProvider
     authorization: str
@@ -76,7 +77,10 @@ class _ProviderError(Exception):
 
 @dataclass(slots=True)
 class OpenIdSignIn:
-    """Sign-ins at the provider of the policy in force. `secret` returns Hedgerow's secret there, empty for none. Raises OSError."""
+    """Sign-ins at the provider of the policy in force.
+
+    `secret` returns Hedgerow's secret there, empty for none. Raises OSError.
+    """
 
     provider: Callable[[], OpenIdProvider | None]
     secret: Callable[[], str]
@@ -101,14 +105,16 @@ class OpenIdSignIn:
                 )
         return PendingSignIn(url, f"{state}.{nonce}.{verifier}")
 
-    async def finish(self, cookie: str, answer: Mapping[str, str], origin: str) -> OpenIdIdentity:
+    async def finish(self, cookie: str, answer: Mapping[str, str], origin: str) -> ExternalIdentity:
         """Return who has signed in, from the query with which the browser came back. Raises `SignInRefused`."""
         state, _, rest = cookie.partition(".")
         nonce, _, verifier = rest.partition(".")
         if not verifier or not hmac.compare_digest(state.encode(), answer.get("state", "").encode()):
             raise SignInRefused(message("This sign-in was not begun in this browser, or took too long. Begin again."))
         if "code" not in answer:
-            log.warning("The OpenID Connect provider has refused a sign-in: %s", _shown(answer.get("error", "it sent no code")))
+            log.warning(
+                "The OpenID Connect provider has refused a sign-in: %s", _shown(answer.get("error", "it sent no code"))
+            )
             raise SignInRefused(message("The sign-in was refused or cancelled there."))
         async with self._asking() as provider:
             metadata = await self._current(provider)
@@ -135,7 +141,9 @@ class OpenIdSignIn:
                 yield provider
         except _FAILURES as error:
             log.warning("Signing in by OpenID Connect failed: %s", _shown(str(error) or type(error).__name__))
-            raise SignInRefused(message("The sign-in there can't be used at the moment. The log says why."), 503) from error
+            raise SignInRefused(
+                message("The sign-in there can't be used at the moment. The log says why."), 503
+            ) from error
 
     async def _claims(self, provider: OpenIdProvider, token: Mapping[str, Any], nonce: str) -> dict[str, Any]:
         """Return the claims of the ID token, checked (OpenID Connect Core 1.0, section 3.1.3.7)."""
@@ -150,7 +158,10 @@ class OpenIdSignIn:
                 raise
             self._metadata = None
             found = jwt.decode(encoded, (await self._current(provider)).keys, algorithms=_ALGORITHMS)
-        wanted = {"iss": {"essential": True, "value": provider.issuer}, "aud": {"essential": True, "value": provider.client}}
+        wanted = {
+            "iss": {"essential": True, "value": provider.issuer},
+            "aud": {"essential": True, "value": provider.client},
+        }
         parameters = {"nonce": nonce, "client_id": provider.client, "access_token": token.get("access_token")}
         claims = CodeIDToken(found.claims, found.header, cast(Any, wanted), parameters)
         claims.validate(round(self.clock()), _LEEWAY_S)
@@ -177,22 +188,39 @@ class OpenIdSignIn:
             found = (await client.request("GET", url, withhold_token=True)).raise_for_status().json()
             if found["issuer"] != provider.issuer:
                 raise _ProviderError(f"it calls itself {_shown(found['issuer'])}, not {provider.issuer}")
-            places = [found["authorization_endpoint"], found["token_endpoint"], found["jwks_uri"], found.get("userinfo_endpoint") or ""]
+            places = [
+                found["authorization_endpoint"],
+                found["token_endpoint"],
+                found["jwks_uri"],
+                found.get("userinfo_endpoint") or "",
+            ]
             if any(place and urlsplit(place).scheme != "https" for place in places):
                 raise _ProviderError("one of its addresses does not begin with https://")
-            keys = KeySet.import_key_set((await client.request("GET", places[2], withhold_token=True)).raise_for_status().json())
+            keys = KeySet.import_key_set(
+                (await client.request("GET", places[2], withhold_token=True)).raise_for_status().json()
+            )
         # Some refuse a scope that they do not know, and others send the groups without one.
-        scope = "openid profile email groups" if "groups" in (found.get("scopes_supported") or ()) else "openid profile email"
+        scope = (
+            "openid profile email groups"
+            if "groups" in (found.get("scopes_supported") or ())
+            else "openid profile email"
+        )
         sends_issuer = found.get("authorization_response_iss_parameter_supported") is True
         return _Metadata(provider, places[0], places[1], places[3], keys, scope, sends_issuer, trust, self.clock())
 
     def _client(self, provider: OpenIdProvider, trust: ssl.SSLContext, origin: str = "") -> AsyncOAuth2Client:
         secret = self.secret()
         return AsyncOAuth2Client(
-            provider.client, secret or None, token_endpoint_auth_method=None if secret else "none",
-            redirect_uri=self.redirect_uri(origin), code_challenge_method="S256", timeout=_TIMEOUT_S, trust_env=False,
-            transport=_BoundedTransport(verify=trust), headers={"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"},
-        )  # fmt: skip
+            provider.client,
+            secret or None,
+            token_endpoint_auth_method=None if secret else "none",
+            redirect_uri=self.redirect_uri(origin),
+            code_challenge_method="S256",
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            transport=_BoundedTransport(verify=trust),
+            headers={"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"},
+        )
 
 
 _FAILURES = (
@@ -226,8 +254,11 @@ class _BoundedStream(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-def identity_of(provider: OpenIdProvider, claims: Mapping[str, Any]) -> OpenIdIdentity:
-    """Return the identity that claims name, with the first role one of whose groups they have. Raises ValueError if they name nobody."""
+def identity_of(provider: OpenIdProvider, claims: Mapping[str, Any]) -> ExternalIdentity:
+    """Return the identity that claims name, with the first role one of whose groups they have.
+
+    Raises ValueError if they name nobody.
+    """
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise ValueError("its ID token names nobody")
@@ -237,7 +268,7 @@ def identity_of(provider: OpenIdProvider, claims: Mapping[str, Any]) -> OpenIdId
     role = next((role for role, wanted in provider.roles.items() if groups.intersection(wanted)), "")
     names = (claims.get(key) for key in ("preferred_username", "email", "name"))
     name = next((name for name in names if isinstance(name, str) and name), subject)
-    return OpenIdIdentity(f"{provider.issuer} {subject}", name, role)
+    return ExternalIdentity(f"{provider.issuer} {subject}", name, role)
 
 
 def _shown(text: object) -> str:

@@ -13,17 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc.errors import JoseError
-from openid_provider import CLIENT, CREDENTIAL, running_provider
 from web_server import running_web
 
-from hedgerow.dashboards.accounts import OPENID_SESSION_S, OpenIdIdentity, Role
+from hedgerow.dashboards.accounts import EXTERNAL_SESSION_S, ExternalIdentity, Role
 from hedgerow.dashboards.control import DeviceView, InvalidInput
-from hedgerow.dashboards.openid import OpenIdSignIn
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.features.openid.provider import OpenIdSignIn
+from hedgerow.features.openid.settings import OpenIdProvider
 from hedgerow.policies.model import DeviceId
-from hedgerow.policies.network import OpenIdProvider
 
+CLIENT, CREDENTIAL = "hedgerow", "the client's own"
+"""Those of the provider in `conftest.py`."""
 ROLES: dict[str, tuple[str, ...]] = {"admin": ("it-staff",), "parent": ("teachers",)}
 PARENT = "127.0.0.9"
 ADULT = DeviceView(DeviceId("ana-phone"), "Ana", "adult", may_sign_in=True)
@@ -34,12 +35,6 @@ class Clock:
 
     def __call__(self):
         return time.time() + self.ahead
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_provider(tmp_path_factory.mktemp("provider")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -91,7 +86,7 @@ def refusal(provider, sign_in):
 @pytest.mark.parametrize("in_token", [True, False], ids=["groups in the token", "groups in the user information"])
 def test_groups_give_a_role(provider, sign_in, person, role, in_token):
     provider.person, provider.groups_in_token = person, in_token
-    assert signed_in(provider, sign_in) == OpenIdIdentity(f"{provider.issuer} id-{person}", person, role)
+    assert signed_in(provider, sign_in) == ExternalIdentity(f"{provider.issuer} id-{person}", person, role)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +342,7 @@ def test_a_local_account_is_not_taken_over(web, provider):
 def test_the_session_ends_after_half_a_day(web, provider, clock):
     with browser(web) as client:
         back(web, provider, client)
-        clock.ahead = OPENID_SESSION_S + 60
+        clock.ahead = EXTERNAL_SESSION_S + 60
         assert client.get("/people").status_code == 303
 
 

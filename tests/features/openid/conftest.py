@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import flask
+import pytest
 from authlib.deprecate import AuthlibDeprecationWarning
 from joserfc.jwk import KeySet, RSAKey
 from small_internet.authority import Authority
@@ -103,6 +104,13 @@ class _Code(AuthorizationCodeMixin):  # type: ignore[misc]
         return None
 
     get_acr = get_amr = get_auth_time
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    """A running provider, for all tests of a file."""
+    with running_provider(tmp_path_factory.mktemp("provider")) as server:
+        yield server
 
 
 @contextlib.contextmanager
